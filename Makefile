@@ -1,0 +1,65 @@
+# Everything runs inside .venv; each stamp there records one finished install,
+# so a second call starts at once, and a changed pyproject.toml installs again.
+
+PYTHON ?= python3
+VENV := .venv
+PY := $(VENV)/bin/python
+PIP := $(PY) -m pip install --quiet --disable-pip-version-check
+ARGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test oracle lint bench accuracy clean
+
+help: ## list the targets
+	@echo "usage: make TARGET [PYTHON=python3.12] [ARGS='options for pytest or the benchmark']"
+	@echo
+	@sed -n 's/^\([a-z]*\):[^#]*## \(.*\)/  \1\t\2/p' Makefile | expand -t 14
+
+demo: $(VENV)/.chainrule ## install chainrule in .venv and train a network on handwritten digits
+	$(VENV)/bin/chainrule train digits
+
+test: $(VENV)/.test ## run the tests, save those that need PyTorch or minutes
+	$(PY) -m pytest -m "not oracle and not slow" $(ARGS)
+
+oracle: $(VENV)/.oracle ## compare with PyTorch (a large download the first time)
+	$(PY) -m pytest -m oracle $(ARGS)
+
+lint: $(VENV)/.dev ## check style and types
+	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
+	$(PY) -m mypy
+
+bench: $(VENV)/.test ## measure speed
+	$(PY) bench/speed.py $(ARGS)
+
+accuracy: $(VENV)/.test ## measure accuracy on the built-in data sets (takes minutes)
+	$(PY) bench/accuracy.py $(ARGS)
+
+clean: ## remove .venv and everything built
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find chainrule tests bench examples -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(PY):
+	@command -v "$(PYTHON)" >/dev/null || { \
+	  echo "make: no '$(PYTHON)' on the PATH; install Python 3.10 or newer, or name one: make PYTHON=python3.12" >&2; exit 1; }
+	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { \
+	  echo "make: chainrule needs Python 3.10 or newer, and $(PYTHON) is $$("$(PYTHON)" -V 2>&1); name another: make PYTHON=python3.12" >&2; exit 1; }
+	@"$(PYTHON)" -c 'import ensurepip, venv' 2>/dev/null || { \
+	  echo "make: $(PYTHON) lacks the venv module; on Debian or Ubuntu: apt-get install python3-venv" >&2; exit 1; }
+	"$(PYTHON)" -m venv --clear $(VENV)
+
+$(VENV)/.chainrule: pyproject.toml | $(PY)
+	$(PIP) --editable .
+	@touch $@
+
+$(VENV)/.test: pyproject.toml | $(PY)
+	$(PIP) --editable '.[test]'
+	@touch $@ $(VENV)/.chainrule
+
+$(VENV)/.oracle: $(VENV)/.test
+	$(PIP) --editable '.[test,oracle]'
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.test
+	$(PIP) --editable '.[test,dev]'
+	@touch $@

@@ -1,0 +1,30 @@
+"""What every test shares: Hypothesis settings, the repository's root, and PyTorch on request."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import settings
+
+# A deadline measures the machine, not the code.  On a build machine the same
+# examples are drawn every time, so that a red run can be repeated.
+settings.register_profile("local", deadline=None)
+settings.register_profile("ci", deadline=None, derandomize=True, print_blob=True)
+settings.load_profile("ci" if os.environ.get("CI") else "local")
+
+
+@pytest.fixture(scope="session")
+def repository() -> Path:
+    """Return the root of the checkout."""
+    return Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="session")
+def torch() -> Any:
+    """Return PyTorch on one thread; tests that use it carry the ``oracle`` marker."""
+    torch = pytest.importorskip("torch")
+    torch.set_num_threads(1)
+    return torch
