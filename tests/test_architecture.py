@@ -343,7 +343,7 @@ SOUND = {
     "core.tensor": '"""Doc."""\nimport math\nimport numpy as np\nfrom chainrule.core import spec\n',
     "core.spec": '"""Doc."""\n',
     "nn/": '"""Doc."""\nfrom chainrule.nn.layers import Dense\n',
-    "nn.layers": '"""Doc."""\nfrom chainrule.core.tensor import Tensor as T\nimport chainrule.ops.add\n',
+    "nn.layers": '"""Doc."""\nfrom chainrule.core import tensor\nimport chainrule.ops.add\n',
     "ops/": '"""Doc."""\n',
     "ops.add": '"""Doc."""\nimport chainrule.core.spec\n',
     "train/": '"""Doc."""\n',
