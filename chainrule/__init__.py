@@ -1,0 +1,94 @@
+"""chainrule: a network, its gradient and its training step as one readable graph.
+
+>>> import chainrule as cr
+>>> w, x = cr.tensor(2.0), cr.tensor(-1.0)
+>>> out = cr.sigmoid(w * x)
+>>> cr.grad(out, [w, x])
+[Tensor(-0.104993574, f32[]), Tensor(0.20998715, f32[])]
+
+Read next: ``docs/tour.py``, then :mod:`chainrule.core`.
+"""
+
+from __future__ import annotations
+
+from chainrule.core.errors import (
+    ChainruleError,
+    DataError,
+    DTypeError,
+    GraphError,
+    OptionError,
+    RunError,
+    ShapeError,
+)
+from chainrule.core.graph import Graph
+from chainrule.core.tensor import Parameter, Tensor, input, tensor
+from chainrule.core.verify import verify
+from chainrule.ops.composite import (
+    clip,
+    elu,
+    gelu,
+    leaky_relu,
+    log_softmax,
+    logsumexp,
+    min,
+    norm,
+    relu,
+    silu,
+    softmax,
+    softplus,
+    square,
+    std,
+    var,
+)
+from chainrule.ops.elementwise import (
+    abs,
+    add,
+    cast,
+    cos,
+    div,
+    equal,
+    erf,
+    exp,
+    expm1,
+    floor,
+    less,
+    less_equal,
+    log,
+    log1p,
+    logical_and,
+    logical_not,
+    logical_or,
+    maximum,
+    minimum,
+    mul,
+    neg,
+    pow,
+    sigmoid,
+    sign,
+    sin,
+    sqrt,
+    stop_gradient,
+    sub,
+    tanh,
+    where,
+)
+from chainrule.ops.index import gather, one_hot, scatter_add
+from chainrule.ops.linalg import matmul
+from chainrule.ops.random import normal, uniform
+from chainrule.ops.reduce import argmax, max, mean, sum
+from chainrule.ops.shape import (
+    arange,
+    broadcast_to,
+    concat,
+    expand_dims,
+    pad,
+    reshape,
+    squeeze,
+    stack,
+    transpose,
+)
+from chainrule.run.reference import evaluate
+from chainrule.transform.check import check_grads
+from chainrule.transform.grad import grad
+
+__version__ = "0.1.0"

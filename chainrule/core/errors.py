@@ -1,0 +1,69 @@
+"""The errors chainrule raises, and the nearest-name suggestion they share.
+
+Every message says what was wrong, where, and what to do.  Each class also
+inherits the built-in exception a Python programmer would try to catch, so
+``except ValueError`` works without knowing this module.
+
+Read next: :mod:`chainrule.core.spec`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+__all__ = [
+    "ChainruleError",
+    "DTypeError",
+    "DataError",
+    "GraphError",
+    "OptionError",
+    "RunError",
+    "ShapeError",
+    "did_you_mean",
+]
+
+
+class ChainruleError(Exception):
+    """Base of every error chainrule raises on purpose."""
+
+
+class ShapeError(ChainruleError, ValueError):
+    """Shapes do not fit the operation or layer they were given to."""
+
+
+class DTypeError(ChainruleError, TypeError):
+    """A dtype is not supported, or does not fit the operation."""
+
+
+class GraphError(ChainruleError, ValueError):
+    """A graph is malformed, or lacks a value it needs to be evaluated."""
+
+
+class OptionError(ChainruleError, ValueError):
+    """An argument, a name or a command-line option has no meaning or is out of range."""
+
+
+class DataError(ChainruleError, ValueError):
+    """A file, a table or an array can't be used for training or prediction."""
+
+
+class RunError(ChainruleError, OSError):
+    """A run directory can't be written, read, or would be overwritten."""
+
+
+def did_you_mean(name: str, options: Iterable[str]) -> str:
+    """Return a sentence naming the closest of `options`, and all of them when they are few.
+
+    >>> did_you_mean("rellu", ["relu", "tanh"])
+    "Did you mean 'relu'? Choose from: relu, tanh."
+    >>> did_you_mean("zzz", ["relu", "tanh"])
+    'Choose from: relu, tanh.'
+    """
+    choices = [str(option) for option in options]
+    folded = {choice.lower(): choice for choice in choices}
+    near = get_close_matches(str(name).lower(), folded, n=1, cutoff=0.6)
+    parts = [f"Did you mean {folded[near[0]]!r}?"] if near else []
+    if len(choices) <= 40:
+        parts.append(f"Choose from: {', '.join(choices)}.")
+    return " ".join(parts)

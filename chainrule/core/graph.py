@@ -1,0 +1,192 @@
+"""The program every floor above reads: nodes, and graphs as typed straight-line programs.
+
+A :class:`Node` is one application of a primitive: immutable, and always
+younger than its inputs, so sorting nodes by age is a topological order and no
+walk here recurses.  A :class:`Graph` picks the nodes needed for some outputs,
+in that order, and names its inputs.  ``print(graph)`` shows it as text.
+
+Read next: :mod:`chainrule.core.primitive`.
+"""
+
+from __future__ import annotations
+
+import itertools
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from chainrule.core.errors import GraphError
+from chainrule.core.spec import Spec, dims_in
+
+if TYPE_CHECKING:
+    from chainrule.core.primitive import Primitive
+
+__all__ = ["Graph", "Node", "current_scope", "reachable", "scope"]
+
+_PACKAGE = str(Path(__file__).resolve().parents[1])
+_serial = itertools.count()
+_scope: ContextVar[str] = ContextVar("chainrule_scope", default="")
+
+
+@contextmanager
+def scope(name: str) -> Iterator[None]:
+    """Mark the nodes recorded inside as belonging to the layer `name`; scopes nest with dots."""
+    outer = _scope.get()
+    token = _scope.set(f"{outer}.{name}" if outer else name)
+    try:
+        yield
+    finally:
+        _scope.reset(token)
+
+
+def current_scope() -> str:
+    """Return the dotted name of the layer being recorded, or an empty string."""
+    return _scope.get()
+
+
+def _user_line() -> str:
+    """Return ``file:line`` of the innermost frame outside this package."""
+    frame = sys._getframe(1)
+    while frame.f_back is not None and frame.f_code.co_filename.startswith(_PACKAGE):
+        frame = frame.f_back
+    return f"{frame.f_code.co_filename}:{frame.f_lineno}"
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Node:
+    """One application of `primitive` to `inputs` with static `params`, giving a value of `spec`.
+
+    `scope` names the layer it was recorded in and `line` the user's source line.
+    """
+
+    primitive: Primitive
+    inputs: tuple[Node, ...]
+    params: Mapping[str, Any]
+    spec: Spec
+    scope: str = field(default_factory=current_scope)
+    line: str = field(default_factory=_user_line)
+    serial: int = field(default_factory=lambda: next(_serial))
+
+    @property
+    def symbolic(self) -> bool:
+        """Whether a parameter of this node mentions a length that data decides."""
+        return any(dims_in(value) for value in self.params.values())
+
+    def __repr__(self) -> str:
+        return f"<{self.primitive.name} {self.spec} #{self.serial}>"
+
+
+def reachable(outputs: Iterable[Node], stop: Iterable[Node] = ()) -> list[Node]:
+    """Return every node that `outputs` depend on, oldest first, not looking behind `stop`."""
+    barrier = set(stop)
+    seen: set[Node] = set()
+    pending = list(outputs)
+    while pending:
+        node = pending.pop()
+        if node not in seen:
+            seen.add(node)
+            if node not in barrier:
+                pending.extend(node.inputs)
+    return sorted(seen, key=lambda node: node.serial)
+
+
+class Graph:
+    """A typed straight-line program: named inputs, nodes in order, named outputs.
+
+    A leaf (input or parameter) that is not named in `inputs` is added under
+    its own name, so ``Graph(outputs={"y": y.node})`` is complete.
+    """
+
+    inputs: dict[str, Node]
+    outputs: dict[str, Node]
+    nodes: tuple[Node, ...]
+
+    def __init__(self, outputs: Mapping[str, Node], inputs: Mapping[str, Node] | None = None):
+        self.outputs = dict(outputs)
+        self.inputs = dict(inputs or {})
+        named = set(self.inputs.values())
+        self.nodes = tuple(reachable(self.outputs.values(), stop=named))
+        for node in self.nodes:
+            if node.primitive.leaf and node.primitive.name != "constant" and node not in named:
+                self._name_leaf(node)
+
+    def _name_leaf(self, node: Node) -> None:
+        base = str(node.params["name"])
+        name, count = base, 1
+        while name in self.inputs:
+            if node.primitive.name == "input":
+                raise GraphError(f"two different inputs are both named {base!r}; rename one.")
+            count += 1
+            name = f"{base}_{count}"
+        self.inputs[name] = node
+
+    def __len__(self) -> int:
+        return len(self.nodes)
+
+    def names(self) -> dict[Node, str]:
+        """Return the name each node is printed under."""
+        names = {node: f"%{i}" for i, node in enumerate(self.nodes)}
+        names.update({node: name for name, node in self.inputs.items()})
+        return names
+
+    def __str__(self) -> str:
+        names = self.names()
+        signature = ", ".join(f"{name}: {node.spec}" for name, node in self.inputs.items())
+        lines = [f"graph({signature}):"]
+        given = set(self.inputs.values())
+        body = [node for node in self.nodes if node not in given]
+        rows = [(f"  {names[n]}: {n.spec}", _right_hand_side(n, names), n.scope) for n in body]
+        left = max((len(row[0]) for row in rows), default=0)
+        middle = min(72, max((len(row[1]) for row in rows), default=0))
+        for target, expression, where in rows:
+            text = f"{target:<{left}} = {expression:<{middle}}"
+            lines.append(f"{text}  # {where}" if where else text.rstrip())
+        returned = [
+            name if names[node] == name else f"{name}={names[node]}"
+            for name, node in self.outputs.items()
+        ]
+        lines.append(f"  return {', '.join(returned)}")
+        return "\n".join(lines)
+
+    __repr__ = __str__
+
+
+def _right_hand_side(node: Node, names: Mapping[Node, str]) -> str:
+    params = [f"{key}={_show(value)}" for key, value in node.params.items()]
+    return f"{node.primitive.name}({', '.join([names[i] for i in node.inputs] + params)})"
+
+
+def _show(value: Any) -> str:
+    if isinstance(value, np.ndarray):
+        if value.size > 8:
+            return f"<{Spec(value.shape, value.dtype)}>"
+        return np.array2string(value, separator=",", precision=6).replace("\n", "")
+    if isinstance(value, tuple):
+        return "(" + ",".join(map(_show, value)) + ("," if len(value) == 1 else "") + ")"
+    return str(value)
+
+
+def rebuild(graph: Graph, replace: Mapping[Node, Node]) -> Graph:
+    """Return `graph` with each key of `replace`, and what depends on it, recorded anew.
+
+    The replaced node's own inputs are no longer needed unless something else uses them.
+    """
+    new: dict[Node, Node] = dict(replace)
+    kept_inputs = {name: new.get(node, node) for name, node in graph.inputs.items()}
+    for node in graph.nodes:
+        if node in new:
+            continue
+        inputs = tuple(new.get(i, i) for i in node.inputs)
+        same: Sequence[bool] = [a is b for a, b in zip(inputs, node.inputs, strict=True)]
+        new[node] = (
+            node
+            if all(same)
+            else Node(node.primitive, inputs, node.params, node.spec, node.scope, node.line)
+        )
+    return Graph({name: new[node] for name, node in graph.outputs.items()}, kept_inputs)

@@ -1,0 +1,111 @@
+"""The record that defines one operation, and the registry of all of them.
+
+One record holds everything chainrule knows about an operation: its type rule,
+its meaning in NumPy, its gradient rule as graph nodes, its scalar rule for a
+native compiler, its ONNX name, and the domain its tests draw from.  To add an
+operation is to add one record in one file of :mod:`chainrule.ops`; tests,
+gradient checks and documentation are generated from the registry.
+
+Read next: :mod:`chainrule.core.tensor`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from chainrule.core.errors import OptionError, did_you_mean
+from chainrule.core.spec import Spec
+
+__all__ = ["Primitive", "ScalarBuilder", "lookup", "register", "registry"]
+
+
+class ScalarBuilder(Protocol):
+    """What a scalar rule may say: the neutral vocabulary that every backend implements.
+
+    A scalar rule receives a builder and one opaque value per input and returns
+    one value.  ``math`` names a function of one float (``exp``, ``log``, ``tanh`` ...);
+    comparisons give booleans for ``select``.
+    """
+
+    def constant(self, value: float) -> Any: ...
+    def add(self, x: Any, y: Any) -> Any: ...
+    def sub(self, x: Any, y: Any) -> Any: ...
+    def mul(self, x: Any, y: Any) -> Any: ...
+    def div(self, x: Any, y: Any) -> Any: ...
+    def pow(self, x: Any, y: Any) -> Any: ...
+    def less(self, x: Any, y: Any) -> Any: ...
+    def less_equal(self, x: Any, y: Any) -> Any: ...
+    def equal(self, x: Any, y: Any) -> Any: ...
+    def both(self, x: Any, y: Any) -> Any: ...
+    def either(self, x: Any, y: Any) -> Any: ...
+    def negate(self, x: Any) -> Any: ...
+    def select(self, condition: Any, x: Any, y: Any) -> Any: ...
+    def math(self, name: str, x: Any) -> Any: ...
+    def convert(self, x: Any, dtype: str) -> Any: ...
+
+
+@dataclass(frozen=True, eq=False)
+class Primitive:
+    """One operation.
+
+    name
+        How graphs print it and the registry finds it.
+    infer
+        ``infer(*specs, **params) -> Spec``: the type rule; raises ShapeError or DTypeError.
+    meaning
+        ``meaning(*arrays, **params) -> array``: what it computes, in NumPy.  The definition.
+    vjp
+        ``vjp(g, out, *inputs, **params) -> tuple``: for each input the gradient tensor (or None)
+        given the gradient `g` of the output, recorded as graph nodes.  None: not differentiable.
+    scalar
+        ``scalar(builder, *values, **params) -> value`` for elementwise operations, see
+        :class:`ScalarBuilder`.
+    elementwise
+        Inputs broadcast against each other; gradients are summed back to each input's shape.
+    promote
+        The positions of inputs that are cast to their common dtype before recording.
+    floating
+        Integer inputs are cast to float before recording (as NumPy does for ``exp``).
+    leaf
+        No inputs: a constant, parameter, or named input.
+    domain
+        What the generated tests feed it: a function of a NumPy generator returning
+        ``(arrays, params)``.
+    onnx
+        The ONNX operator it exports to, where there is one.
+    """
+
+    name: str
+    infer: Callable[..., Spec]
+    meaning: Callable[..., Any]
+    vjp: Callable[..., tuple[Any, ...]] | None = None
+    scalar: Callable[..., Any] | None = None
+    elementwise: bool = False
+    promote: tuple[int, ...] = ()
+    floating: bool = False
+    leaf: bool = False
+    domain: Callable[[Any], tuple[list[Any], dict[str, Any]]] | None = None
+    onnx: str | None = None
+
+    def __repr__(self) -> str:
+        return f"<primitive {self.name}>"
+
+
+registry: dict[str, Primitive] = {}
+
+
+def register(primitive: Primitive) -> Primitive:
+    """Add `primitive` to the registry and return it; a name can be taken only once."""
+    if primitive.name in registry:
+        raise OptionError(f"a primitive named {primitive.name!r} is registered already.")
+    registry[primitive.name] = primitive
+    return primitive
+
+
+def lookup(name: str) -> Primitive:
+    """Return the primitive called `name`, or raise :class:`OptionError` naming the nearest."""
+    if name not in registry:
+        raise OptionError(f"no primitive is named {name!r}. {did_you_mean(name, registry)}")
+    return registry[name]

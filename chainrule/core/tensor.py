@@ -1,0 +1,425 @@
+"""The one kind of value: a Tensor is a handle on a node of a graph.
+
+Numbers and arrays come in as constants; an operator adds a node and returns a
+handle on it; nothing is computed until a value is asked for (``.numpy()``,
+``float()``, printing), which runs the reference interpreter.  Dtypes follow
+NumPy's rules, except that floats written in Python are float32.
+
+Read next: :mod:`chainrule.ops`, the operations themselves.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import DTypeLike
+
+from chainrule.core.errors import DTypeError, GraphError, ShapeError
+from chainrule.core.graph import Graph, Node
+from chainrule.core.indexing import fill_in, normalize_axes, plan_index
+from chainrule.core.primitive import Primitive, lookup, register
+from chainrule.core.spec import Dim, Shape, Spec, as_dtype, is_float
+
+__all__ = ["Parameter", "Tensor", "TensorLike", "as_tensor", "input", "record", "tensor"]
+
+Array: TypeAlias = "np.ndarray[Any, Any]"
+TensorLike: TypeAlias = "Tensor | Array | float | int | bool | Sequence[Any]"
+Initializer: TypeAlias = "Callable[[tuple[int, ...], np.random.Generator], Array]"
+
+_evaluate: Callable[[Graph], dict[str, Array]] | None = None
+
+
+def set_evaluator(evaluate: Callable[[Graph], dict[str, Array]]) -> None:
+    """Install what computes values when a tensor is printed or converted (the reference engine)."""
+    global _evaluate
+    _evaluate = evaluate
+
+
+def _leaf_infer(**params: Any) -> Spec:
+    spec: Spec = params["spec"]
+    return spec
+
+
+def _leaf_meaning(**params: Any) -> Array:
+    raise GraphError(f"no value was given for {params['name']!r}.")
+
+
+def _parameter_meaning(**params: Any) -> Array:
+    value: Array = params["parameter"].value
+    return value
+
+
+CONSTANT = register(
+    Primitive(
+        "constant",
+        infer=lambda value: Spec(value.shape, value.dtype),
+        meaning=lambda value: value,
+        leaf=True,
+    )
+)
+INPUT = register(Primitive("input", infer=_leaf_infer, meaning=_leaf_meaning, leaf=True))
+PARAMETER = register(
+    Primitive(
+        "parameter",
+        infer=lambda name, parameter: Spec(parameter.shape, parameter.dtype),
+        meaning=_parameter_meaning,
+        leaf=True,
+    )
+)
+
+
+class Tensor:
+    """A handle on one value of a graph.  Make one with :func:`tensor` or :func:`input`.
+
+    >>> import chainrule as cr
+    >>> x = cr.tensor(2.0)
+    >>> float(x * 3 + 1)
+    7.0
+    """
+
+    __slots__ = ("node",)
+    __array_ufunc__ = None  # NumPy arrays on the left defer to our reflected operators
+
+    node: Node
+
+    def __init__(self, node: Node):
+        self.node = node
+
+    # --- what is known without computing -------------------------------------------------
+
+    @property
+    def shape(self) -> Shape:
+        """The shape; lengths that only data decide are :class:`~chainrule.core.spec.Dim`."""
+        return self.node.spec.shape
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """The NumPy dtype."""
+        return self.node.spec.dtype
+
+    @property
+    def ndim(self) -> int:
+        """The number of axes."""
+        return self.node.spec.ndim
+
+    @property
+    def T(self) -> Tensor:
+        """The tensor with its axes reversed."""
+        return self.transpose()
+
+    def __len__(self) -> int:
+        if not self.shape:
+            raise ShapeError("a scalar has no length.")
+        if isinstance(self.shape[0], Dim):
+            raise ShapeError(f"length {self.shape[0]} is known only when data arrives.")
+        return self.shape[0]
+
+    def __iter__(self) -> Iterator[Tensor]:
+        return (self[i] for i in range(len(self)))
+
+    # --- asking for the value ------------------------------------------------------------
+
+    def numpy(self) -> Array:
+        """Return the value as a NumPy array, computed by the reference interpreter.
+
+        Raises :class:`GraphError` when it depends on an input that has no value.
+        """
+        if _evaluate is None:
+            raise GraphError("import chainrule to evaluate tensors: no engine is installed.")
+        return _evaluate(Graph({"value": self.node}))["value"]
+
+    def item(self) -> Any:
+        """Return the value of a one-element tensor as a Python number."""
+        return self.numpy().item()
+
+    def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> Array:
+        value = self.numpy()
+        return value if dtype is None else value.astype(dtype)
+
+    def __float__(self) -> float:
+        return float(self.item())
+
+    def __int__(self) -> int:
+        return int(self.item())
+
+    def __index__(self) -> int:
+        return operator.index(self.item())
+
+    def __bool__(self) -> bool:
+        return bool(self.item())
+
+    def __repr__(self) -> str:
+        graph = Graph({"value": self.node})
+        missing = [k for k, node in graph.inputs.items() if node.primitive.name == "input"]
+        if missing:
+            return f"Tensor({self.node.spec}, needs {', '.join(missing)})"
+        body = np.array2string(self.numpy(), separator=", ", prefix="Tensor(")
+        return f"Tensor({body}, {self.node.spec})"
+
+    # --- operators: each looks its primitive up by name ------------------------------------
+
+    def __add__(self, other: TensorLike) -> Tensor:
+        return record(lookup("add"), self, other)
+
+    def __radd__(self, other: TensorLike) -> Tensor:
+        return record(lookup("add"), other, self)
+
+    def __sub__(self, other: TensorLike) -> Tensor:
+        return record(lookup("sub"), self, other)
+
+    def __rsub__(self, other: TensorLike) -> Tensor:
+        return record(lookup("sub"), other, self)
+
+    def __mul__(self, other: TensorLike) -> Tensor:
+        return record(lookup("mul"), self, other)
+
+    def __rmul__(self, other: TensorLike) -> Tensor:
+        return record(lookup("mul"), other, self)
+
+    def __truediv__(self, other: TensorLike) -> Tensor:
+        return record(lookup("div"), self, other)
+
+    def __rtruediv__(self, other: TensorLike) -> Tensor:
+        return record(lookup("div"), other, self)
+
+    def __pow__(self, other: TensorLike) -> Tensor:
+        return record(lookup("pow"), self, other)
+
+    def __rpow__(self, other: TensorLike) -> Tensor:
+        return record(lookup("pow"), other, self)
+
+    def __matmul__(self, other: TensorLike) -> Tensor:
+        return _matmul(self, as_tensor(other, self))
+
+    def __rmatmul__(self, other: TensorLike) -> Tensor:
+        return _matmul(as_tensor(other, self), self)
+
+    def __neg__(self) -> Tensor:
+        return record(lookup("neg"), self)
+
+    def __abs__(self) -> Tensor:
+        return record(lookup("abs"), self)
+
+    def __lt__(self, other: TensorLike) -> Tensor:
+        return record(lookup("less"), self, other)
+
+    def __le__(self, other: TensorLike) -> Tensor:
+        return record(lookup("less_equal"), self, other)
+
+    def __gt__(self, other: TensorLike) -> Tensor:
+        return record(lookup("less"), other, self)
+
+    def __ge__(self, other: TensorLike) -> Tensor:
+        return record(lookup("less_equal"), other, self)
+
+    def __eq__(self, other: object) -> Tensor:  # type: ignore[override]
+        return record(lookup("equal"), self, other)  # type: ignore[arg-type]
+
+    def __ne__(self, other: object) -> Tensor:  # type: ignore[override]
+        return record(lookup("logical_not"), self == other)
+
+    def __and__(self, other: TensorLike) -> Tensor:
+        return record(lookup("logical_and"), self, other)
+
+    def __or__(self, other: TensorLike) -> Tensor:
+        return record(lookup("logical_or"), self, other)
+
+    def __invert__(self) -> Tensor:
+        return record(lookup("logical_not"), self)
+
+    __hash__ = object.__hash__
+
+    # --- methods ---------------------------------------------------------------------------
+
+    def astype(self, dtype: DTypeLike) -> Tensor:
+        """Return the tensor converted to `dtype`; itself when it has that dtype already."""
+        target = as_dtype(dtype)
+        return self if target == self.dtype else record(lookup("cast"), self, dtype=target.name)
+
+    def reshape(self, *shape: Any) -> Tensor:
+        """Return the same elements in row-major order under another shape; one length may be -1."""
+        entries = shape[0] if len(shape) == 1 and isinstance(shape[0], (tuple, list)) else shape
+        target = fill_in(self.shape, tuple(entries))
+        return self if target == self.shape else record(lookup("reshape"), self, shape=target)
+
+    def transpose(self, *axes: int) -> Tensor:
+        """Return the tensor with its axes permuted; reversed when no axes are given."""
+        order = axes or tuple(reversed(range(self.ndim)))
+        return record(lookup("transpose"), self, axes=normalize_axes(order, self.ndim))
+
+    def sum(self, axis: int | Sequence[int] | None = None, keepdims: bool = False) -> Tensor:
+        """Return the sum over `axis` (all axes when None)."""
+        axes = normalize_axes(axis, self.ndim)
+        return record(lookup("sum"), self, axes=axes, keepdims=keepdims)
+
+    def max(self, axis: int | Sequence[int] | None = None, keepdims: bool = False) -> Tensor:
+        """Return the largest element over `axis` (all axes when None)."""
+        axes = normalize_axes(axis, self.ndim)
+        return record(lookup("max"), self, axes=axes, keepdims=keepdims)
+
+    def mean(self, axis: int | Sequence[int] | None = None, keepdims: bool = False) -> Tensor:
+        """Return the mean over `axis` (all axes when None): the sum over the count."""
+        axes = normalize_axes(axis, self.ndim)
+        total = self.sum(axes, keepdims)
+        if not is_float(total.dtype):
+            total = total.astype(np.float64)
+        lengths = tuple(self.shape[a] for a in axes)
+        return total / record(lookup("count"), lengths=lengths, dtype=total.dtype.name)
+
+    def __getitem__(self, key: Any) -> Tensor:
+        if isinstance(key, (Tensor, np.ndarray, list)):
+            return record(lookup("gather"), self, key)
+        starts, stops, steps, shape = plan_index(self.shape, key)
+        whole = stops == self.shape and set(starts) <= {0} and set(steps) <= {1}
+        taken = (
+            self
+            if whole
+            else record(lookup("slice"), self, starts=starts, stops=stops, steps=steps)
+        )
+        return taken if shape == taken.shape else taken.reshape(shape)
+
+
+def _matmul(a: Tensor, b: Tensor) -> Tensor:
+    """Multiply as NumPy does: a vector stands as a row on the left, as a column on the right."""
+    if a.ndim == 0 or b.ndim == 0:
+        raise ShapeError("matmul: a scalar has no matrix product; use * instead of @.")
+    left = a.reshape((1, *a.shape)) if a.ndim == 1 else a
+    right = b.reshape((*b.shape, 1)) if b.ndim == 1 else b
+    out = record(lookup("matmul"), left, right)
+    kept = out.shape[:-2]
+    if a.ndim > 1:
+        kept += out.shape[-2:-1]
+    if b.ndim > 1:
+        kept += out.shape[-1:]
+    return out if kept == out.shape else out.reshape(kept)
+
+
+class Parameter(Tensor):
+    """A leaf that training changes: a shape, a way to draw its first value, and its value.
+
+    `value` is drawn by `initializer` with seed 0 when first asked for, unless
+    :func:`chainrule.fit` or :func:`chainrule.nn.initialize` set it before.
+    """
+
+    __slots__ = ("_value", "assigned", "initializer", "name")
+
+    def __init__(
+        self,
+        shape: int | Sequence[int],
+        initializer: Initializer,
+        dtype: DTypeLike = np.float32,
+        name: str = "parameter",
+    ):
+        self.initializer = initializer
+        self.name = name
+        self.assigned = False
+        self._value: Array | None = None
+        super().__init__(self._leaf(Spec(shape, dtype)))
+
+    def _leaf(self, spec: Spec) -> Node:
+        return Node(PARAMETER, (), {"name": self.name, "parameter": self}, spec, "")
+
+    @property
+    def value(self) -> Array:
+        """The present value; drawn with seed 0 if nothing has set it."""
+        if self._value is None:
+            self._value = self.draw(np.random.Generator(np.random.Philox(key=[0, 0])))
+        return self._value
+
+    @value.setter
+    def value(self, value: Any) -> None:
+        array = np.array(value, dtype=self.dtype)
+        if array.shape != self.shape:
+            raise ShapeError(f"{self.name!r} has shape {self.shape}, not {array.shape}.")
+        self._value = array
+        self.assigned = True
+
+    def draw(self, generator: np.random.Generator) -> Array:
+        """Return a first value from the initializer, without keeping it."""
+        shape = tuple(int(d) for d in self.shape if isinstance(d, int))
+        return np.asarray(self.initializer(shape, generator), dtype=self.dtype)
+
+    def forget(self) -> None:
+        """Drop the value, so that the next use draws it anew."""
+        self._value, self.assigned = None, False
+
+
+def tensor(value: TensorLike, dtype: DTypeLike | None = None) -> Tensor:
+    """Return `value` as a constant tensor.
+
+    NumPy arrays keep their dtype; Python floats become float32, ints int64.
+    Raises :class:`DTypeError` for text, objects, or complex numbers.
+
+    >>> import chainrule as cr
+    >>> cr.tensor([[1, 2], [3, 4]], "float32") @ [1.0, 1.0]
+    Tensor([3., 7.], f32[2])
+    """
+    if isinstance(value, Tensor):
+        return value if dtype is None else value.astype(dtype)
+    array = np.array(value, dtype=dtype)
+    if dtype is None and array.dtype == np.float64 and not _has_dtype(value):
+        array = array.astype(np.float32)
+    if array.dtype.kind not in "biuf":
+        raise DTypeError(f"can't make a tensor of {array.dtype} values; give numbers.")
+    array.setflags(write=False)
+    node = Node(CONSTANT, (), {"value": array}, Spec(array.shape, array.dtype))
+    return Tensor(node)
+
+
+def _has_dtype(value: Any) -> bool:
+    """Whether `value`, or the first thing in it, came with a NumPy dtype of its own."""
+    while isinstance(value, (list, tuple)) and value:
+        value = value[0]
+    return hasattr(value, "dtype")
+
+
+def as_tensor(value: Any, like: Tensor | None = None) -> Tensor:
+    """Return `value` as a tensor; a Python number takes the dtype of `like` as in NumPy."""
+    if isinstance(value, Tensor):
+        return value
+    if like is not None and isinstance(value, (bool, int, float)) and not _has_dtype(value):
+        return tensor(value, np.result_type(like.dtype, value))
+    return tensor(value)
+
+
+def input(name: str, shape: Any = (), dtype: DTypeLike = np.float32) -> Tensor:
+    """Return a named input: a leaf whose value is given when the graph is run.
+
+    A string in `shape` names a length that only data decide.
+
+    >>> import chainrule as cr
+    >>> cr.input("x", ("n", 2)).sum()
+    Tensor(f32[], needs x)
+    """
+    spec = Spec(shape, dtype)
+    return Tensor(Node(INPUT, (), {"name": name, "spec": spec}, spec))
+
+
+def record(primitive: Primitive, *inputs: Any, **params: Any) -> Tensor:
+    """Apply `primitive` to `inputs`, adding a node to the graph, and return a handle on it.
+
+    Inputs are converted to tensors and, where the primitive asks for it, to a
+    common dtype.  Raises ShapeError or DTypeError from the primitive's type rule.
+    """
+    like = next((x for x in inputs if isinstance(x, Tensor)), None)
+    tensors = [as_tensor(x, like) for x in inputs]
+    if primitive.promote:
+        dtype = np.result_type(*(tensors[i].dtype for i in primitive.promote))
+        if primitive.floating:
+            dtype = _floating(dtype)
+        for i in primitive.promote:
+            tensors[i] = tensors[i].astype(as_dtype(dtype))
+    nodes = tuple(t.node for t in tensors)
+    try:
+        spec = primitive.infer(*(n.spec for n in nodes), **params)
+    except (ShapeError, DTypeError) as error:
+        raise type(error)(f"{primitive.name}: {error}") from None
+    return Tensor(Node(primitive, nodes, params, spec))
+
+
+def _floating(dtype: np.dtype[Any]) -> np.dtype[Any]:
+    """The float dtype that holds what NumPy would compute from `dtype` (never float16)."""
+    return dtype if is_float(dtype) else np.result_type(dtype, np.float32)

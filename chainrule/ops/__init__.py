@@ -1,0 +1,4 @@
+"""Floor 1, the vocabulary: every operation, one record each, and composites built of them.
+
+Read next: :mod:`chainrule.ops.elementwise`, then :mod:`chainrule.ops.composite`.
+"""

@@ -1,0 +1,103 @@
+"""Picking rows by number, and its transpose, adding rows at numbers.
+
+Read next: :mod:`chainrule.ops.random`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from chainrule.core.errors import DTypeError, ShapeError
+from chainrule.core.primitive import Primitive, register
+from chainrule.core.spec import Dim, Spec
+from chainrule.core.tensor import Tensor, TensorLike, record
+from chainrule.ops.shape import arange, expand_dims
+
+__all__ = ["gather", "one_hot", "scatter_add"]
+
+
+def _check_indices(indices: Spec) -> None:
+    if indices.dtype.kind not in "iu":
+        raise DTypeError(f"indices must be integers, not {indices}.")
+
+
+def _gather_infer(x: Spec, indices: Spec) -> Spec:
+    _check_indices(indices)
+    if x.ndim == 0:
+        raise ShapeError("a scalar has no rows to pick.")
+    return Spec((*indices.shape, *x.shape[1:]), x.dtype)
+
+
+def _in_range(indices: Any, rows: int) -> Any:
+    """Return `indices`, or raise naming the first that is outside; negatives count from the end."""
+    outside = (indices < -rows) | (indices >= rows)
+    if outside.any():
+        place = tuple(int(i) for i in np.argwhere(outside)[0])
+        bad = indices[place] if place else indices
+        raise ShapeError(f"index {bad} at {place} is out of range for {rows} rows.")
+    return indices
+
+
+def _scatter_meaning(updates: Any, indices: Any, rows: int) -> Any:
+    out = np.zeros((rows, *updates.shape[indices.ndim :]), updates.dtype)
+    np.add.at(out, _in_range(indices, rows), updates)
+    return out
+
+
+def _scatter_infer(updates: Spec, indices: Spec, rows: int | Dim) -> Spec:
+    _check_indices(indices)
+    if updates.shape[: indices.ndim] != indices.shape:
+        raise ShapeError(f"updates {updates} must begin with the shape of indices {indices}.")
+    return Spec((rows, *updates.shape[indices.ndim :]), updates.dtype)
+
+
+GATHER = register(
+    Primitive(
+        "gather", infer=_gather_infer,
+        meaning=lambda x, indices: x[_in_range(indices, x.shape[0])],
+        vjp=lambda g, out, x, indices: (scatter_add(g, indices, x.shape[0]), None),
+        domain=lambda rng: ([rng.normal(size=(4, 3)), rng.integers(0, 4, (5,))], {}),
+        onnx="Gather",
+    )
+)  # fmt: skip
+SCATTER_ADD = register(
+    Primitive(
+        "scatter_add", infer=_scatter_infer, meaning=_scatter_meaning,
+        vjp=lambda g, out, updates, indices, rows: (gather(g, indices), None),
+        domain=lambda rng: ([rng.normal(size=(5, 3)), rng.integers(0, 4, (5,))], {"rows": 4}),
+        onnx="ScatterND",
+    )
+)  # fmt: skip
+
+
+def gather(x: TensorLike, indices: TensorLike) -> Tensor:
+    """Return the rows of `x` numbered by the integers `indices`: ``x[indices]``.
+
+    Raises ShapeError at run time, naming the first index out of range.
+
+    >>> gather([10.0, 20.0, 30.0], [2, 0])
+    Tensor([30., 10.], f32[2])
+    """
+    return record(GATHER, x, indices)
+
+
+def scatter_add(updates: TensorLike, indices: TensorLike, rows: int | Dim) -> Tensor:
+    """Return zeros of `rows` rows with each update added to the row its index names.
+
+    >>> scatter_add([1.0, 2.0, 5.0], [0, 0, 2], rows=3)
+    Tensor([3., 0., 5.], f32[3])
+    """
+    return record(SCATTER_ADD, updates, indices, rows=rows)
+
+
+def one_hot(indices: TensorLike, classes: int, dtype: Any = np.float32) -> Tensor:
+    """Return a new last axis holding 1 at each index and 0 elsewhere.
+
+    >>> one_hot([1, 0], 2)
+    Tensor([[0., 1.],
+            [1., 0.]], f32[2,2])
+    """
+    column = expand_dims(indices, -1)
+    return (column == arange(classes, column.dtype.name)).astype(dtype)

@@ -1,0 +1,4 @@
+"""Floor 2, graph to graph: gradients, and the checks that gradients are right.
+
+Read next: :mod:`chainrule.transform.grad`.
+"""

@@ -1,0 +1,103 @@
+"""Reverse mode: a scalar goes in, its gradient comes out, as more of the same graph.
+
+The gradient at each node is the sum over its consumers of what their gradient
+rules send back (the chain rule), so the walk goes from the output to the
+inputs, visiting every node once, after all its consumers.  The result is made
+of ordinary nodes: it can be printed, run, compiled and differentiated again.
+
+Read next: :mod:`chainrule.run.reference`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import overload
+
+import numpy as np
+
+from chainrule.core.errors import DTypeError, GraphError, ShapeError
+from chainrule.core.graph import Node, reachable
+from chainrule.core.spec import is_float
+from chainrule.core.tensor import Tensor, tensor
+from chainrule.ops.shape import broadcast_to, sum_to
+
+__all__ = ["grad", "pull_back"]
+
+
+@overload
+def grad(output: Tensor, inputs: Tensor) -> Tensor: ...
+@overload
+def grad(output: Tensor, inputs: Sequence[Tensor]) -> list[Tensor]: ...
+def grad(output: Tensor, inputs: Tensor | Sequence[Tensor]) -> Tensor | list[Tensor]:
+    """Return the gradient of the scalar `output` to each of `inputs`, as graph.
+
+    An input that `output` does not depend on has gradient zero.  Raises
+    ShapeError when `output` is no scalar, DTypeError when it holds no floats.
+
+    >>> import chainrule as cr
+    >>> x = cr.tensor(3.0)
+    >>> slope = cr.grad(x * x, x)
+    >>> float(slope), float(cr.grad(slope, x))
+    (6.0, 2.0)
+    """
+    if output.shape != ():
+        raise ShapeError(
+            f"grad needs a scalar, but the output is {output.node.spec}; "
+            "take its mean() or sum() first."
+        )
+    one = tensor(np.ones((), output.dtype)) if is_float(output.dtype) else None
+    if one is None:
+        raise DTypeError(f"grad needs a float output, not {output.node.spec}.")
+    many = [inputs] if isinstance(inputs, Tensor) else list(inputs)
+    slopes = pull_back(output, one, many)
+    return slopes[0] if isinstance(inputs, Tensor) else slopes
+
+
+def pull_back(output: Tensor, g: Tensor, inputs: Sequence[Tensor]) -> list[Tensor]:
+    """Return, for each of `inputs`, the vector-Jacobian product of `g` with ``d output / d input``.
+
+    `g` has the shape of `output`.
+    """
+    for x in inputs:
+        if not is_float(x.dtype):
+            raise DTypeError(f"gradients exist to float tensors, not {x.node.spec}.")
+    if g.shape != output.shape:
+        raise ShapeError(f"g has shape {g.shape}, the output {output.shape}.")
+    nodes = reachable([output.node])
+    concerned = _depending_on(nodes, {x.node for x in inputs})
+    slopes: dict[Node, Tensor] = {output.node: g}
+    for node in reversed(nodes):
+        if node in concerned and node in slopes and node.inputs:
+            _send_back(node, slopes, concerned)
+    return [
+        slopes[x.node] if x.node in slopes else broadcast_to(tensor(np.zeros((), x.dtype)), x.shape)
+        for x in inputs
+    ]
+
+
+def _depending_on(nodes: Sequence[Node], roots: set[Node]) -> set[Node]:
+    found = set(roots)
+    for node in nodes:
+        if not found.isdisjoint(node.inputs):
+            found.add(node)
+    return found
+
+
+def _send_back(node: Node, slopes: dict[Node, Tensor], concerned: set[Node]) -> None:
+    """Apply the gradient rule of `node`, adding to the slopes of its inputs."""
+    rule = node.primitive.vjp
+    if rule is None:
+        return  # comparisons, integer results, stop_gradient: constant as far as slopes go
+    handles = [Tensor(i) for i in node.inputs]
+    try:
+        contributions = rule(slopes[node], Tensor(node), *handles, **node.params)
+    except Exception as error:
+        raise GraphError(
+            f"the gradient rule of {node.primitive.name!r}, recorded at {node.line}, failed: {error}"
+        ) from error
+    for source, contribution in zip(node.inputs, contributions, strict=True):
+        if contribution is None or source not in concerned or not is_float(source.spec.dtype):
+            continue
+        if node.primitive.elementwise:
+            contribution = sum_to(contribution, source.spec.shape)
+        slopes[source] = slopes[source] + contribution if source in slopes else contribution
