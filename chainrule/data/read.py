@@ -1,0 +1,322 @@
+"""Files and SQL become a `Table`; the only module that knows DuckDB.
+
+Enters a path or a query, leaves typed columns in the file's own row order.
+DuckDB parses; it is never left to guess.  Its sniffer may fold ragged rows into
+one column, skip leading lines or type a column from a sample, so the separator and the
+header are found here, and a column's kind is settled over all its rows.
+
+Read next: :mod:`chainrule.data.table`.
+"""
+
+from __future__ import annotations
+
+import csv
+import os
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from chainrule.core.errors import DataError, did_you_mean
+from chainrule.data.table import Column, Table, column_from_text, find_duplicate
+from chainrule.data.text import MISSING, parse_number
+
+__all__ = ["is_query", "read_table"]
+
+_CSV = (".csv", ".tsv", ".txt")
+_JSON = (".json", ".jsonl", ".ndjson")
+_PACKED = (".gz", ".zst")
+_QUERY = re.compile(r"\s*(select|with|from)\s", re.IGNORECASE)
+_CSV_IN_QUERY = re.compile(
+    r"\b(from|join)(\s+)'((?:[^']|'')+\.(?:csv|tsv)(?:\.gz|\.zst)?)'", re.IGNORECASE
+)
+_NUMERIC = re.compile(r"U?(TINY|SMALL|BIG|HUGE)?INT(EGER)?$|DECIMAL|FLOAT|DOUBLE")
+_MISSING_SQL = ", ".join(f"'{token}'" for token in MISSING)
+
+
+def is_query(source: str) -> bool:
+    """Tell SQL from a path.
+
+    >>> is_query("select * from 'a.csv'"), is_query("selection.csv")
+    (True, False)
+    """
+    return bool(_QUERY.match(source))
+
+
+def read_table(source: str | os.PathLike[str], query: str | None = None) -> Table:
+    """Read a CSV, TSV, Parquet or JSON file, or the rows of an SQL query over such files.
+
+    `source` is a path (optionally ``.gz`` or ``.zst``), or SQL that begins with
+    SELECT, WITH or FROM, as in ``SELECT * FROM 'a.csv' WHERE x > 3``.  With
+    `query` given, `source` is a path and the query reads it as the table ``data``.  Rows
+    keep the file's order.  In messages, row 1 is the first row after the header.
+
+    Raises DataError on a file that is missing, empty, of unknown type, not
+    UTF-8, ragged, without rows, or with two columns of one name; and on bad SQL.
+    """
+    text = os.fspath(source)
+    if not is_query(text):
+        _check_path(Path(text))
+    elif query is not None:
+        raise DataError("Give one query: the source is already SQL.")
+    with _connect() as db:
+        if is_query(text):
+            return _run_query(db, text, "the query")
+        _create_view(db, "data", Path(text))
+        if query is not None:
+            return _run_query(db, query, f"the query over {text}")
+        return _fetch(db, "data", text)
+
+
+def _connect() -> Any:
+    try:
+        import duckdb  # takes 0.2 s, and arrays need none of it
+    except ImportError as error:
+        raise DataError(
+            "Reading files needs DuckDB: pip install duckdb. Arrays work without it."
+        ) from error
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return duckdb.connect(
+        config={
+            "threads": min(8, cores or 1),
+            "preserve_insertion_order": True,
+            "autoinstall_known_extensions": False,  # a file name must never reach the network
+        }
+    )
+
+
+def _suffixes(path: Path) -> tuple[str, str]:
+    """Return (format, compression), as in (".csv", ".gz")."""
+    packed = path.suffix.lower() if path.suffix.lower() in _PACKED else ""
+    return (Path(path.stem).suffix if packed else path.suffix).lower(), packed
+
+
+def _check_path(path: Path) -> None:
+    if path.is_dir():
+        raise DataError(f"{path} is a directory; name a file in it.")
+    if not path.exists():
+        folder = path.parent
+        if not folder.is_dir():
+            raise DataError(f"{path} does not exist: there is no directory {folder}.")
+        names = sorted(f.name for f in folder.iterdir() if _suffixes(f)[0] in _known())
+        hint = did_you_mean(path.name, names) if names else "The directory holds no data file."
+        raise DataError(f"{path} does not exist. {hint}")
+    if _suffixes(path)[0] not in _known():
+        raise DataError(
+            f"{path}: chainrule reads {', '.join(_known())}, plain or with .gz or .zst, "
+            f"not {path.suffix or 'a file without extension'}."
+        )
+    if not os.access(path, os.R_OK):
+        raise DataError(f"{path} can't be opened: permission denied.")
+    if path.stat().st_size == 0:
+        raise DataError(f"{path} is empty.")
+
+
+def _known() -> tuple[str, ...]:
+    return (*_CSV, ".parquet", *_JSON)
+
+
+def _execute(db: Any, sql: str, where: str) -> Any:
+    import duckdb  # already loaded by _connect
+
+    try:
+        return db.execute(sql)
+    except duckdb.Error as error:
+        raise DataError(f"{where}: {_explain(str(error))}") from error
+
+
+def _explain(message: str) -> str:
+    """Say what DuckDB found wrong, in the table's terms and without its advice to skip rows."""
+    line = re.search(r"CSV Error on Line: (\d+)", message)
+    if line:
+        row = int(line[1]) - 1  # DuckDB counts records, the header first
+        place = f"row {row}" if row > 0 else "the header"
+        fields = re.search(r"Expected Number of Columns: (\d+) Found: (\d+)", message)
+        if fields:
+            found = "1 field" if fields[2] == "1" else f"{fields[2]} fields"
+            return (
+                f"{place} has {found}, but the header names {fields[1]} columns. "
+                "Quote a cell that holds the separator, or correct the row."
+            )
+        if "unterminated quote" in message:
+            return f'{place} has a quote (") that is not closed. Double a quote inside a cell ("").'
+        if "unicode" in message:
+            return f"{place} has bytes that are not UTF-8. Save the file as UTF-8 and try again."
+    first = next((part for part in message.splitlines() if part.strip()), "unknown error")
+    hint = re.search(r"^(Candidate bindings|Did you mean|LINE \d+).*", message, re.MULTILINE)
+    return first + (f" ({hint[0]})" if hint else "")
+
+
+def _quote(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
+
+
+def _literal(text: object) -> str:
+    return "'" + str(text).replace("'", "''") + "'"
+
+
+def _create_view(db: Any, view: str, path: Path) -> None:
+    """Make `path` readable as the table `view`, with settled column types."""
+    form, _ = _suffixes(path)
+    if form in _CSV:
+        _create_csv_view(db, view, path)
+        return
+    reader = "read_parquet" if form == ".parquet" else "read_json"
+    options = "" if form == ".parquet" else ", sample_size=-1"
+    sql = f"CREATE TEMP VIEW {_quote(view)} AS SELECT * FROM {reader}({_literal(path)}{options})"
+    _execute(db, sql, str(path))
+
+
+def _create_csv_view(db: Any, view: str, path: Path) -> None:
+    names, separator = _read_header(db, path)
+    fields = ", ".join(f"{_literal(name)}: 'VARCHAR'" for name in names)
+    raw = (
+        f"read_csv({_literal(path)}, columns={{{fields}}}, auto_detect=false, header=true, "
+        f"delim={_literal(separator)}, quote='\"', escape='\"', strict_mode=true, "
+        "null_padding=false, ignore_errors=false)"
+    )
+    casts = _column_casts(db, raw, names, str(path))
+    _execute(db, f"CREATE TEMP VIEW {_quote(view)} AS SELECT {casts} FROM {raw}", str(path))
+
+
+def _read_header(db: Any, path: Path) -> tuple[list[str], str]:
+    """Return the column names and the separator, from the file's first record."""
+    sql = (
+        f"SELECT line FROM read_csv({_literal(path)}, columns={{'line': 'VARCHAR'}}, "
+        "auto_detect=false, header=false, delim='\x01', quote='', escape='') LIMIT 20"
+    )
+    lines = [row[0] or "" for row in _execute(db, sql, str(path)).fetchall()]
+    if not any(line.strip() for line in lines):
+        raise DataError(f"{path} is empty.")
+    bare = re.sub(r'"[^"]*"', "", "\n".join(lines)).splitlines()[0]
+    separator = max(",;\t|", key=bare.count) if any(s in bare for s in ",;\t|") else ","
+    record = next(csv.reader((line + "\n" for line in lines), delimiter=separator))
+    names = [name.strip() or f"column{i + 1}" for i, name in enumerate(record)]
+    _check_header(names, path)
+    return names, separator
+
+
+def _check_header(names: list[str], path: Path) -> None:
+    twice = find_duplicate([name.lower() for name in names])
+    if twice is not None:
+        name = next(name for name in names if name.lower() == twice)
+        raise DataError(
+            f"{path}: two columns are named {name!r}; rename one (letter case does not count)."
+        )
+    for name in names:
+        number = parse_number(name)
+        if number is not None and not number.is_integer():
+            raise DataError(
+                f"{path}: the first line looks like data ({name!r}), not like column names. "
+                "Put a line of names on top."
+            )
+
+
+def _column_casts(db: Any, raw: str, names: Sequence[str], where: str) -> str:
+    """Return the SELECT list that types each column by all of its cells.
+
+    The rules are those of `chainrule.data.text.parse_text`; here DuckDB applies
+    them to files, where a Python loop over every cell would take minutes.
+    """
+    cells = [f"lower(trim({_quote(name)}))" for name in names]
+    present = [f"({cell} NOT IN ({_MISSING_SQL}))" for cell in cells]
+    questions = []
+    for cell, there in zip(cells, present, strict=True):
+        code = f"regexp_full_match({cell}, '0[0-9]+') OR contains({cell}, '_')"
+        questions += [
+            f"count(*) FILTER ({there})",
+            f"count(*) FILTER ({there} AND (TRY_CAST({cell} AS DOUBLE) IS NULL OR {code}))",
+            f"count(*) FILTER ({there} AND {cell} NOT IN ('true', 'false'))",
+            f"count(*) FILTER ({there} AND TRY_CAST({cell} AS TIMESTAMP) IS NULL)",
+        ]
+    answers = _execute(db, f"SELECT count(*), {', '.join(questions)} FROM {raw}", where).fetchone()
+    if answers[0] == 0:
+        raise DataError(f"{where} has a header but no rows.")
+    casts = []
+    for i, name in enumerate(names):
+        filled, not_number, not_boolean, not_date = answers[1 + 4 * i : 5 + 4 * i]
+        column = f"trim({_quote(name)})"
+        for exceptions, sql_type in (
+            (not_number, "DOUBLE"),
+            (not_boolean, "BOOLEAN"),
+            (not_date, "TIMESTAMP"),
+        ):
+            if filled and not exceptions:
+                column = f"TRY_CAST({column} AS {sql_type})"
+                break
+        else:
+            column = f"CASE WHEN {present[i]} THEN {column} END"
+        casts.append(f"{column} AS {_quote(name)}")
+    return ", ".join(casts)
+
+
+def _run_query(db: Any, query: str, where: str) -> Table:
+    """Run `query`; its CSV files are read as `read_table` reads them, never sniffed."""
+    views: dict[str, str] = {}
+
+    def replace(match: re.Match[str]) -> str:
+        literal = match[3].replace("''", "'")
+        if any(mark in literal for mark in ("*", "?", "[", "://")):
+            raise DataError(f"{where}: name one local file at a time, not {literal!r}.")
+        path = Path(literal)
+        if str(path) not in views:
+            _check_path(path)
+            stem = path.name.split(".")[0]
+            views[str(path)] = stem if stem not in views.values() else f"{stem}_{len(views)}"
+            _create_view(db, views[str(path)], path)
+        return f"{match[1]}{match[2]}{_quote(views[str(path)])}"
+
+    sql = _CSV_IN_QUERY.sub(replace, query).strip().rstrip(";")
+    if len(db.extract_statements(sql)) != 1:
+        raise DataError(f"{where}: give one statement, without ';' between several.")
+    described = _execute(db, f"DESCRIBE {sql}", where).fetchall()
+    twice = find_duplicate([row[0].lower() for row in described])
+    if twice is not None:
+        raise DataError(f"{where} returns two columns named {twice!r}; rename one with AS.")
+    _execute(db, f"CREATE TEMP TABLE query_result AS {sql}", where)
+    return _fetch(db, "query_result", where)
+
+
+def _fetch(db: Any, view: str, where: str) -> Table:
+    described = _execute(db, f"DESCRIBE {_quote(view)}", where).fetchall()
+    selected = []
+    for name, sql_type, *_ in described:
+        cell = _quote(name)
+        if _NUMERIC.match(sql_type):
+            cell = f"CAST({cell} AS DOUBLE)"
+        elif sql_type == "DATE" or sql_type.startswith("TIMESTAMP"):
+            cell = f"epoch_us(CAST({cell} AS TIMESTAMP))"
+        elif sql_type.endswith("]") or sql_type.startswith(("STRUCT", "MAP", "UNION", "BLOB")):
+            raise DataError(
+                f"{where}: column {name!r} holds {sql_type}; select its parts as plain columns."
+            )
+        elif sql_type != "BOOLEAN":
+            cell = f"CAST({cell} AS VARCHAR)"
+        selected.append(f"{cell} AS {_quote(name)}")
+    if not selected:
+        raise DataError(f"{where} has no columns.")
+    result = _execute(db, f"SELECT {', '.join(selected)} FROM {_quote(view)}", where)
+    arrays = result.fetchnumpy()
+    columns = tuple(_column(name, kind, arrays[name]) for name, kind, *_ in described)
+    if len(columns[0]) == 0:
+        raise DataError(f"{where} gives columns but no rows.")
+    return Table(columns, where)
+
+
+def _column(name: str, sql_type: str, array: Any) -> Column:
+    missing = np.ma.getmaskarray(array).copy() if np.ma.isMA(array) else np.zeros(len(array), bool)
+    values = np.ma.getdata(array)
+    if sql_type == "BOOLEAN":
+        return Column(name, "boolean", np.where(missing, False, values).astype(bool), missing)
+    if sql_type == "DATE" or sql_type.startswith("TIMESTAMP"):
+        moments = np.where(missing, 0, values).astype("datetime64[us]")
+        moments[missing] = np.datetime64("NaT")
+        return Column(name, "date", moments, missing, "iso")
+    if _NUMERIC.match(sql_type):
+        numbers = np.array(values, dtype=np.float64)
+        numbers[missing] = np.nan
+        return Column(name, "number", numbers, np.isnan(numbers))
+    cells = ["" if gone else cell for cell, gone in zip(values.tolist(), missing, strict=True)]
+    return column_from_text(name, cells)

@@ -1,0 +1,230 @@
+"""A table: named columns of one kind each, with the missing cells marked.
+
+Enter arrays, or (through :mod:`chainrule.data.read`) a file or a query; leaves a
+`Table`.  It exists so that everything after it meets four kinds of column and
+one meaning of "missing", whatever the source was.
+
+Read next: :mod:`chainrule.data.columns`, which decides what each column is good for.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+from numbers import Real
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from chainrule.core.errors import DataError, did_you_mean
+from chainrule.data.text import Kind, parse_text
+
+__all__ = ["Column", "Table", "column_from_text", "find_duplicate"]
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column: its values by kind, and which are missing.
+
+    `number` is float64 (NaN where missing), `boolean` bool (False where
+    missing), `date` datetime64[us] (NaT where missing), `text` an object array of
+    str ("" where missing).
+    """
+
+    name: str
+    kind: Kind
+    values: NDArray[Any]
+    missing: NDArray[np.bool_]
+    date_format: str = ""
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def take(self, rows: NDArray[np.intp] | None) -> Column:
+        """Return the column of `rows` alone, its kind found again from those rows.
+
+        A text column may be text only because of a cell in other rows, so the
+        kind of a training set must not be read off the rows held out.
+        """
+        if rows is None:
+            return self
+        values, missing = self.values[rows], self.missing[rows]
+        if self.kind == "text":
+            return column_from_text(self.name, values.tolist())
+        return Column(self.name, self.kind, values, missing, self.date_format)
+
+    def as_text(self) -> NDArray[Any]:
+        """Return every cell as the text a person would write, "" where missing.
+
+        >>> Column("n", "number", np.array([1.0, 2.5]), np.zeros(2, bool)).as_text().tolist()
+        ['1', '2.5']
+        """
+        if self.kind == "text":
+            return self.values
+        if self.kind == "number":
+            cells = [format_number(value) for value in self.values.tolist()]
+        elif self.kind == "boolean":
+            cells = ["true" if value else "false" for value in self.values.tolist()]
+        else:
+            cells = [str(value) for value in self.values.tolist()]
+        text = np.array(cells, dtype=object)
+        text[self.missing] = ""
+        return text
+
+
+def format_number(value: float) -> str:
+    """Write a whole number without its ``.0``, so a class 2 reads alike from any source."""
+    return str(int(value)) if math.isfinite(value) and value == int(value) else repr(value)
+
+
+@dataclass(frozen=True)
+class Table:
+    """Columns of equal length in a fixed order.
+
+    >>> table = Table.from_arrays({"size": [1.5, None], "color": ["red", "blue"]})
+    >>> table.names, len(table), table["size"].kind, table["size"].missing.tolist()
+    (('size', 'color'), 2, 'number', [False, True])
+    """
+
+    columns: tuple[Column, ...]
+    source: str = "the table"
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The column names, in order."""
+        return tuple(column.name for column in self.columns)
+
+    def __len__(self) -> int:
+        return len(self.columns[0]) if self.columns else 0
+
+    def __iter__(self) -> Iterator[Column]:
+        return iter(self.columns)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.names
+
+    def __getitem__(self, name: str) -> Column:
+        for column in self.columns:
+            if column.name == name:
+                return column
+        raise DataError(f"{self.source} has no column {name!r}. {did_you_mean(name, self.names)}")
+
+    def take(self, rows: NDArray[np.intp]) -> Table:
+        """Return the table of `rows` (indices from 0) alone."""
+        return Table(tuple(column.take(rows) for column in self.columns), self.source)
+
+    @classmethod
+    def from_arrays(cls, columns: Any, source: str = "the table") -> Table:
+        """Build a table from a mapping of names to one-dimensional values.
+
+        A dict, a pandas or a polars frame: anything with ``keys()`` or
+        ``columns`` whose items are arrays or lists.  None, NaN and NaT are missing.
+        Raises DataError on no columns, no rows, unequal lengths, or a column
+        that is not one-dimensional.
+        """
+        if isinstance(columns, Table):
+            return columns
+        names = columns.keys() if hasattr(columns, "keys") else getattr(columns, "columns", None)
+        if names is None:
+            raise DataError(
+                f"{source} must map column names to values, like {{'size': [1, 2]}}; "
+                f"got {type(columns).__name__}."
+            )
+        built = [_from_values(str(name), columns[name], source) for name in names]
+        if not built:
+            raise DataError(f"{source} has no columns.")
+        twice = find_duplicate([column.name for column in built])
+        if twice is not None:
+            raise DataError(f"{source} has two columns named {twice!r}; rename one.")
+        for column in built:
+            if len(column) != len(built[0]):
+                raise DataError(
+                    f"{source}: column {column.name!r} has {len(column)} rows, "
+                    f"but {built[0].name!r} has {len(built[0])}."
+                )
+        if len(built[0]) == 0:
+            raise DataError(f"{source} has columns but no rows.")
+        return cls(tuple(built), source)
+
+
+def find_duplicate(names: Sequence[str]) -> str | None:
+    """Return the first name that occurs twice, or None."""
+    seen: set[str] = set()
+    for name in names:
+        if name in seen:
+            return name
+        seen.add(name)
+    return None
+
+
+def _from_values(name: str, raw: Any, source: str) -> Column:
+    """Find the kind of one column of arrays, lists or a frame's series."""
+    try:
+        values = np.asarray(raw)
+        if values.dtype.kind in "US" and not hasattr(raw, "dtype"):
+            values = np.asarray(raw, dtype=object)  # [1, "a"] must not turn 1 into "1" unseen
+    except ValueError as error:
+        raise DataError(f"{source}: column {name!r} has cells of unequal length.") from error
+    if values.ndim != 1:
+        raise DataError(
+            f"{source}: column {name!r} must be one-dimensional; its shape is {values.shape}."
+        )
+    none = np.zeros(len(values), dtype=bool)
+    match values.dtype.kind:
+        case "b":
+            return Column(name, "boolean", values, none)
+        case "i" | "u" | "f":
+            numbers = values.astype(np.float64)
+            return Column(name, "number", numbers, np.isnan(numbers))
+        case "M":
+            moments = values.astype("datetime64[us]")
+            return Column(name, "date", moments, np.isnat(moments), "iso")
+        case "U":
+            return column_from_text(name, values.tolist())
+        case "O":
+            return _from_objects(name, values.tolist(), source)
+    raise DataError(
+        f"{source}: column {name!r} has dtype {values.dtype}; "
+        "give numbers, booleans, dates or text."
+    )
+
+
+def column_from_text(name: str, cells: list[str]) -> Column:
+    """Build a column of the narrowest kind that holds every one of `cells`."""
+    kind, values, missing, form = parse_text(cells)
+    return Column(name, kind, values, missing, form)
+
+
+def _is_missing(value: Any) -> bool:
+    # pandas.NA refuses to compare, so it is known by its type's name.
+    return value is None or type(value).__name__ in ("NAType", "NaTType") or (
+        isinstance(value, Real) and bool(value != value)
+    )
+
+
+def _from_objects(name: str, cells: list[Any], source: str) -> Column:
+    missing = np.array([_is_missing(cell) for cell in cells], dtype=bool)
+    present = [cell for cell, gone in zip(cells, missing, strict=True) if not gone]
+    if present and all(isinstance(cell, (bool, np.bool_)) for cell in present):
+        booleans = np.zeros(len(cells), dtype=bool)
+        booleans[~missing] = present
+        return Column(name, "boolean", booleans, missing)
+    if present and all(isinstance(cell, Real) for cell in present):
+        numbers = np.full(len(cells), np.nan)
+        numbers[~missing] = np.array(present, dtype=np.float64)
+        return Column(name, "number", numbers, missing)
+    if present and all(isinstance(cell, (date, datetime)) for cell in present):
+        text = ["" if gone else cell.isoformat() for cell, gone in zip(cells, missing, strict=True)]
+        return column_from_text(name, text)
+    for row, cell in enumerate(cells):
+        if not missing[row] and not isinstance(cell, (str, Real, date)):
+            raise DataError(
+                f"{source}: row {row + 1} of column {name!r} holds a {type(cell).__name__}; "
+                "give numbers, booleans, dates or text."
+            )
+    return column_from_text(
+        name, ["" if gone else str(cell) for cell, gone in zip(cells, missing, strict=True)]
+    )
