@@ -216,7 +216,7 @@ class Tensor:
         return record(lookup("less_equal"), other, self)
 
     def __eq__(self, other: object) -> Tensor:  # type: ignore[override]
-        return record(lookup("equal"), self, other)  # type: ignore[arg-type]
+        return record(lookup("equal"), self, other)
 
     def __ne__(self, other: object) -> Tensor:  # type: ignore[override]
         return record(lookup("logical_not"), self == other)

@@ -17,6 +17,7 @@ import numpy as np
 from chainrule.core.errors import ChainruleError
 from chainrule.core.spec import is_float
 from chainrule.core.tensor import Tensor, tensor
+from chainrule.ops.shape import stack
 from chainrule.transform.grad import grad
 
 __all__ = ["check_grads"]
@@ -50,18 +51,15 @@ def check_grads(
         out = function(*tensors)
         if not weights:
             weights.append(generator.normal(size=out.numpy().shape))
-        return (out * weights[0]).sum()
+        return (out * tensor(weights[0])).sum()
 
     def slopes_along(
         directions: Sequence[Any], current: Callable[..., Tensor]
     ) -> Callable[..., Tensor]:
         def along(*tensors: Tensor) -> Tensor:
             slopes = grad(current(*tensors), [tensors[i] for i in varied])
-            parts = [(s * d).sum() for s, d in zip(slopes, directions, strict=True)]
-            total = parts[0]
-            for part in parts[1:]:
-                total = total + part
-            return total
+            parts = [(s * tensor(d)).sum() for s, d in zip(slopes, directions, strict=True)]
+            return stack(parts).sum()
 
         return along
 
@@ -79,6 +77,7 @@ def check_grads(
         measured = (sides[0] - sides[1]) / (2 * step)
         if not abs(exact - measured) <= tolerance * (1 + abs(exact) + abs(measured)):
             raise ChainruleError(
-                f"gradient of order {level} is {exact:.9g}, central differences give {measured:.9g}."
+                f"gradient of order {level} is {exact:.9g}, "
+                f"central differences give {measured:.9g}."
             )
         current = along

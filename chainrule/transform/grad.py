@@ -93,7 +93,8 @@ def _send_back(node: Node, slopes: dict[Node, Tensor], concerned: set[Node]) -> 
         contributions = rule(slopes[node], Tensor(node), *handles, **node.params)
     except Exception as error:
         raise GraphError(
-            f"the gradient rule of {node.primitive.name!r}, recorded at {node.line}, failed: {error}"
+            f"the gradient rule of {node.primitive.name!r}, recorded at {node.line}, "
+            f"failed: {error}"
         ) from error
     for source, contribution in zip(node.inputs, contributions, strict=True):
         if contribution is None or source not in concerned or not is_float(source.spec.dtype):
