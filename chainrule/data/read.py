@@ -33,7 +33,10 @@ _CSV_IN_QUERY = re.compile(
     r"\b(from|join)(\s+)'((?:[^']|'')+\.(?:csv|tsv)(?:\.gz|\.zst)?)'", re.IGNORECASE
 )
 _NUMERIC = re.compile(r"U?(TINY|SMALL|BIG|HUGE)?INT(EGER)?$|DECIMAL|FLOAT|DOUBLE")
-_MISSING_SQL = ", ".join(f"'{token}'" for token in MISSING)
+_CASES = (str, str.upper, str.capitalize)
+_MISSING_SQL = ", ".join(
+    f"'{token}'" for token in sorted({f(t) for t in (*MISSING, "NaN") for f in _CASES})
+)
 
 
 def is_query(source: str) -> bool:
@@ -129,10 +132,12 @@ def _execute(db: Any, sql: str, where: str) -> Any:
 
 def _explain(message: str) -> str:
     """Say what DuckDB found wrong, in the table's terms and without its advice to skip rows."""
+    original = re.search(r"Original Line: (.{1,60})", message)
+    shown = f" (it begins {original[1]!r})" if original else ""
     line = re.search(r"CSV Error on Line: (\d+)", message)
     if line:
         row = int(line[1]) - 1  # DuckDB counts records, the header first
-        place = f"row {row}" if row > 0 else "the header"
+        place = f"row {row}{shown}" if row > 0 else "the header"
         fields = re.search(r"Expected Number of Columns: (\d+) Found: (\d+)", message)
         if fields:
             found = "1 field" if fields[2] == "1" else f"{fields[2]} fields"
@@ -170,30 +175,41 @@ def _create_view(db: Any, view: str, path: Path) -> None:
 
 
 def _create_csv_view(db: Any, view: str, path: Path) -> None:
-    names, separator = _read_header(db, path)
+    lines = (
+        f"read_csv({_literal(path)}, columns={{'line': 'VARCHAR'}}, auto_detect=false, "
+        "header=false, delim='\x01', quote='', escape='')"
+    )
+    names, separator = _read_header(db, lines, path)
     fields = ", ".join(f"{_literal(name)}: 'VARCHAR'" for name in names)
-    raw = (
+    cells = (
         f"read_csv({_literal(path)}, columns={{{fields}}}, auto_detect=false, header=true, "
         f"delim={_literal(separator)}, quote='\"', escape='\"', strict_mode=true, "
-        "null_padding=false, ignore_errors=false)"
+        f"null_padding=false, ignore_errors=false, nullstr=[{_MISSING_SQL}])"
     )
-    casts = _column_casts(db, raw, names, str(path))
-    _execute(db, f"CREATE TEMP VIEW {_quote(view)} AS SELECT {casts} FROM {raw}", str(path))
+    # One pass over whole lines tells whether any cell may be a code such as 007;
+    # asking every cell instead would make a wide file of numbers ten times slower.
+    code = _literal(f'(^|["{separator}]) *0[0-9]')
+    asked = f"SELECT count(*) FROM {lines} WHERE regexp_matches(line, {code})"
+    may_have_codes = bool(_execute(db, asked, str(path)).fetchone()[0])
+    types = _column_types(db, cells, names, may_have_codes, str(path))
+    casts = [f"trim({_quote(name)}) AS {_quote(name)}" for name in names]
+    for i, name in enumerate(names):
+        if name in types:
+            casts[i] = f"TRY_CAST(trim({_quote(name)}) AS {types[name]}) AS {_quote(name)}"
+    sql = f"CREATE TEMP VIEW {_quote(view)} AS SELECT {', '.join(casts)} FROM {cells}"
+    _execute(db, sql, str(path))
 
 
-def _read_header(db: Any, path: Path) -> tuple[list[str], str]:
+def _read_header(db: Any, lines: str, path: Path) -> tuple[list[str], str]:
     """Return the column names and the separator, from the file's first record."""
-    sql = (
-        f"SELECT line FROM read_csv({_literal(path)}, columns={{'line': 'VARCHAR'}}, "
-        "auto_detect=false, header=false, delim='\x01', quote='', escape='') LIMIT 20"
-    )
-    lines = [row[0] or "" for row in _execute(db, sql, str(path)).fetchall()]
-    if not any(line.strip() for line in lines):
+    first = _execute(db, f"SELECT line FROM {lines} LIMIT 20", str(path)).fetchall()
+    records = [row[0] or "" for row in first]
+    if not any(record.strip() for record in records):
         raise DataError(f"{path} is empty.")
-    bare = re.sub(r'"[^"]*"', "", "\n".join(lines)).splitlines()[0]
+    bare = re.sub(r'"[^"]*"', "", "\n".join(records)).splitlines()[0]
     separator = max(",;\t|", key=bare.count) if any(s in bare for s in ",;\t|") else ","
-    record = next(csv.reader((line + "\n" for line in lines), delimiter=separator))
-    names = [name.strip() or f"column{i + 1}" for i, name in enumerate(record)]
+    header = next(csv.reader((record + "\n" for record in records), delimiter=separator))
+    names = [name.strip() or f"column{i + 1}" for i, name in enumerate(header)]
     _check_header(names, path)
     return names, separator
 
@@ -214,42 +230,37 @@ def _check_header(names: list[str], path: Path) -> None:
             )
 
 
-def _column_casts(db: Any, raw: str, names: Sequence[str], where: str) -> str:
-    """Return the SELECT list that types each column by all of its cells.
+def _column_types(
+    db: Any, cells: str, names: Sequence[str], may_have_codes: bool, where: str
+) -> dict[str, str]:
+    """Return the SQL type of each column that is not text, settled over all of its cells.
 
-    The rules are those of `chainrule.data.text.parse_text`; here DuckDB applies
-    them to files, where a Python loop over every cell would take minutes.
+    The rules are those of `chainrule.data.text.parse_text`, which later sees
+    whatever stays text; here DuckDB applies them at the speed big files need.
     """
-    cells = [f"lower(trim({_quote(name)}))" for name in names]
-    present = [f"({cell} NOT IN ({_MISSING_SQL}))" for cell in cells]
-    questions = []
-    for cell, there in zip(cells, present, strict=True):
-        code = f"regexp_full_match({cell}, '0[0-9]+') OR contains({cell}, '_')"
-        questions += [
-            f"count(*) FILTER ({there})",
-            f"count(*) FILTER ({there} AND (TRY_CAST({cell} AS DOUBLE) IS NULL OR {code}))",
-            f"count(*) FILTER ({there} AND {cell} NOT IN ('true', 'false'))",
-            f"count(*) FILTER ({there} AND TRY_CAST({cell} AS TIMESTAMP) IS NULL)",
-        ]
-    answers = _execute(db, f"SELECT count(*), {', '.join(questions)} FROM {raw}", where).fetchone()
-    if answers[0] == 0:
+    questions = ["count(*)"]
+    for name in map(_quote, names):
+        questions += [f"count({name})", f"count(TRY_CAST({name} AS DOUBLE))"]
+    total, *counts = _execute(db, f"SELECT {', '.join(questions)} FROM {cells}", where).fetchone()
+    if total == 0:
         raise DataError(f"{where} has a header but no rows.")
-    casts = []
-    for i, name in enumerate(names):
-        filled, not_number, not_boolean, not_date = answers[1 + 4 * i : 5 + 4 * i]
-        column = f"trim({_quote(name)})"
-        for exceptions, sql_type in (
-            (not_number, "DOUBLE"),
-            (not_boolean, "BOOLEAN"),
-            (not_date, "TIMESTAMP"),
-        ):
-            if filled and not exceptions:
-                column = f"TRY_CAST({column} AS {sql_type})"
-                break
-        else:
-            column = f"CASE WHEN {present[i]} THEN {column} END"
-        casts.append(f"{column} AS {_quote(name)}")
-    return ", ".join(casts)
+    filled = dict(zip(names, counts[::2], strict=True))
+    numbers = [n for n, k in zip(names, counts[1::2], strict=True) if filled[n] and k == filled[n]]
+    rest = [name for name in names if filled[name] and name not in set(numbers)]
+    questions = ["count(*)"]
+    for name in map(_quote, rest):
+        questions.append(f"count(TRY_CAST({name} AS TIMESTAMP))")
+        questions.append(f"count(*) FILTER (lower(trim({name})) IN ('true', 'false'))")
+    for name in map(_quote, numbers if may_have_codes else ()):
+        questions.append(f"count(*) FILTER (regexp_full_match(trim({name}), '0[0-9]+'))")
+    _, *counts = _execute(db, f"SELECT {', '.join(questions)} FROM {cells}", where).fetchone()
+    codes = dict(zip(numbers, counts[2 * len(rest) :], strict=False))
+    types = {name: "DOUBLE" for name in numbers if not codes.get(name)}
+    for i, name in enumerate(rest):
+        dates, booleans = counts[2 * i : 2 * i + 2]
+        if filled[name] in (dates, booleans):
+            types[name] = "TIMESTAMP" if filled[name] == dates else "BOOLEAN"
+    return types
 
 
 def _run_query(db: Any, query: str, where: str) -> Table:

@@ -43,8 +43,6 @@ def parse_number(cell: str) -> float | None:
     >>> parse_number("1e3"), parse_number("1,5"), parse_number("0x10")
     (1000.0, None, None)
     """
-    if "_" in cell:  # Python's own digit separator; no file means it as one
-        return None
     try:
         return float(cell)
     except ValueError:
