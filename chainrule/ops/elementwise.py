@@ -37,6 +37,12 @@ def _same(*specs: Spec) -> Spec:
     return Spec(broadcast_shapes(s.shape for s in specs), specs[0].dtype)
 
 
+def _number(*specs: Spec) -> Spec:
+    if specs[0].dtype == np.bool_:
+        raise DTypeError(f"{specs[0]} holds booleans; convert it first, as in x.astype('float32').")
+    return _same(*specs)
+
+
 def _truth(*specs: Spec) -> Spec:
     return Spec(broadcast_shapes(s.shape for s in specs), np.bool_)
 
@@ -70,12 +76,13 @@ def _unary(
     scalar: Callable[..., Any],
     domain: tuple[float, float],
     onnx: str | None = None,
+    infer: Callable[..., Spec] = _same,
     floating: bool = True,
 ) -> Primitive:
     return register(
         Primitive(
             name,
-            infer=_same,
+            infer=infer,
             meaning=meaning,
             vjp=vjp,
             scalar=scalar,
@@ -122,7 +129,7 @@ ADD = _binary(
 )  # fmt: skip
 SUB = _binary(
     "sub", np.subtract, lambda g, out, x, y: (g, -g),
-    lambda b, x, y: b.sub(x, y), _uniform(-2, 2, 2), "Sub",
+    lambda b, x, y: b.sub(x, y), _uniform(-2, 2, 2), "Sub", infer=_number,
 )  # fmt: skip
 MUL = _binary(
     "mul", np.multiply, lambda g, out, x, y: (g * y, g * x),
@@ -213,11 +220,11 @@ WHERE = register(
 
 NEG = _unary(
     "neg", np.negative, lambda g, out, x: (-g,),
-    lambda b, x: b.negate(x), (-2, 2), "Neg", floating=False,
+    lambda b, x: b.negate(x), (-2, 2), "Neg", infer=_number, floating=False,
 )  # fmt: skip
 ABS = _unary(
     "abs", np.abs, lambda g, out, x: (g * sign(x),),
-    lambda b, x: b.math("abs", x), (0.1, 2), "Abs", floating=False,
+    lambda b, x: b.math("abs", x), (-2, 2), "Abs", floating=False,
 )  # fmt: skip
 SIGN = _unary(
     "sign", np.sign, lambda g, out, x: (None,),
@@ -225,11 +232,11 @@ SIGN = _unary(
         b.less(b.constant(0), x), b.constant(1),
         b.select(b.less(x, b.constant(0)), b.constant(-1), x),
     ),
-    (0.1, 2), "Sign", floating=False,
+    (-2, 2), "Sign", infer=_number, floating=False,
 )  # fmt: skip
 FLOOR = _unary(
     "floor", np.floor, lambda g, out, x: (None,),
-    lambda b, x: b.math("floor", x), (0.1, 0.9), "Floor",
+    lambda b, x: b.math("floor", x), (-2, 2), "Floor",
 )  # fmt: skip
 EXP = _unary(
     "exp", np.exp, lambda g, out, x: (g * out,), lambda b, x: b.math("exp", x), (-2, 2), "Exp"

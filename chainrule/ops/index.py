@@ -99,5 +99,5 @@ def one_hot(indices: TensorLike, classes: int, dtype: Any = np.float32) -> Tenso
     Tensor([[0., 1.],
             [1., 0.]], f32[2,2])
     """
-    column = expand_dims(indices, -1)
-    return (column == arange(classes, column.dtype.name)).astype(dtype)
+    # The numbers are int64 whatever the indices are: uint8 could not count to 300.
+    return (expand_dims(indices, -1) == arange(classes)).astype(dtype)

@@ -61,6 +61,16 @@ def _max_infer(x: Spec, axes: tuple[int, ...], keepdims: bool) -> Spec:
     return Spec(_reduced(x.shape, axes, keepdims), x.dtype)
 
 
+def _max_meaning(x: Any, axes: tuple[int, ...], keepdims: bool) -> Any:
+    _max_infer(Spec(x.shape, x.dtype), axes, keepdims)  # a length only data decide may be 0
+    return np.max(x, axis=axes, keepdims=keepdims)
+
+
+def _argmax_meaning(x: Any, axis: int) -> Any:
+    _max_infer(Spec(x.shape, x.dtype), (axis,), False)
+    return np.argmax(x, axis=axis)
+
+
 def _max_vjp(g: Tensor, out: Tensor, x: Tensor, axes: Any, keepdims: bool) -> tuple[Tensor]:
     # Elements that tie for the maximum share the gradient, so that its sum is kept.
     kept = _kept(x.shape, axes)
@@ -70,9 +80,7 @@ def _max_vjp(g: Tensor, out: Tensor, x: Tensor, axes: Any, keepdims: bool) -> tu
 
 MAX = register(
     Primitive(
-        "max", infer=_max_infer,
-        meaning=lambda x, axes, keepdims: np.max(x, axis=axes, keepdims=keepdims),
-        vjp=_max_vjp,
+        "max", infer=_max_infer, meaning=_max_meaning, vjp=_max_vjp,
         domain=lambda rng: (
             [rng.permutation(12).reshape(3, 4) / 4.0], {"axes": (1,), "keepdims": False}
         ),
@@ -83,7 +91,7 @@ ARGMAX = register(
     Primitive(
         "argmax",
         infer=lambda x, axis: Spec(_max_infer(x, (axis,), False).shape, np.int64),
-        meaning=lambda x, axis: np.argmax(x, axis=axis),
+        meaning=_argmax_meaning,
         domain=lambda rng: ([rng.normal(size=(3, 4))], {"axis": 1}),
         onnx="ArgMax",
     )
