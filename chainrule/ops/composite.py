@@ -60,7 +60,8 @@ def elu(x: TensorLike, alpha: float = 1.0) -> Tensor:
     """Return ``x`` where positive, else ``alpha * (exp(x) - 1)``."""
     x = as_tensor(x)
     # expm1 sees no positive number, so the branch not taken can't overflow into the gradient.
-    return where(x > 0, x, alpha * expm1(minimum(x, 0.0)))
+    # On a tie minimum sends the gradient to its second input: the slope at 0 is alpha.
+    return where(x > 0, x, alpha * expm1(minimum(0.0, x)))
 
 
 def silu(x: TensorLike) -> Tensor:
@@ -85,7 +86,9 @@ def softplus(x: TensorLike) -> Tensor:
     >>> softplus([-1000.0, 1000.0])
     Tensor([   0., 1000.], f32[2])
     """
-    return maximum(x, 0.0) + log1p(exp(-abs(x)))
+    x = as_tensor(x)
+    # min(-x, x) is -|x| whose slope at 0 is 1, not 0: there softplus has slope 1/2.
+    return maximum(x, 0.0) + log1p(exp(minimum(-x, x)))
 
 
 def clip(x: TensorLike, low: float, high: float) -> Tensor:
