@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime
 from numbers import Real
 from typing import Any
@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from chainrule.core.errors import DataError, did_you_mean
-from chainrule.data.text import Kind, parse_text
+from chainrule.data.text import ISO, Kind, parse_text
 
 __all__ = ["Column", "Table", "column_from_text", "find_duplicate"]
 
@@ -31,7 +31,8 @@ class Column:
 
     `number` is float64 (NaN where missing), `boolean` bool (False where
     missing), `date` datetime64[us] (NaT where missing), `text` an object array of
-    str ("" where missing).
+    str ("" where missing).  `cells` keeps the text of dates whose format is a
+    guess (3/4/2024), and `origin` the rows of the source they were taken from.
     """
 
     name: str
@@ -39,6 +40,8 @@ class Column:
     values: NDArray[Any]
     missing: NDArray[np.bool_]
     date_format: str = ""
+    cells: NDArray[Any] | None = None
+    origin: NDArray[np.intp] | None = None
 
     def __len__(self) -> int:
         return len(self.values)
@@ -51,10 +54,15 @@ class Column:
         """
         if rows is None:
             return self
-        values, missing = self.values[rows], self.missing[rows]
-        if self.kind == "text":
-            return column_from_text(self.name, values.tolist())
-        return Column(self.name, self.kind, values, missing, self.date_format)
+        origin = rows if self.origin is None else self.origin[rows]
+        text = self.values if self.kind == "text" else self.cells
+        if text is not None:
+            return replace(column_from_text(self.name, text[rows].tolist()), origin=origin)
+        return replace(self, values=self.values[rows], missing=self.missing[rows], origin=origin)
+
+    def row_number(self, row: int) -> int:
+        """Return the number of `row` as messages count it: in the source, from 1."""
+        return 1 + int(row if self.origin is None else self.origin[row])
 
     def as_text(self) -> NDArray[Any]:
         """Return every cell as the text a person would write, "" where missing.
@@ -172,16 +180,16 @@ def _from_values(name: str, raw: Any, source: str) -> Column:
         raise DataError(
             f"{source}: column {name!r} must be one-dimensional; its shape is {values.shape}."
         )
-    none = np.zeros(len(values), dtype=bool)
+    none_missing = np.zeros(len(values), dtype=bool)
     match values.dtype.kind:
         case "b":
-            return Column(name, "boolean", values, none)
+            return Column(name, "boolean", values, none_missing)
         case "i" | "u" | "f":
             numbers = values.astype(np.float64)
             return Column(name, "number", numbers, np.isnan(numbers))
         case "M":
             moments = values.astype("datetime64[us]")
-            return Column(name, "date", moments, np.isnat(moments), "iso")
+            return Column(name, "date", moments, np.isnat(moments), ISO)
         case "U":
             return column_from_text(name, values.tolist())
         case "O":
@@ -195,13 +203,16 @@ def _from_values(name: str, raw: Any, source: str) -> Column:
 def column_from_text(name: str, cells: list[str]) -> Column:
     """Build a column of the narrowest kind that holds every one of `cells`."""
     kind, values, missing, form = parse_text(cells)
-    return Column(name, kind, values, missing, form)
+    guessed = np.array(cells, dtype=object) if kind == "date" and form != ISO else None
+    return Column(name, kind, values, missing, form, guessed)
 
 
 def _is_missing(value: Any) -> bool:
     # pandas.NA refuses to compare, so it is known by its type's name.
-    return value is None or type(value).__name__ in ("NAType", "NaTType") or (
-        isinstance(value, Real) and bool(value != value)
+    return (
+        value is None
+        or type(value).__name__ in ("NAType", "NaTType")
+        or (isinstance(value, Real) and bool(value != value))
     )
 
 

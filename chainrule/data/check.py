@@ -1,0 +1,110 @@
+"""Arrays are checked before they train: kind, shape, finiteness, labels.
+
+Enter what a user passed to ``fit``, leave NumPy arrays that can be trained on.  It
+exists because one NaN turns every weight into NaN a step later, far from its cause.
+
+Read next: :mod:`chainrule.data.table`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from chainrule.core.errors import DataError
+
+__all__ = ["check_classes", "check_features", "check_same_length"]
+
+
+def check_features(X: ArrayLike, name: str = "X") -> NDArray[Any]:
+    """Return `X` as a numeric array of shape (rows, ...), unchanged in dtype.
+
+    Raises DataError on text or objects, unequal rows, no rows, no features, and
+    NaN or infinity (with place and count).  Indices in messages count from 0.
+
+    >>> check_features([[1.0, 2.0]]).shape
+    (1, 2)
+    """
+    try:
+        array = np.asarray(X)
+    except ValueError as error:
+        raise DataError(f"{name} has rows of unequal length; every row needs the same.") from error
+    if array.dtype.kind not in "buif":
+        holds = "objects or text" if array.dtype.kind in "OUS" else str(array.dtype)
+        raise DataError(
+            f"{name} must hold numbers; it holds {holds} (dtype {array.dtype}). "
+            "Convert it with np.asarray(..., dtype=np.float32), or give a table, "
+            "whose text columns are encoded."
+        )
+    if array.ndim == 0:
+        raise DataError(f"{name} must be an array with rows; it is the single number {array}.")
+    if len(array) == 0:
+        raise DataError(f"{name} has no rows; its shape is {array.shape}.")
+    if array.size == 0:
+        raise DataError(f"{name} has rows but no features; its shape is {array.shape}.")
+    if array.dtype.kind == "f":
+        _check_finite(array, name)
+    return array
+
+
+def check_same_length(X: NDArray[Any], y: NDArray[Any]) -> None:
+    """Raise DataError unless `X` and `y` have as many rows."""
+    if len(X) != len(y):
+        raise DataError(
+            f"X has {len(X)} rows and y has {len(y)}; each row needs one target. "
+            f"Shapes: X {X.shape}, y {y.shape}."
+        )
+
+
+def check_classes(y: ArrayLike, n_classes: int) -> NDArray[np.int64]:
+    """Return labels `y` as int64 of shape (rows,), each from 0 to ``n_classes - 1``.
+
+    Raises DataError that names the first row whose label is not such a number.
+
+    >>> check_classes([0.0, 2.0], 3).tolist()
+    [0, 2]
+    """
+    labels = check_features(y, "y")
+    if labels.ndim == 2 and labels.shape[1] == 1:
+        labels = labels[:, 0]
+    if labels.ndim != 1:
+        raise DataError(
+            f"y must hold one class number a row, shape (rows,); its shape is {labels.shape}. "
+            "Turn one-hot rows into numbers with y.argmax(axis=1)."
+        )
+    for wrong, problem in (
+        (labels != np.floor(labels), "is not a whole number"),
+        (labels < 0, "is negative"),
+        (labels >= n_classes, f"is out of range for {n_classes} classes"),
+    ):
+        rows = np.flatnonzero(wrong)
+        if len(rows):
+            raise DataError(
+                f"y[{rows[0]}] = {labels[rows[0]]} {problem} ({len(rows)} such rows); "
+                f"labels go from 0 to {n_classes - 1}."
+            )
+    return labels.astype(np.int64)
+
+
+def _check_finite(array: NDArray[Any], name: str) -> None:
+    # One sum is finite only if every term is, and needs no mask as big as the data;
+    # overflow of large finite terms merely leads to the exact look below.
+    with np.errstate(over="ignore", invalid="ignore"):
+        if np.isfinite(np.sum(array)):
+            return
+    bad = ~np.isfinite(array)
+    count = int(bad.sum())
+    if count == 0:
+        return
+    place = np.unravel_index(int(np.argmax(bad)), array.shape)
+    index = ", ".join(str(int(i)) for i in place)
+    word = "NaN" if np.isnan(array[place]) else "infinite"
+    rows = int(bad.reshape(len(array), -1).any(axis=1).sum())
+    column = f", column {int(place[1])}" if array.ndim == 2 else ""
+    raise DataError(
+        f"{name}[{index}] (row {int(place[0])}{column}) is {word}; {count} such "
+        f"{'value' if count == 1 else 'values'} in {rows} of {len(array)} rows. "
+        "Fill or drop them first."
+    )

@@ -1,0 +1,138 @@
+"""Which rows train and which rows test: seeded, stratified, repeatable.
+
+Enters a target or a number of rows, leaves sorted arrays of row indices.  It exists so
+that a result can be had again from its seed, and so that no class is missing on a side.
+
+Read next: :mod:`chainrule.data.check`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from chainrule.core.errors import DataError, OptionError
+
+__all__ = ["folds", "split", "stratified_folds"]
+
+Rows = NDArray[np.intp]
+
+
+def split(
+    y_or_n: ArrayLike, test_fraction: float = 0.2, seed: int = 0, stratify: bool | None = None
+) -> tuple[Rows, Rows]:
+    """Return (train_rows, test_rows), sorted; the same seed gives the same rows.
+
+    `y_or_n` is the target or a number of rows.  `stratify` (default: when the
+    target holds anything but floats) keeps each class's share; then each class of
+    two rows or more is on both sides, and a class of one row trains.
+    Raises OptionError on a fraction outside (0, 1), DataError on fewer than two rows.
+
+    >>> train, test = split([0, 0, 0, 1, 1, 1], test_fraction=0.34, seed=1)
+    >>> len(train), sorted(int(row) // 3 for row in test)
+    (4, [0, 1])
+    """
+    if not 0.0 < test_fraction < 1.0:
+        raise OptionError(
+            f"test_fraction must be between 0 and 1, both excluded; got {test_fraction}."
+        )
+    y, n = _target_and_count(y_or_n)
+    if n < 2:
+        raise DataError(f"A split needs at least 2 rows, one for each side; got {n}.")
+    if stratify is None:
+        stratify = y is not None and y.dtype.kind != "f"
+    rng = _generator(seed)
+    wanted = min(max(round(n * test_fraction), 1), n - 1)
+    if not stratify:
+        test = np.sort(rng.permutation(n)[:wanted])
+    else:
+        if y is None:
+            raise OptionError("stratify needs the target, not a number of rows.")
+        groups = _groups(y)
+        counts = _share(np.array([len(group) for group in groups]), wanted)
+        if counts.sum() == 0:
+            raise DataError(
+                "Every class has one row, so none can be tested. Give stratify=False, or more rows."
+            )
+        picked = [rng.permutation(g)[:k] for g, k in zip(groups, counts, strict=True)]
+        test = np.sort(np.concatenate(picked))
+    return np.setdiff1d(np.arange(n), test), test
+
+
+def folds(n: int, k: int, seed: int = 0) -> list[tuple[Rows, Rows]]:
+    """Return `k` pairs (train_rows, test_rows) in which each of `n` rows tests once.
+
+    Raises OptionError on fewer than two folds, DataError on fewer rows than folds.
+
+    >>> [test.tolist() for _, test in folds(4, 2)]
+    [[1, 3], [0, 2]]
+    """
+    _check_folds(n, k)
+    return _pairs(np.array_split(_generator(seed).permutation(n), k), n)
+
+
+def stratified_folds(y: ArrayLike, k: int, seed: int = 0) -> list[tuple[Rows, Rows]]:
+    """Return `k` folds in which the rows of each class differ by at most one.
+
+    Raises OptionError on fewer than two folds, DataError on fewer rows than folds or a
+    class with fewer than two rows.
+    """
+    labels = np.asarray(y)
+    _check_folds(len(labels), k)
+    groups = _groups(labels)
+    for group in groups:
+        if len(group) < 2:
+            raise DataError(
+                f"Class {labels[group[0]]!s} has one row (row {group[0]}); folds need two of each."
+            )
+    rng = _generator(seed)
+    # Dealing the classes one after another, like cards, keeps the folds' sizes equal too.
+    dealt = np.concatenate([rng.permutation(group) for group in groups])
+    return _pairs([dealt[i::k] for i in range(k)], len(labels))
+
+
+def _generator(seed: int) -> np.random.Generator:
+    if seed < 0:
+        raise OptionError(f"seed must be 0 or more; got {seed}.")
+    return np.random.Generator(np.random.Philox(seed))
+
+
+def _target_and_count(y_or_n: ArrayLike) -> tuple[NDArray[Any] | None, int]:
+    array = np.asarray(y_or_n)
+    if array.ndim == 0:
+        if array.dtype.kind not in "iu":
+            raise DataError(f"Give a target or a number of rows; got {y_or_n!r}.")
+        return None, int(array)
+    if array.ndim != 1:
+        raise DataError(f"The target must be one-dimensional; its shape is {array.shape}.")
+    return array, len(array)
+
+
+def _groups(y: NDArray[Any]) -> list[Rows]:
+    _, codes = np.unique(y, return_inverse=True)
+    order = np.argsort(codes, kind="stable")
+    return np.split(order, np.flatnonzero(np.diff(codes[order])) + 1)
+
+
+def _share(sizes: NDArray[np.intp], wanted: int) -> NDArray[np.intp]:
+    """Deal `wanted` test rows to classes by largest remainder, 1 to size - 1 each."""
+    low, high = np.minimum(sizes - 1, 1), sizes - 1
+    exact = sizes * (wanted / sizes.sum())
+    counts = np.clip(np.floor(exact).astype(np.intp), low, high)
+    while counts.sum() < wanted and (counts < high).any():
+        lack = np.where(counts < high, exact - counts, -np.inf)
+        counts[np.argmax(lack)] += 1
+    return counts
+
+
+def _check_folds(n: int, k: int) -> None:
+    if k < 2:
+        raise OptionError(f"k must be 2 folds or more; got {k}.")
+    if n < k:
+        raise DataError(f"{k} folds need at least {k} rows; got {n}.")
+
+
+def _pairs(tests: list[Rows], n: int) -> list[tuple[Rows, Rows]]:
+    return [(np.setdiff1d(np.arange(n), test), np.sort(test)) for test in tests]

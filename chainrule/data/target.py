@@ -1,0 +1,180 @@
+"""The column to predict: its task, its classes or its scale.
+
+Enters a table and a column name, leaves a `Target` that turns the column into numbers
+and predictions back into what the table holds.  It exists so that a wrong target
+is refused before a network is built for it.
+
+Read next: :mod:`chainrule.data.pipeline`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from chainrule.core.errors import DataError, OptionError, did_you_mean
+from chainrule.data.columns import choose_target
+from chainrule.data.table import Column, Table
+from chainrule.data.text import parse_number
+
+__all__ = ["Target", "Task", "inspect_target"]
+
+Task = Literal["classification", "regression"]
+_MAX_CLASSES = 20  # whole numbers with more distinct values are a quantity, unless asked
+
+
+@dataclass(frozen=True)
+class Target:
+    """What is predicted.
+
+    `classes` (classification) are in sorted order, as text, or as whole numbers
+    when the column holds numbers; `mean` and `scale` (regression) are those
+    of the training rows.
+    """
+
+    name: str
+    task: Task
+    classes: tuple[str | int | float, ...] = ()
+    mean: float = 0.0
+    scale: float = 1.0
+
+    def encode(self, column: Column, where: str) -> NDArray[Any]:
+        """Return class numbers (int64) or standardized values (float32), shape (rows,).
+
+        Raises DataError on a missing cell, a class training did not have, or
+        text where training had numbers.
+        """
+        _reject_missing(column, where)
+        if self.task == "regression":
+            values = _numbers(column, where)
+            return ((values - self.mean) / self.scale).astype(np.float32)
+        place = {str(name): i for i, name in enumerate(self.classes)}
+        codes = np.empty(len(column), dtype=np.int64)
+        for row, cell in enumerate(column.as_text()):
+            if cell not in place:
+                raise DataError(
+                    f"{where}: row {column.row_number(row)} of target {self.name!r} is {cell!r}, "
+                    f"a class training did not have. {did_you_mean(cell, place)}"
+                )
+            codes[row] = place[cell]
+        return codes
+
+    def decode(self, predicted: ArrayLike) -> NDArray[Any]:
+        """Return classes for class numbers, or values for standardized values."""
+        array = np.asarray(predicted)
+        if self.task == "regression":
+            return array.astype(np.float64) * self.scale + self.mean
+        return np.array(self.classes)[array.astype(np.intp)]
+
+
+def inspect_target(
+    table: Table,
+    target: str | None = None,
+    task: str | None = None,
+    rows: NDArray[np.intp] | None = None,
+) -> tuple[Target, NDArray[np.intp], tuple[str, ...]]:
+    """Return (target, the rows that have one, notes), from `rows` alone (None: all).
+
+    The task is classification for text, booleans, and whole numbers of at most 20
+    different values that recur; otherwise regression.  Raises DataError on
+    an unknown target, dates, infinity, one class only, and, for a whole
+    table, a class with one row, which can't be both learned and tested.
+    """
+    if task not in (None, "classification", "regression"):
+        known = ("classification", "regression")
+        raise OptionError(f"Task {task!r} is unknown. {did_you_mean(str(task), known)}")
+    name, chosen = choose_target(table, target)
+    notes = [chosen] if chosen else []
+    given = np.arange(len(table)) if rows is None else np.asarray(rows, dtype=np.intp)
+    if len(given) == 0:
+        raise DataError(f"{table.source}: no rows were given to learn from.")
+    column = table[name].take(given)
+    kept = given[~column.missing]
+    if len(kept) == 0:
+        raise DataError(f"{table.source}: target {name!r} has no value in any row.")
+    if len(kept) < len(given):
+        notes.append(f"left out {len(given) - len(kept)} rows without a value of `{name}`")
+        column = table[name].take(kept)
+    if column.kind == "date":
+        raise DataError(f"{table.source}: target {name!r} holds dates; predict a number or class.")
+    if task is None:
+        task, why = _infer_task(column)
+        notes.append(f"target `{name}`: {why}, so {task}")
+    if task == "classification":
+        found = Target(name, "classification", _classes(column, table.source, rows is None))
+    else:
+        values = _numbers(column, table.source)
+        spread = float(values.std())
+        found = Target(name, "regression", (), float(values.mean()), spread if spread > 0 else 1.0)
+    return found, kept, tuple(notes)
+
+
+def _infer_task(column: Column) -> tuple[Task, str]:
+    if column.kind in ("text", "boolean"):
+        return "classification", column.kind
+    values = column.values
+    distinct = len(np.unique(values))
+    if not np.isfinite(values).all() or bool((values != np.floor(values)).any()):
+        return "regression", "real numbers"
+    if distinct <= 2 or (distinct <= _MAX_CLASSES and 2 * distinct <= len(values)):
+        return "classification", f"{distinct} different whole numbers in {len(values)} rows"
+    return "regression", f"{distinct} different whole numbers"
+
+
+def _classes(column: Column, where: str, whole: bool) -> tuple[str | int | float, ...]:
+    name = column.name
+    words, first, counts = np.unique(
+        column.as_text().astype(str), return_index=True, return_counts=True
+    )
+    if len(words) == 1:
+        raise DataError(
+            f"{where}: target {name!r} is {str(words[0])!r} in every row; "
+            "a classifier needs two classes."
+        )
+    lonely = np.flatnonzero(counts == 1)
+    if whole and len(lonely):
+        row = column.row_number(int(first[lonely[0]]))
+        raise DataError(
+            f"{where}: class {str(words[lonely[0]])!r} of target {name!r} has one row (row {row}); "
+            "a class needs two, one to learn from and one to test on. Remove or relabel it, "
+            "or ask for task 'regression' if the target is a quantity."
+        )
+    if column.kind != "number":
+        return tuple(words.tolist())
+    _reject_infinite(column, where)
+    numbers: Sequence[float] = np.unique(column.values).tolist()
+    return tuple(int(number) if number.is_integer() else number for number in numbers)
+
+
+def _numbers(column: Column, where: str) -> NDArray[np.float64]:
+    if column.kind == "text":
+        row = next((i for i, c in enumerate(column.values) if parse_number(c) is None), 0)
+        raise DataError(
+            f"{where}: row {column.row_number(row)} of target {column.name!r} holds "
+            f"{column.values[row]!r}; regression needs numbers."
+        )
+    if column.kind == "date":
+        raise DataError(f"{where}: target {column.name!r} holds dates; regression needs numbers.")
+    _reject_infinite(column, where)
+    return column.values.astype(np.float64)
+
+
+def _reject_infinite(column: Column, where: str) -> None:
+    infinite = np.flatnonzero(np.isinf(column.values))
+    if len(infinite):
+        raise DataError(
+            f"{where}: row {column.row_number(infinite[0])} of target {column.name!r} is infinite."
+        )
+
+
+def _reject_missing(column: Column, where: str) -> None:
+    missing = np.flatnonzero(column.missing)
+    if len(missing):
+        raise DataError(
+            f"{where}: row {column.row_number(missing[0])} of target {column.name!r} has no value "
+            f"({len(missing)} in all); leave such rows out."
+        )
