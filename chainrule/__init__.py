@@ -14,6 +14,7 @@ from __future__ import annotations
 from chainrule.core.errors import (
     ChainruleError,
     DataError,
+    DivergedError,
     DTypeError,
     GraphError,
     OptionError,
@@ -88,6 +89,8 @@ from chainrule.ops.shape import (
     transpose,
 )
 from chainrule.run.reference import evaluate
+from chainrule.train.fit import EarlyStopping, fit
+from chainrule.train.run import Run, load
 from chainrule.transform.check import check_grads
 from chainrule.transform.grad import grad
 
@@ -97,10 +100,13 @@ __all__ = [
     "ChainruleError",
     "DTypeError",
     "DataError",
+    "DivergedError",
+    "EarlyStopping",
     "Graph",
     "GraphError",
     "OptionError",
     "Parameter",
+    "Run",
     "RunError",
     "ShapeError",
     "Tensor",
@@ -122,6 +128,7 @@ __all__ = [
     "exp",
     "expand_dims",
     "expm1",
+    "fit",
     "floor",
     "gather",
     "gelu",
@@ -130,6 +137,7 @@ __all__ = [
     "leaky_relu",
     "less",
     "less_equal",
+    "load",
     "log",
     "log1p",
     "log_softmax",

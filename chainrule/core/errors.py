@@ -16,6 +16,7 @@ __all__ = [
     "ChainruleError",
     "DTypeError",
     "DataError",
+    "DivergedError",
     "GraphError",
     "OptionError",
     "RunError",
@@ -38,6 +39,10 @@ class DTypeError(ChainruleError, TypeError):
 
 class GraphError(ChainruleError, ValueError):
     """A graph is malformed, or lacks a value it needs to be evaluated."""
+
+
+class DivergedError(ChainruleError, ArithmeticError):
+    """Training produced infinite or undefined numbers and was stopped."""
 
 
 class OptionError(ChainruleError, ValueError):

@@ -117,7 +117,8 @@ class Graph:
                 self._name_leaf(node)
 
     def _name_leaf(self, node: Node) -> None:
-        base = str(node.params["name"])
+        parameter = node.params.get("parameter")
+        base = str(node.params["name"]) if parameter is None else str(parameter.name)
         name, count = base, 1
         while name in self.inputs:
             if node.primitive.name == "input":

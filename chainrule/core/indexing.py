@@ -10,6 +10,8 @@ import operator
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from chainrule.core.errors import ShapeError
 from chainrule.core.spec import Dim, Shape, as_shape
 
@@ -70,11 +72,13 @@ def plan_index(shape: Shape, key: Any) -> tuple[tuple[int, ...], Shape, tuple[in
     """
     keys = list(key) if isinstance(key, tuple) else [key]
     for k in keys:
-        if not (k is None or k is ... or isinstance(k, slice) or hasattr(k, "__index__")):
+        if not (k is None or k is ... or isinstance(k, slice) or _is_number(k)):
             raise ShapeError(
                 f"can't index with {k!r}. An index array stands alone, as x[rows]; "
                 "combine it with slices in a second step, as x[rows][:, 0]."
             )
+    if sum(k is ... for k in keys) > 1:
+        raise ShapeError("an index can have only one '...'.")
     given = sum(1 for k in keys if k is not None and k is not ...)
     if given > len(shape):
         raise ShapeError(f"{given} indices for a tensor of {len(shape)} axes.")
@@ -92,6 +96,12 @@ def plan_index(shape: Shape, key: Any) -> tuple[tuple[int, ...], Shape, tuple[in
             kept_shape.append(kept)
     starts, stops, steps = zip(*axes, strict=True) if axes else ((), (), ())
     return tuple(starts), tuple(stops), tuple(steps), tuple(kept_shape)
+
+
+def _is_number(key: Any) -> bool:
+    """Tell whether `key` is one integer; arrays have an ``__index__`` too, booleans mean a mask."""
+    scalar = not isinstance(key, (bool, np.bool_)) and getattr(key, "ndim", 0) == 0
+    return scalar and hasattr(key, "__index__")
 
 
 def _one_axis(key: Any, length: int | Dim) -> tuple[Any, ...]:

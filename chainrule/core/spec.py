@@ -165,6 +165,8 @@ def same_size(a: Shape, b: Shape) -> bool:
 def resolve(value: Any, dims: Mapping[Dim, int]) -> Any:
     """Return `value` with every Dim in it, at any depth of tuples, replaced by its length."""
     if isinstance(value, Dim):
+        if value not in dims:
+            raise ShapeError(f"length {value} occurs in no input, so no data decide it.")
         return dims[value]
     if isinstance(value, tuple):
         return tuple(resolve(entry, dims) for entry in value)

@@ -224,8 +224,14 @@ class Tensor:
     def __and__(self, other: TensorLike) -> Tensor:
         return record(lookup("logical_and"), self, other)
 
+    def __rand__(self, other: TensorLike) -> Tensor:
+        return record(lookup("logical_and"), other, self)
+
     def __or__(self, other: TensorLike) -> Tensor:
         return record(lookup("logical_or"), self, other)
+
+    def __ror__(self, other: TensorLike) -> Tensor:
+        return record(lookup("logical_or"), other, self)
 
     def __invert__(self) -> Tensor:
         return record(lookup("logical_not"), self)
@@ -421,5 +427,5 @@ def record(primitive: Primitive, *inputs: Any, **params: Any) -> Tensor:
 
 
 def _floating(dtype: np.dtype[Any]) -> np.dtype[Any]:
-    """The float dtype that holds what NumPy would compute from `dtype` (never float16)."""
+    """Return the float dtype that holds what NumPy would compute from `dtype` (never float16)."""
     return dtype if is_float(dtype) else np.result_type(dtype, np.float32)

@@ -8,10 +8,10 @@ Read next: :mod:`chainrule.transform.grad`, the first transformation it checks.
 
 from __future__ import annotations
 
-from chainrule.core.errors import GraphError
-from chainrule.core.graph import Graph
+from chainrule.core.errors import DTypeError, GraphError, ShapeError
+from chainrule.core.graph import Graph, Node
 from chainrule.core.primitive import registry
-from chainrule.core.spec import dims_in
+from chainrule.core.spec import Spec, dims_in, is_float
 
 __all__ = ["verify"]
 
@@ -39,13 +39,27 @@ def verify(graph: Graph) -> None:
         unbound = [names.get(i, repr(i)) for i in node.inputs if i not in bound]
         if unbound:
             raise GraphError(f"{', '.join(unbound)} used before it is bound: {where}.")
-        spec = node.primitive.infer(*(i.spec for i in node.inputs), **node.params)
+        spec = _derive(node, where)
         if spec != node.spec:
             raise GraphError(f"declared {node.spec} but its inputs give {spec}: {where}.")
-        loose = dims_in(spec.shape) - dims
+        loose = dims_in((spec.shape, *node.params.values())) - dims
         if loose:
             raise GraphError(f"length {loose.pop()} occurs in no input: {where}.")
         bound.add(node)
     for name, node in graph.outputs.items():
         if node not in bound:
             raise GraphError(f"output {name!r} is never bound.")
+
+
+def _derive(node: Node, where: str) -> Spec:
+    """Return the spec that the inputs of `node` give, provided they are what it promotes to."""
+    specs = [i.spec for i in node.inputs]
+    promoted = [specs[i] for i in node.primitive.promote]
+    if len({spec.dtype for spec in promoted}) > 1:
+        raise GraphError(f"inputs {promoted} differ in dtype: {where}.")
+    if node.primitive.floating and not is_float(promoted[0].dtype):
+        raise GraphError(f"input {promoted[0]} holds no floats: {where}.")
+    try:
+        return node.primitive.infer(*specs, **node.params)
+    except (ShapeError, DTypeError) as error:
+        raise GraphError(f"{error} In {where}.") from error

@@ -1,0 +1,79 @@
+"""Floor 4, networks: layers as plain dataclasses, activations, initializers, losses.
+
+>>> from chainrule import nn
+>>> model = nn.Sequential([nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 3)])
+>>> {name: p.shape for name, p in nn.parameters(model).items()}
+{'0.weight': (4, 8), '0.bias': (8,), '2.weight': (8, 3), '2.bias': (3,)}
+
+Read next: :mod:`chainrule.nn.layer`.
+"""
+
+from __future__ import annotations
+
+from chainrule.nn.activations import (
+    ELU,
+    GELU,
+    LeakyReLU,
+    ReLU,
+    Sigmoid,
+    SiLU,
+    Softplus,
+    Tanh,
+    activation,
+    activation_names,
+)
+from chainrule.nn.config import from_config, register_layer, to_config
+from chainrule.nn.initializers import (
+    Constant,
+    GlorotNormal,
+    GlorotUniform,
+    HeNormal,
+    HeUniform,
+    Zeros,
+    initializer,
+)
+from chainrule.nn.layer import (
+    Flatten,
+    Layer,
+    Linear,
+    Sequential,
+    initialize,
+    parameters,
+)
+from chainrule.nn.losses import (
+    binary_cross_entropy,
+    cross_entropy,
+    mse,
+)
+
+__all__ = [
+    "ELU",
+    "GELU",
+    "Constant",
+    "Flatten",
+    "GlorotNormal",
+    "GlorotUniform",
+    "HeNormal",
+    "HeUniform",
+    "Layer",
+    "LeakyReLU",
+    "Linear",
+    "ReLU",
+    "Sequential",
+    "SiLU",
+    "Sigmoid",
+    "Softplus",
+    "Tanh",
+    "Zeros",
+    "activation",
+    "activation_names",
+    "binary_cross_entropy",
+    "cross_entropy",
+    "from_config",
+    "initialize",
+    "initializer",
+    "mse",
+    "parameters",
+    "register_layer",
+    "to_config",
+]

@@ -1,0 +1,83 @@
+"""Layers as JSON and back: a closed registry, so a model file holds facts and never code.
+
+Read next: :mod:`chainrule.train.run`, which saves with it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import fields, is_dataclass
+from typing import Any, TypeVar
+
+from chainrule.core.errors import OptionError, did_you_mean
+from chainrule.nn import activations, initializers, layer
+
+__all__ = ["from_config", "register_layer", "to_config"]
+
+T = TypeVar("T", bound=type)
+
+_registry: dict[str, type] = {
+    kind.__name__: kind
+    for module in (activations, initializers, layer)
+    for kind in vars(module).values()
+    if isinstance(kind, type) and is_dataclass(kind)
+}
+
+
+def register_layer(kind: T) -> T:
+    """Let models holding the dataclass `kind` be saved; use it as a decorator.
+
+    A saved model then loads only where the same class is registered.
+    Raises OptionError for a name that is taken, or a class that is no dataclass.
+    """
+    if not is_dataclass(kind):
+        raise OptionError(f"register_layer: {kind!r} is no dataclass.")
+    if _registry.get(kind.__name__, kind) is not kind:
+        raise OptionError(f"register_layer: the name {kind.__name__!r} is taken.")
+    _registry[kind.__name__] = kind
+    return kind
+
+
+def to_config(model: Any) -> Any:
+    """Return `model` as plain JSON values.
+
+    Raises OptionError naming what can't be saved, such as a lambda.
+
+    >>> from chainrule import nn
+    >>> to_config(nn.LeakyReLU(0.1))
+    {'type': 'LeakyReLU', 'slope': 0.1}
+    """
+    if model is None or isinstance(model, (bool, int, float, str)):
+        return model
+    if isinstance(model, (list, tuple)):
+        return [to_config(entry) for entry in model]
+    if isinstance(model, dict):
+        return {"type": "dict", "entries": {key: to_config(v) for key, v in model.items()}}
+    kind = type(model)
+    if _registry.get(kind.__name__) is not kind:
+        raise OptionError(
+            f"{model!r} can't be saved: {kind.__name__} is not a registered layer. "
+            "Make it a dataclass and decorate it with chainrule.nn.register_layer."
+        )
+    entries = {f.name: to_config(getattr(model, f.name)) for f in fields(model) if f.init}
+    return {"type": kind.__name__, **entries}
+
+
+def from_config(config: Any) -> Any:
+    """Return the model that :func:`to_config` described.
+
+    Raises OptionError for a type that is not registered.
+
+    >>> from_config({"type": "LeakyReLU", "slope": 0.1})
+    LeakyReLU(slope=0.1)
+    """
+    if isinstance(config, list):
+        return [from_config(entry) for entry in config]
+    if not isinstance(config, dict):
+        return config
+    kind = config.get("type")
+    if kind == "dict":
+        return {key: from_config(value) for key, value in config["entries"].items()}
+    if kind not in _registry:
+        raise OptionError(f"unknown layer type {kind!r}. {did_you_mean(str(kind), _registry)}")
+    entries = {key: from_config(value) for key, value in config.items() if key != "type"}
+    return _registry[kind](**entries)

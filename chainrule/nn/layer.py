@@ -1,0 +1,174 @@
+"""Layers: dataclasses whose call records part of a graph, and the walk that finds parameters.
+
+A layer is any callable from tensor to tensor.  One that learns is a dataclass
+with :class:`~chainrule.core.tensor.Parameter` fields; :func:`parameters` finds them by
+walking fields, lists and dictionaries, and names them by the path.
+
+Read next: :mod:`chainrule.nn.activations`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields, is_dataclass
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from chainrule.core.errors import OptionError, ShapeError
+from chainrule.core.graph import scope
+from chainrule.core.tensor import Parameter, Tensor
+from chainrule.nn.initializers import GlorotUniform, Initializer, initializer
+
+__all__ = ["Flatten", "Layer", "Linear", "Sequential", "initialize", "parameters"]
+
+Layer: TypeAlias = Callable[[Tensor], Tensor]
+
+
+@dataclass(eq=False)
+class Linear:
+    """Multiply by a weight matrix and add a bias: ``y = x @ weight + bias``.
+
+    Each output is one linear neuron of the notes: a weighted sum of all inputs.
+    x: (n, inputs), weight: (inputs, outputs), bias: (outputs,), y: (n, outputs).
+    Without `weight_init` the weights start as the following activation asks
+    (inside :class:`Sequential`), else Glorot-uniform; biases start at 0.
+
+    Raises OptionError for sizes that are no positive integers, and ShapeError
+    when called on an input of another width.
+
+    >>> import chainrule as cr
+    >>> layer = Linear(2, 1)
+    >>> layer.weight.value, layer.bias.value = [[2.0], [3.0]], [1.0]
+    >>> layer(cr.tensor([[1.0, 1.0]]))
+    Tensor([[6.]], f32[1,1])
+    """
+
+    inputs: int
+    outputs: int
+    use_bias: bool = True
+    weight_init: str | Initializer | None = None
+    bias_init: str | Initializer = "zeros"
+    dtype: str = "float32"
+    weight: Parameter = field(init=False, repr=False)
+    bias: Parameter | None = field(init=False, repr=False, default=None)
+
+    def __post_init__(self) -> None:
+        for name, size in (("inputs", self.inputs), ("outputs", self.outputs)):
+            if isinstance(size, bool) or not isinstance(size, (int, np.integer)) or size < 1:
+                raise OptionError(f"Linear: {name} must be a positive integer, not {size!r}.")
+        start = GlorotUniform() if self.weight_init is None else initializer(self.weight_init)
+        shape = (int(self.inputs), int(self.outputs))
+        self.weight = Parameter(shape, start, self.dtype, "weight")
+        if self.use_bias:
+            self.bias = Parameter(shape[1], initializer(self.bias_init), self.dtype, "bias")
+
+    def __call__(self, x: Tensor) -> Tensor:
+        if not x.shape or x.shape[-1] != self.inputs:
+            raise ShapeError(
+                f"{self!r} needs {self.inputs} features on the last axis, but got shape {x.shape}."
+            )
+        y = x @ self.weight
+        return y if self.bias is None else y + self.bias
+
+
+@dataclass(eq=False)
+class Flatten:
+    """Turn each example into one row: (n, a, b, ...) to (n, a * b * ...)."""
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return x.reshape((x.shape[0], -1))
+
+
+@dataclass(eq=False)
+class Sequential:
+    """Apply `layers` one after another: ``y = layers[-1](... layers[0](x))``.
+
+    A Linear without an initializer of its own takes the one suited to the
+    activation that follows it (He for ReLU and its kin, else Glorot).
+    Raises ShapeError naming the layer whose input does not fit.
+
+    >>> import chainrule as cr
+    >>> from chainrule import nn
+    >>> model = Sequential([nn.Linear(2, 3), nn.ReLU(), nn.Linear(3, 1)])
+    >>> model(cr.input("x", ("n", 2))).shape
+    (n, 1)
+    """
+
+    layers: Sequence[Layer]
+
+    def __post_init__(self) -> None:
+        self.layers = list(self.layers)
+        for i, layer in enumerate(self.layers):
+            if not callable(layer):
+                raise OptionError(f"Sequential: entry {i} is {layer!r}, which is no layer.")
+        for layer, following in zip(self.layers, self.layers[1:], strict=False):
+            suited = getattr(following, "suited_initializer", None)
+            if isinstance(layer, Linear) and layer.weight_init is None and suited is not None:
+                layer.weight.initializer = suited
+
+    def __call__(self, x: Tensor) -> Tensor:
+        for i, layer in enumerate(self.layers):
+            with scope(str(i)):
+                try:
+                    x = layer(x)
+                except ShapeError as error:
+                    raise ShapeError(f"layer {i}: {error}") from None
+        return x
+
+    def __getitem__(self, index: int) -> Layer:
+        return self.layers[index]
+
+    def __len__(self) -> int:
+        return len(self.layers)
+
+
+def _children(thing: Any) -> Iterator[tuple[str, Any]]:
+    if is_dataclass(thing) and not isinstance(thing, type):
+        for entry in fields(thing):
+            yield entry.name, getattr(thing, entry.name)
+    elif isinstance(thing, (list, tuple)):
+        yield from ((str(i), child) for i, child in enumerate(thing))
+    elif isinstance(thing, Mapping):
+        yield from ((str(key), child) for key, child in thing.items())
+
+
+def parameters(model: Any) -> dict[str, Parameter]:
+    """Return every parameter of `model` under its path, such as ``'0.weight'``.
+
+    Walks dataclass fields, lists, tuples and dictionaries; a parameter shared
+    by two layers is listed once, under its first path.
+    """
+    found: dict[str, Parameter] = {}
+    seen: set[int] = set()
+
+    def walk(thing: Any, path: tuple[str, ...]) -> None:
+        if id(thing) in seen:
+            return
+        if isinstance(thing, Parameter):
+            seen.add(id(thing))
+            found[".".join(path)] = thing
+            return
+        for name, child in _children(thing):
+            if isinstance(child, Parameter) or next(_children(child), None) is not None:
+                # "layers" adds nothing to a path that has the layer's number.
+                hidden = isinstance(thing, Sequential) and name == "layers"
+                walk(child, path if hidden else (*path, name))
+
+    walk(model, ())
+    return found
+
+
+def initialize(model: Any, seed: int = 0, keep_assigned: bool = False) -> None:
+    """Give every parameter of `model` a first value drawn from `seed`.
+
+    Each parameter has a stream of its own, by its place in the model, so
+    changing one layer's initializer leaves the others as they were.
+    With `keep_assigned`, values that were set or trained stay.
+    """
+    for place, (path, parameter) in enumerate(parameters(model).items()):
+        parameter.name = path
+        if not (keep_assigned and parameter.assigned):
+            parameter.value = parameter.draw(
+                np.random.Generator(np.random.Philox(key=[seed, place]))
+            )

@@ -1,0 +1,64 @@
+"""Gradient clipping, to stand before an optimizer in a chain.
+
+Read next: :mod:`chainrule.optim.optimizer`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from chainrule.core.tensor import Tensor
+from chainrule.ops.elementwise import maximum, minimum, sqrt
+from chainrule.ops.shape import stack
+from chainrule.optim.optimizer import Optimizer, Slots, in_range
+
+__all__ = ["ClipNorm", "ClipValue"]
+
+
+@dataclass(frozen=True)
+class ClipValue(Optimizer):
+    """Limit every element of the gradient to [-limit, limit]."""
+
+    limit: float
+
+    def __post_init__(self) -> None:
+        in_range(self, "limit", 0.0, math.inf, open_low=True)
+
+    def update(
+        self, g: Tensor, p: Tensor, slots: Slots, h: Mapping[str, Tensor], t: Tensor
+    ) -> tuple[Tensor, Slots]:
+        limit = h["limit"].astype(g.dtype)
+        return maximum(minimum(g, limit), -limit), {}
+
+
+@dataclass(frozen=True)
+class ClipNorm(Optimizer):
+    """Shrink all gradients together so that their joint length is at most `max_norm`.
+
+    ``g = g * min(1, max_norm / norm)``, norm the Euclidean length over all
+    parameters.  Source: Pascanu, Mikolov and Bengio, "On the difficulty of
+    training recurrent neural networks", 2013.
+    """
+
+    max_norm: float
+
+    def __post_init__(self) -> None:
+        in_range(self, "max_norm", 0.0, math.inf, open_low=True)
+
+    def update_all(
+        self,
+        gradients: Sequence[Tensor],
+        parameters: Sequence[Tensor],
+        slots: Sequence[Slots],
+        h: Mapping[str, Tensor],
+        t: Tensor,
+    ) -> tuple[list[Tensor], list[Slots]]:
+        squares = [(g * g).sum().astype(np.float64) for g in gradients]
+        norm = sqrt(stack(squares).sum())
+        # A gradient of exactly zero must stay zero, not become 0 * inf.
+        factor = minimum(1.0, h["max_norm"] / maximum(norm, 1e-300))
+        return [g * factor.astype(g.dtype) for g in gradients], [{} for _ in slots]

@@ -1,0 +1,49 @@
+"""All arrays of one kind in one block of memory.
+
+Named arrays go in; views on one contiguous buffer come out.  One copy of the
+buffer is a snapshot of every parameter, one write a checkpoint, one reduction
+an average across machines.
+
+Read next: :mod:`chainrule.run.program`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+__all__ = ["Arena"]
+
+ALIGNMENT = 64  # bytes: a cache line, and the widest vector register
+
+
+class Arena:
+    """One aligned buffer holding a copy of each of `arrays`; ``views[name]`` is the array in it.
+
+    >>> arena = Arena({"w": np.ones(2), "b": np.zeros(1)})
+    >>> snapshot = arena.buffer.copy()
+    >>> arena.views["w"][:] = 7
+    >>> arena.buffer[:] = snapshot
+    >>> arena.views["w"]
+    array([1., 1.])
+    """
+
+    buffer: np.ndarray[Any, np.dtype[np.uint8]]
+    views: dict[str, np.ndarray[Any, Any]]
+
+    def __init__(self, arrays: Mapping[str, np.ndarray[Any, Any]]):
+        offsets, total = {}, 0
+        for name, array in arrays.items():
+            offsets[name] = total
+            total += -(-array.nbytes // ALIGNMENT) * ALIGNMENT
+        block = np.zeros(total + ALIGNMENT, np.uint8)
+        start = -block.ctypes.data % ALIGNMENT
+        self.buffer = block[start : start + total]
+        self.views = {}
+        for name, array in arrays.items():
+            at = offsets[name]
+            view = self.buffer[at : at + array.nbytes].view(array.dtype).reshape(array.shape)
+            view[...] = array
+            self.views[name] = view

@@ -1,0 +1,283 @@
+"""The training loop: sample a batch, forward, backward, update; watch, stop, keep the best.
+
+Read next: :mod:`chainrule.train.run`, what it returns.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from chainrule.core.errors import DataError, DivergedError, OptionError
+from chainrule.data.check import check_features, check_same_length
+from chainrule.data.splits import split
+from chainrule.nn.layer import Layer, initialize, parameters
+from chainrule.optim.named import optimizer as optimizer_of
+from chainrule.optim.optimizer import Optimizer
+from chainrule.run.program import Program
+from chainrule.train.metrics import metrics_of
+from chainrule.train.objective import Objective, objective
+from chainrule.train.progress import Progress
+from chainrule.train.run import Run
+from chainrule.train.step import data_input, forward, model_dtype, record_step
+
+__all__ = ["EarlyStopping", "fit"]
+
+Array = np.ndarray[Any, Any]
+CHUNK_SECONDS = 0.1  # how long the engine runs before Python looks up: bar, Ctrl-C, finite loss
+
+
+@dataclass(frozen=True)
+class EarlyStopping:
+    """Stop when `monitor` has not fallen by more than `min_delta` for `patience` epochs.
+
+    The weights of the best epoch are restored.  `monitor` names an entry of the
+    history that is better when lower; by default ``val_loss``, or ``loss``
+    where there is no validation.
+    """
+
+    patience: int = 10
+    monitor: str | None = None
+    min_delta: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.patience, int) or self.patience < 1:
+            raise OptionError(
+                f"EarlyStopping: patience must be a positive integer, not {self.patience!r}."
+            )
+
+
+def fit(
+    model: Layer,
+    data: tuple[Any, Any],
+    *,
+    loss: str | Callable[..., Any],
+    optimizer: str | Optimizer = "adam",
+    epochs: int = 10,
+    batch_size: int = 32,
+    validation: tuple[Any, Any] | float | None = None,
+    metrics: Sequence[str | Callable[..., Any]] | None = None,
+    early_stopping: EarlyStopping | int | None = None,
+    seed: int = 0,
+    threads: int | None = None,
+    progress: bool = True,
+    on_epoch: Callable[[Run, dict[str, Any]], bool | None] | None = None,
+) -> Run:
+    """Train `model` on ``data = (X, y)`` by mini-batches, and return the run.
+
+    X: (rows, ...) numbers; uint8 is read as images and scaled by 1/255.
+    y: class numbers (rows,), one-hot rows, yes-or-no labels, or real values,
+    as `loss` asks.  `loss` is "cross_entropy", "binary_cross_entropy", "mse", or
+    a function of (output, target) tensors giving one number per row or one in all.
+
+    Weights that were set or trained before are continued from; the others are
+    drawn from `seed`, which also shuffles.  `validation` is data of the same
+    form, or the fraction of rows to hold out.  With `early_stopping` (or a
+    number of epochs to be patient) the best weights are restored.  `threads`
+    is for the native engine; the reference engine leaves threads to NumPy.
+    `on_epoch` is called with the run and each history record; returning True
+    stops.  Ctrl-C ends training and keeps the best weights so far.
+
+    Raises DataError, ShapeError or OptionError for what can't be trained, before
+    any training, and DivergedError when the loss becomes infinite or undefined.
+
+    >>> import numpy as np
+    >>> from chainrule import nn
+    >>> X = np.array([[0, 0], [0, 1], [1, 0], [1, 1]], "float32")
+    >>> model = nn.Sequential([nn.Linear(2, 8), nn.Tanh(), nn.Linear(8, 2)])
+    >>> run = fit(model, (X, [0, 1, 1, 0]), loss="cross_entropy", epochs=200, batch_size=4,
+    ...           optimizer="adam", progress=False)
+    >>> len(run.history)
+    200
+    """
+    for name, count in (("epochs", epochs), ("batch_size", batch_size)):
+        if isinstance(count, bool) or not isinstance(count, (int, np.integer)) or count < 1:
+            raise OptionError(f"fit: {name} must be a positive integer, not {count!r}.")
+    if threads is not None and threads < 1:
+        raise OptionError(f"fit: threads must be a positive integer, not {threads!r}.")
+    aim, method = objective(loss), optimizer_of(optimizer)
+    if isinstance(early_stopping, int):
+        early_stopping = EarlyStopping(early_stopping)
+    X, y = check_pair(data, "X", "y")
+    X, y, held_out = _hold_out(X, y, validation, aim, seed)
+    output = forward(model, data_input("x", X)).shape
+    dtype = model_dtype(model)
+    target = aim.target(y, output, dtype)
+    initialize(model, seed, keep_assigned=True)
+    measures = metrics_of(metrics, aim.metric)
+    step = record_step(model, aim, method, measures, X, target)
+    run = Run(
+        model=model,
+        objective=aim,
+        metrics=measures,
+        features=X.shape[1:],
+        feature_dtype=X.dtype.name,
+        flat_target=np.ndim(y) == 1,
+        settings={
+            "optimizer": repr(method),
+            "epochs": int(epochs),
+            "batch_size": int(batch_size),
+            "seed": int(seed),
+            "rows": len(X),
+        },
+    )
+    if held_out is not None:
+        aim.target(held_out[1], output, dtype)  # a bad validation set fails now, not later
+    program = Program(step.graph, step.state, {"x": X, "y": target})
+    loop = _Loop(run, program, target, held_out, early_stopping, seed)
+    with Progress(progress, epochs, len(X)) as bar:
+        loop.train(int(epochs), int(batch_size), bar, on_epoch)
+    return run
+
+
+def check_pair(data: Any, x_name: str, y_name: str) -> tuple[Array, Any]:
+    """Return checked features and raw targets of ``data = (X, y)``.
+
+    Raises DataError when it is no pair, lengths differ, or a value can't be used.
+    """
+    if not isinstance(data, (tuple, list)) or len(data) != 2:
+        raise DataError(f"data must be a pair ({x_name}, {y_name}), not {type(data).__name__}.")
+    X = check_features(data[0], x_name)
+    y = np.asarray(data[1])
+    check_same_length(X, y)
+    return X, y
+
+
+def _hold_out(
+    X: Array, y: Any, validation: Any, aim: Objective, seed: int
+) -> tuple[Array, Any, tuple[Array, Any] | None]:
+    """Return training features and targets, and the validation pair if there is one."""
+    if validation is None:
+        return X, y, None
+    if isinstance(validation, (int, float)):
+        stratify = aim.kind == "classes" and np.ndim(y) == 1
+        train, held = split(y if stratify else len(X), float(validation), seed)
+        return X[train], y[train], (X[held], y[held])
+    Xv, yv = check_pair(validation, "X of validation", "y of validation")
+    if Xv.shape[1:] != X.shape[1:]:
+        raise DataError(f"validation rows have shape {Xv.shape[1:]}, training rows {X.shape[1:]}.")
+    return X, y, (Xv, yv)
+
+
+@dataclass
+class _Loop:
+    """The state of one training: the program, the best weights so far, and when they were."""
+
+    run: Run
+    program: Program
+    target: Array
+    held_out: tuple[Array, Any] | None
+    stopping: EarlyStopping | None
+    seed: int
+    best: float = math.inf
+    best_epoch: int = 0
+    best_weights: Array | None = None
+
+    def train(
+        self,
+        epochs: int,
+        batch_size: int,
+        bar: Progress,
+        on_epoch: Callable[[Run, dict[str, Any]], bool | None] | None,
+    ) -> None:
+        monitor = self._monitor()
+        try:
+            for epoch in range(1, epochs + 1):
+                record = self._epoch(epoch, batch_size, bar)
+                self.run.history.append(record)
+                self._hand_over()
+                if self.held_out is not None:
+                    scores = self.run.evaluate(self.held_out)
+                    record.update({f"val_{name}": value for name, value in scores.items()})
+                if monitor not in record:
+                    raise OptionError(
+                        f"EarlyStopping: history has no {monitor!r}; it has {', '.join(record)}."
+                    )
+                self._remember(epoch, record[monitor])
+                bar.finish_epoch(record)
+                if on_epoch is not None and on_epoch(self.run, record):
+                    self.run.stopped = f"on_epoch asked to stop at epoch {epoch}"
+                    break
+                if self.stopping and epoch - self.best_epoch >= self.stopping.patience:
+                    self.run.stopped = (
+                        f"{monitor} has not improved for {self.stopping.patience} epochs; "
+                        f"restored epoch {self.best_epoch}"
+                    )
+                    break
+        except KeyboardInterrupt:
+            self.run.stopped = "interrupted"
+        interrupted = self.run.stopped == "interrupted" and self.held_out is not None
+        if self.best_weights is not None and (self.stopping or interrupted):
+            self.program.arenas["parameter"].buffer[:] = self.best_weights
+        self.run.best_epoch = self.best_epoch
+        self._hand_over()
+
+    def _monitor(self) -> str:
+        if self.stopping and self.stopping.monitor:
+            return self.stopping.monitor
+        return "loss" if self.held_out is None else "val_loss"
+
+    def _epoch(self, epoch: int, batch_size: int, bar: Progress) -> dict[str, Any]:
+        """Train one epoch and return its record."""
+        rows = len(self.target)
+        order = np.random.Generator(np.random.Philox(key=[self.seed, epoch])).permutation(rows)
+        started = time.perf_counter()
+        sums: dict[str, float] = {}
+        done, chunk = 0, batch_size
+        while done < rows:
+            tick = time.perf_counter()
+            part = order[done : done + chunk]
+            for name, value in self.program.run(part, batch_size).items():
+                sums[name] = sums.get(name, 0.0) + value
+            done += len(part)
+            self._check_finite(sums["loss"], epoch, done)
+            bar.advance(epoch, done)
+            taken = max(time.perf_counter() - tick, 1e-6)
+            steps = min(4.0, CHUNK_SECONDS / taken) * len(part) / batch_size
+            chunk = batch_size * max(1, int(steps))
+        seconds = time.perf_counter() - started
+        record: dict[str, Any] = {"epoch": epoch, "loss": sums["loss"] / rows}
+        for m in self.run.metrics:
+            record[m.name] = m.finish(sums[m.name] / rows, self.target)
+        rate = next(
+            (float(v) for k, v in self.program.state.items() if k.endswith("learning_rate")), None
+        )
+        if rate is not None:
+            record["learning_rate"] = rate
+        record["seconds"] = seconds
+        record["samples_per_second"] = rows / seconds
+        return record
+
+    def _check_finite(self, total: float, epoch: int, rows_done: int) -> None:
+        if math.isfinite(total):
+            return
+        if self.best_weights is not None:
+            self.program.arenas["parameter"].buffer[:] = self.best_weights
+            self._hand_over()
+        kept = (
+            f"the weights of epoch {self.best_epoch} are kept"
+            if self.best_epoch
+            else ("no epoch was completed")
+        )
+        raise DivergedError(
+            f"the loss became {total} in epoch {epoch}, within its first {rows_done:,} rows; "
+            f"{kept}. Lower the learning rate, standardize the inputs and (for real values) the "
+            "targets, or clip gradients: optim.chain(optim.ClipNorm(1.0), ...)."
+        )
+
+    def _remember(self, epoch: int, score: float) -> None:
+        """Keep a copy of the weights if this epoch is the best so far."""
+        margin = self.stopping.min_delta if self.stopping else 0.0
+        if self.best_weights is None or score < self.best - margin:
+            self.best, self.best_epoch = score, epoch
+            self.best_weights = self.program.arenas["parameter"].buffer.copy()
+
+    def _hand_over(self) -> None:
+        """Give the model's parameters their present values."""
+        for path, parameter in parameters(self.run.model).items():
+            parameter.value = self.program.state[f"parameter/{path}"]

@@ -1,0 +1,103 @@
+"""Metrics: what a person wants to know of predictions, beside the loss that training lowers.
+
+Each is one number per row as graph, averaged over rows, and then turned into
+what is reported (a square root, a share of variance).
+
+Read next: :mod:`chainrule.train.objective`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from chainrule.core.errors import OptionError, did_you_mean
+from chainrule.core.spec import is_float
+from chainrule.core.tensor import Tensor
+from chainrule.nn.losses import mse
+from chainrule.ops.elementwise import abs
+from chainrule.ops.reduce import argmax, mean
+
+__all__ = ["Metric", "metric"]
+
+
+def _just_the_mean(average: float, target: Any) -> float:
+    return average
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A name, its value per row as graph, and what to report of the average over rows.
+
+    `finish` also receives all targets, for a measure that compares with their spread.
+    """
+
+    name: str
+    per_row: Callable[[Tensor, Tensor], Tensor]
+    finish: Callable[[float, Any], float] = _just_the_mean
+
+
+def _correct(prediction: Tensor, target: Tensor) -> Tensor:
+    """1 where the right class, or every right label, is predicted; else 0."""
+    if prediction.ndim == 2 and target.ndim == 1 and not is_float(target.dtype):
+        hit = argmax(prediction, 1) == target
+    elif prediction.ndim == 2 and prediction.shape[1] != 1:
+        hit = argmax(prediction, 1) == argmax(target, 1)
+    else:
+        hit = (prediction > 0) == (target > 0.5)
+    return hit.reshape((hit.shape[0],)).astype(np.float32)
+
+
+def _labels_correct(prediction: Tensor, target: Tensor) -> Tensor:
+    """The share of a row's yes-or-no labels that are right."""
+    hit = ((prediction > 0) == (target > 0.5)).astype(np.float32)
+    return mean(hit, range(1, hit.ndim)) if hit.ndim > 1 else hit
+
+
+def _absolute_error(prediction: Tensor, target: Tensor) -> Tensor:
+    error = abs(prediction - target)
+    return mean(error, range(1, error.ndim)) if error.ndim > 1 else error
+
+
+def _share_of_variance(mean_square: float, target: Any) -> float:
+    spread = float(np.var(np.asarray(target, np.float64), axis=0).mean())
+    return 1 - mean_square / spread if spread > 0 else float("nan")
+
+
+BY_NAME = {
+    m.name: m
+    for m in (
+        Metric("accuracy", _correct),
+        Metric("label_accuracy", _labels_correct),
+        Metric("mse", mse),
+        Metric("rmse", mse, lambda average, target: math.sqrt(average)),
+        Metric("mae", _absolute_error),
+        Metric("r2", mse, _share_of_variance),
+    )
+}
+
+
+def metric(choice: str | Callable[[Tensor, Tensor], Tensor]) -> Metric:
+    """Return the metric of that name, or one that averages a callable of (prediction, target).
+
+    accuracy: share of rows whose class is right.  label_accuracy: share of
+    yes-or-no labels right.  mse, rmse, mae: squared, root squared and absolute
+    error.  r2: ``1 - mse / variance``, the share of the target's variance explained.
+    Raises OptionError naming the nearest.
+    """
+    if callable(choice):
+        return Metric(getattr(choice, "__name__", "metric"), choice)
+    if choice not in BY_NAME:
+        raise OptionError(f"unknown metric {choice!r}. {did_you_mean(str(choice), BY_NAME)}")
+    return BY_NAME[choice]
+
+
+def metrics_of(choices: Sequence[Any] | None, default: str | None) -> tuple[Metric, ...]:
+    """Return the chosen metrics, or the one that suits the loss when nothing was chosen."""
+    if choices is None:
+        return (metric(default),) if default else ()
+    return tuple(metric(c) for c in choices)

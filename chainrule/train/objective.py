@@ -1,0 +1,158 @@
+"""What training aims at: a loss, and how targets and predictions are read under it.
+
+`y` may be class numbers, one-hot rows, yes-or-no labels or real values.  Here
+it is checked once, against the model's output, and given the one shape that
+can't broadcast by accident.
+
+Read next: :mod:`chainrule.train.step`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from chainrule.core.errors import DataError, OptionError, ShapeError, did_you_mean
+from chainrule.core.spec import Dim, Shape, is_float
+from chainrule.core.tensor import Tensor
+from chainrule.data.check import check_classes, check_numbers
+from chainrule.nn import losses
+
+__all__ = ["Objective", "objective"]
+
+Array = np.ndarray[Any, Any]
+
+
+@dataclass(frozen=True)
+class Objective:
+    """A loss and the kind of prediction it trains.
+
+    kind is "classes" (one of k), "labels" (k yes-or-no answers), "values"
+    (real numbers) or "custom" (an unknown loss: outputs are left as they are).
+    """
+
+    name: str
+    function: Callable[[Tensor, Tensor], Tensor] | None
+    kind: str
+    metric: str | None
+
+    def target(self, y: Any, output: Shape, dtype: np.dtype[Any]) -> Array:
+        """Return `y` checked against the model's `output` shape and ready for the loss.
+
+        Raises DataError or ShapeError naming what does not fit.
+        """
+        array = np.asarray(y)
+        if array.dtype.kind in "OUSM":
+            raise DataError(
+                f"y holds {array.dtype} values; the loss needs numbers. Number the classes "
+                "first: names, y = numpy.unique(y, return_inverse=True)."
+            )
+        array = check_numbers(array, "y")
+        if self.kind == "classes":
+            return self._class_target(array, output, dtype)
+        if self.kind == "custom":
+            return array.astype(dtype) if is_float(array.dtype) else array
+        if self.kind == "labels" and array.size and (array.min() < 0 or array.max() > 1):
+            row = int(np.argwhere((array < 0) | (array > 1))[0][0])
+            raise DataError(
+                f"{self.name} needs targets between 0 and 1, but y[{row}] is {array[row]}."
+            )
+        if array.shape[1:] != output[1:] and array.ndim == 1 and output[1:] == (1,):
+            array = array[:, None]
+        if array.shape[1:] != output[1:]:
+            raise ShapeError(
+                f"y has shape {array.shape} but the model's output is {output}: they would "
+                f"broadcast, not pair up. Give y the shape (rows, {_columns(output)})."
+            )
+        return array.astype(dtype)
+
+    def _class_target(self, array: Array, output: Shape, dtype: np.dtype[Any]) -> Array:
+        if len(output) != 2 or output[1] == 1:
+            raise ShapeError(
+                f"cross_entropy needs one output for each class, but the model's output is "
+                f"{output}; end it with one unit for each class, or use "
+                "loss='binary_cross_entropy' for a single yes-or-no output."
+            )
+        classes = int(output[1])  # type: ignore[arg-type]
+        if array.ndim == 2 and array.shape[1] == classes:
+            sums = array.sum(axis=1)
+            if array.min() < 0 or not np.allclose(sums, 1, atol=1e-4):
+                row = int(np.argmax((array < 0).any(axis=1) | ~np.isclose(sums, 1, atol=1e-4)))
+                raise DataError(
+                    f"y[{row}] = {array[row]} is no one-hot row or set of probabilities. For "
+                    "several labels a row use loss='binary_cross_entropy'."
+                )
+            return array.astype(dtype)
+        if array.ndim != 1:
+            raise ShapeError(
+                f"y has shape {array.shape}; cross_entropy with {classes} outputs needs class "
+                f"numbers of shape (rows,) or one-hot rows (rows, {classes}). "
+                + ("Use y.ravel()." if array.shape[1:] == (1,) else "")
+            )
+        return check_classes(array, classes)
+
+    def probabilities(self, outputs: Array) -> Array:
+        """Return class or label probabilities for raw `outputs`; raise OptionError without any."""
+        z = outputs.astype(np.float64)
+        if self.kind == "classes":
+            e = np.exp(z - z.max(axis=1, keepdims=True))
+            p = e / e.sum(axis=1, keepdims=True)
+        elif self.kind == "labels":
+            e = np.exp(-np.abs(z))
+            p = np.where(z >= 0, 1, e) / (1 + e)
+        else:
+            raise OptionError(
+                f"loss {self.name!r} trains no probabilities; use predict, or train with "
+                "cross_entropy or binary_cross_entropy."
+            )
+        return p.astype(outputs.dtype)
+
+    def decide(self, outputs: Array) -> Array:
+        """Return what the raw `outputs` predict: class numbers, 0/1 labels, or the values."""
+        if self.kind == "classes":
+            return outputs.argmax(axis=1)
+        if self.kind == "labels":
+            return (outputs > 0).astype(np.int64)
+        return outputs
+
+
+def _columns(output: Shape) -> str:
+    return ", ".join(str(d) for d in output[1:]) if len(output) > 1 else ""
+
+
+BY_NAME = {
+    o.name: o
+    for o in (
+        Objective("cross_entropy", losses.cross_entropy, "classes", "accuracy"),
+        Objective("binary_cross_entropy", losses.binary_cross_entropy, "labels", "label_accuracy"),
+        Objective("mse", losses.mse, "values", "r2"),
+    )
+}
+
+
+def objective(loss: str | Callable[[Tensor, Tensor], Tensor]) -> Objective:
+    """Return the objective for a loss by name, for a loss function of chainrule, or for any other.
+
+    Raises OptionError naming the nearest.
+
+    >>> objective("mse").kind
+    'values'
+    """
+    for known in BY_NAME.values():
+        if loss in (known.name, known.function):
+            return known
+    if callable(loss):
+        return Objective(getattr(loss, "__name__", "loss"), loss, "custom", None)
+    raise OptionError(f"unknown loss {loss!r}. {did_you_mean(str(loss), BY_NAME)}")
+
+
+def check_output(output: Tensor) -> None:
+    """Raise ShapeError unless a model's output keeps the rows of its input as first axis."""
+    if not output.shape or not isinstance(output.shape[0], Dim):
+        raise ShapeError(
+            f"the model's output has shape {output.shape}; its first axis must be the rows of "
+            "the input."
+        )

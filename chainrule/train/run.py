@@ -1,0 +1,286 @@
+"""A finished training: the model with its weights, how it got there, and what it can do.
+
+A run is saved as a directory a person can read: ``weights.safetensors``,
+``run.json`` (layers, objective, settings, versions), ``history.jsonl``, and
+``metrics.json``; no code, no pickle.
+
+Read next: :mod:`chainrule.cli`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import shutil
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from chainrule.core.errors import DataError, OptionError, RunError, did_you_mean
+from chainrule.core.graph import Graph
+from chainrule.core.tensor import Tensor, input
+from chainrule.data.check import check_features, check_same_length
+from chainrule.nn.config import from_config, to_config
+from chainrule.nn.layer import Layer, parameters
+from chainrule.run.reference import Interpreter
+from chainrule.train.metrics import Metric, metric
+from chainrule.train.objective import Objective, objective
+from chainrule.train.step import ROWS, data_input, forward, model_dtype, record_totals
+
+__all__ = ["Run", "load"]
+
+Array = np.ndarray[Any, Any]
+FORMAT = 1
+ROWS_AT_ONCE = 4096  # prediction in pieces keeps memory flat however many rows there are
+
+
+@dataclass
+class Run:
+    """A trained model with its history.
+
+    `history` has one dict an epoch: epoch, loss, metrics, val_loss and val_
+    metrics where there was validation, learning_rate, seconds,
+    samples_per_second.  `stopped` says why training ended early, or is None.
+    """
+
+    model: Layer
+    objective: Objective
+    metrics: tuple[Metric, ...]
+    features: tuple[int, ...]
+    feature_dtype: str
+    flat_target: bool
+    settings: dict[str, Any] = field(default_factory=dict)
+    history: list[dict[str, Any]] = field(default_factory=list)
+    stopped: str | None = None
+    best_epoch: int = 0
+    scores: dict[str, Any] = field(default_factory=dict)
+
+    def outputs(self, X: Any) -> Array:
+        """Return the model's raw outputs (logits, or values) for the rows of X.
+
+        Raises DataError or ShapeError for an X that does not look like the training data.
+        """
+        X = self._check(X)
+        xs = data_input("x", X)
+        program = Interpreter(Graph({"output": forward(self.model, xs).node}, {"x": xs.node}))
+        parts = [
+            program({"x": X[i : i + ROWS_AT_ONCE]})["output"]
+            for i in range(0, len(X), ROWS_AT_ONCE)
+        ]
+        return np.concatenate(parts)
+
+    def predict(self, X: Any) -> Array:
+        """Return predictions for the rows of X, shaped like the `y` of training.
+
+        Class numbers for cross_entropy, 0/1 labels for binary_cross_entropy,
+        real values otherwise.
+        """
+        return self._flat(self.objective.decide(self.outputs(X)))
+
+    def predict_proba(self, X: Any) -> Array:
+        """Return the probability of each class (rows, classes), or of each label.
+
+        Raises OptionError when the loss trains no probabilities.
+        """
+        return self._flat(self.objective.probabilities(self.outputs(X)))
+
+    def evaluate(self, data: tuple[Any, Any]) -> dict[str, float]:
+        """Return the mean loss and every metric on ``data = (X, y)``."""
+        if not isinstance(data, (tuple, list)) or len(data) != 2:
+            raise DataError(f"evaluate needs a pair (X, y), not {type(data).__name__}.")
+        X = self._check(data[0])
+        check_same_length(X, np.asarray(data[1]))
+        xs = data_input("x", X)
+        output = forward(self.model, xs)
+        y = self.objective.target(data[1], output.shape, model_dtype(self.model))
+        ys = data_input("y", y)
+        _, totals = record_totals(self.objective, self.metrics, output, ys)
+        graph = Graph({k: t.node for k, t in totals.items()}, {"x": xs.node, "y": ys.node})
+        program = Interpreter(graph)
+        sums = dict.fromkeys(totals, 0.0)
+        for i in range(0, len(X), ROWS_AT_ONCE):
+            rows = slice(i, i + ROWS_AT_ONCE)
+            for name, value in program({"x": X[rows], "y": y[rows]}).items():
+                sums[name] += float(value)
+        scores = {"loss": sums["loss"] / len(X)}
+        scores.update({m.name: m.finish(sums[m.name] / len(X), y) for m in self.metrics})
+        return scores
+
+    def graph(self) -> Graph:
+        """Return the model as a graph from ``x`` to ``output``, to print or inspect."""
+        x = input("x", (ROWS, *self.features), self.feature_dtype)
+        return Graph({"output": forward(self.model, x).node}, {"x": x.node})
+
+    def _check(self, X: Any) -> Array:
+        X = check_features(X, "X")
+        if X.shape[1:] != self.features:
+            raise DataError(
+                f"each row of X has shape {X.shape[1:]}, but the model was trained on rows of "
+                f"shape {self.features}."
+            )
+        if (X.dtype == np.uint8) != (self.feature_dtype == "uint8"):
+            raise DataError(
+                f"X holds {X.dtype} but the model was trained on {self.feature_dtype}; uint8 is "
+                "scaled by 1/255 and other numbers are not, so the two can't stand for each other."
+            )
+        return X
+
+    def _flat(self, values: Array) -> Array:
+        return values[:, 0] if self.flat_target and values.shape[1:] == (1,) else values
+
+    # --- files ---------------------------------------------------------------------------
+
+    def save(self, path: str | os.PathLike[str], force: bool = False) -> Path:
+        """Write the run to the directory `path` and return it.
+
+        The directory appears whole or not at all.  Raises RunError if it
+        exists with anything in it (unless `force` replaces a run) or can't be
+        written, OptionError if the model holds a layer that can't be saved.
+        """
+        return write_run(self.files(), path, force)
+
+    def files(self) -> dict[str, bytes]:
+        """Return the content of every file of the saved run, by name."""
+        from safetensors.numpy import save as pack
+
+        description = {
+            "format": FORMAT,
+            "model": to_config(self.model),
+            "loss": self.objective.name,
+            "metrics": [m.name for m in self.metrics],
+            "features": list(self.features),
+            "feature_dtype": self.feature_dtype,
+            "flat_target": self.flat_target,
+            "settings": self.settings,
+            "stopped": self.stopped,
+            "best_epoch": self.best_epoch,
+            "versions": {"python": platform.python_version(), "numpy": np.__version__},
+        }
+        weights = {
+            name: np.ascontiguousarray(p.value) for name, p in parameters(self.model).items()
+        }
+        lines = [json.dumps(record) for record in self.history]
+        return {
+            "run.json": json.dumps(description, indent=1).encode(),
+            "weights.safetensors": pack(weights),
+            "history.jsonl": ("\n".join(lines) + "\n").encode(),
+            "metrics.json": json.dumps(self.scores, indent=1).encode(),
+        }
+
+
+def write_run(files: dict[str, bytes], path: str | os.PathLike[str], force: bool) -> Path:
+    """Write `files` into a new directory `path` by way of a temporary one beside it."""
+    target = Path(path)
+    check_writable(target, force)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
+        try:
+            for name, content in files.items():
+                (temporary / name).write_bytes(content)
+            temporary.chmod(0o755)
+            if target.exists():
+                shutil.rmtree(target)
+            temporary.rename(target)
+        except BaseException:
+            shutil.rmtree(temporary, ignore_errors=True)
+            raise
+    except OSError as error:
+        raise RunError(f"can't write the run to {str(target)!r}: {error.strerror}.") from error
+    return target
+
+
+def check_writable(path: str | os.PathLike[str], force: bool) -> None:
+    """Raise RunError if a run can't be written to `path`; called before training, too."""
+    target = Path(path)
+    if target.exists() and not target.is_dir():
+        raise RunError(f"{str(target)!r} is a file; give a directory for the run.")
+    if target.is_dir() and any(target.iterdir()):
+        if not (target / "run.json").exists():
+            raise RunError(
+                f"{str(target)!r} exists and is no chainrule run; nothing was written. "
+                "Give another directory."
+            )
+        if not force:
+            raise RunError(
+                f"{str(target)!r} already holds a finished run; nothing was written. Give "
+                "another directory, or replace it with force (--force on the command line)."
+            )
+    parent = next(p for p in (target, *target.resolve().parents) if p.exists())
+    if not os.access(parent, os.W_OK):
+        raise RunError(f"{str(parent)!r} is not writable, so the run can't be saved there.")
+
+
+def load(
+    path: str | os.PathLike[str], loss: str | Callable[[Tensor, Tensor], Tensor] | None = None
+) -> Run:
+    """Return the run saved in the directory `path`.
+
+    A loss of your own is not in the files; give it as `loss` to evaluate.
+    Raises RunError when the directory is no run or a file in it is damaged.
+    """
+    root = Path(path)
+    if not (root / "run.json").is_file():
+        siblings = [p.name for p in root.parent.iterdir()] if root.parent.is_dir() else []
+        hint = did_you_mean(root.name, siblings) if siblings else ""
+        raise RunError(f"{str(root)!r} is no saved run: it has no run.json. {hint}".rstrip())
+    try:
+        about = json.loads((root / "run.json").read_bytes())
+        if about["format"] != FORMAT:
+            raise RunError(
+                f"{str(root)!r} has format {about['format']}, this chainrule reads {FORMAT}; "
+                "use the version that saved it."
+            )
+        history = [json.loads(line) for line in (root / "history.jsonl").read_text().splitlines()]
+        scores = json.loads((root / "metrics.json").read_bytes())
+        aim = _saved_objective(about["loss"], loss)
+        run = Run(
+            model=from_config(about["model"]),
+            objective=aim,
+            metrics=tuple(metric(name) for name in about["metrics"]),
+            features=tuple(about["features"]),
+            feature_dtype=about["feature_dtype"],
+            flat_target=about["flat_target"],
+            settings=about["settings"],
+            history=history,
+            stopped=about["stopped"],
+            best_epoch=about["best_epoch"],
+            scores=scores,
+        )
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        if isinstance(error, (RunError, OptionError)):
+            raise
+        raise RunError(f"the run in {str(root)!r} is damaged: {error}.") from error
+    _load_weights(run.model, root / "weights.safetensors")
+    return run
+
+
+def _saved_objective(name: str, given: Any) -> Objective:
+    if given is not None:
+        return objective(given)
+    try:
+        return objective(name)
+    except OptionError:
+        return Objective(name, None, "custom", None)
+
+
+def _load_weights(model: Layer, path: Path) -> None:
+    from safetensors import SafetensorError
+    from safetensors.numpy import load_file
+
+    try:
+        weights = load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise RunError(f"the weights in {str(path)!r} can't be read: {error}.") from error
+    found = parameters(model)
+    if set(found) != set(weights):
+        odd = ", ".join(sorted(set(found) ^ set(weights)))
+        raise RunError(f"the weights in {str(path)!r} do not fit the model: {odd}.")
+    for name, parameter in found.items():
+        parameter.name = name
+        parameter.value = weights[name]

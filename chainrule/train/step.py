@@ -1,0 +1,151 @@
+"""Record the whole training step as one graph: forward, loss, backward, update.
+
+A model, an objective and an optimizer go in; a :class:`Step` comes out, whose
+graph can be printed, verified and compiled like any other.  Parameters, slots,
+hyper-parameters and the count of steps are its state.
+
+Read next: :mod:`chainrule.train.fit`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from chainrule.core.errors import OptionError, ShapeError
+from chainrule.core.graph import Graph, Node, scope
+from chainrule.core.spec import Dim
+from chainrule.core.tensor import Parameter, Tensor, input
+from chainrule.nn.layer import Layer, parameters
+from chainrule.ops.reduce import sum
+from chainrule.ops.shape import broadcast_to
+from chainrule.optim.optimizer import Optimizer
+from chainrule.train.metrics import Metric
+from chainrule.train.objective import Objective, check_output
+from chainrule.transform.grad import grad
+
+__all__ = ["Step", "forward", "record_step", "record_totals"]
+
+Array = np.ndarray[Any, Any]
+ROWS = Dim("n")
+
+
+@dataclass(frozen=True)
+class Step:
+    """A training step: its graph, and the state it starts from."""
+
+    graph: Graph
+    state: dict[str, Array]
+
+
+def model_dtype(model: Layer) -> np.dtype[Any]:
+    """Return the dtype a model computes in, that of its first parameter."""
+    found = parameters(model)
+    return next(iter(found.values())).dtype if found else np.dtype(np.float32)
+
+
+def data_input(name: str, array: Array) -> Tensor:
+    """Return the named input that rows of `array` will be given to."""
+    return input(name, (ROWS, *array.shape[1:]), array.dtype)
+
+
+def forward(model: Layer, x: Tensor) -> Tensor:
+    """Return the model's output for the input `x`, converted to the model's dtype.
+
+    uint8 is read as the pixels of images and scaled to [0, 1] by 1/255.
+    """
+    dtype = model_dtype(model)
+    scaled = x.astype(dtype) * (1 / 255) if x.dtype == np.uint8 else x.astype(dtype)
+    output = model(scaled)
+    check_output(output)
+    return output
+
+
+def record_totals(
+    objective: Objective, metrics: Sequence[Metric], output: Tensor, y: Tensor
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """Return the mean loss, and the sums over rows of the loss and of each metric."""
+    if objective.function is None:
+        raise OptionError(
+            f"loss {objective.name!r} was a function of your own, which a saved run does not "
+            "hold; give it again: load(path, loss=...)."
+        )
+    with scope("loss"):
+        losses = objective.function(output, y)
+        if losses.shape not in ((ROWS,), ()):
+            raise ShapeError(
+                f"loss {objective.name!r} returned shape {losses.shape}; it must be a scalar or "
+                "one number per row."
+            )
+        loss = losses.mean()
+    with scope("metrics"):
+        totals = {"loss": _over_rows(losses)}
+        totals.update({m.name: _over_rows(m.per_row(output, y)) for m in metrics})
+    return loss, totals
+
+
+def _over_rows(values: Tensor) -> Tensor:
+    """Return the sum over rows; a scalar counts once for each row."""
+    return sum(values if values.shape == (ROWS,) else broadcast_to(values, (ROWS,)))
+
+
+def record_step(
+    model: Layer,
+    objective: Objective,
+    optimizer: Optimizer,
+    metrics: Sequence[Metric],
+    x: Array,
+    y: Array,
+) -> Step:
+    """Return the training step of `model` on batches of rows of `x` and `y`."""
+    found = parameters(model)
+    if not found:
+        raise OptionError("the model has no parameters, so there is nothing to train.")
+    xs, ys = data_input("x", x), data_input("y", y)
+    loss, totals = record_totals(objective, metrics, forward(model, xs), ys)
+    with scope("backward"):
+        gradients = grad(loss, list(found.values()))
+    inputs: dict[str, Node] = {"x": xs.node, "y": ys.node}
+    state: dict[str, Array] = {}
+    outputs = {name: total.node for name, total in totals.items()}
+
+    def carry(name: str, leaf: Tensor, value: Array) -> Tensor:
+        inputs[name], state[name] = leaf.node, value
+        return leaf
+
+    for path, parameter in found.items():
+        carry(f"parameter/{path}", parameter, parameter.value)
+    slots = [
+        {
+            name: carry(
+                f"{name}/{path}", _like(f"{name}/{path}", p), np.zeros(p.value.shape, p.dtype)
+            )
+            for name in optimizer.slots()
+        }
+        for path, p in found.items()
+    ]
+    hyper = {
+        name: carry(f"hyper/{name}", input(f"hyper/{name}", (), np.float64), np.array(value))
+        for name, value in optimizer.hyper().items()
+    }
+    step = carry("step", input("step", (), np.int64), np.array(0))
+    with scope("update"):
+        now = step + 1
+        changes, renewed = optimizer.update_all(
+            gradients, list(found.values()), slots, hyper, now.astype(np.float64)
+        )
+        for path, parameter, change, new in zip(
+            found, found.values(), changes, renewed, strict=True
+        ):
+            outputs[f"parameter/{path}"] = (parameter + change).node
+            outputs.update({f"{name}/{path}": slot.node for name, slot in new.items()})
+    outputs["step"] = now.node
+    outputs.update({f"hyper/{name}": leaf.node for name, leaf in hyper.items()})
+    return Step(Graph(outputs, inputs), state)
+
+
+def _like(name: str, parameter: Parameter) -> Tensor:
+    return input(name, parameter.shape, parameter.dtype)
