@@ -15,20 +15,20 @@ from numpy.typing import ArrayLike, NDArray
 
 from chainrule.core.errors import DataError
 
-__all__ = ["check_classes", "check_features", "check_same_length"]
+__all__ = ["check_classes", "check_features", "check_numbers", "check_same_length"]
 
 
-def check_features(X: ArrayLike, name: str = "X") -> NDArray[Any]:
-    """Return `X` as a numeric array of shape (rows, ...), unchanged in dtype.
+def check_numbers(values: ArrayLike, name: str) -> NDArray[Any]:
+    """Return `values` as a numeric array of shape (rows, ...), unchanged in dtype.
 
-    Raises DataError on text or objects, unequal rows, no rows, no features, and
-    NaN or infinity (with place and count).  Indices in messages count from 0.
+    Raises DataError on text or objects, unequal rows, no rows, and NaN or
+    infinity (with place and count).  Indices in messages count from 0.
 
-    >>> check_features([[1.0, 2.0]]).shape
-    (1, 2)
+    >>> check_numbers([1, 2], "y").tolist()
+    [1, 2]
     """
     try:
-        array = np.asarray(X)
+        array = np.asarray(values)
     except ValueError as error:
         raise DataError(f"{name} has rows of unequal length; every row needs the same.") from error
     if array.dtype.kind not in "buif":
@@ -42,10 +42,20 @@ def check_features(X: ArrayLike, name: str = "X") -> NDArray[Any]:
         raise DataError(f"{name} must be an array with rows; it is the single number {array}.")
     if len(array) == 0:
         raise DataError(f"{name} has no rows; its shape is {array.shape}.")
-    if array.size == 0:
-        raise DataError(f"{name} has rows but no features; its shape is {array.shape}.")
     if array.dtype.kind == "f":
         _check_finite(array, name)
+    return array
+
+
+def check_features(X: ArrayLike, name: str = "X") -> NDArray[Any]:
+    """Return `X` as `check_numbers` does; raise DataError also when it has no features.
+
+    >>> check_features([[1.0, 2.0]]).shape
+    (1, 2)
+    """
+    array = check_numbers(X, name)
+    if array.size == 0:
+        raise DataError(f"{name} has rows but no features; its shape is {array.shape}.")
     return array
 
 
@@ -66,7 +76,7 @@ def check_classes(y: ArrayLike, n_classes: int) -> NDArray[np.int64]:
     >>> check_classes([0.0, 2.0], 3).tolist()
     [0, 2]
     """
-    labels = check_features(y, "y")
+    labels = check_numbers(y, "y")
     if labels.ndim == 2 and labels.shape[1] == 1:
         labels = labels[:, 0]
     if labels.ndim != 1:

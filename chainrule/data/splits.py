@@ -113,7 +113,8 @@ def _target_and_count(y_or_n: ArrayLike) -> tuple[NDArray[Any] | None, int]:
 def _groups(y: NDArray[Any]) -> list[Rows]:
     _, codes = np.unique(y, return_inverse=True)
     order = np.argsort(codes, kind="stable")
-    return np.split(order, np.flatnonzero(np.diff(codes[order])) + 1)
+    groups: list[Rows] = np.split(order, np.flatnonzero(np.diff(codes[order])) + 1)
+    return groups
 
 
 def _share(sizes: NDArray[np.intp], wanted: int) -> NDArray[np.intp]:

@@ -1,0 +1,52 @@
+"""Data: from files, queries and arrays to what a network is trained on.
+
+Enters anything with columns or rows, leaves checked arrays, a fitted `Pipeline` and row
+splits.  Importing it is light: DuckDB is loaded by the first `read_table`.
+
+Read next: :mod:`chainrule.data.table`.
+"""
+
+from __future__ import annotations
+
+from chainrule.data.builtin import Dataset, Summary, load, names, read_idx_folder
+from chainrule.data.check import (
+    check_classes,
+    check_features,
+    check_numbers,
+    check_same_length,
+)
+from chainrule.data.columns import Understanding, choose_target, understand
+from chainrule.data.idx import read_idx
+from chainrule.data.pipeline import Pipeline
+from chainrule.data.read import is_query, read_table
+from chainrule.data.scaling import Standardize
+from chainrule.data.splits import folds, split, stratified_folds
+from chainrule.data.table import Column, Table
+from chainrule.data.target import Target, inspect_target
+
+__all__ = [
+    "Column",
+    "Dataset",
+    "Pipeline",
+    "Standardize",
+    "Summary",
+    "Table",
+    "Target",
+    "Understanding",
+    "check_classes",
+    "check_features",
+    "check_numbers",
+    "check_same_length",
+    "choose_target",
+    "folds",
+    "inspect_target",
+    "is_query",
+    "load",
+    "names",
+    "read_idx",
+    "read_idx_folder",
+    "read_table",
+    "split",
+    "stratified_folds",
+    "understand",
+]

@@ -1,0 +1,65 @@
+"""Fetch one file, whole and as expected, or leave nothing.
+
+Enters an address, a place and a checksum, leaves the file there.  It exists because
+half a download that looks like a file is worse than none.
+
+Read next: :mod:`chainrule.data.builtin`.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import sys
+import tempfile
+import urllib.error
+import urllib.request
+import zlib
+from pathlib import Path
+from typing import Any
+
+from chainrule.core.errors import DataError
+
+__all__ = ["download"]
+
+_CHUNK = 1 << 16
+
+
+def download(url: str, target: Path, sha256: str, timeout: float = 20.0) -> None:
+    """Fetch the gzip file at `url` to `target`, with progress on a terminal's stderr.
+
+    `sha256` is that of the unpacked content.  Raises DataError on a failed
+    connection, a wrong checksum, or a directory that can't be written.
+    """
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=target.parent, delete=False) as part:
+            partial = Path(part.name)
+        try:
+            with urllib.request.urlopen(url, timeout=timeout) as answer:
+                _copy(answer, partial, target.name)
+            found = hashlib.sha256(gzip.decompress(partial.read_bytes())).hexdigest()
+            if found != sha256:
+                raise DataError(f"{url} has SHA-256 {found} unpacked; expected {sha256}.")
+            partial.chmod(0o644)
+            partial.replace(target)
+        finally:
+            partial.unlink(missing_ok=True)
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise DataError(f"{url} did not arrive whole: {error}.") from error
+    except (urllib.error.URLError, OSError) as error:
+        raise DataError(f"{url}: {getattr(error, 'reason', None) or error}.") from error
+
+
+def _copy(answer: Any, partial: Path, name: str) -> None:
+    total = int(answer.headers.get("Content-Length") or 0)
+    shown, done = sys.stderr.isatty(), 0
+    with partial.open("wb") as out:
+        while chunk := answer.read(_CHUNK):
+            out.write(chunk)
+            done += len(chunk)
+            if shown:
+                share = f"{done / total:4.0%}" if total else f"{done >> 20} MB"
+                print(f"\r{name} {share}", end="", file=sys.stderr, flush=True)
+    if shown:
+        print(file=sys.stderr)
