@@ -5,6 +5,7 @@ Read next: :mod:`chainrule.train.fit`.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 
 from chainrule.core.errors import OptionError, did_you_mean
@@ -14,7 +15,7 @@ from chainrule.optim.sgd import SGD
 
 __all__ = ["optimizer", "optimizer_names"]
 
-BY_NAME = {
+BY_NAME: dict[str, Callable[..., Optimizer]] = {
     "sgd": SGD,
     "momentum": partial(SGD, momentum=0.9),
     "nesterov": partial(SGD, momentum=0.9, nesterov=True),

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from chainrule.core.errors import DataError, DivergedError, OptionError
-from chainrule.data.check import check_features, check_same_length
+from chainrule.data.check import check_same_length
 from chainrule.data.splits import split
 from chainrule.nn.layer import Layer, initialize, parameters
 from chainrule.optim.named import optimizer as optimizer_of
@@ -24,7 +24,7 @@ from chainrule.train.metrics import metrics_of
 from chainrule.train.objective import Objective, objective
 from chainrule.train.progress import Progress
 from chainrule.train.run import Run
-from chainrule.train.step import data_input, forward, model_dtype, record_step
+from chainrule.train.step import check_rows, data_input, forward, model_dtype, record_step
 
 __all__ = ["EarlyStopping", "fit"]
 
@@ -142,7 +142,7 @@ def check_pair(data: Any, x_name: str, y_name: str) -> tuple[Array, Any]:
     """
     if not isinstance(data, (tuple, list)) or len(data) != 2:
         raise DataError(f"data must be a pair ({x_name}, {y_name}), not {type(data).__name__}.")
-    X = check_features(data[0], x_name)
+    X = check_rows(data[0], x_name)
     y = np.asarray(data[1])
     check_same_length(X, y)
     return X, y

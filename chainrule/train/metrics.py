@@ -42,7 +42,7 @@ class Metric:
 
 
 def _correct(prediction: Tensor, target: Tensor) -> Tensor:
-    """1 where the right class, or every right label, is predicted; else 0."""
+    """Return 1 where the right class, or every right label, is predicted; else 0."""
     if prediction.ndim == 2 and target.ndim == 1 and not is_float(target.dtype):
         hit = argmax(prediction, 1) == target
     elif prediction.ndim == 2 and prediction.shape[1] != 1:
@@ -53,7 +53,7 @@ def _correct(prediction: Tensor, target: Tensor) -> Tensor:
 
 
 def _labels_correct(prediction: Tensor, target: Tensor) -> Tensor:
-    """The share of a row's yes-or-no labels that are right."""
+    """Return the share of a row's yes-or-no labels that are right."""
     hit = ((prediction > 0) == (target > 0.5)).astype(np.float32)
     return mean(hit, range(1, hit.ndim)) if hit.ndim > 1 else hit
 

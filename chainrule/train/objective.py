@@ -18,7 +18,7 @@ import numpy as np
 from chainrule.core.errors import DataError, OptionError, ShapeError, did_you_mean
 from chainrule.core.spec import Dim, Shape, is_float
 from chainrule.core.tensor import Tensor
-from chainrule.data.check import check_classes, check_numbers
+from chainrule.data.check import check_classes, check_features
 from chainrule.nn import losses
 
 __all__ = ["Objective", "objective"]
@@ -44,17 +44,17 @@ class Objective:
 
         Raises DataError or ShapeError naming what does not fit.
         """
-        array = np.asarray(y)
+        array: Array = np.asarray(y)
         if array.dtype.kind in "OUSM":
             raise DataError(
                 f"y holds {array.dtype} values; the loss needs numbers. Number the classes "
                 "first: names, y = numpy.unique(y, return_inverse=True)."
             )
-        array = check_numbers(array, "y")
+        array = check_features(array, "y")
         if self.kind == "classes":
             return self._class_target(array, output, dtype)
         if self.kind == "custom":
-            return array.astype(dtype) if is_float(array.dtype) else array
+            return as_float(array, dtype) if is_float(array.dtype) else array
         if self.kind == "labels" and array.size and (array.min() < 0 or array.max() > 1):
             row = int(np.argwhere((array < 0) | (array > 1))[0][0])
             raise DataError(
@@ -67,7 +67,7 @@ class Objective:
                 f"y has shape {array.shape} but the model's output is {output}: they would "
                 f"broadcast, not pair up. Give y the shape (rows, {_columns(output)})."
             )
-        return array.astype(dtype)
+        return as_float(array, dtype)
 
     def _class_target(self, array: Array, output: Shape, dtype: np.dtype[Any]) -> Array:
         if len(output) != 2 or output[1] == 1:
@@ -85,7 +85,7 @@ class Objective:
                     f"y[{row}] = {array[row]} is no one-hot row or set of probabilities. For "
                     "several labels a row use loss='binary_cross_entropy'."
                 )
-            return array.astype(dtype)
+            return as_float(array, dtype)
         if array.ndim != 1:
             raise ShapeError(
                 f"y has shape {array.shape}; cross_entropy with {classes} outputs needs class "
@@ -96,7 +96,8 @@ class Objective:
 
     def probabilities(self, outputs: Array) -> Array:
         """Return class or label probabilities for raw `outputs`; raise OptionError without any."""
-        z = outputs.astype(np.float64)
+        z: Array = outputs.astype(np.float64)
+        p: Array
         if self.kind == "classes":
             e = np.exp(z - z.max(axis=1, keepdims=True))
             p = e / e.sum(axis=1, keepdims=True)
@@ -108,15 +109,23 @@ class Objective:
                 f"loss {self.name!r} trains no probabilities; use predict, or train with "
                 "cross_entropy or binary_cross_entropy."
             )
-        return p.astype(outputs.dtype)
+        result: Array = p.astype(outputs.dtype)
+        return result
 
     def decide(self, outputs: Array) -> Array:
         """Return what the raw `outputs` predict: class numbers, 0/1 labels, or the values."""
+        decided: Array = outputs
         if self.kind == "classes":
-            return outputs.argmax(axis=1)
-        if self.kind == "labels":
-            return (outputs > 0).astype(np.int64)
-        return outputs
+            decided = outputs.argmax(axis=1)
+        elif self.kind == "labels":
+            decided = (outputs > 0).astype(np.int64)
+        return decided
+
+
+def as_float(array: Array, dtype: np.dtype[Any]) -> Array:
+    """Return `array` in the float `dtype` a model computes in; itself if it is already."""
+    converted: Array = array.astype(dtype, copy=False)
+    return converted
 
 
 def _columns(output: Shape) -> str:

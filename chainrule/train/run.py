@@ -24,13 +24,13 @@ import numpy as np
 from chainrule.core.errors import DataError, OptionError, RunError, did_you_mean
 from chainrule.core.graph import Graph
 from chainrule.core.tensor import Tensor, input
-from chainrule.data.check import check_features, check_same_length
+from chainrule.data.check import check_same_length
 from chainrule.nn.config import from_config, to_config
 from chainrule.nn.layer import Layer, parameters
 from chainrule.run.reference import Interpreter
 from chainrule.train.metrics import Metric, metric
 from chainrule.train.objective import Objective, objective
-from chainrule.train.step import ROWS, data_input, forward, model_dtype, record_totals
+from chainrule.train.step import ROWS, check_rows, data_input, forward, model_dtype, record_totals
 
 __all__ = ["Run", "load"]
 
@@ -72,7 +72,8 @@ class Run:
             program({"x": X[i : i + ROWS_AT_ONCE]})["output"]
             for i in range(0, len(X), ROWS_AT_ONCE)
         ]
-        return np.concatenate(parts)
+        outputs: Array = np.concatenate(parts)
+        return outputs
 
     def predict(self, X: Any) -> Array:
         """Return predictions for the rows of X, shaped like the `y` of training.
@@ -117,7 +118,7 @@ class Run:
         return Graph({"output": forward(self.model, x).node}, {"x": x.node})
 
     def _check(self, X: Any) -> Array:
-        X = check_features(X, "X")
+        X = check_rows(X, "X")
         if X.shape[1:] != self.features:
             raise DataError(
                 f"each row of X has shape {X.shape[1:]}, but the model was trained on rows of "
@@ -131,7 +132,8 @@ class Run:
         return X
 
     def _flat(self, values: Array) -> Array:
-        return values[:, 0] if self.flat_target and values.shape[1:] == (1,) else values
+        flat: Array = values[:, 0] if self.flat_target and values.shape[1:] == (1,) else values
+        return flat
 
     # --- files ---------------------------------------------------------------------------
 

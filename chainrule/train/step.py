@@ -17,8 +17,9 @@ import numpy as np
 
 from chainrule.core.errors import OptionError, ShapeError
 from chainrule.core.graph import Graph, Node, scope
-from chainrule.core.spec import Dim
-from chainrule.core.tensor import Parameter, Tensor, input
+from chainrule.core.spec import SUPPORTED, Dim
+from chainrule.core.tensor import Tensor, input
+from chainrule.data.check import check_features
 from chainrule.nn.layer import Layer, parameters
 from chainrule.ops.reduce import sum
 from chainrule.ops.shape import broadcast_to
@@ -39,6 +40,15 @@ class Step:
 
     graph: Graph
     state: dict[str, Array]
+
+
+def check_rows(X: Any, name: str) -> Array:
+    """Return checked features in a dtype that graphs hold; others become float32.
+
+    Raises DataError for what :func:`~chainrule.data.check.check_features` refuses.
+    """
+    array = check_features(X, name)
+    return array if array.dtype in SUPPORTED else array.astype(np.float32)
 
 
 def model_dtype(model: Layer) -> np.dtype[Any]:
@@ -118,15 +128,12 @@ def record_step(
 
     for path, parameter in found.items():
         carry(f"parameter/{path}", parameter, parameter.value)
-    slots = [
-        {
-            name: carry(
-                f"{name}/{path}", _like(f"{name}/{path}", p), np.zeros(p.value.shape, p.dtype)
-            )
-            for name in optimizer.slots()
-        }
-        for path, p in found.items()
-    ]
+    slots = []
+    for path, p in found.items():
+        names = {name: f"{name}/{path}" for name in optimizer.slots()}
+        leaves = {name: input(full, p.shape, p.dtype) for name, full in names.items()}
+        zeros = np.zeros(p.value.shape, p.dtype)
+        slots.append({name: carry(names[name], leaf, zeros) for name, leaf in leaves.items()})
     hyper = {
         name: carry(f"hyper/{name}", input(f"hyper/{name}", (), np.float64), np.array(value))
         for name, value in optimizer.hyper().items()
@@ -145,7 +152,3 @@ def record_step(
     outputs["step"] = now.node
     outputs.update({f"hyper/{name}": leaf.node for name, leaf in hyper.items()})
     return Step(Graph(outputs, inputs), state)
-
-
-def _like(name: str, parameter: Parameter) -> Tensor:
-    return input(name, parameter.shape, parameter.dtype)
