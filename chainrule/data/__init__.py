@@ -1,14 +1,17 @@
 """Data: from files, queries and arrays to what a network is trained on.
 
 Enters anything with columns or rows, leaves checked arrays, a fitted `Pipeline` and row
-splits.  Importing it is light: DuckDB is loaded by the first `read_table`.
+splits.  Importing it is light: DuckDB is loaded by the first `read_table`, and what
+fetches data sets (it brings HTTP along) by their first use.
 
 Read next: :mod:`chainrule.data.table`.
 """
 
 from __future__ import annotations
 
-from chainrule.data.builtin import Dataset, Summary, load, names, read_idx_folder
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from chainrule.data.check import (
     check_classes,
     check_features,
@@ -23,6 +26,9 @@ from chainrule.data.scaling import Standardize
 from chainrule.data.splits import folds, split, stratified_folds
 from chainrule.data.table import Column, Table
 from chainrule.data.target import Target, inspect_target
+
+if TYPE_CHECKING:
+    from chainrule.data.builtin import Dataset, Summary, load, names, read_idx_folder
 
 __all__ = [
     "Column",
@@ -50,3 +56,11 @@ __all__ = [
     "stratified_folds",
     "understand",
 ]
+
+_BUILTIN = frozenset({"Dataset", "Summary", "load", "names", "read_idx_folder"})
+
+
+def __getattr__(name: str) -> Any:
+    if name in _BUILTIN:
+        return getattr(import_module("chainrule.data.builtin"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -152,7 +152,9 @@ def _category(column: Column, keep_any: bool) -> Understanding:
     words, counts = np.unique(column.as_text()[~column.missing].astype(str), return_counts=True)
     total = int(counts.sum())
     if len(words) == 1 and not column.missing.any() and not keep_any:
-        return Understanding(name, "constant", f"dropped `{name}`: every value is {words[0]!r}")
+        return Understanding(
+            name, "constant", f"dropped `{name}`: every value is {str(words[0])!r}"
+        )
     if len(words) == total > 1 and not keep_any:
         return Understanding(name, "id", f"dropped `{name}`: every value differs")
     order = np.lexsort((words, -counts))  # ties in alphabetical order, so no run differs

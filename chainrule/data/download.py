@@ -60,6 +60,7 @@ def _copy(answer: Any, partial: Path, name: str) -> None:
             done += len(chunk)
             if shown:
                 share = f"{done / total:4.0%}" if total else f"{done >> 20} MB"
-                print(f"\r{name} {share}", end="", file=sys.stderr, flush=True)
+                sys.stderr.write(f"\r{name} {share}")
+                sys.stderr.flush()
     if shown:
-        print(file=sys.stderr)
+        sys.stderr.write("\n")

@@ -73,15 +73,20 @@ def read_table(source: str | os.PathLike[str], query: str | None = None) -> Tabl
         return _fetch(db, "data", text)
 
 
-def _connect() -> Any:
+def _duckdb() -> Any:
     try:
         import duckdb  # takes 0.2 s, and arrays need none of it
+
+        return duckdb
     except ImportError as error:
         raise DataError(
             "Reading files needs DuckDB: pip install duckdb. Arrays work without it."
         ) from error
+
+
+def _connect() -> Any:
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return duckdb.connect(
+    return _duckdb().connect(
         config={
             "threads": min(8, cores or 1),
             "preserve_insertion_order": True,
@@ -122,11 +127,9 @@ def _known() -> tuple[str, ...]:
 
 
 def _execute(db: Any, sql: str, where: str) -> Any:
-    import duckdb  # already loaded by _connect
-
     try:
         return db.execute(sql)
-    except duckdb.Error as error:
+    except _duckdb().Error as error:
         raise DataError(f"{where}: {_explain(str(error))}") from error
 
 
