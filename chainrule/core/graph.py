@@ -11,6 +11,7 @@ Read next: :mod:`chainrule.core.primitive`.
 from __future__ import annotations
 
 import itertools
+import os
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Graph", "Node", "current_scope", "reachable", "scope"]
 
-_PACKAGE = str(Path(__file__).resolve().parents[1])
+_PACKAGE = str(Path(__file__).parents[1]) + os.sep
 _serial = itertools.count()
 _scope: ContextVar[str] = ContextVar("chainrule_scope", default="")
 
@@ -52,7 +53,7 @@ def current_scope() -> str:
 
 def _user_line() -> str:
     """Return ``file:line`` of the innermost frame outside this package."""
-    frame = sys._getframe(1)
+    frame = sys._getframe(2)  # above Node's generated __init__, whose file is "<string>"
     while frame.f_back is not None and frame.f_code.co_filename.startswith(_PACKAGE):
         frame = frame.f_back
     return f"{frame.f_code.co_filename}:{frame.f_lineno}"

@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from chainrule.core.errors import ChainruleError, GraphError, did_you_mean
+from chainrule.core.errors import ChainruleError, DTypeError, GraphError, did_you_mean
 from chainrule.core.graph import Graph, Node
-from chainrule.core.spec import Dim, resolve
+from chainrule.core.spec import Dim, is_float, resolve
 from chainrule.core.tensor import set_evaluator
 
 __all__ = ["Interpreter", "evaluate"]
@@ -48,16 +48,17 @@ class Interpreter:
     def __call__(self, values: Mapping[str, Any]) -> dict[str, np.ndarray[Any, Any]]:
         """Return the outputs for input `values` by name; parameters default to their own value.
 
-        Raises GraphError for a missing or unknown input, ShapeError for one that does not fit.
+        Raises GraphError for a missing or unknown input, ShapeError or DTypeError for one that
+        does not fit.
         """
         table: list[Any] = [None] * len(self.slots)
         dims = self._bind(values, table)
         with np.errstate(all="ignore"):
             for node, at, sources, dead, symbolic in self.steps:
                 params = node.params
-                if symbolic:
-                    params = {key: resolve(value, dims) for key, value in params.items()}
                 try:
+                    if symbolic:
+                        params = {key: resolve(value, dims) for key, value in params.items()}
                     table[at] = node.primitive.meaning(*[table[s] for s in sources], **params)
                 except ChainruleError as error:
                     layer = f" in layer {node.scope!r}" if node.scope else ""
@@ -76,7 +77,7 @@ class Interpreter:
             raise GraphError(f"the graph has no input {unknown[0]!r}. {hint}")
         for name, node in self.graph.inputs.items():
             if name in values:
-                array = np.asarray(values[name], dtype=node.spec.dtype)
+                array = _fit(values[name], node.spec.dtype, name)
             elif node.primitive.name == "parameter":
                 array = node.primitive.meaning(**node.params)
             else:
@@ -84,6 +85,21 @@ class Interpreter:
             node.spec.bind(array, dims, name)
             table[self.slots[node]] = array
         return dims
+
+
+def _fit(value: Any, dtype: np.dtype[Any], name: str) -> np.ndarray[Any, Any]:
+    """Return `value` as an array of `dtype`; to become an integer, no number may change."""
+    array = np.asarray(value)
+    if array.dtype.kind not in "biuf":
+        raise DTypeError(f"input {name!r} needs {dtype} numbers, not {array.dtype} values.")
+    with np.errstate(invalid="ignore"):
+        fitted = array.astype(dtype, copy=False)
+    if not is_float(dtype) and not np.array_equal(fitted, array):
+        raise DTypeError(
+            f"input {name!r} holds {dtype} values, but was given {array.dtype} values that "
+            "would change; round or convert them first."
+        )
+    return fitted
 
 
 def evaluate(graph: Graph, values: Mapping[str, Any] | None = None) -> dict[str, Any]:

@@ -1,0 +1,236 @@
+"""The one kind of value: what goes in, how dtypes meet, and that NumPy may stand on either side."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+import chainrule as cr
+
+DTYPES = ["bool", "uint8", "uint32", "int32", "int64", "float32", "float64"]
+
+
+# --- making tensors ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("value", "dtype"),
+    [
+        (2.0, "float32"),
+        (2, "int64"),
+        (True, "bool"),
+        ([1.0, 2.0], "float32"),
+        ([], "float32"),
+        ([[1, 2], [3, 4]], "int64"),
+        (np.float64(2.0), "float64"),
+        (np.float32(2.0), "float32"),
+        (np.zeros(3), "float64"),
+        ([np.float64(1), np.float64(2)], "float64"),
+        (np.zeros(3, "uint8"), "uint8"),
+    ],
+)
+def test_dtype_of_a_new_tensor(value: Any, dtype: str) -> None:
+    assert cr.tensor(value).dtype == dtype
+    np.testing.assert_array_equal(cr.tensor(value).numpy(), np.asarray(value))
+
+
+def test_an_asked_dtype_wins() -> None:
+    assert cr.tensor([1, 2], "float64").dtype == np.float64
+    assert cr.tensor(cr.tensor(1.5), "int64").item() == 1
+    x = cr.tensor(1.5)
+    assert cr.tensor(x) is x
+
+
+@pytest.mark.parametrize("value", [1j, "three", object(), None, np.array([None]), [1, "a"]])
+def test_what_is_no_number_is_refused(value: Any) -> None:
+    with pytest.raises(cr.DTypeError, match=r"can't make a tensor of .* values; give numbers"):
+        cr.tensor(value)
+
+
+def test_a_dtype_graphs_cannot_hold_is_refused() -> None:
+    with pytest.raises(cr.DTypeError, match="float16 is not supported; convert to one of"):
+        cr.tensor(np.zeros(2, np.float16))
+
+
+def test_a_constant_does_not_change_with_the_array_it_came_from() -> None:
+    source = np.array([1.0, 2.0])
+    x = cr.tensor(source)
+    source[0] = 9
+    assert x.numpy().tolist() == [1.0, 2.0]
+
+
+# --- dtypes meeting ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("a", DTYPES)
+@pytest.mark.parametrize("b", DTYPES)
+def test_two_arrays_promote_as_in_numpy(a: str, b: str) -> None:
+    x, y = np.ones(2, a), np.ones(2, b)
+    for op in (operator.add, operator.mul):
+        assert op(cr.tensor(x), cr.tensor(y)).dtype == np.result_type(a, b)
+    assert cr.where([True, False], x, y).dtype == np.result_type(a, b)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("number", [True, 2, 0.5])
+def test_a_python_number_is_weak_as_in_numpy(dtype: str, number: Any) -> None:
+    x = np.ones(2, dtype)
+    want = np.result_type(x.dtype, number)
+    assert (cr.tensor(x) + number).dtype == want
+    assert (number + cr.tensor(x)).dtype == want
+    assert cr.where([True, False], number, x).dtype == want
+    assert cr.where([True, False], x, number).dtype == want
+
+
+# --- NumPy on either side ----------------------------------------------------------------------
+
+BINARY: list[Callable[[Any, Any], Any]] = [
+    operator.add, operator.sub, operator.mul, operator.truediv, operator.pow, operator.matmul,
+    operator.lt, operator.le, operator.gt, operator.ge, operator.eq, operator.ne,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("op", BINARY, ids=lambda op: op.__name__)
+def test_an_array_may_stand_on_either_side(op: Callable[[Any, Any], Any]) -> None:
+    rng = np.random.default_rng(0)
+    x, y = rng.uniform(0.5, 2, (3, 3)), rng.uniform(0.5, 2, (3, 3))
+    y[0] = x[0]
+    for have in (op(cr.tensor(x), y), op(x, cr.tensor(y)), op(cr.tensor(x), cr.tensor(y))):
+        assert isinstance(have, cr.Tensor)
+        np.testing.assert_allclose(have.numpy(), op(x, y), rtol=1e-14)
+
+
+@pytest.mark.parametrize("scalar", [2, 0.5, np.float32(0.5), np.float64(0.5), np.int64(2)])
+@pytest.mark.parametrize("op", [o for o in BINARY if o is not operator.matmul])
+def test_a_number_may_stand_on_either_side(op: Callable[[Any, Any], Any], scalar: Any) -> None:
+    x = np.array([0.5, 1.0, 2.0])
+    for have, want in (
+        (op(cr.tensor(x), scalar), op(x, scalar)),
+        (op(scalar, cr.tensor(x)), op(scalar, x)),
+    ):
+        assert isinstance(have, cr.Tensor)
+        np.testing.assert_allclose(have.numpy(), want, rtol=1e-14)
+
+
+@pytest.mark.parametrize("op", [operator.and_, operator.or_])
+def test_booleans_combine_on_either_side(op: Callable[[Any, Any], Any]) -> None:
+    x, y = np.array([True, True, False]), np.array([True, False, False])
+    for have in (op(cr.tensor(x), y), op(x, cr.tensor(y))):
+        np.testing.assert_array_equal(have.numpy(), op(x, y))
+    np.testing.assert_array_equal(op(True, cr.tensor(y)).numpy(), op(True, y))
+    np.testing.assert_array_equal((~cr.tensor(x)).numpy(), ~x)
+    with pytest.raises(cr.DTypeError, match=r"logical_.*needs booleans, not f32.*compare first"):
+        op(cr.tensor([1.0]), x)
+
+
+def test_conversions_to_python_and_numpy() -> None:
+    x = cr.tensor([[1.0, 2.0]])
+    assert np.asarray(x).dtype == np.float32
+    assert np.asarray(x, dtype=np.float64).dtype == np.float64
+    np.testing.assert_array_equal(np.array(x), [[1, 2]])
+    assert float(x[0, 1]) == 2.0
+    assert int(x[0, 1]) == 2
+    assert bool(x[0, 0] < x[0, 1])
+    assert range(5)[cr.tensor(3)] == 3
+    with pytest.raises(ValueError, match="size 1"):
+        float(x)
+
+
+def test_methods_are_numpy_s() -> None:
+    a = np.random.default_rng(0).normal(size=(2, 3, 4))
+    x = cr.tensor(a)
+    np.testing.assert_allclose(x.sum((0, -1)).numpy(), a.sum((0, -1)))
+    np.testing.assert_allclose(x.mean(1, keepdims=True).numpy(), a.mean(1, keepdims=True))
+    np.testing.assert_allclose(x.max().numpy(), a.max())
+    np.testing.assert_array_equal(x.T.numpy(), a.T)
+    np.testing.assert_array_equal(x.transpose(1, -1, 0).numpy(), a.transpose(1, -1, 0))
+    np.testing.assert_array_equal(x.reshape(-1, 4).numpy(), a.reshape(-1, 4))
+    np.testing.assert_array_equal(x.reshape([4, 6]).numpy(), a.reshape(4, 6))
+    assert x.astype("float64") is x
+    assert cr.tensor([1, 2]).mean().item() == 1.5
+
+
+@pytest.mark.parametrize(
+    ("act", "message"),
+    [
+        (lambda x: x + np.ones(4), r"add: shapes \(2, 3\) and \(4,\) do not broadcast"),
+        (lambda x: x @ x, r"matmul: f32\[2,3\] @ f32\[2,3\].*last axis of the left \(3\)"),
+        (lambda x: x @ 2.0, "matmul: a scalar has no matrix product"),
+        (lambda x: x.sum(2), "axis 2 is out of range for a tensor of 2 axes"),
+        (lambda x: x.transpose(0), r"transpose: axes \(0,\) are not a permutation"),
+        (lambda x: x.reshape(7), r"reshape: f32\[2,3\] does not have as many elements"),
+        (lambda x: cr.broadcast_to(x, (3, 3)), "broadcast: shapes .* do not broadcast"),
+        (lambda x: cr.broadcast_to(x, (3,)), r"broadcast: f32\[2,3\] does not broadcast to"),
+        (lambda x: cr.squeeze(x, 0), "squeeze: axis 0 has length 2, not 1"),
+        (lambda x: cr.pad(x, [(1, 1)]), "pad: 1 pairs of widths for a tensor of 2 axes"),
+        (lambda x: cr.pad(x, [(1, -1), (0, 0)]), "pad: padding can't be negative"),
+        (lambda x: cr.concat([x, x[0]]), "concat: .* differ in an axis"),
+        (lambda x: cr.gather(x[0, 0], [0]), "gather: a scalar has no rows"),
+        (lambda x: cr.scatter_add(x, [0], 3), "scatter_add: updates .* must begin with"),
+    ],
+)
+def test_shapes_that_do_not_fit(act: Callable[[cr.Tensor], Any], message: str) -> None:
+    with pytest.raises(cr.ShapeError, match=message):
+        act(cr.tensor(np.ones((2, 3), np.float32)))
+
+
+@pytest.mark.parametrize(
+    ("act", "message"),
+    [
+        (lambda: cr.tensor([[1]]) @ cr.tensor([[1]]), "matmul: .*holds no floats.*astype"),
+        (lambda: cr.where([1, 0], 1.0, 2.0), "where: the condition must be boolean, not i64"),
+        (lambda: cr.gather([1.0], [0.0]), "gather: indices must be integers, not f32"),
+        (lambda: cr.uniform(0, (2,), dtype="int64"), "random numbers are float32 or float64"),
+        (lambda: -cr.tensor(True), r"neg: bool\[\] holds booleans"),
+    ],
+)
+def test_dtypes_that_do_not_fit(act: Callable[[], Any], message: str) -> None:
+    with pytest.raises(cr.DTypeError, match=message):
+        act()
+
+
+def test_printing() -> None:
+    assert repr(cr.tensor([1.0, 2.5])) == "Tensor([1. , 2.5], f32[2])"
+    x = cr.input("x", ("n", 2))
+    assert repr(x.sum()) == "Tensor(f32[], needs x)"
+    with pytest.raises(cr.GraphError, match=r"input 'x', f32\[n,2\], has no value"):
+        x.numpy()
+
+
+# --- parameters ------------------------------------------------------------------------------
+
+
+def _ones(shape: tuple[int, ...], generator: np.random.Generator) -> Any:
+    return np.ones(shape)
+
+
+def _normal(shape: tuple[int, ...], generator: np.random.Generator) -> Any:
+    return generator.normal(size=shape)
+
+
+def test_a_parameter_is_drawn_once_assigned_and_forgotten() -> None:
+    w = cr.Parameter((2, 3), _normal, name="w")
+    first = w.value
+    assert first.dtype == np.float32
+    assert w.value is first
+    assert not w.assigned
+    w.value = np.ones((2, 3))
+    assert w.assigned
+    assert (w * 2).numpy().tolist() == [[2, 2, 2], [2, 2, 2]]
+    w.forget()
+    np.testing.assert_array_equal(w.value, first)
+    with pytest.raises(cr.ShapeError, match=r"'w' has shape \(2, 3\), not \(3,\)"):
+        w.value = np.ones(3)
+
+
+def test_a_parameter_evaluates_to_its_present_value() -> None:
+    w = cr.Parameter((), _ones, "float64", "w")
+    out = cr.exp(w)
+    assert out.item() == np.exp(1)
+    w.value = 0.0
+    assert out.item() == 1.0
+    assert out.dtype == np.float64
