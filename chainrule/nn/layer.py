@@ -17,6 +17,7 @@ import numpy as np
 
 from chainrule.core.errors import OptionError, ShapeError
 from chainrule.core.graph import scope
+from chainrule.core.spec import as_dtype
 from chainrule.core.tensor import Parameter, Tensor
 from chainrule.nn.initializers import GlorotUniform, Initializer, initializer
 
@@ -57,8 +58,11 @@ class Linear:
         for name, size in (("inputs", self.inputs), ("outputs", self.outputs)):
             if isinstance(size, bool) or not isinstance(size, (int, np.integer)) or size < 1:
                 raise OptionError(f"Linear: {name} must be a positive integer, not {size!r}.")
+        # Sizes and dtypes that came from NumPy become what JSON holds.
+        self.inputs, self.outputs = int(self.inputs), int(self.outputs)
+        self.dtype = as_dtype(self.dtype).name
         start = GlorotUniform() if self.weight_init is None else initializer(self.weight_init)
-        shape = (int(self.inputs), int(self.outputs))
+        shape = (self.inputs, self.outputs)
         self.weight = Parameter(shape, start, self.dtype, "weight")
         if self.use_bias:
             self.bias = Parameter(shape[1], initializer(self.bias_init), self.dtype, "bias")
