@@ -1,0 +1,95 @@
+"""Losses equal the textbook's sums, stay finite on huge logits, and refuse to broadcast."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from scipy import special, stats
+
+import chainrule as cr
+from chainrule import nn
+
+RNG = np.random.default_rng(0)
+Z = RNG.normal(0, 3, (6, 4))
+CLASSES = RNG.integers(0, 4, 6)
+SOFT = RNG.dirichlet(np.ones(4), 6)
+LABELS = RNG.integers(0, 2, (6, 4)).astype(float)
+
+
+def t(value: Any) -> cr.Tensor:
+    return cr.tensor(np.asarray(value))
+
+
+def test_mse_is_the_mean_square_of_each_row() -> None:
+    target = RNG.normal(size=Z.shape)
+    expected = [np.dot(z - y, z - y) / 4 for z, y in zip(Z, target, strict=True)]
+    np.testing.assert_allclose(nn.mse(t(Z), t(target)).numpy(), expected, rtol=1e-13)
+    np.testing.assert_allclose(
+        nn.mse(t(Z[:, 0]), t(target[:, 0])).numpy(), (Z[:, 0] - target[:, 0]) ** 2, rtol=1e-13
+    )
+
+
+def test_cross_entropy_of_class_numbers_is_minus_the_log_likelihood() -> None:
+    probabilities = special.softmax(Z, axis=1)
+    expected = -np.log([p[c] for p, c in zip(probabilities, CLASSES, strict=True)])
+    np.testing.assert_allclose(nn.cross_entropy(t(Z), t(CLASSES)).numpy(), expected, rtol=1e-12)
+    one_hot = np.eye(4)[CLASSES]
+    np.testing.assert_allclose(nn.cross_entropy(t(Z), t(one_hot)).numpy(), expected, rtol=1e-12)
+
+
+def test_cross_entropy_of_probabilities_is_entropy_plus_divergence() -> None:
+    q = special.softmax(Z, axis=1)
+    expected = [stats.entropy(p) + stats.entropy(p, r) for p, r in zip(SOFT, q, strict=True)]
+    np.testing.assert_allclose(nn.cross_entropy(t(Z), t(SOFT)).numpy(), expected, rtol=1e-12)
+
+
+def test_the_gradient_of_cross_entropy_is_probability_minus_target() -> None:
+    z = t(Z)
+    got = cr.grad(nn.cross_entropy(z, t(CLASSES)).sum(), z).numpy()
+    np.testing.assert_allclose(got, special.softmax(Z, axis=1) - np.eye(4)[CLASSES], atol=1e-15)
+
+
+def test_binary_cross_entropy_is_the_mean_over_labels_of_bernoulli_surprises() -> None:
+    expected = -stats.bernoulli.logpmf(LABELS, special.expit(Z)).mean(axis=1)
+    np.testing.assert_allclose(
+        nn.binary_cross_entropy(t(Z), t(LABELS)).numpy(), expected, rtol=1e-12
+    )
+    np.testing.assert_allclose(
+        nn.binary_cross_entropy(t(Z[:, 0]), t(LABELS[:, 0])).numpy(),
+        -stats.bernoulli.logpmf(LABELS[:, 0], special.expit(Z[:, 0])),
+        rtol=1e-12,
+    )
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_huge_logits_give_the_exact_limit_and_a_finite_gradient(dtype: Any) -> None:
+    z = t(np.array([[1e4, -1e4]], dtype))
+    for loss, target, value in (
+        (nn.cross_entropy, np.array([0]), 0.0),
+        (nn.cross_entropy, np.array([1]), 2e4),
+        (nn.binary_cross_entropy, np.array([[1, 0]], dtype), 0.0),
+        (nn.binary_cross_entropy, np.array([[0, 1]], dtype), 1e4),
+    ):
+        row = loss(z, t(target))
+        assert row.dtype == dtype
+        assert row.numpy() == pytest.approx([value])
+        assert np.isfinite(cr.grad(row.sum(), z).numpy()).all()
+
+
+@pytest.mark.parametrize("loss", [nn.mse, nn.binary_cross_entropy])
+@pytest.mark.parametrize("shape", [(6,), (6, 1), (1, 4), (4,)])
+def test_shapes_that_would_broadcast_are_errors_naming_both(loss: Any, shape: Any) -> None:
+    with pytest.raises(cr.ShapeError, match=r"\(6, 4\).*would broadcast") as caught:
+        loss(t(Z), t(np.zeros(shape)))
+    assert str(shape) in str(caught.value)
+
+
+def test_cross_entropy_names_shapes_it_can_not_use() -> None:
+    with pytest.raises(cr.ShapeError, match=r"class numbers must have shape \(6,\), not \(6, 1\)"):
+        nn.cross_entropy(t(Z), t(CLASSES[:, None]))
+    with pytest.raises(cr.ShapeError, match=r"\(6, 4\).*\(6, 3\)"):
+        nn.cross_entropy(t(Z), t(SOFT[:, :3]))
+    with pytest.raises(cr.ShapeError, match=r"must be \(rows, classes\), not \(6,\)"):
+        nn.cross_entropy(t(Z[:, 0]), t(CLASSES))
