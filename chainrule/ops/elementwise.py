@@ -154,12 +154,12 @@ POW = _binary(
 )  # fmt: skip
 MAXIMUM = _binary(
     "maximum", np.maximum,
-    lambda g, out, x, y: (where(x > y, g, 0.0), where(x > y, 0.0, g)),
+    lambda g, out, x, y: (where(out > y, g, 0.0), where(out > y, 0.0, g)),
     lambda b, x, y: b.select(b.either(b.less(y, x), b.math("is_nan", x)), x, y), _apart, "Max",
 )  # fmt: skip
 MINIMUM = _binary(
     "minimum", np.minimum,
-    lambda g, out, x, y: (where(x < y, g, 0.0), where(x < y, 0.0, g)),
+    lambda g, out, x, y: (where(out < y, g, 0.0), where(out < y, 0.0, g)),
     lambda b, x, y: b.select(b.either(b.less(x, y), b.math("is_nan", x)), x, y), _apart, "Min",
 )  # fmt: skip
 
