@@ -13,7 +13,8 @@ from __future__ import annotations
 import csv
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,7 @@ _CSV_IN_QUERY = re.compile(
     r"\b(from|join)(\s+)'((?:[^']|'')+\.(?:csv|tsv)(?:\.gz|\.zst)?)'", re.IGNORECASE
 )
 _NUMERIC = re.compile(r"U?(TINY|SMALL|BIG|HUGE)?INT(EGER)?$|DECIMAL|FLOAT|DOUBLE")
+_NESTED = ("STRUCT", "MAP", "UNION", "BLOB")
 _CASES = (str, str.upper, str.capitalize)
 _MISSING_SQL = ", ".join(
     f"'{token}'" for token in sorted({f(t) for t in (*MISSING, "NaN") for f in _CASES})
@@ -127,8 +129,15 @@ def _known() -> tuple[str, ...]:
 
 
 def _execute(db: Any, sql: str, where: str) -> Any:
-    try:
+    with _explained(where):
         return db.execute(sql)
+
+
+@contextmanager
+def _explained(where: str) -> Iterator[None]:
+    """Turn DuckDB's errors into DataError."""
+    try:
+        yield
     except _duckdb().Error as error:
         raise DataError(f"{where}: {_explain(str(error))}") from error
 
@@ -283,7 +292,9 @@ def _run_query(db: Any, query: str, where: str) -> Table:
         return f"{match[1]}{match[2]}{_quote(views[str(path)])}"
 
     sql = _CSV_IN_QUERY.sub(replace, query).strip().rstrip(";")
-    if len(db.extract_statements(sql)) != 1:
+    with _explained(where):
+        statements = db.extract_statements(sql)
+    if len(statements) != 1:
         raise DataError(f"{where}: give one statement, without ';' between several.")
     described = _execute(db, f"DESCRIBE {sql}", where).fetchall()
     twice = find_duplicate([row[0].lower() for row in described])
@@ -298,14 +309,14 @@ def _fetch(db: Any, view: str, where: str) -> Table:
     selected = []
     for name, sql_type, *_ in described:
         cell = _quote(name)
+        if sql_type.endswith("]") or sql_type.startswith(_NESTED):
+            raise DataError(
+                f"{where}: column {name!r} holds {sql_type}; select its parts as plain columns."
+            )
         if _NUMERIC.match(sql_type):
             cell = f"CAST({cell} AS DOUBLE)"
         elif sql_type == "DATE" or sql_type.startswith("TIMESTAMP"):
             cell = f"epoch_us(CAST({cell} AS TIMESTAMP))"
-        elif sql_type.endswith("]") or sql_type.startswith(("STRUCT", "MAP", "UNION", "BLOB")):
-            raise DataError(
-                f"{where}: column {name!r} holds {sql_type}; select its parts as plain columns."
-            )
         elif sql_type != "BOOLEAN":
             cell = f"CAST({cell} AS VARCHAR)"
         selected.append(f"{cell} AS {_quote(name)}")

@@ -97,7 +97,8 @@ def inspect_target(
     if len(kept) == 0:
         raise DataError(f"{table.source}: target {name!r} has no value in any row.")
     if len(kept) < len(given):
-        notes.append(f"left out {len(given) - len(kept)} rows without a value of `{name}`")
+        count = len(given) - len(kept)
+        notes.append(f"left out {count} row{'s' * (count > 1)} without a value of `{name}`")
         column = table[name].take(kept)
     if column.kind == "date":
         raise DataError(f"{table.source}: target {name!r} holds dates; predict a number or class.")
