@@ -61,6 +61,12 @@ def test_row_order_is_the_files(tmp_path: Path) -> None:
     assert np.array_equal(read_table(path)["v"].values, values)
 
 
+def test_row_order_survives_parallel_reading(tmp_path: Path) -> None:
+    path = tmp_path / "t.parquet"
+    duckdb.sql(f"COPY (SELECT range AS v FROM range(1000000)) TO '{path}' (ROW_GROUP_SIZE 20000)")
+    assert np.array_equal(read_table(path)["v"].values, np.arange(1_000_000))
+
+
 def test_byte_order_mark_and_windows_line_ends(tmp_path: Path) -> None:
     table = read_table(write(tmp_path, "\ufeffa,b\r\n1,x\r\n"))
     assert table.names == ("a", "b")
