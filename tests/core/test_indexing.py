@@ -57,6 +57,12 @@ def test_index_arrays_pick_rows(rows: Any) -> None:
     np.testing.assert_array_equal(cr.tensor(x)[rows].numpy(), x[np.asarray(rows)])
 
 
+def test_a_slice_that_ends_before_it_starts_is_empty() -> None:
+    x = cr.tensor(np.zeros((5, 2)))
+    assert x[4:1].shape == (0, 2)
+    assert x[4:1, 0].numpy().shape == (0,)
+
+
 def test_numpy_integers_are_integers() -> None:
     x = np.arange(12.0).reshape(3, 4)
     np.testing.assert_array_equal(cr.tensor(x)[np.int64(1), np.uint8(2)].numpy(), x[1, 2])
