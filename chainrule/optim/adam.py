@@ -22,7 +22,7 @@ class Adam(Optimizer):
 
     ``m = beta1 * m + (1 - beta1) * g``, ``v = beta2 * v + (1 - beta2) * g²``,
     ``p = p - learning_rate * (m / (1 - beta1^t)) / (sqrt(v / (1 - beta2^t)) + epsilon)``.
-    Raises OptionError for a rate that is not positive or betas outside [0, 1).
+    Raises OptionError for a rate or epsilon that is not positive, or betas outside [0, 1).
 
     Source: Kingma and Ba, "Adam: a method for stochastic optimization", 2015.
 
@@ -39,7 +39,8 @@ class Adam(Optimizer):
         check_learning_rate(self)
         in_range(self, "beta1", 0.0, 1.0)
         in_range(self, "beta2", 0.0, 1.0)
-        in_range(self, "epsilon", 0.0, math.inf)
+        # Without it a gradient that has always been 0 would give 0 / 0.
+        in_range(self, "epsilon", 0.0, math.inf, open_low=True)
 
     def slots(self) -> tuple[str, ...]:
         return ("m", "v")

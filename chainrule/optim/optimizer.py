@@ -13,6 +13,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
+from numbers import Real
 from typing import TypeAlias
 
 from chainrule.core.errors import OptionError
@@ -23,11 +24,15 @@ __all__ = ["Chain", "Optimizer", "Slots", "chain", "in_range"]
 Slots: TypeAlias = "dict[str, Tensor]"
 
 
+def _is_number(value: object) -> bool:
+    """Whether `value` is a real number, of Python's or NumPy's, and no yes or no."""
+    return isinstance(value, Real) and not isinstance(value, bool)
+
+
 def in_range(owner: object, name: str, low: float, high: float, open_low: bool = False) -> None:
     """Raise OptionError unless the number ``owner.name`` lies in [low, high) (or (low, high))."""
     value = getattr(owner, name)
-    good = isinstance(value, (int, float)) and not isinstance(value, bool)
-    if not (good and low <= value < high) or (open_low and value == low):
+    if not (_is_number(value) and low <= value < high) or (open_low and value == low):
         left = "(" if open_low else "["
         bounds = f"{left}{low:g}, {high:g})"
         raise OptionError(f"{type(owner).__name__}: {name} must be in {bounds}, not {value!r}.")
@@ -42,7 +47,7 @@ class Optimizer:
         return {
             f.name: float(getattr(self, f.name))
             for f in fields(self)
-            if type(getattr(self, f.name)) in (int, float)
+            if _is_number(getattr(self, f.name))
         }
 
     def slots(self) -> tuple[str, ...]:
