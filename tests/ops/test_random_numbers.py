@@ -72,6 +72,9 @@ def test_seeds_streams_and_neighbors_are_independent(draw: Any) -> None:
     }
     for (_, a), (_, b) in itertools.combinations(draws.items(), 2):
         assert abs(np.corrcoef(a, b)[0, 1]) < 5 / np.sqrt(MANY)
+        # Box-Muller halves shared between streams are uncorrelated, yet not independent.
+        assert abs(np.corrcoef(a, b * b)[0, 1]) < 5 / np.sqrt(MANY)
+        assert abs(np.corrcoef(a * a, b)[0, 1]) < 5 / np.sqrt(MANY)
     a = draws[0, 0]
     for lag in (1, 2, 64):
         assert abs(np.corrcoef(a[:-lag], a[lag:])[0, 1]) < 5 / np.sqrt(MANY)

@@ -118,6 +118,8 @@ REST: dict[str, tuple[Callable[..., Tensor], list[tuple[int, ...]]]] = {
     "max over two, kept": (lambda x: cr.max(x, (0, 2), keepdims=True) * x, [(2, 3, 4)]),
     "broadcast": (lambda x: cr.broadcast_to(x, (2, 3, 4)) ** 2, [(1, 4)]),
     "slice with steps": (lambda x: x[1::3, ::2] ** 2, [(8, 5)]),
+    "slice that leaves a rest": (lambda x: x[0:6:3, 1:3:4] ** 2, [(8, 5)]),
+    "slice of nothing, with a step": (lambda x: x[2:2:3].sum() + x.sum() ** 2, [(4,)]),
     "slice of nothing": (lambda x: x[2:2].sum() + x.sum() ** 2, [(4,)]),
     "newaxis and number": (lambda x: x[:, None, 1] ** 2, [(3, 4)]),
     "pad": (lambda x: cr.pad(x, [(1, 0), (2, 3)]) ** 2, [(2, 3)]),
