@@ -21,7 +21,7 @@ from chainrule.optim.named import optimizer as optimizer_of
 from chainrule.optim.optimizer import Optimizer
 from chainrule.run.program import Program
 from chainrule.train.metrics import metrics_of
-from chainrule.train.objective import Objective, objective
+from chainrule.train.objective import Objective, check_target, objective
 from chainrule.train.progress import Progress
 from chainrule.train.run import Run
 from chainrule.train.step import check_rows, data_input, forward, model_dtype, record_step
@@ -46,10 +46,14 @@ class EarlyStopping:
     min_delta: float = 0.0
 
     def __post_init__(self) -> None:
-        if not isinstance(self.patience, int) or self.patience < 1:
-            raise OptionError(
-                f"EarlyStopping: patience must be a positive integer, not {self.patience!r}."
-            )
+        _check_whole("EarlyStopping: patience", self.patience)
+
+
+def _check_whole(name: str, value: Any, least: int = 1) -> None:
+    """Raise OptionError unless `value` is a whole number from `least` on."""
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
+        kind = "a positive integer" if least else "an integer from 0 on"
+        raise OptionError(f"{name} must be {kind}, not {value!r}.")
 
 
 def fit(
@@ -95,21 +99,22 @@ def fit(
     >>> len(run.history)
     200
     """
-    for name, count in (("epochs", epochs), ("batch_size", batch_size)):
-        if isinstance(count, bool) or not isinstance(count, (int, np.integer)) or count < 1:
-            raise OptionError(f"fit: {name} must be a positive integer, not {count!r}.")
-    if threads is not None and threads < 1:
-        raise OptionError(f"fit: threads must be a positive integer, not {threads!r}.")
+    _check_whole("fit: epochs", epochs)
+    _check_whole("fit: batch_size", batch_size)
+    _check_whole("fit: threads", 1 if threads is None else threads)
+    _check_whole("fit: seed", seed, least=0)
     aim, method = objective(loss), optimizer_of(optimizer)
-    if isinstance(early_stopping, int):
+    if isinstance(early_stopping, (int, np.integer)):
         early_stopping = EarlyStopping(early_stopping)
     X, y = check_pair(data, "X", "y")
     X, y, held_out = _hold_out(X, y, validation, aim, seed)
     output = forward(model, data_input("x", X)).shape
     dtype = model_dtype(model)
     target = aim.target(y, output, dtype)
-    initialize(model, seed, keep_assigned=True)
-    measures = metrics_of(metrics, aim.metric)
+    if held_out is not None:
+        aim.target(held_out[1], output, dtype)  # a bad validation set fails now, not later
+    measures = metrics_of(metrics, aim)
+    initialize(model, int(seed), keep_assigned=True)
     step = record_step(model, aim, method, measures, X, target)
     run = Run(
         model=model,
@@ -126,10 +131,8 @@ def fit(
             "rows": len(X),
         },
     )
-    if held_out is not None:
-        aim.target(held_out[1], output, dtype)  # a bad validation set fails now, not later
     program = Program(step.graph, step.state, {"x": X, "y": target})
-    loop = _Loop(run, program, target, held_out, early_stopping, seed)
+    loop = _Loop(run, program, target, held_out, early_stopping, int(seed))
     with Progress(progress, epochs, len(X)) as bar:
         loop.train(int(epochs), int(batch_size), bar, on_epoch)
     return run
@@ -143,7 +146,7 @@ def check_pair(data: Any, x_name: str, y_name: str) -> tuple[Array, Any]:
     if not isinstance(data, (tuple, list)) or len(data) != 2:
         raise DataError(f"data must be a pair ({x_name}, {y_name}), not {type(data).__name__}.")
     X = check_rows(data[0], x_name)
-    y = np.asarray(data[1])
+    y = check_target(data[1], y_name)
     check_same_length(X, y)
     return X, y
 
@@ -273,7 +276,7 @@ class _Loop:
     def _remember(self, epoch: int, score: float) -> None:
         """Keep a copy of the weights if this epoch is the best so far."""
         margin = self.stopping.min_delta if self.stopping else 0.0
-        if self.best_weights is None or score < self.best - margin:
+        if score < self.best - margin:  # never true of NaN, so those weights are not kept
             self.best, self.best_epoch = score, epoch
             self.best_weights = self.program.arenas["parameter"].buffer.copy()
 

@@ -3,7 +3,7 @@
 Each is one number per row as graph, averaged over rows, and then turned into
 what is reported (a square root, a share of variance).
 
-Read next: :mod:`chainrule.train.objective`.
+Read next: :mod:`chainrule.train.step`.
 """
 
 from __future__ import annotations
@@ -16,11 +16,12 @@ from typing import Any
 import numpy as np
 
 from chainrule.core.errors import OptionError, did_you_mean
-from chainrule.core.spec import is_float
 from chainrule.core.tensor import Tensor
 from chainrule.nn.losses import mse
+from chainrule.ops.composite import min
 from chainrule.ops.elementwise import abs
 from chainrule.ops.reduce import argmax, mean
+from chainrule.train.objective import Objective
 
 __all__ = ["Metric", "metric"]
 
@@ -42,14 +43,17 @@ class Metric:
 
 
 def _correct(prediction: Tensor, target: Tensor) -> Tensor:
-    """Return 1 where the right class, or every right label, is predicted; else 0."""
-    if prediction.ndim == 2 and target.ndim == 1 and not is_float(target.dtype):
-        hit = argmax(prediction, 1) == target
-    elif prediction.ndim == 2 and prediction.shape[1] != 1:
-        hit = argmax(prediction, 1) == argmax(target, 1)
-    else:
-        hit = (prediction > 0) == (target > 0.5)
-    return hit.reshape((hit.shape[0],)).astype(np.float32)
+    """Return 1 where the right class is predicted, else 0; one column is a yes-or-no question."""
+    if prediction.ndim < 2 or prediction.shape[1] == 1:
+        return _all_labels_correct(prediction, target)
+    hit = argmax(prediction, 1) == (target if target.ndim == 1 else argmax(target, 1))
+    return hit.astype(np.float32)
+
+
+def _all_labels_correct(prediction: Tensor, target: Tensor) -> Tensor:
+    """Return 1 where each of a row's yes-or-no labels is right, else 0."""
+    hit = ((prediction > 0) == (target > 0.5)).astype(np.float32)
+    return min(hit, range(1, hit.ndim)) if hit.ndim > 1 else hit
 
 
 def _labels_correct(prediction: Tensor, target: Tensor) -> Tensor:
@@ -84,7 +88,7 @@ BY_NAME = {
 def metric(choice: str | Callable[[Tensor, Tensor], Tensor]) -> Metric:
     """Return the metric of that name, or one that averages a callable of (prediction, target).
 
-    accuracy: share of rows whose class is right.  label_accuracy: share of
+    accuracy: share of rows whose class, or whose every label, is right.  label_accuracy: share of
     yes-or-no labels right.  mse, rmse, mae: squared, root squared and absolute
     error.  r2: ``1 - mse / variance``, the share of the target's variance explained.
     Raises OptionError naming the nearest.
@@ -96,8 +100,14 @@ def metric(choice: str | Callable[[Tensor, Tensor], Tensor]) -> Metric:
     return BY_NAME[choice]
 
 
-def metrics_of(choices: Sequence[Any] | None, default: str | None) -> tuple[Metric, ...]:
-    """Return the chosen metrics, or the one that suits the loss when nothing was chosen."""
+def metrics_of(choices: Sequence[Any] | None, aim: Objective) -> tuple[Metric, ...]:
+    """Return the chosen metrics, or the one that suits the objective when nothing was chosen."""
+    if isinstance(choices, str):
+        raise OptionError(f"metrics must be a list, such as [{choices!r}], not {choices!r}.")
     if choices is None:
-        return (metric(default),) if default else ()
-    return tuple(metric(c) for c in choices)
+        choices = [aim.metric] if aim.metric else []
+    found = [metric(choice) for choice in choices]
+    # Several labels a row look like one-hot rows; only the objective tells them apart.
+    whole = Metric("accuracy", _all_labels_correct)
+    labels = aim.kind == "labels"
+    return tuple(whole if labels and m is BY_NAME["accuracy"] else m for m in found)

@@ -18,7 +18,7 @@ import numpy as np
 from chainrule.core.errors import DataError, OptionError, ShapeError, did_you_mean
 from chainrule.core.spec import Dim, Shape, is_float
 from chainrule.core.tensor import Tensor
-from chainrule.data.check import check_classes, check_features
+from chainrule.data.check import check_classes, check_numbers
 from chainrule.nn import losses
 
 __all__ = ["Objective", "objective"]
@@ -44,13 +44,7 @@ class Objective:
 
         Raises DataError or ShapeError naming what does not fit.
         """
-        array: Array = np.asarray(y)
-        if array.dtype.kind in "OUSM":
-            raise DataError(
-                f"y holds {array.dtype} values; the loss needs numbers. Number the classes "
-                "first: names, y = numpy.unique(y, return_inverse=True)."
-            )
-        array = check_features(array, "y")
+        array = check_target(y)
         if self.kind == "classes":
             return self._class_target(array, output, dtype)
         if self.kind == "custom":
@@ -126,6 +120,21 @@ def as_float(array: Array, dtype: np.dtype[Any]) -> Array:
     """Return `array` in the float `dtype` a model computes in; itself if it is already."""
     converted: Array = array.astype(dtype, copy=False)
     return converted
+
+
+def check_target(y: Any, name: str = "y") -> Array:
+    """Return `y` as an array of finite numbers; raise DataError naming what is none."""
+    try:
+        kind = np.asarray(y).dtype
+    except ValueError:  # rows of unequal length, which the next check names
+        kind = np.dtype(np.float64)
+    if kind.kind in "OUSM":
+        raise DataError(
+            f"{name} holds {kind} values; the loss needs numbers. Number the classes "
+            "first: names, y = numpy.unique(y, return_inverse=True)."
+        )
+    array: Array = check_numbers(y, name)
+    return array
 
 
 def _columns(output: Shape) -> str:
