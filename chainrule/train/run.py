@@ -1,8 +1,9 @@
 """A finished training: the model with its weights, how it got there, and what it can do.
 
 A run is saved as a directory a person can read: ``weights.safetensors``,
-``run.json`` (layers, objective, settings, versions), ``history.jsonl``, and
-``metrics.json``; no code, no pickle.
+``run.json`` (layers, objective, settings, versions), ``history.jsonl``,
+``metrics.json``, and ``pipeline.json`` when it was trained on a table; no code,
+no pickle.
 
 Read next: :mod:`chainrule.cli`.
 """
@@ -14,7 +15,7 @@ import os
 import platform
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -25,11 +26,13 @@ from chainrule.core.errors import DataError, OptionError, RunError, did_you_mean
 from chainrule.core.graph import Graph
 from chainrule.core.tensor import Tensor, input
 from chainrule.data.check import check_same_length
+from chainrule.data.pipeline import Pipeline
 from chainrule.nn.config import from_config, to_config
 from chainrule.nn.layer import Layer, parameters
 from chainrule.run.reference import Interpreter
-from chainrule.train.metrics import Metric, metric
+from chainrule.train.metrics import BY_NAME, Metric, metrics_of
 from chainrule.train.objective import Objective, objective
+from chainrule.train.pixels import PixelPipeline
 from chainrule.train.step import ROWS, check_rows, data_input, forward, model_dtype, record_totals
 
 __all__ = ["Run", "load"]
@@ -46,6 +49,8 @@ class Run:
     `history` has one dict an epoch: epoch, loss, metrics, val_loss and val_
     metrics where there was validation, learning_rate, seconds,
     samples_per_second.  `stopped` says why training ended early, or is None.
+    `pipeline` turns tables into features, in runs of
+    :func:`chainrule.train.table.fit_table`; `scores` are its held-out results.
     """
 
     model: Layer
@@ -59,6 +64,7 @@ class Run:
     stopped: str | None = None
     best_epoch: int = 0
     scores: dict[str, Any] = field(default_factory=dict)
+    pipeline: Pipeline | PixelPipeline | None = None
 
     def outputs(self, X: Any) -> Array:
         """Return the model's raw outputs (logits, or values) for the rows of X.
@@ -150,9 +156,16 @@ class Run:
         """Return the content of every file of the saved run, by name."""
         from safetensors.numpy import save as pack
 
+        config = to_config(self.model)
+        again = parameters(from_config(config))
+        if extra := sorted(set(again) - set(parameters(self.model))):
+            raise OptionError(
+                f"the model can't be saved: {', '.join(extra)} would come back apart from what "
+                "it is now, the parameter of a layer used in more than one place."
+            )
         description = {
             "format": FORMAT,
-            "model": to_config(self.model),
+            "model": config,
             "loss": self.objective.name,
             "metrics": [m.name for m in self.metrics],
             "features": list(self.features),
@@ -167,12 +180,15 @@ class Run:
             name: np.ascontiguousarray(p.value) for name, p in parameters(self.model).items()
         }
         lines = [json.dumps(record) for record in self.history]
-        return {
+        files = {
             "run.json": json.dumps(description, indent=1).encode(),
             "weights.safetensors": pack(weights),
-            "history.jsonl": ("\n".join(lines) + "\n").encode(),
+            "history.jsonl": "".join(line + "\n" for line in lines).encode(),
             "metrics.json": json.dumps(self.scores, indent=1).encode(),
         }
+        if self.pipeline is not None:
+            files["pipeline.json"] = json.dumps(self.pipeline.to_json(), indent=1).encode()
+        return files
 
 
 def write_run(files: dict[str, bytes], path: str | os.PathLike[str], force: bool) -> Path:
@@ -214,16 +230,21 @@ def check_writable(path: str | os.PathLike[str], force: bool) -> None:
                 "another directory, or replace it with force (--force on the command line)."
             )
     parent = next(p for p in (target, *target.resolve().parents) if p.exists())
+    if not parent.is_dir():
+        raise RunError(f"{str(parent)!r} is a file, so no directory can be made in it.")
     if not os.access(parent, os.W_OK):
         raise RunError(f"{str(parent)!r} is not writable, so the run can't be saved there.")
 
 
 def load(
-    path: str | os.PathLike[str], loss: str | Callable[[Tensor, Tensor], Tensor] | None = None
+    path: str | os.PathLike[str],
+    loss: str | Callable[[Tensor, Tensor], Tensor] | None = None,
+    metrics: Sequence[str | Callable[..., Any]] | None = None,
 ) -> Run:
     """Return the run saved in the directory `path`.
 
-    A loss of your own is not in the files; give it as `loss` to evaluate.
+    A loss or metric of your own is not in the files; to evaluate with it, give
+    it again as `loss` or among `metrics`.
     Raises RunError when the directory is no run or a file in it is damaged.
     """
     root = Path(path)
@@ -244,7 +265,7 @@ def load(
         run = Run(
             model=from_config(about["model"]),
             objective=aim,
-            metrics=tuple(metric(name) for name in about["metrics"]),
+            metrics=metrics_of(metrics or [m for m in about["metrics"] if m in BY_NAME], aim),
             features=tuple(about["features"]),
             feature_dtype=about["feature_dtype"],
             flat_target=about["flat_target"],
@@ -253,6 +274,7 @@ def load(
             stopped=about["stopped"],
             best_epoch=about["best_epoch"],
             scores=scores,
+            pipeline=_saved_pipeline(root / "pipeline.json"),
         )
     except (OSError, ValueError, KeyError, TypeError) as error:
         if isinstance(error, (RunError, OptionError)):
@@ -271,6 +293,15 @@ def _saved_objective(name: str, given: Any) -> Objective:
         return Objective(name, None, "custom", None)
 
 
+def _saved_pipeline(path: Path) -> Pipeline | PixelPipeline | None:
+    """Return the pipeline of a run that was trained on a table, None for other runs."""
+    if not path.exists():
+        return None
+    saved = json.loads(path.read_bytes())
+    kind = PixelPipeline if saved.get("kind") == "pixels" else Pipeline
+    return kind.from_json(saved)
+
+
 def _load_weights(model: Layer, path: Path) -> None:
     from safetensors import SafetensorError
     from safetensors.numpy import load_file
@@ -285,4 +316,9 @@ def _load_weights(model: Layer, path: Path) -> None:
         raise RunError(f"the weights in {str(path)!r} do not fit the model: {odd}.")
     for name, parameter in found.items():
         parameter.name = name
+        if weights[name].shape != parameter.shape:
+            raise RunError(
+                f"the weights in {str(path)!r} do not fit the model: {name!r} has shape "
+                f"{parameter.shape} there and {weights[name].shape} in the file."
+            )
         parameter.value = weights[name]

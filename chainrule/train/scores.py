@@ -1,0 +1,133 @@
+"""How good predictions are on held-out rows, beside what a plain guess would have scored.
+
+Enter true and predicted values as arrays, leave plain numbers ready for JSON.  It
+exists because 90 % accuracy means nothing until one knows that always saying "no"
+gives 89 %.
+
+Read next: :mod:`chainrule.train.table`, which fills ``metrics.json`` with it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from chainrule.core.errors import DataError
+
+__all__ = [
+    "QUANTILES",
+    "confusion_matrix",
+    "error_quantiles",
+    "score_classes",
+    "score_values",
+    "worst_classes",
+]
+
+QUANTILES = (0.5, 0.75, 0.9, 0.95, 1.0)
+MOST_CLASSES = 100  # a larger matrix would fill metrics.json with zeros
+
+Array = NDArray[Any]
+
+
+def confusion_matrix(true: Array, predicted: Array, classes: int) -> NDArray[np.int64]:
+    """Count rows by true class (row of the matrix) and predicted class (column).
+
+    true, predicted: class numbers (rows,); the result has shape (classes, classes).
+
+    >>> confusion_matrix(np.array([0, 0, 1]), np.array([0, 1, 1]), 2).tolist()
+    [[1, 1], [0, 1]]
+    """
+    _check_pair(true, predicted)
+    cells = np.asarray(true) * classes + np.asarray(predicted)
+    return np.bincount(cells, minlength=classes * classes).reshape(classes, classes)
+
+
+def score_classes(true: Array, probabilities: Array) -> dict[str, float]:
+    """Score class probabilities (rows, classes) against true class numbers (rows,).
+
+    accuracy: share of rows whose most probable class is right.  balanced_accuracy: mean
+    over the classes present of the share of their rows that are right.  log_loss: mean of
+    ``-log(probability of the true class)``, at most 36 a row.
+
+    >>> score_classes(np.array([0, 0, 1]), np.eye(2)[[0, 1, 1]])["balanced_accuracy"]
+    0.75
+    """
+    _check_pair(true, probabilities)
+    hit = probabilities.argmax(axis=1) == true
+    rows = np.bincount(true)
+    hits = np.bincount(true, weights=hit)
+    present = rows > 0
+    chosen = probabilities[np.arange(len(true)), true].astype(np.float64)
+    return {
+        "accuracy": float(hit.mean()),
+        "balanced_accuracy": float((hits[present] / rows[present]).mean()),
+        "log_loss": float(-np.log(np.maximum(chosen, 1e-16)).mean()) + 0.0,
+    }
+
+
+def score_values(true: Array, predicted: Array) -> dict[str, float]:
+    """Score real predictions: mean absolute error, root mean square error, and R².
+
+    ``r2 = 1 - mean((true - predicted)²) / variance(true)``, NaN where `true` does not vary.
+
+    >>> score_values(np.array([1.0, 3.0]), np.array([1.0, 2.0]))["r2"]
+    0.5
+    """
+    _check_pair(true, predicted)
+    error = np.asarray(predicted, np.float64) - np.asarray(true, np.float64)
+    square, spread = float((error**2).mean()), float(np.var(true))
+    return {
+        "mae": float(np.abs(error).mean()),
+        "rmse": square**0.5,
+        "r2": 1 - square / spread if spread > 0 else float("nan"),
+    }
+
+
+def error_quantiles(true: Array, predicted: Array) -> dict[str, float]:
+    """Return the absolute error that each share of rows in `QUANTILES` stays within.
+
+    >>> error_quantiles(np.zeros(3), np.array([-1.0, 2.0, 3.0]))["0.5"]
+    2.0
+    """
+    _check_pair(true, predicted)
+    error = np.abs(np.asarray(predicted, np.float64) - np.asarray(true, np.float64))
+    return {f"{share:g}": float(np.quantile(error, share)) for share in QUANTILES}
+
+
+def worst_classes(matrix: Array, names: Sequence[Any], most: int = 10) -> list[dict[str, Any]]:
+    """Return the classes with the smallest share of rows right, worst first.
+
+    Each entry has class, rows, recall, and the class it was most often taken for
+    (None when every row is right).  Classes without rows are left out.
+
+    >>> worst_classes(np.array([[1, 3], [0, 2]]), ["a", "b"])[0]["taken_for"]
+    'b'
+    """
+    rows = matrix.sum(axis=1)
+    present = np.flatnonzero(rows)
+    recall = matrix[present, present] / rows[present]
+    order = present[np.lexsort((-rows[present], recall))][:most]
+    found = []
+    for k in order.tolist():
+        wrong = matrix[k].copy()
+        wrong[k] = 0
+        found.append(
+            {
+                "class": names[k],
+                "rows": int(rows[k]),
+                "recall": float(matrix[k, k] / rows[k]),
+                "taken_for": names[int(wrong.argmax())] if wrong.any() else None,
+            }
+        )
+    return found
+
+
+def _check_pair(true: Array, predicted: Array) -> None:
+    if len(true) != len(predicted) or len(true) == 0:
+        raise DataError(
+            f"scores need as many predictions as true values, and at least one; got "
+            f"{len(predicted)} and {len(true)}."
+        )

@@ -1,0 +1,318 @@
+"""Learn to predict one column of a table from the others, and score it on rows held out.
+
+Enters a name, a file, SQL or a `Table`; leaves a `Run` that holds its pipeline and its
+scores.  The steps are those a careful person takes: read, split, fit the pipeline on the
+training rows alone, train with an eye on validation rows, score once on test rows.
+
+Read next: :mod:`chainrule.train.scores`, :mod:`chainrule.cli.commands`.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from chainrule.core.errors import DataError, did_you_mean
+from chainrule.data.builtin import Dataset, load, names, read_idx_folder
+from chainrule.data.encode import CategoryEncoder
+from chainrule.data.pipeline import Pipeline
+from chainrule.data.read import is_query, read_table
+from chainrule.data.splits import split
+from chainrule.data.table import Table
+from chainrule.data.target import Target, inspect_target
+from chainrule.nn.activations import activation as activation_of
+from chainrule.nn.layer import Layer, Linear, Sequential
+from chainrule.train.fit import EarlyStopping, fit
+from chainrule.train.pixels import PixelPipeline
+from chainrule.train.run import Run
+from chainrule.train.scores import (
+    MOST_CLASSES,
+    confusion_matrix,
+    error_quantiles,
+    score_classes,
+    score_values,
+    worst_classes,
+)
+from chainrule.train.settings import Settings
+
+__all__ = ["Problem", "fit_table", "predict_table", "read_problem", "unseen_categories"]
+
+VALIDATION_FRACTION = 0.15
+FEWEST_TO_VALIDATE = 40  # below it, the rows held out would teach more than they tell
+
+Pair = tuple[NDArray[Any], NDArray[Any]]
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A table made ready: the fitted pipeline, and features and target of each part.
+
+    `validation` is None when there are too few rows to spare; `own_test` says
+    that the set brings its test part.
+    """
+
+    name: str
+    pipeline: Pipeline | PixelPipeline
+    train: Pair
+    validation: Pair | None
+    test: Pair
+    own_test: bool = False
+
+    @property
+    def rows(self) -> dict[str, int]:
+        """The number of rows in each part."""
+        held = 0 if self.validation is None else len(self.validation[0])
+        return {"train": len(self.train[0]), "validation": held, "test": len(self.test[0])}
+
+
+def read_problem(
+    source: str | os.PathLike[str] | Table,
+    target: str | None = None,
+    *,
+    task: str | None = None,
+    test_fraction: float = 0.2,
+    seed: int = 0,
+) -> Problem:
+    """Read `source`, split its rows, and fit the pipeline to the training rows.
+
+    source: the name of a built-in set, a file, a directory of IDX files, SQL, or
+    a Table.  Classes keep their shares in every part.  Sets with a test part of
+    their own keep it.  Raises DataError or OptionError for what can't be learned from.
+
+    >>> problem = read_problem("iris")
+    >>> problem.rows, problem.pipeline.classes[0]
+    ({'train': 102, 'validation': 18, 'test': 30}, 'setosa')
+    """
+    found = _open(source)
+    if isinstance(found, Dataset):
+        return _image_problem(found, target, task, seed)
+    return _table_problem(found, _title(source), target, task, test_fraction, seed)
+
+
+def _open(source: str | os.PathLike[str] | Table) -> Table | Dataset:
+    if isinstance(source, Table):
+        return source
+    text = os.fspath(source)
+    if text in names() and not Path(text).is_file():
+        dataset = load(text)
+        return dataset if dataset.X_test is not None else dataset.to_table()
+    if is_query(text):
+        return read_table(text)
+    path = Path(text)
+    if path.is_dir() and any(path.glob("train-images-idx3-ubyte*")):
+        return read_idx_folder(path)
+    if not path.exists() and not path.suffix and path.parent == Path():
+        raise DataError(
+            f"{text!r} is neither a built-in data set nor a file. {did_you_mean(text, names())} "
+            "A file is named with its extension, such as houses.csv."
+        )
+    return read_table(path)
+
+
+def _title(source: str | os.PathLike[str] | Table) -> str:
+    """Return a short name for runs made from `source`."""
+    text = source.source if isinstance(source, Table) else os.fspath(source)
+    if is_query(text):
+        return "query"
+    kept = [c if c.isalnum() or c in "-_" else "-" for c in Path(text).name.split(".")[0]]
+    return "".join(kept).strip("-") or "table"
+
+
+def _table_problem(
+    table: Table, name: str, target: str | None, task: str | None, fraction: float, seed: int
+) -> Problem:
+    found, kept, notes = inspect_target(table, target, task)
+    column = table[found.name].take(kept)
+    if found.task == "regression" and np.ptp(column.values.astype(np.float64)) == 0:
+        raise DataError(
+            f"{table.source}: target {found.name!r} is {column.as_text()[0]} in every row; "
+            "there is nothing to predict. Name another with --target."
+        )
+    if len(kept) < 2:
+        raise DataError(f"{table.source} has one row; training needs rows to learn and to test on.")
+    # Classes by number and values by count, so that only classes are stratified.
+    strata: Any = found.encode(column, table.source) if found.task == "classification" else None
+    learn, test = split(len(kept) if strata is None else strata, fraction, seed)
+    if _can_validate(strata, learn):
+        inner, held = split(
+            len(learn) if strata is None else strata[learn], VALIDATION_FRACTION, seed + 1
+        )
+        train, validation = learn[inner], learn[held]
+    else:
+        train, validation = learn, None
+    pipeline = Pipeline.fit(table, found.name, found.task, kept[train])
+    pipeline = replace(pipeline, notes=(*notes, *pipeline.notes))
+
+    def pair(rows: NDArray[np.intp]) -> Pair:
+        return pipeline.transform(table, kept[rows]), pipeline.encode_target(table, kept[rows])
+
+    held_out = None if validation is None else pair(validation)
+    return Problem(name, pipeline, pair(train), held_out, pair(test))
+
+
+def _can_validate(strata: NDArray[np.int64] | None, rows: NDArray[np.intp]) -> bool:
+    """Whether `rows` can spare some, and leave every class in training."""
+    if len(rows) < FEWEST_TO_VALIDATE:
+        return False
+    return strata is None or bool(np.bincount(strata[rows]).max() > 1)
+
+
+def _image_problem(dataset: Dataset, target: str | None, task: str | None, seed: int) -> Problem:
+    if target not in (None, "label") or task == "regression":
+        asked = f"column {target!r}" if target not in (None, "label") else "regression"
+        raise DataError(
+            f"{dataset.name} is a set of labelled images, trained to tell the labels; "
+            f"it can't be used for {asked}."
+        )
+    if dataset.X_test is None or dataset.y_test is None:
+        raise DataError(f"{dataset.name} has no test part.")
+    classes = dataset.target_names or tuple(str(k) for k in range(int(dataset.y.max()) + 1))
+    pipeline = PixelPipeline(
+        dataset.feature_names,
+        Target("label", "classification", tuple(classes)),
+        ("pixels of 0 to 255 are scaled to 0 to 1",),
+    )
+    train, held = split(dataset.y, VALIDATION_FRACTION / 1.5, seed + 1)
+    return Problem(
+        dataset.name,
+        pipeline,
+        (dataset.X[train], dataset.y[train]),
+        (dataset.X[held], dataset.y[held]),
+        (dataset.X_test, dataset.y_test),
+        own_test=True,
+    )
+
+
+def build_model(
+    features: int, outputs: int, hidden: tuple[int, ...], activation: str
+) -> Sequential:
+    """Return a fully connected network, `activation` after each hidden layer."""
+    layers: list[Layer] = []
+    for size in hidden:
+        layers += [Linear(features, size), activation_of(activation)]
+        features = size
+    return Sequential([*layers, Linear(features, outputs)])
+
+
+def fit_table(
+    problem: Problem, settings: Settings, *, threads: int | None = None, progress: bool = True
+) -> Run:
+    """Train on `problem`, score on its test part, and return the run with both.
+
+    The run predicts for tables by :func:`predict_table`.  Ctrl-C keeps the best
+    weights so far.  Raises what :func:`chainrule.train.fit.fit` raises.
+
+    >>> from chainrule.train.settings import choose_settings
+    >>> problem = read_problem("iris")
+    >>> run = fit_table(problem, choose_settings(102, epochs=2), progress=False)
+    >>> sorted(run.scores["test"])
+    ['accuracy', 'balanced_accuracy', 'log_loss']
+    """
+    classes = problem.pipeline.classes
+    features = problem.train[0].shape[1]
+    stopping = None
+    if settings.patience and problem.validation is not None:
+        stopping = EarlyStopping(settings.patience, min_delta=settings.min_delta)
+    run = fit(
+        build_model(features, len(classes) or 1, settings.hidden, settings.activation),
+        problem.train,
+        loss="cross_entropy" if classes else "mse",
+        optimizer=settings.optimizer,
+        epochs=settings.epochs,
+        batch_size=settings.batch_size,
+        validation=problem.validation,
+        early_stopping=stopping,
+        seed=settings.seed,
+        threads=threads,
+        progress=progress,
+    )
+    run.pipeline = problem.pipeline
+    run.settings.update(
+        data=problem.name,
+        hidden=list(settings.hidden),
+        activation=settings.activation,
+        patience=settings.patience,
+    )
+    run.scores = _score(run, problem)
+    return run
+
+
+def _score(run: Run, problem: Problem) -> dict[str, Any]:
+    """Return what ``metrics.json`` holds: test results beside the plain guess's."""
+    X, y = problem.test
+    target = problem.pipeline.target
+    scores: dict[str, Any] = {"target": target.name, "task": target.task, "rows": problem.rows}
+    if target.task == "regression":
+        true, predicted = target.decode(y), target.decode(run.predict(X))
+        guess = np.full(len(true), target.mean)
+        return scores | {
+            "test": _finite(score_values(true, predicted)),
+            "baseline": {"guess": target.mean, **_finite(score_values(true, guess))},
+            "error_quantiles": error_quantiles(true, predicted),
+            "baseline_error_quantiles": error_quantiles(true, guess),
+        }
+    k = len(target.classes)
+    probabilities = run.predict_proba(X)
+    shares = np.bincount(problem.train[1], minlength=k) / len(problem.train[1])
+    guess = np.broadcast_to(shares, probabilities.shape)
+    matrix = confusion_matrix(y, probabilities.argmax(axis=1), k)
+    scores |= {
+        "test": score_classes(y, probabilities),
+        "baseline": {
+            "guess": target.classes[int(shares.argmax())],
+            **score_classes(y, guess),
+        },
+        "classes": list(target.classes),
+        "worst_classes": worst_classes(matrix, target.classes),
+    }
+    return scores | ({"confusion_matrix": matrix.tolist()} if k <= MOST_CLASSES else {})
+
+
+def _finite(scores: dict[str, float]) -> dict[str, float | None]:
+    """Turn NaN, which JSON does not have, into None."""
+    return {name: value if np.isfinite(value) else None for name, value in scores.items()}
+
+
+def predict_table(run: Run, table: Table) -> dict[str, NDArray[Any]]:
+    """Predict for the rows of `table`; its columns are matched by name.
+
+    Returns ``prediction`` (classes as in the training table, or values in the target's
+    own units) and, for classification, ``probability_CLASS`` for each class.
+    Raises DataError when the run was not trained on a table, or columns do not fit.
+    """
+    if run.pipeline is None:
+        raise DataError(
+            "this run was trained on arrays, so it has no columns to match; "
+            "use chainrule.load(run).predict(X)."
+        )
+    target = run.pipeline.target
+    X = run.pipeline.transform(table)
+    if target.task == "regression":
+        return {"prediction": target.decode(run.predict(X))}
+    probabilities = run.predict_proba(X)
+    columns = {"prediction": target.decode(probabilities.argmax(axis=1))}
+    for name, column in zip(target.classes, probabilities.T, strict=True):
+        columns[f"probability_{name}"] = column
+    return columns
+
+
+def unseen_categories(run: Run, table: Table) -> dict[str, tuple[int, str]]:
+    """Return, by column, the number of rows with a category training did not have, and one such.
+
+    Such a cell counts as "other" if training merged rare categories, else as none.
+    """
+    found: dict[str, tuple[int, str]] = {}
+    for encoder in getattr(run.pipeline, "encoders", ()):
+        if not isinstance(encoder, CategoryEncoder):
+            continue
+        column = table[encoder.name]
+        cells = column.as_text()[~column.missing].astype(str)
+        new = cells[~np.isin(cells, encoder.levels)] if len(encoder.levels) else cells
+        if len(new):
+            found[encoder.name] = (len(new), str(new[0]))
+    return found
