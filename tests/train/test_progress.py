@@ -1,0 +1,93 @@
+"""Progress is a bar on a terminal, a line now and then in a pipe, and nothing when quick."""
+
+from __future__ import annotations
+
+import os
+import pty
+import subprocess
+import sys
+
+import pytest
+
+from chainrule.train import progress
+from chainrule.train.progress import Progress
+
+RECORD = {
+    "epoch": 2, "loss": 0.25, "accuracy": 0.9, "learning_rate": 0.001, "seconds": 1.0,
+    "samples_per_second": 12345.6,
+}  # fmt: skip
+
+
+def show(shown: bool = True) -> None:
+    with Progress(shown, 4, 100) as bar:
+        bar.advance(2, 50)
+        bar.finish_epoch(RECORD)
+
+
+def test_a_quick_training_shows_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    show()
+    assert capsys.readouterr() == ("", "")
+
+
+def test_a_pipe_gets_plain_lines_on_standard_error(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(progress, "QUIET_SECONDS", -1.0)
+    monkeypatch.setattr(progress, "LINE_SECONDS", -1.0)
+    show()
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith("epoch 2/4  loss 0.25  accuracy 0.9  12,346 rows/s  ")
+    assert err.endswith(" s left\n")
+    assert "\x1b" not in err
+    show(False)
+    assert capsys.readouterr() == ("", "")
+
+
+def test_lines_in_a_pipe_keep_their_distance(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(progress, "QUIET_SECONDS", -1.0)
+    show()  # sooner than LINE_SECONDS after the start
+    assert capsys.readouterr().err == ""
+
+
+SCRIPT = """
+import time
+from chainrule.train import progress
+progress.QUIET_SECONDS = -1.0
+with progress.Progress(True, 2, 100) as bar:
+    for epoch in (1, 2):
+        for done in (50, 100):
+            bar.advance(epoch, done)
+        bar.finish_epoch({"epoch": epoch, "loss": 0.5, "samples_per_second": 100.0})
+        bar.advance(epoch, 100)
+        time.sleep(0.3)
+"""
+
+
+def test_a_terminal_gets_a_bar() -> None:
+    master, terminal = pty.openpty()
+    environment = {**os.environ, "TERM": "xterm-256color", "COLUMNS": "100"}
+    process = subprocess.Popen(
+        [sys.executable, "-c", SCRIPT], stdout=subprocess.PIPE, stderr=terminal, env=environment
+    )
+    os.close(terminal)
+    shown = b""
+    while True:
+        try:
+            piece = os.read(master, 4096)
+        except OSError:  # the other end is closed
+            break
+        if not piece:
+            break
+        shown += piece
+    os.close(master)
+    out, _ = process.communicate(timeout=30)
+    assert process.returncode == 0
+    assert out == b""
+    text = shown.decode()
+    assert "epoch 1/2" in text
+    assert "loss 0.5" in text
+    assert "rows/s" in text
+    assert "\x1b[" in text

@@ -1,0 +1,279 @@
+"""A saved run comes back bit for bit; nothing is overwritten, half written or misread."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import chainrule as cr
+from chainrule import nn
+
+RNG = np.random.default_rng(3)
+X = RNG.normal(size=(60, 4)).astype("f4")
+CLASSES = X[:, :3].argmax(axis=1)
+FILES = ["history.jsonl", "metrics.json", "run.json", "weights.safetensors"]
+
+
+def train(
+    loss: Any = "cross_entropy", y: Any = CLASSES, outputs: int = 3, **options: Any
+) -> cr.Run:
+    hidden = nn.Linear(4, 6, weight_init="he_normal")
+    model = nn.Sequential([hidden, nn.LeakyReLU(0.2), nn.Linear(6, outputs)])
+    return cr.fit(model, (X, y), loss=loss, epochs=2, validation=0.2, progress=False, **options)
+
+
+@pytest.fixture(scope="module")
+def run() -> cr.Run:
+    return train(early_stopping=3)
+
+
+@pytest.fixture
+def saved(run: cr.Run, tmp_path: Path) -> Path:
+    return run.save(tmp_path / "deep" / "a")
+
+
+def test_a_run_comes_back_bit_for_bit(run: cr.Run, saved: Path) -> None:
+    back = cr.load(saved)
+    np.testing.assert_array_equal(back.outputs(X), run.outputs(X))
+    np.testing.assert_array_equal(back.predict(X), run.predict(X))
+    np.testing.assert_array_equal(back.predict_proba(X), run.predict_proba(X))
+    assert back.evaluate((X, CLASSES)) == run.evaluate((X, CLASSES))
+    for name, parameter in nn.parameters(run.model).items():
+        again = nn.parameters(back.model)[name]
+        assert again.value.dtype == parameter.value.dtype
+        np.testing.assert_array_equal(again.value, parameter.value)
+    for name in ("history", "settings", "stopped", "best_epoch", "scores", "features", "metrics"):
+        assert getattr(back, name) == getattr(run, name)
+
+
+def test_the_files_are_few_and_readable(saved: Path) -> None:
+    assert sorted(p.name for p in saved.iterdir()) == FILES
+    about = json.loads((saved / "run.json").read_text())
+    assert about["loss"] == "cross_entropy"
+    assert about["model"]["layers"][1] == {"type": "LeakyReLU", "slope": 0.2}
+    lines = (saved / "history.jsonl").read_text().splitlines()
+    assert [json.loads(line)["epoch"] for line in lines] == [1, 2]
+
+
+def test_a_loaded_run_trains_on(saved: Path) -> None:
+    back = cr.load(saved)
+    before = back.evaluate((X, CLASSES))["loss"]
+    more = cr.fit(back.model, (X, CLASSES), loss="cross_entropy", epochs=30, progress=False)
+    assert more.evaluate((X, CLASSES))["loss"] < before
+
+
+@pytest.mark.parametrize(
+    ("loss", "y"),
+    [
+        ("mse", X[:, 0] * 2), ("mse", X[:, :1]), ("mse", X[:, :3]),
+        ("binary_cross_entropy", (X[:, 0] > 0).astype(int)),
+        ("binary_cross_entropy", (X[:, :2] > 0).astype(int)),
+    ],
+)  # fmt: skip
+def test_every_kind_of_target_comes_back(loss: str, y: Any, tmp_path: Path) -> None:
+    run = train(loss, y, 1 if y.ndim == 1 else y.shape[1], metrics=["mse", "accuracy"])
+    back = cr.load(run.save(tmp_path / "a"))
+    np.testing.assert_array_equal(back.predict(X), run.predict(X))
+    assert back.predict(X).shape == y.shape
+    assert back.evaluate((X, y)) == run.evaluate((X, y))
+
+
+def test_float64_and_images_come_back(tmp_path: Path) -> None:
+    images = RNG.integers(0, 256, (30, 2, 2), dtype=np.uint8)
+    model = nn.Sequential([nn.Flatten(), nn.Linear(4, 2, dtype="float64")])
+    run = cr.fit(model, (images, images[:, 0, 0] % 2), loss="cross_entropy", progress=False)
+    back = cr.load(run.save(tmp_path / "a"))
+    assert back.outputs(images).dtype == np.float64
+    np.testing.assert_array_equal(back.outputs(images), run.outputs(images))
+
+
+def test_sizes_counted_with_numpy_are_saved(tmp_path: Path) -> None:
+    model = nn.Linear(4, CLASSES.max() + 1)
+    run = cr.fit(model, (X, CLASSES), loss="cross_entropy", epochs=1, progress=False)
+    np.testing.assert_array_equal(cr.load(run.save(tmp_path / "a")).outputs(X), run.outputs(X))
+
+
+def absolute(output: cr.Tensor, target: cr.Tensor) -> cr.Tensor:
+    return cr.abs(output - target).mean(1)
+
+
+def test_a_loss_of_ones_own_is_given_again(tmp_path: Path) -> None:
+    y = X[:, :1]
+    run = train(absolute, y, 1)
+    path = run.save(tmp_path / "a")
+    back = cr.load(path)
+    np.testing.assert_array_equal(back.predict(X), run.predict(X))
+    with pytest.raises(cr.OptionError, match=r"'absolute' was a function of your own.*loss="):
+        back.evaluate((X, y))
+    assert cr.load(path, loss=absolute).evaluate((X, y)) == run.evaluate((X, y))
+
+
+def test_a_metric_of_ones_own_is_given_again(tmp_path: Path) -> None:
+    y = X[:, :1]
+    run = train("mse", y, 1, metrics=["mae", absolute])
+    path = run.save(tmp_path / "a")
+    back = cr.load(path)
+    assert set(back.evaluate((X, y))) == {"loss", "mae"}
+    assert "absolute" in back.history[0]
+    again = cr.load(path, metrics=["mae", absolute])
+    assert again.evaluate((X, y)) == run.evaluate((X, y))
+
+
+def test_a_finished_run_is_not_overwritten(run: cr.Run, saved: Path) -> None:
+    before = {p.name: p.read_bytes() for p in saved.iterdir()}
+    with pytest.raises(cr.RunError, match=r"already holds a finished run.*nothing was written"):
+        run.save(saved)
+    assert before == {p.name: p.read_bytes() for p in saved.iterdir()}
+    other = train(seed=5)
+    other.save(saved, force=True)
+    np.testing.assert_array_equal(cr.load(saved).outputs(X), other.outputs(X))
+    assert os.listdir(saved.parent) == ["a"]
+
+
+def test_what_is_no_run_is_never_replaced(run: cr.Run, tmp_path: Path) -> None:
+    (tmp_path / "thesis").mkdir()
+    (tmp_path / "thesis" / "chapter.txt").write_text("years of work")
+    for force in (False, True):
+        with pytest.raises(cr.RunError, match="exists and is no chainrule run"):
+            run.save(tmp_path / "thesis", force=force)
+    (tmp_path / "note.txt").write_text("hello")
+    with pytest.raises(cr.RunError, match="is a file; give a directory"):
+        run.save(tmp_path / "note.txt", force=True)
+    assert (tmp_path / "thesis" / "chapter.txt").read_text() == "years of work"
+    (tmp_path / "empty").mkdir()
+    cr.load(run.save(tmp_path / "empty"))
+
+
+def test_a_place_that_can_not_be_written_is_named(run: cr.Run, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(cr.RunError, match=r"file' is a file, so no directory"):
+        run.save(tmp_path / "file" / "a")
+    with pytest.raises(cr.RunError, match="can't write the run"):
+        run.save("/proc/chainrule-run")  # not even root makes directories there
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root writes everywhere")
+def test_a_directory_without_permission_is_named(run: cr.Run, tmp_path: Path) -> None:
+    tmp_path.chmod(0o500)
+    with pytest.raises(cr.RunError, match="is not writable"):
+        run.save(tmp_path / "a")
+    tmp_path.chmod(0o700)
+
+
+def test_a_failure_on_the_way_leaves_nothing_behind(
+    run: cr.Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written: list[str] = []
+
+    def write_bytes(self: Path, content: bytes) -> None:
+        written.append(self.name)
+        if len(written) == 3:
+            raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", write_bytes)
+    with pytest.raises(cr.RunError, match="No space left on device"):
+        run.save(tmp_path / "a")
+    assert len(written) == 3
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_failure_while_replacing_keeps_the_old_run(
+    saved: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = cr.load(saved).outputs(X)
+
+    def write_bytes(self: Path, content: bytes) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "write_bytes", write_bytes)
+        with pytest.raises(cr.RunError):
+            train(seed=6).save(saved, force=True)
+    np.testing.assert_array_equal(cr.load(saved).outputs(X), before)
+    assert os.listdir(saved.parent) == ["a"]
+
+
+def test_a_model_that_can_not_be_saved_writes_nothing(tmp_path: Path) -> None:
+    model = nn.Sequential([nn.Linear(4, 3), lambda x: x * 2.0])
+    run = cr.fit(model, (X, CLASSES), loss="cross_entropy", epochs=1, progress=False)
+    with pytest.raises(cr.OptionError, match="lambda"):
+        run.save(tmp_path / "a")
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_layer_used_twice_can_not_be_saved_and_is_named(tmp_path: Path) -> None:
+    """It would come back as two layers with weights of their own."""
+    twice = nn.Linear(4, 4)
+    model = nn.Sequential([twice, nn.ReLU(), twice])
+    run = cr.fit(model, (X, X), loss="mse", epochs=1, progress=False)
+    with pytest.raises(cr.OptionError, match=r"2\.bias, 2\.weight.*more than one place"):
+        run.save(tmp_path / "a")
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_directory_that_is_no_run_is_named_with_the_nearest(saved: Path) -> None:
+    saved.rename(saved.parent / "digits")
+    with pytest.raises(
+        cr.RunError, match=r"no saved run: it has no run.json. Did you mean 'digits'"
+    ):
+        cr.load(saved.parent / "digit")
+    with pytest.raises(cr.RunError, match="no saved run"):
+        cr.load(saved.parent)
+    with pytest.raises(cr.RunError, match="no saved run"):
+        cr.load(saved.parent / "none" / "there")
+
+
+@pytest.mark.parametrize("name", FILES)
+@pytest.mark.parametrize("damage", ["missing", "empty", "cut", "garbage"])
+def test_damaged_files_are_named(saved: Path, name: str, damage: str) -> None:
+    path = saved / name
+    content = path.read_bytes()
+    if damage == "missing":
+        path.unlink()
+    else:
+        cut = content[: len(content) * 2 // 3] if name != "metrics.json" else b"{"
+        path.write_bytes({"empty": b"", "cut": cut, "garbage": b"\xff\xfe\x00{]"}[damage])
+    if (name, damage) == ("history.jsonl", "empty"):
+        assert cr.load(saved).history == []
+        return
+    with pytest.raises(cr.RunError, match=r"damaged|can't be read|no saved run") as caught:
+        cr.load(saved)
+    assert str(saved) in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"format": 99}, "has format 99, this chainrule reads 1"),
+        ({"model": {"type": "Liner"}}, "unknown layer type 'Liner'"),
+        (
+            {"model": {"type": "Linear", "inputs": 4, "outputs": 3}},
+            r"do not fit the model: 0\.bias",
+        ),
+        ({"model": {"type": "Linear", "wrong": 4}}, "damaged"),
+        ({"features": 4}, "damaged"),
+        ({"model": 5}, "damaged|do not fit"),
+    ],
+)
+def test_a_description_that_makes_no_sense_is_refused(
+    saved: Path, change: dict[str, Any], message: str
+) -> None:
+    path = saved / "run.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    with pytest.raises(cr.ChainruleError, match=message):
+        cr.load(saved)
+
+
+def test_weights_of_another_shape_are_refused(run: cr.Run, saved: Path, tmp_path: Path) -> None:
+    model = nn.Sequential([nn.Linear(4, 7), nn.LeakyReLU(), nn.Linear(7, 3)])
+    other = cr.fit(model, (X, CLASSES), loss="cross_entropy", epochs=1, progress=False)
+    (saved / "weights.safetensors").write_bytes(
+        (other.save(tmp_path / "b") / "weights.safetensors").read_bytes()
+    )
+    with pytest.raises(cr.RunError, match=r"do not fit the model.*'0.weight' has shape \(4, 6\)"):
+        cr.load(saved)

@@ -1,0 +1,169 @@
+"""Training ends early for good reasons and keeps the right weights when it does."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+import chainrule as cr
+from chainrule import nn, optim
+
+RNG = np.random.default_rng(2)
+X = RNG.normal(size=(40, 5)).astype("f4")
+Y = RNG.integers(0, 2, 40)  # noise: any net overfits, so validation gets worse
+XV = RNG.normal(size=(40, 5)).astype("f4")
+YV = RNG.integers(0, 2, 40)
+
+
+def train(model: Any = None, **options: Any) -> cr.Run:
+    model = model or net()
+    options = {"loss": "cross_entropy", "epochs": 60, "optimizer": optim.Adam(0.02)} | options
+    return cr.fit(model, (X, Y), batch_size=8, progress=False, **options)
+
+
+def net() -> nn.Sequential:
+    return nn.Sequential([nn.Linear(5, 32), nn.ReLU(), nn.Linear(32, 2)])
+
+
+def test_early_stopping_restores_the_best_weights() -> None:
+    run = train(validation=(XV, YV), early_stopping=cr.EarlyStopping(patience=5))
+    losses = [record["val_loss"] for record in run.history]
+    assert len(losses) < 60
+    assert run.best_epoch == 1 + int(np.argmin(losses))
+    assert len(losses) == run.best_epoch + 5
+    assert run.evaluate((XV, YV))["loss"] == min(losses) < losses[-1]
+    assert run.stopped == (
+        f"val_loss has not improved for 5 epochs; restored epoch {run.best_epoch}"
+    )
+
+
+def test_a_number_is_its_patience() -> None:
+    one = train(validation=(XV, YV), early_stopping=5)
+    other = train(validation=(XV, YV), early_stopping=cr.EarlyStopping(5))
+    assert one.stopped == other.stopped
+
+
+def test_best_weights_are_restored_when_epochs_run_out() -> None:
+    run = train(validation=(XV, YV), early_stopping=1000)
+    assert run.stopped is None
+    losses = [record["val_loss"] for record in run.history]
+    assert run.evaluate((XV, YV))["loss"] == min(losses) < losses[-1]
+
+
+def test_without_early_stopping_the_last_weights_stay() -> None:
+    run = train(validation=(XV, YV))
+    assert run.evaluate((XV, YV))["loss"] == run.history[-1]["val_loss"]
+
+
+def test_min_delta_asks_for_a_real_improvement() -> None:
+    run = train(early_stopping=cr.EarlyStopping(3, min_delta=10.0))
+    assert run.best_epoch == 1
+    assert len(run.history) == 4
+
+
+def test_another_entry_of_the_history_can_be_watched() -> None:
+    watch = cr.EarlyStopping(4, monitor="val_mse")
+    model = nn.Sequential([nn.Linear(5, 32), nn.ReLU(), nn.Linear(32, 1)])
+    y, yv = Y[:, None].astype("f4"), YV[:, None].astype("f4")
+    run = cr.fit(
+        model, (X, y), loss="mse", optimizer=optim.Adam(0.02), epochs=60, batch_size=8,
+        validation=(XV, yv), metrics=["mse"], early_stopping=watch, progress=False,
+    )  # fmt: skip
+    scores = [record["val_mse"] for record in run.history]
+    assert run.best_epoch == 1 + int(np.argmin(scores))
+    with pytest.raises(cr.OptionError, match=r"no 'val_acc'; it has epoch, loss, .*val_loss"):
+        train(validation=(XV, YV), early_stopping=cr.EarlyStopping(4, monitor="val_acc"))
+
+
+def test_a_fraction_holds_out_that_share_of_every_class() -> None:
+    model, seen = net(), []
+    run = train(model, validation=0.25, epochs=2, on_epoch=lambda run, record: seen.append(record))
+    assert run.settings["rows"] == 30
+    assert [set(record) >= {"val_loss", "val_accuracy"} for record in seen] == [True, True]
+    again = train(validation=0.25, epochs=2)
+    assert again.history[-1]["val_loss"] == run.history[-1]["val_loss"]
+
+
+def test_diverging_training_stops_and_keeps_the_best_weights() -> None:
+    model = nn.Linear(5, 1)
+    kept: list[Any] = []
+
+    def push(run: cr.Run, record: dict[str, Any]) -> None:
+        kept.append(model.weight.value.copy())
+
+    y = (X @ np.ones(5))[:, None]
+    options: dict[str, Any] = {"loss": "mse", "batch_size": 40, "progress": False}
+    with pytest.raises(cr.DivergedError, match=r"loss became (inf|nan) in epoch \d+") as caught:
+        cr.fit(model, (X, y), optimizer=optim.SGD(50.0), epochs=200, on_epoch=push, **options)
+    assert "the weights of epoch 1 are kept" in str(caught.value)
+    assert "Lower the learning rate" in str(caught.value)
+    assert len(kept) > 1
+    np.testing.assert_array_equal(model.weight.value, kept[0])
+
+
+def test_diverging_in_the_first_epoch_keeps_the_first_weights() -> None:
+    model = nn.Linear(5, 1)
+    nn.initialize(model, 0)
+    before = model.weight.value.copy()
+    y = (X @ np.ones(5))[:, None]
+    with pytest.raises(cr.DivergedError, match="no epoch was completed"):
+        cr.fit(model, (X, y), loss="mse", optimizer=optim.SGD(1e6), batch_size=1, progress=False)
+    np.testing.assert_array_equal(model.weight.value, before)
+
+
+def test_weights_that_give_no_finite_score_are_never_the_best() -> None:
+    """The last step of an epoch may blow up after its loss was computed."""
+    model = nn.Linear(5, 1)
+    nn.initialize(model, 0)
+    y = (X @ np.ones(5))[:, None]
+    with pytest.raises(cr.DivergedError) as caught:
+        cr.fit(
+            model, (X, y), loss="mse", optimizer=optim.SGD(1e30), epochs=5, batch_size=40,
+            validation=(X, y), progress=False,
+        )  # fmt: skip
+    assert "no epoch was completed" in str(caught.value)
+
+
+def test_interruption_keeps_the_best_weights() -> None:
+    def interrupt(run: cr.Run, record: dict[str, Any]) -> None:
+        if record["epoch"] == 30:
+            raise KeyboardInterrupt
+
+    run = train(validation=(XV, YV), on_epoch=interrupt)
+    assert run.stopped == "interrupted"
+    assert len(run.history) == 30
+    losses = [record["val_loss"] for record in run.history]
+    assert run.evaluate((XV, YV))["loss"] == min(losses) < losses[-1]
+
+
+def test_interruption_without_validation_keeps_the_last_weights() -> None:
+    def interrupt(run: cr.Run, record: dict[str, Any]) -> None:
+        if record["epoch"] == 3:
+            raise KeyboardInterrupt
+
+    run, straight = train(on_epoch=interrupt), train(epochs=3)
+    np.testing.assert_array_equal(run.outputs(X), straight.outputs(X))
+
+
+def test_on_epoch_sees_present_weights_and_may_stop() -> None:
+    seen: list[float] = []
+
+    def watch(run: cr.Run, record: dict[str, Any]) -> bool:
+        seen.append(run.evaluate((X, Y))["loss"])
+        assert record is run.history[-1]
+        return len(seen) == 4
+
+    run = train(on_epoch=watch)
+    assert run.stopped == "on_epoch asked to stop at epoch 4"
+    assert len(run.history) == len(set(seen)) == 4
+    assert run.evaluate((X, Y))["loss"] == seen[-1]
+
+
+def test_an_error_of_ones_own_passes_through() -> None:
+    def fail(run: cr.Run, record: dict[str, Any]) -> None:
+        raise LookupError("mine")
+
+    with pytest.raises(LookupError, match="mine"):
+        train(on_epoch=fail)
