@@ -1,0 +1,150 @@
+"""Activations, losses and a sample of operations equal PyTorch's, and so do their gradients."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+import chainrule as cr
+from chainrule import nn
+
+pytestmark = pytest.mark.oracle
+
+RNG = np.random.default_rng(1)
+Z = np.concatenate([RNG.normal(0, 2, (8, 5)), RNG.normal(0, 20, (4, 5)), np.zeros((1, 5))])
+ROWS = len(Z)
+CLASSES = RNG.integers(0, 5, ROWS)
+SOFT = RNG.dirichlet(np.ones(5), ROWS)
+LABELS = RNG.integers(0, 2, Z.shape).astype(float)
+VALUES = RNG.normal(size=Z.shape)
+
+
+def compare(torch: Any, ours: Callable[..., Any], theirs: Callable[..., Any], *arrays: Any) -> None:
+    """Check value and gradients, weighted at random so that no error cancels another."""
+    a = [cr.tensor(x) for x in arrays]
+    b = [torch.tensor(x, requires_grad=x.dtype.kind == "f") for x in arrays]
+    y, z = ours(*a), theirs(*b)
+    assert y.dtype == np.float64
+    assert y.shape == tuple(z.shape)
+    np.testing.assert_allclose(y.numpy(), z.detach().numpy(), rtol=1e-12, atol=1e-12)
+    w = RNG.normal(size=y.shape)
+    mine = cr.grad((y * w).sum(), [x for x in a if x.dtype.kind == "f"])
+    (z * torch.tensor(w)).sum().backward()
+    for g, x in zip(mine, (x for x in b if x.requires_grad), strict=True):
+        np.testing.assert_allclose(g.numpy(), x.grad.numpy(), rtol=1e-12, atol=1e-12)
+
+
+ACTIVATIONS: dict[str, tuple[Any, Callable[[Any], Any]]] = {
+    "relu": (nn.ReLU(), lambda t: t.nn.functional.relu),
+    "leaky_relu": (nn.LeakyReLU(0.2), lambda t: t.nn.LeakyReLU(0.2)),
+    "elu": (nn.ELU(), lambda t: t.nn.ELU()),
+    "elu, 0.5": (nn.ELU(0.5), lambda t: t.nn.ELU(0.5)),
+    "sigmoid": (nn.Sigmoid(), lambda t: t.sigmoid),
+    "tanh": (nn.Tanh(), lambda t: t.tanh),
+    "gelu": (nn.GELU(), lambda t: t.nn.GELU()),
+    "gelu, tanh": (nn.GELU(approximate=True), lambda t: t.nn.GELU(approximate="tanh")),
+    "silu": (nn.SiLU(), lambda t: t.nn.SiLU()),
+    # PyTorch switches to x above a threshold; 1e9 turns that approximation off.
+    "softplus": (nn.Softplus(), lambda t: t.nn.Softplus(threshold=1e9)),
+}
+
+
+@pytest.mark.parametrize("name", ACTIVATIONS)
+def test_activation(torch: Any, name: str) -> None:
+    ours, theirs = ACTIVATIONS[name]
+    # leaky ReLU's slope at exactly 0 is a convention, and ours is PyTorch's too.
+    compare(torch, ours, theirs(torch), Z)
+
+
+LOSSES: dict[str, tuple[Any, Callable[[Any], Any], Any]] = {
+    "mse": (nn.mse, lambda f: lambda z, y: f.mse_loss(z, y, reduction="none").mean(1), VALUES),
+    "cross_entropy, classes": (
+        nn.cross_entropy, lambda f: lambda z, y: f.cross_entropy(z, y, reduction="none"), CLASSES,
+    ),
+    "cross_entropy, probabilities": (
+        nn.cross_entropy, lambda f: lambda z, y: f.cross_entropy(z, y, reduction="none"), SOFT,
+    ),
+    "binary_cross_entropy": (
+        nn.binary_cross_entropy,
+        lambda f: lambda z, y: (
+            f.binary_cross_entropy_with_logits(z, y, reduction="none").mean(1)
+        ),
+        LABELS,
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_loss(torch: Any, name: str) -> None:
+    ours, theirs, y = LOSSES[name]
+    compare(torch, ours, theirs(torch.nn.functional), Z, y)
+
+
+P = RNG.uniform(0.5, 2.0, (3, 4))
+Q = RNG.normal(size=(3, 4))
+INDEX = np.array([2, 0, 2, 1])
+
+OPERATIONS: dict[str, tuple[Any, Callable[[Any], Any], tuple[Any, ...]]] = {
+    "matmul": (cr.matmul, lambda t: t.matmul, (RNG.normal(size=(3, 4)), RNG.normal(size=(4, 5)))),
+    "matmul, batched": (
+        cr.matmul, lambda t: t.matmul, (RNG.normal(size=(2, 3, 4)), RNG.normal(size=(2, 4, 5))),
+    ),
+    "matmul, broadcast batches": (
+        cr.matmul, lambda t: t.matmul, (RNG.normal(size=(6, 1, 3, 4)), RNG.normal(size=(2, 4, 5))),
+    ),
+    "matmul, matrix and vector": (
+        cr.matmul, lambda t: t.matmul, (RNG.normal(size=(2, 3, 4)), RNG.normal(size=4)),
+    ),
+    "softmax": (cr.softmax, lambda t: lambda x: t.softmax(x, -1), (Z,)),
+    "softmax, axis 0": (lambda x: cr.softmax(x, 0), lambda t: lambda x: t.softmax(x, 0), (Z,)),
+    "log_softmax": (cr.log_softmax, lambda t: lambda x: t.log_softmax(x, -1), (Z,)),
+    "logsumexp": (cr.logsumexp, lambda t: lambda x: t.logsumexp(x, -1), (Z,)),
+    "var": (lambda x: cr.var(x, 1), lambda t: lambda x: t.var(x, 1, correction=0), (Z,)),
+    "std": (lambda x: cr.std(x, 0), lambda t: lambda x: t.std(x, 0, correction=0), (Q,)),
+    "norm": (lambda x: cr.norm(x, 1), lambda t: lambda x: t.linalg.norm(x, dim=1), (Q,)),
+    "max": (lambda x: cr.max(x, 1), lambda t: lambda x: t.amax(x, 1), (Q,)),
+    "mean": (lambda x: cr.mean(x, (0, 1)), lambda t: lambda x: t.mean(x, (0, 1)), (Q,)),
+    "broadcast and multiply": (
+        lambda a, b: a * b, lambda t: lambda a, b: a * b, (Q, RNG.normal(size=(3, 1))),
+    ),
+    "divide": (cr.div, lambda t: t.div, (Q, P)),
+    "power": (cr.pow, lambda t: t.pow, (P, Q)),
+    "exp, log, sqrt, erf, sin": (
+        lambda x: cr.exp(cr.sin(x)) + cr.log(x) * cr.sqrt(x) + cr.erf(x),
+        lambda t: lambda x: t.exp(t.sin(x)) + t.log(x) * t.sqrt(x) + t.erf(x),
+        (P,),
+    ),
+    "gather rows": (cr.gather, lambda t: lambda x, i: x[i], (Q, INDEX)),
+    "where": (
+        lambda a, b: cr.where(a > b, a * b, a - b),
+        lambda t: lambda a, b: t.where(a > b, a * b, a - b),
+        (P, Q),
+    ),
+    "clip": (lambda x: cr.clip(x, -0.5, 0.7), lambda t: lambda x: t.clamp(x, -0.5, 0.7), (Q,)),
+    "concatenate": (
+        lambda a, b: cr.concat([a, b], 1), lambda t: lambda a, b: t.cat([a, b], 1), (P, Q),
+    ),
+    "transpose and reshape": (
+        lambda x: x.T.reshape(2, 6), lambda t: lambda x: x.T.reshape(2, 6), (Q,),
+    ),
+    "slice with steps": (lambda x: x[1:, ::2], lambda t: lambda x: x[1:, ::2], (Q,)),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", OPERATIONS)
+def test_operation(torch: Any, name: str) -> None:
+    ours, theirs, arrays = OPERATIONS[name]
+    compare(torch, ours, theirs(torch), *arrays)
+
+
+def test_second_derivative(torch: Any) -> None:
+    x = cr.tensor(P)
+    inner = cr.grad((cr.tanh(x) * cr.exp(-x)).sum(), x)
+    mine = cr.grad((inner * inner).sum(), x).numpy()
+    z = torch.tensor(P, requires_grad=True)
+    (slope,) = torch.autograd.grad((torch.tanh(z) * torch.exp(-z)).sum(), z, create_graph=True)
+    (theirs,) = torch.autograd.grad((slope * slope).sum(), z)
+    np.testing.assert_allclose(mine, theirs.numpy(), rtol=1e-12)
