@@ -1,0 +1,373 @@
+"""Graph to kernels: which operations share one pass over memory, and what is stored at all.
+
+A simplified graph goes in; an ordered list of :class:`Kernel` comes out.  Every
+value is seen as a matrix (:func:`view_of`): rows by columns, the rows being
+those of the batch or of a weight.  A matrix product, a reduction or a first
+elementwise operation opens a kernel; elementwise operations of the same shape
+join the kernel of their latest input, as its epilogue.  What depends on leaves
+alone and is cheap, and every scalar, is not given a place at all: it is
+computed again wherever it is used.
+
+Read next: :mod:`chainrule.run.schedule`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+from chainrule.core.graph import Graph, Node
+from chainrule.core.spec import Dim, Shape
+
+__all__ = ["Kernel", "Kernels", "Unsupported", "View", "fuse", "reduction_kind", "view_of"]
+
+View: TypeAlias = "tuple[int | Dim, int]"
+MOVES = frozenset({"reshape", "broadcast", "stop_gradient"})
+ROW_UNROLL = 64  # a row of up to so many columns is kept in registers from pass to pass
+CHEAP = frozenset(
+    "add sub mul neg abs sign maximum minimum less less_equal equal logical_and logical_or "
+    "logical_not where cast floor reshape broadcast stop_gradient arange constant count".split()
+)
+
+
+class Unsupported(Exception):
+    """The native compiler can't lower a node; the reference engine runs the graph instead."""
+
+    def __init__(self, node: Node, reason: str):
+        super().__init__(f"{node.primitive.name} {node.spec}: {reason}")
+        self.node, self.reason = node, reason
+
+
+def view_of(shape: Shape) -> View | None:
+    """Return `shape` as (rows, columns), or None where no such view exists.
+
+    >>> view_of((Dim("n"),)), view_of((Dim("n"), 28, 28)), view_of((10,)), view_of(())
+    ((n, 1), (n, 784), (1, 10), (1, 1))
+    """
+    if not shape:
+        return (1, 1)
+    first, *rest = shape
+    if any(isinstance(d, Dim) for d in rest):
+        return None
+    columns = [d for d in rest if isinstance(d, int)]
+    if isinstance(first, Dim):
+        return (first, math.prod(columns))
+    if not columns:
+        return (1, first)
+    return (math.prod([first, *columns[:-1]]), columns[-1])
+
+
+@dataclass(eq=False)
+class Kernel:
+    """One pass over memory.
+
+    kind: "matmul" (anchor is the product), "rows" (elementwise work and
+    reductions over columns, row by row), "sum_rows" (anchor reduces over rows,
+    column by column), "total" (anchor reduces everything) or "each" (elementwise
+    work on a matrix of fixed size).  `view` is what it iterates over: for
+    sum_rows and total, the view of the input.
+    """
+
+    kind: str
+    view: View
+    anchor: Node | None = None
+    nodes: list[Node] = field(default_factory=list)
+    stores: list[Node] = field(default_factory=list)
+
+    @property
+    def result_view(self) -> View:
+        """The view of what elementwise members compute."""
+        if self.kind == "sum_rows":
+            return (1, self.view[1])
+        return (1, 1) if self.kind == "total" else self.view
+
+
+@dataclass
+class Kernels:
+    """The kernels of a graph, and where each stored node is computed."""
+
+    graph: Graph
+    order: list[Kernel]
+    home: dict[Node, Kernel]
+
+    def is_stored(self, node: Node) -> bool:
+        """Whether kernels other than its own may load `node` from memory."""
+        return node in self.home and node in self.home[node].stores
+
+    def sources(self, node: Node) -> Iterator[Node]:
+        """Yield the homed nodes and leaves that computing `node` in place would load."""
+        seen: set[Node] = set()
+        pending = [node]
+        while pending:
+            current = pending.pop()
+            if current in seen:
+                continue
+            seen.add(current)
+            if current in self.home or current.primitive.leaf:
+                if current.primitive.name != "constant":
+                    yield current
+            else:
+                pending.extend(current.inputs)
+
+
+def reduction_kind(node: Node) -> str:
+    """Return "columns", "rows" or "all" for a sum or max, by the axes it reduces.
+
+    Raises Unsupported for other axes.
+    """
+    source = node.inputs[0].spec
+    axes = set(node.params["axes"]) if "axes" in node.params else {node.params["axis"]}
+    moving = {a for a in range(source.ndim) if source.shape[a] != 1}
+    axes &= moving  # reducing an axis of length 1 moves nothing
+    if axes == moving:
+        alone = source.ndim > 1 and isinstance(source.shape[0], Dim) and moving == {0}
+        return "rows" if alone and len(node.spec.shape) > 0 else "all"
+    if axes == moving - {0} and isinstance(source.shape[0], Dim):
+        return "columns"
+    if axes == {source.ndim - 1}:
+        return "columns"
+    if axes == moving - {source.ndim - 1}:
+        return "rows"
+    raise Unsupported(node, f"reduces axes {sorted(axes)} of {source}")
+
+
+def fuse(graph: Graph) -> Kernels:
+    """Return the kernels of `graph`; raise Unsupported for the first node without one."""
+    return _Fuser(graph).run()
+
+
+class _Fuser:
+    def __init__(self, graph: Graph):
+        self.graph = graph
+        self.kernels = Kernels(graph, [], {})
+        self.place: dict[Kernel, int] = {}
+
+    def run(self) -> Kernels:
+        given = set(self.graph.inputs.values())
+        for node in self.graph.nodes:
+            if node in given or node.primitive.leaf:
+                continue
+            self._assign(node)
+        for node in self.graph.outputs.values():
+            if node not in given:
+                self._demand(node)
+        self._mark_stores()
+        return self.kernels
+
+    def _view(self, node: Node) -> View:
+        view = view_of(node.spec.shape)
+        if view is None:
+            raise Unsupported(node, "a length that data decides must be the first axis")
+        return view
+
+    def _open(self, kind: str, view: View, anchor: Node | None, node: Node) -> Kernel:
+        kernel = Kernel(kind, view, anchor, [node])
+        self.place[kernel] = len(self.kernels.order)
+        self.kernels.order.append(kernel)
+        self.kernels.home[node] = kernel
+        return kernel
+
+    def _join(self, kernel: Kernel, node: Node) -> None:
+        kernel.nodes.append(node)
+        self.kernels.home[node] = kernel
+
+    def _latest(self, node: Node) -> Kernel | None:
+        """Return the last kernel that an input of `node` is computed in."""
+        homes = [
+            self.kernels.home[s]
+            for i in node.inputs
+            for s in self.kernels.sources(i)
+            if s in self.kernels.home
+        ]
+        return max(homes, key=self.place.__getitem__, default=None)
+
+    def _assign(self, node: Node) -> None:
+        name = node.primitive.name
+        if name == "transpose":
+            return  # judged by the products that use it
+        view = self._view(node)
+        if name == "matmul":
+            self._assign_matmul(node, view)
+        elif name in ("sum", "max"):
+            self._assign_reduction(node)
+        elif name in MOVES:
+            self._check_move(node, view)
+        elif node.primitive.elementwise or name == "uniform":
+            self._assign_elementwise(node, view)
+        elif name not in ("arange", "count"):
+            raise Unsupported(node, "has no native form yet")
+
+    def _check_move(self, node: Node, view: View) -> None:
+        (source,) = node.inputs
+        before = self._view(source)
+        if node.primitive.name == "reshape" and before != view:
+            raise Unsupported(node, f"rearranges {source.spec}")
+        if node.primitive.name == "broadcast" and not _broadcasts(before, view):
+            raise Unsupported(node, f"repeats {source.spec} along inner axes")
+
+    def _assign_elementwise(self, node: Node, view: View) -> None:
+        if node.primitive.scalar is None:
+            raise Unsupported(node, "has no scalar rule")
+        for source in node.inputs:
+            if not _broadcasts(self._view(source), view):
+                raise Unsupported(node, f"repeats {source.spec} along inner axes")
+        latest = self._latest(node)
+        if view == (1, 1) or (latest is None and node.primitive.name in CHEAP):
+            return  # computed again wherever it is used
+        if latest is not None and self._accepts(latest, view):
+            self._join(latest, node)
+        else:
+            self._open(_elementwise_kind(view), view, None, node)
+
+    def _accepts(self, kernel: Kernel, view: View) -> bool:
+        if kernel.kind == "rows" and view[0] == kernel.view[0]:
+            if kernel.view[1] == 1 and view[1] > 1:
+                kernel.view = view
+            return view[1] in (1, kernel.view[1])
+        return kernel.result_view == view
+
+    def _assign_matmul(self, node: Node, view: View) -> None:
+        left, right = node.inputs
+        if left.spec.ndim != 2 or right.spec.ndim != 2:
+            raise Unsupported(node, "has batch axes")
+        for side in (left, right):
+            operand = side.inputs[0] if side.primitive.name == "transpose" else side
+            self._demand(operand)
+        if left.primitive.name == "transpose" and right.primitive.name == "transpose":
+            raise Unsupported(node, "has both operands transposed")
+        if isinstance(right.spec.shape[1], Dim):
+            raise Unsupported(node, "has a result with a column for each row of the batch")
+        self._open("matmul", view, node, node)
+
+    def _demand(self, node: Node) -> None:
+        """See to it that `node`, used as a whole matrix, has a place in memory."""
+        while node.primitive.name in MOVES and self._view(node.inputs[0]) == self._view(node):
+            node = node.inputs[0]
+        if node in self.kernels.home:
+            return
+        if node.primitive.name == "transpose":
+            raise Unsupported(node, "is used other than as the operand of a product")
+        if node.primitive.leaf and node.primitive.name == "parameter":
+            return
+        view = self._view(node)
+        if view != (1, 1) and (not node.primitive.leaf or isinstance(view[0], Dim)):
+            self._open(_elementwise_kind(view), view, None, node)
+
+    def _assign_reduction(self, node: Node) -> None:
+        (source,) = node.inputs
+        kind, view = reduction_kind(node), self._view(source)
+        if kind == "columns":
+            latest = self._latest(node)
+            if latest is None:  # of leaves alone: any pass over the same rows will do
+                rows = [k for k in self.kernels.order if k.kind == "rows"]
+                latest = next((k for k in reversed(rows) if self._accepts(k, view)), None)
+            if latest is not None and latest.kind == "rows" and self._accepts(latest, view):
+                self._join(latest, node)
+            else:
+                self._open("rows", view, None, node)
+        elif kind == "rows":
+            self._open("sum_rows", view, node, node)
+        else:
+            self._open("total", view, node, node)
+
+    def _mark_stores(self) -> None:
+        """Mark what is loaded by another kernel, returned, or needed whole by a product.
+
+        What is cheap to compute again from things stored anyway (the mask of a
+        ReLU from its output) loses its place instead.
+        """
+        needed = self._whole()
+        stored = self._loaded_elsewhere() | needed
+        home = self.kernels.home
+        for node in self.graph.nodes:
+            if node in stored and node not in needed and node.primitive.name in CHEAP:
+                sources = {s for i in node.inputs for s in self.kernels.sources(i)}
+                if all(s in stored or s not in home for s in sources):
+                    home.pop(node).nodes.remove(node)
+        stored = self._loaded_elsewhere() | needed
+        for kernel in self.kernels.order:
+            several = kernel.kind == "rows" and kernel.view[1] > ROW_UNROLL
+            late = _used_in_later_pass(kernel) if several else set()
+            kernel.stores = [n for n in kernel.nodes if n in stored or n in late]
+
+    def _whole(self) -> set[Node]:
+        """Return the nodes that outputs or operands of products need in memory."""
+        found: set[Node] = set()
+        for node in self.graph.nodes:
+            if node.primitive.name == "matmul" and node in self.kernels.home:
+                found.update(s for i in node.inputs for s in self._operands(i))
+        for node in self.graph.outputs.values():
+            found.update(s for s in self.kernels.sources(node) if s in self.kernels.home)
+        return found
+
+    def _operands(self, node: Node) -> Iterator[Node]:
+        return (s for s in self.kernels.sources(node) if s in self.kernels.home)
+
+    def _loaded_elsewhere(self) -> set[Node]:
+        """Return the nodes that another kernel than their own loads."""
+        home = self.kernels.home
+        found: set[Node] = set()
+        for node, kernel in home.items():
+            if node.primitive.leaf:
+                continue
+            for source in (s for i in node.inputs for s in self.kernels.sources(i)):
+                if home.get(source, kernel) is not kernel:
+                    found.add(source)
+        return found
+
+
+def _broadcasts(source: View, target: View) -> bool:
+    return all(a in (1, b) for a, b in zip(source, target, strict=True))
+
+
+def _elementwise_kind(view: View) -> str:
+    return "rows" if isinstance(view[0], Dim) else "each"
+
+
+def passes(kernel: Kernel) -> dict[Node, int]:
+    """Return the pass over the columns in which a rows kernel computes each of its nodes.
+
+    What uses a reduction over columns must wait for the pass after it.
+    """
+    found: dict[Node, int] = {}
+
+    def earliest(node: Node) -> int:
+        level = 0
+        pending, seen = list(node.inputs), set()
+        while pending:
+            source = pending.pop()
+            if source in seen:
+                continue
+            seen.add(source)
+            if source in found:
+                reduced = source.primitive.name in ("sum", "max")
+                level = max(level, found[source] + (1 if reduced else 0))
+            elif not source.primitive.leaf:
+                pending.extend(source.inputs)
+        return level
+
+    for node in kernel.nodes:
+        found[node] = 0 if node.primitive.leaf else earliest(node)
+    return found
+
+
+def _used_in_later_pass(kernel: Kernel) -> set[Node]:
+    """Return wide nodes computed in one pass and used in a later one."""
+    level = passes(kernel)
+    late: set[Node] = set()
+    for node in kernel.nodes:
+        pending, seen = list(node.inputs), set()
+        while pending:
+            source = pending.pop()
+            if source in seen:
+                continue
+            seen.add(source)
+            if source in level:
+                wide = view_of(source.spec.shape)
+                if wide is not None and wide[1] > 1 and level[source] < level[node]:
+                    late.add(source)
+            elif not source.primitive.leaf:
+                pending.extend(source.inputs)
+    return late

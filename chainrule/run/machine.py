@@ -1,0 +1,87 @@
+"""What this machine is to the compiler: its processor, vector width, caches and cores.
+
+Read next: :mod:`chainrule.run.native`.
+"""
+
+from __future__ import annotations
+
+import os
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from chainrule.core.errors import OptionError
+from chainrule.run.gemm import Target
+
+__all__ = ["available_cores", "host_target", "target_machine", "thread_limit"]
+
+
+def target_machine() -> Any:
+    """Return LLVM's description of the host; a new one each time, since an engine takes it over."""
+    import llvmlite.binding as llvm
+
+    llvm.initialize_native_target()
+    llvm.initialize_native_asmprinter()
+    return llvm.Target.from_default_triple().create_target_machine(
+        cpu=llvm.get_host_cpu_name(), features=host_features(), opt=3
+    )
+
+
+@cache
+def host_features() -> str:
+    """Return the processor's features as LLVM writes them."""
+    import llvmlite.binding as llvm
+
+    return str(llvm.get_host_cpu_features().flatten())
+
+
+@cache
+def host_target() -> Target:
+    """Return the vector width, register count and cache sizes that kernels are shaped for."""
+    features = set(host_features().split(","))
+    if {"+avx512f", "+avx512vl"} <= features:
+        width, registers = 16, 32
+    elif {"+avx2", "+fma"} <= features:
+        width, registers = 8, 16
+    else:
+        width, registers = 4, 16
+    l1, l2 = _cache_bytes(1) or 32 * 1024, _cache_bytes(2) or 512 * 1024
+    return Target(width=width, registers=registers, l1=l1, l2=l2)
+
+
+def _cache_bytes(level: int) -> int | None:
+    for folder in Path("/sys/devices/system/cpu/cpu0/cache").glob("index*"):
+        try:
+            if (folder / "type").read_text().strip() == "Instruction":
+                continue
+            if int((folder / "level").read_text()) == level:
+                size = (folder / "size").read_text().strip()
+                return int(size[:-1]) * {"K": 1024, "M": 1024**2}[size[-1]]
+        except (OSError, ValueError, KeyError):
+            continue
+    return None
+
+
+def available_cores() -> int:
+    """Return how many cores this process may use."""
+    try:
+        return len(os.sched_getaffinity(0))
+    except AttributeError:
+        return os.cpu_count() or 1
+
+
+def thread_limit(threads: int | None) -> int:
+    """Return the most threads to use: the argument, ``CHAINRULE_THREADS``, or every core.
+
+    Raises OptionError for a value that is no positive integer.
+    """
+    value: Any = os.environ.get("CHAINRULE_THREADS") if threads is None else threads
+    if value is None:
+        return available_cores()
+    try:
+        limit = int(value)
+    except ValueError:
+        limit = 0
+    if limit < 1:
+        raise OptionError(f"threads must be a positive integer, not {value!r}.")
+    return limit

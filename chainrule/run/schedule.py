@@ -1,0 +1,139 @@
+"""When kernels run and who runs which part: levels with barriers between, and splits.
+
+Kernels go in; a :class:`Schedule` comes out.  Every thread runs every kernel on
+its own part: rows of the batch, rows of a weight, columns of a bias, or (a
+single number) nothing unless it is the first thread.  A kernel may follow
+another without waiting where it reads only what the same thread wrote;
+otherwise it is put on a later level, and all threads meet between levels.
+
+State is updated in place where no other kernel can still want the old value.
+
+Read next: :mod:`chainrule.run.emit`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from chainrule.core.graph import Node
+from chainrule.core.spec import Dim
+from chainrule.run.fuse import Kernel, Kernels, Unsupported
+
+__all__ = ["Schedule", "Split", "schedule", "split_of"]
+
+Split: TypeAlias = "tuple[str, int]"
+
+
+@dataclass
+class Schedule:
+    """Kernels by level, and where state outputs are written.
+
+    `in_place` maps a stored node to the state it overwrites.  `copies` are the
+    state outputs that go through a buffer of their own and are copied at the end.
+    """
+
+    levels: list[list[Kernel]]
+    in_place: dict[Node, list[str]]
+    copies: dict[str, Node]
+
+
+def split_of(kernel: Kernel) -> Split:
+    """Return along what, and how long, a kernel's work is divided among threads."""
+    rows, columns = kernel.view
+    if kernel.kind == "total":
+        return ("one", 1)
+    if kernel.kind == "sum_rows" or rows == 1:
+        return ("columns", columns)
+    return ("batch", 0) if isinstance(rows, Dim) else ("rows", rows)
+
+
+def _aligned(reader: Kernel, source: Node, writer: Kernel) -> bool:
+    """Whether each thread reads only what it wrote itself of `source`."""
+    if split_of(reader) != split_of(writer):
+        return False
+    if reader.anchor is not None and reader.kind != "matmul":
+        inputs = set(reader.anchor.inputs)
+        # A reduction crosses the split for what it reduces, not for its epilogue.
+        return not (inputs and _reaches(inputs, source, reader))
+    if reader.kind == "matmul" and reader.anchor is not None:
+        left, right = reader.anchor.inputs
+        if _reaches({right}, source, reader):
+            return False
+        if _reaches({left}, source, reader):
+            return left.primitive.name != "transpose"
+    return True
+
+
+def _reaches(roots: set[Node], target: Node, kernel: Kernel) -> bool:
+    members = set(kernel.nodes)
+    pending, seen = list(roots), set()
+    while pending:
+        node = pending.pop()
+        if node is target:
+            return True
+        if node in seen or node in members:
+            continue
+        seen.add(node)
+        pending.extend(node.inputs)
+    return False
+
+
+def _loads(kernels: Kernels, kernel: Kernel) -> set[Node]:
+    """Return what `kernel` loads: leaves, and nodes stored by other kernels."""
+    found: set[Node] = set()
+    for node in kernel.nodes:
+        if node.primitive.leaf:
+            found.add(node)
+        for i in node.inputs:
+            found.update(s for s in kernels.sources(i) if kernels.home.get(s) is not kernel)
+    return found
+
+
+def schedule(kernels: Kernels, state: set[str]) -> Schedule:
+    """Return the levels of `kernels`, and how each output named in `state` is written."""
+    graph = kernels.graph
+    position = {kernel: i for i, kernel in enumerate(kernels.order)}
+    loads = {kernel: _loads(kernels, kernel) for kernel in kernels.order}
+    written: dict[Kernel, list[tuple[str, Node]]] = {}
+    copies: dict[str, Node] = {}
+    for name, node in graph.outputs.items():
+        if name not in state or node is graph.inputs[name] or node not in kernels.home:
+            if name in state and node.primitive.leaf and node is not graph.inputs[name]:
+                raise Unsupported(node, f"state {name!r} becomes another input")
+            continue
+        written.setdefault(kernels.home[node], []).append((name, node))
+    level: dict[Kernel, int] = {}
+    in_place: dict[Node, list[str]] = {}
+    for kernel in kernels.order:
+        level[kernel] = max(
+            (
+                level[home] + (0 if _aligned(kernel, source, home) else 1)
+                for source in loads[kernel]
+                if (home := kernels.home.get(source)) is not None and home is not kernel
+            ),
+            default=0,
+        )
+        for name, node in written.get(kernel, ()):
+            old = graph.inputs[name]
+            readers = [k for k in kernels.order if old in loads[k] and k is not kernel]
+            late = any(position[k] > position[kernel] for k in readers)
+            if late or (kernel.anchor is not None and _is_operand(kernel.anchor, old)):
+                copies[name] = node
+                continue
+            in_place.setdefault(node, []).append(name)
+            for reader in readers:
+                step = 0 if split_of(reader) == split_of(kernel) and not _is_whole(reader, old) else 1
+                level[kernel] = max(level[kernel], level[reader] + step)
+    levels: list[list[Kernel]] = [[] for _ in range(max(level.values(), default=0) + 1)]
+    for kernel in kernels.order:
+        levels[level[kernel]].append(kernel)
+    return Schedule(levels, in_place, copies)
+
+
+def _is_operand(anchor: Node, leaf: Node) -> bool:
+    return any(i is leaf or leaf in i.inputs for i in anchor.inputs)
+
+
+def _is_whole(kernel: Kernel, leaf: Node) -> bool:
+    return kernel.anchor is not None and _is_operand(kernel.anchor, leaf)
