@@ -1,0 +1,283 @@
+"""The commands: words in, one call into the library, results out.
+
+Each is thin: it reads options, refuses what can't work before anything is trained, and
+hands the work to :mod:`chainrule.train.table`.
+
+Read next: :mod:`chainrule.train.table`, :mod:`chainrule.cli.show`.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator
+from importlib.metadata import PackageNotFoundError, version
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import click
+
+from chainrule.cli.errors import CommandLine, SavingError
+from chainrule.cli.output import emit, tell
+from chainrule.cli.predictions import as_csv_text, as_json_text, check_out, write_whole
+from chainrule.cli.show import show_datasets, show_problem, show_results
+from chainrule.core.errors import DataError, RunError
+from chainrule.data.builtin import names
+from chainrule.data.read import read_table
+from chainrule.nn.activations import activation_names
+from chainrule.optim.named import optimizer_names
+from chainrule.train.run import Run, check_writable, load
+from chainrule.train.settings import choose_settings
+from chainrule.train.table import (
+    Problem,
+    fit_table,
+    predict_table,
+    read_problem,
+    unseen_categories,
+)
+
+__all__ = ["command_line", "main"]
+
+
+def main() -> None:
+    """Run ``chainrule`` on the words of the command line, and exit."""
+    command_line.main()
+
+
+def _print_version(ctx: click.Context, option: click.Parameter, asked: bool) -> None:
+    if not asked:
+        return
+    try:
+        emit(f"chainrule {version('chainrule')}\n")
+    except PackageNotFoundError:
+        emit("chainrule (not installed: run from its source)\n")
+    ctx.exit(0)
+
+
+@click.group(cls=CommandLine, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("--version", is_flag=True, is_eager=True, expose_value=False,
+              callback=_print_version, help="Show the version and exit.")  # fmt: skip
+def command_line() -> None:
+    r"""Train neural networks on tables and images, and predict with them.
+
+    \b
+    Examples:
+      chainrule train digits
+      chainrule train houses.csv --target price
+      chainrule predict runs/houses-1 new-houses.csv --out prices.csv
+    """
+
+
+def _parse_hidden(
+    ctx: click.Context, option: click.Parameter, text: str | None
+) -> tuple[int, ...] | None:
+    if text is None:
+        return None
+    if text.strip().lower() == "none":
+        return ()
+    sizes = []
+    for part in text.split(","):
+        if not part.strip().isdecimal() or int(part) == 0:
+            raise click.BadParameter(
+                f"{part.strip()!r} is no number of units. Give a positive whole number for each "
+                "hidden layer, as in --hidden 128,64, or --hidden none",
+                ctx,
+                option,
+            )
+        sizes.append(int(part))
+    return tuple(sizes)
+
+
+def _parse_rate(ctx: click.Context, option: click.Parameter, rate: float | None) -> float | None:
+    if rate is not None and not (rate > 0 and math.isfinite(rate)):
+        raise click.BadParameter(f"must be a number above 0, not {rate:g}", ctx, option)
+    return rate
+
+
+def _parse_fraction(
+    ctx: click.Context, option: click.Parameter, fraction: float | None
+) -> float | None:
+    if fraction is not None and not 0 < fraction < 1:
+        raise click.BadParameter(
+            f"must lie between 0 and 1, both excluded, not {fraction:g}", ctx, option
+        )
+    return fraction
+
+
+_positive = click.IntRange(min=1)
+
+
+@command_line.command()
+@click.argument("source")
+@click.option("--target", metavar="COLUMN", help="Column to predict  [default: the column called "
+              "target, label, class or y, else the last]")  # fmt: skip
+@click.option("--task", type=click.Choice(["classification", "regression"]),
+              help="What to predict  [default: told from the target]")  # fmt: skip
+@click.option("--hidden", metavar="SIZES", callback=_parse_hidden,
+              help="Units of each hidden layer, as in 128,64; or none.")  # fmt: skip
+@click.option("--activation", metavar="NAME", help=f"One of {', '.join(activation_names())}.")
+@click.option("--epochs", type=_positive, metavar="N", help="Most passes over the training rows.")
+@click.option("--batch-size", type=_positive, metavar="N", help="Rows a step.")
+@click.option("--lr", type=float, metavar="X", callback=_parse_rate, help="Learning rate.")
+@click.option("--optimizer", default="adam", show_default=True, metavar="NAME",
+              help=f"One of {', '.join(optimizer_names())}.")  # fmt: skip
+@click.option("--test-fraction", type=float, metavar="X", callback=_parse_fraction,
+              help="Share of rows held out to score on  [default: 0.2]")  # fmt: skip
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, metavar="N",
+              help="Decides the split, the first weights and the order of rows.")  # fmt: skip
+@click.option("--threads", type=_positive, metavar="N", help="Threads of the native engine.")
+@click.option("--out", metavar="DIR", help="Where to save the run  [default: runs/NAME-1, -2, ...]")
+@click.option("--force", is_flag=True, help="Replace the finished run in --out.")
+@click.option("--quiet", is_flag=True, help="Print only where the run was saved.")
+@click.option("--json", "as_json", is_flag=True, help="Print the results as one JSON object.")
+def train(
+    source: str,
+    target: str | None,
+    task: str | None,
+    test_fraction: float | None,
+    seed: int,
+    threads: int | None,
+    out: str | None,
+    force: bool,
+    quiet: bool,
+    as_json: bool,
+    lr: float | None,
+    **asked: Any,
+) -> int:
+    r"""Train a network to predict one column of SOURCE, and score it on rows held out.
+
+    SOURCE is a built-in data set (see chainrule datasets), a CSV, TSV, Parquet or
+    JSON file, plain or gzipped, or an SQL query over such files.  Every option has a
+    sensible default, chosen by the size of the data.  Ctrl-C ends training early and
+    saves the best network so far.
+
+    \b
+    Examples:
+      chainrule train digits
+      chainrule train houses.csv --target price
+      chainrule train "select * from 'log.parquet' where year > 2020" --target failed
+      chainrule train iris --hidden 16,16 --activation tanh --epochs 50 --out runs/small
+    """
+    asked |= {"learning_rate": lr, "seed": seed}
+    choose_settings(1, **asked)  # an unknown name is told before a large file is read
+    if out is not None:
+        check_writable(out, force)
+    problem = read_problem(source, target, task=task, test_fraction=test_fraction or 0.2, seed=seed)
+    place = Path(out) if out is not None else next(_free(problem.name))
+    check_writable(place, force)
+    settings = choose_settings(
+        problem.rows["train"],
+        task=problem.pipeline.task,
+        validated=problem.validation is not None,
+        **asked,
+    )
+    if problem.own_test and test_fraction is not None:
+        tell(f"note: {problem.name} brings its own test rows; --test-fraction is not used.")
+    if as_json and settings.batch_size > problem.rows["train"]:
+        tell(f"note: the batch is larger than the {problem.rows['train']} training rows.")
+    if not (quiet or as_json):
+        show_problem(problem, settings)
+    run = fit_table(problem, settings, threads=threads, progress=not quiet)
+    if not run.history:
+        tell("interrupted before the first epoch ended; nothing was saved.")
+        return 130
+    saved, failure = _save(run, place, problem, out is None, force)
+    if as_json:
+        emit(json.dumps(_summary(run, problem, saved)) + "\n")
+    elif quiet:
+        emit(f"{saved}\n" if saved else "")
+    else:
+        show_results(run, saved)
+    if failure is not None:
+        raise SavingError(f"the network was trained but not saved: {failure}") from failure
+    return 130 if run.stopped == "interrupted" else 0
+
+
+def _free(name: str) -> Iterator[Path]:
+    """Yield the directories ``runs/NAME-1``, ``-2``, ... that do not exist."""
+    for k in count(1):
+        path = Path("runs") / f"{name}-{k}"
+        if not path.exists():
+            yield path
+
+
+def _save(
+    run: Run, place: Path, problem: Problem, numbered: bool, force: bool
+) -> tuple[str | None, RunError | None]:
+    """Save the run; return its place, or why it could not be saved."""
+    if numbered and place.exists():  # another training took the number meanwhile
+        place = next(_free(problem.name))
+    try:
+        return str(run.save(place, force)), None
+    except RunError as error:
+        return None, error
+
+
+def _summary(run: Run, problem: Problem, saved: str | None) -> dict[str, Any]:
+    return {
+        "run": saved,
+        "data": problem.name,
+        **run.scores,
+        "settings": run.settings,
+        "notes": list(problem.pipeline.notes),
+        "epochs": len(run.history),
+        "best_epoch": run.best_epoch,
+        "stopped": run.stopped,
+        "seconds": round(sum(record["seconds"] for record in run.history), 3),
+    }
+
+
+@command_line.command()
+@click.argument("run", metavar="RUN")
+@click.argument("data", metavar="DATA")
+@click.option("--out", metavar="FILE", help="Where to write  [default: standard output]")
+@click.option("--force", is_flag=True, help="Replace FILE if it exists.")
+@click.option("--json", "as_json", is_flag=True, help="Write one JSON object instead of CSV.")
+def predict(run: str, data: str, out: str | None, force: bool, as_json: bool) -> None:
+    r"""Predict for the rows of DATA with the network saved in the directory RUN.
+
+    DATA is a file or SQL as for train.  Its columns are matched by name; the target
+    need not be among them.  Writes every column of DATA, then prediction, and for
+    classes probability_CLASS for each.
+
+    \b
+    Examples:
+      chainrule predict runs/houses-1 new-houses.csv
+      chainrule predict runs/houses-1 new-houses.csv --out prices.csv
+    """
+    if out is not None:
+        check_out(Path(out), force)
+    saved = load(run)
+    if saved.pipeline is None:
+        raise DataError(
+            f"{run} was trained on arrays, so it has no columns to match; in Python, "
+            f"chainrule.load({run!r}).predict(X) predicts for arrays."
+        )
+    table = read_table(data)
+    predicted = predict_table(saved, table)
+    for name, (rows, example) in unseen_categories(saved, table).items():
+        tell(
+            f"note: {rows:,} {'row has' if rows == 1 else 'rows have'} a `{name}` that training "
+            f"did not have, such as {example!r}."
+        )
+    twice = sorted(set(predicted) & set(table.names))
+    if twice and not as_json:
+        raise DataError(f"{data} already has a column {twice[0]!r}; rename or leave it out.")
+    text = as_json_text(saved, predicted) if as_json else as_csv_text(table, predicted)
+    if out is None:
+        emit(text)
+    else:
+        write_whole(Path(out), text)
+        tell(f"wrote {out}: {len(table):,} {'row' if len(table) == 1 else 'rows'}")
+
+
+@command_line.command()
+def datasets() -> None:
+    r"""List the data sets that chainrule train knows by name.
+
+    \b
+    Example:
+      chainrule datasets
+    """
+    show_datasets(names().values())

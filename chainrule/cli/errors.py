@@ -1,0 +1,77 @@
+"""The outermost frame of the command: what went wrong becomes one paragraph and a status.
+
+Enters a list of words, leaves an exit status: 0 done, 1 it could not be done (diverged,
+disk full), 2 the words or the data are wrong, 130 interrupted.  No traceback
+reaches a user unless chainrule itself is wrong.
+
+Read next: :mod:`chainrule.cli.commands`.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import click
+
+from chainrule.cli.output import tell
+from chainrule.core.errors import ChainruleError, DivergedError, did_you_mean
+
+__all__ = ["CommandLine", "SavingError"]
+
+
+class SavingError(ChainruleError):
+    """The work was done, but could not be written to disk."""
+
+
+class CommandLine(click.Group):
+    """A click group that suggests near commands and turns every error into a paragraph."""
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the command; an unknown name is answered with the nearest."""
+        if args and not args[0].startswith("-") and self.get_command(ctx, args[0]) is None:
+            hint = did_you_mean(args[0], self.list_commands(ctx))
+            raise click.UsageError(f"there is no command {args[0]!r}. {hint}", ctx)
+        return super().resolve_command(ctx, args)
+
+    def main(  # type: ignore[override]
+        self, args: Sequence[str] | None = None, prog_name: str | None = None, **extra: Any
+    ) -> None:
+        """Run the command and exit with its status."""
+        for stream in (sys.stdout, sys.stderr):
+            if hasattr(stream, "reconfigure"):  # an ASCII terminal gets "?", not a traceback
+                stream.reconfigure(errors="replace")
+        words = list(sys.argv[1:] if args is None else args)
+        raise SystemExit(self._status(words, prog_name or "chainrule", extra))
+
+    def _status(self, words: list[str], name: str, extra: dict[str, Any]) -> int:
+        extra["standalone_mode"] = False
+        try:
+            result = super().main(args=words, prog_name=name, **extra)
+            return result if isinstance(result, int) else 0
+        except click.exceptions.NoArgsIsHelpError as error:
+            tell(error.format_message())
+            return 2
+        except click.UsageError as error:
+            place = error.ctx.command_path if error.ctx else name
+            message = error.format_message()
+            tell(f"error: {message.rstrip('.')}. See '{place} --help'.")
+            return 2
+        except click.ClickException as error:
+            tell(f"error: {error.format_message()}")
+            return 2
+        except (click.Abort, KeyboardInterrupt):
+            tell("interrupted; nothing was saved.")
+            return 130
+        except (DivergedError, SavingError) as error:
+            tell(f"error: {error}")
+            return 1
+        except ChainruleError as error:
+            tell(f"error: {error}")
+            return 2
+        except MemoryError as error:
+            tell(f"error: not enough memory ({error}). Give fewer rows or a smaller network.")
+            return 1

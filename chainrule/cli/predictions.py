@@ -1,0 +1,98 @@
+"""Predictions as text, and text as a file: whole, or not at all.
+
+Enter a table and its predicted columns, leave CSV or one JSON object.  It exists so
+that a file a person has is never half overwritten.
+
+Read next: :mod:`chainrule.train.table`, where predictions come from.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from chainrule.cli.errors import SavingError
+from chainrule.core.errors import RunError
+from chainrule.data.table import Column, Table
+from chainrule.train.run import Run
+
+__all__ = ["as_csv_text", "as_json_text", "check_out", "write_whole"]
+
+
+def check_out(path: Path, force: bool) -> None:
+    """Raise RunError if the predictions can't be written to `path`; called before predicting."""
+    if path.is_dir():
+        raise RunError(f"{path} is a directory; give the name of a file in it.")
+    if path.exists() and not force:
+        raise RunError(f"{path} exists; nothing was written. Give another name, or --force.")
+    if not path.absolute().parent.is_dir():
+        raise RunError(f"{path} can't be written: there is no directory {path.parent}.")
+    if not os.access(path.absolute().parent, os.W_OK):
+        raise RunError(f"{path} can't be written: {path.parent} is not writable.")
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write `text` to `path`, whole or not at all."""
+    partial = None
+    try:
+        with tempfile.NamedTemporaryFile(
+            "w", encoding="utf-8", newline="", dir=path.absolute().parent, delete=False
+        ) as file:
+            partial = Path(file.name)
+            file.write(text)
+        partial.chmod(0o644)
+        partial.replace(path)
+    except OSError as error:
+        if partial is not None:
+            partial.unlink(missing_ok=True)
+        raise SavingError(f"can't write {path}: {error.strerror or error}.") from error
+
+
+def as_csv_text(table: Table, predicted: dict[str, Any]) -> str:
+    """Return every column of `table`, then those predicted, as CSV with a header."""
+    file = io.StringIO(newline="")
+    writer = csv.writer(file, lineterminator="\n")
+    writer.writerow([*table.names, *predicted])
+    columns = [_cells(column) for column in table]
+    writer.writerows(zip(*columns, *map(_numbers, predicted.values()), strict=True))
+    return file.getvalue()
+
+
+def _cells(column: Column) -> list[str]:
+    """Return the cells of a column as text; dates without a time of day they do not have."""
+    if column.kind != "date":
+        return [str(cell) for cell in column.as_text()]
+    written = np.datetime_as_string(column.values, unit="auto")
+    return ["" if gone else str(cell) for cell, gone in zip(written, column.missing, strict=True)]
+
+
+def _numbers(values: Any) -> list[str]:
+    """Write single-precision results with the seven digits they have."""
+    if values.dtype.kind != "f":
+        return [str(value) for value in values]
+    return [
+        np.format_float_positional(value, precision=7, fractional=False, trim="-")
+        for value in values
+    ]
+
+
+def as_json_text(run: Run, predicted: dict[str, Any]) -> str:
+    """Return target, classes, predictions and probabilities as one JSON object."""
+    target = run.pipeline.target if run.pipeline else None
+    result: dict[str, Any] = {
+        "target": target.name if target else None,
+        "classes": list(target.classes) if target else [],
+        "predictions": predicted["prediction"].tolist(),
+    }
+    probabilities = [values for name, values in predicted.items() if name != "prediction"]
+    if probabilities:
+        rows = np.stack(probabilities, axis=1).astype(np.float64)
+        result["probabilities"] = rows.round(7).tolist()
+    return json.dumps(result) + "\n"

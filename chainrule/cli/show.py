@@ -1,0 +1,258 @@
+"""What the command shows a person: how the data was read, the results, the data sets.
+
+Enter plain records (a `Problem`, the scores of a run), leave text: with color on a
+terminal, plain elsewhere, within the width there is.
+
+Read next: :mod:`chainrule.train.scores`, where the numbers come from.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from chainrule.cli.output import emit
+from chainrule.data.builtin import Summary
+from chainrule.train.run import Run
+from chainrule.train.settings import Settings
+from chainrule.train.table import Problem
+
+__all__ = ["group_notes", "number", "show_datasets", "show_problem", "show_results"]
+
+MOST_NAMES = 6  # of columns dropped for one reason, before "and 12 more"
+_DROPPED = re.compile(r"dropped `(.*)`: (.*)", re.DOTALL)
+_MEASURES = {
+    "accuracy": "accuracy",
+    "balanced_accuracy": "balanced accuracy",
+    "log_loss": "log loss",
+    "mae": "mean absolute error",
+    "rmse": "root mean square error",
+    "r2": "R² (variance explained)",
+}
+_SHARES = {"0.5": "half the errors within", "0.9": "90 % within", "1": "largest error"}
+
+
+def number(value: float | None) -> str:
+    """Write a number for reading: four digits, or whole with separators when large.
+
+    >>> number(0.123456), number(43210.7), number(None)
+    ('0.1235', '43,211', '-')
+    """
+    if value is None:
+        return "-"
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
+
+
+def group_notes(notes: Iterable[str]) -> list[str]:
+    """Join notes on columns dropped for the same reason.
+
+    >>> group_notes(["dropped `a`: every value is 0", "dropped `b`: every value is 0"])
+    ['dropped `a`, `b`: every value is 0']
+    """
+    grouped: dict[str, list[str]] = {}
+    for note in notes:
+        match = _DROPPED.fullmatch(note)
+        if match:
+            grouped.setdefault(match[2], []).append(f"`{match[1]}`")
+        else:
+            grouped[note] = []
+    return [_dropped(found, why) if found else why for why, found in grouped.items()]
+
+
+def _dropped(found: list[str], why: str) -> str:
+    more = len(found) - MOST_NAMES
+    listed = found if more <= 1 else [*found[:MOST_NAMES], f"and {more} more"]
+    return f"dropped {', '.join(listed)}: {why}"
+
+
+def show_problem(problem: Problem, settings: Settings) -> None:
+    """Say what is learned from what, which decisions were taken, and how it is trained."""
+    pipeline, rows = problem.pipeline, problem.rows
+    aim = f"{len(pipeline.classes)} classes" if pipeline.classes else "a number"
+    parts = [f"{rows['train']:,} rows to train"]
+    if rows["validation"]:
+        parts.append(f"{rows['validation']:,} to validate")
+    own = " (the set's own)" if problem.own_test else ""
+    parts.append(f"{rows['test']:,} to test{own}")
+    features = problem.train[0].shape[1]
+    sizes = (features, *settings.hidden, len(pipeline.classes) or 1)
+    lines = [
+        ("data", f"{', '.join(parts)}; seed {settings.seed}"),
+        *(("", note) for note in group_notes(pipeline.notes)),
+        ("network", f"{'-'.join(map(str, sizes))}, {settings.activation}"),
+        ("training", _training(settings, rows["train"])),
+    ]
+    _print(f"[bold]{_escape(problem.name)}[/]: predict `{_escape(pipeline.target.name)}`, {aim}")
+    _print_pairs(lines)
+
+
+def _training(settings: Settings, rows: int) -> str:
+    method = type(settings.optimizer).__name__
+    rate = getattr(settings.optimizer, "learning_rate", None)
+    batch = f"batches of {settings.batch_size}"
+    if settings.batch_size > rows:
+        batch = f"batches of all {rows:,} rows, fewer than the {settings.batch_size:,} asked for"
+    epochs = f"{'up to ' if settings.patience else ''}{settings.epochs} epochs"
+    return f"{method}, learning rate {rate:g}, {batch}, {epochs}"
+
+
+def show_results(run: Run, saved: str | None) -> None:
+    """Show the held-out results beside the plain guess, what is mixed up, and where it is saved."""
+    from rich.table import Table
+
+    scores = run.scores
+    guess = scores["baseline"]["guess"]
+    regression = scores["task"] == "regression"
+    plain = f"always {number(guess)}" if regression else f"always `{guess}`"
+    table = Table(box=_lines(), pad_edge=False)
+    table.add_column("")
+    table.add_column("network", justify="right", style="bold")
+    table.add_column(_escape(plain if len(plain) < 30 else plain[:28] + "…`"), justify="right")
+    for key, value in scores["test"].items():
+        table.add_row(_MEASURES[key], *(_measure(key, v) for v in (value, scores["baseline"][key])))
+    for share, label in _SHARES.items() if regression else ():
+        table.add_row(
+            label,
+            number(scores["error_quantiles"][share]),
+            number(scores["baseline_error_quantiles"][share]),
+        )
+    _print_table(table, f"On {scores['rows']['test']:,} rows it has not seen")
+    if not regression:
+        _show_confusion(scores)
+    _print_pairs(_ending(run, saved))
+
+
+def _measure(key: str, value: float | None) -> str:
+    if value is not None and key.endswith("accuracy"):
+        return f"{100 * value:.1f} %"
+    return number(value)
+
+
+def _ending(run: Run, saved: str | None) -> list[tuple[str, str]]:
+    seconds = sum(record["seconds"] for record in run.history)
+    rate = run.settings["rows"] * len(run.history) / max(seconds, 1e-9)
+    trained = f"{len(run.history)} epochs in {seconds:.1f} s, {rate:,.0f} rows/s"
+    lines = [("trained", trained)]
+    if run.stopped == "interrupted":
+        lines.append(("", f"interrupted; kept the weights of epoch {run.best_epoch}"))
+    elif run.stopped:
+        lines.append(("", f"stopped: {run.stopped}"))
+    if saved is not None:
+        lines.append(("saved", saved))
+        lines.append(("next", f"chainrule predict {saved} data.csv"))
+    return lines
+
+
+def _show_confusion(scores: Mapping[str, Any]) -> None:
+    """Show the confusion matrix if it fits, else the classes that fare worst."""
+    from rich.console import Console
+
+    names = [str(name) for name in scores["classes"]]
+    matrix = scores.get("confusion_matrix")
+    width = Console().width
+    if matrix is not None and len(names) <= 20:
+        counts = max(len(str(count)) for row in matrix for count in row)
+        label = max(map(len, names))
+        # Long names head the rows alone; the columns then carry numbers.
+        for heads in (names, [str(i + 1) for i in range(len(names))]):
+            numbered = heads is not names
+            left = min(label, 24) + (len(str(len(names))) + 1) * numbered
+            if left + sum(1 + max(len(head), counts) for head in heads) + 2 <= width:
+                _show_matrix(matrix, names, heads if numbered else None)
+                return
+    _show_worst(scores["worst_classes"])
+
+
+def _show_matrix(
+    matrix: Sequence[Sequence[int]], names: Sequence[str], heads: Sequence[str] | None
+) -> None:
+    from rich.table import Table
+
+    table = Table(box=_lines(), pad_edge=False, padding=(0, 1, 0, 0))
+    table.add_column("")
+    for head in heads or names:
+        table.add_column(_escape(head), justify="right")
+    for i, (name, row) in enumerate(zip(names, matrix, strict=True)):
+        label = name if len(name) <= 24 else name[:23] + "…"
+        cells = [
+            "[dim]·[/]" if not count else f"[green]{count}[/]" if i == j else f"[red]{count}[/]"
+            for j, count in enumerate(row)
+        ]
+        table.add_row(
+            _escape(f"{heads[i]:>{len(str(len(names)))}} {label}" if heads else label), *cells
+        )
+    _print_table(table, "True class (rows) and what it was taken for (columns)")
+
+
+def _show_worst(worst: Sequence[Mapping[str, Any]]) -> None:
+    from rich.table import Table
+
+    table = Table(box=_lines(), pad_edge=False)
+    for head in ("class", "rows", "right", "most often taken for"):
+        table.add_column(head, justify="right" if head in ("rows", "right") else "left")
+    for entry in worst:
+        taken = "" if entry["taken_for"] is None else str(entry["taken_for"])
+        share = f"{100 * entry['recall']:.0f} %"
+        table.add_row(_escape(str(entry["class"])), f"{entry['rows']:,}", share, _escape(taken))
+    _print_table(table, "The classes that fare worst")
+
+
+def show_datasets(summaries: Iterable[Summary]) -> None:
+    """List the built-in data sets."""
+    from rich.table import Table
+
+    table = Table(box=_lines(), pad_edge=False)
+    for head in ("name", "rows", "features", "predict", "what it is"):
+        table.add_column(head, justify="right" if head in ("rows", "features") else "left")
+    for item in summaries:
+        aim = f"{item.classes} classes" if item.classes else "a number"
+        table.add_row(
+            f"[bold]{item.name}[/]", f"{item.rows:,}", str(item.features), aim, item.description
+        )
+    _print_table(table)
+
+
+def _lines() -> Any:
+    from rich import box
+
+    return box.SIMPLE_HEAD
+
+
+def _escape(text: str) -> str:
+    from rich.markup import escape
+
+    return escape(text)
+
+
+def _print_pairs(lines: Iterable[tuple[str, str]]) -> None:
+    """Print labelled lines; long ones are wrapped under their own beginning."""
+    from rich.table import Table
+
+    grid = Table.grid(padding=(0, 2))
+    grid.add_column(style="dim", no_wrap=True)
+    grid.add_column(overflow="fold")
+    for label, text in lines:
+        grid.add_row(label, _escape(text))
+    _print(grid)
+
+
+def _print_table(table: Any, title: str | None = None) -> None:
+    if title:
+        _print(f"\n[bold]{title}[/]")
+    _print(table)
+    if title:
+        _print("")
+
+
+def _print(thing: Any) -> None:
+    from rich.console import Console
+
+    console = Console(highlight=False)
+    with console.capture() as captured:
+        console.print(thing)
+    text = captured.get()
+    if not isinstance(thing, str):  # rich draws blank lines around tables
+        text = text.strip("\n ") + "\n"
+    # ... and pads their rows to full width, which a file is better without.
+    emit("\n".join(line.rstrip() for line in text.split("\n")))
