@@ -1,0 +1,273 @@
+"""Measure emitted matrix products against the core's peak and against OpenBLAS.
+
+Run `python bench/gemm.py [--rounds N] [--only TEXT]`. Prints a Markdown table: for each layer and
+batch the forward product (NN), the gradient of its input (NT) and of its weight (TN), whole and as
+one of two threads would see it. Contestants take turns in one process without `OPENBLAS_*`
+variables; figures are medians over rounds of processor time, in GFLOP/s on one thread. The peak is
+a loop of independent multiply-adds on registers, emitted and timed here, in turn with the rest.
+
+Read next: `chainrule/run/gemm.py`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ctypes
+import os
+import statistics
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+import llvmlite.binding as llvm
+import numpy as np
+import scipy_openblas32
+from llvmlite import ir
+from numpy.typing import NDArray
+
+from chainrule.run.gemm import Gemm, Target, emit_gemm, emit_pack_b
+
+LAYERS = (  # inputs, outputs, batch
+    (2, 16, 10),
+    (64, 32, 32),
+    (128, 10, 64),
+    (784, 128, 64),
+    (784, 512, 128),
+    (512, 512, 128),
+    (1024, 2048, 512),
+    (2048, 2048, 512),
+)
+_PINS = ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE")
+
+
+def host() -> tuple[Target, llvm.TargetMachine]:
+    """Describe this machine to the emitter and to LLVM."""
+    llvm.initialize_native_target()
+    llvm.initialize_native_asmprinter()
+    features = llvm.get_host_cpu_features()
+    if features.get("avx512f"):
+        target = Target(width=16, registers=32, l1=32 * 1024, l2=1024 * 1024)
+    elif features.get("avx2"):
+        target = Target(width=8, registers=16)
+    else:
+        target = Target(width=4, registers=16)
+    machine = llvm.Target.from_default_triple().create_target_machine(
+        cpu=llvm.get_host_cpu_name(), features=features.flatten(), opt=2, codemodel="default"
+    )
+    return target, machine
+
+
+def link(module: ir.Module, machine: llvm.TargetMachine) -> llvm.ExecutionEngine:
+    """Compile a module; the engine owns the code."""
+    parsed = llvm.parse_assembly(str(module))
+    # No passes over the IR: they triple the time to compile and gain nothing measurable here.
+    engine = llvm.create_mcjit_compiler(parsed, machine)
+    engine.finalize_object()
+    return engine
+
+
+def aligned(count: int) -> NDArray[np.float32]:
+    """Give float32 memory that starts on a cache line."""
+    raw = np.zeros(count * 4 + 64, np.uint8)
+    start = -raw.ctypes.data % 64
+    return raw[start : start + count * 4].view(np.float32)
+
+
+@dataclass
+class Case:
+    """Hold one product: its label and operations, and the two contestants as calls."""
+
+    label: str
+    flops: float
+    ours: Callable[[], None]
+    blas: Callable[[], None]
+    compile_ms: float
+    error: float
+    keep: tuple[object, ...]  # the code and the memory that the calls only have addresses of
+
+
+def products(only: str) -> Iterator[tuple[str, int, int, int, bool, bool]]:
+    """List label, m, n, k and transpositions of every product of every layer."""
+    for inputs, outputs, batch in LAYERS:
+        for share in (1, 2):
+            part = "" if share == 1 else " half"
+            base = f"{inputs}x{outputs} b{batch}{part}"
+            for label, *sizes in (
+                (f"{base} NN", batch // share, outputs, inputs, False, False),
+                (f"{base} NT", batch // share, inputs, outputs, False, True),
+                (f"{base} TN", inputs // share, outputs, batch, True, False),
+            ):
+                if only in label:
+                    m, n, k, trans_a, trans_b = sizes
+                    yield label, int(m), int(n), int(k), bool(trans_a), bool(trans_b)
+
+
+def load_blas() -> Any:
+    """Load OpenBLAS on one thread."""
+    name = f"lib{scipy_openblas32.get_library()}.so"
+    blas = ctypes.CDLL(os.path.join(scipy_openblas32.get_lib_dir(), name))
+    blas.scipy_openblas_set_num_threads(1)
+    blas.scipy_openblas_get_corename.restype = ctypes.c_char_p
+    return blas
+
+
+def prepare(
+    product: tuple[str, int, int, int, bool, bool], blas: Any, options: dict[str, Any]
+) -> Case:
+    """Compile one product and bind both contestants to the same operands."""
+    label, m, n, k, trans_a, trans_b = product
+    target, machine = host()
+    stride_a = (m * (2 if "half" in label else 1)) if trans_a else k
+    prepacked = options.pop("packed_b", False)
+    gemm = Gemm(n=n, k=k, trans_a=trans_a, trans_b=trans_b, lda=stride_a, target=target, **options)
+    gemm = replace(gemm, packed_b=prepacked and gemm.packs_b)
+    began = time.perf_counter()
+    module = ir.Module("gemm")
+    emit_gemm(module, "gemm", gemm).linkage = ""
+    if gemm.packed_b:
+        emit_pack_b(module, "pack", gemm).linkage = ""
+    engine = link(module, machine)
+    compile_ms = (time.perf_counter() - began) * 1e3
+
+    rng = np.random.default_rng(0)
+    a, b, c = aligned((k if trans_a else m) * stride_a), aligned(n * k), aligned(m * n)
+    a[:], b[:] = rng.normal(size=a.size), rng.normal(size=b.size)
+    workspace = aligned(gemm.workspace // 4 + 16)
+    pointer, i64 = ctypes.c_void_p, ctypes.c_int64
+    native = ctypes.CFUNCTYPE(None, *[pointer] * 3, i64, i64, i64, pointer)(
+        engine.get_function_address("gemm")
+    )
+    operand = b
+    if gemm.packed_b:
+        operand = aligned(gemm.packed_b_size // 4)
+        pack = ctypes.CFUNCTYPE(None, pointer, pointer, i64, i64, i64)(
+            engine.get_function_address("pack")
+        )
+        pack(b.ctypes.data, operand.ctypes.data, 0, n, k)
+    ours_arguments = (
+        a.ctypes.data, operand.ctypes.data, c.ctypes.data, i64(0), i64(m), i64(k),
+        workspace.ctypes.data,
+    )  # fmt: skip
+    one, zero = ctypes.c_float(1), ctypes.c_float(0)
+    blas_arguments = (
+        101, 112 if trans_a else 111, 112 if trans_b else 111, m, n, k, one,
+        pointer(a.ctypes.data), stride_a, pointer(b.ctypes.data), k if trans_b else n, zero,
+        pointer(c.ctypes.data), n,
+    )  # fmt: skip
+    keep = (engine, workspace, operand, a, b, c)
+
+    def ours() -> None:
+        native(*ours_arguments)
+
+    def theirs() -> None:
+        blas.scipy_cblas_sgemm(*blas_arguments)
+
+    theirs()
+    expected = c.copy()
+    ours()
+    error = float(np.max(np.abs(c - expected)) / np.max(np.abs(expected)))
+    return Case(label, 2.0 * m * n * k, ours, theirs, compile_ms, error, keep)
+
+
+def peak() -> tuple[Callable[[], None], float, object]:
+    """Emit a loop of independent multiply-adds; give a call, its operations, what to keep."""
+    target, machine = host()
+    chains, steps = 12, 20_000
+    vector = ir.VectorType(ir.FloatType(), target.width)
+    module = ir.Module("peak")
+    madd = ir.Function(
+        module, ir.FunctionType(vector, [vector] * 3), f"llvm.fmuladd.v{target.width}f32"
+    )
+    out_type = vector.as_pointer()
+    function = ir.Function(module, ir.FunctionType(ir.VoidType(), [out_type]), "peak")
+    entry, loop, done = (function.append_basic_block() for _ in range(3))
+    b, i64 = ir.IRBuilder(entry), ir.IntType(64)
+    factor = b.load(function.args[0], align=4)
+    b.branch(loop)
+    b.position_at_end(loop)
+    count = b.phi(i64)
+    count.add_incoming(i64(0), entry)
+    sums = [b.phi(vector) for _ in range(chains)]
+    grown = [b.call(madd, [s, factor, factor]) for s in sums]
+    for index, (phi, value) in enumerate(zip(sums, grown, strict=True)):
+        phi.add_incoming(ir.Constant(vector, [float(index)] * target.width), entry)
+        phi.add_incoming(value, loop)
+    following = b.add(count, i64(1))
+    count.add_incoming(following, loop)
+    b.cbranch(b.icmp_signed("<", following, i64(steps)), loop, done)
+    b.position_at_end(done)
+    total = grown[0]
+    for value in grown[1:]:
+        total = b.fadd(total, value)
+    b.store(total, function.args[0], align=4)
+    b.ret_void()
+    engine = link(module, machine)
+    native = ctypes.CFUNCTYPE(None, ctypes.c_void_p)(engine.get_function_address("peak"))
+    memory = aligned(target.width)
+
+    def run() -> None:
+        native(memory.ctypes.data)
+
+    return run, 2.0 * chains * steps * target.width, (engine, memory)
+
+
+def timed(call: Callable[[], None], repeats: int) -> float:
+    """Give seconds of processor time a call, so that a busy machine disturbs less."""
+    began = time.thread_time()
+    for _ in range(repeats):
+        call()
+    return (time.thread_time() - began) / repeats
+
+
+def measure(case: Case, peak_call: Callable[[], None], rounds: int) -> tuple[float, float, float]:
+    """Give median seconds of ours, OpenBLAS and the peak loop, taking turns."""
+    repeats = max(1, int(2e-3 / max(timed(case.ours, 3), 1e-7)))
+    times: list[list[float]] = [[], [], []]
+    for _ in range(rounds):
+        for kept, call, times_each in zip(
+            times, (case.ours, case.blas, peak_call), (repeats, repeats, 12), strict=True
+        ):
+            kept.append(timed(call, times_each))
+    ours, blas, top = (statistics.median(kept) for kept in times)
+    return ours, blas, top
+
+
+def main() -> None:
+    """Print the table."""
+    if any(name in os.environ for name in _PINS):
+        kept = {name: value for name, value in os.environ.items() if name not in _PINS}
+        os.execve(sys.executable, [sys.executable, *sys.argv], kept)
+    parser = argparse.ArgumentParser(description="Measure emitted matrix products.")
+    parser.add_argument("--rounds", type=int, default=25)
+    parser.add_argument("--only", default="", help="only products whose label contains this text")
+    parser.add_argument("--set", action="append", default=[], metavar="FIELD=VALUE",
+                        help="override a field of Gemm, such as pack_b=1")  # fmt: skip
+    options = parser.parse_args()
+    overrides = {
+        name: tuple(map(int, value.split("x"))) if "x" in value else int(value)
+        for name, value in (text.split("=") for text in options.set)
+    }
+    target, _ = host()
+    blas = load_blas()
+    peak_call, peak_flops, _keep = peak()
+    kernel = blas.scipy_openblas_get_corename().decode()
+    print(f"{llvm.get_host_cpu_name()}, {target}; OpenBLAS {kernel}")
+    print("GFLOP/s, one thread; medians of turns; a call from Python costs each 1 to 2 us.\n")
+    print("| product | peak | chainrule | of peak | OpenBLAS | ratio | compile ms |")
+    print("|---|---|---|---|---|---|---|")
+    for product in products(options.only):
+        case = prepare(product, blas, dict(overrides))
+        ours, theirs, top = measure(case, peak_call, options.rounds)
+        top_rate, rate, their_rate = peak_flops / top, case.flops / ours, case.flops / theirs
+        print(
+            f"| {case.label} | {top_rate / 1e9:.0f} | {rate / 1e9:.1f} | {rate / top_rate:.0%} "
+            f"| {their_rate / 1e9:.1f} | {theirs / ours:.2f} | {case.compile_ms:.0f} |"
+            + ("" if case.error < 1e-4 else f" WRONG by {case.error:.1e}"),
+            flush=True,
+        )
+
+
+if __name__ == "__main__":
+    main()
