@@ -16,6 +16,7 @@ from typing import Any
 __all__ = ["Progress"]
 
 QUIET_SECONDS = 1.0  # a training over sooner than this shows nothing
+BESIDE_THE_BAR = 74  # columns for epoch, loss, score, rate and time left
 LINE_SECONDS = 10.0  # the least time between lines when standard error is no terminal
 
 
@@ -26,7 +27,7 @@ class Progress:
         self.shown, self.epochs, self.rows = shown, epochs, rows
         self.started = time.perf_counter()
         self.last_line = self.started
-        self.epoch, self.text = 1, ""
+        self.epoch, self.text, self.brief = 1, "", ""
         self.bar: Any = None
         self.task: Any = None
 
@@ -56,9 +57,9 @@ class Progress:
         self.bar.update(
             self.task,
             completed=done,
-            description=f"epoch {epoch}/{self.epochs}",
-            text=self.text,
-            rate=f"{rate:,.0f} rows/s",
+            description=f"{epoch}/{self.epochs}",
+            text=self.brief,
+            rate=f"{_short(rate)} rows/s",
         )
 
     def _open(self) -> None:
@@ -66,14 +67,15 @@ class Progress:
         from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
         from rich.progress import Progress as Bar
 
+        console = Console(stderr=True)
         self.bar = Bar(
             TextColumn("{task.description}"),
-            BarColumn(),
+            BarColumn(bar_width=max(6, min(40, console.width - BESIDE_THE_BAR))),
             TextColumn("{task.fields[text]}"),
             TextColumn("{task.fields[rate]}"),
             TimeRemainingColumn(),
             TextColumn("left"),
-            console=Console(stderr=True),
+            console=console,
             transient=True,
         )
         self.task = self.bar.add_task("", total=self.epochs * self.rows, text="", rate="")
@@ -81,15 +83,32 @@ class Progress:
 
     def finish_epoch(self, record: Mapping[str, Any]) -> None:
         """Show the numbers of an epoch that has ended."""
-        shown = [k for k in record if k not in ("epoch", "seconds", "samples_per_second")]
-        self.text = "  ".join(f"{key} {record[key]:.4g}" for key in shown if key != "learning_rate")
+        aside = ("epoch", "learning_rate", "seconds", "samples_per_second")
+        scores = {key: f"{key} {record[key]:.4g}" for key in record if key not in aside}
+        self.text = "  ".join(scores.values())
+        # Beside a bar there is room for two: the loss, and the score that comes last.
+        self.brief = "  ".join(dict.fromkeys([*scores.values()][:1] + [*scores.values()][-1:]))
         now = time.perf_counter()
         late = now - self.started > QUIET_SECONDS and now - self.last_line > LINE_SECONDS
         if self.shown and late and not sys.stderr.isatty():
             self.last_line = now
             left = (now - self.started) / record["epoch"] * (self.epochs - record["epoch"])
-            sys.stderr.write(
+            self._say(
                 f"epoch {record['epoch']}/{self.epochs}  {self.text}  "
                 f"{record['samples_per_second']:,.0f} rows/s  {left:,.0f} s left\n"
             )
+
+    def _say(self, line: str) -> None:
+        """Write `line`; a reader that went away must not end a training."""
+        try:
+            sys.stderr.write(line)
             sys.stderr.flush()
+        except BrokenPipeError:
+            self.shown = False
+
+
+def _short(rate: float) -> str:
+    """Write a rate in five characters or so, because a bar's line is narrow."""
+    if rate >= 999_500:
+        return f"{rate / 1e6:.1f}M"
+    return f"{rate:,.0f}" if rate < 10_000 else f"{rate / 1e3:.0f}k"

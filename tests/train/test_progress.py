@@ -66,11 +66,26 @@ with progress.Progress(True, 2, 100) as bar:
 """
 
 
-def test_a_terminal_gets_a_bar() -> None:
+LONG = """
+import time
+from chainrule.train import progress
+progress.QUIET_SECONDS = -1.0
+with progress.Progress(True, 200, 54_000) as bar:
+    bar.finish_epoch({
+        "epoch": 100, "loss": 0.0001234, "accuracy": 0.9992, "learning_rate": 0.001,
+        "samples_per_second": 123456.7, "val_loss": 0.02887, "val_accuracy": 0.9907,
+    })
+    bar.advance(101, 27_000)
+    time.sleep(0.3)
+"""
+
+
+def on_terminal(script: str, columns: int) -> tuple[str, bytes]:
+    """Run `script` with a terminal as standard error; return what it and its output got."""
     master, terminal = pty.openpty()
-    environment = {**os.environ, "TERM": "xterm-256color", "COLUMNS": "100"}
+    environment = {**os.environ, "TERM": "xterm-256color", "COLUMNS": str(columns)}
     process = subprocess.Popen(
-        [sys.executable, "-c", SCRIPT], stdout=subprocess.PIPE, stderr=terminal, env=environment
+        [sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=terminal, env=environment
     )
     os.close(terminal)
     shown = b""
@@ -83,11 +98,33 @@ def test_a_terminal_gets_a_bar() -> None:
             break
         shown += piece
     os.close(master)
-    out, _ = process.communicate(timeout=30)
+    output, _ = process.communicate(timeout=60)
     assert process.returncode == 0
+    return shown.decode(), output
+
+
+def test_a_bar_fits_eighty_columns() -> None:
+    shown, _ = on_terminal(LONG, 80)
+    assert "…" not in shown
+    for part in ("101/200", "━━", "loss 0.0001234", "val_accuracy 0.9907", "rows/s", "left"):
+        assert part in shown
+
+
+def test_a_reader_that_went_away_does_not_end_a_training() -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    quick = LONG.replace("QUIET_SECONDS", "LINE_SECONDS = progress.QUIET_SECONDS", 1)
+    process = subprocess.run(
+        [sys.executable, "-c", quick + "print('done')"], stdout=subprocess.PIPE, stderr=writing
+    )
+    os.close(writing)
+    assert process.stdout == b"done\n"
+
+
+def test_a_terminal_gets_a_bar() -> None:
+    text, out = on_terminal(SCRIPT, 100)
     assert out == b""
-    text = shown.decode()
-    assert "epoch 1/2" in text
+    assert "1/2" in text
     assert "loss 0.5" in text
     assert "rows/s" in text
     assert "\x1b[" in text
