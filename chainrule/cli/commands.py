@@ -59,14 +59,14 @@ def _print_version(ctx: click.Context, option: click.Parameter, asked: bool) -> 
 @click.option("--version", is_flag=True, is_eager=True, expose_value=False,
               callback=_print_version, help="Show the version and exit.")  # fmt: skip
 def command_line() -> None:
-    r"""Train neural networks on tables and images, and predict with them.
+    """Train neural networks on tables and images, and predict with them.
 
     \b
     Examples:
       chainrule train digits
       chainrule train houses.csv --target price
       chainrule predict runs/houses-1 new-houses.csv --out prices.csv
-    """
+    """  # noqa: D301 - \b tells click to keep the lines
 
 
 def _parse_hidden(
@@ -112,8 +112,8 @@ _positive = click.IntRange(min=1)
 @click.argument("source")
 @click.option("--target", metavar="COLUMN", help="Column to predict  [default: the column called "
               "target, label, class or y, else the last]")  # fmt: skip
-@click.option("--task", type=click.Choice(["classification", "regression"]),
-              help="What to predict  [default: told from the target]")  # fmt: skip
+@click.option("--task", type=click.Choice(["classification", "regression"]), metavar="TASK",
+              help="classification or regression  [default: told from the target]")  # fmt: skip
 @click.option("--hidden", metavar="SIZES", callback=_parse_hidden,
               help="Units of each hidden layer, as in 128,64; or none.")  # fmt: skip
 @click.option("--activation", metavar="NAME", help=f"One of {', '.join(activation_names())}.")
@@ -145,7 +145,7 @@ def train(
     lr: float | None,
     **asked: Any,
 ) -> int:
-    r"""Train a network to predict one column of SOURCE, and score it on rows held out.
+    """Train a network to predict one column of SOURCE, and score it on rows held out.
 
     SOURCE is a built-in data set (see chainrule datasets), a CSV, TSV, Parquet or
     JSON file, plain or gzipped, or an SQL query over such files.  Every option has a
@@ -158,7 +158,7 @@ def train(
       chainrule train houses.csv --target price
       chainrule train "select * from 'log.parquet' where year > 2020" --target failed
       chainrule train iris --hidden 16,16 --activation tanh --epochs 50 --out runs/small
-    """
+    """  # noqa: D301 - \b tells click to keep the lines
     asked |= {"learning_rate": lr, "seed": seed}
     choose_settings(1, **asked)  # an unknown name is told before a large file is read
     if out is not None:
@@ -235,7 +235,7 @@ def _summary(run: Run, problem: Problem, saved: str | None) -> dict[str, Any]:
 @click.option("--force", is_flag=True, help="Replace FILE if it exists.")
 @click.option("--json", "as_json", is_flag=True, help="Write one JSON object instead of CSV.")
 def predict(run: str, data: str, out: str | None, force: bool, as_json: bool) -> None:
-    r"""Predict for the rows of DATA with the network saved in the directory RUN.
+    """Predict for the rows of DATA with the network saved in the directory RUN.
 
     DATA is a file or SQL as for train.  Its columns are matched by name; the target
     need not be among them.  Writes every column of DATA, then prediction, and for
@@ -245,7 +245,7 @@ def predict(run: str, data: str, out: str | None, force: bool, as_json: bool) ->
     Examples:
       chainrule predict runs/houses-1 new-houses.csv
       chainrule predict runs/houses-1 new-houses.csv --out prices.csv
-    """
+    """  # noqa: D301 - \b tells click to keep the lines
     if out is not None:
         check_out(Path(out), force)
     saved = load(run)
@@ -274,10 +274,10 @@ def predict(run: str, data: str, out: str | None, force: bool, as_json: bool) ->
 
 @command_line.command()
 def datasets() -> None:
-    r"""List the data sets that chainrule train knows by name.
+    """List the data sets that chainrule train knows by name.
 
     \b
     Example:
       chainrule datasets
-    """
+    """  # noqa: D301 - \b tells click to keep the lines
     show_datasets(names().values())

@@ -66,6 +66,10 @@ def _dropped(found: list[str], why: str) -> str:
     return f"dropped {', '.join(listed)}: {why}"
 
 
+def _count(number: int, word: str) -> str:
+    return f"{number:,} {word}{'' if number == 1 else 's'}"
+
+
 def show_problem(problem: Problem, settings: Settings) -> None:
     """Say what is learned from what, which decisions were taken, and how it is trained."""
     pipeline, rows = problem.pipeline, problem.rows
@@ -93,7 +97,7 @@ def _training(settings: Settings, rows: int) -> str:
     batch = f"batches of {settings.batch_size}"
     if settings.batch_size > rows:
         batch = f"batches of all {rows:,} rows, fewer than the {settings.batch_size:,} asked for"
-    epochs = f"{'up to ' if settings.patience else ''}{settings.epochs} epochs"
+    epochs = f"{'up to ' if settings.patience else ''}{_count(settings.epochs, 'epoch')}"
     return f"{method}, learning rate {rate:g}, {batch}, {epochs}"
 
 
@@ -132,7 +136,7 @@ def _measure(key: str, value: float | None) -> str:
 def _ending(run: Run, saved: str | None) -> list[tuple[str, str]]:
     seconds = sum(record["seconds"] for record in run.history)
     rate = run.settings["rows"] * len(run.history) / max(seconds, 1e-9)
-    trained = f"{len(run.history)} epochs in {seconds:.1f} s, {rate:,.0f} rows/s"
+    trained = f"{_count(len(run.history), 'epoch')} in {seconds:.1f} s, {rate:,.0f} rows/s"
     lines = [("trained", trained)]
     if run.stopped == "interrupted":
         lines.append(("", f"interrupted; kept the weights of epoch {run.best_epoch}"))
@@ -251,8 +255,6 @@ def _print(thing: Any) -> None:
     console = Console(highlight=False)
     with console.capture() as captured:
         console.print(thing)
-    text = captured.get()
-    if not isinstance(thing, str):  # rich draws blank lines around tables
-        text = text.strip("\n ") + "\n"
-    # ... and pads their rows to full width, which a file is better without.
-    emit("\n".join(line.rstrip() for line in text.split("\n")))
+    # Rich pads the rows of tables to full width, and draws blank lines around them.
+    text = "\n".join(line.rstrip() for line in captured.get().split("\n"))
+    emit(text if isinstance(thing, str) else text.strip("\n") + "\n")
