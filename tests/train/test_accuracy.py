@@ -6,7 +6,6 @@ import pytest
 
 from bench.accuracy import MARGIN, SMALL, small_set
 
-
 QUICK = ("iris", "wine")
 
 
