@@ -55,7 +55,7 @@ def _print_version(ctx: click.Context, option: click.Parameter, asked: bool) -> 
     ctx.exit(0)
 
 
-@click.group(cls=CommandLine, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group("chainrule", cls=CommandLine, context_settings={"help_option_names": ["-h", "--help"]})
 @click.option("--version", is_flag=True, is_eager=True, expose_value=False,
               callback=_print_version, help="Show the version and exit.")  # fmt: skip
 def command_line() -> None:

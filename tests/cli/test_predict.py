@@ -1,0 +1,172 @@
+"""Predict with what was saved: columns by name, unseen categories, nothing overwritten."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import Result
+
+import chainrule as cr
+from chainrule import data, nn
+from chainrule.train.table import predict_table
+
+Call = Callable[..., Result]
+
+
+@pytest.fixture
+def trained(call: Call, colors: Path) -> Path:
+    """Return a run that tells small from large."""
+    words = ("--target", "kind", "--epochs", 60, "--lr", 0.02, "--out", "run", "--quiet")
+    assert call("train", colors, *words).exit_code == 0
+    return Path("run")
+
+
+def rows_of(text: str) -> list[dict[str, str]]:
+    return list(csv.DictReader(io.StringIO(text)))
+
+
+def test_every_column_then_prediction_and_probabilities(
+    call: Call, trained: Path, colors: Path
+) -> None:
+    result = call("predict", trained, colors)
+    assert result.exit_code == 0, result.output
+    assert result.stderr == ""
+    rows = rows_of(result.stdout)
+    assert list(rows[0]) == [
+        "size", "color", "weight", "kind",
+        "prediction", "probability_large", "probability_small",
+    ]  # fmt: skip
+    assert [row["prediction"] for row in rows] == [row["kind"] for row in rows]
+    for row in rows:
+        large, small = float(row["probability_large"]), float(row["probability_small"])
+        assert large + small == pytest.approx(1, abs=1e-5)
+        assert (large > small) == (row["prediction"] == "large")
+
+
+def test_columns_are_matched_by_name_and_the_target_is_not_needed(
+    call: Call, trained: Path, colors: Path, place: Path
+) -> None:
+    whole = rows_of(call("predict", trained, colors).stdout)
+    with (place / "turned.csv").open("w") as file:
+        writer = csv.DictWriter(file, ["extra", "weight", "color", "size"], extrasaction="ignore")
+        writer.writeheader()
+        writer.writerows({**row, "extra": "a, b"} for row in whole)
+    turned = rows_of(call("predict", trained, "turned.csv").stdout)
+    assert [r["probability_large"] for r in turned] == [r["probability_large"] for r in whole]
+    assert turned[0]["extra"] == "a, b"
+
+
+def test_an_unseen_category_is_handled_and_said(call: Call, trained: Path, place: Path) -> None:
+    (place / "new.csv").write_text("size,color,weight\n5,teal,50\n1,,10\n")
+    result = call("predict", trained, "new.csv")
+    assert result.exit_code == 0
+    assert [row["prediction"] for row in rows_of(result.stdout)] == ["large", "small"]
+    assert "1 row has a `color` that training did not have, such as 'teal'" in result.stderr
+
+
+def test_a_missing_column_is_named(call: Call, trained: Path, place: Path) -> None:
+    (place / "new.csv").write_text("size,colour,weight\n5,red,50\n")
+    result = call("predict", trained, "new.csv")
+    assert result.exit_code == 2
+    assert "lacks column 'color'" in result.stderr
+    assert "Did you mean 'colour'?" in result.stderr
+
+
+def test_text_where_a_number_was_is_named(call: Call, trained: Path, place: Path) -> None:
+    (place / "new.csv").write_text("size,color,weight\n5,red,50\nbig,red,50\n")
+    result = call("predict", trained, "new.csv")
+    assert result.exit_code == 2
+    assert "row 2 of column 'size' holds 'big'" in result.stderr
+
+
+def test_a_file_is_not_overwritten(call: Call, trained: Path, colors: Path) -> None:
+    out = Path("preds.csv")
+    result = call("predict", trained, colors, "--out", out)
+    assert result.exit_code == 0
+    assert result.stdout == ""
+    assert "wrote preds.csv: 8 rows" in result.stderr
+    written = out.read_text()
+    assert rows_of(written)[0]["prediction"] == "small"
+    out.write_text("mine")
+    result = call("predict", trained, colors, "--out", out)
+    assert result.exit_code == 2
+    assert "preds.csv exists" in result.stderr
+    assert out.read_text() == "mine"
+    assert call("predict", trained, colors, "--out", out, "--force").exit_code == 0
+    assert out.read_text() == written
+    assert [p.name for p in Path().iterdir() if p.name.startswith("tmp")] == []
+
+
+def test_a_place_that_is_not_there_is_named(call: Call, trained: Path, colors: Path) -> None:
+    assert "no directory" in call("predict", trained, colors, "--out", "no/p.csv").stderr
+    assert "is a directory" in call("predict", trained, colors, "--out", "run").stderr
+
+
+def test_predictions_of_predictions_are_refused(call: Call, trained: Path, colors: Path) -> None:
+    call("predict", trained, colors, "--out", "p.csv")
+    result = call("predict", trained, "p.csv")
+    assert result.exit_code == 2
+    assert "already has a column 'prediction'" in result.stderr
+
+
+def test_json(call: Call, trained: Path, colors: Path) -> None:
+    found = json.loads(call("predict", trained, colors, "--json").stdout)
+    assert found["classes"] == ["large", "small"]
+    assert found["predictions"][0] == "small"
+    assert np.sum(found["probabilities"], axis=1) == pytest.approx(np.ones(8), abs=1e-5)
+
+
+def test_values_come_in_the_targets_own_units(call: Call, repository: Path) -> None:
+    houses = repository / "examples" / "houses.csv"
+    assert call("train", houses, "--out", "run", "--quiet").exit_code == 0
+    result = call("predict", "run", houses)
+    assert result.exit_code == 0, result.output
+    rows = rows_of(result.stdout)
+    price = np.array([float(row["price"]) for row in rows])
+    error = np.array([float(row["prediction"]) for row in rows]) - price
+    assert np.abs(error).mean() < 0.1 * price.mean()
+    assert rows[0]["sold"] == "2020-07-01"
+    assert rows[0]["garage"] == "false"
+    assert rows[0]["remarks"] == "needs work,\nbut solid"
+
+
+def test_a_run_of_a_built_in_set_takes_its_columns(call: Call, place: Path) -> None:
+    assert call("train", "iris", "--epochs", 40, "--out", "run", "--quiet").exit_code == 0
+    table = data.load("iris").to_table()
+    rows = [table.names, *zip(*(column.as_text() for column in table), strict=True)]
+    (place / "iris.csv").write_text("\n".join(map(",".join, rows)) + "\n")
+    found = rows_of(call("predict", "run", "iris.csv").stdout)
+    assert np.mean([row["prediction"] == row["target"] for row in found]) > 0.85
+    columns = predict_table(cr.load("run"), table)
+    assert columns["prediction"].tolist() == [row["prediction"] for row in found]
+
+
+def test_what_is_no_run_is_named(call: Call, trained: Path, colors: Path) -> None:
+    result = call("predict", "rum", colors)
+    assert result.exit_code == 2
+    assert "no saved run" in result.stderr
+    assert "Did you mean 'run'?" in result.stderr
+
+
+def test_a_run_trained_on_arrays_says_how_to_predict(call: Call, colors: Path) -> None:
+    X = np.array([[0.0], [1.0]], "float32")
+    model = nn.Sequential([nn.Linear(1, 2)])
+    run = cr.fit(model, (X, [0, 1]), loss="cross_entropy", epochs=1, progress=False)
+    run.save("arrays")
+    assert cr.load("arrays").pipeline is None
+    result = call("predict", "arrays", colors)
+    assert result.exit_code == 2
+    assert "trained on arrays" in result.stderr
+
+
+def test_a_damaged_pipeline_is_named(call: Call, trained: Path, colors: Path) -> None:
+    (trained / "pipeline.json").write_text('{"version": 1}')
+    result = call("predict", trained, colors)
+    assert result.exit_code == 2
+    assert "damaged" in result.stderr

@@ -1,0 +1,149 @@
+"""The command as a process: pipes that close, no terminal, signals, exit statuses."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from click.testing import Result
+
+import chainrule as cr
+
+COMMAND = [sys.executable, "-m", "chainrule"]
+
+
+def run(words: str, environment: dict[str, str], place: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [*COMMAND, *words.split()], env=environment, cwd=place, text=True, capture_output=True
+    )
+
+
+def test_plain_text_without_a_terminal(environment: dict[str, str], place: Path) -> None:
+    done = run("train iris --epochs 3", environment, place)
+    assert done.returncode == 0
+    assert done.stderr == ""
+    assert "\x1b" not in done.stdout
+    assert "runs/iris-1" in done.stdout
+
+
+def test_json_has_standard_output_for_itself(environment: dict[str, str], place: Path) -> None:
+    done = run("train iris --epochs 3 --json --batch-size 5000", environment, place)
+    assert json.loads(done.stdout)["rows"]["test"] == 30
+    assert "larger than" in done.stderr
+
+
+def test_exit_statuses(environment: dict[str, str], place: Path) -> None:
+    assert run("--version", environment, place).returncode == 0
+    missing = run("train no.csv", environment, place)
+    assert missing.returncode == 2
+    assert "Traceback" not in missing.stderr
+
+
+@pytest.mark.parametrize("both", [False, True])
+def test_a_closed_pipe_ends_no_training(
+    both: bool, environment: dict[str, str], place: Path
+) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    done = subprocess.run(
+        [*COMMAND, "train", "iris", "--epochs", "3"],
+        env=environment, cwd=place, stdout=writing, stderr=writing if both else subprocess.PIPE,
+    )  # fmt: skip
+    os.close(writing)
+    assert done.returncode == 0
+    assert both or done.stderr == b""
+    assert len(cr.load(place / "runs" / "iris-1").history) == 3
+
+
+def test_head_takes_one_line(environment: dict[str, str], place: Path) -> None:
+    line = f"'{sys.executable}' -m chainrule train iris --epochs 3 | head -1"
+    done = subprocess.run(
+        line, shell=True, env=environment, cwd=place, capture_output=True, text=True
+    )
+    assert done.stdout == "iris: predict `target`, 3 classes\n"
+    assert done.stderr == ""
+
+
+def test_ctrl_c_saves_the_best_so_far(environment: dict[str, str], place: Path) -> None:
+    process = subprocess.Popen(
+        [*COMMAND, "train", "digits", "--epochs", "100000", "--lr", "1e-6", "--hidden", "16",
+         "--seed", "3"],
+        env=environment, cwd=place, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        # A test run in the background would pass on its deafness to Ctrl-C.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL) and None,
+    )  # fmt: skip
+    assert process.stdout is not None
+    for line in process.stdout:
+        if line.startswith("training"):
+            break
+    time.sleep(2.5)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 130, err
+    assert "interrupted; kept the weights of epoch" in out
+    assert "Traceback" not in err
+    assert cr.load(place / "runs" / "digits-1").stopped == "interrupted"
+
+
+def test_color_on_a_terminal(environment: dict[str, str], place: Path) -> None:
+    master, terminal = pty.openpty()
+    process = subprocess.Popen(
+        [*COMMAND, "datasets"], stdout=terminal, cwd=place,
+        env={**environment, "TERM": "xterm-256color"},
+    )  # fmt: skip
+    os.close(terminal)
+    shown = b""
+    while True:
+        try:
+            piece = os.read(master, 4096)
+        except OSError:  # the other end is closed
+            break
+        if not piece:
+            break
+        shown += piece
+    os.close(master)
+    assert process.wait(timeout=30) == 0
+    assert b"\x1b[1mdigits" in shown
+
+
+def test_ascii_gets_question_marks_not_a_traceback(
+    environment: dict[str, str], place: Path
+) -> None:
+    done = run("train iris --epochs 2", {**environment, "PYTHONIOENCODING": "ascii"}, place)
+    assert done.returncode == 0
+    assert "Traceback" not in done.stderr
+
+
+def test_version_needs_no_heavy_library(environment: dict[str, str], place: Path) -> None:
+    script = (
+        "import sys; from chainrule.cli.commands import command_line\n"
+        "try: command_line.main(['--version'])\n"
+        "except SystemExit as end: assert end.code == 0\n"
+        "print(*{'rich', 'duckdb', 'llvmlite', 'safetensors', 'sklearn'} & set(sys.modules))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], env=environment, cwd=place, capture_output=True, text=True
+    )
+    version, heavy = done.stdout.split("\n")[:2]
+    assert version.startswith("chainrule ")
+    assert heavy == ""
+
+
+def test_help_and_datasets(call: Callable[..., Result]) -> None:
+    for words in ((), ("train",), ("predict",), ("datasets",)):
+        result = call(*words, "--help")
+        assert result.exit_code == 0
+        assert "\n  chainrule " in result.stdout.replace("    chainrule", "  chainrule")
+        assert max(map(len, result.stdout.splitlines())) <= 90
+    listed = call("datasets").stdout
+    for name in ("digits", "iris", "wine", "breast-cancer", "diabetes", "fashion-mnist"):
+        assert name in listed
+    assert max(map(len, listed.splitlines())) <= 80
