@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["Arena"]
+__all__ = ["Arena", "group"]
 
 ALIGNMENT = 64  # bytes: a cache line, and the widest vector register
 
@@ -47,3 +47,14 @@ class Arena:
             view = self.buffer[at : at + array.nbytes].view(array.dtype).reshape(array.shape)
             view[...] = array
             self.views[name] = view
+
+
+def group(
+    state: Mapping[str, np.ndarray[Any, Any]],
+) -> tuple[dict[str, Arena], dict[str, np.ndarray[Any, Any]]]:
+    """Return an arena for each kind of `state`, the name's part before a slash, and all views."""
+    kinds: dict[str, dict[str, np.ndarray[Any, Any]]] = {}
+    for name, array in state.items():
+        kinds.setdefault(name.split("/")[0], {})[name] = array
+    arenas = {kind: Arena(arrays) for kind, arrays in kinds.items()}
+    return arenas, {name: v for arena in arenas.values() for name, v in arena.views.items()}

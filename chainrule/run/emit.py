@@ -26,7 +26,7 @@ from chainrule.run.gemm import Gemm, Target, Tile
 from chainrule.run.schedule import Schedule, split_of
 from chainrule.run.vector import Value, VectorBuilder, element_type, memory_type, splat
 
-__all__ = ["Slots", "emit"]
+__all__ = ["Slots", "emit", "slots_of"]
 
 I8, I32, I64 = ir.IntType(8), ir.IntType(32), ir.IntType(64)
 POINTER = I8.as_pointer()
@@ -65,6 +65,19 @@ class Slots:
         return self.sums_index + 2
 
 
+def slots_of(kernels: Kernels, plan: Schedule, state: set[str]) -> Slots:
+    """Return the slots that code for `kernels` expects, but for the size of the workspace."""
+    graph = kernels.graph
+    slots = Slots()
+    for name in graph.inputs:
+        slots.arrays[name] = len(slots.arrays)
+    for node in (n for kernel in kernels.order for n in kernel.stores):
+        if node not in plan.in_place:
+            slots.buffers[node] = len(slots.arrays) + len(slots.buffers)
+    slots.sums = {name: i for i, name in enumerate(n for n in graph.outputs if n not in state)}
+    return slots
+
+
 def emit(
     kernels: Kernels,
     plan: Schedule,
@@ -75,8 +88,9 @@ def emit(
 ) -> tuple[ir.Module, Slots]:
     """Return the module with its entry ``steps``, and its slots.
 
-    ``void steps(i8** table, i64* order, i64 rows, i64 batch, i64 thread, i64 threads, i32* meeting)``
-    takes one step for each `batch` rows of `order`; `capacity` is the largest batch.
+    ``void steps(i8** table, i64* order, i64 rows, i64 batch, i64 thread, i64 threads,
+    i32* meeting)`` takes one step for each `batch` rows of `order`; `capacity` is the
+    largest batch.
     """
     return _Emitter(kernels, plan, state, data, capacity, target).run()
 
@@ -121,18 +135,7 @@ class _Emitter:
         self.graph = kernels.graph
         self.module = ir.Module("chainrule")
         self.leaf_names = {node: name for name, node in self.graph.inputs.items()}
-        self.slots = Slots()
-        for name in self.graph.inputs:
-            self.slots.arrays[name] = len(self.slots.arrays)
-        for kernel in kernels.order:
-            for node in kernel.stores:
-                if node not in plan.in_place:
-                    at = len(self.slots.arrays) + len(self.slots.buffers)
-                    self.slots.buffers[node] = at
-        self.slots.sums = {
-            name: i
-            for i, name in enumerate(n for n in self.graph.outputs if n not in state)
-        }
+        self.slots = slots_of(kernels, plan, state)
 
     def run(self) -> tuple[ir.Module, Slots]:
         arguments = [POINTER.as_pointer(), I64.as_pointer(), I64, I64, I64]
@@ -349,9 +352,7 @@ class Body:
         kernels = self.emitter.kernels
         return not any(s in kernels.home for s in kernels.sources(node))
 
-    def needed(
-        self, roots: Sequence[Node], find: Callable[[Node], Value | None]
-    ) -> list[Node]:
+    def needed(self, roots: Sequence[Node], find: Callable[[Node], Value | None]) -> list[Node]:
         """Return what must be computed for `roots`, oldest first."""
         seen: set[Node] = set()
         pending = list(roots)
@@ -393,11 +394,11 @@ class Body:
         name = f"constant_{node.serial}"
         data = self.emitter.module.globals.get(name)
         if data is None:
-            data = ir.GlobalVariable(
-                self.emitter.module, ir.ArrayType(kind, array.size), name
-            )
+            data = ir.GlobalVariable(self.emitter.module, ir.ArrayType(kind, array.size), name)
             data.global_constant, data.linkage = True, "internal"
-            data.initializer = ir.Constant(data.value_type, [kind(x) for x in array.ravel().tolist()])
+            data.initializer = ir.Constant(
+                data.value_type, [kind(x) for x in array.ravel().tolist()]
+            )
         return self._load_at(node, self.b.bitcast(data, kind.as_pointer()), site)
 
     def _uniform(self, node: Node) -> Value:
@@ -432,7 +433,9 @@ class Body:
             return self.rules.convert(start, dtype)
         steps = ir.Constant(ir.VectorType(kind, site.lanes), [kind(i) for i in range(site.lanes)])
         first = self.rules.convert(Value(site.column, "int64"), dtype)
-        return self.rules.add(Value(splat(self.b, first.value, site.lanes), dtype), Value(steps, dtype))
+        return self.rules.add(
+            Value(splat(self.b, first.value, site.lanes), dtype), Value(steps, dtype)
+        )
 
     def _count(self, node: Node) -> Value:
         known = math.prod(d for d in node.params["lengths"] if not isinstance(d, Dim))
@@ -450,9 +453,8 @@ class Body:
 
     def _gathered(self, node: Node) -> bool:
         """Whether rows of `node` must be looked up in the data through the batch's order."""
-        return (
-            self.emitter.leaf_names.get(node) in self.emitter.data
-            and (node in self.members or node not in self.emitter.kernels.home)
+        return self.emitter.leaf_names.get(node) in self.emitter.data and (
+            node in self.members or node not in self.emitter.kernels.home
         )
 
     def _load_at(self, node: Node, array: ir.Value, site: Site) -> Value:
@@ -513,9 +515,7 @@ class Body:
             if site.count != site.lanes:
                 picks = ir.Constant(ir.VectorType(I32, site.count), list(range(site.count)))
                 short = self.b.shuffle_vector(raw, ir.Constant(raw.type, ir.Undefined), picks)
-            self.b.store(
-                short, self.b.bitcast(place, short.type.as_pointer()), align=_bytes(kind)
-            )
+            self.b.store(short, self.b.bitcast(place, short.type.as_pointer()), align=_bytes(kind))
 
     # --- the kinds of kernels -----------------------------------------------------------------
 
@@ -530,14 +530,14 @@ class Body:
         roots = [i for n in self.kernel.nodes for i in n.inputs]
         for node in self.needed(roots, lambda n: None):
             ready = self.is_ready(node) or self.is_uniform(node)
-            if view_of(node.spec.shape) == (1, 1) and node not in self.members:
-                if ready or all(view_of(i.spec.shape) == (1, 1) for i in node.inputs):
-                    self.whole.value(node)
+            single = view_of(node.spec.shape) == (1, 1) and node not in self.members
+            if single and (ready or all(view_of(i.spec.shape) == (1, 1) for i in node.inputs)):
+                self.whole.value(node)
 
     @property
     def lanes(self) -> int:
         """The lanes of a register of the kernel's widest float, no more than the columns need."""
-        wide = any(n.spec.dtype == np.float64 and n not in () for n in self._wide_nodes())
+        wide = any(n.spec.dtype == np.float64 for n in self._wide_nodes())
         width = self.emitter.target.width // (2 if wide else 1)
         return min(width, _power_of_two(self.kernel.view[1]))
 
@@ -680,8 +680,7 @@ class Body:
         """Keep the whole row in registers from pass to pass."""
         lanes = self.lanes
         parts = [
-            Site(self, site, site.row, I64(c), lanes, count)
-            for c, count in self._chunks(columns)
+            Site(self, site, site.row, I64(c), lanes, count) for c, count in self._chunks(columns)
         ]
         level = passes(self.kernel)
         for current in range(max(level.values(), default=0) + 1):
@@ -825,7 +824,6 @@ class Body:
         last = self.rows if isinstance(rows, Dim) else I64(rows)
         lanes = self.lanes
         grain = GROUP * lanes if columns >= GROUP * lanes else lanes
-        whole = columns // grain * grain
 
         def group(start: ir.Value, counts: Sequence[int]) -> None:
             sums = [self._accumulator(node, lanes) for _ in counts]
@@ -935,7 +933,7 @@ class Body:
             if name in e.state
             and node is not e.graph.inputs[name]
             and view_of(node.spec.shape) == (1, 1)
-            and not (node in e.plan.in_place)
+            and node not in e.plan.in_place
         }
         with self.b.if_then(self.b.icmp_unsigned("==", self.thread, I64(0))):
             sums = self.pointer(e.slots.sums_index, ir.DoubleType())

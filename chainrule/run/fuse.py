@@ -27,12 +27,35 @@ View: TypeAlias = "tuple[int | Dim, int]"
 MOVES = frozenset({"reshape", "broadcast", "stop_gradient"})
 ROW_UNROLL = 64  # a row of up to so many columns is kept in registers from pass to pass
 CHEAP = frozenset(
-    "add sub mul neg abs sign maximum minimum less less_equal equal logical_and logical_or "
-    "logical_not where cast floor reshape broadcast stop_gradient arange constant count".split()
+    [
+        "add",
+        "sub",
+        "mul",
+        "neg",
+        "abs",
+        "sign",
+        "maximum",
+        "minimum",
+        "less",
+        "less_equal",
+        "equal",
+        "logical_and",
+        "logical_or",
+        "logical_not",
+        "where",
+        "cast",
+        "floor",
+        "reshape",
+        "broadcast",
+        "stop_gradient",
+        "arange",
+        "constant",
+        "count",
+    ]
 )
 
 
-class Unsupported(Exception):
+class Unsupported(Exception):  # noqa: N818  # a fact about a node, not an error
     """The native compiler can't lower a node; the reference engine runs the graph instead."""
 
     def __init__(self, node: Node, reason: str):
@@ -146,13 +169,15 @@ class _Fuser:
 
     def run(self) -> Kernels:
         given = set(self.graph.inputs.values())
+        self.whole = self._needed_whole()
+        for node in self.graph.nodes:
+            # Leaves come first: no kernel may be placed before one whose result it loads.
+            if node in self.whole and node.primitive.leaf:
+                self._place_leaf(node)
         for node in self.graph.nodes:
             if node in given or node.primitive.leaf:
                 continue
             self._assign(node)
-        for node in self.graph.outputs.values():
-            if node not in given:
-                self._demand(node)
         self._mark_stores()
         return self.kernels
 
@@ -201,6 +226,8 @@ class _Fuser:
 
     def _check_move(self, node: Node, view: View) -> None:
         (source,) = node.inputs
+        if node in self.whole and view != (1, 1):  # a broadcast used as a matrix
+            self._open(_elementwise_kind(view), view, None, node)
         before = self._view(source)
         if node.primitive.name == "reshape" and before != view:
             raise Unsupported(node, f"rearranges {source.spec}")
@@ -214,7 +241,8 @@ class _Fuser:
             if not _broadcasts(self._view(source), view):
                 raise Unsupported(node, f"repeats {source.spec} along inner axes")
         latest = self._latest(node)
-        if view == (1, 1) or (latest is None and node.primitive.name in CHEAP):
+        again = latest is None and node.primitive.name in CHEAP and node not in self.whole
+        if view == (1, 1) or again:
             return  # computed again wherever it is used
         if latest is not None and self._accepts(latest, view):
             self._join(latest, node)
@@ -232,27 +260,32 @@ class _Fuser:
         left, right = node.inputs
         if left.spec.ndim != 2 or right.spec.ndim != 2:
             raise Unsupported(node, "has batch axes")
-        for side in (left, right):
-            operand = side.inputs[0] if side.primitive.name == "transpose" else side
-            self._demand(operand)
         if left.primitive.name == "transpose" and right.primitive.name == "transpose":
             raise Unsupported(node, "has both operands transposed")
         if isinstance(right.spec.shape[1], Dim):
             raise Unsupported(node, "has a result with a column for each row of the batch")
         self._open("matmul", view, node, node)
 
-    def _demand(self, node: Node) -> None:
-        """See to it that `node`, used as a whole matrix, has a place in memory."""
+    def _needed_whole(self) -> set[Node]:
+        """Return the nodes that outputs and operands of products need in memory."""
+        found = {self._unmoved(node) for node in self.graph.outputs.values()}
+        for node in self.graph.nodes:
+            for side in node.inputs if node.primitive.name == "matmul" else ():
+                operand = side.inputs[0] if side.primitive.name == "transpose" else side
+                found.add(self._unmoved(operand))
+        return found
+
+    def _unmoved(self, node: Node) -> Node:
+        """Return what `node` is, row by row and column by column, without its moves."""
         while node.primitive.name in MOVES and self._view(node.inputs[0]) == self._view(node):
             node = node.inputs[0]
-        if node in self.kernels.home:
-            return
-        if node.primitive.name == "transpose":
-            raise Unsupported(node, "is used other than as the operand of a product")
-        if node.primitive.leaf and node.primitive.name == "parameter":
-            return
+        return node
+
+    def _place_leaf(self, node: Node) -> None:
+        """Copy rows gathered from data, or a constant, to where a product can read them."""
         view = self._view(node)
-        if view != (1, 1) and (not node.primitive.leaf or isinstance(view[0], Dim)):
+        gathered = node.primitive.name == "input" and isinstance(view[0], Dim)
+        if gathered or (node.primitive.name == "constant" and view != (1, 1)):
             self._open(_elementwise_kind(view), view, None, node)
 
     def _assign_reduction(self, node: Node) -> None:
@@ -278,7 +311,9 @@ class _Fuser:
         What is cheap to compute again from things stored anyway (the mask of a
         ReLU from its output) loses its place instead.
         """
-        needed = self._whole()
+        needed = self.whole & set(self.kernels.home)
+        for node in self.graph.outputs.values():  # single numbers are finished from these
+            needed.update(s for s in self.kernels.sources(node) if s in self.kernels.home)
         stored = self._loaded_elsewhere() | needed
         home = self.kernels.home
         for node in self.graph.nodes:
@@ -291,19 +326,6 @@ class _Fuser:
             several = kernel.kind == "rows" and kernel.view[1] > ROW_UNROLL
             late = _used_in_later_pass(kernel) if several else set()
             kernel.stores = [n for n in kernel.nodes if n in stored or n in late]
-
-    def _whole(self) -> set[Node]:
-        """Return the nodes that outputs or operands of products need in memory."""
-        found: set[Node] = set()
-        for node in self.graph.nodes:
-            if node.primitive.name == "matmul" and node in self.kernels.home:
-                found.update(s for i in node.inputs for s in self._operands(i))
-        for node in self.graph.outputs.values():
-            found.update(s for s in self.kernels.sources(node) if s in self.kernels.home)
-        return found
-
-    def _operands(self, node: Node) -> Iterator[Node]:
-        return (s for s in self.kernels.sources(node) if s in self.kernels.home)
 
     def _loaded_elsewhere(self) -> set[Node]:
         """Return the nodes that another kernel than their own loads."""

@@ -18,9 +18,9 @@ __all__ = ["LOWERINGS", "lower"]
 
 
 def _argmax(node: Node) -> Tensor:
-    """Number columns from the end, so that the largest number is the first winner."""
+    """Number columns from the end: the largest number is then the first winner."""  # noqa: D401
     x, axis = Tensor(node.inputs[0]), node.params["axis"]
-    last = int(x.shape[axis]) - 1  # type: ignore[arg-type]
+    last = int(x.shape[axis]) - 1
     shape = [1] * x.ndim
     shape[axis] = last + 1
     from_end = last - arange(last + 1, "int32").reshape(shape)

@@ -10,6 +10,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import llvmlite.binding as llvm
+
 from chainrule.core.errors import OptionError
 from chainrule.run.gemm import Target
 
@@ -18,20 +20,22 @@ __all__ = ["available_cores", "host_target", "target_machine", "thread_limit"]
 
 def target_machine() -> Any:
     """Return LLVM's description of the host; a new one each time, since an engine takes it over."""
-    import llvmlite.binding as llvm
-
     llvm.initialize_native_target()
     llvm.initialize_native_asmprinter()
     return llvm.Target.from_default_triple().create_target_machine(
-        cpu=llvm.get_host_cpu_name(), features=host_features(), opt=3
+        cpu=host_name(), features=host_features(), opt=3
     )
+
+
+@cache
+def host_name() -> str:
+    """Return the processor's name as LLVM knows it."""
+    return str(llvm.get_host_cpu_name())
 
 
 @cache
 def host_features() -> str:
     """Return the processor's features as LLVM writes them."""
-    import llvmlite.binding as llvm
-
     return str(llvm.get_host_cpu_features().flatten())
 
 

@@ -15,19 +15,29 @@ from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import llvmlite
+import llvmlite.binding as llvm
 import numpy as np
 
 from chainrule.core.graph import Graph
 from chainrule.core.spec import Dim
-from chainrule.run.arena import Arena
-from chainrule.run.emit import SCALAR_BYTES, SCALARS_A_THREAD, Slots, emit
-from chainrule.run.fuse import Kernels, fuse
+from chainrule.run import cache
+from chainrule.run.arena import Arena, group
+from chainrule.run.emit import SCALAR_BYTES, SCALARS_A_THREAD, Slots, emit, slots_of
+from chainrule.run.fuse import Kernels, Unsupported, fuse
 from chainrule.run.lower import lower
-from chainrule.run.machine import host_target, target_machine, thread_limit
+from chainrule.run.machine import (
+    available_cores,
+    host_features,
+    host_name,
+    host_target,
+    target_machine,
+    thread_limit,
+)
 from chainrule.run.schedule import Schedule, schedule
 from chainrule.transform.simplify import simplify
 
-__all__ = ["NativeCode", "compile_step"]
+__all__ = ["NativeCode", "NativeProgram", "Unsupported"]
 
 Array = np.ndarray[Any, Any]
 FLOPS_WORTH_A_THREAD = 400_000  # a step with less work for each thread runs on fewer
@@ -40,16 +50,19 @@ class NativeCode:
         self.graph = simplify(lower(graph))
         self.kernels: Kernels = fuse(self.graph)
         self.schedule: Schedule = schedule(self.kernels, state)
-        module, self.slots = emit(
-            self.kernels, self.schedule, state, data, capacity, host_target()
-        )
         self.capacity = capacity
-        self.text = str(module)
-        self.engine = _link(self.text)
-        address = self.engine.get_function_address("steps")
+        key = _key(self.graph, state, data, capacity)
+        entry = cache.read(key)
+        if entry is None:
+            module, slots = emit(self.kernels, self.schedule, state, data, capacity, host_target())
+            entry = slots.workspace.to_bytes(8, "little") + _compile(str(module))
+            cache.write(key, entry)
+        self.slots = slots_of(self.kernels, self.schedule, state)
+        self.slots.workspace = int.from_bytes(entry[:8], "little")
+        self.engine = _link(entry[8:])
         pointer, number = ctypes.c_void_p, ctypes.c_int64
         kind = ctypes.CFUNCTYPE(None, pointer, pointer, number, number, number, number, pointer)
-        self.steps = kind(address)
+        self.steps = kind(self.engine.get_function_address("steps"))
 
     def flops(self, rows: int) -> float:
         """Return the floating-point operations of the products in one step of `rows` rows."""
@@ -62,23 +75,41 @@ class NativeCode:
         return total
 
 
-def _link(text: str) -> Any:
-    import llvmlite.binding as llvm
+def _key(graph: Graph, state: set[str], data: set[str], capacity: int) -> str:
+    constants = [n.params["value"].tobytes() for n in graph.nodes if n.primitive.name == "constant"]
+    machine = (host_target(), host_name(), host_features(), llvmlite.__version__)
+    return cache.key_of(graph, b"".join(constants), sorted(state), sorted(data), capacity, machine)
 
+
+def _compile(text: str) -> bytes:
+    """Return the object code of LLVM assembly.
+
+    The kernels come out of :mod:`~chainrule.run.emit` in nearly final form, so
+    LLVM's usual optimizations cost seconds and gain nothing measurable; they
+    are left out but for putting variables in registers.
+    """
     machine = target_machine()
     module = llvm.parse_assembly(text)
-    options = llvm.create_pipeline_tuning_options(speed_level=2)
-    options.loop_vectorization = False
-    options.slp_vectorization = False
-    passes = llvm.create_pass_builder(machine, options)
-    passes.getModulePassManager().run(module, passes)
-    engine = llvm.create_mcjit_compiler(module, machine)
+    passes = llvm.create_new_module_pass_manager()
+    passes.add_always_inliner_pass()
+    passes.add_sroa_pass()
+    passes.add_simplify_cfg_pass()
+    passes.run(module, llvm.create_pass_builder(machine, llvm.create_pipeline_tuning_options()))
+    return bytes(machine.emit_object(module))
+
+
+def _link(code: bytes) -> Any:
+    """Return an engine holding the object `code`."""
+    engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), target_machine())
+    engine.add_object_file(llvm.ObjectFileRef.from_data(code))
     engine.finalize_object()
     return engine
 
 
 class NativeProgram:
     """A compiled step with its state and data; see :class:`~chainrule.run.program.Program`."""
+
+    engine = "native"
 
     def __init__(
         self,
@@ -89,11 +120,7 @@ class NativeProgram:
         threads: int | None = None,
     ):
         self.code = NativeCode(graph, set(state), set(data), batch_size)
-        kinds: dict[str, dict[str, Array]] = {}
-        for name, array in state.items():
-            kinds.setdefault(name.split("/")[0], {})[name] = array
-        self.arenas = {kind: Arena(arrays) for kind, arrays in kinds.items()}
-        self.state = {name: v for arena in self.arenas.values() for name, v in arena.views.items()}
+        self.arenas, self.state = group(state)
         self.data = {name: np.ascontiguousarray(array) for name, array in data.items()}
         limit = thread_limit(threads)
         useful = max(1, int(self.code.flops(batch_size) / FLOPS_WORTH_A_THREAD))
@@ -142,20 +169,23 @@ class NativeProgram:
             helper.result()
         return {name: float(self.sums[at]) for name, at in self.code.slots.sums.items()}
 
+    def explain(self) -> str:
+        """Return in words how the step is run: its kernels, level by level, and the threads."""
+        names = self.code.graph.names()
+        lines = [f"Native code on {self.threads} of {available_cores()} cores; one step is:"]
+        for level, kernels in enumerate(self.code.schedule.levels):
+            if level:
+                lines.append("  -- the threads meet --")
+            for kernel in kernels:
+                work = ", ".join(n.primitive.name for n in kernel.nodes)
+                kept = ", ".join(names[n] for n in kernel.stores)
+                rows, columns = kernel.view
+                lines.append(f"  {kernel.kind} {rows} x {columns}: {work}; stores {kept}")
+        return "\n".join(lines)
+
     def _crew(self) -> ThreadPoolExecutor:
         # A forked child has none of its parent's threads, only the object that counted them.
         if self._pool is None or self._process != os.getpid():
             self._pool = ThreadPoolExecutor(max(1, self.threads - 1), "chainrule")
             self._process = os.getpid()
         return self._pool
-
-
-def compile_step(
-    graph: Graph,
-    state: Mapping[str, Array],
-    data: Mapping[str, Array],
-    batch_size: int,
-    threads: int | None = None,
-) -> NativeProgram:
-    """Return the step compiled; raise Unsupported when a node has no native form."""
-    return NativeProgram(graph, state, data, batch_size, threads)

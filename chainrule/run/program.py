@@ -3,63 +3,130 @@
 The step is one graph.  Inputs whose names are also outputs are *state*: what
 the step returns for them is what the next step gets.  The other inputs are
 *data*: arrays from which each step gathers its rows.  The other outputs are
-*sums*, added up over steps.
+*sums*, added up over steps.  :func:`prepare` picks the engine: native code
+where the compiler has a form for every node, else the reference interpreter,
+and then it says so.
 
 Read next: :mod:`chainrule.train.step`, which records such graphs.
 """
 
 from __future__ import annotations
 
+import os
+import warnings
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
-from chainrule.core.errors import GraphError
+from chainrule.core.errors import GraphError, OptionError, did_you_mean
 from chainrule.core.graph import Graph
-from chainrule.run.arena import Arena
+from chainrule.run.arena import Arena, group
 from chainrule.run.reference import Interpreter
 
-__all__ = ["Program"]
+__all__ = ["ENGINES", "Program", "ReferenceProgram", "prepare"]
 
 Array = np.ndarray[Any, Any]
+ENGINES = ("auto", "native", "reference")
 
 
-class Program:
-    """A step graph on the reference interpreter, with its state and data.
+class Program(Protocol):
+    """A step graph with its state and data, on some engine.
 
-    State is grouped into arenas by the part of its name before the slash:
-    ``parameter/0.weight`` and ``parameter/0.bias`` share one.
-    Raises GraphError when the graph's inputs are not exactly `state` and `data`.
+    `state` are views, by name, into `arenas`, by the part of the name before
+    the slash: ``parameter/0.weight`` and ``parameter/0.bias`` share one.
     """
 
-    def __init__(self, graph: Graph, state: Mapping[str, Array], data: Mapping[str, Array]):
-        given = set(state) | set(data)
-        if given != set(graph.inputs) or not set(state) <= set(graph.outputs):
-            odd = sorted(given ^ set(graph.inputs)) or sorted(set(state) - set(graph.outputs))
-            raise GraphError(f"state and data do not match the step's inputs: {', '.join(odd)}.")
-        self.data = dict(data)
-        self.interpreter = Interpreter(graph)
-        kinds: dict[str, dict[str, Array]] = {}
-        for name, array in state.items():
-            kinds.setdefault(name.split("/")[0], {})[name] = array
-        self.arenas = {kind: Arena(arrays) for kind, arrays in kinds.items()}
-        self.state = {name: v for arena in self.arenas.values() for name, v in arena.views.items()}
+    engine: str
+    arenas: dict[str, Arena]
+    state: dict[str, Array]
 
     def run(self, order: Array, batch_size: int) -> dict[str, float]:
         """Take one step for each `batch_size` rows of `order`, the last with what is left.
 
         Returns the sums, each added up over the steps in float64.
         """
+        ...
+
+    def explain(self) -> str:
+        """Return in words how the step is run."""
+        ...
+
+
+class ReferenceProgram:
+    """A step on the reference interpreter; see :class:`Program`."""
+
+    engine = "reference"
+
+    def __init__(
+        self,
+        graph: Graph,
+        state: Mapping[str, Array],
+        data: Mapping[str, Array],
+        reason: str = "it was asked for",
+    ):
+        self.data = dict(data)
+        self.reason = reason
+        self.interpreter = Interpreter(graph)
+        self.arenas, self.state = group(state)
+
+    def run(self, order: Array, batch_size: int) -> dict[str, float]:
+        """Take one step for each `batch_size` rows of `order`, the last with what is left."""
         sums: dict[str, float] = {}
         for start in range(0, len(order), batch_size):
             rows = order[start : start + batch_size]
             batch = {name: array[rows] for name, array in self.data.items()}
             outputs = self.interpreter({**self.state, **batch})
+            fresh = {name: outputs.pop(name) for name in self.state}
             for name, view in self.state.items():
-                fresh = outputs.pop(name)
-                if fresh is not view:
-                    view[...] = fresh
+                if fresh[name] is not view:
+                    view[...] = fresh[name]
             for name, value in outputs.items():
                 sums[name] = sums.get(name, 0.0) + float(value)
         return sums
+
+    def explain(self) -> str:
+        """Return in words how the step is run."""
+        nodes = len(self.interpreter.steps)
+        return f"The reference interpreter runs all {nodes} operations, because {self.reason}."
+
+
+def prepare(
+    graph: Graph,
+    state: Mapping[str, Array],
+    data: Mapping[str, Array],
+    batch_size: int,
+    threads: int | None = None,
+    engine: str | None = None,
+) -> Program:
+    """Return the step `graph` ready to run on `engine`: "auto", "native" or "reference".
+
+    None means the environment variable ``CHAINRULE_ENGINE``, or "auto": native
+    code, or with a warning the reference interpreter where a node has no
+    native form or llvmlite is missing.  Raises GraphError when the graph's
+    inputs are not exactly `state` and `data`, OptionError for an unknown engine,
+    or (engine "native") for a graph that can't be compiled.
+    """
+    choice = engine or os.environ.get("CHAINRULE_ENGINE") or "auto"
+    if choice not in ENGINES:
+        raise OptionError(f"unknown engine {choice!r}. {did_you_mean(choice, ENGINES)}")
+    given = set(state) | set(data)
+    if given != set(graph.inputs) or not set(state) <= set(graph.outputs):
+        odd = sorted(given ^ set(graph.inputs)) or sorted(set(state) - set(graph.outputs))
+        raise GraphError(f"state and data do not match the step's inputs: {', '.join(odd)}.")
+    if choice == "reference":
+        return ReferenceProgram(graph, state, data)
+    try:
+        # Here alone, and only when a step is compiled: LLVM takes a while to load.
+        from chainrule.run.native import NativeProgram, Unsupported
+    except ImportError as error:
+        reason = f"llvmlite can't be loaded ({error})"
+    else:
+        try:
+            return NativeProgram(graph, state, data, batch_size, threads)
+        except Unsupported as error:
+            reason = f"the compiler has no form for {error}, recorded at {error.node.line}"
+    if choice == "native":
+        raise OptionError(f"engine='native' can't run this: {reason}.")
+    warnings.warn(f"chainrule trains on the slower reference engine: {reason}.", stacklevel=3)
+    return ReferenceProgram(graph, state, data, reason)

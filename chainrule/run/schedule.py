@@ -123,7 +123,9 @@ def schedule(kernels: Kernels, state: set[str]) -> Schedule:
                 continue
             in_place.setdefault(node, []).append(name)
             for reader in readers:
-                step = 0 if split_of(reader) == split_of(kernel) and not _is_whole(reader, old) else 1
+                step = (
+                    0 if split_of(reader) == split_of(kernel) and not _is_whole(reader, old) else 1
+                )
                 level[kernel] = max(level[kernel], level[reader] + step)
     levels: list[list[Kernel]] = [[] for _ in range(max(level.values(), default=0) + 1)]
     for kernel in kernels.order:

@@ -88,6 +88,8 @@ class VectorBuilder:
                 return ir.Constant(ir.VectorType(kind, lanes), [ir.Constant(kind, number)] * lanes)
             return ir.Constant(kind, number)
         value = x.value if x.dtype == dtype else self.convert(x, dtype).value
+        if x.lanes == 1 and not lanes:
+            return self.builder.extract_element(value, ir.Constant(ir.IntType(32), 0))
         return splat(self.builder, value, lanes) if lanes and not x.lanes else value
 
     def _together(self, *operands: Any) -> tuple[list[ir.Value], str]:
@@ -104,7 +106,7 @@ class VectorBuilder:
     # --- the vocabulary of scalar rules -------------------------------------------------------
 
     def constant(self, value: float) -> Value:
-        """A number that takes the dtype of what it meets."""
+        """Return a number that takes the dtype of what it meets."""
         return Value(value, "bool" if isinstance(value, bool) else "number")
 
     def _arithmetic(self, x: Any, y: Any, on_floats: str, on_ints: str) -> Value:

@@ -19,7 +19,7 @@ from chainrule.data.splits import split
 from chainrule.nn.layer import Layer, initialize, parameters
 from chainrule.optim.named import optimizer as optimizer_of
 from chainrule.optim.optimizer import Optimizer
-from chainrule.run.program import Program
+from chainrule.run.program import Program, prepare
 from chainrule.train.metrics import metrics_of
 from chainrule.train.objective import Objective, check_target, objective
 from chainrule.train.progress import Progress
@@ -69,6 +69,7 @@ def fit(
     early_stopping: EarlyStopping | int | None = None,
     seed: int = 0,
     threads: int | None = None,
+    engine: str | None = None,
     progress: bool = True,
     on_epoch: Callable[[Run, dict[str, Any]], bool | None] | None = None,
 ) -> Run:
@@ -83,7 +84,7 @@ def fit(
     drawn from `seed`, which also shuffles.  `validation` is data of the same
     form, or the fraction of rows to hold out.  With `early_stopping` (or a
     number of epochs to be patient) the best weights are restored.  `threads`
-    is for the native engine; the reference engine leaves threads to NumPy.
+    and `engine` are explained at :func:`chainrule.run.program.prepare`.
     `on_epoch` is called with the run and each history record; returning True
     stops.  Ctrl-C ends training and keeps the best weights so far.
 
@@ -131,7 +132,9 @@ def fit(
             "rows": len(X),
         },
     )
-    program = Program(step.graph, step.state, {"x": X, "y": target})
+    program = prepare(
+        step.graph, step.state, {"x": X, "y": target}, int(batch_size), threads, engine
+    )
     loop = _Loop(run, program, target, held_out, early_stopping, int(seed))
     with Progress(progress, epochs, len(X)) as bar:
         loop.train(int(epochs), int(batch_size), bar, on_epoch)

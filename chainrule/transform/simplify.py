@@ -11,6 +11,7 @@ Read next: :mod:`chainrule.run.fuse`.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -91,9 +92,10 @@ def fold_constants(node: Node) -> Node | None:
     if node.primitive.leaf or node.symbolic or not node.inputs:
         return None
     values = [_constant(i) for i in node.inputs]
-    if any(v is None for v in values) or any(not isinstance(d, int) for d in node.spec.shape):
+    lengths = [d for d in node.spec.shape if isinstance(d, int)]
+    if any(v is None for v in values) or len(lengths) < node.spec.ndim:
         return None
-    if int(np.prod(node.spec.shape)) > FOLD_LIMIT:
+    if math.prod(lengths) > FOLD_LIMIT:
         return None
     with np.errstate(all="ignore"):
         value = np.array(node.primitive.meaning(*values, **node.params), dtype=node.spec.dtype)
@@ -144,9 +146,7 @@ def broadcast_late(node: Node) -> Node | None:
     """Let elementwise operations broadcast by themselves."""
     if not node.primitive.elementwise or len(node.inputs) < 2:
         return None
-    bare = tuple(
-        i.inputs[0] if i.primitive.name == "broadcast" else i for i in node.inputs
-    )
+    bare = tuple(i.inputs[0] if i.primitive.name == "broadcast" else i for i in node.inputs)
     if bare == node.inputs or broadcast_shapes([i.spec.shape for i in bare]) != node.spec.shape:
         return None
     return Node(node.primitive, bare, node.params, node.spec, node.scope, node.line)
@@ -178,9 +178,7 @@ def move_signs(node: Node) -> Node | None:
                 return None if product is None else _like(node, "neg", product)
     elif name in ("sum", "broadcast", "reshape") and (inner := negated(inputs[0])) is not None:
         primitive = node.primitive
-        moved = Node(
-            primitive, (inner,), node.params, node.spec, node.scope, node.line
-        )
+        moved = Node(primitive, (inner,), node.params, node.spec, node.scope, node.line)
         return _like(node, "neg", moved)
     return None
 
@@ -203,4 +201,3 @@ RULES: tuple[Callable[[Node], Node | None], ...] = (
     move_signs,
     expand_powers,
 )
-

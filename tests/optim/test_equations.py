@@ -11,7 +11,7 @@ import pytest
 import chainrule as cr
 from chainrule import nn, optim
 from chainrule.optim.optimizer import Optimizer
-from chainrule.run.program import Program
+from chainrule.run.program import ReferenceProgram
 from chainrule.train.objective import objective
 from chainrule.train.step import record_step
 
@@ -105,13 +105,13 @@ TABLE: dict[str, tuple[Optimizer, Callable[[Weights], Iterator[Weights]]]] = {
 }  # fmt: skip
 
 
-def program(method: Optimizer, dtype: str = "float64") -> Program:
+def program(method: Optimizer, dtype: str = "float64") -> ReferenceProgram:
     model = nn.Linear(3, 2, dtype=dtype)
     nn.initialize(model, 1)
     x, y = X.astype(dtype), Y.astype(dtype)
     step = record_step(model, objective("mse"), method, (), x, y)
     cr.verify(step.graph)
-    return Program(step.graph, step.state, {"x": x, "y": y})
+    return ReferenceProgram(step.graph, step.state, {"x": x, "y": y})
 
 
 @pytest.mark.parametrize("name", TABLE)
@@ -145,7 +145,7 @@ def test_a_gradient_of_zero_stays_zero_under_clipping(clip: Optimizer) -> None:
     nn.initialize(model, 1)
     y = X @ model.weight.value
     step = record_step(model, objective("mse"), optim.chain(clip, optim.SGD(0.1)), (), X, y)
-    ours = Program(step.graph, step.state, {"x": X, "y": y})
+    ours = ReferenceProgram(step.graph, step.state, {"x": X, "y": y})
     before = model.weight.value.copy()
     ours.run(np.arange(12), 12)
     np.testing.assert_allclose(ours.state["parameter/weight"], before, atol=1e-15)

@@ -13,7 +13,7 @@ from scipy import optimize, special
 from chainrule import nn, optim
 from chainrule.core.tensor import Parameter, Tensor
 from chainrule.optim.optimizer import Optimizer
-from chainrule.run.program import Program
+from chainrule.run.program import ReferenceProgram
 from chainrule.train.objective import objective
 from chainrule.train.step import record_step
 
@@ -63,7 +63,7 @@ def logistic_optimum() -> Any:
 def place(model: Any, loss: Any, x: Any, y: Any, method: Optimizer, steps: int) -> Any:
     nn.initialize(model)
     step = record_step(model, objective(loss), method, (), x, y)
-    program = Program(step.graph, step.state, {"x": x, "y": y})
+    program = ReferenceProgram(step.graph, step.state, {"x": x, "y": y})
     program.run(np.tile(np.arange(len(x)), steps), len(x))
     return next(v for k, v in program.state.items() if k.startswith("parameter/")).ravel()
 

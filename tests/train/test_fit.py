@@ -9,7 +9,7 @@ import pytest
 
 import chainrule as cr
 from chainrule import nn, optim
-from chainrule.run.program import Program
+from chainrule.run.program import ReferenceProgram, prepare
 from chainrule.train.metrics import metric
 from chainrule.train.objective import objective
 from chainrule.train.step import record_step
@@ -146,7 +146,7 @@ def test_the_step_is_one_verified_graph_with_contiguous_state() -> None:
     step = record_step(model, objective("cross_entropy"), optim.Adam(), (metric("accuracy"),), X, y)
     cr.verify(step.graph)
     assert {name.split("/")[0] for name in step.state} == {"parameter", "m", "v", "hyper", "step"}
-    program = Program(step.graph, step.state, {"x": X, "y": y})
+    program = ReferenceProgram(step.graph, step.state, {"x": X, "y": y})
     for kind in ("parameter", "m", "v"):
         arena = program.arenas[kind]
         assert arena.buffer.flags.c_contiguous
@@ -168,7 +168,7 @@ def test_a_program_names_inputs_that_do_not_match() -> None:
     nn.initialize(model)
     step = record_step(model, objective("cross_entropy"), optim.SGD(), (), X, CLASSES)
     with pytest.raises(cr.GraphError, match=r"do not match the step's inputs: y"):
-        Program(step.graph, step.state, {"x": X})
+        prepare(step.graph, step.state, {"x": X}, 4)
 
 
 def test_a_model_without_parameters_is_refused() -> None:

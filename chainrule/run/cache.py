@@ -1,0 +1,84 @@
+"""Machine code kept on disk, so that a second start compiles nothing.
+
+A key and bytes go in; the same bytes come out in another process, or None.
+Entries are whole or absent: they are written aside and renamed, and carry a
+digest of their content.  A folder that can't be written, a full disk or a
+damaged entry cost a compilation, never an error.
+
+Read next: :mod:`chainrule.run.native`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import tempfile
+from functools import cache
+from pathlib import Path
+
+__all__ = ["cache_folder", "key_of", "read", "write"]
+
+LIMIT = 512  # entries kept; the oldest go first
+
+
+def cache_folder() -> Path:
+    """Return where code is kept: ``CHAINRULE_CACHE``, or the user's cache folder."""
+    given = os.environ.get("CHAINRULE_CACHE")
+    if given:
+        return Path(given)
+    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(base) / "chainrule" / "code"
+
+
+@cache
+def compiler_digest() -> str:
+    """Return a digest of the compiler's own source, so that no version reads another's code."""
+    digest = hashlib.sha256()
+    root = Path(__file__).resolve().parents[1]
+    for folder in ("run", "ops", "transform", "core"):
+        for path in sorted((root / folder).glob("*.py")):
+            digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+def key_of(*parts: object) -> str:
+    """Return the name of the entry that everything in `parts` determines."""
+    digest = hashlib.sha256(compiler_digest().encode())
+    for part in parts:
+        digest.update(part if isinstance(part, bytes) else str(part).encode())
+        digest.update(b"\0")
+    return digest.hexdigest()[:40]
+
+
+def read(key: str) -> bytes | None:
+    """Return the content of entry `key`, or None if there is none or it is damaged."""
+    try:
+        raw = (cache_folder() / key).read_bytes()
+    except OSError:
+        return None
+    digest, content = raw[:32], raw[32:]
+    return content if hashlib.sha256(content).digest() == digest else None
+
+
+def write(key: str, content: bytes) -> None:
+    """Keep `content` under `key`, if the disk lets us."""
+    folder = cache_folder()
+    with contextlib.suppress(OSError):
+        folder.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=folder, prefix=".new-")
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(hashlib.sha256(content).digest() + content)
+            os.replace(name, folder / key)
+        except OSError:
+            Path(name).unlink(missing_ok=True)
+        _forget_oldest(folder)
+
+
+def _forget_oldest(folder: Path) -> None:
+    entries = [p for p in folder.iterdir() if not p.name.startswith(".")]
+    if len(entries) > LIMIT:
+        entries.sort(key=lambda p: p.stat().st_mtime)
+        for path in entries[: len(entries) - LIMIT]:
+            path.unlink(missing_ok=True)
