@@ -23,7 +23,7 @@ from chainrule.core.graph import Graph
 from chainrule.core.spec import Dim
 from chainrule.run import cache
 from chainrule.run.arena import Arena, group
-from chainrule.run.emit import SCALAR_BYTES, SCALARS_A_THREAD, Slots, emit, slots_of
+from chainrule.run.emit import emit
 from chainrule.run.fuse import Kernels, Unsupported, fuse
 from chainrule.run.lower import lower
 from chainrule.run.machine import (
@@ -35,6 +35,7 @@ from chainrule.run.machine import (
     thread_limit,
 )
 from chainrule.run.schedule import Schedule, schedule
+from chainrule.run.slots import SCALAR_BYTES, SCALARS_A_THREAD, Slots, slots_of
 from chainrule.transform.simplify import simplify
 
 __all__ = ["NativeCode", "NativeProgram", "Unsupported"]

@@ -1,0 +1,344 @@
+"""The code of one kernel, below its loops: where values are, and how each is had.
+
+A :class:`Site` is a place in the code where values are wanted (a row, a vector
+of columns); a :class:`Body` computes a node at a site from what is in memory,
+in registers, or found already.
+
+Read next: :mod:`chainrule.run.kernel_code`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from llvmlite import ir
+
+from chainrule.core.graph import Graph, Node
+from chainrule.core.spec import Dim
+from chainrule.run.control import least
+from chainrule.run.fuse import Kernel, Kernels, Unsupported, view_of
+from chainrule.run.gemm import Target
+from chainrule.run.schedule import Schedule, split_of
+from chainrule.run.slots import SCALAR_BYTES, SCALARS_A_THREAD, Slots
+from chainrule.run.vector import Value, VectorBuilder, element_type, memory_type, splat
+
+__all__ = ["Body", "Context", "Site"]
+
+I8, I32, I64 = ir.IntType(8), ir.IntType(32), ir.IntType(64)
+
+
+@dataclass
+class Context:
+    """What all kernels of a module share.
+
+    `state` and `data` name the inputs that stay and those that are gathered;
+    `capacity` is the largest batch; `leaf_names` gives inputs their names.
+    """
+
+    kernels: Kernels
+    plan: Schedule
+    state: set[str]
+    data: set[str]
+    capacity: int
+    target: Target
+    module: ir.Module
+    slots: Slots
+    leaf_names: dict[Node, str]
+
+    @property
+    def graph(self) -> Graph:
+        """The graph being compiled."""
+        return self.kernels.graph
+
+
+class Site:
+    """A place in the code where values are wanted: a row, a run of columns, and what is known.
+
+    Values found at an outer site (a row, the whole kernel) are seen by the
+    sites inside it.
+    """
+
+    def __init__(
+        self,
+        body: Body,
+        outer: Site | None = None,
+        row: ir.Value | None = None,
+        column: ir.Value | None = None,
+        lanes: int = 0,
+        count: int = 0,
+    ):
+        self.body, self.outer = body, outer
+        self.row, self.column, self.lanes, self.count = row, column, lanes, count
+        self.known: dict[Node, Value] = {}
+
+    def find(self, node: Node) -> Value | None:
+        site: Site | None = self
+        while site is not None:
+            if node in site.known:
+                return site.known[node]
+            site = site.outer
+        return None
+
+    def value(self, node: Node) -> Value:
+        """Return the value of `node` here, emitting what it takes."""
+        for needed in self.body.needed([node], self.find):
+            self.known[needed] = self.body.compute(needed, self)
+        found = self.find(node)
+        assert found is not None
+        return found
+
+
+class Body:
+    """The code of one kernel."""
+
+    def __init__(self, context: Context, kernel: Kernel, function: ir.Function):
+        self.context, self.kernel, self.function = context, kernel, function
+        self.table, self.order, self.rows, self.thread, self.threads = function.args
+        self.b = ir.IRBuilder(function.append_basic_block("entry"))
+        self.rules = VectorBuilder(self.b)
+        self.members = set(kernel.nodes)
+        self.whole = Site(self)
+        self.pointers: dict[Any, ir.Value] = {}
+
+    # --- where things are -------------------------------------------------------------------
+
+    def pointer(self, index: int, kind: ir.Type) -> ir.Value:
+        """Return entry `index` of the table as a pointer to `kind`, loaded once at the entry."""
+        key = (index, str(kind))
+        if key not in self.pointers:
+            with self.b.goto_entry_block():
+                raw = self.b.load(self.b.gep(self.table, [I64(index)]))
+                self.pointers[key] = self.b.bitcast(raw, kind.as_pointer())
+        return self.pointers[key]
+
+    def own(self, index: int, size: int, kind: ir.Type) -> ir.Value:
+        """Return this thread's part, `size` bytes long, of table entry `index`."""
+        key = ("own", index, str(kind))
+        if key not in self.pointers:
+            base = self.pointer(index, I8)
+            with self.b.goto_entry_block():
+                part = self.b.gep(base, [self.b.mul(self.thread, I64(size))])
+                self.pointers[key] = self.b.bitcast(part, kind.as_pointer())
+        return self.pointers[key]
+
+    def array(self, node: Node) -> ir.Value:
+        """Return a pointer to the elements of a stored node or a leaf."""
+        slots, kind = self.context.slots, memory_type(node.spec.dtype.name)
+        if node in slots.buffers:
+            return self.pointer(slots.buffers[node], kind)
+        if node in self.context.plan.in_place:
+            name = self.context.plan.in_place[node][0]
+        else:
+            name = self.context.leaf_names[node]
+        return self.pointer(slots.arrays[name], kind)
+
+    def split(self) -> tuple[ir.Value, ir.Value]:
+        """Return the first and the end of this thread's part of the kernel's work."""
+        kind, length = split_of(self.kernel)
+        b = self.b
+        if kind == "one":
+            whole = b.icmp_unsigned("==", self.thread, I64(0))
+            return I64(0), b.select(whole, I64(1), I64(0))
+        if kind == "batch":
+            total, grain = self.rows, 2
+        elif kind == "rows":
+            total, grain = I64(length), 4
+        else:
+            total, grain = I64(length), 16
+        share = b.udiv(b.add(total, b.sub(self.threads, I64(1))), self.threads)
+        share = b.mul(b.udiv(b.add(share, I64(grain - 1)), I64(grain)), I64(grain))
+        first = least(b, b.mul(self.thread, share), total)
+        return first, least(b, b.add(first, share), total)
+
+    # --- values -----------------------------------------------------------------------------
+
+    def is_ready(self, node: Node) -> bool:
+        """Whether `node` is loaded rather than computed here."""
+        if node in self.members:
+            return node.primitive.leaf and node is self.kernel.anchor
+        return node.primitive.leaf or node in self.context.kernels.home
+
+    def is_uniform(self, node: Node) -> bool:
+        """Whether `node` is one number that depends on leaves alone: see the prologue."""
+        if view_of(node.spec.shape) != (1, 1) or node in self.context.kernels.home:
+            return False
+        if node.primitive.name == "constant" or self.kernel.kind == "prologue":
+            return False
+        kernels = self.context.kernels
+        return not any(s in kernels.home for s in kernels.sources(node))
+
+    def needed(self, roots: Sequence[Node], find: Callable[[Node], Value | None]) -> list[Node]:
+        """Return what must be computed for `roots`, oldest first."""
+        seen: set[Node] = set()
+        pending = list(roots)
+        while pending:
+            node = pending.pop()
+            if node in seen or find(node) is not None:
+                continue
+            seen.add(node)
+            if not self.is_ready(node) and not self.is_uniform(node):
+                pending.extend(node.inputs)
+        return sorted(seen, key=lambda n: n.serial)
+
+    def compute(self, node: Node, site: Site) -> Value:
+        """Emit `node` at `site`, whose known values include its inputs."""
+        name = node.primitive.name
+        if name == "constant":
+            return self._constant(node, site)
+        if self.is_uniform(node):
+            return self._uniform(node)
+        if node.primitive.leaf or (node in self.context.kernels.home and node not in self.members):
+            return self.load(node, site)
+        if name in ("reshape", "broadcast", "stop_gradient"):
+            value = site.find(node.inputs[0])
+            assert value is not None
+            return value
+        if name == "arange":
+            return self._arange(node, site)
+        if name == "count":
+            return self._count(node)
+        values = [site.find(i) for i in node.inputs]
+        result = node.primitive.scalar(self.rules, *values, **node.params)  # type: ignore[misc]
+        return self.rules.convert(result, node.spec.dtype.name)
+
+    def _constant(self, node: Node, site: Site) -> Value:
+        array = node.params["value"]
+        if array.size == 1:
+            return Value(array.reshape(()).item(), node.spec.dtype.name)
+        kind = memory_type(node.spec.dtype.name)
+        name = f"constant_{node.serial}"
+        data = self.context.module.globals.get(name)
+        if data is None:
+            data = ir.GlobalVariable(self.context.module, ir.ArrayType(kind, array.size), name)
+            data.global_constant, data.linkage = True, "internal"
+            data.initializer = ir.Constant(
+                data.value_type, [kind(x) for x in array.ravel().tolist()]
+            )
+        return self.load_at(node, self.b.bitcast(data, kind.as_pointer()), site)
+
+    def _uniform(self, node: Node) -> Value:
+        """Load a number that the prologue computed for this thread."""
+        slots = self.context.slots
+        if node not in slots.scalars:
+            if len(slots.scalars) == SCALARS_A_THREAD:
+                raise Unsupported(node, f"is one of more than {SCALARS_A_THREAD} single numbers")
+            slots.scalars.append(node)
+        dtype = node.spec.dtype.name
+        base = self.own(slots.scalars_index, SCALARS_A_THREAD * SCALAR_BYTES, I64)
+        place = self.b.gep(base, [I64(slots.scalars.index(node))])
+        raw = self.b.load(self.b.bitcast(place, memory_type(dtype).as_pointer()))
+        return self.from_memory(raw, dtype)
+
+    def from_memory(self, raw: ir.Value, dtype: str) -> Value:
+        if dtype == "bool":
+            vector = isinstance(raw.type, ir.VectorType)
+            kind = ir.VectorType(ir.IntType(1), raw.type.count) if vector else ir.IntType(1)
+            return Value(self.b.trunc(raw, kind), dtype)
+        return Value(raw, dtype)
+
+    def to_memory(self, value: ir.Value, dtype: str) -> ir.Value:
+        if dtype != "bool":
+            return value
+        vector = isinstance(value.type, ir.VectorType)
+        return self.b.zext(value, ir.VectorType(I8, value.type.count) if vector else I8)
+
+    def _arange(self, node: Node, site: Site) -> Value:
+        dtype = node.spec.dtype.name
+        kind = element_type(dtype)
+        if site.lanes == 0 or site.column is None:
+            start = Value(site.column if site.column is not None else I64(0), "int64")
+            return self.rules.convert(start, dtype)
+        steps = ir.Constant(ir.VectorType(kind, site.lanes), [kind(i) for i in range(site.lanes)])
+        first = self.rules.convert(Value(site.column, "int64"), dtype)
+        return self.rules.add(
+            Value(splat(self.b, first.value, site.lanes), dtype), Value(steps, dtype)
+        )
+
+    def _count(self, node: Node) -> Value:
+        known = math.prod(d for d in node.params["lengths"] if not isinstance(d, Dim))
+        total: ir.Value = I64(known)
+        for length in node.params["lengths"]:
+            if isinstance(length, Dim):
+                total = self.b.mul(total, self.rows)
+        return self.rules.convert(Value(total, "int64"), node.spec.dtype.name)
+
+    # --- memory -----------------------------------------------------------------------------
+
+    def load(self, node: Node, site: Site) -> Value:
+        """Load the element or elements of a leaf or stored node that belong to `site`."""
+        return self.load_at(node, self.array(node), site)
+
+    def _gathered(self, node: Node) -> bool:
+        """Whether rows of `node` must be looked up in the data through the batch's order."""
+        return self.context.leaf_names.get(node) in self.context.data and (
+            node in self.members or node not in self.context.kernels.home
+        )
+
+    def load_at(self, node: Node, array: ir.Value, site: Site) -> Value:
+        if self._gathered(node):
+            name = self.context.leaf_names[node]
+            array = self.pointer(self.context.slots.arrays[name], memory_type(node.spec.dtype.name))
+        view = view_of(node.spec.shape)
+        assert view is not None
+        rows, columns = view
+        dtype = node.spec.dtype.name
+        offset: ir.Value = I64(0)
+        if rows != 1 and site.row is not None:
+            row = site.row
+            if self._gathered(node):
+                row = self.b.load(self.b.gep(self.order, [site.row]))
+            offset = self.b.mul(row, I64(columns))
+        if columns == 1 or site.column is None or site.lanes == 0:
+            if columns != 1 and site.column is not None:
+                offset = self.b.add(offset, site.column)
+            return self.from_memory(self.b.load(self.b.gep(array, [offset])), dtype)
+        place = self.b.gep(array, [self.b.add(offset, site.column)])
+        return self.from_memory(self._load_vector(place, site), dtype)
+
+    def _load_vector(self, place: ir.Value, site: Site) -> ir.Value:
+        kind = place.type.pointee
+        short = ir.VectorType(kind, site.count)
+        raw = self.b.load(self.b.bitcast(place, short.as_pointer()), align=_bytes(kind))
+        if site.count == site.lanes:
+            return raw
+        lanes = [i if i < site.count else site.count for i in range(site.lanes)]
+        picks = ir.Constant(ir.VectorType(I32, site.lanes), lanes)
+        return self.b.shuffle_vector(raw, ir.Constant(short, None), picks)
+
+    def store(self, node: Node, value: Value, site: Site) -> None:
+        """Store `node` wherever it is kept: its buffer, or each state it becomes."""
+        dtype = node.spec.dtype.name
+        kind = memory_type(dtype)
+        slots, plan = self.context.slots, self.context.plan
+        arrays = [
+            self.pointer(slots.arrays[name], kind) for name in plan.in_place.get(node, ())
+        ] or [self.pointer(slots.buffers[node], kind)]
+        view = view_of(node.spec.shape)
+        assert view is not None
+        rows, columns = view
+        lanes = site.lanes if columns != 1 else 0
+        raw = self.to_memory(self.rules.register(value, dtype, lanes), dtype)
+        offset: ir.Value = I64(0)
+        if rows != 1 and site.row is not None:
+            offset = self.b.mul(site.row, I64(columns))
+        if columns != 1 and site.column is not None:
+            offset = self.b.add(offset, site.column)
+        for array in arrays:
+            place = self.b.gep(array, [offset])
+            if not lanes:
+                self.b.store(raw, place)
+                continue
+            short = raw
+            if site.count != site.lanes:
+                picks = ir.Constant(ir.VectorType(I32, site.count), list(range(site.count)))
+                short = self.b.shuffle_vector(raw, ir.Constant(raw.type, ir.Undefined), picks)
+            self.b.store(short, self.b.bitcast(place, short.type.as_pointer()), align=_bytes(kind))
+
+
+def _bytes(kind: ir.Type) -> int:
+    if isinstance(kind, ir.DoubleType):
+        return 8
+    return 4 if isinstance(kind, ir.FloatType) else kind.width // 8

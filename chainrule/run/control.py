@@ -1,0 +1,89 @@
+"""Control flow as LLVM: a counted loop, and the barrier at which threads meet.
+
+Read next: :mod:`chainrule.run.body`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from llvmlite import ir
+
+__all__ = ["emit_meeting", "least", "loop"]
+
+I32, I64 = ir.IntType(32), ir.IntType(64)
+SPINS = 4000  # turns a thread spins at a barrier before it yields to others
+
+
+@contextmanager
+def loop(
+    b: ir.IRBuilder, start: ir.Value, stop: ir.Value, step: int | ir.Value = 1
+) -> Iterator[ir.Value]:
+    """Emit the body for start, start + step, ... below stop."""
+    before = b.block
+    head, body, done = (b.append_basic_block(n) for n in ("head", "body", "done"))
+    b.branch(head)
+    b.position_at_end(head)
+    index = b.phi(I64)
+    index.add_incoming(start, before)
+    b.cbranch(b.icmp_signed("<", index, stop), body, done)
+    b.position_at_end(body)
+    yield index
+    index.add_incoming(b.add(index, I64(step) if isinstance(step, int) else step), b.block)
+    b.branch(head)
+    b.position_at_end(done)
+
+
+def least(b: ir.IRBuilder, x: ir.Value, y: ir.Value) -> ir.Value:
+    """Return the smaller of two signed integers."""
+    return b.select(b.icmp_signed("<", x, y), x, y)
+
+
+def emit_meeting(module: ir.Module) -> ir.Function:
+    """Emit a barrier: the last to arrive starts the next generation, the others wait for it.
+
+    Waiters spin a while and then yield the processor at every turn, so that an
+    oversubscribed machine still makes progress.
+    """
+    pointer = I32.as_pointer()
+    meet = ir.Function(module, ir.FunctionType(ir.VoidType(), [pointer, I32]), "meet")
+    meet.linkage = "internal"
+    pause = ir.Function(module, ir.FunctionType(ir.VoidType(), []), "llvm.x86.sse2.pause")
+    relax = ir.Function(module, ir.FunctionType(I32, []), "sched_yield")
+    arrived, threads = meet.args
+    b = ir.IRBuilder(meet.append_basic_block("entry"))
+    alone, several, last, wait, turn, rest, done = (
+        meet.append_basic_block(n)
+        for n in ("alone", "several", "last", "wait", "turn", "rest", "done")
+    )
+    b.cbranch(b.icmp_unsigned("==", threads, I32(1)), alone, several)
+    b.position_at_end(alone)
+    b.ret_void()
+    b.position_at_end(several)
+    # The two counters stand on cache lines of their own.
+    generation = b.gep(arrived, [I32(32)])
+    present = b.load_atomic(generation, "acquire", 4)
+    before = b.atomic_rmw("add", arrived, I32(1), "acq_rel")
+    b.cbranch(b.icmp_unsigned("==", b.add(before, I32(1)), threads), last, wait)
+    b.position_at_end(last)
+    b.store_atomic(I32(0), arrived, "monotonic", 4)
+    b.store_atomic(b.add(present, I32(1)), generation, "release", 4)
+    b.ret_void()
+    b.position_at_end(wait)
+    turns = b.phi(I32)
+    turns.add_incoming(I32(0), several)
+    now = b.load_atomic(generation, "acquire", 4)
+    b.cbranch(b.icmp_unsigned("!=", now, present), done, turn)
+    b.position_at_end(turn)
+    b.call(pause, [])
+    more = b.add(turns, I32(1))
+    turns.add_incoming(more, turn)
+    b.cbranch(b.icmp_unsigned("<", more, I32(SPINS)), wait, rest)
+    b.position_at_end(rest)
+    b.call(relax, [])
+    turns.add_incoming(I32(SPINS), rest)
+    b.branch(wait)
+    b.position_at_end(done)
+    b.ret_void()
+    return meet

@@ -1,0 +1,432 @@
+"""The loops of each kind of kernel around the code of its body.
+
+Read next: :mod:`chainrule.run.emit`, which puts kernels together.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+from llvmlite import ir
+
+from chainrule.core.graph import Node
+from chainrule.core.spec import Dim
+from chainrule.run.body import Body, Site
+from chainrule.run.control import least, loop
+from chainrule.run.fuse import ROW_UNROLL, passes, view_of
+from chainrule.run.gemm import Gemm, Tile
+from chainrule.run.vector import Value, VectorBuilder, element_type
+
+__all__ = ["KernelCode"]
+
+I8, I32, I64 = ir.IntType(8), ir.IntType(32), ir.IntType(64)
+GROUP = 4  # vectors of a column reduction carried side by side
+
+
+class KernelCode(Body):
+    """The code of one kernel."""
+
+    # --- the kinds of kernels -----------------------------------------------------------------
+
+    def emit(self) -> None:
+        """Emit the kernel."""
+        self._emit_numbers()
+        getattr(self, f"_emit_{self.kernel.kind}")()
+        self.b.ret_void()
+
+    def _emit_numbers(self) -> None:
+        """Compute, ahead of any loop, the single numbers the kernel's expressions use."""
+        roots = [i for n in self.kernel.nodes for i in n.inputs]
+        for node in self.needed(roots, lambda n: None):
+            ready = self.is_ready(node) or self.is_uniform(node)
+            single = view_of(node.spec.shape) == (1, 1) and node not in self.members
+            if single and (ready or all(view_of(i.spec.shape) == (1, 1) for i in node.inputs)):
+                self.whole.value(node)
+
+    @property
+    def lanes(self) -> int:
+        """The lanes of a register of the kernel's widest float, no more than the columns need."""
+        wide = any(n.spec.dtype == np.float64 for n in self._wide_nodes())
+        width = self.context.target.width // (2 if wide else 1)
+        return min(width, power_of_two(self.kernel.view[1]))
+
+    def _wide_nodes(self) -> Iterator[Node]:
+        nodes = set(self.kernel.nodes) | {i for n in self.kernel.nodes for i in n.inputs}
+        return (n for n in nodes if (view_of(n.spec.shape) or (1, 1))[1] > 1)
+
+    def _emit_matmul(self) -> None:
+        node = self.kernel.anchor
+        assert node is not None
+        left, right = node.inputs
+        trans_a, trans_b = (s.primitive.name == "transpose" for s in (left, right))
+        a, b_ = (_operand(s.inputs[0] if t else s) for s, t in ((left, trans_a), (right, trans_b)))
+        depth = left.spec.shape[1]
+        runtime_k = isinstance(depth, Dim)
+        rows, columns = self.kernel.view
+        gemm = Gemm(
+            n=columns,
+            k=self.context.capacity if isinstance(depth, Dim) else depth,
+            m=None if isinstance(rows, Dim) else rows,
+            dtype=node.spec.dtype.name,
+            trans_a=trans_a,
+            trans_b=trans_b,
+            runtime_k=runtime_k,
+            target=self.context.target,
+        )
+        slots = self.context.slots
+        slots.workspace = max(slots.workspace, -(-gemm.workspace // 64) * 64)
+        first, end = self.split()
+        result = self.array(node) if node in self.kernel.stores else None
+        own = self._workspace(gemm.element)
+
+        def epilogue(tile: Tile, sums: ir.Value) -> ir.Value | None:
+            site = Site(self, self.whole, tile.row, tile.column, tile.lanes, tile.count)
+            site.known[node] = Value(sums, node.spec.dtype.name)
+            outer, self.b = self.b, tile.builder
+            self.rules = VectorBuilder(self.b)
+            for member in self.kernel.stores:
+                self.store(member, site.value(member), site)
+            self.b = outer
+            self.rules = VectorBuilder(self.b)
+            return None
+
+        unused = result if result is not None else own
+        gemm.emit(
+            self.b, self.array(a), self.array(b_), unused, first, end, own,
+            k=self.rows if runtime_k else None, epilogue=epilogue,
+            unroll_epilogue=len(self.kernel.nodes) <= 4,
+        )  # fmt: skip
+
+    def _workspace(self, kind: ir.Type) -> ir.Value:
+        """Return this thread's workspace; its size is known only when all kernels are."""
+        size = self.context.module.globals.get("workspace_bytes")
+        if size is None:
+            size = ir.GlobalVariable(self.context.module, I64, "workspace_bytes")
+            size.linkage, size.global_constant = "internal", True
+        # The table index, too, is not final while buffers are fixed but arrays are: both are.
+        base = self.pointer(self.context.slots.workspace_index, I8)
+        part = self.b.gep(base, [self.b.mul(self.thread, self.b.load(size))])
+        return self.b.bitcast(part, kind.as_pointer())
+
+    def _emit_each(self) -> None:
+        first, end = self.split()
+        rows, columns = self.kernel.view
+        if rows == 1:
+            self._columns(first, end, I64(0), columns)
+            return
+        with loop(self.b, first, end) as row:
+            self._columns(I64(0), I64(columns), row, columns)
+
+    def _columns(self, first: ir.Value, end: ir.Value, row: ir.Value, columns: int) -> None:
+        """Store the kernel's nodes for columns [first, end) of one row."""
+        lanes = self.lanes
+        whole = columns // lanes * lanes
+
+        def at(column: ir.Value, count: int) -> None:
+            site = Site(self, self.whole, row, column, lanes, count)
+            for node in self.kernel.stores:
+                self.store(node, site.value(node), site)
+
+        if columns == 1:
+            site = Site(self, self.whole, row)
+            with self.b.if_then(self.b.icmp_signed("<", first, end)):
+                for node in self.kernel.stores:
+                    self.store(node, site.value(node), site)
+            return
+        with loop(self.b, first, least(self.b, end, I64(whole)), lanes) as column:
+            at(column, lanes)
+        if columns > whole:
+            with self.b.if_then(self.b.icmp_signed(">", end, I64(whole))):
+                at(I64(whole), columns - whole)
+
+    def _emit_rows(self) -> None:
+        first, end = self.split()
+        columns = self.kernel.view[1]
+        with loop(self.b, first, end) as row:
+            site = Site(self, self.whole, row)
+            if columns == 1:
+                self._narrow_row(site)
+            elif columns <= ROW_UNROLL:
+                self._short_row(site, columns)
+            else:
+                self._long_row(site, columns)
+
+    def _narrow_row(self, site: Site) -> None:
+        for node in self.kernel.nodes:
+            if node.primitive.name in ("sum", "max"):  # over one column
+                inner = site.value(node.inputs[0])
+                site.known[node] = self.rules.convert(inner, node.spec.dtype.name)
+            else:
+                site.value(node)
+        for node in self.kernel.stores:
+            self.store(node, site.value(node), site)
+
+    def _chunks(self, columns: int) -> list[tuple[int, int]]:
+        lanes = self.lanes
+        return [(c, min(lanes, columns - c)) for c in range(0, columns, lanes)]
+
+    def _settle(self, site: Site, level: dict[Node, int], current: int) -> None:
+        """Compute the numbers of a row that this pass needs, before its columns."""
+        for node in self._numbers_of_row(level, current):
+            if site.find(node) is None:
+                site.value(node)
+
+    def _numbers_of_row(self, level: dict[Node, int], current: int) -> list[Node]:
+        roots = [n for n in self.kernel.nodes if level[n] <= current]
+        inputs = [i for n in roots for i in n.inputs]
+        found = []
+        for node in self.needed([*inputs, *roots], lambda n: None):
+            view = view_of(node.spec.shape)
+            if view is None or view[1] != 1 or node.primitive.name in ("sum", "max"):
+                continue
+            if node in self.members and level[node] > current:
+                continue
+            if all((view_of(i.spec.shape) or (0, 0))[1] == 1 for i in node.inputs):
+                found.append(node)
+        return found
+
+    def _short_row(self, site: Site, columns: int) -> None:
+        """Keep the whole row in registers from pass to pass."""
+        lanes = self.lanes
+        parts = [
+            Site(self, site, site.row, I64(c), lanes, count) for c, count in self._chunks(columns)
+        ]
+        level = passes(self.kernel)
+        for current in range(max(level.values(), default=0) + 1):
+            self._settle(site, level, current)
+            for node in self.kernel.nodes:
+                if level[node] == current and node.primitive.name in ("sum", "max"):
+                    site.known[node] = self._reduce_parts(node, parts)
+        for node in self.kernel.stores:
+            if (view_of(node.spec.shape) or (1, 1))[1] == 1:
+                self.store(node, site.value(node), site)
+                continue
+            for part in parts:
+                self.store(node, part.value(node), part)
+
+    def _reduce_parts(self, node: Node, parts: Sequence[Site]) -> Value:
+        dtype = node.spec.dtype.name
+        total: ir.Value | None = None
+        for part in parts:
+            value = self._masked(node, part.value(node.inputs[0]), part)
+            total = value if total is None else self._combine(node, total, value)
+        assert total is not None
+        return Value(self._horizontal(node, total), dtype)
+
+    def _masked(self, node: Node, value: Value, site: Site) -> ir.Value:
+        """Return the vector to reduce, with the identity in lanes beyond the last column."""
+        dtype = node.spec.dtype.name
+        raw = self.rules.register(value, dtype, site.lanes)
+        if site.count == site.lanes:
+            return raw
+        mask = ir.Constant(
+            ir.VectorType(ir.IntType(1), site.lanes),
+            [int(i < site.count) for i in range(site.lanes)],
+        )
+        return self.b.select(mask, raw, self._identity(node, site.lanes))
+
+    def _identity(self, node: Node, lanes: int) -> ir.Value:
+        dtype = node.spec.dtype.name
+        if node.primitive.name == "sum":
+            number: Any = 0
+        elif dtype.startswith("float"):
+            number = -math.inf
+        else:
+            number = int(np.iinfo(dtype).min) if dtype != "bool" else 0
+        return self.rules.register(Value(number, dtype), dtype, lanes)
+
+    def _combine(self, node: Node, x: ir.Value, y: ir.Value) -> ir.Value:
+        dtype = node.spec.dtype.name
+        if node.primitive.name == "sum":
+            return self.rules.add(Value(x, dtype), Value(y, dtype)).value
+        larger = self.rules.less(Value(x, dtype), Value(y, dtype))
+        if dtype.startswith("float"):  # NaN must win over any number
+            larger = self.rules.either(larger, self.rules.math("is_nan", Value(y, dtype)))
+        return self.rules.select(larger, Value(y, dtype), Value(x, dtype)).value
+
+    def _horizontal(self, node: Node, vector: ir.Value) -> ir.Value:
+        """Reduce the lanes of one register, in halves."""
+        lanes = vector.type.count
+        while lanes > 1:
+            half = lanes // 2
+            low, high = (
+                self.b.shuffle_vector(
+                    vector,
+                    ir.Constant(vector.type, ir.Undefined),
+                    ir.Constant(ir.VectorType(I32, half), list(range(at, at + half))),
+                )
+                for at in (0, half)
+            )
+            vector, lanes = self._combine(node, low, high), half
+        return self.b.extract_element(vector, I32(0))
+
+    def _long_row(self, site: Site, columns: int) -> None:
+        """Go over the columns once for each pass, loading what earlier passes stored."""
+        lanes = self.lanes
+        level = passes(self.kernel)
+        for current in range(max(level.values(), default=0) + 1):
+            self._settle(site, level, current)
+            reductions = [
+                n
+                for n in self.kernel.nodes
+                if level[n] == current and n.primitive.name in ("sum", "max")
+            ]
+            wide = [
+                n
+                for n in self.kernel.stores
+                if level[n] == current and (view_of(n.spec.shape) or (1, 1))[1] > 1
+            ]
+            if reductions or wide:
+                self._one_pass(site, columns, lanes, reductions, wide)
+        for node in self.kernel.stores:
+            if (view_of(node.spec.shape) or (1, 1))[1] == 1:
+                self.store(node, site.value(node), site)
+
+    def _one_pass(
+        self, site: Site, columns: int, lanes: int, reductions: Sequence[Node], wide: Sequence[Node]
+    ) -> None:
+        sums = [self._accumulator(n, lanes) for n in reductions]
+
+        def at(column: ir.Value, count: int) -> None:
+            part = Site(self, site, site.row, column, lanes, count)
+            for node in self.kernel.stores:  # stored by an earlier pass of this kernel
+                if node in self._stored_before and node not in wide:
+                    part.known[node] = self._reload(node, part)
+            for node, place in zip(reductions, sums, strict=True):
+                value = self._masked(node, part.value(node.inputs[0]), part)
+                self.b.store(self._combine(node, self.b.load(place), value), place)
+            for node in wide:
+                self.store(node, part.value(node), part)
+
+        whole = columns // lanes * lanes
+        with loop(self.b, I64(0), I64(whole), lanes) as column:
+            at(column, lanes)
+        if columns > whole:
+            at(I64(whole), columns - whole)
+        self._stored_before.update(wide)
+        for node, place in zip(reductions, sums, strict=True):
+            total = self._horizontal(node, self.b.load(place))
+            site.known[node] = Value(total, node.spec.dtype.name)
+
+    @property
+    def _stored_before(self) -> set[Node]:
+        if not hasattr(self, "_stored"):
+            self._stored: set[Node] = set()
+        return self._stored
+
+    def _reload(self, node: Node, site: Site) -> Value:
+        return self.load_at(node, self.array(node), site)
+
+    def _accumulator(self, node: Node, lanes: int) -> ir.Value:
+        kind = ir.VectorType(element_type(node.spec.dtype.name), lanes)
+        with self.b.goto_entry_block():
+            place = self.b.alloca(kind)
+        self.b.store(self._identity(node, lanes), place)
+        return place
+
+    def _emit_sum_rows(self) -> None:
+        """Reduce over rows, a few vectors of columns at a time, then finish those columns."""
+        node = self.kernel.anchor
+        assert node is not None
+        first, end = self.split()
+        rows, columns = self.kernel.view
+        last = self.rows if isinstance(rows, Dim) else I64(rows)
+        lanes = self.lanes
+        grain = GROUP * lanes if columns >= GROUP * lanes else lanes
+
+        def group(start: ir.Value, counts: Sequence[int]) -> None:
+            sums = [self._accumulator(node, lanes) for _ in counts]
+            with loop(self.b, I64(0), last) as row:
+                for i, (place, count) in enumerate(zip(sums, counts, strict=True)):
+                    column = self.b.add(start, I64(i * lanes))
+                    site = Site(self, self.whole, row, column, lanes, count)
+                    value = self._masked(node, site.value(node.inputs[0]), site)
+                    self.b.store(self._combine(node, self.b.load(place), value), place)
+            for i, (place, count) in enumerate(zip(sums, counts, strict=True)):
+                column = self.b.add(start, I64(i * lanes))
+                site = Site(self, self.whole, I64(0), column, lanes, count)
+                site.known[node] = Value(self.b.load(place), node.spec.dtype.name)
+                for member in self.kernel.stores:
+                    self.store(member, site.value(member), site)
+
+        if lanes == 1:
+            with loop(self.b, first, end) as column:
+                group(column, [1])
+            return
+        # Parts of threads begin at multiples of 16 columns; groups never straddle two parts.
+        with loop(self.b, first, end, grain) as start:
+            enough = self.b.icmp_signed("<=", self.b.add(start, I64(grain)), end)
+            with self.b.if_else(enough) as (full, part):
+                with full:
+                    group(start, [lanes] * (grain // lanes))
+                with part:
+                    self._part_group(group, start, end, columns, lanes)
+
+    def _part_group(
+        self,
+        group: Callable[[ir.Value, Sequence[int]], None],
+        start: ir.Value,
+        end: ir.Value,
+        columns: int,
+        lanes: int,
+    ) -> None:
+        """Finish the columns that are left, a vector at a time, the last one short."""
+        whole = columns // lanes * lanes
+        with loop(self.b, start, least(self.b, end, I64(whole)), lanes) as column:
+            group(column, [lanes])
+        if columns > whole:
+            with self.b.if_then(self.b.icmp_signed(">", end, I64(whole))):
+                group(I64(whole), [columns - whole])
+
+    def _emit_total(self) -> None:
+        node = self.kernel.anchor
+        assert node is not None
+        rows, columns = self.kernel.view
+        last = self.rows if isinstance(rows, Dim) else I64(rows)
+        mine = self.b.icmp_unsigned("==", self.thread, I64(0))
+        with self.b.if_then(mine):
+            lanes = self.lanes if columns > 1 else 1
+            place = self._accumulator(node, lanes)
+            whole = columns // lanes * lanes
+
+            def at(row: ir.Value, column: ir.Value, count: int) -> None:
+                wide = columns > 1
+                site = (
+                    Site(self, self.whole, row, column, lanes, count)
+                    if wide
+                    else Site(self, self.whole, row)
+                )
+                value = site.value(node.inputs[0])
+                vector = (
+                    self._masked(node, value, site)
+                    if wide
+                    else self.rules.register(value, node.spec.dtype.name, 1)
+                )
+                self.b.store(self._combine(node, self.b.load(place), vector), place)
+
+            with loop(self.b, I64(0), last) as row:
+                if columns == 1:
+                    at(row, I64(0), 1)
+                else:
+                    with loop(self.b, I64(0), I64(whole), lanes) as column:
+                        at(row, column, lanes)
+                    if columns > whole:
+                        at(row, I64(whole), columns - whole)
+            total = self._horizontal(node, self.b.load(place))
+            self.whole.known[node] = Value(total, node.spec.dtype.name)
+            for member in self.kernel.stores:
+                self.store(member, self.whole.value(member), self.whole)
+
+
+def power_of_two(n: int) -> int:
+    return 1 << max(0, n - 1).bit_length()
+
+
+def _operand(node: Node) -> Node:
+    """Return the stored node or leaf that `node`, moved but not changed, is."""
+    while node.primitive.name in ("reshape", "broadcast", "stop_gradient"):
+        node = node.inputs[0]
+    return node

@@ -1,0 +1,63 @@
+"""What compiled code is given: the meaning of each entry of its table of pointers.
+
+A schedule goes in; a :class:`Slots` comes out, on which the code and the
+program that calls it agree, whether the code was compiled now or kept on disk.
+
+Read next: :mod:`chainrule.run.body`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from chainrule.core.graph import Node
+from chainrule.run.fuse import Kernels
+from chainrule.run.schedule import Schedule
+
+__all__ = ["SCALARS_A_THREAD", "SCALAR_BYTES", "Slots", "slots_of"]
+
+SCALAR_BYTES = 8
+SCALARS_A_THREAD = 512
+
+
+@dataclass
+class Slots:
+    """What each entry of the pointer table is, in order of its index.
+
+    `arrays` are inputs by name; `buffers` are stored nodes; then come the sums,
+    the scalars of each thread, and the workspace of each thread.
+    """
+
+    arrays: dict[str, int] = field(default_factory=dict)
+    buffers: dict[Node, int] = field(default_factory=dict)
+    sums: dict[str, int] = field(default_factory=dict)  # position in the block of sums
+    scalars: list[Node] = field(default_factory=list)
+    workspace: int = 0  # bytes a thread
+
+    @property
+    def sums_index(self) -> int:
+        """The table entry of the block of sums (float64)."""
+        return len(self.arrays) + len(self.buffers)
+
+    @property
+    def scalars_index(self) -> int:
+        """The table entry of the threads' scalars."""
+        return self.sums_index + 1
+
+    @property
+    def workspace_index(self) -> int:
+        """The table entry of the threads' workspace."""
+        return self.sums_index + 2
+
+
+def slots_of(kernels: Kernels, plan: Schedule, state: set[str]) -> Slots:
+    """Return the slots that code for `kernels` expects, but for the size of the workspace."""
+    graph = kernels.graph
+    slots = Slots()
+    for name in graph.inputs:
+        slots.arrays[name] = len(slots.arrays)
+    for node in (n for kernel in kernels.order for n in kernel.stores):
+        if node not in plan.in_place:
+            slots.buffers[node] = len(slots.arrays) + len(slots.buffers)
+    slots.sums = {name: i for i, name in enumerate(n for n in graph.outputs if n not in state)}
+    return slots
