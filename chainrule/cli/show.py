@@ -124,6 +124,7 @@ def show_results(run: Run, saved: str | None) -> None:
     _print_table(table, f"On {scores['rows']['test']:,} rows it has not seen")
     if not regression:
         _show_confusion(scores)
+    _print("")
     _print_pairs(_ending(run, saved))
 
 
@@ -245,8 +246,6 @@ def _print_table(table: Any, title: str | None = None) -> None:
     if title:
         _print(f"\n[bold]{title}[/]")
     _print(table)
-    if title:
-        _print("")
 
 
 def _print(thing: Any) -> None:

@@ -124,18 +124,18 @@ class Run:
         return Graph({"output": forward(self.model, x).node}, {"x": x.node})
 
     def _check(self, X: Any) -> Array:
-        X = check_rows(X, "X")
-        if X.shape[1:] != self.features:
+        rows = check_rows(X, "X")
+        if rows.shape[1:] != self.features:
             raise DataError(
-                f"each row of X has shape {X.shape[1:]}, but the model was trained on rows of "
+                f"each row of X has shape {rows.shape[1:]}, but the model was trained on rows of "
                 f"shape {self.features}."
             )
-        if (X.dtype == np.uint8) != (self.feature_dtype == "uint8"):
+        if (rows.dtype == np.uint8) != (self.feature_dtype == "uint8"):
             raise DataError(
-                f"X holds {X.dtype} but the model was trained on {self.feature_dtype}; uint8 is "
+                f"X holds {rows.dtype} but the model was trained on {self.feature_dtype}; uint8 is "
                 "scaled by 1/255 and other numbers are not, so the two can't stand for each other."
             )
-        return X
+        return rows
 
     def _flat(self, values: Array) -> Array:
         flat: Array = values[:, 0] if self.flat_target and values.shape[1:] == (1,) else values
@@ -232,8 +232,13 @@ def check_writable(path: str | os.PathLike[str], force: bool) -> None:
     parent = next(p for p in (target, *target.resolve().parents) if p.exists())
     if not parent.is_dir():
         raise RunError(f"{str(parent)!r} is a file, so no directory can be made in it.")
-    if not os.access(parent, os.W_OK):
-        raise RunError(f"{str(parent)!r} is not writable, so the run can't be saved there.")
+    try:
+        # Permissions tell half of it: a file system may be read-only, or take no directories.
+        tempfile.TemporaryDirectory(dir=parent).cleanup()
+    except OSError as error:
+        raise RunError(
+            f"{str(parent)!r} is not writable, so the run can't be saved there: {error.strerror}."
+        ) from error
 
 
 def load(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -25,6 +26,8 @@ def test_digits_needs_no_option(call: Call, place: Path) -> None:
     assert "digits: predict `target`, 10 classes" in shown
     assert "dropped `pixel_0_0`" in shown
     assert "always `1`" in shown
+    assert re.search(r"^ accuracy +9[6-9]\.\d % +10\.0 %$", shown, re.MULTILINE)
+    assert "\n\n\n" not in shown
     assert "saved    runs/digits-1" in shown
     assert "\x1b" not in result.output
     assert max(map(len, shown.splitlines())) <= 80
@@ -155,11 +158,22 @@ def test_a_directory_that_can_not_be_written_is_refused_before_training(
     result = call("train", colors, "--out", colors / "a")
     assert result.exit_code == 2
     assert "is a file" in result.stderr
-    monkeypatch.setattr(run_module.os, "access", lambda path, mode: mode != os.W_OK)
-    for words in ((), ("--out", "b/c")):
-        result = call("train", colors, *words)
-        assert result.exit_code == 2
-        assert "not writable" in result.stderr
+    # Root may write anywhere but here.
+    result = call("train", colors, "--out", "/proc/runs/a")
+    assert result.exit_code == 2
+    assert "'/proc' is not writable" in result.stderr
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root writes everywhere")
+def test_the_default_place_is_checked_too(
+    call: Call, colors: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(commands, "fit_table", None)
+    colors.parent.chmod(0o500)
+    result = call("train", colors)
+    colors.parent.chmod(0o700)
+    assert result.exit_code == 2
+    assert "not writable" in result.stderr
 
 
 def test_a_full_disk_loses_no_results(

@@ -1,0 +1,143 @@
+"""The careful steps from a table to a scored run, and image sets beside them."""
+
+from __future__ import annotations
+
+import gzip
+import struct
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import chainrule as cr
+from chainrule import data
+from chainrule.core.errors import DataError, OptionError
+from chainrule.data.target import Target
+from chainrule.train.pixels import PixelPipeline
+from chainrule.train.settings import choose_settings
+from chainrule.train.table import fit_table, predict_table, read_problem
+
+
+def write_idx(path: Path, values: np.ndarray) -> None:
+    header = struct.pack(">HBB", 0, 8, values.ndim) + struct.pack(f">{values.ndim}I", *values.shape)
+    path.write_bytes(gzip.compress(header + values.astype(np.uint8).tobytes()))
+
+
+@pytest.fixture
+def images(tmp_path: Path) -> Path:
+    """Return a directory of 2x3 images whose brighter side tells the class."""
+    rng = np.random.default_rng(0)
+    folder = tmp_path / "tiny-images"
+    folder.mkdir()
+    for part, rows in (("train", 300), ("t10k", 60)):
+        y = np.arange(rows) % 2
+        X = rng.integers(0, 100, (rows, 2, 3))
+        X[y == 0, :, 0] += 150
+        X[y == 1, :, 2] += 150
+        write_idx(folder / f"{part}-images-idx3-ubyte.gz", X)
+        write_idx(folder / f"{part}-labels-idx1-ubyte.gz", y)
+    return folder
+
+
+def test_parts_share_no_row_and_classes_keep_their_shares() -> None:
+    problem = read_problem("wine", seed=4)
+    X = np.concatenate([part[0] for part in (problem.train, problem.validation, problem.test)])  # type: ignore[index]
+    assert sum(problem.rows.values()) == 178 == len(np.unique(X, axis=0))
+    for part in (problem.train, problem.validation, problem.test):
+        shares = np.bincount(part[1]) / len(part[1])  # type: ignore[index]
+        assert np.allclose(shares, [59 / 178, 71 / 178, 48 / 178], atol=0.06)
+
+
+def test_features_are_standardized_on_the_training_rows() -> None:
+    problem = read_problem("wine")
+    assert np.allclose(problem.train[0].mean(axis=0), 0, atol=1e-5)
+    assert np.allclose(problem.train[0].std(axis=0), 1, atol=1e-5)
+    assert not np.allclose(problem.test[0].mean(axis=0), 0, atol=1e-3)
+
+
+def test_few_rows_are_not_held_out_to_validate() -> None:
+    columns = {"x": np.arange(20.0) ** 2, "y": np.array(["a", "b"] * 10)}
+    problem = read_problem(data.Table.from_arrays(columns))
+    assert problem.rows == {"train": 16, "validation": 0, "test": 4}
+    settings = choose_settings(16, validated=False, epochs=3)
+    assert settings.patience is None
+    assert len(fit_table(problem, settings, progress=False).history) == 3
+
+
+def test_two_rows_of_each_of_many_classes_can_be_learned_from() -> None:
+    columns = {"x": np.arange(100.0) ** 2, "y": [f"k{i % 50}" for i in range(100)]}
+    problem = read_problem(data.Table.from_arrays(columns))
+    assert problem.rows["train"] == 50
+    assert len(problem.pipeline.classes) == 50
+
+
+def test_scores_are_of_the_test_rows_and_come_back() -> None:
+    problem = read_problem("diabetes")
+    run = fit_table(problem, choose_settings(300, task="regression", epochs=20), progress=False)
+    true = problem.pipeline.target.decode(problem.test[1])
+    predicted = problem.pipeline.target.decode(run.predict(problem.test[0]))
+    assert run.scores["test"]["mae"] == pytest.approx(np.abs(true - predicted).mean())
+    guess = problem.pipeline.target.mean
+    assert run.scores["baseline"]["mae"] == pytest.approx(np.abs(true - guess).mean())
+    assert run.scores["test"]["mae"] < run.scores["baseline"]["mae"]
+
+
+def test_a_run_holds_its_pipeline(tmp_path: Path) -> None:
+    problem = read_problem("iris")
+    run = fit_table(problem, choose_settings(102, epochs=5), progress=False)
+    loaded = cr.load(run.save(tmp_path / "run"))
+    table = data.load("iris").to_table()
+    assert loaded.scores == run.scores
+    for name, column in predict_table(run, table).items():
+        assert (predict_table(loaded, table)[name] == column).all()
+
+
+def test_image_files_keep_their_own_test_part(images: Path, tmp_path: Path) -> None:
+    problem = read_problem(images)
+    assert problem.own_test
+    assert problem.rows == {"train": 270, "validation": 30, "test": 60}
+    assert problem.train[0].dtype == np.uint8
+    run = fit_table(problem, choose_settings(270, epochs=30), progress=False)
+    assert run.scores["test"]["accuracy"] > 0.95
+    loaded = cr.load(run.save(tmp_path / "run"))
+    X = problem.test[0]
+    names = problem.pipeline.feature_names
+    table = data.Table.from_arrays({name: X[:, i] for i, name in enumerate(names)})
+    assert (predict_table(loaded, table)["prediction"] == run.predict(X).astype(str)).all()
+
+
+def test_images_are_no_table(images: Path) -> None:
+    with pytest.raises(DataError, match="can't be used for regression"):
+        read_problem(images, task="regression")
+    with pytest.raises(DataError, match="column 'pixel_0_0'"):
+        read_problem(images, "pixel_0_0")
+
+
+@pytest.mark.parametrize(
+    ("columns", "message"),
+    [
+        ({"a": [1.0, 2.0]}, "lacks 1 of the 2 pixel columns"),
+        ({"a": [1.0, 2.0], "b": [0.0, 256.0]}, "row 2 of column 'b' is 256"),
+        ({"a": [1.0, 0.5], "b": [0.0, 2.0]}, "row 2 of column 'a' is 0.5"),
+        ({"a": [1.0, None], "b": [0.0, 2.0]}, "row 2 of column 'a' is missing"),
+        ({"a": ["x", "y"], "b": [0.0, 2.0]}, "column 'a' holds text"),
+    ],
+)
+def test_what_is_no_pixel_is_named(columns: dict[str, list[object]], message: str) -> None:
+    pipeline = PixelPipeline(("a", "b"), Target("label", "classification", ("no", "yes")))
+    with pytest.raises(DataError, match=message):
+        pipeline.transform(data.Table.from_arrays(columns))
+
+
+def test_settings_follow_the_size_unless_asked() -> None:
+    small, large = choose_settings(100), choose_settings(60_000)
+    assert large.batch_size > small.batch_size
+    assert large.epochs < small.epochs
+    assert choose_settings(100, hidden=(7,), batch_size=3, epochs=9).hidden == (7,)
+    assert choose_settings(100, hidden=()).hidden == ()
+    assert choose_settings(100, task="regression").activation == "tanh"
+    assert choose_settings(100, task="regression", activation="relu").activation == "relu"
+    with pytest.raises(OptionError, match="Did you mean 'tanh'"):
+        choose_settings(100, activation="tahn")
+    with pytest.raises(OptionError, match="positive number of units"):
+        choose_settings(100, hidden=(3, 0))
