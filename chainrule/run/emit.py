@@ -17,7 +17,7 @@ from llvmlite import ir
 
 from chainrule.core.graph import Node
 from chainrule.run.body import Body, Context
-from chainrule.run.control import emit_meeting, least, loop
+from chainrule.run.control import emit_meeting, least, loop, without_denormals
 from chainrule.run.fuse import Kernel, Kernels, view_of
 from chainrule.run.gemm import Target
 from chainrule.run.kernel_code import KernelCode
@@ -91,7 +91,7 @@ def _emit_steps(module: ir.Module, levels: Sequence[Sequence[ir.Function]]) -> N
     table, order, rows, batch, thread, threads, meeting = steps.args
     b = ir.IRBuilder(steps.append_basic_block("entry"))
     meet = emit_meeting(module)
-    with loop(b, I64(0), rows, batch) as start:
+    with without_denormals(b), loop(b, I64(0), rows, batch) as start:
         count = least(b, batch, b.sub(rows, start))
         chosen = b.gep(order, [start])
         for functions in levels:
