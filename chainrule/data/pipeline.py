@@ -25,6 +25,7 @@ from chainrule.data.target import Target, Task, inspect_target
 __all__ = ["Pipeline"]
 
 _VERSION = 1
+_MOST_NAMED = 5  # columns listed in one error
 
 
 @dataclass(frozen=True)
@@ -112,7 +113,9 @@ class Pipeline:
         """
         absent = [e.name for e in self.encoders if e.name not in table]
         if absent:
-            named = ", ".join(repr(name) for name in absent)
+            named = ", ".join(repr(name) for name in absent[:_MOST_NAMED])
+            if len(absent) > _MOST_NAMED:
+                named += f" and {len(absent) - _MOST_NAMED} more"
             raise DataError(
                 f"{table.source} lacks {'column' if len(absent) == 1 else 'columns'} {named}, "
                 f"which the model was trained on. {did_you_mean(absent[0], table.names)}"

@@ -318,3 +318,10 @@ def test_standardize_inverts_and_survives_constants() -> None:
         scaler.transform([[1.0]])
     with pytest.raises(DataError, match="rows, features"):
         Standardize.fit([1.0])
+
+
+def test_many_missing_columns_are_counted_not_listed() -> None:
+    columns = {f"c{i}": [1.0, 2.5, 4.0] for i in range(9)}
+    pipeline = Pipeline.fit(Table.from_arrays({**columns, "y": [0.5, 1.5, 2.0]}), "y")
+    with pytest.raises(DataError, match=r"'c1', 'c2', 'c3', 'c4', 'c5' and 3 more, which"):
+        pipeline.transform(Table.from_arrays({"c0": [1.0]}))
