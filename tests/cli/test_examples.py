@@ -1,0 +1,30 @@
+"""The examples' README shows what the commands in it print."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+from click.testing import Result
+
+
+def words(text: str) -> list[str]:
+    """Return the words of `text`, less those that time and the machine decide."""
+    return re.sub(r" in [\d.]+ s, [\d,]+ rows/s", "", re.sub(r"[\d.,]*\d", "#", text)).split()
+
+
+def test_the_readme_shows_what_the_commands_print(
+    call: Callable[..., Result], place: Path, repository: Path
+) -> None:
+    shutil.copytree(repository / "examples", place / "examples")
+    text = (place / "examples" / "README.md").read_text("utf-8")
+    blocks = re.findall(r"```\n\$ chainrule (.*?)\n(.*?)```", text, re.DOTALL)
+    assert len(blocks) == 2
+    for command, shown in blocks:
+        result = call(*shlex.split(command))
+        assert result.exit_code == 0, result.output
+        # Digits may differ from machine to machine in the last place, and epochs with them.
+        assert words(result.stderr + result.stdout) == words(shown)
