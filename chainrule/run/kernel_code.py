@@ -139,7 +139,9 @@ class KernelCode(Body):
         with loop(self.b, first, least(self.b, end, I64(whole)), lanes) as column:
             at(column, lanes)
         if columns > whole:
-            with self.b.if_then(self.b.icmp_signed(">", end, I64(whole))):
+            # A thread without a part begins at the end: the rest is another's.
+            last = self.b.icmp_signed(">", end, I64(whole))
+            with self.b.if_then(self.b.and_(last, self.b.icmp_signed("<", first, end))):
                 at(I64(whole), columns - whole)
 
     def _emit_rows(self) -> None:

@@ -7,6 +7,8 @@ Read next: :mod:`chainrule.run.fuse`.
 
 from __future__ import annotations
 
+import functools
+import operator
 from collections.abc import Callable
 
 from chainrule.core.graph import Graph, Node, rebuild
@@ -29,11 +31,20 @@ def _argmax(node: Node) -> Tensor:
     return (last - where(won, from_end, 0).max(axis)).astype("int64")
 
 
-LOWERINGS: dict[str, Callable[[Node], Tensor]] = {"argmax": _argmax}
+def _sum(node: Node) -> Tensor | None:
+    """Add up what was joined, part by part, instead of joining it (the norm of all gradients)."""
+    (joined,) = node.inputs
+    axes, keepdims = node.params["axes"], node.params["keepdims"]
+    if joined.primitive.name != "concat" or joined.params["axis"] not in axes:
+        return None
+    return functools.reduce(operator.add, (Tensor(i).sum(axes, keepdims) for i in joined.inputs))
+
+
+LOWERINGS: dict[str, Callable[[Node], Tensor | None]] = {"argmax": _argmax, "sum": _sum}
 
 
 def lower(graph: Graph) -> Graph:
-    """Return `graph` with every node that :data:`LOWERINGS` names replaced.
+    """Return `graph` with every node replaced for which a rule in :data:`LOWERINGS` has a form.
 
     >>> import chainrule as cr
     >>> x = cr.input("x", ("n", 3))
@@ -41,9 +52,9 @@ def lower(graph: Graph) -> Graph:
     >>> cr.evaluate(g, {"x": [[1, 5, 5], [2, 0, 1]]})["y"]
     array([1, 0])
     """
-    while True:
-        node = next((n for n in graph.nodes if n.primitive.name in LOWERINGS), None)
-        if node is None:
-            return graph
-        rule = LOWERINGS[node.primitive.name]
-        graph = rebuild(graph, {node: rule(node).node})
+    for node in graph.nodes:
+        rule = LOWERINGS.get(node.primitive.name)
+        found = rule(node) if rule is not None else None
+        if found is not None:
+            return lower(rebuild(graph, {node: found.node}))
+    return graph

@@ -43,7 +43,7 @@ def split_of(kernel: Kernel) -> Split:
     rows, columns = kernel.view
     if kernel.kind == "total":
         return ("one", 1)
-    if kernel.kind == "sum_rows" or rows == 1:
+    if kernel.kind == "sum_rows" or (rows == 1 and kernel.kind != "matmul"):
         return ("columns", columns)
     return ("batch", 0) if isinstance(rows, Dim) else ("rows", rows)
 

@@ -104,7 +104,7 @@ def fold_constants(node: Node) -> Node | None:
 
 
 def drop_identities(node: Node) -> Node | None:
-    """Replace x + 0, x - 0, x * 1, x / 1, x ** 1, and moves that move nothing, by x."""
+    """Replace x + 0, x - 0, x * 1, x / 1, x ** 1, sums of one and moves that move nothing, by x."""
     name, inputs = node.primitive.name, node.inputs
     if name in ("add", "mul"):
         neutral = 0.0 if name == "add" else 1.0
@@ -122,6 +122,8 @@ def drop_identities(node: Node) -> Node | None:
         return inputs[0]
     if name == "transpose" and tuple(node.params["axes"]) == tuple(range(node.spec.ndim)):
         return inputs[0]
+    if name in ("sum", "max") and all(inputs[0].spec.shape[a] == 1 for a in node.params["axes"]):
+        return _like(node, "reshape", inputs[0], shape=node.spec.shape)
     if name == "where" and inputs[1] is inputs[2] and inputs[1].spec == node.spec:
         return inputs[1]
     return None
@@ -153,7 +155,7 @@ def broadcast_late(node: Node) -> Node | None:
 
 
 def move_signs(node: Node) -> Node | None:
-    """Write a + (-b) as a - b, a - (-b) as a + b, -(-a) as a, -(a - b) as b - a, (-a) b as -(a b)."""
+    """Write a + -b as a - b, a - -b as a + b, -(-a) as a, -(a - b) as b - a, (-a) b as -(a b)."""
     name, inputs = node.primitive.name, node.inputs
 
     def negated(x: Node) -> Node | None:
