@@ -137,7 +137,8 @@ def _measure(key: str, value: float | None) -> str:
 def _ending(run: Run, saved: str | None) -> list[tuple[str, str]]:
     seconds = sum(record["seconds"] for record in run.history)
     rate = run.settings["rows"] * len(run.history) / max(seconds, 1e-9)
-    trained = f"{_count(len(run.history), 'epoch')} in {seconds:.{1 if seconds >= 1 else 2}f} s, {rate:,.0f} rows/s"
+    taken = f"{seconds:.1f}" if seconds >= 1 else f"{seconds:.2f}"
+    trained = f"{_count(len(run.history), 'epoch')} in {taken} s, {rate:,.0f} rows/s"
     lines = [("trained", trained)]
     if run.stopped == "interrupted":
         lines.append(("", f"interrupted; kept the weights of epoch {run.best_epoch}"))
