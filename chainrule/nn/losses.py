@@ -12,8 +12,9 @@ from __future__ import annotations
 from chainrule.core.errors import ShapeError
 from chainrule.core.spec import is_float
 from chainrule.core.tensor import Tensor
-from chainrule.ops.composite import log_softmax, softplus, square
-from chainrule.ops.index import one_hot
+from chainrule.ops.composite import from_peak, log_softmax, softplus, square
+from chainrule.ops.elementwise import exp, log, where
+from chainrule.ops.index import is_class
 from chainrule.ops.reduce import mean
 
 __all__ = ["binary_cross_entropy", "cross_entropy", "mse"]
@@ -61,7 +62,10 @@ def cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
                 f"cross_entropy: class numbers must have shape {logits.shape[:1]}, "
                 f"not {target.shape}."
             )
-        target = one_hot(target, int(logits.shape[1]), logits.dtype)  # type: ignore[arg-type]
+        # The same sum, of which all but one term is zero, without multiplying the zeros.
+        shifted = from_peak(logits)
+        chosen = where(is_class(target, int(logits.shape[1])), shifted, 0.0).sum(1)  # type: ignore[arg-type]
+        return log(exp(shifted).sum(1)) - chosen
     _same_shape("cross_entropy", logits, target)
     return -(target * log_softmax(logits)).sum(1)
 

@@ -30,7 +30,8 @@ from chainrule.ops.elementwise import (
 from chainrule.ops.reduce import Axis, mean
 
 __all__ = [
-    "clip", "elu", "gelu", "leaky_relu", "log_softmax", "logsumexp", "min", "norm", "relu", "silu",
+    "clip", "elu", "from_peak", "gelu", "leaky_relu", "log_softmax", "logsumexp", "min", "norm",
+    "relu", "silu",
     "softmax", "softplus", "square", "std", "var",
 ]  # fmt: skip
 
@@ -135,8 +136,14 @@ def logsumexp(x: TensorLike, axis: int = -1, keepdims: bool = False) -> Tensor:
 
 def log_softmax(x: TensorLike, axis: int = -1) -> Tensor:
     """Return the logarithm of :func:`softmax`, ``x - logsumexp(x)``."""
+    shifted = from_peak(x, axis)
+    return shifted - log(exp(shifted).sum(axis, keepdims=True))
+
+
+def from_peak(x: TensorLike, axis: int = -1) -> Tensor:
+    """Return ``x`` less its largest element over `axis`, a constant as far as gradients go."""
     x = as_tensor(x)
-    return x - logsumexp(x, axis, keepdims=True)
+    return x - stop_gradient(x.max(axis, keepdims=True))
 
 
 def softmax(x: TensorLike, axis: int = -1) -> Tensor:
@@ -145,6 +152,5 @@ def softmax(x: TensorLike, axis: int = -1) -> Tensor:
     >>> softmax([1000.0, 1000.0])
     Tensor([0.5, 0.5], f32[2])
     """
-    x = as_tensor(x)
-    unnormalized = exp(x - stop_gradient(x.max(axis, keepdims=True)))
+    unnormalized = exp(from_peak(x, axis))
     return unnormalized / unnormalized.sum(axis, keepdims=True)

@@ -41,7 +41,7 @@ from chainrule.transform.simplify import simplify
 __all__ = ["NativeCode", "NativeProgram", "Unsupported"]
 
 Array = np.ndarray[Any, Any]
-FLOPS_WORTH_A_THREAD = 400_000  # a step with less work for each thread runs on fewer
+FLOPS_WORTH_A_THREAD = 150_000  # a step with less work for each thread runs on fewer
 
 
 class NativeCode:

@@ -86,7 +86,9 @@ class Objective:
                 f"numbers of shape (rows,) or one-hot rows (rows, {classes}). "
                 + ("Use y.ravel()." if array.shape[1:] == (1,) else "")
             )
-        return check_classes(array, classes)
+        # 32 bits: half the work of comparing, and room for every class there is.
+        labels: Array = check_classes(array, classes).astype(np.int32)
+        return labels
 
     def probabilities(self, outputs: Array) -> Array:
         """Return class or label probabilities for raw `outputs`; raise OptionError without any."""
