@@ -21,7 +21,16 @@ from typing import TypeAlias
 from chainrule.core.graph import Graph, Node
 from chainrule.core.spec import Dim, Shape
 
-__all__ = ["Kernel", "Kernels", "Unsupported", "View", "fuse", "reduction_kind", "view_of"]
+__all__ = [
+    "Kernel",
+    "Kernels",
+    "Unsupported",
+    "View",
+    "fuse",
+    "reduction_kind",
+    "unmoved",
+    "view_of",
+]
 
 View: TypeAlias = "tuple[int | Dim, int]"
 MOVES = frozenset({"reshape", "broadcast", "stop_gradient"})
@@ -133,6 +142,15 @@ class Kernels:
                     yield current
             else:
                 pending.extend(current.inputs)
+
+
+def unmoved(node: Node) -> Node:
+    """Return what `node` is, row by row and column by column, without its moves."""
+    while node.primitive.name in MOVES and view_of(node.inputs[0].spec.shape) == view_of(
+        node.spec.shape
+    ):
+        node = node.inputs[0]
+    return node
 
 
 def reduction_kind(node: Node) -> str:
@@ -268,18 +286,12 @@ class _Fuser:
 
     def _needed_whole(self) -> set[Node]:
         """Return the nodes that outputs and operands of products need in memory."""
-        found = {self._unmoved(node) for node in self.graph.outputs.values()}
+        found = {unmoved(node) for node in self.graph.outputs.values()}
         for node in self.graph.nodes:
             for side in node.inputs if node.primitive.name == "matmul" else ():
                 operand = side.inputs[0] if side.primitive.name == "transpose" else side
-                found.add(self._unmoved(operand))
+                found.add(unmoved(operand))
         return found
-
-    def _unmoved(self, node: Node) -> Node:
-        """Return what `node` is, row by row and column by column, without its moves."""
-        while node.primitive.name in MOVES and self._view(node.inputs[0]) == self._view(node):
-            node = node.inputs[0]
-        return node
 
     def _place_leaf(self, node: Node) -> None:
         """Copy rows gathered from data, or a constant, to where a product can read them."""

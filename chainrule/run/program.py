@@ -14,8 +14,8 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Mapping
-from typing import Any, Protocol
+from collections.abc import Callable, Collection, Mapping
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
@@ -24,9 +24,19 @@ from chainrule.core.graph import Graph
 from chainrule.run.arena import Arena, group
 from chainrule.run.reference import Interpreter
 
-__all__ = ["ENGINES", "Program", "ReferenceProgram", "prepare"]
+__all__ = [
+    "ENGINES",
+    "Program",
+    "ReferenceFunction",
+    "ReferenceProgram",
+    "RowFunction",
+    "prepare",
+    "prepare_function",
+]
 
 Array = np.ndarray[Any, Any]
+T = TypeVar("T")
+ROWS_AT_ONCE = 4096  # a function of many rows takes them in pieces of so many
 ENGINES = ("auto", "native", "reference")
 
 
@@ -91,6 +101,64 @@ class ReferenceProgram:
         return f"The reference interpreter runs all {nodes} operations, because {self.reason}."
 
 
+class RowFunction(Protocol):
+    """A graph of data with rows, ready to be called with any number of them."""
+
+    engine: str
+
+    def __call__(self, data: Mapping[str, Array]) -> dict[str, Any]:
+        """Return outputs by name: arrays of rows, and numbers added up over pieces of rows.
+
+        Parameters have the value they have at the call.
+        """
+        ...
+
+
+class ReferenceFunction:
+    """A function of rows on the reference interpreter; see :class:`RowFunction`."""
+
+    engine = "reference"
+
+    def __init__(self, graph: Graph):
+        self.interpreter = Interpreter(graph)
+
+    def __call__(self, data: Mapping[str, Array]) -> dict[str, Any]:
+        """Return outputs by name: arrays of rows, and numbers added up over pieces of rows."""
+        rows = len(next(iter(data.values())))
+        pieces = [
+            self.interpreter({name: array[i : i + ROWS_AT_ONCE] for name, array in data.items()})
+            for i in range(0, rows, ROWS_AT_ONCE)
+        ]
+        return {
+            name: np.concatenate([p[name] for p in pieces])
+            if first.ndim
+            else float(sum(float(p[name]) for p in pieces))
+            for name, first in pieces[0].items()
+        }
+
+
+def prepare_function(
+    graph: Graph, data: Collection[str], threads: int | None = None, engine: str | None = None
+) -> RowFunction:
+    """Return `graph`, whose inputs are the `data` named and parameters, ready to be called.
+
+    Chooses the engine and raises as :func:`prepare` does.
+    """
+    loose = [
+        name
+        for name, node in graph.inputs.items()
+        if name not in data and node.primitive.name != "parameter"
+    ]
+    if loose:
+        raise GraphError(f"no data is given for {', '.join(loose)}.")
+    function: RowFunction = _on_engine(
+        engine,
+        lambda native: native.NativeFunction(graph, set(data), threads),
+        lambda reason: ReferenceFunction(graph),
+    )
+    return function
+
+
 def prepare(
     graph: Graph,
     state: Mapping[str, Array],
@@ -107,26 +175,38 @@ def prepare(
     inputs are not exactly `state` and `data`, OptionError for an unknown engine,
     or (engine "native") for a graph that can't be compiled.
     """
-    choice = engine or os.environ.get("CHAINRULE_ENGINE") or "auto"
-    if choice not in ENGINES:
-        raise OptionError(f"unknown engine {choice!r}. {did_you_mean(choice, ENGINES)}")
     given = set(state) | set(data)
     if given != set(graph.inputs) or not set(state) <= set(graph.outputs):
         odd = sorted(given ^ set(graph.inputs)) or sorted(set(state) - set(graph.outputs))
         raise GraphError(f"state and data do not match the step's inputs: {', '.join(odd)}.")
+    program: Program = _on_engine(
+        engine,
+        lambda native: native.NativeProgram(graph, state, data, batch_size, threads),
+        lambda reason: ReferenceProgram(graph, state, data, reason),
+    )
+    return program
+
+
+def _on_engine(
+    engine: str | None, on_native: Callable[[Any], T], on_reference: Callable[[str], T]
+) -> T:
+    """Return what the chosen engine makes; the reference engine is given why it was chosen."""
+    choice = engine or os.environ.get("CHAINRULE_ENGINE") or "auto"
+    if choice not in ENGINES:
+        raise OptionError(f"unknown engine {choice!r}. {did_you_mean(choice, ENGINES)}")
     if choice == "reference":
-        return ReferenceProgram(graph, state, data)
+        return on_reference("it was asked for")
     try:
-        # Here alone, and only when a step is compiled: LLVM takes a while to load.
-        from chainrule.run.native import NativeProgram, Unsupported
+        # Here alone, and only when something is compiled: LLVM takes a while to load.
+        from chainrule.run import native
     except ImportError as error:
         reason = f"llvmlite can't be loaded ({error})"
     else:
         try:
-            return NativeProgram(graph, state, data, batch_size, threads)
-        except Unsupported as error:
+            return on_native(native)
+        except native.Unsupported as error:
             reason = f"the compiler has no form for {error}, recorded at {error.node.line}"
     if choice == "native":
         raise OptionError(f"engine='native' can't run this: {reason}.")
-    warnings.warn(f"chainrule trains on the slower reference engine: {reason}.", stacklevel=3)
-    return ReferenceProgram(graph, state, data, reason)
+    warnings.warn(f"chainrule runs on the slower reference engine: {reason}.", stacklevel=4)
+    return on_reference(reason)

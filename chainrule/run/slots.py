@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from chainrule.core.graph import Node
-from chainrule.run.fuse import Kernels
+from chainrule.run.fuse import Kernels, unmoved, view_of
 from chainrule.run.schedule import Schedule
 
 __all__ = ["SCALARS_A_THREAD", "SCALAR_BYTES", "Slots", "slots_of"]
@@ -25,12 +25,15 @@ class Slots:
     """What each entry of the pointer table is, in order of its index.
 
     `arrays` are inputs by name; `buffers` are stored nodes; then come the sums,
-    the scalars of each thread, and the workspace of each thread.
+    the scalars of each thread, and the workspace of each thread.  Outputs that
+    are single numbers are added up as sums; others are found in the buffer of
+    the node that `wholes` names.
     """
 
     arrays: dict[str, int] = field(default_factory=dict)
     buffers: dict[Node, int] = field(default_factory=dict)
     sums: dict[str, int] = field(default_factory=dict)  # position in the block of sums
+    wholes: dict[str, Node] = field(default_factory=dict)  # outputs left in a buffer
     scalars: list[Node] = field(default_factory=list)
     workspace: int = 0  # bytes a thread
 
@@ -59,5 +62,11 @@ def slots_of(kernels: Kernels, plan: Schedule, state: set[str]) -> Slots:
     for node in (n for kernel in kernels.order for n in kernel.stores):
         if node not in plan.in_place:
             slots.buffers[node] = len(slots.arrays) + len(slots.buffers)
-    slots.sums = {name: i for i, name in enumerate(n for n in graph.outputs if n not in state)}
+    for name, node in graph.outputs.items():
+        if name in state:
+            continue
+        if view_of(node.spec.shape) == (1, 1):
+            slots.sums[name] = len(slots.sums)
+        else:
+            slots.wholes[name] = unmoved(node)
     return slots

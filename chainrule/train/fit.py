@@ -29,16 +29,17 @@ from chainrule.train.step import check_rows, data_input, forward, model_dtype, r
 __all__ = ["EarlyStopping", "fit"]
 
 Array = np.ndarray[Any, Any]
+SHUFFLES = 2**32  # where the streams of shuffles begin; those of parameters begin at 0
 CHUNK_SECONDS = 0.1  # how long the engine runs before Python looks up: bar, Ctrl-C, finite loss
 
 
 @dataclass(frozen=True)
 class EarlyStopping:
-    """Stop when `monitor` has not fallen by more than `min_delta` for `patience` epochs.
+    """Stop when `monitor` has not improved by more than `min_delta` for `patience` epochs.
 
     The weights of the best epoch are restored.  `monitor` names an entry of the
-    history that is better when lower; by default ``val_loss``, or ``loss``
-    where there is no validation.
+    history; by default ``val_loss``, or ``loss`` where there is no validation.
+    Better is lower, but higher for accuracies and r2.
     """
 
     patience: int = 10
@@ -231,7 +232,9 @@ class _Loop:
     def _epoch(self, epoch: int, batch_size: int, bar: Progress) -> dict[str, Any]:
         """Train one epoch and return its record."""
         rows = len(self.target)
-        order = np.random.Generator(np.random.Philox(key=[self.seed, epoch])).permutation(rows)
+        order = np.random.Generator(
+            np.random.Philox(key=[self.seed, SHUFFLES + epoch])
+        ).permutation(rows)
         started = time.perf_counter()
         sums: dict[str, float] = {}
         done, chunk = 0, batch_size
@@ -279,6 +282,10 @@ class _Loop:
     def _remember(self, epoch: int, score: float) -> None:
         """Keep a copy of the weights if this epoch is the best so far."""
         margin = self.stopping.min_delta if self.stopping else 0.0
+        if self._monitor().removeprefix("val_") in (
+            m.name for m in self.run.metrics if m.higher_is_better
+        ):
+            score = -score
         if score < self.best - margin:  # never true of NaN, so those weights are not kept
             self.best, self.best_epoch = score, epoch
             self.best_weights = self.program.arenas["parameter"].buffer.copy()

@@ -35,11 +35,13 @@ class Metric:
     """A name, its value per row as graph, and what to report of the average over rows.
 
     `finish` also receives all targets, for a measure that compares with their spread.
+    `higher_is_better` tells early stopping which way is up.
     """
 
     name: str
     per_row: Callable[[Tensor, Tensor], Tensor]
     finish: Callable[[float, Any], float] = _just_the_mean
+    higher_is_better: bool = False
 
 
 def _correct(prediction: Tensor, target: Tensor) -> Tensor:
@@ -75,12 +77,12 @@ def _share_of_variance(mean_square: float, target: Any) -> float:
 BY_NAME = {
     m.name: m
     for m in (
-        Metric("accuracy", _correct),
-        Metric("label_accuracy", _labels_correct),
+        Metric("accuracy", _correct, higher_is_better=True),
+        Metric("label_accuracy", _labels_correct, higher_is_better=True),
         Metric("mse", mse),
         Metric("rmse", mse, lambda average, target: math.sqrt(average)),
         Metric("mae", _absolute_error),
-        Metric("r2", mse, _share_of_variance),
+        Metric("r2", mse, _share_of_variance, higher_is_better=True),
     )
 }
 

@@ -29,7 +29,7 @@ from chainrule.data.check import check_same_length
 from chainrule.data.pipeline import Pipeline
 from chainrule.nn.config import from_config, to_config
 from chainrule.nn.layer import Layer, parameters
-from chainrule.run.reference import Interpreter
+from chainrule.run.program import RowFunction, prepare_function
 from chainrule.train.metrics import BY_NAME, Metric, metrics_of
 from chainrule.train.objective import Objective, objective
 from chainrule.train.pixels import PixelPipeline
@@ -39,7 +39,6 @@ __all__ = ["Run", "load"]
 
 Array = np.ndarray[Any, Any]
 FORMAT = 1
-ROWS_AT_ONCE = 4096  # prediction in pieces keeps memory flat however many rows there are
 
 
 @dataclass
@@ -65,6 +64,7 @@ class Run:
     best_epoch: int = 0
     scores: dict[str, Any] = field(default_factory=dict)
     pipeline: Pipeline | PixelPipeline | None = None
+    _functions: dict[Any, RowFunction] = field(default_factory=dict, repr=False, compare=False)
 
     def outputs(self, X: Any) -> Array:
         """Return the model's raw outputs (logits, or values) for the rows of X.
@@ -72,14 +72,26 @@ class Run:
         Raises DataError or ShapeError for an X that does not look like the training data.
         """
         X = self._check(X)
-        xs = data_input("x", X)
-        program = Interpreter(Graph({"output": forward(self.model, xs).node}, {"x": xs.node}))
-        parts = [
-            program({"x": X[i : i + ROWS_AT_ONCE]})["output"]
-            for i in range(0, len(X), ROWS_AT_ONCE)
-        ]
-        outputs: Array = np.concatenate(parts)
+        outputs: Array = self._function(X, None)({"x": X})["output"]
         return outputs
+
+    def _function(self, X: Array, y: Array | None) -> RowFunction:
+        """Return the model, or with `y` its totals, ready to be called; prepared once."""
+        kind = (X.dtype.name, None if y is None else (y.dtype.name, y.shape[1:]))
+        if kind not in self._functions:
+            xs = data_input("x", X)
+            output = forward(self.model, xs)
+            if y is None:
+                graph = Graph({"output": output.node}, {"x": xs.node})
+            else:
+                ys = data_input("y", y)
+                _, totals = record_totals(self.objective, self.metrics, output, ys)
+                named = {name: total.node for name, total in totals.items()}
+                graph = Graph(named, {"x": xs.node, "y": ys.node})
+            self._functions[kind] = prepare_function(
+                graph, [n for n in ("x", "y") if n in graph.inputs]
+            )
+        return self._functions[kind]
 
     def predict(self, X: Any) -> Array:
         """Return predictions for the rows of X, shaped like the `y` of training.
@@ -102,18 +114,9 @@ class Run:
             raise DataError(f"evaluate needs a pair (X, y), not {type(data).__name__}.")
         X = self._check(data[0])
         check_same_length(X, np.asarray(data[1]))
-        xs = data_input("x", X)
-        output = forward(self.model, xs)
+        output = forward(self.model, data_input("x", X))
         y = self.objective.target(data[1], output.shape, model_dtype(self.model))
-        ys = data_input("y", y)
-        _, totals = record_totals(self.objective, self.metrics, output, ys)
-        graph = Graph({k: t.node for k, t in totals.items()}, {"x": xs.node, "y": ys.node})
-        program = Interpreter(graph)
-        sums = dict.fromkeys(totals, 0.0)
-        for i in range(0, len(X), ROWS_AT_ONCE):
-            rows = slice(i, i + ROWS_AT_ONCE)
-            for name, value in program({"x": X[rows], "y": y[rows]}).items():
-                sums[name] += float(value)
+        sums = self._function(X, y)({"x": X, "y": y})
         scores = {"loss": sums["loss"] / len(X)}
         scores.update({m.name: m.finish(sums[m.name] / len(X), y) for m in self.metrics})
         return scores
@@ -167,6 +170,7 @@ class Run:
             "format": FORMAT,
             "model": config,
             "loss": self.objective.name,
+            "custom_loss": self.objective.kind == "custom",
             "metrics": [m.name for m in self.metrics],
             "features": list(self.features),
             "feature_dtype": self.feature_dtype,
@@ -202,15 +206,28 @@ def write_run(files: dict[str, bytes], path: str | os.PathLike[str], force: bool
             for name, content in files.items():
                 (temporary / name).write_bytes(content)
             temporary.chmod(0o755)
-            if target.exists():
-                shutil.rmtree(target)
-            temporary.rename(target)
+            _swap(temporary, target)
         except BaseException:
             shutil.rmtree(temporary, ignore_errors=True)
             raise
     except OSError as error:
         raise RunError(f"can't write the run to {str(target)!r}: {error.strerror}.") from error
     return target
+
+
+def _swap(fresh: Path, target: Path) -> None:
+    """Put the directory `fresh` in the place of `target`, with what else `target` holds."""
+    if not target.exists():
+        fresh.rename(target)
+        return
+    for path in target.iterdir():
+        if not (fresh / path.name).exists():
+            copy = shutil.copytree if path.is_dir() else shutil.copy2
+            copy(path, fresh / path.name)
+    old = Path(tempfile.mkdtemp(prefix=f".{target.name}.old.", dir=target.parent))
+    target.rename(old / "run")
+    fresh.rename(target)
+    shutil.rmtree(old)
 
 
 def check_writable(path: str | os.PathLike[str], force: bool) -> None:
@@ -266,7 +283,7 @@ def load(
             )
         history = [json.loads(line) for line in (root / "history.jsonl").read_text().splitlines()]
         scores = json.loads((root / "metrics.json").read_bytes())
-        aim = _saved_objective(about["loss"], loss)
+        aim = _saved_objective(about, loss)
         run = Run(
             model=from_config(about["model"]),
             objective=aim,
@@ -289,13 +306,12 @@ def load(
     return run
 
 
-def _saved_objective(name: str, given: Any) -> Objective:
+def _saved_objective(about: dict[str, Any], given: Any) -> Objective:
     if given is not None:
         return objective(given)
-    try:
-        return objective(name)
-    except OptionError:
-        return Objective(name, None, "custom", None)
+    if about["custom_loss"]:
+        return Objective(about["loss"], None, "custom", None)
+    return objective(about["loss"])
 
 
 def _saved_pipeline(path: Path) -> Pipeline | PixelPipeline | None:

@@ -120,8 +120,9 @@ def drop_identities(node: Node) -> Node | None:
     moves = ("reshape", "broadcast", "cast", "slice", "pad")
     if name in moves and inputs[0].spec == node.spec:
         return inputs[0]
-    if name == "transpose" and tuple(node.params["axes"]) == tuple(range(node.spec.ndim)):
-        return inputs[0]
+    if name == "transpose" and inputs[0].spec == node.spec:
+        longer = [a for a in node.params["axes"] if node.spec.shape[a] != 1]
+        return inputs[0] if longer == sorted(longer) else None
     if name in ("sum", "max") and all(inputs[0].spec.shape[a] == 1 for a in node.params["axes"]):
         return _like(node, "reshape", inputs[0], shape=node.spec.shape)
     if name == "where" and inputs[1] is inputs[2] and inputs[1].spec == node.spec:

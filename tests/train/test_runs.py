@@ -277,3 +277,12 @@ def test_weights_of_another_shape_are_refused(run: cr.Run, saved: Path, tmp_path
     )
     with pytest.raises(cr.RunError, match=r"do not fit the model.*'0.weight' has shape \(4, 6\)"):
         cr.load(saved)
+
+
+def test_replacing_a_run_keeps_files_that_are_not_its_own(tmp_path: Path) -> None:
+    run = train()
+    run.save(tmp_path / "a")
+    (tmp_path / "a" / "notes.txt").write_text("mine")
+    run.save(tmp_path / "a", force=True)
+    assert (tmp_path / "a" / "notes.txt").read_text() == "mine"
+    assert [p.name for p in tmp_path.iterdir()] == ["a"]

@@ -167,3 +167,19 @@ def test_an_error_of_ones_own_passes_through() -> None:
 
     with pytest.raises(LookupError, match="mine"):
         train(on_epoch=fail)
+
+
+def test_a_metric_that_is_better_when_higher_keeps_its_highest_epoch() -> None:
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(80, 4)).astype("f4")
+    y = (X[:, 0] > 0).astype(int)
+    model = nn.Sequential([nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 2)])
+    stopping = cr.EarlyStopping(5, monitor="val_accuracy")
+    run = cr.fit(
+        model, (X[:60], y[:60]), loss="cross_entropy", epochs=60, batch_size=10,
+        validation=(X[60:], y[60:]), early_stopping=stopping, progress=False,
+    )  # fmt: skip
+    scores = [record["val_accuracy"] for record in run.history]
+    assert scores[-1] > scores[0] or max(scores) == scores[0]
+    assert run.best_epoch == 1 + int(np.argmax(scores))
+    assert run.evaluate((X[60:], y[60:]))["accuracy"] == max(scores)
