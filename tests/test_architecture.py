@@ -44,7 +44,7 @@ FLOOR = {
 BESIDE = {"train": {"nn", "optim", "data"}}
 
 # Slow or optional to import: `import chainrule` loads none of them, and a function may.
-HEAVY = {"click", "duckdb", "llvmlite", "rich", "safetensors", "scipy_openblas32", "sklearn"}
+HEAVY = {"click", "duckdb", "llvmlite", "rich", "safetensors", "sklearn"}
 # The native engine is the house's own heavy, optional part: LLVM stands behind it.
 LAZY = {("chainrule.run.program", "chainrule.run.native")}
 THIRD_PARTY = HEAVY | {"numpy"}
