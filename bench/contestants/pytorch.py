@@ -1,0 +1,109 @@
+"""PyTorch: the usual loop on tensors in memory, eager, and with torch.compile.
+
+Read next: `bench/contestants/jax_scan.py`.
+"""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn import functional
+from workloads import Weights, Workload
+
+from contestants.contestant import CannotRunError, Contestant
+
+ACTIVATIONS = {
+    "relu": nn.ReLU, "tanh": nn.Tanh, "sigmoid": nn.Sigmoid, "gelu": nn.GELU,
+    "elu": nn.ELU, "silu": nn.SiLU,
+}  # fmt: skip
+LOSSES = {
+    "cross_entropy": functional.cross_entropy,
+    "binary_cross_entropy": functional.binary_cross_entropy_with_logits,
+    "mse": functional.mse_loss,
+}
+
+
+def network(workload: Workload) -> nn.Sequential:
+    layers: list[nn.Module] = []
+    for inputs, outputs in pairwise(workload.sizes):
+        layers += [nn.Linear(inputs, outputs), ACTIVATIONS[workload.activation]()]
+    return nn.Sequential(*layers[:-1])
+
+
+class Eager(Contestant):
+    """The loop that a user writes, without DataLoader, which would only slow it."""
+
+    fused: bool | None = None
+
+    def __init__(self, workload: Workload, threads: int | None):
+        if threads is not None:
+            torch.set_num_threads(threads)
+        self.workload = workload
+        X, y = workload.data()
+        self.X, self.y = torch.from_numpy(X), torch.from_numpy(y)
+        self.model, self.loss = network(workload), LOSSES[workload.loss]
+        parameters, rate = self.model.parameters(), workload.rate
+        self.optimizer: torch.optim.Optimizer
+        if workload.optimizer == "adam":
+            self.optimizer = torch.optim.Adam(parameters, rate, fused=self.fused)
+        else:
+            momentum = 0.9 if workload.optimizer == "momentum" else 0.0
+            self.optimizer = torch.optim.SGD(parameters, rate, momentum, fused=self.fused)
+        self.forward: Any = lambda x, y: self.loss(self.model(x), y)
+        self.update: Any = self.optimizer.step
+        self.reset()
+
+    def reset(self) -> None:
+        linear = [layer for layer in self.model if isinstance(layer, nn.Linear)]
+        with torch.no_grad():
+            for layer, (weight, bias) in zip(linear, self.workload.weights(), strict=True):
+                layer.weight.copy_(torch.from_numpy(weight.T.copy()))
+                layer.bias.copy_(torch.from_numpy(bias))
+            for slots in self.optimizer.state.values():
+                for slot in slots.values():
+                    if slot is not None:
+                        slot.zero_()
+
+    def epoch(self, shuffle: bool = True) -> float:
+        rows = self.workload.rows
+        order = torch.randperm(rows) if shuffle else torch.arange(rows)
+        total = torch.zeros(())
+        for chosen in order.split(self.workload.batch):
+            loss = self.forward(self.X[chosen], self.y[chosen])
+            self.optimizer.zero_grad()
+            loss.backward()
+            self.update()
+            total += loss.detach() * len(chosen)
+        return float(total) / rows
+
+    def weights(self) -> Weights:
+        return [
+            (layer.weight.detach().numpy().T, layer.bias.detach().numpy())
+            for layer in self.model
+            if isinstance(layer, nn.Linear)
+        ]
+
+
+class Fused(Eager):
+    """The same with the optimizer's fused kernel, which has to be asked for."""
+
+    fused = True
+
+
+class Compiled(Fused):
+    """Forward, loss and backward compiled by torch.compile; the optimizer's kernel is fused."""
+
+    def __init__(self, workload: Workload, threads: int | None):
+        super().__init__(workload, threads)
+        torch._dynamo.reset()
+        # A last batch of another size gets code of its own, as fast as the rest.
+        self.forward = torch.compile(self.forward, dynamic=False)
+        try:
+            self.forward(self.X[: workload.batch], self.y[: workload.batch])
+        except Exception as error:
+            line = next((line for line in str(error).splitlines() if line.strip()), "")
+            kind = type(error).__name__
+            raise CannotRunError(f"torch.compile failed with {kind}: {line}") from error

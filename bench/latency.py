@@ -1,0 +1,135 @@
+"""Time the prediction of a single row, in turns: chainrule, onnxruntime, PyTorch, scikit-learn.
+
+The same weights are in each, and their outputs must agree.  Prints medians in microseconds as JSON.
+
+Read next: `bench/costs.py`.
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from workloads import MARKED, Workload
+
+ROUNDS, CALLS = 30, 50
+Predict = Callable[[Any], Any]
+
+
+def with_chainrule(workload: Workload) -> Predict:
+    from contestants.ours import network, set_weights
+
+    import chainrule as cr
+
+    X, y = workload.data()
+    model = network(workload)
+    run = cr.fit(model, (X[:64], y[:64]), loss=workload.loss, epochs=1, progress=False)
+    set_weights(model, workload.weights())
+    return run.outputs
+
+
+def with_onnxruntime(workload: Workload) -> Predict:
+    import onnxruntime
+    from onnx import TensorProto, checker, helper, numpy_helper
+
+    nodes, constants, name = [], [], "x"
+    weights = workload.weights()
+    for place, (weight, bias) in enumerate(weights):
+        constants.append(numpy_helper.from_array(weight, f"w{place}"))
+        constants.append(numpy_helper.from_array(bias, f"b{place}"))
+        nodes.append(helper.make_node("Gemm", [name, f"w{place}", f"b{place}"], [f"z{place}"]))
+        name = f"z{place}"
+        if place < len(weights) - 1:
+            nodes.append(helper.make_node("Relu", [name], [f"h{place}"]))
+            name = f"h{place}"
+    ends = [
+        helper.make_tensor_value_info(end, TensorProto.FLOAT, ["n", size])
+        for end, size in (("x", workload.sizes[0]), (name, workload.sizes[-1]))
+    ]
+    graph = helper.make_graph(nodes, "mlp", ends[:1], ends[1:], constants)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+    checker.check_model(model)
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1  # the fastest for one row
+    session = onnxruntime.InferenceSession(
+        model.SerializeToString(), options, providers=["CPUExecutionProvider"]
+    )
+    return lambda x: session.run(None, {"x": x})[0]
+
+
+def with_pytorch(workload: Workload) -> Predict:
+    import torch
+    from contestants.pytorch import Eager
+
+    model = Eager(workload, 1).model.eval()
+
+    def predict(x: Any) -> Any:
+        with torch.inference_mode():
+            return model(torch.from_numpy(x)).numpy()
+
+    return predict
+
+
+def with_scikit_learn(workload: Workload) -> Predict:
+    from contestants.scikit_learn import Perceptron
+
+    model = Perceptron(workload, 1).model
+    return model.predict_proba
+
+
+def as_probabilities(outputs: Any) -> Any:
+    exponents = np.exp(outputs - outputs.max())
+    return exponents / exponents.sum()
+
+
+def prepared(workload: Workload, row: Any) -> dict[str, Predict]:
+    """Return the contestants that are installed, having checked that they agree."""
+    makers = {
+        "chainrule": with_chainrule, "onnxruntime": with_onnxruntime,
+        "PyTorch": with_pytorch, "scikit-learn": with_scikit_learn,
+    }  # fmt: skip
+    calls: dict[str, Predict] = {}
+    for who, make in makers.items():
+        try:
+            calls[who] = make(workload)
+        except ImportError:
+            continue
+    answers = {who: call(row) for who, call in calls.items()}
+    answers = {
+        who: found if who == "scikit-learn" else as_probabilities(found)
+        for who, found in answers.items()
+    }
+    for who, found in answers.items():
+        if not np.allclose(found, answers["chainrule"], atol=1e-4):
+            raise SystemExit(f"{who} predicts {found}, chainrule {answers['chainrule']}")
+    return calls
+
+
+def medians_of(workload: Workload) -> list[dict[str, Any]]:
+    row = workload.data()[0][:1].copy()
+    calls = prepared(workload, row)
+    times: dict[str, list[float]] = {who: [] for who in calls}
+    for _ in range(ROUNDS):
+        for who, call in calls.items():
+            for _ in range(CALLS):
+                began = time.perf_counter()
+                call(row)
+                times[who].append(time.perf_counter() - began)
+    network = "-".join(map(str, workload.sizes))
+    return [
+        {"network": network, "who": who, "value": 1e6 * statistics.median(taken)}
+        for who, taken in times.items()
+    ]
+
+
+def main() -> None:
+    found = [line for workload in MARKED[1:3] for line in medians_of(workload)]
+    print(json.dumps({"medians": found}))
+
+
+if __name__ == "__main__":
+    main()

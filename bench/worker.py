@@ -1,0 +1,133 @@
+"""A process that holds one contestant and does what it is told, a line of JSON at a time.
+
+Started as `python bench/worker.py CONTESTANT [THREADS]`.  Requests come on standard input, answers
+go to standard output: prepare (a workload), turn (some seconds of epochs), quit.  Between
+requests it must not use a core that another contestant is being timed on, so it answers only when
+its threads, which may spin for a while after their work, have come to rest.
+
+Read next: `bench/contestants/contestant.py`.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import resource
+import sys
+import time
+import traceback
+from pathlib import Path
+from typing import Any
+
+from contestants.contestant import CannotRunError, Contestant
+from workloads import WORKLOADS, mean_loss, shortened
+
+CONTESTANTS = {
+    "peak": "fma_peak.Peak",
+    "chainrule": "ours.Ours",
+    "fit": "ours.Fit",
+    "pytorch": "pytorch.Eager",
+    "fused": "pytorch.Fused",
+    "compile": "pytorch.Compiled",
+    "jax": "jax_scan.Scan",
+    "sklearn": "scikit_learn.Perceptron",
+}
+PATIENCE = 1.0  # seconds to wait for threads to come to rest
+
+
+def peak_memory() -> float:
+    """Return the most memory that this process ever held, in MB.
+
+    Linux's ru_maxrss begins with what the parent held when it started us, so it is asked for
+    VmHWM, the same figure of this program alone.
+    """
+    status = Path("/proc/self/status")
+    if status.exists():
+        line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
+        return int(line.split()[1]) * 1024 / 1e6
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6
+
+
+def settle() -> bool:
+    """Wait until no thread of this process is running; return whether that came to be."""
+    until = time.perf_counter() + PATIENCE
+    while time.perf_counter() < until:
+        before = time.process_time()
+        time.sleep(0.003)
+        if time.process_time() - before < 3e-4:
+            return True
+    return False
+
+
+class Worker:
+    def __init__(self, kind: str, threads: int | None):
+        self.kind, self.threads = kind, threads
+        self.contestant: Contestant | None = None
+
+    def answer(self, request: dict[str, Any]) -> dict[str, Any]:
+        action = getattr(self, f"do_{request.pop('do')}")
+        try:
+            reply: dict[str, Any] = action(**request)
+        except CannotRunError as reason:
+            reply = {"skip": str(reason)}
+        except ImportError as error:
+            reply = {"skip": f"not installed: {error}"}
+        except Exception as error:
+            traceback.print_exc()
+            reply = {"skip": f"{type(error).__name__}: {error}"}
+        reply["rested"] = settle()
+        return reply
+
+    def do_prepare(self, workload: str, steps: int) -> dict[str, Any]:
+        """Build the contestant, check it by an epoch in order, and warm it by a shuffled one."""
+        began = time.perf_counter()
+        self.contestant = None  # its memory goes before the next one's comes
+        module, name = CONTESTANTS[self.kind].split(".")
+        make = getattr(importlib.import_module(f"contestants.{module}"), name)
+        chosen = shortened(WORKLOADS[workload], steps)
+        self.contestant = made = make(chosen, self.threads)
+        if self.kind == "peak":
+            made.epoch()
+            return {"flops": made.flops}
+        loss = None
+        if self.kind != "fit":
+            made.epoch(shuffle=False)
+            loss = mean_loss(chosen, made.weights(), *chosen.data())
+        made.turn(0.0)
+        return {"loss": loss, "seconds": time.perf_counter() - began}
+
+    def do_turn(self, seconds: float) -> dict[str, Any]:
+        if self.contestant is None:
+            return {"skip": "nothing is prepared"}
+        return {"seconds": self.contestant.turn(seconds)}
+
+    def do_memory(self, workload: str) -> dict[str, Any]:
+        """Train two epochs and return the peak of memory in MB."""
+        module, name = CONTESTANTS[self.kind].split(".")
+        made = getattr(importlib.import_module(f"contestants.{module}"), name)(
+            WORKLOADS[workload], self.threads
+        )
+        made.reset()
+        made.epoch()
+        made.epoch()
+        return {"megabytes": peak_memory()}
+
+
+def main() -> None:
+    # Libraries may print; only answers go to the driver.
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)
+    threads = int(sys.argv[2]) if len(sys.argv) > 2 else None
+    worker = Worker(sys.argv[1], threads)
+    for line in sys.stdin:
+        request = json.loads(line)
+        if request["do"] == "quit":
+            break
+        print(json.dumps(worker.answer(request)), file=answers, flush=True)
+    os._exit(0)  # some libraries' threads would keep us
+
+
+if __name__ == "__main__":
+    main()
