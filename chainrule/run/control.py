@@ -51,7 +51,8 @@ def without_denormals(b: ir.IRBuilder) -> Iterator[None]:
         return
     pointer = ir.FunctionType(ir.VoidType(), [ir.IntType(8).as_pointer()])
     save, restore = (
-        ir.Function(b.module, pointer, f"llvm.x86.sse.{name}") for name in ("stmxcsr", "ldmxcsr")
+        b.module.globals.get(name) or ir.Function(b.module, pointer, name)
+        for name in ("llvm.x86.sse.stmxcsr", "llvm.x86.sse.ldmxcsr")
     )
     old, new = b.alloca(I32), b.alloca(I32)
     bytes_of = [b.bitcast(place, ir.IntType(8).as_pointer()) for place in (old, new)]

@@ -21,7 +21,7 @@ from chainrule.run.control import emit_meeting, least, loop, without_denormals
 from chainrule.run.fuse import Kernel, Kernels, view_of
 from chainrule.run.gemm import Target
 from chainrule.run.kernel_code import KernelCode
-from chainrule.run.schedule import Schedule
+from chainrule.run.schedule import Schedule, has_stops
 from chainrule.run.slots import SCALAR_BYTES, SCALARS_A_THREAD, Slots, slots_of
 from chainrule.run.vector import memory_type
 
@@ -43,7 +43,9 @@ def emit(
 
     ``void steps(i8** table, i64* order, i64 rows, i64 batch, i64 thread, i64 threads,
     i32* meeting)`` takes one step for each `batch` rows of `order`; `capacity` is the
-    largest batch.
+    largest batch.  A step that stops for the interpreter has no such entry, but
+    one for each level: ``void level_0(i8** table, i64* order, i64 rows, i64 thread,
+    i64 threads)`` and so on.
     """
     context = Context(
         kernels=kernels,
@@ -59,29 +61,46 @@ def emit(
     return _emit_module(context), context.slots
 
 
+SIGNATURE = ir.FunctionType(ir.VoidType(), [POINTER.as_pointer(), I64.as_pointer(), I64, I64, I64])
+
+
 def _emit_module(context: Context) -> ir.Module:
     module, levels = context.module, []
-    arguments = [POINTER.as_pointer(), I64.as_pointer(), I64, I64, I64]
-    signature = ir.FunctionType(ir.VoidType(), arguments)
     for i, kernels in enumerate(context.plan.levels):
         functions = []
         for j, kernel in enumerate(kernels):
-            function = ir.Function(module, signature, f"{kernel.kind}_{i}_{j}")
-            KernelCode(context, kernel, function).emit()
-            functions.append(function)
+            if kernel.kind != "reference":
+                function = ir.Function(module, SIGNATURE, f"{kernel.kind}_{i}_{j}")
+                KernelCode(context, kernel, function).emit()
+                functions.append(function)
         levels.append(functions)
-    commit = ir.Function(module, signature, "commit")
+    commit = ir.Function(module, SIGNATURE, "commit")
     _Frame(context, Kernel("commit", (1, 1)), commit).emit_commit()
-    prologue = ir.Function(module, signature, "prologue")
+    prologue = ir.Function(module, SIGNATURE, "prologue")
     _Frame(context, Kernel("prologue", (1, 1)), prologue).emit_prologue()
-    if len(levels) == 1:
+    stops = has_stops(context.plan)
+    if len(levels) == 1 or stops:
         levels.append([])  # the commit writes what the prologue of other threads reads
     levels[-1].append(commit)
     levels[0].insert(0, prologue)
     for function in (f for functions in levels for f in functions):
         function.linkage = "internal"
-    _emit_steps(module, levels)
+    if stops:
+        for i, functions in enumerate(levels):
+            _emit_level(module, f"level_{i}", functions)
+    else:
+        _emit_steps(module, levels)
     return module
+
+
+def _emit_level(module: ir.Module, name: str, functions: Sequence[ir.Function]) -> None:
+    """Emit an entry that runs one level of one step, for steps that stop for the interpreter."""
+    level = ir.Function(module, SIGNATURE, name)
+    b = ir.IRBuilder(level.append_basic_block("entry"))
+    with without_denormals(b):
+        for function in functions:
+            b.call(function, level.args)
+    b.ret_void()
 
 
 def _emit_steps(module: ir.Module, levels: Sequence[Sequence[ir.Function]]) -> None:

@@ -14,7 +14,7 @@ Read next: :mod:`chainrule.run.schedule`.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
@@ -65,7 +65,7 @@ CHEAP = frozenset(
 
 
 class Unsupported(Exception):  # noqa: N818  # a fact about a node, not an error
-    """The native compiler can't lower a node; the reference engine runs the graph instead."""
+    """The native compiler can't lower a node; the reference interpreter computes it instead."""
 
     def __init__(self, node: Node, reason: str):
         super().__init__(f"{node.primitive.name} {node.spec}: {reason}")
@@ -97,9 +97,10 @@ class Kernel:
 
     kind: "matmul" (anchor is the product), "rows" (elementwise work and
     reductions over columns, row by row), "sum_rows" (anchor reduces over rows,
-    column by column), "total" (anchor reduces everything) or "each" (elementwise
-    work on a matrix of fixed size).  `view` is what it iterates over: for
-    sum_rows and total, the view of the input.
+    column by column), "total" (anchor reduces everything), "each" (elementwise
+    work on a matrix of fixed size) or "reference" (the interpreter computes the
+    anchor, for `reason`).  `view` is what it iterates over: for sum_rows and
+    total, the view of the input.
     """
 
     kind: str
@@ -107,6 +108,7 @@ class Kernel:
     anchor: Node | None = None
     nodes: list[Node] = field(default_factory=list)
     stores: list[Node] = field(default_factory=list)
+    reason: str = ""
 
     @property
     def result_view(self) -> View:
@@ -146,9 +148,10 @@ class Kernels:
 
 def unmoved(node: Node) -> Node:
     """Return what `node` is, row by row and column by column, without its moves."""
-    while node.primitive.name in MOVES and view_of(node.inputs[0].spec.shape) == view_of(
-        node.spec.shape
-    ):
+    while node.primitive.name in MOVES:
+        before, after = (view_of(n.spec.shape) for n in (node.inputs[0], node))
+        if before is None or before != after:
+            break
         node = node.inputs[0]
     return node
 
@@ -174,20 +177,23 @@ def reduction_kind(node: Node) -> str:
     raise Unsupported(node, f"reduces axes {sorted(axes)} of {source}")
 
 
-def fuse(graph: Graph) -> Kernels:
-    """Return the kernels of `graph`; raise Unsupported for the first node without one."""
-    return _Fuser(graph).run()
+def fuse(graph: Graph, refused: Mapping[Node, str] | None = None) -> Kernels:
+    """Return the kernels of `graph`; the nodes in `refused` are left to the interpreter."""
+    return _Fuser(graph, refused or {}).run()
 
 
 class _Fuser:
-    def __init__(self, graph: Graph):
-        self.graph = graph
+    def __init__(self, graph: Graph, refused: Mapping[Node, str]):
+        self.graph, self.refused = graph, refused
         self.kernels = Kernels(graph, [], {})
         self.place: dict[Kernel, int] = {}
 
     def run(self) -> Kernels:
         given = set(self.graph.inputs.values())
         self.whole = self._needed_whole()
+        self.moved = {
+            i for n in self.graph.nodes if n.primitive.name != "matmul" for i in n.inputs
+        } | set(self.graph.outputs.values())
         for node in self.graph.nodes:
             # Leaves come first: no kernel may be placed before one whose result it loads.
             if node in self.whole and node.primitive.leaf:
@@ -195,7 +201,13 @@ class _Fuser:
         for node in self.graph.nodes:
             if node in given or node.primitive.leaf:
                 continue
-            self._assign(node)
+            try:
+                if node in self.refused:
+                    raise Unsupported(node, self.refused[node])
+                self._assign(node)
+            except Unsupported as problem:
+                view = view_of(node.spec.shape) or (1, 1)
+                self._open("reference", view, node, node).reason = problem.reason
         self._mark_stores()
         return self.kernels
 
@@ -229,7 +241,9 @@ class _Fuser:
     def _assign(self, node: Node) -> None:
         name = node.primitive.name
         if name == "transpose":
-            return  # judged by the products that use it
+            if node in self.moved:
+                raise Unsupported(node, "is used other than as the operand of a product")
+            return  # its products read its input the other way round
         view = self._view(node)
         if name == "matmul":
             self._assign_matmul(node, view)
@@ -244,13 +258,13 @@ class _Fuser:
 
     def _check_move(self, node: Node, view: View) -> None:
         (source,) = node.inputs
-        if node in self.whole and view != (1, 1):  # a broadcast used as a matrix
-            self._open(_elementwise_kind(view), view, None, node)
         before = self._view(source)
         if node.primitive.name == "reshape" and before != view:
             raise Unsupported(node, f"rearranges {source.spec}")
         if node.primitive.name == "broadcast" and not _broadcasts(before, view):
             raise Unsupported(node, f"repeats {source.spec} along inner axes")
+        if node in self.whole and view != (1, 1):  # a broadcast used as a matrix
+            self._open(_elementwise_kind(view), view, None, node)
 
     def _assign_elementwise(self, node: Node, view: View) -> None:
         if node.primitive.scalar is None:
@@ -268,6 +282,8 @@ class _Fuser:
             self._open(_elementwise_kind(view), view, None, node)
 
     def _accepts(self, kernel: Kernel, view: View) -> bool:
+        if kernel.kind == "reference":
+            return False
         if kernel.kind == "rows" and view[0] == kernel.view[0]:
             if kernel.view[1] == 1 and view[1] > 1:
                 kernel.view = view
@@ -295,7 +311,9 @@ class _Fuser:
 
     def _place_leaf(self, node: Node) -> None:
         """Copy rows gathered from data, or a constant, to where a product can read them."""
-        view = self._view(node)
+        view = view_of(node.spec.shape)
+        if view is None:
+            return
         gathered = node.primitive.name == "input" and isinstance(view[0], Dim)
         if gathered or (node.primitive.name == "constant" and view != (1, 1)):
             self._open(_elementwise_kind(view), view, None, node)
@@ -338,6 +356,9 @@ class _Fuser:
             several = kernel.kind == "rows" and kernel.view[1] > ROW_UNROLL
             late = _used_in_later_pass(kernel) if several else set()
             kernel.stores = [n for n in kernel.nodes if n in stored or n in late]
+            if kernel.kind == "reference" and view_of(kernel.nodes[0].spec.shape) is None:
+                kernel.stores = []  # only the interpreter can use it, and keeps it itself
+        self.kernels.order = [k for k in self.kernels.order if k.stores or k.kind == "reference"]
 
     def _loaded_elsewhere(self) -> set[Node]:
         """Return the nodes that another kernel than their own loads."""

@@ -3,9 +3,9 @@
 The step is one graph.  Inputs whose names are also outputs are *state*: what
 the step returns for them is what the next step gets.  The other inputs are
 *data*: arrays from which each step gathers its rows.  The other outputs are
-*sums*, added up over steps.  :func:`prepare` picks the engine: native code
-where the compiler has a form for every node, else the reference interpreter,
-and then it says so.
+*sums*, added up over steps.  :func:`prepare` picks the engine: native code,
+within which the reference interpreter computes, loudly, what the compiler has
+no form for; or that interpreter alone.
 
 Read next: :mod:`chainrule.train.step`, which records such graphs.
 """
@@ -170,8 +170,8 @@ def prepare(
     """Return the step `graph` ready to run on `engine`: "auto", "native" or "reference".
 
     None means the environment variable ``CHAINRULE_ENGINE``, or "auto": native
-    code, or with a warning the reference interpreter where a node has no
-    native form or llvmlite is missing.  Raises GraphError when the graph's
+    code, with a warning where the reference interpreter computes nodes that have
+    no native form, or everything, because llvmlite is missing.  Raises GraphError when the graph's
     inputs are not exactly `state` and `data`, OptionError for an unknown engine,
     or (engine "native") for a graph that can't be compiled.
     """
@@ -202,11 +202,26 @@ def _on_engine(
     except ImportError as error:
         reason = f"llvmlite can't be loaded ({error})"
     else:
-        try:
-            return on_native(native)
-        except native.Unsupported as error:
-            reason = f"the compiler has no form for {error}, recorded at {error.node.line}"
+        made = on_native(native)
+        _tell_of_stops(made, choice)
+        return made
     if choice == "native":
         raise OptionError(f"engine='native' can't run this: {reason}.")
     warnings.warn(f"chainrule runs on the slower reference engine: {reason}.", stacklevel=4)
     return on_reference(reason)
+
+
+def _tell_of_stops(made: Any, choice: str) -> None:
+    """Warn of operations that the interpreter computes; raise where native code was asked for."""
+    left = made.code.left_to_reference()
+    if not left:
+        return
+    node, reason = left[0]
+    more = f" (and {len(left) - 1} more)" if len(left) > 1 else ""
+    what = f"{node.primitive.name} {node.spec}{more}, recorded at {node.line}, {reason}"
+    if choice == "native":
+        raise OptionError(f"engine='native' can't run this: {what}.")
+    warnings.warn(
+        f"chainrule computes some operations on the slower reference interpreter: {what}.",
+        stacklevel=5,
+    )

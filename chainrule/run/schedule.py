@@ -20,7 +20,7 @@ from chainrule.core.graph import Node
 from chainrule.core.spec import Dim
 from chainrule.run.fuse import Kernel, Kernels, Unsupported
 
-__all__ = ["Schedule", "Split", "schedule", "split_of"]
+__all__ = ["Schedule", "Split", "has_stops", "schedule", "split_of"]
 
 Split: TypeAlias = "tuple[str, int]"
 
@@ -38,10 +38,15 @@ class Schedule:
     copies: dict[str, Node]
 
 
+def has_stops(plan: Schedule) -> bool:
+    """Whether a step must stop between levels for the interpreter."""
+    return any(kernel.kind == "reference" for level in plan.levels for kernel in level)
+
+
 def split_of(kernel: Kernel) -> Split:
     """Return along what, and how long, a kernel's work is divided among threads."""
     rows, columns = kernel.view
-    if kernel.kind == "total":
+    if kernel.kind in ("total", "reference"):
         return ("one", 1)
     if kernel.kind == "sum_rows" or (rows == 1 and kernel.kind != "matmul"):
         return ("columns", columns)
@@ -50,6 +55,8 @@ def split_of(kernel: Kernel) -> Split:
 
 def _aligned(reader: Kernel, source: Node, writer: Kernel) -> bool:
     """Whether each thread reads only what it wrote itself of `source`."""
+    if "reference" in (reader.kind, writer.kind):
+        return False
     if split_of(reader) != split_of(writer):
         return False
     if reader.anchor is not None and reader.kind != "matmul":
@@ -118,7 +125,8 @@ def schedule(kernels: Kernels, state: set[str]) -> Schedule:
             old = graph.inputs[name]
             readers = [k for k in kernels.order if old in loads[k] and k is not kernel]
             late = any(position[k] > position[kernel] for k in readers)
-            if late or (kernel.anchor is not None and _is_operand(kernel.anchor, old)):
+            operand = kernel.anchor is not None and _is_operand(kernel.anchor, old)
+            if late or operand or kernel.kind == "reference":
                 copies[name] = node
                 continue
             in_place.setdefault(node, []).append(name)

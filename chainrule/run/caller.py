@@ -1,0 +1,170 @@
+"""Compiled code being run: its memory, its threads, and the stops for the interpreter.
+
+Read next: :mod:`chainrule.run.native`.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import signal
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from threading import current_thread, main_thread
+from typing import Any
+
+import numpy as np
+
+from chainrule.core.graph import Node
+from chainrule.core.spec import Dim, dims_in, resolve
+from chainrule.run.arena import Arena
+from chainrule.run.code import NativeCode
+from chainrule.run.slots import SCALAR_BYTES, SCALARS_A_THREAD, Slots
+
+__all__ = ["Caller"]
+
+Array = np.ndarray[Any, Any]
+
+
+@contextmanager
+def _interrupts_later() -> Iterator[None]:
+    """Hold back Ctrl-C until the end of the block; only the main thread ever receives it."""
+    if current_thread() is not main_thread():
+        yield
+        return
+    held: list[tuple[int, Any]] = []
+    usual = signal.signal(signal.SIGINT, lambda number, frame: held.append((number, frame)))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, usual)
+        if held and callable(usual):
+            usual(*held[0])
+
+
+class Caller:
+    """Compiled code with the memory it works in and the threads that run it."""
+
+    def __init__(self, code: NativeCode, threads: int):
+        self.code, self.threads = code, threads
+        self.arrays: dict[str, Array] = {}
+        self.leaf_names = {node: name for name, node in code.graph.inputs.items()}
+        slots: Slots = code.slots
+        shapes: dict[str, Array] = {}
+        for i, node in enumerate(slots.buffers):
+            shape = [code.capacity if isinstance(d, Dim) else d for d in node.spec.shape]
+            shapes[str(i)] = np.zeros(shape, node.spec.dtype)
+        self.buffers = Arena(shapes)
+        self.sums = np.zeros(max(1, len(slots.sums)))
+        self.scratch = Arena(
+            {
+                "scalars": np.zeros(threads * SCALARS_A_THREAD * SCALAR_BYTES, np.uint8),
+                "workspace": np.zeros(threads * max(64, slots.workspace), np.uint8),
+            }
+        )
+        arrays = [self.buffers.views[str(i)] for i in range(len(slots.buffers))]
+        arrays += [self.sums, self.scratch.views["scalars"], self.scratch.views["workspace"]]
+        places = [a.ctypes.data for a in arrays]
+        self.table = np.array([0] * len(slots.arrays) + places, np.uint64)
+        self.meeting = Arena({"meeting": np.zeros(64, np.int32)}).views["meeting"]
+        self._pool: ThreadPoolExecutor | None = None
+        self._process = os.getpid()
+
+    def give(self, name: str, array: Array) -> None:
+        """Let the code read, and for state write, the input `name` in `array`."""
+        self.arrays[name] = array
+        self.table[self.code.slots.arrays[name]] = array.ctypes.data
+
+    def buffer(self, node: Node) -> Array:
+        """Return the memory that `node` is left in."""
+        return self.buffers.views[str(list(self.code.slots.buffers).index(node))]
+
+    def __call__(self, order: Array, batch_size: int) -> None:
+        """Run one step for each `batch_size` of the rows numbered by `order` (int64)."""
+        self.sums[:] = 0
+        self.meeting[:] = 0
+        if self.code.steps is None:
+            for start in range(0, len(order), batch_size):
+                self._step_with_stops(order[start : start + batch_size])
+            return
+        given = (self.table.ctypes.data, order.ctypes.data, len(order), batch_size)
+        place = self.meeting.ctypes.data
+        self._together(lambda i: self.code.steps(*given, i, self.threads, place))
+
+    def _together(self, work: Callable[[int], None]) -> None:
+        """Call ``work(thread)`` on every thread at once, and wait for all."""
+        if self.threads == 1:
+            work(0)
+            return
+        # An interrupt in here would leave threads waiting for one another for good.
+        with _interrupts_later():
+            helpers = [self._crew().submit(work, i) for i in range(1, self.threads)]
+            work(0)
+            for helper in helpers:
+                helper.result()
+
+    # --- steps that stop for the interpreter -------------------------------------------------
+
+    def _step_with_stops(self, rows: Array) -> None:
+        """Run one step level by level; the interpreter computes what has no native form."""
+        known: dict[Node, Array] = {}
+        given = (self.table.ctypes.data, rows.ctypes.data, len(rows))
+        kernels = [*self.code.schedule.levels, []]
+        for level, members in zip(self.code.levels, kernels, strict=True):
+            self._together(lambda i, level=level: level(*given, i, self.threads))  # type: ignore[misc]
+            for kernel in members:
+                if kernel.kind == "reference":
+                    node = kernel.nodes[0]
+                    known[node] = self._interpret(node, rows, known)
+                    if node in kernel.stores:
+                        self._block(node, len(rows))[...] = known[node]
+
+    def _interpret(self, root: Node, rows: Array, known: dict[Node, Array]) -> Array:
+        """Return the value of `root` from what is in memory and what is `known` already."""
+        values = dict(known)
+        pending, needed = [root], set()
+        while pending:
+            node = pending.pop()
+            if node in needed or node in values:
+                continue
+            found = self._in_memory(node, rows) if node is not root else None
+            if found is not None:
+                values[node] = found
+                continue
+            needed.add(node)
+            pending.extend(node.inputs)
+        dims = {d: len(rows) for n in self.code.graph.nodes for d in dims_in(n.spec.shape)}
+        with np.errstate(all="ignore"):
+            for node in sorted(needed, key=lambda n: n.serial):
+                params = {key: resolve(value, dims) for key, value in node.params.items()}
+                meaning = node.primitive.meaning(*(values[i] for i in node.inputs), **params)
+                values[node] = np.asarray(meaning, node.spec.dtype)
+        return values[root]
+
+    def _in_memory(self, node: Node, rows: Array) -> Array | None:
+        """Return a leaf or a stored native value, or None for what is in neither."""
+        name = self.leaf_names.get(node)
+        if name is not None:
+            array = self.arrays[name]
+            return array[rows] if dims_in(node.spec.shape) else array
+        stored = node in self.code.slots.buffers or node in self.code.schedule.in_place
+        return self._block(node, len(rows)) if stored else None
+
+    def _block(self, node: Node, rows: int) -> Array:
+        """Return the memory of a stored node in its own shape, for a batch of `rows`."""
+        shape = tuple(rows if isinstance(d, Dim) else d for d in node.spec.shape)
+        if node in self.code.schedule.in_place:
+            return self.arrays[self.code.schedule.in_place[node][0]].reshape(shape)
+        return self.buffer(node).reshape(-1)[: math.prod(shape)].reshape(shape)
+
+    def totals(self) -> dict[str, float]:
+        """Return the sums of the last call by name."""
+        return {name: float(self.sums[at]) for name, at in self.code.slots.sums.items()}
+
+    def _crew(self) -> ThreadPoolExecutor:
+        # A forked child has none of its parent's threads, only the object that counted them.
+        if self._pool is None or self._process != os.getpid():
+            self._pool = ThreadPoolExecutor(max(1, self.threads - 1), "chainrule")
+            self._process = os.getpid()
+        return self._pool

@@ -1,0 +1,135 @@
+"""Machine code of a graph: compiled now, or read from the disk.
+
+A graph and the names of its state and data go in; a :class:`NativeCode`
+comes out, with the entries to call and the slots they expect.
+
+Read next: :mod:`chainrule.run.caller`.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import math
+from typing import Any
+
+import llvmlite
+import llvmlite.binding as llvm
+
+from chainrule.core.graph import Graph, Node
+from chainrule.core.spec import Dim
+from chainrule.run import cache
+from chainrule.run.emit import emit
+from chainrule.run.fuse import Kernels, Unsupported, fuse
+from chainrule.run.lower import lower
+from chainrule.run.machine import host_features, host_name, host_target, target_machine
+from chainrule.run.schedule import Schedule, has_stops, schedule
+from chainrule.run.slots import Slots, slots_of
+from chainrule.transform.simplify import simplify
+
+__all__ = ["NativeCode"]
+
+
+class NativeCode:
+    """Compiled code of a step graph, for batches of up to `capacity` rows.
+
+    `steps` runs many steps in one call; where some nodes are left to the
+    interpreter it is None, and `levels` run the parts of a step between stops.
+    """
+
+    def __init__(self, graph: Graph, state: set[str], data: set[str], capacity: int):
+        self.graph = simplify(lower(graph))
+        self.capacity = capacity
+        key = _key(self.graph, state, data, capacity)
+        entry = cache.read(key)
+        if entry is None:
+            entry = self._compile(state, data)
+            cache.write(key, entry)
+        head, _, machine_code = entry.partition(b"\n")
+        about = json.loads(head)
+        self.kernels, self.schedule, self.slots = self._plan(state, about["refused"])
+        self.slots.workspace = about["workspace"]
+        self.engine = _link(machine_code)
+        self._find_entries()
+
+    def _plan(self, state: set[str], refused: dict[str, str]) -> tuple[Kernels, Schedule, Slots]:
+        nodes: dict[Node, str] = {self.graph.nodes[int(i)]: why for i, why in refused.items()}
+        kernels = fuse(self.graph, nodes)
+        plan = schedule(kernels, state)
+        return kernels, plan, slots_of(kernels, plan, state)
+
+    def _compile(self, state: set[str], data: set[str]) -> bytes:
+        """Return the entry for the cache: what was refused, the workspace, and object code."""
+        refused: dict[str, str] = {}
+        while True:
+            kernels, plan, _ = self._plan(state, refused)
+            try:
+                module, slots = emit(kernels, plan, state, data, self.capacity, host_target())
+                break
+            except Unsupported as problem:  # found only on the way; leave it out and begin again
+                refused[str(self.graph.nodes.index(problem.node))] = problem.reason
+        head = json.dumps({"refused": refused, "workspace": slots.workspace})
+        return head.encode() + b"\n" + _object_code(str(module))
+
+    def _find_entries(self) -> None:
+        pointer, number = ctypes.c_void_p, ctypes.c_int64
+        many = ctypes.CFUNCTYPE(None, pointer, pointer, number, number, number, number, pointer)
+        one = ctypes.CFUNCTYPE(None, pointer, pointer, number, number, number)
+        self.steps: Any = None
+        self.levels: list[Any] = []
+        if has_stops(self.schedule):
+            self.levels = [
+                one(self.engine.get_function_address(f"level_{i}"))
+                for i in range(len(self.schedule.levels) + 1)
+            ]
+        else:
+            self.steps = many(self.engine.get_function_address("steps"))
+
+    def left_to_reference(self) -> list[tuple[Node, str]]:
+        """Return the nodes that the interpreter computes, and why."""
+        return [
+            (kernel.nodes[0], kernel.reason)
+            for kernel in self.kernels.order
+            if kernel.kind == "reference"
+        ]
+
+    def flops(self, rows: int) -> float:
+        """Return the floating-point operations of the products in one step of `rows` rows."""
+        total = 0.0
+        for kernel in self.kernels.order:
+            if kernel.kind == "matmul" and kernel.anchor is not None:
+                depth = kernel.anchor.inputs[0].spec.shape[1]
+                sizes = [rows if isinstance(d, Dim) else d for d in (*kernel.view, depth)]
+                total += 2.0 * math.prod(sizes)
+        return total
+
+
+def _key(graph: Graph, state: set[str], data: set[str], capacity: int) -> str:
+    constants = [n.params["value"].tobytes() for n in graph.nodes if n.primitive.name == "constant"]
+    machine = (host_target(), host_name(), host_features(), llvmlite.__version__)
+    return cache.key_of(graph, b"".join(constants), sorted(state), sorted(data), capacity, machine)
+
+
+def _object_code(text: str) -> bytes:
+    """Return the object code of LLVM assembly.
+
+    The kernels come out of :mod:`~chainrule.run.emit` in nearly final form, so
+    LLVM's usual optimizations cost seconds and gain nothing measurable; they
+    are left out but for putting variables in registers.
+    """
+    machine = target_machine()
+    module = llvm.parse_assembly(text)
+    passes = llvm.create_new_module_pass_manager()
+    passes.add_always_inliner_pass()
+    passes.add_sroa_pass()
+    passes.add_simplify_cfg_pass()
+    passes.run(module, llvm.create_pass_builder(machine, llvm.create_pipeline_tuning_options()))
+    return bytes(machine.emit_object(module))
+
+
+def _link(code: bytes) -> Any:
+    """Return an engine holding the object `code`."""
+    engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), target_machine())
+    engine.add_object_file(llvm.ObjectFileRef.from_data(code))
+    engine.finalize_object()
+    return engine
