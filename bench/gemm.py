@@ -18,7 +18,7 @@ import statistics
 import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import llvmlite.binding as llvm
@@ -27,7 +27,7 @@ import scipy_openblas32
 from llvmlite import ir
 from numpy.typing import NDArray
 
-from chainrule.run.gemm import Gemm, Target, emit_gemm, emit_pack_b
+from chainrule.run.gemm import Gemm, Target
 
 LAYERS = (  # inputs, outputs, batch
     (2, 16, 10),
@@ -113,21 +113,21 @@ def load_blas() -> Any:
     return blas
 
 
-def prepare(
-    product: tuple[str, int, int, int, bool, bool], blas: Any, options: dict[str, Any]
-) -> Case:
+def prepare(product: tuple[str, int, int, int, bool, bool], blas: Any) -> Case:
     """Compile one product and bind both contestants to the same operands."""
     label, m, n, k, trans_a, trans_b = product
     target, machine = host()
     stride_a = (m * (2 if "half" in label else 1)) if trans_a else k
-    prepacked = options.pop("packed_b", False)
-    gemm = Gemm(n=n, k=k, trans_a=trans_a, trans_b=trans_b, lda=stride_a, target=target, **options)
-    gemm = replace(gemm, packed_b=prepacked and gemm.packs_b)
+    rows = stride_a if trans_a else None
+    gemm = Gemm(n=n, k=k, m=rows, trans_a=trans_a, trans_b=trans_b, target=target)
     began = time.perf_counter()
-    module = ir.Module("gemm")
-    emit_gemm(module, "gemm", gemm).linkage = ""
-    if gemm.packed_b:
-        emit_pack_b(module, "pack", gemm).linkage = ""
+    module, i64 = ir.Module("gemm"), ir.IntType(64)
+    pointer = gemm.element.as_pointer()
+    types = [pointer, pointer, pointer, i64, i64, pointer]
+    function = ir.Function(module, ir.FunctionType(ir.VoidType(), types), "gemm")
+    builder = ir.IRBuilder(function.append_basic_block("entry"))
+    gemm.emit(builder, *function.args)
+    builder.ret_void()
     engine = link(module, machine)
     compile_ms = (time.perf_counter() - began) * 1e3
 
@@ -135,28 +135,20 @@ def prepare(
     a, b, c = aligned((k if trans_a else m) * stride_a), aligned(n * k), aligned(m * n)
     a[:], b[:] = rng.normal(size=a.size), rng.normal(size=b.size)
     workspace = aligned(gemm.workspace // 4 + 16)
-    pointer, i64 = ctypes.c_void_p, ctypes.c_int64
-    native = ctypes.CFUNCTYPE(None, *[pointer] * 3, i64, i64, i64, pointer)(
+    address, number = ctypes.c_void_p, ctypes.c_int64
+    native = ctypes.CFUNCTYPE(None, *[address] * 3, number, number, address)(
         engine.get_function_address("gemm")
     )
-    operand = b
-    if gemm.packed_b:
-        operand = aligned(gemm.packed_b_size // 4)
-        pack = ctypes.CFUNCTYPE(None, pointer, pointer, i64, i64, i64)(
-            engine.get_function_address("pack")
-        )
-        pack(b.ctypes.data, operand.ctypes.data, 0, n, k)
     ours_arguments = (
-        a.ctypes.data, operand.ctypes.data, c.ctypes.data, i64(0), i64(m), i64(k),
-        workspace.ctypes.data,
+        a.ctypes.data, b.ctypes.data, c.ctypes.data, number(0), number(m), workspace.ctypes.data
     )  # fmt: skip
     one, zero = ctypes.c_float(1), ctypes.c_float(0)
     blas_arguments = (
         101, 112 if trans_a else 111, 112 if trans_b else 111, m, n, k, one,
-        pointer(a.ctypes.data), stride_a, pointer(b.ctypes.data), k if trans_b else n, zero,
-        pointer(c.ctypes.data), n,
+        address(a.ctypes.data), stride_a, address(b.ctypes.data), k if trans_b else n, zero,
+        address(c.ctypes.data), n,
     )  # fmt: skip
-    keep = (engine, workspace, operand, a, b, c)
+    keep = (engine, workspace, a, b, c)
 
     def ours() -> None:
         native(*ours_arguments)
@@ -242,13 +234,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Measure emitted matrix products.")
     parser.add_argument("--rounds", type=int, default=25)
     parser.add_argument("--only", default="", help="only products whose label contains this text")
-    parser.add_argument("--set", action="append", default=[], metavar="FIELD=VALUE",
-                        help="override a field of Gemm, such as pack_b=1")  # fmt: skip
     options = parser.parse_args()
-    overrides = {
-        name: tuple(map(int, value.split("x"))) if "x" in value else int(value)
-        for name, value in (text.split("=") for text in options.set)
-    }
     target, _ = host()
     blas = load_blas()
     peak_call, peak_flops, _keep = peak()
@@ -258,7 +244,7 @@ def main() -> None:
     print("| product | peak | chainrule | of peak | OpenBLAS | ratio | compile ms |")
     print("|---|---|---|---|---|---|---|")
     for product in products(options.only):
-        case = prepare(product, blas, dict(overrides))
+        case = prepare(product, blas)
         ours, theirs, top = measure(case, peak_call, options.rounds)
         top_rate, rate, their_rate = peak_flops / top, case.flops / ours, case.flops / theirs
         print(

@@ -1,0 +1,212 @@
+"""Choose how a matrix product is cut up: tiles, panels, blocks, and which operands are copied.
+
+In: a product's sizes and order, and the machine. Out: a `Plan`, numbers and yes-or-no answers
+only, from which `chainrule/run/gemm.py` writes the loops.
+
+Read next: `chainrule/run/gemm.py`.
+
+Source: Goto and van de Geijn, *Anatomy of High-Performance Matrix Multiplication* (2008).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import cached_property
+
+from llvmlite import ir
+
+__all__ = ["Panels", "Plan", "Target"]
+
+_A_PAD = 16  # elements between copied rows of A: a line more than needed, off powers of two
+_USUAL_ROWS = 64  # what to expect where the rows are known only at run time
+
+
+@dataclass(frozen=True)
+class Target:
+    """Describe the machine: float32 lanes of a register, registers, bytes of L1 and L2."""
+
+    width: int = 8
+    registers: int = 16
+    l1: int = 32 * 1024
+    l2: int = 512 * 1024
+
+
+@dataclass(frozen=True)
+class Panels:
+    """Name a run of equal column panels: where it starts, how many, and each one's vectors."""
+
+    start: int
+    count: int
+    vectors: int
+    tail: int  # valid lanes of the last vector
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Describe a product C[m, n] = op(A)[m, k] op(B)[k, n], row-major and dense, for one machine.
+
+    `m` None leaves the rows to run time; with `runtime_k` the depth is given at run time too and
+    `k` is its maximum. `trans_a` says A is stored [k, m], `trans_b` that B is stored [n, k].
+    Raises ValueError for sizes that are not positive and element types that are not floats.
+    """
+
+    n: int
+    k: int
+    m: int | None = None
+    dtype: str = "float32"
+    trans_a: bool = False
+    trans_b: bool = False
+    runtime_k: bool = False
+    target: Target = field(default_factory=Target)
+
+    def __post_init__(self) -> None:
+        if self.dtype not in ("float32", "float64"):
+            raise ValueError(f"a product needs float32 or float64, got {self.dtype!r}")
+        if min(self.n, self.k, 1 if self.m is None else self.m) < 1:
+            raise ValueError(
+                f"a product needs positive sizes, got m={self.m} n={self.n} k={self.k}"
+            )
+        if self.trans_a and self.m is None:
+            raise ValueError("a transposed A needs its row count m, which is its stride")
+        if self.trans_b and (self.n == 1 or self.k == 1):
+            object.__setattr__(self, "trans_b", False)  # the same elements in the same places
+
+    @property
+    def element(self) -> ir.Type:
+        """Give the LLVM type of one element."""
+        return ir.FloatType() if self.dtype == "float32" else ir.DoubleType()
+
+    @property
+    def size(self) -> int:
+        """Give the bytes of one element."""
+        return 4 if self.dtype == "float32" else 8
+
+    @property
+    def stride_a(self) -> int:
+        """Give the elements between two rows of A as stored."""
+        return self.m or 0 if self.trans_a else self.k
+
+    @property
+    def stride_b(self) -> int:
+        """Give the elements between two rows of B as stored."""
+        return self.k if self.trans_b else self.n
+
+    @cached_property
+    def lanes(self) -> int:
+        """Give the lanes of a vector: the machine's, or fewer where n is smaller."""
+        lanes = self.target.width * 4 // self.size
+        while lanes > 1 and lanes // 2 >= self.n:
+            lanes //= 2
+        return lanes
+
+    @cached_property
+    def tiles(self) -> tuple[int, int, int]:
+        """Choose rows of the large and the small tile and the vectors of both.
+
+        The cost of a step of k is its multiply-adds, its loads (two a cycle each) or the latency
+        of a multiply-add (four cycles), whichever is most, and a little for each load besides.
+        """
+        vectors = -(-self.n // self.lanes)
+        if self.m == 1:
+            return 1, 1, min(vectors, 8)
+        rows, wide = min(self._shapes(), key=lambda shape: self._cost(shape[0], shape[1], vectors))
+        rows = min(rows, self.m or rows)
+        small = {1: 1, 2: 1, 3: 2, 4: 2}.get(rows, 4)
+        return rows, small, min(wide, vectors)
+
+    def _shapes(self) -> Iterator[tuple[int, int]]:
+        # No more than eight rows: each has a pointer, and those need registers too.
+        for wide in (2, 3, 1):
+            room = (self.target.registers - wide - 1) // wide
+            if room >= 3:
+                yield min(room, 8), wide
+
+    @staticmethod
+    def _cost(rows: int, wide: int, vectors: int) -> float:
+        def step(width: int) -> float:
+            loads = rows + width
+            return max(rows * width / 2, loads / 2, 4.0) + 0.15 * loads if width else 0.0
+
+        return (vectors // wide * step(wide) + step(vectors % wide)) / rows
+
+    @cached_property
+    def panels(self) -> tuple[Panels, ...]:
+        """Cut n into equal panels and, where it does not divide, one narrower last panel."""
+        wide = self.tiles[2]
+        whole = self.n // (wide * self.lanes)
+        rest = self.n - whole * wide * self.lanes
+        runs = [Panels(0, whole, wide, self.lanes)] if whole else []
+        if rest:
+            vectors = -(-rest // self.lanes)
+            tail = rest - (vectors - 1) * self.lanes
+            runs.append(Panels(self.n - rest, 1, vectors, tail))
+        return tuple(runs)
+
+    @property
+    def panel_width(self) -> int:
+        """Give the columns of the widest panel, in whole vectors."""
+        return self.tiles[2] * self.lanes
+
+    @cached_property
+    def depth(self) -> int:
+        """Choose equal blocks of k, near which a panel of B fills three quarters of L1."""
+        room = max(self.target.l1 * 3 // 4 // (self.panel_width * self.size), 4)
+        block = -(-self.k // max(round(self.k / room), 1))
+        return block if block == self.k else min(-(-block // 4) * 4, self.k)
+
+    @property
+    def blocked(self) -> bool:
+        """Say whether k is cut, so that partial sums have to wait in the workspace."""
+        return self.depth < self.k
+
+    @cached_property
+    def height(self) -> int:
+        """Choose the block of m near which a block of A fills L2: B is copied once for each."""
+        rows = self.tiles[0]
+        room = max(self.target.l2 // (self.depth * self.size), rows)
+        return min(room // rows * rows, -(-(self.m or room) // rows) * rows)
+
+    @cached_property
+    def packs_a(self) -> bool:
+        """Say whether blocks of A are copied, against strides that share few sets of the cache."""
+        uses, stride = sum(run.count for run in self.panels), self.stride_a * self.size
+        if not self.trans_a:
+            return uses >= 16 and stride >= 2048
+        fits = self.depth * 64 <= self.target.l1 // 4 and stride % 1024 != 0
+        return uses >= 4 and not fits
+
+    @cached_property
+    def packs_b(self) -> bool:
+        """Say whether each panel of B is copied before use: if stored transposed or far strided."""
+        if self.trans_b:
+            return True
+        if len(self.panels) == 1 and self.panels[0].count == 1:
+            return False
+        large = self.k * self.n * self.size > self.target.l1 // 2
+        enough = 32 if self.stride_b * self.size >= 1024 else 128
+        return large and (self.m or _USUAL_ROWS) >= enough
+
+    @property
+    def packed_stride(self) -> int:
+        """Give the elements between copied rows of A."""
+        return self.depth + _A_PAD
+
+    @property
+    def workspace(self) -> int:
+        """Give the bytes of workspace one thread needs; align it to 64."""
+        return sum(self.workspace_parts)
+
+    @cached_property
+    def workspace_parts(self) -> tuple[int, int, int]:
+        """Give the bytes of copied A, of sums that wait, and of copied B, each a multiple of 64."""
+        rows, wide = self.height + self.tiles[0], self.panel_width
+        a = rows * self.packed_stride * self.size if self.packs_a else 0
+        panels = sum(run.count for run in self.panels) if self.blocked else 1
+        sums = (rows if self.blocked else self.tiles[0]) * panels * wide * self.size
+        b = self.depth * wide * self.size if self.packs_b else 0
+        return _align(a), _align(sums), _align(b)
+
+
+def _align(size: int) -> int:
+    return -(-size // 64) * 64

@@ -1,0 +1,205 @@
+"""Emit the innermost part of a product, one tile of sums in registers, and say what meets it after.
+
+In: an LLVM module and the shape of a tile. Out: a function that runs over k with the tile's sums in
+registers and leaves them in memory; `Tile`, the place where an epilogue stands when it is handed
+those sums, a vector at a time.
+
+The functions take strides and depth as arguments, so the products of a module share them: a network
+of ten layers needs no more of them than one of two, and most of a module's compile time is here.
+
+Read next: `chainrule/run/gemm.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from llvmlite import ir
+
+from chainrule.run.instructions import (
+    I64,
+    least,
+    load_vector,
+    multiply_add,
+    splat,
+    store_vector,
+    vector_type,
+)
+
+__all__ = ["Epilogue", "Tile", "TileShape"]
+
+
+@dataclass
+class Tile:
+    """Stand where an epilogue stands: at one vector of C, row `row`, columns from `column`.
+
+    `lanes` is the length of every vector; only the first `count` lanes are inside the matrix, and
+    `load` and `store` touch no others (loads fill them with zero).
+    """
+
+    builder: ir.IRBuilder
+    row: ir.Value
+    column: ir.Value
+    element: ir.Type
+    lanes: int
+    count: int
+
+    @property
+    def type(self) -> ir.Type:
+        """Give the vector type that an epilogue takes and returns."""
+        return vector_type(self.element, self.lanes)
+
+    def load(self, array: ir.Value, stride: int) -> ir.Value:
+        """Load the vector at the same position of a row-major array of `stride` columns."""
+        return load_vector(self.builder, self._place(array, stride), self.lanes, self.count)
+
+    def load_row(self, array: ir.Value) -> ir.Value:
+        """Load the vector at the same columns of a single row, such as a bias."""
+        place = self.builder.gep(array, [self.column])
+        return load_vector(self.builder, place, self.lanes, self.count)
+
+    def load_column(self, array: ir.Value) -> ir.Value:
+        """Load one element per row, such as a sample's weight, into every lane."""
+        number = self.builder.load(self.builder.gep(array, [self.row]))
+        return splat(self.builder, number, self.lanes)
+
+    def store(self, array: ir.Value, value: ir.Value, stride: int) -> None:
+        """Store a vector to the same position of a row-major array of `stride` columns."""
+        store_vector(self.builder, self._place(array, stride), value, self.count)
+
+    def constant(self, value: float) -> ir.Constant:
+        """Give a vector with `value` in every lane."""
+        return ir.Constant(self.type, [value] * self.lanes)
+
+    def _place(self, array: ir.Value, stride: int) -> ir.Value:
+        offset = self.builder.add(self.builder.mul(self.row, I64(stride)), self.column)
+        return self.builder.gep(array, [offset])
+
+
+Epilogue = Callable[[Tile, ir.Value], "ir.Value | None"]
+"""Take a tile and the finished sums; give what to store in C, or None to store nothing."""
+
+
+@dataclass(frozen=True)
+class TileShape:
+    """Describe a tile: rows by vectors of `lanes`, of whose last only `tail` lanes are loaded.
+
+    With `resume` the function is told whether to start from zero or from the sums it left before.
+    `a_step` and `b_step` are its k strides where they are worth code of its own, `deep` says that
+    k is long.
+    """
+
+    element: ir.Type
+    lanes: int
+    rows: int
+    vectors: int
+    tail: int
+    resume: bool
+    a_step: int | None = None
+    b_step: int | None = None
+    deep: bool = False
+
+    @property
+    def unroll(self) -> int:
+        """Say how many k to take a turn: more code and, with unknown steps, more registers."""
+        if not self.deep:
+            return 1
+        return 2 if self.a_step is None or self.b_step is None else 4
+
+    def function(self, module: ir.Module) -> ir.Function:
+        """Give `void (A*, row stride, k stride, B*, k stride, sums*, depth, rows left[, first])`.
+
+        It adds A[i, k] B[k, j] for k below depth, at least one. Rows past the last one left read
+        that row again; their sums are never used.
+        """
+        fields = (self.rows, self.vectors, self.lanes, self.tail, int(self.resume))
+        steps = (self.a_step, self.b_step, self.unroll)
+        name = ".".join(map(str, ("tile", self.element, *fields, *steps)))
+        known = module.globals.get(name)
+        if known is not None:
+            return known
+        pointer = self.element.as_pointer()
+        types = [pointer, I64, I64, pointer, I64, pointer, I64, I64]
+        types += [ir.IntType(1)] if self.resume else []
+        function = ir.Function(module, ir.FunctionType(ir.VoidType(), types), name)
+        function.linkage = "internal"
+        self._emit(function)
+        return function
+
+    def _emit(self, function: ir.Function) -> None:
+        a, row_step, a_step, b_base, b_step, kept, depth, left, *first = function.args
+        b = ir.IRBuilder(function.append_basic_block("entry"))
+        a_step = a_step if self.a_step is None else I64(self.a_step)
+        b_step = b_step if self.b_step is None else I64(self.b_step)
+        final = b.sub(left, I64(1))
+        rows: list[ir.Value] = [I64(0)]
+        for i in range(1, self.rows):
+            rows.append(b.mul(least(b, I64(i), final), row_step))
+        initial = self._initial(b, kept, first[0] if first else None)
+        start = [I64(0), a, b_base, *initial]
+        if self.unroll > 1:
+            stop = b.sub(depth, I64(self.unroll - 1))
+            start = self._steps(b, self.unroll, stop, start, (rows, a_step, b_step))
+        _, _, _, *sums = self._steps(b, 1, depth, start, (rows, a_step, b_step))
+        for i, value in enumerate(sums):
+            store_vector(b, b.gep(kept, [I64(i * self.lanes)]), value, self.lanes)
+        b.ret_void()
+
+    def _steps(
+        self,
+        b: ir.IRBuilder,
+        unroll: int,
+        stop: ir.Value,
+        start: Sequence[ir.Value],
+        steps: tuple[Sequence[ir.Value], ir.Value, ir.Value],
+    ) -> list[ir.Value]:
+        """Take `unroll` steps of k a turn while k < stop; give k, the places and the sums after."""
+        rows, a_step, b_step = steps
+        before = b.block
+        head, body, done = (b.append_basic_block(name) for name in ("k.head", "k", "k.done"))
+        b.branch(head)
+        b.position_at_end(head)
+        phis = [b.phi(value.type) for value in start]
+        k, at_a, at_b, *sums = phis
+        b.cbranch(b.icmp_signed("<", k, stop), body, done)
+        b.position_at_end(body)
+        for _ in range(unroll):
+            vectors = self._load_b(b, at_b)
+            grown: list[ir.Value] = []
+            for i, row in enumerate(rows):
+                scalar = splat(b, b.load(b.gep(at_a, [row])), self.lanes)
+                for v, vector in enumerate(vectors):
+                    grown.append(multiply_add(b, scalar, vector, sums[i * self.vectors + v]))
+            sums, at_a, at_b = grown, b.gep(at_a, [a_step]), b.gep(at_b, [b_step])
+        following = [b.add(k, I64(unroll)), at_a, at_b, *sums]
+        for phi, first, after in zip(phis, start, following, strict=True):
+            phi.add_incoming(first, before)
+            phi.add_incoming(after, b.block)
+        b.branch(head)
+        b.position_at_end(done)
+        return phis
+
+    def _initial(self, b: ir.IRBuilder, kept: ir.Value, first: ir.Value | None) -> list[ir.Value]:
+        zero, count = ir.Constant(vector_type(self.element, self.lanes), None), self.lanes
+        sums = range(self.rows * self.vectors)
+        if first is None:
+            return [zero for _ in sums]
+        before = b.block
+        with b.if_then(b.not_(first)):
+            values = [load_vector(b, b.gep(kept, [I64(i * count)]), count, count) for i in sums]
+            after = b.block
+        phis = []
+        for value in values:
+            phi = b.phi(value.type)
+            phi.add_incoming(zero, before)
+            phi.add_incoming(value, after)
+            phis.append(phi)
+        return phis
+
+    def _load_b(self, b: ir.IRBuilder, line: ir.Value) -> list[ir.Value]:
+        counts = [self.lanes] * (self.vectors - 1) + [self.tail]
+        return [
+            load_vector(b, b.gep(line, [I64(v * self.lanes)]), self.lanes, count)
+            for v, count in enumerate(counts)
+        ]

@@ -1,0 +1,99 @@
+"""Write the few shapes of LLVM code that every emitter needs: loops, short vectors, splats.
+
+In: an `llvmlite.ir` builder and values. Out: values, or code at the builder's position. A vector
+may be longer than what is in memory: loads fill the lanes past `count` with zero, stores leave
+them out, so that no element outside an array is touched.
+
+Read next: `chainrule/run/gemm.py`, which is made of these.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import cache
+
+from llvmlite import ir
+
+__all__ = [
+    "I32", "I64", "indices", "least", "load_vector", "loop", "multiply_add", "splat",
+    "store_vector", "vector_type",
+]  # fmt: skip
+
+I32, I64 = ir.IntType(32), ir.IntType(64)
+
+
+@cache
+def vector_type(element: ir.Type, lanes: int) -> ir.VectorType:
+    """Give the type of `lanes` elements; one object for each, since LLVM's writer compares them."""
+    return ir.VectorType(element, lanes)
+
+
+def indices(lanes: Sequence[int]) -> ir.Constant:
+    """Give a constant vector of lane numbers, as a shuffle wants them."""
+    return ir.Constant(vector_type(I32, len(lanes)), list(lanes))
+
+
+def splat(b: ir.IRBuilder, value: ir.Value, lanes: int) -> ir.Value:
+    """Put `value` into every lane."""
+    undefined = ir.Constant(vector_type(value.type, lanes), ir.Undefined)
+    zeros = ir.Constant(vector_type(I32, lanes), None)
+    return b.shuffle_vector(b.insert_element(undefined, value, I32(0)), undefined, zeros)
+
+
+def _resize(b: ir.IRBuilder, value: ir.Value, lanes: int) -> ir.Value:
+    """Cut a vector to its first lanes, or lengthen it with zeros."""
+    have = value.type.count
+    if have == lanes:
+        return value
+    picks = indices([lane if lane < have else have for lane in range(lanes)])
+    return b.shuffle_vector(value, ir.Constant(value.type, None), picks)
+
+
+def _bytes(element: ir.Type) -> int:
+    return 4 if isinstance(element, ir.FloatType) else 8
+
+
+def load_vector(b: ir.IRBuilder, place: ir.Value, lanes: int, count: int) -> ir.Value:
+    """Load `count` floats or doubles into the first of `lanes` lanes."""
+    element = place.type.pointee
+    short = b.bitcast(place, vector_type(element, count).as_pointer())
+    return _resize(b, b.load(short, align=_bytes(element)), lanes)
+
+
+def store_vector(b: ir.IRBuilder, place: ir.Value, value: ir.Value, count: int) -> None:
+    """Store the first `count` lanes."""
+    short = _resize(b, value, count)
+    b.store(short, b.bitcast(place, short.type.as_pointer()), align=_bytes(short.type.element))
+
+
+def multiply_add(b: ir.IRBuilder, x: ir.Value, y: ir.Value, z: ir.Value) -> ir.Value:
+    """Give x * y + z: fused where the processor can, never a slow library call where it cannot."""
+    kind = x.type
+    name = f"llvm.fmuladd.v{kind.count}f{8 * _bytes(kind.element)}"
+    function = b.module.globals.get(name)
+    if function is None:
+        function = ir.Function(b.module, ir.FunctionType(kind, [kind] * 3), name)
+    return b.call(function, [x, y, z])
+
+
+@contextmanager
+def loop(b: ir.IRBuilder, start: ir.Value, stop: ir.Value, step: int = 1) -> Iterator[ir.Value]:
+    """Run the body for start, start + step, ... below stop; at least the test runs."""
+    before = b.block
+    head, body, done = (b.append_basic_block(name) for name in ("head", "body", "done"))
+    b.branch(head)
+    b.position_at_end(head)
+    index = b.phi(I64)
+    index.add_incoming(start, before)
+    b.cbranch(b.icmp_signed("<", index, stop), body, done)
+    b.position_at_end(body)
+    yield index
+    index.add_incoming(b.add(index, I64(step)), b.block)
+    b.branch(head)
+    b.position_at_end(done)
+
+
+def least(b: ir.IRBuilder, x: ir.Value, y: ir.Value) -> ir.Value:
+    """Give the smaller of two signed integers."""
+    return b.select(b.icmp_signed("<", x, y), x, y)
