@@ -13,10 +13,9 @@ Where a polynomial would not pay, libm is called lane by lane: sin and cos of hu
 a branch inside a function that is always inlined, so the caller still emits straight-line code)
 and sin, cos, erf and pow of float64.
 
-Fused multiply-adds are written `llvm.fmuladd`: fused where the processor can, never a slow library
-call where it cannot. The two uses that need true fusion say `llvm.fma`.
+The two multiply-adds that need true fusion say `llvm.fma`; the others may be split in two.
 
-Read next: `chainrule/run/gemm.py`, whose epilogues call these on tiles still in registers.
+Read next: `chainrule/run/float_lanes.py` for the arithmetic these are written in.
 
 Sources: Cody and Waite, *Software Manual for the Elementary Functions* (1980), for the reductions;
 Muller, *Elementary Functions* (2016), for the compensated forms. Coefficients are minimax fits
@@ -25,10 +24,11 @@ Muller, *Elementary Functions* (2016), for the compensated forms. Coefficients a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
 
 from llvmlite import ir
+
+from chainrule.run.float_lanes import Lanes, declare
 
 __all__ = [
     "EMITTERS",
@@ -46,76 +46,6 @@ __all__ = [
 
 _INF = float("inf")
 _NAN = float("nan")
-
-
-@dataclass(frozen=True)
-class _Format:
-    """Hold what one floating-point format needs: layout, reduction constants, polynomials."""
-
-    bits: int
-    mantissa: int
-    bias: int
-    round_magic: float  # adding it rounds to an integer and leaves that integer in the low bits
-    sqrt_half_bits: int
-    ln2_high: float  # few bits, so that n * ln2_high is exact
-    ln2_low: float
-    exp_low: float  # exp underflows to zero below, overflows above
-    exp_high: float
-    tanh_flat: float  # tanh rounds to one beyond
-    expm1_flat: float  # expm1 rounds to minus one below minus this
-    exp_tail: tuple[float, ...]  # e^r = 1 + r + r^2 * P(r) on |r| <= log(2) / 2
-    tiny: float  # smallest normal number
-    lift: float  # 2 ** lift_bits makes any denormal normal
-    lift_bits: int
-
-
-_SINGLE = _Format(
-    bits=32,
-    mantissa=23,
-    bias=127,
-    round_magic=1.5 * 2.0**23,
-    sqrt_half_bits=0x3F3504F3,
-    ln2_high=0.693359375,
-    ln2_low=-2.12194440e-4,
-    exp_low=-104.0,
-    exp_high=89.0,
-    tanh_flat=10.0,
-    expm1_flat=18.0,
-    exp_tail=(0.5, 1.6666667e-01, 4.1666355e-02, 8.333273e-03, 1.3941103e-03, 1.9914305e-04),
-    tiny=2.0**-126,
-    lift=2.0**25,
-    lift_bits=25,
-)
-
-_DOUBLE = _Format(
-    bits=64,
-    mantissa=52,
-    bias=1023,
-    round_magic=1.5 * 2.0**52,
-    sqrt_half_bits=0x3FE6A09E667F3BCD,
-    ln2_high=6.93147180369123816490e-01,
-    ln2_low=1.90821492927058770002e-10,
-    exp_low=-746.0,
-    exp_high=710.0,
-    tanh_flat=20.0,
-    expm1_flat=38.0,
-    exp_tail=(
-        0.5,
-        0.16666666666666677,
-        0.0416666666666667,
-        0.008333333333321532,
-        0.0013888888888866691,
-        0.00019841269886401456,
-        2.480158736084734e-05,
-        2.7557243911428807e-06,
-        2.755724251059e-07,
-        2.510914744194205e-08,
-        2.0924520349889665e-09,
-    ),
-    tiny=2.0**-1022,
-    lift=2.0**54,
-    lift_bits=54,
-)
 
 # log(1 + f) = f - f^2/2 + f^3 * P(f) on sqrt(1/2) <= 1 + f <= sqrt(2), float32
 _LOG_SINGLE = (
@@ -164,102 +94,11 @@ _HALF_PI = (1.57079601, 3.13916473e-07, 5.39030253e-15)
 _TRIG_LIMIT = 71476.0
 
 
-class _Lanes:
-    """Wrap a builder with arithmetic on one float type, scalar or vector."""
-
-    def __init__(self, builder: ir.IRBuilder, type_: ir.Type) -> None:
-        self.builder = builder
-        self.type = type_
-        vector = isinstance(type_, ir.VectorType)
-        self.element: ir.Type = type_.element if vector else type_
-        self.count: int | None = type_.count if vector else None
-        if isinstance(self.element, ir.FloatType):
-            self.format = _SINGLE
-        elif isinstance(self.element, ir.DoubleType):
-            self.format = _DOUBLE
-        else:
-            raise TypeError(f"vector math needs float or double lanes, got {type_}")
-        self.int_type = self.shaped(ir.IntType(self.format.bits))
-
-    @property
-    def single(self) -> bool:
-        return self.format is _SINGLE
-
-    def shaped(self, element: ir.Type) -> ir.Type:
-        return element if self.count is None else ir.VectorType(element, self.count)
-
-    def const(self, value: float) -> ir.Constant:
-        return self._splat(self.type, self.element, value)
-
-    def int_const(self, value: int) -> ir.Constant:
-        return self._splat(self.int_type, ir.IntType(self.format.bits), value)
-
-    def _splat(self, type_: ir.Type, element: ir.Type, value: float | int) -> ir.Constant:
-        if self.count is None:
-            return ir.Constant(type_, value)
-        return ir.Constant(type_, [ir.Constant(element, value)] * self.count)
-
-    def call(self, name: str, *arguments: ir.Value) -> ir.Value:
-        lanes = "" if self.count is None else f"v{self.count}"
-        full = f"{name}.{lanes}f{self.format.bits}"
-        return self.builder.call(
-            _declare(self.builder.module, full, self.type, arguments), arguments
-        )
-
-    def madd(self, a: ir.Value, b: ir.Value, c: ir.Value) -> ir.Value:
-        return self.call("llvm.fmuladd", a, b, c)
-
-    def abs(self, x: ir.Value) -> ir.Value:
-        return self.call("llvm.fabs", x)
-
-    def copysign(self, magnitude: ir.Value, sign: ir.Value) -> ir.Value:
-        return self.call("llvm.copysign", magnitude, sign)
-
-    def bits(self, x: ir.Value) -> ir.Value:
-        return self.builder.bitcast(x, self.int_type)
-
-    def floats(self, bits: ir.Value) -> ir.Value:
-        return self.builder.bitcast(bits, self.type)
-
-    def horner(self, x: ir.Value, coefficients: Sequence[float]) -> ir.Value:
-        result: ir.Value = self.const(coefficients[-1])
-        for coefficient in reversed(coefficients[:-1]):
-            result = self.madd(result, x, self.const(coefficient))
-        return result
-
-    def at_most(self, x: ir.Value, limit: float) -> ir.Value:
-        """Clamp from above; NaN passes."""
-        bound = self.const(limit)
-        return self.builder.select(self.builder.fcmp_ordered(">", x, bound), bound, x)
-
-    def at_least(self, x: ir.Value, limit: float) -> ir.Value:
-        """Clamp from below; NaN passes."""
-        bound = self.const(limit)
-        return self.builder.select(self.builder.fcmp_ordered("<", x, bound), bound, x)
-
-    def power_of_two(self, n: ir.Value) -> ir.Value:
-        """Give 2 ** n for integer lanes n that keep the exponent normal."""
-        biased = self.builder.add(n, self.int_const(self.format.bias))
-        return self.floats(self.builder.shl(biased, self.int_const(self.format.mantissa)))
-
-    def where(self, condition: ir.Value, then: ir.Value, otherwise: ir.Value) -> ir.Value:
-        return self.builder.select(condition, then, otherwise)
-
-
-def _declare(
-    module: ir.Module, name: str, result: ir.Type, arguments: Sequence[ir.Value]
-) -> ir.Function:
-    known = module.globals.get(name)
-    if known is None:
-        known = ir.Function(module, ir.FunctionType(result, [a.type for a in arguments]), name)
-    return known
-
-
 # --- exp and its kin ------------------------------------------------------------------------
 
 
 def _reduce_exp(
-    v: _Lanes, x: ir.Value, compensated: bool = False
+    v: Lanes, x: ir.Value, compensated: bool = False
 ) -> tuple[ir.Value, ir.Value, ir.Value]:
     """Split x = n log 2 + r; give n as integers, r, and the tail of e^r past 1 + r.
 
@@ -279,7 +118,7 @@ def _reduce_exp(
     return n, r, v.madd(square, series, lost)
 
 
-def _exp(v: _Lanes, x: ir.Value) -> ir.Value:
+def _exp(v: Lanes, x: ir.Value) -> ir.Value:
     b = v.builder
     n, r, tail = _reduce_exp(v, v.at_least(v.at_most(x, v.format.exp_high), v.format.exp_low))
     fraction = b.fadd(v.const(1.0), b.fadd(r, tail))
@@ -289,7 +128,7 @@ def _exp(v: _Lanes, x: ir.Value) -> ir.Value:
     return b.fmul(scaled, v.power_of_two(b.sub(n, half)))
 
 
-def _expm1_halved(v: _Lanes, x: ir.Value) -> ir.Value:
+def _expm1_halved(v: Lanes, x: ir.Value) -> ir.Value:
     """Give (e^x - 1) / 2 for clamped x; the half keeps 2 ** n in range at the top."""
     b = v.builder
     n, r, tail = _reduce_exp(v, x, compensated=True)
@@ -299,12 +138,12 @@ def _expm1_halved(v: _Lanes, x: ir.Value) -> ir.Value:
 
 def emit_exp(builder: ir.IRBuilder, x: ir.Value) -> ir.Value:
     """Emit e^x."""
-    return _exp(_Lanes(builder, x.type), x)
+    return _exp(Lanes(builder, x.type), x)
 
 
 def emit_expm1(builder: ir.IRBuilder, x: ir.Value) -> ir.Value:
     """Emit e^x - 1, accurate near zero."""
-    v = _Lanes(builder, x.type)
+    v = Lanes(builder, x.type)
     clamped = v.at_least(v.at_most(x, v.format.exp_high), -v.format.expm1_flat)
     half = _expm1_halved(v, clamped)
     return v.copysign(builder.fadd(half, half), x)
@@ -312,7 +151,7 @@ def emit_expm1(builder: ir.IRBuilder, x: ir.Value) -> ir.Value:
 
 def emit_tanh(builder: ir.IRBuilder, x: ir.Value) -> ir.Value:
     """Emit tanh x = e / (e + 2) with e = expm1(2|x|), and the sign of x."""
-    v = _Lanes(builder, x.type)
+    v = Lanes(builder, x.type)
     size = v.at_most(v.abs(x), v.format.tanh_flat)
     half = _expm1_halved(v, builder.fadd(size, size))
     return v.copysign(_divide_one_plus(v, half, half), x)
@@ -320,7 +159,7 @@ def emit_tanh(builder: ir.IRBuilder, x: ir.Value) -> ir.Value:
 
 def emit_sigmoid(builder: ir.IRBuilder, x: ir.Value) -> ir.Value:
     """Emit 1 / (1 + e^-x), with e^-|x| so that nothing overflows and small results keep digits."""
-    v = _Lanes(builder, x.type)
+    v = Lanes(builder, x.type)
     size = v.abs(x)
     small = _exp(v, builder.fneg(size))
     one = v.const(1.0)
@@ -328,7 +167,7 @@ def emit_sigmoid(builder: ir.IRBuilder, x: ir.Value) -> ir.Value:
     return _divide_one_plus(v, top, small)
 
 
-def _divide_one_plus(v: _Lanes, top: ir.Value, size: ir.Value) -> ir.Value:
+def _divide_one_plus(v: Lanes, top: ir.Value, size: ir.Value) -> ir.Value:
     """Give top / (1 + size) for top = size, repaid for the rounding of 1 + size and the quotient.
 
     Plain division errs by up to 2.4 ulp where size < 1; elsewhere it is good enough.
@@ -346,7 +185,7 @@ def _divide_one_plus(v: _Lanes, top: ir.Value, size: ir.Value) -> ir.Value:
 # --- logarithms -----------------------------------------------------------------------------
 
 
-def _log_of_parts(v: _Lanes, f: ir.Value, k: ir.Value) -> ir.Value:
+def _log_of_parts(v: Lanes, f: ir.Value, k: ir.Value) -> ir.Value:
     """Give log(2^k (1 + f)) for float k and f in [sqrt(1/2) - 1, sqrt(2) - 1]."""
     b = v.builder
     half_square = b.fmul(b.fmul(f, f), v.const(0.5))
@@ -363,7 +202,7 @@ def _log_of_parts(v: _Lanes, f: ir.Value, k: ir.Value) -> ir.Value:
     return v.madd(k, v.const(v.format.ln2_high), b.fadd(f, rest))
 
 
-def _binary_exponent(v: _Lanes, x: ir.Value) -> ir.Value:
+def _binary_exponent(v: Lanes, x: ir.Value) -> ir.Value:
     """Give the integer k that puts x / 2^k into [sqrt(1/2), sqrt(2)), for normal positive x."""
     offset = v.builder.sub(v.bits(x), v.int_const(v.format.sqrt_half_bits))
     return v.builder.ashr(offset, v.int_const(v.format.mantissa))
@@ -371,7 +210,7 @@ def _binary_exponent(v: _Lanes, x: ir.Value) -> ir.Value:
 
 def emit_log(builder: ir.IRBuilder, x: ir.Value) -> ir.Value:
     """Emit the natural logarithm: -inf at zero, NaN below."""
-    v, b = _Lanes(builder, x.type), builder
+    v, b = Lanes(builder, x.type), builder
     denormal = b.fcmp_ordered("<", x, v.const(v.format.tiny))
     lifted = v.where(denormal, b.fmul(x, v.const(v.format.lift)), x)
     k = _binary_exponent(v, lifted)
@@ -384,7 +223,7 @@ def emit_log(builder: ir.IRBuilder, x: ir.Value) -> ir.Value:
 
 def emit_log1p(builder: ir.IRBuilder, x: ir.Value) -> ir.Value:
     """Emit log(1 + x), accurate near zero: -inf at minus one, NaN below."""
-    v, b = _Lanes(builder, x.type), builder
+    v, b = Lanes(builder, x.type), builder
     k = _binary_exponent(v, b.fadd(v.const(1.0), x))
     # 2^-k (1 + x) - 1 without ever rounding 1 + x. Beyond 2^64 the one no longer counts, and
     # scaling x first keeps 2^-k normal.
@@ -398,7 +237,7 @@ def emit_log1p(builder: ir.IRBuilder, x: ir.Value) -> ir.Value:
     return v.where(b.fcmp_unordered("==", x, v.const(0.0)), x, result)  # keeps -0, passes NaN
 
 
-def _log_edges(v: _Lanes, result: ir.Value, x: ir.Value, pole: float) -> ir.Value:
+def _log_edges(v: Lanes, result: ir.Value, x: ir.Value, pole: float) -> ir.Value:
     b = v.builder
     result = v.where(b.fcmp_unordered("==", x, v.const(_INF)), x, result)
     result = v.where(b.fcmp_ordered("<", x, v.const(pole)), v.const(_NAN), result)
@@ -409,13 +248,13 @@ def _log_edges(v: _Lanes, result: ir.Value, x: ir.Value, pole: float) -> ir.Valu
 
 
 def _trig(builder: ir.IRBuilder, x: ir.Value, name: str) -> ir.Value:
-    v = _Lanes(builder, x.type)
+    v = Lanes(builder, x.type)
     if not v.single:
         return v.call(f"llvm.{name}", x)
     return builder.call(_trig_function(builder.module, v, name), [x])
 
 
-def _trig_function(module: ir.Module, v: _Lanes, name: str) -> ir.Function:
+def _trig_function(module: ir.Module, v: Lanes, name: str) -> ir.Function:
     """Define, once a module, sin or cos that asks libm only if some lane is huge."""
     full = f"chainrule.{name}.{v.count or 1}"
     known = module.globals.get(full)
@@ -426,14 +265,14 @@ def _trig_function(module: ir.Module, v: _Lanes, name: str) -> ir.Function:
     slow.attributes.add("noinline")
     slow.attributes.add("cold")
     body = ir.IRBuilder(slow.append_basic_block())
-    body.ret(_Lanes(body, v.type).call(f"llvm.{name}", slow.args[0]))
+    body.ret(Lanes(body, v.type).call(f"llvm.{name}", slow.args[0]))
 
     function = ir.Function(module, ir.FunctionType(v.type, [v.type]), full)
     function.linkage = "internal"
     function.attributes.add("alwaysinline")
     b = ir.IRBuilder(function.append_basic_block())
     x = function.args[0]
-    lanes = _Lanes(b, v.type)
+    lanes = Lanes(b, v.type)
     fast = _trig_small(lanes, x, name)
     huge = b.fcmp_ordered(">", lanes.abs(x), lanes.const(_TRIG_LIMIT))
     if v.count is not None:  # any lane: the mask read as one integer
@@ -446,7 +285,7 @@ def _trig_function(module: ir.Module, v: _Lanes, name: str) -> ir.Function:
     return function
 
 
-def _trig_small(v: _Lanes, x: ir.Value, name: str) -> ir.Value:
+def _trig_small(v: Lanes, x: ir.Value, name: str) -> ir.Value:
     """Give sin or cos for |x| <= 71476 by reduction to [-pi/4, pi/4]."""
     b = v.builder
     magic = v.const(v.format.round_magic)
@@ -486,21 +325,21 @@ def emit_cos(builder: ir.IRBuilder, x: ir.Value) -> ir.Value:
 
 def _each_lane(builder: ir.IRBuilder, x: ir.Value, libm_name: str) -> ir.Value:
     """Call a libm function for which LLVM has no intrinsic, lane by lane."""
-    v = _Lanes(builder, x.type)
+    v = Lanes(builder, x.type)
     if v.count is None:
-        return builder.call(_declare(builder.module, libm_name, v.element, [x]), [x])
+        return builder.call(declare(builder.module, libm_name, v.element, [x]), [x])
     result: ir.Value = ir.Constant(x.type, ir.Undefined)
     for lane in range(v.count):
         index = ir.Constant(ir.IntType(32), lane)
         argument = builder.extract_element(x, index)
-        function = _declare(builder.module, libm_name, v.element, [argument])
+        function = declare(builder.module, libm_name, v.element, [argument])
         result = builder.insert_element(result, builder.call(function, [argument]), index)
     return result
 
 
 def emit_erf(builder: ir.IRBuilder, x: ir.Value) -> ir.Value:
     """Emit the error function 2/sqrt(pi) * integral from 0 to x of e^(-t^2) dt."""
-    v, b = _Lanes(builder, x.type), builder
+    v, b = Lanes(builder, x.type), builder
     if not v.single:
         return _each_lane(builder, x, "erf")
     size = v.abs(x)
@@ -514,11 +353,11 @@ def emit_erf(builder: ir.IRBuilder, x: ir.Value) -> ir.Value:
 
 def emit_pow(builder: ir.IRBuilder, x: ir.Value, y: ir.Value) -> ir.Value:
     """Emit x^y with the special cases of C99; float32 goes through float64 lanes."""
-    v, b = _Lanes(builder, x.type), builder
+    v, b = Lanes(builder, x.type), builder
     if not v.single:
         return v.call("llvm.pow", x, y)
     wide_type = v.shaped(ir.DoubleType())
-    wide = _Lanes(builder, wide_type)
+    wide = Lanes(builder, wide_type)
     base = b.fpext(v.abs(x), wide_type)
     exponent = b.fmul(b.fpext(y, wide_type), emit_log(builder, base))
     size = b.fptrunc(_exp(wide, exponent), v.type)
