@@ -1,0 +1,200 @@
+"""The documents hold: the tour runs, the README's Python runs, outputs and names are today's.
+
+Numbers that rounding and the machine decide may differ; words may not.  After a
+change that is meant, ``UPDATE_GOLDEN=1 pytest tests/test_docs.py`` writes the transcripts
+anew, and ``python docs/picture.py`` draws the picture.
+"""
+
+from __future__ import annotations
+
+import doctest
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from html import unescape
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from chainrule.cli.commands import command_line
+from chainrule.data.pipeline import Pipeline
+from chainrule.train.table import read_problem
+
+DOCUMENTS = (
+    "README.md",
+    "CHANGELOG.md",
+    "CONTRIBUTING.md",
+    "docs/architecture.md",
+    "docs/table.md",
+    "examples/README.md",
+)
+LINK = re.compile(r"\]\((?!https?:|#)([^)#]+)[^)]*\)|src=\"(?!https?:)([^\"]+)\"")
+# `docs/tour.py` in backticks, and not `runs/a`, `*.npy` or other things that come later.
+PATH = re.compile(r"`((?:chainrule|docs|tests|bench|examples|\.ci)/[\w./-]*)`")
+MODULE = re.compile(r"`(chainrule(?:\.[a-z_]+)+)`")
+CHARACTER = 12.2  # width of one in the picture
+TARGET = re.compile(r"\bmake ([a-z]+)")
+
+
+def fences(text: str, language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
+
+
+def words(text: str) -> list[str]:
+    """Return the words of `text`, less what time, rounding and the machine decide."""
+    text = re.sub(r" in [\d.]+ s, [\d,.]+ rows/s", "", text)
+    text = re.sub(r"(?m)^ *stopped: .*\n?", "", text)  # nor does a quick run always stop early
+    return re.sub(r"-?[\d.,]*\d", "#", text).replace("·", "#").split()
+
+
+def in_its_own_process(script: Path | str, folder: Path, repository: Path) -> str:
+    """Run a file, or code, with the plain interpreter in `folder`; return what it printed."""
+    what = [str(script)] if isinstance(script, Path) else ["-c", script]
+    done = subprocess.run(
+        [sys.executable, "-W", "error", *what],
+        cwd=folder, env={**os.environ, "PYTHONPATH": str(repository)},
+        stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.fixture
+def place(tmp_path: Path, repository: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return the directory commands run in: the examples in it, narrow as a plain terminal."""
+    shutil.copytree(repository / "examples", tmp_path / "examples")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.delenv("FORCE_COLOR", raising=False)
+    return tmp_path
+
+
+# --- what runs -------------------------------------------------------------------------------
+
+
+def test_the_tour_runs(repository: Path, tmp_path: Path) -> None:
+    printed = in_its_own_process(repository / "docs" / "tour.py", tmp_path, repository)
+    assert printed.endswith("Every claim held.\n")
+    assert "d_w1=" in printed
+
+
+def test_the_tour_can_fail(repository: Path, tmp_path: Path) -> None:
+    text = (repository / "docs" / "tour.py").read_text("utf-8")
+    wrong = text.replace('"w0": -0.1966', '"w0": +0.1966')
+    assert wrong != text
+    (tmp_path / "docs").mkdir()
+    script = tmp_path / "docs" / "tour.py"
+    script.write_text(wrong, "utf-8")
+    with pytest.raises(AssertionError, match="AssertionError: w0"):
+        in_its_own_process(script, tmp_path, repository)
+
+
+def test_the_python_of_the_readme_runs_and_prints_what_it_shows(
+    repository: Path, place: Path
+) -> None:
+    text = (repository / "README.md").read_text("utf-8")
+    blocks = re.findall(
+        r"^```python\n(.*?)^```\n(?:\n```\n(.*?)^```)?", text, re.DOTALL | re.MULTILINE
+    )
+    assert [bool(shown) for _, shown in blocks] == [False, True]
+    for block, shown in blocks:
+        printed = in_its_own_process(block, place, repository)
+        assert printed == shown or not shown
+
+
+def test_the_steps_of_the_architecture_are_those_of_the_code(repository: Path) -> None:
+    flags = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
+    page = str(repository / "docs" / "architecture.md")
+    failed, tried = doctest.testfile(page, module_relative=False, optionflags=flags)
+    assert failed == 0
+    assert tried > 10
+
+
+# --- what is shown ---------------------------------------------------------------------------
+
+
+SHOWN = re.compile(r"^\$ chainrule (.*)\n((?:(?!\$ |```).*\n)*)", re.MULTILINE)
+
+
+@pytest.mark.parametrize(("document", "commands"), [("docs/table.md", 4)])
+def test_transcripts_are_what_the_commands_print(
+    document: str, commands: int, repository: Path, place: Path
+) -> None:
+    file = repository / document
+    text = file.read_text("utf-8")
+    printed = {}
+    for command, _ in SHOWN.findall(text):
+        result = CliRunner().invoke(command_line, shlex.split(command))
+        printed[command] = result.stderr + result.stdout
+    assert len(printed) == commands
+    if os.environ.get("UPDATE_GOLDEN"):
+        text = SHOWN.sub(lambda m: f"$ chainrule {m[1]}\n{printed[m[1]]}", text)
+        file.write_text(text, "utf-8")
+    for command, shown in SHOWN.findall(text):
+        assert words(printed[command]) == words(shown), command
+
+
+def text_of(picture: str) -> str:
+    """Return the lines of a terminal drawn as SVG; the window's title is not among them."""
+    styled = r'<text class="[^"]*-r\d+" x="([\d.]+)" y="([\d.]+)"[^>]*>(.*?)</text>'
+    lines: dict[float, str] = {}
+    for x, y, text in re.findall(styled, picture):  # the space between spans is not drawn
+        line = lines.setdefault(float(y), "").ljust(round(float(x) / CHARACTER))
+        lines[float(y)] = line + unescape(text).replace("\xa0", " ")
+    return "\n".join(line for _, line in sorted(lines.items()))
+
+
+def test_the_picture_is_what_the_command_prints(repository: Path, place: Path) -> None:
+    picture = (repository / "docs" / "train-digits.svg").read_text("utf-8")
+    command, _, printed = text_of(picture).partition("\n")
+    assert command.split() == ["$", "chainrule", "train", "digits"]
+    result = CliRunner().invoke(command_line, ["train", "digits"])
+    assert words(result.stdout) == words(printed)
+
+
+def test_the_columns_become_what_the_page_says(repository: Path) -> None:
+    text = (repository / "docs" / "table.md").read_text("utf-8")
+    pipeline = read_problem(repository / "examples" / "houses.csv", "price").pipeline
+    assert isinstance(pipeline, Pipeline)
+    found = {encoder.name: len(encoder.feature_names) for encoder in pipeline.encoders}
+    told = {}
+    for columns, count in re.findall(r"^\| (`.*?) \| .*? \| (\d+) feature", text, re.MULTILINE):
+        told.update(dict.fromkeys(re.findall(r"`(\w+)`", columns), int(count)))
+    assert told == found
+
+
+# --- what is named ---------------------------------------------------------------------------
+
+
+def test_no_document_is_forgotten(repository: Path) -> None:
+    found = {
+        *repository.glob("*.md"),
+        *repository.glob("docs/*.md"),
+        *repository.glob("examples/*.md"),
+    }
+    assert {str(path.relative_to(repository)) for path in found} == set(DOCUMENTS)
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_what_a_document_names_exists(document: str, repository: Path) -> None:
+    file = repository / document
+    text = file.read_text("utf-8")
+    links = [file.parent / (link or source) for link, source in LINK.findall(text)]
+    paths = [repository / path for path in PATH.findall(text)]
+    for name in MODULE.findall(text):
+        stem = repository / name.replace(".", "/")
+        paths.append(stem if stem.is_dir() else stem.with_suffix(".py"))
+    assert [str(path) for path in (*links, *paths) if not path.exists()] == []
+    targets = set(re.findall(r"^([a-z]+):", (repository / "Makefile").read_text(), re.MULTILINE))
+    code = " ".join(re.findall(r"`[^`]+`", text) + fences(text, "(?:sh)?"))
+    assert set(TARGET.findall(code)) <= targets
+
+
+def test_a_missing_file_is_found() -> None:
+    text = '[a](docs/no.md) `docs/none.py` `runs/a` [b](https://example.org/x) <img src="p.svg">'
+    assert LINK.findall(text) == [("docs/no.md", ""), ("", "p.svg")]
+    assert PATH.findall(text) == ["docs/none.py"]
