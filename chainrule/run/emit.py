@@ -79,8 +79,11 @@ def _emit_module(context: Context) -> ir.Module:
     prologue = ir.Function(module, SIGNATURE, "prologue")
     _Frame(context, Kernel("prologue", (1, 1)), prologue).emit_prologue()
     stops = has_stops(context.plan)
-    if len(levels) == 1 or stops:
-        levels.append([])  # the commit writes what the prologue of other threads reads
+    # The commit writes what the prologue of other threads reads, and copies what they stored.
+    copied = set(context.plan.copies.values())
+    late = any(copied & set(k.stores) for k in context.plan.levels[-1])
+    if len(levels) == 1 or stops or late:
+        levels.append([])
     levels[-1].append(commit)
     levels[0].insert(0, prologue)
     for function in (f for functions in levels for f in functions):

@@ -190,7 +190,8 @@ class _Fuser:
 
     def run(self) -> Kernels:
         given = set(self.graph.inputs.values())
-        self.whole = self._needed_whole()
+        self.operands = self._operands()
+        self.whole = self.operands | {unmoved(n) for n in self.graph.outputs.values()}
         self.moved = {
             i for n in self.graph.nodes if n.primitive.name != "matmul" for i in n.inputs
         } | set(self.graph.outputs.values())
@@ -255,6 +256,8 @@ class _Fuser:
             self._assign_elementwise(node, view)
         elif name not in ("arange", "count"):
             raise Unsupported(node, "has no native form yet")
+        elif node in self.operands:
+            self._open(_elementwise_kind(view), view, None, node)
 
     def _check_move(self, node: Node, view: View) -> None:
         (source,) = node.inputs
@@ -274,7 +277,8 @@ class _Fuser:
                 raise Unsupported(node, f"repeats {source.spec} along inner axes")
         latest = self._latest(node)
         again = latest is None and node.primitive.name in CHEAP and node not in self.whole
-        if view == (1, 1) or again:
+        single = view == (1, 1) and node not in self.operands
+        if single or again:
             return  # computed again wherever it is used
         if latest is not None and self._accepts(latest, view):
             self._join(latest, node)
@@ -300,9 +304,9 @@ class _Fuser:
             raise Unsupported(node, "has a result with a column for each row of the batch")
         self._open("matmul", view, node, node)
 
-    def _needed_whole(self) -> set[Node]:
-        """Return the nodes that outputs and operands of products need in memory."""
-        found = {unmoved(node) for node in self.graph.outputs.values()}
+    def _operands(self) -> set[Node]:
+        """Return the nodes that products need in memory."""
+        found: set[Node] = set()
         for node in self.graph.nodes:
             for side in node.inputs if node.primitive.name == "matmul" else ():
                 operand = side.inputs[0] if side.primitive.name == "transpose" else side
@@ -315,13 +319,16 @@ class _Fuser:
         if view is None:
             return
         gathered = node.primitive.name == "input" and isinstance(view[0], Dim)
-        if gathered or (node.primitive.name == "constant" and view != (1, 1)):
+        single = view == (1, 1) and node not in self.operands
+        if gathered or (node.primitive.name == "constant" and not single):
             self._open(_elementwise_kind(view), view, None, node)
 
     def _assign_reduction(self, node: Node) -> None:
         (source,) = node.inputs
         kind, view = reduction_kind(node), self._view(source)
         if kind == "columns":
+            if self._view(node)[0] != view[0]:  # (k,) is seen as one row, not as k
+                raise Unsupported(node, f"gives a number for each row of {source.spec}")
             latest = self._latest(node)
             if latest is None:  # of leaves alone: any pass over the same rows will do
                 rows = [k for k in self.kernels.order if k.kind == "rows"]

@@ -40,9 +40,13 @@ class KernelCode(Body):
     def _emit_numbers(self) -> None:
         """Compute, ahead of any loop, the single numbers the kernel's expressions use."""
         roots = [i for n in self.kernel.nodes for i in n.inputs]
+        later = set(self.members)  # what waits for the kernel's own results
         for node in self.needed(roots, lambda n: None):
             ready = self.is_ready(node) or self.is_uniform(node)
-            single = view_of(node.spec.shape) == (1, 1) and node not in self.members
+            if node in later or (not ready and later & set(node.inputs)):
+                later.add(node)
+                continue
+            single = view_of(node.spec.shape) == (1, 1)
             if single and (ready or all(view_of(i.spec.shape) == (1, 1) for i in node.inputs)):
                 self.whole.value(node)
 

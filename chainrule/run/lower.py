@@ -12,6 +12,7 @@ import operator
 from collections.abc import Callable
 
 from chainrule.core.graph import Graph, Node, rebuild
+from chainrule.core.spec import Dim
 from chainrule.core.tensor import Tensor
 from chainrule.ops.elementwise import where
 from chainrule.ops.shape import arange
@@ -40,7 +41,22 @@ def _sum(node: Node) -> Tensor | None:
     return functools.reduce(operator.add, (Tensor(i).sum(axes, keepdims) for i in joined.inputs))
 
 
-LOWERINGS: dict[str, Callable[[Node], Tensor | None]] = {"argmax": _argmax, "sum": _sum}
+def _transpose(node: Node) -> Tensor | None:
+    """Turn the factors instead of the product: ``(a @ b).T`` is ``b.T @ a.T``."""
+    (product,) = node.inputs
+    if product.primitive.name != "matmul" or node.params["axes"] != (1, 0):
+        return None
+    if isinstance(product.spec.shape[0], Dim):
+        return None  # rows of a batch, which only another product can want turned
+    left, right = (Tensor(i).T for i in reversed(product.inputs))
+    return left @ right
+
+
+LOWERINGS: dict[str, Callable[[Node], Tensor | None]] = {
+    "argmax": _argmax,
+    "sum": _sum,
+    "transpose": _transpose,
+}
 
 
 def lower(graph: Graph) -> Graph:
