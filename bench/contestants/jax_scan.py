@@ -75,9 +75,9 @@ def epoch_of(workload: Workload) -> Any:
         parts = [tree.unflatten([row[i] for row in renewed]) for i in range(1 + slots)]
         return [t + 1, *parts], loss * len(y)
 
-    def epoch(state: Any, key: Any, X: Any, y: Any, shuffle: bool) -> Any:
+    def epoch(state: Any, key: Any, X: Any, y: Any, shuffle: Any) -> Any:
         key, now = jax.random.split(key)
-        order = jax.random.permutation(now, rows) if shuffle else jnp.arange(rows)
+        order = jnp.where(shuffle, jax.random.permutation(now, rows), jnp.arange(rows))
         state, losses = lax.scan(
             lambda state, chosen: step(state, X[chosen], y[chosen]),
             state, order[:whole].reshape(-1, batch),
@@ -88,7 +88,7 @@ def epoch_of(workload: Workload) -> Any:
             total += loss
         return state, key, total
 
-    return jax.jit(epoch, static_argnums=4, donate_argnums=0)
+    return jax.jit(epoch, donate_argnums=0)
 
 
 class Scan(Contestant):
