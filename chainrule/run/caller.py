@@ -20,6 +20,7 @@ from chainrule.core.graph import Node
 from chainrule.core.spec import Dim, dims_in, resolve
 from chainrule.run.arena import Arena
 from chainrule.run.code import NativeCode
+from chainrule.run.plan import plan_memory
 from chainrule.run.slots import SCALAR_BYTES, SCALARS_A_THREAD, Slots
 
 __all__ = ["Caller"]
@@ -51,11 +52,13 @@ class Caller:
         self.arrays: dict[str, Array] = {}
         self.leaf_names = {node: name for name, node in code.graph.inputs.items()}
         slots: Slots = code.slots
-        shapes: dict[str, Array] = {}
-        for i, node in enumerate(slots.buffers):
+        memory = plan_memory(code.kernels, code.schedule, slots, code.capacity)
+        block = Arena({"buffers": np.zeros(memory.size, np.uint8)}).buffer
+        self.buffers: dict[Node, Array] = {}
+        for node, at in memory.offsets.items():
             shape = [code.capacity if isinstance(d, Dim) else d for d in node.spec.shape]
-            shapes[str(i)] = np.zeros(shape, node.spec.dtype)
-        self.buffers = Arena(shapes)
+            size = math.prod(shape) * node.spec.dtype.itemsize
+            self.buffers[node] = block[at : at + size].view(node.spec.dtype).reshape(shape)
         self.sums = np.zeros(max(1, len(slots.sums)))
         self.scratch = Arena(
             {
@@ -63,7 +66,7 @@ class Caller:
                 "workspace": np.zeros(threads * max(64, slots.workspace), np.uint8),
             }
         )
-        arrays = [self.buffers.views[str(i)] for i in range(len(slots.buffers))]
+        arrays = [self.buffers[node] for node in slots.buffers]
         arrays += [self.sums, self.scratch.views["scalars"], self.scratch.views["workspace"]]
         places = [a.ctypes.data for a in arrays]
         self.table = np.array([0] * len(slots.arrays) + places, np.uint64)
@@ -75,10 +78,6 @@ class Caller:
         """Let the code read, and for state write, the input `name` in `array`."""
         self.arrays[name] = array
         self.table[self.code.slots.arrays[name]] = array.ctypes.data
-
-    def buffer(self, node: Node) -> Array:
-        """Return the memory that `node` is left in."""
-        return self.buffers.views[str(list(self.code.slots.buffers).index(node))]
 
     def __call__(self, order: Array, batch_size: int) -> None:
         """Run one step for each `batch_size` of the rows numbered by `order` (int64)."""
@@ -156,7 +155,7 @@ class Caller:
         shape = tuple(rows if isinstance(d, Dim) else d for d in node.spec.shape)
         if node in self.code.schedule.in_place:
             return self.arrays[self.code.schedule.in_place[node][0]].reshape(shape)
-        return self.buffer(node).reshape(-1)[: math.prod(shape)].reshape(shape)
+        return self.buffers[node].reshape(-1)[: math.prod(shape)].reshape(shape)
 
     def totals(self) -> dict[str, float]:
         """Return the sums of the last call by name."""

@@ -114,5 +114,5 @@ class NativeFunction:
                     results[name] += total
                 for name, node in slots.wholes.items():
                     block = results[name][start : start + len(part)]
-                    block[...] = caller.buffer(node)[: len(part)].reshape(block.shape)
+                    block[...] = caller.buffers[node][: len(part)].reshape(block.shape)
         return results

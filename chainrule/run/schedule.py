@@ -20,7 +20,7 @@ from chainrule.core.graph import Node
 from chainrule.core.spec import Dim
 from chainrule.run.fuse import Kernel, Kernels, Unsupported
 
-__all__ = ["Schedule", "Split", "has_stops", "schedule", "split_of"]
+__all__ = ["Schedule", "Split", "has_stops", "loads", "schedule", "split_of"]
 
 Split: TypeAlias = "tuple[str, int]"
 
@@ -86,7 +86,7 @@ def _reaches(roots: set[Node], target: Node, kernel: Kernel) -> bool:
     return False
 
 
-def _loads(kernels: Kernels, kernel: Kernel) -> set[Node]:
+def loads(kernels: Kernels, kernel: Kernel) -> set[Node]:
     """Return what `kernel` loads: leaves, and nodes stored by other kernels."""
     found: set[Node] = set()
     for node in kernel.nodes:
@@ -101,7 +101,7 @@ def schedule(kernels: Kernels, state: set[str]) -> Schedule:
     """Return the levels of `kernels`, and how each output named in `state` is written."""
     graph = kernels.graph
     position = {kernel: i for i, kernel in enumerate(kernels.order)}
-    loads = {kernel: _loads(kernels, kernel) for kernel in kernels.order}
+    loaded = {kernel: loads(kernels, kernel) for kernel in kernels.order}
     written: dict[Kernel, list[tuple[str, Node]]] = {}
     copies: dict[str, Node] = {}
     for name, node in graph.outputs.items():
@@ -116,14 +116,14 @@ def schedule(kernels: Kernels, state: set[str]) -> Schedule:
         level[kernel] = max(
             (
                 level[home] + (0 if _aligned(kernel, source, home) else 1)
-                for source in loads[kernel]
+                for source in loaded[kernel]
                 if (home := kernels.home.get(source)) is not None and home is not kernel
             ),
             default=0,
         )
         for name, node in written.get(kernel, ()):
             old = graph.inputs[name]
-            readers = [k for k in kernels.order if old in loads[k] and k is not kernel]
+            readers = [k for k in kernels.order if old in loaded[k] and k is not kernel]
             late = any(position[k] > position[kernel] for k in readers)
             operand = kernel.anchor is not None and _is_operand(kernel.anchor, old)
             if late or operand or kernel.kind == "reference":
