@@ -236,12 +236,14 @@ class _Loops:
         else:
             b_step = I64(g.stride_b)
             panel = b.gep(self.matrix_b, [b.add(b.mul(block.deep, b_step), column)])
+        deep = g.depth >= 64 and rows == g.tiles[0] and run.tail == g.lanes
         shape = TileShape(
             g.element, g.lanes, rows, run.vectors, run.tail,
             resume=g.blocked,
-            a_step=None if steps[1] is stride else 1,
-            b_step=run.vectors * g.lanes if g.packs_b else None,
-            deep=g.depth >= 64 and rows == g.tiles[0],
+            # Code of its own for these strides pays only where most of the work is.
+            a_step=1 if deep and steps[1] is not stride else None,
+            b_step=run.vectors * g.lanes if deep and g.packs_b else None,
+            deep=deep,
         )  # fmt: skip
         first = [block.first] if block.first is not None else []
         function = shape.function(b.module)
