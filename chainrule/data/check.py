@@ -17,6 +17,8 @@ from chainrule.core.errors import DataError
 
 __all__ = ["check_classes", "check_features", "check_numbers", "check_same_length"]
 
+_LOOKED_AT = 2**22  # values examined at once
+
 
 def check_numbers(values: ArrayLike, name: str) -> NDArray[Any]:
     """Return `values` as a numeric array of shape (rows, ...), unchanged in dtype.
@@ -104,17 +106,23 @@ def _check_finite(array: NDArray[Any], name: str) -> None:
     with np.errstate(over="ignore", invalid="ignore"):
         if np.isfinite(np.sum(array)):
             return
-    bad = ~np.isfinite(array)
-    count = int(bad.sum())
+    count, rows = 0, 0
+    place: tuple[int, ...] = ()
+    step = max(1, _LOOKED_AT * len(array) // max(1, array.size))
+    for start in range(0, len(array), step):  # the array may be larger than memory
+        bad = ~np.isfinite(array[start : start + step])
+        if not place and bad.any():
+            first, *rest = (int(i) for i in np.unravel_index(int(np.argmax(bad)), bad.shape))
+            place = (start + first, *rest)
+        count += int(bad.sum())
+        rows += int(bad.reshape(len(bad), -1).any(axis=1).sum())
     if count == 0:
         return
-    place = np.unravel_index(int(np.argmax(bad)), array.shape)
-    index = ", ".join(str(int(i)) for i in place)
+    index = ", ".join(str(i) for i in place)
     word = "NaN" if np.isnan(array[place]) else "infinite"
-    rows = int(bad.reshape(len(array), -1).any(axis=1).sum())
-    column = f", column {int(place[1])}" if array.ndim == 2 else ""
+    column = f", column {place[1]}" if array.ndim == 2 else ""
     raise DataError(
-        f"{name}[{index}] (row {int(place[0])}{column}) is {word}; {count} such "
+        f"{name}[{index}] (row {place[0]}{column}) is {word}; {count} such "
         f"{'value' if count == 1 else 'values'} in {rows} of {len(array)} rows. "
         "Fill or drop them first."
     )

@@ -58,7 +58,7 @@ def split(
             )
         picked = [rng.permutation(g)[:k] for g, k in zip(groups, counts, strict=True)]
         test = np.sort(np.concatenate(picked))
-    return np.setdiff1d(np.arange(n), test), test
+    return _others(n, test), test
 
 
 def folds(n: int, k: int, seed: int = 0) -> list[tuple[Rows, Rows]]:
@@ -128,6 +128,13 @@ def _share(sizes: NDArray[np.intp], wanted: int) -> NDArray[np.intp]:
     return counts
 
 
+def _others(n: int, rows: Rows) -> Rows:
+    """Return the numbers below `n` that are not among `rows`, in one byte a row beside them."""
+    left = np.ones(n, dtype=bool)
+    left[rows] = False
+    return np.flatnonzero(left)
+
+
 def _check_folds(n: int, k: int) -> None:
     if k < 2:
         raise OptionError(f"k must be 2 folds or more; got {k}.")
@@ -136,4 +143,4 @@ def _check_folds(n: int, k: int) -> None:
 
 
 def _pairs(tests: list[Rows], n: int) -> list[tuple[Rows, Rows]]:
-    return [(np.setdiff1d(np.arange(n), test), np.sort(test)) for test in tests]
+    return [(_others(n, test), np.sort(test)) for test in tests]

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -22,6 +22,7 @@ from chainrule.optim.optimizer import Optimizer
 from chainrule.run.program import Program, prepare
 from chainrule.train.metrics import metrics_of
 from chainrule.train.objective import Objective, check_target, objective
+from chainrule.train.part import Part
 from chainrule.train.progress import Progress
 from chainrule.train.run import Run
 from chainrule.train.step import check_rows, data_input, forward, model_dtype, record_step
@@ -84,7 +85,8 @@ def fit(
     Weights that were set or trained before are continued from; the others are
     drawn from `seed`, which also shuffles.  `validation` is data of the same
     form, or the fraction of rows to hold out.  With `early_stopping` (or a
-    number of epochs to be patient) the best weights are restored.  `threads`
+    number of epochs to be patient) the best weights are restored.  X may be larger
+    than memory: ``numpy.load("x.npy", mmap_mode="r")`` is read row by row.  `threads`
     and `engine` are explained at :func:`chainrule.run.program.prepare`.
     `on_epoch` is called with the run and each history record; returning True
     stops.  Ctrl-C ends training and keeps the best weights so far.
@@ -109,12 +111,23 @@ def fit(
     if isinstance(early_stopping, (int, np.integer)):
         early_stopping = EarlyStopping(early_stopping)
     X, y = check_pair(data, "X", "y")
-    X, y, held_out = _hold_out(X, y, validation, aim, seed)
     output = forward(model, data_input("x", X)).shape
-    dtype = model_dtype(model)
-    target = aim.target(y, output, dtype)
-    if held_out is not None:
-        aim.target(held_out[1], output, dtype)  # a bad validation set fails now, not later
+    target = aim.target(y, output, model_dtype(model))
+    train, held_out = Part(X, target), None
+    if isinstance(validation, (int, float)):
+        train, held_out = _hold_out(train, y, float(validation), aim, seed)
+    elif validation is not None:
+        Xv, yv = check_pair(validation, "X of validation", "y of validation")
+        if Xv.shape[1:] != X.shape[1:]:
+            raise DataError(
+                f"validation rows have shape {Xv.shape[1:]}, training rows {X.shape[1:]}."
+            )
+        if (Xv.dtype == np.uint8) != (X.dtype == np.uint8):
+            raise DataError(
+                f"validation holds {Xv.dtype} and X {X.dtype}; uint8 is scaled by 1/255 and other "
+                "numbers are not, so give both in one form."
+            )
+        held_out = Part(Xv, aim.target(yv, output, model_dtype(model)))
     measures = metrics_of(metrics, aim)
     initialize(model, int(seed), keep_assigned=True)
     step = record_step(model, aim, method, measures, X, target)
@@ -130,14 +143,14 @@ def fit(
             "epochs": int(epochs),
             "batch_size": int(batch_size),
             "seed": int(seed),
-            "rows": len(X),
+            "rows": len(train),
         },
     )
     program = prepare(
         step.graph, step.state, {"x": X, "y": target}, int(batch_size), threads, engine
     )
-    loop = _Loop(run, program, target, held_out, early_stopping, int(seed))
-    with Progress(progress, epochs, len(X)) as bar:
+    loop = _Loop(run, program, train, held_out, early_stopping, int(seed))
+    with Progress(progress, epochs, len(train)) as bar:
         loop.train(int(epochs), int(batch_size), bar, on_epoch)
     return run
 
@@ -156,19 +169,12 @@ def check_pair(data: Any, x_name: str, y_name: str) -> tuple[Array, Any]:
 
 
 def _hold_out(
-    X: Array, y: Any, validation: Any, aim: Objective, seed: int
-) -> tuple[Array, Any, tuple[Array, Any] | None]:
-    """Return training features and targets, and the validation pair if there is one."""
-    if validation is None:
-        return X, y, None
-    if isinstance(validation, (int, float)):
-        stratify = aim.kind == "classes" and np.ndim(y) == 1
-        train, held = split(y if stratify else len(X), float(validation), seed)
-        return X[train], y[train], (X[held], y[held])
-    Xv, yv = check_pair(validation, "X of validation", "y of validation")
-    if Xv.shape[1:] != X.shape[1:]:
-        raise DataError(f"validation rows have shape {Xv.shape[1:]}, training rows {X.shape[1:]}.")
-    return X, y, (Xv, yv)
+    whole: Part, y: Array, fraction: float, aim: Objective, seed: int
+) -> tuple[Part, Part]:
+    """Return the rows that train and the rows held out; classes `y` keep their shares."""
+    stratify = aim.kind == "classes" and np.ndim(y) == 1
+    train, held = split(y if stratify else len(whole), fraction, seed)
+    return replace(whole, rows=train), replace(whole, rows=held)
 
 
 @dataclass
@@ -177,8 +183,8 @@ class _Loop:
 
     run: Run
     program: Program
-    target: Array
-    held_out: tuple[Array, Any] | None
+    data: Part
+    held_out: Part | None
     stopping: EarlyStopping | None
     seed: int
     best: float = math.inf
@@ -199,7 +205,7 @@ class _Loop:
                 self.run.history.append(record)
                 self._hand_over()
                 if self.held_out is not None:
-                    scores = self.run.evaluate(self.held_out)
+                    scores = self.run.score(self.held_out)
                     record.update({f"val_{name}": value for name, value in scores.items()})
                 if monitor not in record:
                     raise OptionError(
@@ -231,10 +237,10 @@ class _Loop:
 
     def _epoch(self, epoch: int, batch_size: int, bar: Progress) -> dict[str, Any]:
         """Train one epoch and return its record."""
-        rows = len(self.target)
+        rows = len(self.data)
         order = np.random.Generator(
             np.random.Philox(key=[self.seed, SHUFFLES + epoch])
-        ).permutation(rows)
+        ).permutation(rows if self.data.rows is None else self.data.rows)
         started = time.perf_counter()
         sums: dict[str, float] = {}
         done, chunk = 0, batch_size
@@ -252,7 +258,7 @@ class _Loop:
         seconds = time.perf_counter() - started
         record: dict[str, Any] = {"epoch": epoch, "loss": sums["loss"] / rows}
         for m in self.run.metrics:
-            record[m.name] = m.finish(sums[m.name] / rows, self.target)
+            record[m.name] = m.finish(sums[m.name] / rows, self.data)
         rate = next(
             (float(v) for k, v in self.program.state.items() if k.endswith("learning_rate")), None
         )

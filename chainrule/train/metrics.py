@@ -22,11 +22,12 @@ from chainrule.ops.composite import min
 from chainrule.ops.elementwise import abs
 from chainrule.ops.reduce import argmax, mean
 from chainrule.train.objective import Objective
+from chainrule.train.part import Part
 
 __all__ = ["Metric", "metric"]
 
 
-def _just_the_mean(average: float, target: Any) -> float:
+def _just_the_mean(average: float, part: Part) -> float:
     return average
 
 
@@ -34,13 +35,14 @@ def _just_the_mean(average: float, target: Any) -> float:
 class Metric:
     """A name, its value per row as graph, and what to report of the average over rows.
 
-    `finish` also receives all targets, for a measure that compares with their spread.
+    `finish` also receives the rows averaged over, for a measure that compares with the
+    targets' spread.
     `higher_is_better` tells early stopping which way is up.
     """
 
     name: str
     per_row: Callable[[Tensor, Tensor], Tensor]
-    finish: Callable[[float, Any], float] = _just_the_mean
+    finish: Callable[[float, Part], float] = _just_the_mean
     higher_is_better: bool = False
 
 
@@ -69,9 +71,8 @@ def _absolute_error(prediction: Tensor, target: Tensor) -> Tensor:
     return mean(error, range(1, error.ndim)) if error.ndim > 1 else error
 
 
-def _share_of_variance(mean_square: float, target: Any) -> float:
-    spread = float(np.var(np.asarray(target, np.float64), axis=0).mean())
-    return 1 - mean_square / spread if spread > 0 else float("nan")
+def _share_of_variance(mean_square: float, part: Part) -> float:
+    return 1 - mean_square / part.variance if part.variance > 0 else float("nan")
 
 
 BY_NAME = {
@@ -80,7 +81,7 @@ BY_NAME = {
         Metric("accuracy", _correct, higher_is_better=True),
         Metric("label_accuracy", _labels_correct, higher_is_better=True),
         Metric("mse", mse),
-        Metric("rmse", mse, lambda average, target: math.sqrt(average)),
+        Metric("rmse", mse, lambda average, part: math.sqrt(average)),
         Metric("mae", _absolute_error),
         Metric("r2", mse, _share_of_variance, higher_is_better=True),
     )

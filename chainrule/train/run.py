@@ -32,6 +32,7 @@ from chainrule.nn.layer import Layer, parameters
 from chainrule.run.program import RowFunction, prepare_function
 from chainrule.train.metrics import BY_NAME, Metric, metrics_of
 from chainrule.train.objective import Objective, objective
+from chainrule.train.part import Part
 from chainrule.train.pixels import PixelPipeline
 from chainrule.train.step import ROWS, check_rows, data_input, forward, model_dtype, record_totals
 
@@ -116,9 +117,17 @@ class Run:
         check_same_length(X, np.asarray(data[1]))
         output = forward(self.model, data_input("x", X))
         y = self.objective.target(data[1], output.shape, model_dtype(self.model))
-        sums = self._function(X, y)({"x": X, "y": y})
-        scores = {"loss": sums["loss"] / len(X)}
-        scores.update({m.name: m.finish(sums[m.name] / len(X), y) for m in self.metrics})
+        return self.score(Part(X, y))
+
+    def score(self, part: Part) -> dict[str, float]:
+        """Return the mean loss and every metric on rows that are checked and encoded already."""
+        function = self._function(part.x, part.y)
+        sums: dict[str, float] = {}
+        for x, y in part.blocks():
+            for name, total in function({"x": x, "y": y}).items():
+                sums[name] = sums.get(name, 0.0) + total
+        scores = {"loss": sums["loss"] / len(part)}
+        scores.update({m.name: m.finish(sums[m.name] / len(part), part) for m in self.metrics})
         return scores
 
     def graph(self) -> Graph:

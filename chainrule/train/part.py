@@ -1,0 +1,63 @@
+"""One side of a split: which rows of the features and targets train, or test.
+
+Features, targets and row numbers go in; blocks of rows come out.  The rows of an array
+are never copied as a whole, so that a memory-mapped array may be larger than memory.
+
+Read next: :mod:`chainrule.train.fit`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+__all__ = ["Part"]
+
+Array = np.ndarray[Any, Any]
+BLOCK_BYTES = 2**22  # what is held of an array at once when its rows are gone through
+
+
+@dataclass(frozen=True)
+class Part:
+    """The `rows` (None: all) of features `x` and encoded targets `y`.
+
+    >>> part = Part(np.zeros((4, 2)), np.array([1.0, 5.0, 9.0, 7.0]), np.array([0, 3]))
+    >>> len(part), part.variance
+    (2, 9.0)
+    """
+
+    x: Array
+    y: Array
+    rows: Array | None = None
+
+    def __len__(self) -> int:
+        return len(self.x) if self.rows is None else len(self.rows)
+
+    def blocks(self) -> Iterator[tuple[Array, Array]]:
+        """Yield (x, y) of the rows in order; all at once where nothing has to be copied."""
+        if self.rows is None:
+            yield self.x, self.y
+            return
+        for rows in self._pieces(self.x, self.y):
+            yield self.x[rows], self.y[rows]
+
+    @cached_property
+    def variance(self) -> float:
+        """The variance of the targets, averaged over their columns."""
+        pieces = self._pieces(self.y)
+        mean = sum(self.y[rows].sum(axis=0, dtype=np.float64) for rows in pieces) / len(self)
+        pieces = self._pieces(self.y)
+        squares = sum(np.square(self.y[rows] - mean).sum(axis=0) for rows in pieces)
+        return float(np.mean(squares) / len(self))
+
+    def _pieces(self, *arrays: Array) -> Iterator[Any]:
+        """Yield indices of rows, so few at a time that they take `BLOCK_BYTES` of `arrays`."""
+        widest = max(array.nbytes // len(array) for array in arrays)
+        count = max(1, BLOCK_BYTES // max(1, widest))
+        for start in range(0, len(self), count):
+            stop = start + count
+            yield slice(start, stop) if self.rows is None else self.rows[start:stop]
