@@ -11,7 +11,7 @@ import functools
 import operator
 from collections.abc import Callable
 
-from chainrule.core.graph import Graph, Node, rebuild
+from chainrule.core.graph import Graph, Node, reachable, rebuild
 from chainrule.core.spec import Dim
 from chainrule.core.tensor import Tensor
 from chainrule.ops.elementwise import where
@@ -48,6 +48,8 @@ def _transpose(node: Node) -> Tensor | None:
         return None
     if isinstance(product.spec.shape[0], Dim):
         return None  # rows of a batch, which only another product can want turned
+    if not any(i.primitive.name == "transpose" for i in product.inputs):
+        return None  # would turn both factors
     left, right = (Tensor(i).T for i in reversed(product.inputs))
     return left @ right
 
@@ -72,5 +74,16 @@ def lower(graph: Graph) -> Graph:
         rule = LOWERINGS.get(node.primitive.name)
         found = rule(node) if rule is not None else None
         if found is not None:
-            return lower(rebuild(graph, {node: found.node}))
+            newest = graph.nodes[-1].serial
+            return lower(rebuild(graph, {node: _in_place_of(node, found.node, newest)}))
     return graph
+
+
+def _in_place_of(node: Node, found: Node, newest: int) -> Node:
+    """Return `found` with the layer and line of `node` in all that is newer than `newest`."""
+    new: dict[Node, Node] = {}
+    for n in reachable([found]):
+        if n.serial > newest:
+            inputs = tuple(new.get(i, i) for i in n.inputs)
+            new[n] = Node(n.primitive, inputs, n.params, n.spec, node.scope, node.line)
+    return new.get(found, found)

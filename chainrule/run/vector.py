@@ -109,13 +109,16 @@ class VectorBuilder:
         """Return a number that takes the dtype of what it meets."""
         return Value(value, "bool" if isinstance(value, bool) else "number")
 
-    def _arithmetic(self, x: Any, y: Any, on_floats: str, on_ints: str) -> Value:
+    def _arithmetic(
+        self, x: Any, y: Any, on_floats: str, on_ints: str, on_bools: str = ""
+    ) -> Value:
         (a, b), dtype = self._together(x, y)
         name = on_floats if dtype.startswith("float") else on_ints
+        name = on_bools if dtype == "bool" and on_bools else name
         return Value(getattr(self.builder, name)(a, b), dtype)
 
     def add(self, x: Any, y: Any) -> Value:
-        return self._arithmetic(x, y, "fadd", "add")
+        return self._arithmetic(x, y, "fadd", "add", "or_")  # True + True is True
 
     def sub(self, x: Any, y: Any) -> Value:
         return self._arithmetic(x, y, "fsub", "sub")

@@ -1,13 +1,11 @@
 """Random steps: whatever operations are put together, native code gives what the reference gives.
 
-Where the compiler refuses a graph, it must do so by Unsupported, and the
-graph must then run on the reference engine after one warning that names the
-operation.  Every other exception is a bug, and so is a difference above 1e-8.
+What the compiler has no form for is left to the interpreter, after one warning
+that names the operation.  Any exception is a bug, and so is a difference above 1e-8.
 """
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -19,8 +17,7 @@ from hypothesis import strategies as st
 import chainrule as cr
 from chainrule.core.graph import Graph, Node
 from chainrule.core.spec import Dim
-from chainrule.run.fuse import Unsupported
-from chainrule.run.program import ReferenceProgram, prepare
+from chainrule.run.program import prepare
 from tests.run.agreement import Case, distance, shuffled
 
 ROWS = Dim("n")
@@ -205,30 +202,29 @@ def cases(draw: Callable[[Any], Any]) -> Case:
 
 
 def check(case: Case, batch: int, threads: int) -> bool:
-    """Compare one epoch, and two more, on both engines; return whether the compiler took it."""
-    try:
-        native = case.native(batch, threads)
-    except Unsupported as refusal:
-        check_refusal(case, batch, refusal)
-        return False
-    reference = case.reference()
+    """Compare one epoch, and two more, on both engines; return whether all is native code."""
+    native, reference = case.native(batch, threads), case.reference()
     for epochs in (1, 2):
         order = shuffled(case.rows, epochs)
         ours, theirs = native.run(order, batch), reference.run(order, batch)
         assert distance(ours, theirs) < 1e-8
         assert distance(native.state, reference.state) < 1e-8
-    return True
+    left = native.code.left_to_reference()
+    if left:
+        check_warning(case, batch, left[0][0])
+    return not left
 
 
-def check_refusal(case: Case, batch: int, refusal: Unsupported) -> None:
-    """A refused graph runs on the reference engine, after one warning that names the operation."""
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
+def check_warning(case: Case, batch: int, node: Node) -> None:
+    """What is left to the interpreter is named in one warning, and where it was recorded."""
+    with pytest.warns(UserWarning, match=node.primitive.name) as caught:
         program = prepare(case.graph, case.state, case.data, batch)
-    assert isinstance(program, ReferenceProgram)
+    assert program.engine == "native"
     assert len(caught) == 1
-    assert refusal.node.primitive.name in str(caught[0].message)
-    program.run(np.arange(case.rows), batch)
+    assert f"{node.primitive.name} {node.spec}" in str(caught[0].message)
+    assert node.line in str(caught[0].message)
+    with pytest.raises(cr.OptionError, match=node.primitive.name):
+        prepare(case.graph, case.state, case.data, batch, engine="native")
 
 
 def test_random_steps() -> None:
@@ -240,7 +236,7 @@ def test_random_steps() -> None:
         taken.append(check(case, batch, threads))
 
     any_step()
-    # Were most refused, nothing would have been shown.
+    # Were most left to the interpreter, nothing would have been shown.
     assert sum(taken) > 0.8 * len(taken)
 
 
