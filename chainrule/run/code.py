@@ -11,6 +11,7 @@ from __future__ import annotations
 import ctypes
 import json
 import math
+from collections.abc import Callable
 from typing import Any
 
 import llvmlite
@@ -27,7 +28,10 @@ from chainrule.run.schedule import Schedule, has_stops, schedule
 from chainrule.run.slots import Slots, slots_of
 from chainrule.transform.simplify import simplify
 
-__all__ = ["NativeCode"]
+__all__ = ["PASSES", "NativeCode"]
+
+# Graph to graph, in this order; then fuse, schedule, plan and emit turn the graph into code.
+PASSES: tuple[Callable[[Graph], Graph], ...] = (lower, simplify)
 
 
 class NativeCode:
@@ -38,7 +42,9 @@ class NativeCode:
     """
 
     def __init__(self, graph: Graph, state: set[str], data: set[str], capacity: int):
-        self.graph = simplify(lower(graph))
+        for rewrite in PASSES:
+            graph = rewrite(graph)
+        self.graph = graph
         self.capacity = capacity
         key = _key(self.graph, state, data, capacity)
         entry = cache.read(key)

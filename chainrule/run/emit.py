@@ -12,13 +12,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from contextlib import nullcontext
+from typing import NamedTuple
 
 from llvmlite import ir
 
 from chainrule.core.graph import Node
 from chainrule.run.body import Body, Context
 from chainrule.run.control import emit_meeting, least, loop, without_denormals
-from chainrule.run.fuse import Kernel, Kernels, view_of
+from chainrule.run.fuse import WATCH_EVERY, Kernel, Kernels, is_watched, view_of
 from chainrule.run.gemm import Target
 from chainrule.run.kernel_code import KernelCode
 from chainrule.run.schedule import Schedule, has_stops
@@ -64,6 +66,13 @@ def emit(
 SIGNATURE = ir.FunctionType(ir.VoidType(), [POINTER.as_pointer(), I64.as_pointer(), I64, I64, I64])
 
 
+class _Call(NamedTuple):
+    """A function of a step, and whether it runs only in the steps that are watched."""
+
+    function: ir.Function
+    watched: bool
+
+
 def _emit_module(context: Context) -> ir.Module:
     module, levels = context.module, []
     for i, kernels in enumerate(context.plan.levels):
@@ -72,10 +81,13 @@ def _emit_module(context: Context) -> ir.Module:
             if kernel.kind != "reference":
                 function = ir.Function(module, SIGNATURE, f"{kernel.kind}_{i}_{j}")
                 KernelCode(context, kernel, function).emit()
-                functions.append(function)
+                functions.append(_Call(function, kernel.watched))
         levels.append(functions)
-    commit = ir.Function(module, SIGNATURE, "commit")
-    _Frame(context, Kernel("commit", (1, 1)), commit).emit_commit()
+    commits = []
+    for watched in (False, True):
+        commit = ir.Function(module, SIGNATURE, "commit_watched" if watched else "commit")
+        _Frame(context, Kernel("commit", (1, 1)), commit).emit_commit(watched)
+        commits.append(_Call(commit, watched))
     prologue = ir.Function(module, SIGNATURE, "prologue")
     _Frame(context, Kernel("prologue", (1, 1)), prologue).emit_prologue()
     stops = has_stops(context.plan)
@@ -84,10 +96,10 @@ def _emit_module(context: Context) -> ir.Module:
     late = any(copied & set(k.stores) for k in context.plan.levels[-1])
     if len(levels) == 1 or stops or late:
         levels.append([])
-    levels[-1].append(commit)
-    levels[0].insert(0, prologue)
-    for function in (f for functions in levels for f in functions):
-        function.linkage = "internal"
+    levels[-1] += commits
+    levels[0].insert(0, _Call(prologue, False))
+    for call in (c for calls in levels for c in calls):
+        call.function.linkage = "internal"
     if stops:
         for i, functions in enumerate(levels):
             _emit_level(module, f"level_{i}", functions)
@@ -96,17 +108,17 @@ def _emit_module(context: Context) -> ir.Module:
     return module
 
 
-def _emit_level(module: ir.Module, name: str, functions: Sequence[ir.Function]) -> None:
+def _emit_level(module: ir.Module, name: str, calls: Sequence[_Call]) -> None:
     """Emit an entry that runs one level of one step, for steps that stop for the interpreter."""
     level = ir.Function(module, SIGNATURE, name)
     b = ir.IRBuilder(level.append_basic_block("entry"))
     with without_denormals(b):
-        for function in functions:
-            b.call(function, level.args)
+        for call in calls:
+            b.call(call.function, level.args)
     b.ret_void()
 
 
-def _emit_steps(module: ir.Module, levels: Sequence[Sequence[ir.Function]]) -> None:
+def _emit_steps(module: ir.Module, levels: Sequence[Sequence[_Call]]) -> None:
     """Emit the entry: the loop over batches, each of them all levels with meetings between."""
     types = [POINTER.as_pointer(), I64.as_pointer(), I64, I64, I64, I64, I32.as_pointer()]
     steps = ir.Function(module, ir.FunctionType(ir.VoidType(), types), "steps")
@@ -116,9 +128,12 @@ def _emit_steps(module: ir.Module, levels: Sequence[Sequence[ir.Function]]) -> N
     with without_denormals(b), loop(b, I64(0), rows, batch) as start:
         count = least(b, batch, b.sub(rows, start))
         chosen = b.gep(order, [start])
-        for functions in levels:
-            for function in functions:
-                b.call(function, [table, chosen, count, thread, threads])
+        turn = b.urem(b.udiv(start, batch), I64(WATCH_EVERY))
+        watching = b.icmp_unsigned("==", turn, I64(0))
+        for calls in levels:
+            for call in calls:
+                with b.if_then(watching) if call.watched else nullcontext():
+                    b.call(call.function, [table, chosen, count, thread, threads])
             b.call(meet, [meeting, b.trunc(threads, I32)])
     b.ret_void()
 
@@ -142,13 +157,17 @@ class _Frame(Body):
         if size is not None:
             size.initializer = I64(slots.workspace)
 
-    def emit_commit(self) -> None:
-        """Let the first thread add up the sums and write the state that is single numbers."""
+    def emit_commit(self, watched: bool) -> None:
+        """Let the first thread add up the sums and write the state that is single numbers.
+
+        Or, `watched`, add up the sums that only watched steps have.
+        """
         e = self.context
         numbers = {
             name: node
             for name, node in e.graph.outputs.items()
             if name in e.state
+            and not watched
             and node is not e.graph.inputs[name]
             and view_of(node.spec.shape) == (1, 1)
             and node not in e.plan.in_place
@@ -156,6 +175,8 @@ class _Frame(Body):
         with self.b.if_then(self.b.icmp_unsigned("==", self.thread, I64(0))):
             sums = self.pointer(e.slots.sums_index, ir.DoubleType())
             for name, at in e.slots.sums.items():
+                if is_watched(name) != watched:
+                    continue
                 node = e.graph.outputs[name]
                 value = self.rules.convert(self.whole.value(node), "float64")
                 place = self.b.gep(sums, [I64(at)])
@@ -170,7 +191,7 @@ class _Frame(Body):
                 place = self.pointer(e.slots.arrays[name], memory_type(dtype))
                 self.b.store(self.to_memory(raw, dtype), place)
             for name, node in e.plan.copies.items():
-                if view_of(node.spec.shape) != (1, 1):
+                if not watched and view_of(node.spec.shape) != (1, 1):
                     self._copy(name, node)
         self.b.ret_void()
 

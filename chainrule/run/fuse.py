@@ -18,21 +18,24 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
-from chainrule.core.graph import Graph, Node
+from chainrule.core.graph import Graph, Node, reachable
 from chainrule.core.spec import Dim, Shape
 
 __all__ = [
+    "WATCH_EVERY",
     "Kernel",
     "Kernels",
     "Unsupported",
     "View",
     "fuse",
+    "is_watched",
     "reduction_kind",
     "unmoved",
     "view_of",
 ]
 
 View: TypeAlias = "tuple[int | Dim, int]"
+WATCH_EVERY = 10  # outputs named watch/... are computed in the first step and every tenth after
 MOVES = frozenset({"reshape", "broadcast", "stop_gradient"})
 ROW_UNROLL = 64  # a row of up to so many columns is kept in registers from pass to pass
 CHEAP = frozenset(
@@ -62,6 +65,11 @@ CHEAP = frozenset(
         "count",
     ]
 )
+
+
+def is_watched(name: str) -> bool:
+    """Whether the output `name` is looked at in some steps only; see :data:`WATCH_EVERY`."""
+    return name.startswith("watch/")
 
 
 class Unsupported(Exception):  # noqa: N818  # a fact about a node, not an error
@@ -99,7 +107,8 @@ class Kernel:
     reductions over columns, row by row), "sum_rows" (anchor reduces over rows,
     column by column), "total" (anchor reduces everything), "each" (elementwise
     work on a matrix of fixed size) or "reference" (the interpreter computes the
-    anchor, for `reason`).  `view` is what it iterates over: for sum_rows and
+    anchor, for `reason`).  A `watched` kernel serves watched outputs alone and
+    runs in some steps only.  `view` is what it iterates over: for sum_rows and
     total, the view of the input.
     """
 
@@ -109,6 +118,7 @@ class Kernel:
     nodes: list[Node] = field(default_factory=list)
     stores: list[Node] = field(default_factory=list)
     reason: str = ""
+    watched: bool = False
 
     @property
     def result_view(self) -> View:
@@ -186,6 +196,8 @@ class _Fuser:
     def __init__(self, graph: Graph, refused: Mapping[Node, str]):
         self.graph, self.refused = graph, refused
         self.kernels = Kernels(graph, [], {})
+        kept = [n for name, n in graph.outputs.items() if not is_watched(name)]
+        self.watched = set(graph.nodes) - set(reachable(kept))
         self.place: dict[Kernel, int] = {}
 
     def run(self) -> Kernels:
@@ -219,7 +231,7 @@ class _Fuser:
         return view
 
     def _open(self, kind: str, view: View, anchor: Node | None, node: Node) -> Kernel:
-        kernel = Kernel(kind, view, anchor, [node])
+        kernel = Kernel(kind, view, anchor, [node], watched=node in self.watched)
         self.place[kernel] = len(self.kernels.order)
         self.kernels.order.append(kernel)
         self.kernels.home[node] = kernel
@@ -276,17 +288,19 @@ class _Fuser:
             if not _broadcasts(self._view(source), view):
                 raise Unsupported(node, f"repeats {source.spec} along inner axes")
         latest = self._latest(node)
-        again = latest is None and node.primitive.name in CHEAP and node not in self.whole
+        # A look now and then must not add work to the kernels that run in every step.
+        again = latest is None or node in self.watched
+        again = again and node.primitive.name in CHEAP and node not in self.whole
         single = view == (1, 1) and node not in self.operands
         if single or again:
             return  # computed again wherever it is used
-        if latest is not None and self._accepts(latest, view):
+        if latest is not None and self._accepts(latest, view, node):
             self._join(latest, node)
         else:
             self._open(_elementwise_kind(view), view, None, node)
 
-    def _accepts(self, kernel: Kernel, view: View) -> bool:
-        if kernel.kind == "reference":
+    def _accepts(self, kernel: Kernel, view: View, node: Node) -> bool:
+        if kernel.kind == "reference" or kernel.watched != (node in self.watched):
             return False
         if kernel.kind == "rows" and view[0] == kernel.view[0]:
             if kernel.view[1] == 1 and view[1] > 1:
@@ -332,15 +346,31 @@ class _Fuser:
             latest = self._latest(node)
             if latest is None:  # of leaves alone: any pass over the same rows will do
                 rows = [k for k in self.kernels.order if k.kind == "rows"]
-                latest = next((k for k in reversed(rows) if self._accepts(k, view)), None)
-            if latest is not None and latest.kind == "rows" and self._accepts(latest, view):
+                latest = next((k for k in reversed(rows) if self._accepts(k, view, node)), None)
+            rows_like = latest is not None and latest.kind == "rows"
+            if latest is not None and rows_like and self._accepts(latest, view, node):
                 self._join(latest, node)
             else:
                 self._open("rows", view, None, node)
         elif kind == "rows":
             self._open("sum_rows", view, node, node)
         else:
-            self._open("total", view, node, node)
+            self._assign_total(node, view)
+
+    def _assign_total(self, node: Node, view: View) -> None:
+        """Let totals over one view share a pass where the earlier one can wait for no one."""
+        latest = self._latest(node)
+        for kernel in reversed(self.kernels.order):
+            if kernel is latest:
+                break
+            if (
+                kernel.kind == "total"
+                and kernel.view == view
+                and self._accepts(kernel, (1, 1), node)
+            ):
+                self._join(kernel, node)
+                return
+        self._open("total", view, node, node)
 
     def _mark_stores(self) -> None:
         """Mark what is loaded by another kernel, returned, or needed whole by a product.

@@ -388,30 +388,26 @@ class KernelCode(Body):
                 group(I64(whole), [columns - whole])
 
     def _emit_total(self) -> None:
-        node = self.kernel.anchor
-        assert node is not None
+        """Reduce everything, in one pass for all the kernel's reductions, on the first thread."""
         rows, columns = self.kernel.view
         last = self.rows if isinstance(rows, Dim) else I64(rows)
-        mine = self.b.icmp_unsigned("==", self.thread, I64(0))
-        with self.b.if_then(mine):
+        totals = [n for n in self.kernel.nodes if n.primitive.name in ("sum", "max")]
+        with self.b.if_then(self.b.icmp_unsigned("==", self.thread, I64(0))):
             lanes = self.lanes if columns > 1 else 1
-            place = self._accumulator(node, lanes)
+            places = [self._accumulator(node, lanes) for node in totals]
             whole = columns // lanes * lanes
 
             def at(row: ir.Value, column: ir.Value, count: int) -> None:
-                wide = columns > 1
-                site = (
-                    Site(self, self.whole, row, column, lanes, count)
-                    if wide
-                    else Site(self, self.whole, row)
-                )
-                value = site.value(node.inputs[0])
-                vector = (
-                    self._masked(node, value, site)
-                    if wide
-                    else self.rules.register(value, node.spec.dtype.name, 1)
-                )
-                self.b.store(self._combine(node, self.b.load(place), vector), place)
+                wide = Site(self, self.whole, row, column, lanes, count)
+                site = wide if columns > 1 else Site(self, self.whole, row)
+                for node, place in zip(totals, places, strict=True):
+                    value = site.value(node.inputs[0])
+                    vector = (
+                        self._masked(node, value, site)
+                        if columns > 1
+                        else self.rules.register(value, node.spec.dtype.name, 1)
+                    )
+                    self.b.store(self._combine(node, self.b.load(place), vector), place)
 
             with loop(self.b, I64(0), last) as row:
                 if columns == 1:
@@ -421,8 +417,9 @@ class KernelCode(Body):
                         at(row, column, lanes)
                     if columns > whole:
                         at(row, I64(whole), columns - whole)
-            total = self._horizontal(node, self.b.load(place))
-            self.whole.known[node] = Value(total, node.spec.dtype.name)
+            for node, place in zip(totals, places, strict=True):
+                total = self._horizontal(node, self.b.load(place))
+                self.whole.known[node] = Value(total, node.spec.dtype.name)
             for member in self.kernel.stores:
                 self.store(member, self.whole.value(member), self.whole)
 

@@ -3,7 +3,8 @@
 The step is one graph.  Inputs whose names are also outputs are *state*: what
 the step returns for them is what the next step gets.  The other inputs are
 *data*: arrays from which each step gathers its rows.  The other outputs are
-*sums*, added up over steps.  :func:`prepare` picks the engine: native code,
+*sums*, added up over steps; those named ``watch/...`` are computed in the first
+step of a call and every tenth after it.  :func:`prepare` picks the engine: native code,
 within which the reference interpreter computes, loudly, what the compiler has
 no form for; or that interpreter alone.
 
@@ -22,6 +23,7 @@ import numpy as np
 from chainrule.core.errors import GraphError, OptionError, did_you_mean
 from chainrule.core.graph import Graph
 from chainrule.run.arena import Arena, group
+from chainrule.run.fuse import WATCH_EVERY, is_watched
 from chainrule.run.reference import Interpreter
 
 __all__ = [
@@ -78,6 +80,9 @@ class ReferenceProgram:
         self.data = dict(data)
         self.reason = reason
         self.interpreter = Interpreter(graph)
+        usual = {name: n for name, n in graph.outputs.items() if not is_watched(name)}
+        watches = len(usual) < len(graph.outputs)
+        self.usual = Interpreter(Graph(usual, graph.inputs)) if watches else self.interpreter
         self.arenas, self.state = group(state)
 
     def run(self, order: Array, batch_size: int) -> dict[str, float]:
@@ -86,7 +91,9 @@ class ReferenceProgram:
         for start in range(0, len(order), batch_size):
             rows = order[start : start + batch_size]
             batch = {name: array[rows] for name, array in self.data.items()}
-            outputs = self.interpreter({**self.state, **batch})
+            watching = start // batch_size % WATCH_EVERY == 0
+            step = self.interpreter if watching else self.usual
+            outputs = step({**self.state, **batch})
             fresh = {name: outputs.pop(name) for name in self.state}
             for name, view in self.state.items():
                 if fresh[name] is not view:

@@ -26,6 +26,7 @@ from chainrule.ops.shape import broadcast_to
 from chainrule.optim.optimizer import Optimizer
 from chainrule.train.metrics import Metric
 from chainrule.train.objective import Objective, check_output
+from chainrule.train.watch import LayerProbe, layer_probes, watch_outputs
 from chainrule.transform.grad import grad
 
 __all__ = ["Step", "forward", "record_step", "record_totals"]
@@ -36,10 +37,11 @@ ROWS = Dim("n")
 
 @dataclass(frozen=True)
 class Step:
-    """A training step: its graph, and the state it starts from."""
+    """A training step: its graph, the state it starts from, and what in it is watched."""
 
     graph: Graph
     state: dict[str, Array]
+    probes: tuple[LayerProbe, ...] = ()
 
 
 def check_rows(X: Any, name: str) -> Array:
@@ -109,18 +111,29 @@ def record_step(
     metrics: Sequence[Metric],
     x: Array,
     y: Array,
+    watch: bool = False,
 ) -> Step:
-    """Return the training step of `model` on batches of rows of `x` and `y`."""
+    """Return the training step of `model` on batches of rows of `x` and `y`.
+
+    With `watch`, it also computes the statistics of :mod:`chainrule.train.watch`.
+    """
     found = parameters(model)
     if not found:
         raise OptionError("the model has no parameters, so there is nothing to train.")
     xs, ys = data_input("x", x), data_input("y", y)
-    loss, totals = record_totals(objective, metrics, forward(model, xs), ys)
+    output = forward(model, xs)
+    loss, totals = record_totals(objective, metrics, output, ys)
+    probes = layer_probes(output) if watch else []
     with scope("backward"):
-        gradients = grad(loss, list(found.values()))
+        wanted = [*found.values(), *(probe.product for probe in probes)]
+        slopes = grad(loss, wanted)
+        gradients = slopes[: len(found)]
     inputs: dict[str, Node] = {"x": xs.node, "y": ys.node}
     state: dict[str, Array] = {}
     outputs = {name: total.node for name, total in totals.items()}
+    if probes:
+        with scope("watch"):
+            outputs.update(watch_outputs(probes, slopes[len(found) :]))
 
     def carry(name: str, leaf: Tensor, value: Array) -> Tensor:
         inputs[name], state[name] = leaf.node, value
@@ -151,4 +164,4 @@ def record_step(
             outputs.update({f"{name}/{path}": slot.node for name, slot in new.items()})
     outputs["step"] = now.node
     outputs.update({f"hyper/{name}": leaf.node for name, leaf in hyper.items()})
-    return Step(Graph(outputs, inputs), state)
+    return Step(Graph(outputs, inputs), state, tuple(probes))
