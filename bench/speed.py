@@ -231,7 +231,7 @@ def measure_steps(
 ) -> tuple[list[dict[str, Any]], dict[str, Any], bool]:
     """Measure each workload; return the rows, everything measured, and whether losses agree."""
     names = [name for column in BEST_OF.values() for name in column]
-    names = ["peak/all", *(name for name in names if name.split("/")[0] not in without)]
+    names = ["peak/all", *(name for name in names if not without & {name, name.split("/")[0]})]
     processes = [Process(name) for name in names]
     rows, everything, right = [], {}, True
     try:

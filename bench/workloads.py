@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 import zlib
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from itertools import pairwise
 from typing import Any
 
@@ -63,7 +64,7 @@ class Workload:
 
         A linear teacher makes the targets, with noise, so the loss falls but not to nothing.
         """
-        rng = self._draws("data")
+        rng = self.draws("data")
         X = rng.standard_normal((self.rows, self.sizes[0]), np.float32)
         teacher = rng.standard_normal((self.sizes[0], self.sizes[-1]), np.float32)
         scores = X @ teacher / np.float32(math.sqrt(self.sizes[0]))
@@ -76,15 +77,20 @@ class Workload:
 
     def weights(self) -> Weights:
         """Return the first weights: He's or Glorot's spread, by the activation; biases 0."""
-        rng, drawn = self._draws("weights"), []
-        for inputs, outputs in pairwise(self.sizes):
-            variance = 2 / inputs if self.activation in HE else 2 / (inputs + outputs)
-            weight = rng.standard_normal((inputs, outputs), np.float32)
-            drawn.append((weight * np.float32(math.sqrt(variance)), np.zeros(outputs, np.float32)))
-        return drawn
+        return _weights(self)
 
-    def _draws(self, purpose: str) -> np.random.Generator:
+    def draws(self, purpose: str) -> np.random.Generator:
         return np.random.default_rng(zlib.crc32(f"{self.name}/{purpose}".encode()))
+
+
+@lru_cache(maxsize=1)  # every turn goes back to them
+def _weights(workload: Workload) -> Weights:
+    rng, drawn = workload.draws("weights"), []
+    for inputs, outputs in pairwise(workload.sizes):
+        variance = 2 / inputs if workload.activation in HE else 2 / (inputs + outputs)
+        weight = rng.standard_normal((inputs, outputs), np.float32)
+        drawn.append((weight * np.float32(math.sqrt(variance)), np.zeros(outputs, np.float32)))
+    return drawn
 
 
 def shortened(workload: Workload, steps: int) -> Workload:
