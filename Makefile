@@ -29,7 +29,7 @@ lint: $(VENV)/.dev ## check style and types
 	$(PY) -m ruff format --check .
 	$(PY) -m mypy
 
-bench: $(VENV)/.test ## measure speed
+bench: $(VENV)/.test ## measure speed, beside the frameworks that are installed (see bench/README.md)
 	$(PY) bench/speed.py $(ARGS)
 
 accuracy: $(VENV)/.test ## measure accuracy on the built-in data sets (takes minutes)
