@@ -1,0 +1,121 @@
+"""Which engine runs a step: by argument, by environment, and when native code can't be had."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import textwrap
+
+import numpy as np
+import pytest
+
+import chainrule as cr
+from chainrule.core.graph import Graph
+from chainrule.run.program import prepare
+from tests.run.agreement import Case, distance, shuffled
+
+
+def _case(supported: bool = True) -> Case:
+    x, w = cr.input("x", ("n", 4), "float64"), cr.input("w", (4,), "float64")
+    change = w if supported else cr.concat([w[2:], w[:2]])
+    total = (x * w).sum()
+    graph = Graph({"loss": total.node, "w": (w - 0.1 * change).node}, {"x": x.node, "w": w.node})
+    rng = np.random.default_rng(0)
+    return Case(graph, {"w": rng.normal(size=4)}, {"x": rng.normal(size=(7, 4))})
+
+
+@pytest.mark.parametrize(
+    ("argument", "variable", "engine"),
+    [
+        (None, None, "native"),
+        ("auto", None, "native"),
+        ("native", None, "native"),
+        ("reference", None, "reference"),
+        (None, "reference", "reference"),
+        (None, "native", "native"),
+        ("native", "reference", "native"),
+        ("auto", "reference", "native"),
+    ],
+)
+def test_the_argument_goes_before_the_environment(
+    argument: str | None, variable: str | None, engine: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if variable:
+        monkeypatch.setenv("CHAINRULE_ENGINE", variable)
+    case = _case()
+    program = prepare(case.graph, case.state, case.data, 3, engine=argument)
+    assert program.engine == engine
+    assert ("Native" in program.explain()) == (engine == "native")
+
+
+def test_an_unknown_engine_is_refused_with_the_nearest(monkeypatch: pytest.MonkeyPatch) -> None:
+    case = _case()
+    with pytest.raises(cr.OptionError, match=r"'natve'.*native"):
+        prepare(case.graph, case.state, case.data, 3, engine="natve")
+    monkeypatch.setenv("CHAINRULE_ENGINE", "gpu")
+    with pytest.raises(cr.OptionError, match="'gpu'"):
+        prepare(case.graph, case.state, case.data, 3)
+
+
+def test_state_and_data_must_be_the_inputs() -> None:
+    case = _case()
+    with pytest.raises(cr.GraphError, match="z"):
+        prepare(case.graph, case.state, {**case.data, "z": np.zeros(7)}, 3)
+    with pytest.raises(cr.GraphError, match="w"):
+        prepare(case.graph, {}, case.data, 3)
+
+
+def test_what_has_no_native_form_is_computed_by_the_interpreter_and_said() -> None:
+    case = _case(supported=False)
+    with pytest.warns(UserWarning, match="slice") as caught:
+        program = prepare(case.graph, case.state, case.data, 3)
+    assert len(caught) == 1
+    assert __file__ in str(caught[0].message)
+    assert "interpreter computes" in program.explain()
+    reference = case.reference()
+    assert distance(program.run(shuffled(7, 3), 3), reference.run(shuffled(7, 3), 3)) < 1e-12
+    assert distance(program.state, reference.state) < 1e-12
+
+
+def test_native_asked_for_in_words_is_native_or_an_error() -> None:
+    case = _case(supported=False)
+    with pytest.raises(cr.OptionError, match=r"can't run this: .*f64\[.*test_engine_choice.py:\d+"):
+        prepare(case.graph, case.state, case.data, 3, engine="native")
+
+
+WITHOUT = """
+    import sys, warnings
+    sys.modules["llvmlite"] = None
+    import numpy as np
+    import chainrule as cr
+    from chainrule.core.graph import Graph
+    from chainrule.run.program import prepare
+
+    w, x = cr.input("w", (4,)), cr.input("x", ("n", 4))
+    graph = Graph({"w": (w * 0.9).node, "loss": (x * w).sum().node}, {"w": w.node, "x": x.node})
+    state = {"w": np.ones(4, np.float32)}
+    data = {"x": np.ones((7, 4), np.float32)}
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        program = prepare(graph, state, data, 3)
+    assert program.engine == "reference"
+    assert "llvmlite" in program.explain()
+    program.run(np.arange(7), 3)
+    try:
+        prepare(graph, state, data, 3, engine="native")
+    except cr.OptionError as error:
+        assert "llvmlite" in str(error)
+    print(*[w.message for w in caught], sep="; ")
+"""
+
+
+def test_without_llvmlite_one_warning_and_the_reference() -> None:
+    source = textwrap.dedent(WITHOUT)
+    done = subprocess.run(
+        [sys.executable, "-c", source], capture_output=True, text=True, timeout=60, env=os.environ
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count(";") == 0
+    assert "llvmlite" in done.stdout
+    assert "reference engine" in done.stdout

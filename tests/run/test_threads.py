@@ -1,0 +1,147 @@
+"""Threads: the same bits every time, several programs at once, forks, and crowded machines."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import textwrap
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+
+import chainrule as cr
+from chainrule import nn, optim
+from chainrule.core.graph import Graph
+from chainrule.run.machine import available_cores, thread_limit
+from chainrule.run.native import NativeFunction, NativeProgram
+from tests.run.agreement import Case, distance, network, shuffled, training
+
+
+@pytest.fixture(scope="module")
+def case() -> Case:
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(61, 20)).astype("float32")
+    model = network((20, 33, 10), "relu", "float32")
+    optimizer = optim.chain(optim.ClipNorm(0.5), optim.Adam(0.01))
+    return training(model, "cross_entropy", optimizer, x, rng.integers(0, 10, 61))
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3])
+def test_the_same_bits_run_after_run(case: Case, threads: int) -> None:
+    first = None
+    for _ in range(4):
+        program = case.native(16, threads)
+        sums = program.run(shuffled(61, 5), 16)
+        bits = {k: v.tobytes() for k, v in program.state.items()} | {"sums": repr(sums)}
+        assert first is None or bits == first
+        first = bits
+
+
+def test_many_calls_are_one_call(case: Case) -> None:
+    order = shuffled(61, 40)
+    whole, pieces = case.native(16, 2), case.native(16, 2)
+    total = whole.run(order, 16)
+    parts = [pieces.run(order[i : i + 16], 16) for i in range(0, len(order), 16)]
+    assert distance({k: sum(p[k] for p in parts) for k in total}, total) < 1e-12
+    for name, value in whole.state.items():
+        np.testing.assert_array_equal(pieces.state[name], value)
+
+
+def test_a_row_is_computed_alike_on_any_thread() -> None:
+    model = network((7, 33, 65), "gelu", "float32")
+    output = nn.Sequential([*model.layers, cr.softmax])(cr.input("x", ("n", 7)))
+    graph = Graph({"y": output.node})
+    x = np.random.default_rng(1).normal(size=(1030, 7)).astype("float32")
+    whole = [NativeFunction(graph, {"x"}, threads)({"x": x})["y"] for threads in (1, 2, 3)]
+    for other in whole[1:]:
+        np.testing.assert_array_equal(other, whole[0])
+
+
+def test_programs_in_a_thread_pool_do_not_disturb_each_other(case: Case) -> None:
+    reference = case.reference()
+    theirs = reference.run(shuffled(61, 2), 16)
+
+    def work(i: int) -> None:
+        program = case.native(16, 1 + i % 3)
+        ours = program.run(shuffled(61, 2), 16)
+        assert distance(ours, theirs) < 1e-3
+        assert distance(program.state, reference.state) < 1e-3
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(work, range(8)))
+
+
+def test_one_function_called_from_many_threads() -> None:
+    x = cr.input("x", ("n", 5))
+    function = NativeFunction(Graph({"y": cr.tanh(x).sum(1).node}), {"x"}, threads=2)
+    rng = np.random.default_rng(2)
+    blocks = [rng.normal(size=(rows, 5)).astype("float32") for rows in (1, 3, 1500, 40) * 4]
+    with ThreadPoolExecutor(4) as pool:
+        results = list(pool.map(lambda block: function({"x": block})["y"], blocks))
+    for block, result in zip(blocks, results, strict=True):
+        np.testing.assert_allclose(result, np.tanh(block).sum(1), rtol=1e-5, atol=1e-6)
+
+
+def test_eight_threads_on_fewer_cores_make_progress(case: Case) -> None:
+    program, reference = case.native(16, 8), case.reference()
+    started = time.monotonic()
+    ours = program.run(shuffled(61, 20), 16)
+    assert time.monotonic() - started < 30
+    assert distance(ours, reference.run(shuffled(61, 20), 16)) < 1e-2
+
+
+def test_threads_by_argument_and_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert thread_limit(None) == available_cores()
+    monkeypatch.setenv("CHAINRULE_THREADS", "3")
+    assert thread_limit(None) == 3
+    assert thread_limit(2) == 2
+    for bad in ("0", "-1", "many", "1.5", ""):
+        monkeypatch.setenv("CHAINRULE_THREADS", bad)
+        with pytest.raises(cr.OptionError, match="positive integer"):
+            thread_limit(None)
+    with pytest.raises(cr.OptionError, match="threads"):
+        thread_limit(0)
+
+
+def test_small_work_stays_on_one_thread(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CHAINRULE_THREADS", "2")
+    assert NativeProgram(case.graph, case.state, case.data, 16).threads == 1
+    assert NativeProgram(case.graph, case.state, case.data, 16, threads=2).threads == 2
+
+
+FORK = """
+    import os, warnings
+    import numpy as np
+    from chainrule import optim
+    from tests.run.agreement import distance, network, shuffled, training
+
+    warnings.simplefilter("ignore")  # Python warns of forks beside threads
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(20, 4)), rng.integers(0, 3, 20)
+    case = training(network((4, 6, 3)), "cross_entropy", optim.SGD(0.1), x, y)
+    parent, fresh = case.native(5, 2), case.native(5, 2)
+    first = parent.run(shuffled(20, 3), 5)
+    child = os.fork()
+    if child == 0:
+        same = fresh.run(shuffled(20, 3), 5)  # a program made before the fork
+        mine = case.native(5, 2).run(shuffled(20, 3), 5)  # and one made after
+        used = parent.run(shuffled(20, 1), 5)  # and one whose threads stayed behind
+        os._exit(0 if same == mine == first and used else 1)
+    assert os.waitpid(child, 0)[1] == 0
+    parent.run(shuffled(20, 1), 5)
+    print("done")
+"""
+
+
+def test_a_forked_child_has_threads_of_its_own(code_cache: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(FORK)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        env={**os.environ, "CHAINRULE_CACHE": code_cache},
+    )
+    assert done.stdout == "done\n", done.stderr
