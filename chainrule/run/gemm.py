@@ -13,7 +13,8 @@ broadcast of A and one vector of B per step and a fused multiply-add for each pa
 the inside out: tiles down a block of rows (the panel of B stays in L1), panels across N (the block
 of A stays in L2), blocks of K, blocks of M. Partial sums between blocks of K wait in the workspace.
 Every element of C is one chain of multiply-adds in the order of k whatever the tile, the block or
-the thread, so splitting the rows between threads changes no bit of the result.
+the thread, so splitting the rows between threads changes no bit of the result. A single column is
+the exception: its k is summed in lanes, but in an order that the depth alone decides.
 
 No element outside the operands is read or written: the last columns use short vectors, and tiles
 that hang over the last row read that row again and store nothing for it.
@@ -30,7 +31,7 @@ from llvmlite import ir
 
 from chainrule.run.gemm_pack import copy_function, transpose_function
 from chainrule.run.gemm_plan import Panels, Plan, Target
-from chainrule.run.gemm_tile import Epilogue, Tile, TileShape
+from chainrule.run.gemm_tile import Epilogue, Tile, TileShape, dot_function
 from chainrule.run.instructions import I64, least, load_vector, loop
 
 __all__ = ["Epilogue", "Gemm", "Target", "Tile"]
@@ -57,8 +58,9 @@ class Gemm(Plan):
         """Emit rows [start, stop) of the product at the builder's position.
 
         a, b, c, workspace: pointers to elements; start, stop, k: i64. The epilogue is emitted once,
-        for each panel width, in a loop over the rows of a finished tile. Raises ValueError where a
-        product with `runtime_k` is given no k.
+        for each panel width, in a loop over the rows of a finished tile: unrolling it in registers
+        was measured to gain nothing and to cost most of the compile time, so `unroll_epilogue` has
+        no effect. Raises ValueError where a product with `runtime_k` is given no k.
         """
         if self.runtime_k and k is None:
             raise ValueError("a product with runtime_k needs k")
@@ -246,7 +248,11 @@ class _Loops:
             deep=deep,
         )  # fmt: skip
         first = [block.first] if block.first is not None else []
-        function = shape.function(b.module)
+        if g.is_dot:
+            lanes = self.machine_lanes
+            function = dot_function(b.module, g.element, lanes, rows, g.blocked)
+        else:
+            function = shape.function(b.module)
         b.call(function, [a, *steps, panel, b_step, kept, block.depth, left, *first])
 
     def _finish(

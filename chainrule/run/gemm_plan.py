@@ -100,6 +100,11 @@ class Plan:
             lanes //= 2
         return lanes
 
+    @property
+    def is_dot(self) -> bool:
+        """Say whether each element is a dot product of two rows in memory, so that k has lanes."""
+        return self.n == 1 and not self.trans_a and self.k >= self.target.width
+
     @cached_property
     def tiles(self) -> tuple[int, int, int]:
         """Choose rows of the large and the small tile and the vectors of both.
@@ -110,6 +115,8 @@ class Plan:
         vectors = -(-self.n // self.lanes)
         if self.m == 1:
             return 1, 1, min(vectors, 8)
+        if self.is_dot:
+            return min(4, self.m or 4), min(4, self.m or 4), 1
         rows, wide = min(self._shapes(), key=lambda shape: self._cost(shape[0], shape[1], vectors))
         rows = min(rows, self.m or rows)
         small = {1: 1, 2: 1, 3: 2, 4: 2}.get(rows, 4)

@@ -18,16 +18,19 @@ from dataclasses import dataclass
 from llvmlite import ir
 
 from chainrule.run.instructions import (
+    I32,
     I64,
+    indices,
     least,
     load_vector,
+    loop,
     multiply_add,
     splat,
     store_vector,
     vector_type,
 )
 
-__all__ = ["Epilogue", "Tile", "TileShape"]
+__all__ = ["Epilogue", "Tile", "TileShape", "dot_function"]
 
 
 @dataclass
@@ -203,3 +206,66 @@ class TileShape:
             load_vector(b, b.gep(line, [I64(v * self.lanes)]), self.lanes, count)
             for v, count in enumerate(counts)
         ]
+
+
+def dot_function(
+    module: ir.Module, element: ir.Type, lanes: int, rows: int, resume: bool
+) -> ir.Function:
+    """Give the tile for a single column, with the arguments of :meth:`TileShape.function`.
+
+    Here `lanes` neighbors in k are summed side by side and their sums added at the end, in an order
+    that depends on the depth alone. Both k strides are taken to be one.
+    """
+    name = ".".join(map(str, ("dot", element, lanes, rows, int(resume))))
+    known = module.globals.get(name)
+    if known is not None:
+        return known
+    pointer = element.as_pointer()
+    types = [pointer, I64, I64, pointer, I64, pointer, I64, I64]
+    types += [ir.IntType(1)] if resume else []
+    function = ir.Function(module, ir.FunctionType(ir.VoidType(), types), name)
+    function.linkage = "internal"
+    a, row_step, _, column, _, kept, depth, left, *first = function.args
+    b = ir.IRBuilder(function.append_basic_block("entry"))
+    final, zero = b.sub(left, I64(1)), ir.Constant(element, 0.0)
+    lines = [b.gep(a, [b.mul(least(b, I64(i), final), row_step)]) for i in range(rows)]
+    whole = b.sub(depth, b.urem(depth, I64(lanes)))
+    before = b.block
+    with loop(b, I64(0), whole, lanes) as k:
+        with b.goto_block(k.parent):
+            b.position_at_start(k.parent)
+            sums = [b.phi(vector_type(element, lanes)) for _ in lines]
+        other = load_vector(b, b.gep(column, [k]), lanes, lanes)
+        for phi, line in zip(sums, lines, strict=True):
+            vector = load_vector(b, b.gep(line, [k]), lanes, lanes)
+            phi.add_incoming(ir.Constant(phi.type, None), before)
+            phi.add_incoming(multiply_add(b, vector, other, phi), b.block)
+    start = [_sum_lanes(b, value) for value in sums]
+    before = b.block
+    with loop(b, whole, depth) as k:
+        with b.goto_block(k.parent):
+            b.position_at_start(k.parent)
+            totals = [b.phi(element) for _ in lines]
+        other = b.load(b.gep(column, [k]))
+        for phi, line, value in zip(totals, lines, start, strict=True):
+            phi.add_incoming(value, before)
+            product = b.fmul(b.load(b.gep(line, [k])), other)
+            phi.add_incoming(b.fadd(phi, product), b.block)
+    for i, total in enumerate(totals):
+        place = b.gep(kept, [I64(i)])
+        earlier = b.select(first[0], zero, b.load(place)) if first else zero
+        b.store(b.fadd(earlier, total), place)
+    b.ret_void()
+    return function
+
+
+def _sum_lanes(b: ir.IRBuilder, vector: ir.Value) -> ir.Value:
+    """Add the lanes of one register, in halves."""
+    lanes = vector.type.count
+    while lanes > 1:
+        lanes //= 2
+        low, high = (
+            b.shuffle_vector(vector, vector, indices(range(at, at + lanes))) for at in (0, lanes)
+        )
+        vector = b.fadd(low, high)
+    return b.extract_element(vector, I32(0))
