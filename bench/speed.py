@@ -67,7 +67,7 @@ class Process:
         self.process = subprocess.Popen(
             [sys.executable, str(HERE / "worker.py"), kind, *count],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
-            text=True, env=environment,
+            text=True, env=environment, start_new_session=True,  # Ctrl-C is for the driver
         )  # fmt: skip
 
     def send(self, **request: Any) -> None:
@@ -89,7 +89,7 @@ class Process:
         return self.receive()
 
     def close(self) -> None:
-        self.send(do="quit")
+        self.process.kill()  # it keeps nothing, and may be in the middle of an epoch
         self.process.wait()
 
 
@@ -246,6 +246,8 @@ def measure_steps(
             for name, entry in found.items():
                 if "skip" in entry:
                     print(f"  - {name} left out: {entry['skip']}", flush=True)
+    except KeyboardInterrupt:
+        print("- interrupted; what was measured is shown")
     finally:
         for process in processes:
             process.close()

@@ -1,7 +1,7 @@
 """A process that holds one contestant and does what it is told, a line of JSON at a time.
 
 Started as `python bench/worker.py CONTESTANT [THREADS]`.  Requests come on standard input, answers
-go to standard output: prepare (a workload), turn (some seconds of epochs), quit.  Between
+go to standard output: prepare (a workload), turn (some seconds of epochs), memory.  Between
 requests it must not use a core that another contestant is being timed on, so it answers only when
 its threads, which may spin for a while after their work, have come to rest.
 
@@ -125,8 +125,6 @@ def main() -> None:
     worker = Worker(sys.argv[1], threads)
     for line in sys.stdin:
         request = json.loads(line)
-        if request["do"] == "quit":
-            break
         print(json.dumps(worker.answer(request)), file=answers, flush=True)
     os._exit(0)  # some libraries' threads would keep us
 
