@@ -18,16 +18,16 @@ from llvmlite import ir
 
 from chainrule.core.graph import Graph, Node
 from chainrule.core.spec import Dim
-from chainrule.run.control import least
 from chainrule.run.fuse import Kernel, Kernels, Unsupported, view_of
 from chainrule.run.gemm import Target
+from chainrule.run.instructions import I64, least, load_vector, splat, store_vector
 from chainrule.run.schedule import Schedule, split_of
 from chainrule.run.slots import SCALAR_BYTES, SCALARS_A_THREAD, Slots
-from chainrule.run.vector import Value, VectorBuilder, element_type, memory_type, splat
+from chainrule.run.vector import Value, VectorBuilder, element_type, memory_type
 
 __all__ = ["Body", "Context", "Site"]
 
-I8, I32, I64 = ir.IntType(8), ir.IntType(32), ir.IntType(64)
+I8 = ir.IntType(8)
 
 
 @dataclass
@@ -296,17 +296,7 @@ class Body:
                 offset = self.b.add(offset, site.column)
             return self.from_memory(self.b.load(self.b.gep(array, [offset])), dtype)
         place = self.b.gep(array, [self.b.add(offset, site.column)])
-        return self.from_memory(self._load_vector(place, site), dtype)
-
-    def _load_vector(self, place: ir.Value, site: Site) -> ir.Value:
-        kind = place.type.pointee
-        short = ir.VectorType(kind, site.count)
-        raw = self.b.load(self.b.bitcast(place, short.as_pointer()), align=_bytes(kind))
-        if site.count == site.lanes:
-            return raw
-        lanes = [i if i < site.count else site.count for i in range(site.lanes)]
-        picks = ir.Constant(ir.VectorType(I32, site.lanes), lanes)
-        return self.b.shuffle_vector(raw, ir.Constant(short, None), picks)
+        return self.from_memory(load_vector(self.b, place, site.lanes, site.count), dtype)
 
     def store(self, node: Node, value: Value, site: Site) -> None:
         """Store `node` wherever it is kept: its buffer, or each state it becomes."""
@@ -331,14 +321,4 @@ class Body:
             if not lanes:
                 self.b.store(raw, place)
                 continue
-            short = raw
-            if site.count != site.lanes:
-                picks = ir.Constant(ir.VectorType(I32, site.count), list(range(site.count)))
-                short = self.b.shuffle_vector(raw, ir.Constant(raw.type, ir.Undefined), picks)
-            self.b.store(short, self.b.bitcast(place, short.type.as_pointer()), align=_bytes(kind))
-
-
-def _bytes(kind: ir.Type) -> int:
-    if isinstance(kind, ir.DoubleType):
-        return 8
-    return 4 if isinstance(kind, ir.FloatType) else kind.width // 8
+            store_vector(self.b, place, raw, site.count)

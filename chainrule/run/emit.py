@@ -19,17 +19,17 @@ from llvmlite import ir
 
 from chainrule.core.graph import Node
 from chainrule.run.body import Body, Context
-from chainrule.run.control import emit_meeting, least, loop, without_denormals
 from chainrule.run.fuse import WATCH_EVERY, Kernel, Kernels, is_watched, view_of
 from chainrule.run.gemm import Target
+from chainrule.run.instructions import I32, I64, least, loop
 from chainrule.run.kernel_code import KernelCode
+from chainrule.run.meeting import emit_meeting, without_denormals
 from chainrule.run.schedule import Schedule, has_stops
 from chainrule.run.slots import SCALAR_BYTES, SCALARS_A_THREAD, Slots, slots_of
 from chainrule.run.vector import memory_type
 
 __all__ = ["emit"]
 
-I32, I64 = ir.IntType(32), ir.IntType(64)
 POINTER = ir.IntType(8).as_pointer()
 
 

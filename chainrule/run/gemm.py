@@ -53,14 +53,13 @@ class Gemm(Plan):
         *,
         k: ir.Value | None = None,
         epilogue: Epilogue | None = None,
-        unroll_epilogue: bool = False,
     ) -> None:
         """Emit rows [start, stop) of the product at the builder's position.
 
-        a, b, c, workspace: pointers to elements; start, stop, k: i64. The epilogue is emitted once,
-        for each panel width, in a loop over the rows of a finished tile: unrolling it in registers
-        was measured to gain nothing and to cost most of the compile time, so `unroll_epilogue` has
-        no effect. Raises ValueError where a product with `runtime_k` is given no k.
+        a, b, c, workspace: pointers to elements; start, stop, k: i64. The epilogue is emitted
+        once, for each panel width, in a loop over the rows of a finished tile: unrolling it in
+        registers was measured to gain nothing and to cost most of the compile time. Raises
+        ValueError where a product with `runtime_k` is given no k.
         """
         if self.runtime_k and k is None:
             raise ValueError("a product with runtime_k needs k")

@@ -51,11 +51,13 @@ def _resize(b: ir.IRBuilder, value: ir.Value, lanes: int) -> ir.Value:
 
 
 def _bytes(element: ir.Type) -> int:
+    if isinstance(element, ir.IntType):
+        return int(element.width) // 8
     return 4 if isinstance(element, ir.FloatType) else 8
 
 
 def load_vector(b: ir.IRBuilder, place: ir.Value, lanes: int, count: int) -> ir.Value:
-    """Load `count` floats or doubles into the first of `lanes` lanes."""
+    """Load `count` elements into the first of `lanes` lanes."""
     element = place.type.pointee
     short = b.bitcast(place, vector_type(element, count).as_pointer())
     return _resize(b, b.load(short, align=_bytes(element)), lanes)
@@ -78,7 +80,9 @@ def multiply_add(b: ir.IRBuilder, x: ir.Value, y: ir.Value, z: ir.Value) -> ir.V
 
 
 @contextmanager
-def loop(b: ir.IRBuilder, start: ir.Value, stop: ir.Value, step: int = 1) -> Iterator[ir.Value]:
+def loop(
+    b: ir.IRBuilder, start: ir.Value, stop: ir.Value, step: int | ir.Value = 1
+) -> Iterator[ir.Value]:
     """Run the body for start, start + step, ... below stop; at least the test runs."""
     before = b.block
     head, body, done = (b.append_basic_block(name) for name in ("head", "body", "done"))
@@ -89,7 +93,7 @@ def loop(b: ir.IRBuilder, start: ir.Value, stop: ir.Value, step: int = 1) -> Ite
     b.cbranch(b.icmp_signed("<", index, stop), body, done)
     b.position_at_end(body)
     yield index
-    index.add_incoming(b.add(index, I64(step)), b.block)
+    index.add_incoming(b.add(index, I64(step) if isinstance(step, int) else step), b.block)
     b.branch(head)
     b.position_at_end(done)
 

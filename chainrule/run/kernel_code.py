@@ -15,14 +15,14 @@ from llvmlite import ir
 from chainrule.core.graph import Node
 from chainrule.core.spec import Dim
 from chainrule.run.body import Body, Site
-from chainrule.run.control import least, loop
 from chainrule.run.fuse import ROW_UNROLL, passes, view_of
 from chainrule.run.gemm import Gemm, Tile
+from chainrule.run.instructions import I32, I64, least, loop
 from chainrule.run.vector import Value, VectorBuilder, element_type
 
 __all__ = ["KernelCode"]
 
-I8, I32, I64 = ir.IntType(8), ir.IntType(32), ir.IntType(64)
+I8 = ir.IntType(8)
 GROUP = 4  # vectors of a column reduction carried side by side
 
 
@@ -101,7 +101,6 @@ class KernelCode(Body):
         gemm.emit(
             self.b, self.array(a), self.array(b_), unused, first, end, own,
             k=self.rows if runtime_k else None, epilogue=epilogue,
-            unroll_epilogue=len(self.kernel.nodes) <= 4,
         )  # fmt: skip
 
     def _workspace(self, kind: ir.Type) -> ir.Value:

@@ -16,9 +16,10 @@ from typing import Any
 import numpy as np
 from llvmlite import ir
 
+from chainrule.run.instructions import splat
 from chainrule.run.vector_math import EMITTERS
 
-__all__ = ["Value", "VectorBuilder", "element_type", "memory_type", "splat"]
+__all__ = ["Value", "VectorBuilder", "element_type", "memory_type"]
 
 _TYPES: dict[str, ir.Type] = {
     "float32": ir.FloatType(),
@@ -60,15 +61,6 @@ class Value:
         if self.is_constant or not isinstance(self.value.type, ir.VectorType):
             return 0
         return int(self.value.type.count)
-
-
-def splat(builder: ir.IRBuilder, scalar: ir.Value, lanes: int) -> ir.Value:
-    """Return a vector with `scalar` in every lane."""
-    vector = ir.VectorType(scalar.type, lanes)
-    undefined = ir.Constant(vector, ir.Undefined)
-    first = builder.insert_element(undefined, scalar, ir.Constant(ir.IntType(32), 0))
-    zeros = ir.Constant(ir.VectorType(ir.IntType(32), lanes), [0] * lanes)
-    return builder.shuffle_vector(first, undefined, zeros)
 
 
 class VectorBuilder:

@@ -1,4 +1,4 @@
-"""Control flow as LLVM: a counted loop, and the barrier at which threads meet.
+"""What threads need around the kernels: a barrier to meet at, and denormals counted as zero.
 
 Read next: :mod:`chainrule.run.body`.
 """
@@ -11,36 +11,13 @@ from platform import machine
 
 from llvmlite import ir
 
-__all__ = ["emit_meeting", "least", "loop", "without_denormals"]
+from chainrule.run.instructions import I32
 
-I32, I64 = ir.IntType(32), ir.IntType(64)
+__all__ = ["emit_meeting", "without_denormals"]
+
 X86 = machine().lower() in ("x86_64", "amd64", "i686")
 FLUSH = 0x8040  # the bits of MXCSR that make denormal results, and denormal operands, zero
 SPINS = 4000  # turns a thread spins at a barrier before it yields to others
-
-
-@contextmanager
-def loop(
-    b: ir.IRBuilder, start: ir.Value, stop: ir.Value, step: int | ir.Value = 1
-) -> Iterator[ir.Value]:
-    """Emit the body for start, start + step, ... below stop."""
-    before = b.block
-    head, body, done = (b.append_basic_block(n) for n in ("head", "body", "done"))
-    b.branch(head)
-    b.position_at_end(head)
-    index = b.phi(I64)
-    index.add_incoming(start, before)
-    b.cbranch(b.icmp_signed("<", index, stop), body, done)
-    b.position_at_end(body)
-    yield index
-    index.add_incoming(b.add(index, I64(step) if isinstance(step, int) else step), b.block)
-    b.branch(head)
-    b.position_at_end(done)
-
-
-def least(b: ir.IRBuilder, x: ir.Value, y: ir.Value) -> ir.Value:
-    """Return the smaller of two signed integers."""
-    return b.select(b.icmp_signed("<", x, y), x, y)
 
 
 @contextmanager
