@@ -343,6 +343,10 @@ class Parameter(Tensor):
         self._value = array
         self.assigned = True
 
+    def watch(self, view: Array) -> None:
+        """Let the value be what `view`, memory that training changes, holds at any time."""
+        self._value, self.assigned = view, True
+
     def draw(self, generator: np.random.Generator) -> Array:
         """Return a first value from the initializer, without keeping it."""
         shape = tuple(int(d) for d in self.shape if isinstance(d, int))

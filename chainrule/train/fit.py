@@ -26,6 +26,7 @@ from chainrule.train.part import Part
 from chainrule.train.progress import Progress
 from chainrule.train.run import Run
 from chainrule.train.step import check_rows, data_input, forward, model_dtype, record_step
+from chainrule.train.watch import LayerProbe, watch_report
 
 __all__ = ["EarlyStopping", "fit"]
 
@@ -73,6 +74,7 @@ def fit(
     threads: int | None = None,
     engine: str | None = None,
     progress: bool = True,
+    watch: bool = False,
     on_epoch: Callable[[Run, dict[str, Any]], bool | None] | None = None,
 ) -> Run:
     """Train `model` on ``data = (X, y)`` by mini-batches, and return the run.
@@ -88,6 +90,8 @@ def fit(
     number of epochs to be patient) the best weights are restored.  X may be larger
     than memory: ``numpy.load("x.npy", mmap_mode="r")`` is read row by row.  `threads`
     and `engine` are explained at :func:`chainrule.run.program.prepare`.
+    With `watch`, each record also describes every layer under "layers": see
+    :func:`chainrule.train.watch.watch_report`; it costs a few percent.
     `on_epoch` is called with the run and each history record; returning True
     stops.  Ctrl-C ends training and keeps the best weights so far.
 
@@ -130,7 +134,7 @@ def fit(
         held_out = Part(Xv, aim.target(yv, output, model_dtype(model)))
     measures = metrics_of(metrics, aim)
     initialize(model, int(seed), keep_assigned=True)
-    step = record_step(model, aim, method, measures, X, target)
+    step = record_step(model, aim, method, measures, X, target, watch)
     run = Run(
         model=model,
         objective=aim,
@@ -149,7 +153,7 @@ def fit(
     program = prepare(
         step.graph, step.state, {"x": X, "y": target}, int(batch_size), threads, engine
     )
-    loop = _Loop(run, program, train, held_out, early_stopping, int(seed))
+    loop = _Loop(run, program, step.probes, train, held_out, early_stopping, int(seed))
     with Progress(progress, epochs, len(train)) as bar:
         loop.train(int(epochs), int(batch_size), bar, on_epoch)
     return run
@@ -183,6 +187,7 @@ class _Loop:
 
     run: Run
     program: Program
+    probes: tuple[LayerProbe, ...]
     data: Part
     held_out: Part | None
     stopping: EarlyStopping | None
@@ -190,6 +195,7 @@ class _Loop:
     best: float = math.inf
     best_epoch: int = 0
     best_weights: Array | None = None
+    chunk: int = 1  # steps in one call of the engine
 
     def train(
         self,
@@ -199,11 +205,13 @@ class _Loop:
         on_epoch: Callable[[Run, dict[str, Any]], bool | None] | None,
     ) -> None:
         monitor = self._monitor()
+        self.best_weights = self.program.arenas["parameter"].buffer.copy()
+        for path, parameter in parameters(self.run.model).items():
+            parameter.watch(self.program.state[f"parameter/{path}"])
         try:
             for epoch in range(1, epochs + 1):
                 record = self._epoch(epoch, batch_size, bar)
                 self.run.history.append(record)
-                self._hand_over()
                 if self.held_out is not None:
                     scores = self.run.score(self.held_out)
                     record.update({f"val_{name}": value for name, value in scores.items()})
@@ -224,11 +232,19 @@ class _Loop:
                     break
         except KeyboardInterrupt:
             self.run.stopped = "interrupted"
+        except DivergedError:
+            self._finish(restore=True)
+            raise
         interrupted = self.run.stopped == "interrupted" and self.held_out is not None
-        if self.best_weights is not None and (self.stopping or interrupted):
+        self._finish(restore=interrupted or self.stopping is not None)
+
+    def _finish(self, restore: bool) -> None:
+        """Leave the model with weights of its own: the best ones, or those of the last step."""
+        if restore and self.best_weights is not None:
             self.program.arenas["parameter"].buffer[:] = self.best_weights
         self.run.best_epoch = self.best_epoch
-        self._hand_over()
+        for path, parameter in parameters(self.run.model).items():
+            parameter.value = self.program.state[f"parameter/{path}"]
 
     def _monitor(self) -> str:
         if self.stopping and self.stopping.monitor:
@@ -237,24 +253,23 @@ class _Loop:
 
     def _epoch(self, epoch: int, batch_size: int, bar: Progress) -> dict[str, Any]:
         """Train one epoch and return its record."""
-        rows = len(self.data)
+        started, rows = time.perf_counter(), len(self.data)
         order = np.random.Generator(
             np.random.Philox(key=[self.seed, SHUFFLES + epoch])
         ).permutation(rows if self.data.rows is None else self.data.rows)
-        started = time.perf_counter()
         sums: dict[str, float] = {}
-        done, chunk = 0, batch_size
+        done = 0
         while done < rows:
             tick = time.perf_counter()
-            part = order[done : done + chunk]
+            part = order[done : done + self.chunk * batch_size]
             for name, value in self.program.run(part, batch_size).items():
                 sums[name] = sums.get(name, 0.0) + value
             done += len(part)
             self._check_finite(sums["loss"], epoch, done)
             bar.advance(epoch, done)
             taken = max(time.perf_counter() - tick, 1e-6)
-            steps = min(4.0, CHUNK_SECONDS / taken) * len(part) / batch_size
-            chunk = batch_size * max(1, int(steps))
+            steps = -(-len(part) // batch_size)
+            self.chunk = max(1, int(steps * min(4.0, CHUNK_SECONDS / taken)))
         seconds = time.perf_counter() - started
         record: dict[str, Any] = {"epoch": epoch, "loss": sums["loss"] / rows}
         for m in self.run.metrics:
@@ -266,14 +281,13 @@ class _Loop:
             record["learning_rate"] = rate
         record["seconds"] = seconds
         record["samples_per_second"] = rows / seconds
+        if self.probes:
+            record["layers"] = watch_report(self.probes, sums)
         return record
 
     def _check_finite(self, total: float, epoch: int, rows_done: int) -> None:
         if math.isfinite(total):
             return
-        if self.best_weights is not None:
-            self.program.arenas["parameter"].buffer[:] = self.best_weights
-            self._hand_over()
         kept = (
             f"the weights of epoch {self.best_epoch} are kept"
             if self.best_epoch
@@ -295,8 +309,3 @@ class _Loop:
         if score < self.best - margin:  # never true of NaN, so those weights are not kept
             self.best, self.best_epoch = score, epoch
             self.best_weights = self.program.arenas["parameter"].buffer.copy()
-
-    def _hand_over(self) -> None:
-        """Give the model's parameters their present values."""
-        for path, parameter in parameters(self.run.model).items():
-            parameter.value = self.program.state[f"parameter/{path}"]

@@ -83,7 +83,7 @@ class Progress:
 
     def finish_epoch(self, record: Mapping[str, Any]) -> None:
         """Show the numbers of an epoch that has ended."""
-        aside = ("epoch", "learning_rate", "seconds", "samples_per_second")
+        aside = ("epoch", "learning_rate", "seconds", "samples_per_second", "layers")
         scores = {key: f"{key} {record[key]:.4g}" for key in record if key not in aside}
         self.text = "  ".join(scores.values())
         # Beside a bar there is room for two: the loss, and the score that comes last.
