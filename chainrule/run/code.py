@@ -22,7 +22,7 @@ from chainrule.core.spec import Dim
 from chainrule.run import cache
 from chainrule.run.emit import emit
 from chainrule.run.fuse import Kernels, Unsupported, fuse
-from chainrule.run.lower import lower
+from chainrule.run.lower import copy_moved, lower
 from chainrule.run.machine import host_features, host_name, host_target, target_machine
 from chainrule.run.schedule import Schedule, has_stops, schedule
 from chainrule.run.slots import Slots, slots_of
@@ -44,7 +44,7 @@ class NativeCode:
     def __init__(self, graph: Graph, state: set[str], data: set[str], capacity: int):
         for rewrite in PASSES:
             graph = rewrite(graph)
-        self.graph = graph
+        self.graph = copy_moved(graph, state)
         self.capacity = capacity
         key = _key(self.graph, state, data, capacity)
         entry = cache.read(key)

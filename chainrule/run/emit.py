@@ -91,10 +91,9 @@ def _emit_module(context: Context) -> ir.Module:
     prologue = ir.Function(module, SIGNATURE, "prologue")
     _Frame(context, Kernel("prologue", (1, 1)), prologue).emit_prologue()
     stops = has_stops(context.plan)
-    # The commit writes what the prologue of other threads reads, and copies what they stored.
-    copied = set(context.plan.copies.values())
-    late = any(copied & set(k.stores) for k in context.plan.levels[-1])
-    if len(levels) == 1 or stops or late:
+    # The commit overwrites what other threads may be reading: numbers in their prologue,
+    # and in any kernel the state that is copied because its old value is wanted.
+    if len(levels) == 1 or stops or context.plan.copies:
         levels.append([])
     levels[-1] += commits
     levels[0].insert(0, _Call(prologue, False))

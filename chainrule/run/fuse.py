@@ -384,7 +384,8 @@ class _Fuser:
         stored = self._loaded_elsewhere() | needed
         home = self.kernels.home
         for node in self.graph.nodes:
-            if node in stored and node not in needed and node.primitive.name in CHEAP:
+            again = node in stored and node not in needed and node.primitive.name in CHEAP
+            if again and home[node].kind != "reference":
                 sources = {s for i in node.inputs for s in self.kernels.sources(i)}
                 if all(s in stored or s not in home for s in sources):
                     home.pop(node).nodes.remove(node)

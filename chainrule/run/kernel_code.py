@@ -50,6 +50,12 @@ class KernelCode(Body):
             if single and (ready or all(view_of(i.spec.shape) == (1, 1) for i in node.inputs)):
                 self.whole.value(node)
 
+    def _store_all(self, site: Site) -> None:
+        """Compute what the kernel stores, then store: one may overwrite another's input."""
+        values = [site.value(node) for node in self.kernel.stores]
+        for node, value in zip(self.kernel.stores, values, strict=True):
+            self.store(node, value, site)
+
     @property
     def lanes(self) -> int:
         """The lanes of a register of the kernel's widest float, no more than the columns need."""
@@ -91,8 +97,7 @@ class KernelCode(Body):
             site.known[node] = Value(sums, node.spec.dtype.name)
             outer, self.b = self.b, tile.builder
             self.rules = VectorBuilder(self.b)
-            for member in self.kernel.stores:
-                self.store(member, site.value(member), site)
+            self._store_all(site)
             self.b = outer
             self.rules = VectorBuilder(self.b)
             return None
@@ -130,14 +135,12 @@ class KernelCode(Body):
 
         def at(column: ir.Value, count: int) -> None:
             site = Site(self, self.whole, row, column, lanes, count)
-            for node in self.kernel.stores:
-                self.store(node, site.value(node), site)
+            self._store_all(site)
 
         if columns == 1:
             site = Site(self, self.whole, row)
             with self.b.if_then(self.b.icmp_signed("<", first, end)):
-                for node in self.kernel.stores:
-                    self.store(node, site.value(node), site)
+                self._store_all(site)
             return
         with loop(self.b, first, least(self.b, end, I64(whole)), lanes) as column:
             at(column, lanes)
@@ -354,8 +357,7 @@ class KernelCode(Body):
                 column = self.b.add(start, I64(i * lanes))
                 site = Site(self, self.whole, I64(0), column, lanes, count)
                 site.known[node] = Value(self.b.load(place), node.spec.dtype.name)
-                for member in self.kernel.stores:
-                    self.store(member, site.value(member), site)
+                self._store_all(site)
 
         if lanes == 1:
             with loop(self.b, first, end) as column:
@@ -419,8 +421,7 @@ class KernelCode(Body):
             for node, place in zip(totals, places, strict=True):
                 total = self._horizontal(node, self.b.load(place))
                 self.whole.known[node] = Value(total, node.spec.dtype.name)
-            for member in self.kernel.stores:
-                self.store(member, self.whole.value(member), self.whole)
+            self._store_all(self.whole)
 
 
 def power_of_two(n: int) -> int:

@@ -9,15 +9,16 @@ from __future__ import annotations
 
 import functools
 import operator
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 from chainrule.core.graph import Graph, Node, reachable, rebuild
+from chainrule.core.primitive import lookup
 from chainrule.core.spec import Dim
 from chainrule.core.tensor import Tensor
 from chainrule.ops.elementwise import where
 from chainrule.ops.shape import arange
 
-__all__ = ["LOWERINGS", "lower"]
+__all__ = ["LOWERINGS", "copy_moved", "lower"]
 
 
 def _argmax(node: Node) -> Tensor:
@@ -77,6 +78,21 @@ def lower(graph: Graph) -> Graph:
             newest = graph.nodes[-1].serial
             return lower(rebuild(graph, {node: _in_place_of(node, found.node, newest)}))
     return graph
+
+
+def copy_moved(graph: Graph, state: Collection[str]) -> Graph:
+    """Return `graph` with a copy wherever new `state` is a leaf or a mere move of something.
+
+    Kernels store what they compute; this gives them something to compute.
+    """
+    outputs = dict(graph.outputs)
+    for name in state:
+        node = outputs[name]
+        moved = node.primitive.name in ("reshape", "broadcast")
+        if moved or (node.primitive.leaf and node is not graph.inputs[name]):
+            params = {"dtype": node.spec.dtype.name}
+            outputs[name] = Node(lookup("cast"), (node,), params, node.spec, node.scope, node.line)
+    return Graph(outputs, graph.inputs)
 
 
 def _in_place_of(node: Node, found: Node, newest: int) -> Node:

@@ -95,6 +95,9 @@ class ReferenceProgram:
             step = self.interpreter if watching else self.usual
             outputs = step({**self.state, **batch})
             fresh = {name: outputs.pop(name) for name in self.state}
+            for name, value in fresh.items():
+                if value.base is not None and value is not self.state[name]:
+                    fresh[name] = value.copy()  # it may be other state, about to be overwritten
             for name, view in self.state.items():
                 if fresh[name] is not view:
                     view[...] = fresh[name]

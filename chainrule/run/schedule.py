@@ -18,7 +18,7 @@ from typing import TypeAlias
 
 from chainrule.core.graph import Node
 from chainrule.core.spec import Dim
-from chainrule.run.fuse import Kernel, Kernels, Unsupported
+from chainrule.run.fuse import Kernel, Kernels, unmoved
 
 __all__ = ["Schedule", "Split", "has_stops", "loads", "schedule", "split_of"]
 
@@ -106,8 +106,6 @@ def schedule(kernels: Kernels, state: set[str]) -> Schedule:
     copies: dict[str, Node] = {}
     for name, node in graph.outputs.items():
         if name not in state or node is graph.inputs[name] or node not in kernels.home:
-            if name in state and node.primitive.leaf and node is not graph.inputs[name]:
-                raise Unsupported(node, f"state {name!r} becomes another input")
             continue
         written.setdefault(kernels.home[node], []).append((name, node))
     level: dict[Kernel, int] = {}
@@ -126,7 +124,9 @@ def schedule(kernels: Kernels, state: set[str]) -> Schedule:
             readers = [k for k in kernels.order if old in loaded[k] and k is not kernel]
             late = any(position[k] > position[kernel] for k in readers)
             operand = kernel.anchor is not None and _is_operand(kernel.anchor, old)
-            if late or operand or kernel.kind == "reference":
+            # A pass over rows may store one column before it reads another again.
+            again = kernel.kind == "rows" and old in loaded[kernel]
+            if late or operand or again or kernel.kind == "reference":
                 copies[name] = node
                 continue
             in_place.setdefault(node, []).append(name)
@@ -142,7 +142,8 @@ def schedule(kernels: Kernels, state: set[str]) -> Schedule:
 
 
 def _is_operand(anchor: Node, leaf: Node) -> bool:
-    return any(i is leaf or leaf in i.inputs for i in anchor.inputs)
+    turned = (i.inputs[0] if i.primitive.name == "transpose" else i for i in anchor.inputs)
+    return any(unmoved(i) is leaf for i in turned)
 
 
 def _is_whole(kernel: Kernel, leaf: Node) -> bool:
