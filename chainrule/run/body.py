@@ -21,6 +21,7 @@ from chainrule.core.spec import Dim
 from chainrule.run.fuse import Kernel, Kernels, Unsupported, view_of
 from chainrule.run.gemm import Target
 from chainrule.run.instructions import I64, least, load_vector, splat, store_vector
+from chainrule.run.random_code import emit_uniform
 from chainrule.run.schedule import Schedule, split_of
 from chainrule.run.slots import SCALAR_BYTES, SCALARS_A_THREAD, Slots
 from chainrule.run.vector import Value, VectorBuilder, element_type, memory_type
@@ -200,6 +201,8 @@ class Body:
             return self._arange(node, site)
         if name == "count":
             return self._count(node)
+        if name == "uniform":
+            return self._random(node, site)
         values = [site.find(i) for i in node.inputs]
         result = node.primitive.scalar(self.rules, *values, **node.params)  # type: ignore[misc]
         return self.rules.convert(result, node.spec.dtype.name)
@@ -256,6 +259,26 @@ class Body:
         return self.rules.add(
             Value(splat(self.b, first.value, site.lanes), dtype), Value(steps, dtype)
         )
+
+    def _random(self, node: Node, site: Site) -> Value:
+        """Draw the numbers of the elements at `site`, by their place in the whole."""
+        dtype, columns = node.spec.dtype.name, (view_of(node.spec.shape) or (1, 1))[1]
+        seed = site.find(node.inputs[0])
+        assert seed is not None
+        lanes = max(1, site.lanes)
+        first = site.column if site.column is not None and columns > 1 else I64(0)
+        if site.row is not None:
+            first = self.b.add(first, self.b.mul(site.row, I64(columns)))
+        steps = ir.Constant(ir.VectorType(I64, lanes), list(range(lanes)))
+        place = self.b.add(splat(self.b, first, lanes), steps)
+        drawn = emit_uniform(
+            self.b,
+            self.rules.register(seed, "int64", 0),
+            place,
+            node.params["stream"],
+            element_type(dtype),
+        )
+        return Value(drawn if site.lanes else self.b.extract_element(drawn, I64(0)), dtype)
 
     def _count(self, node: Node) -> Value:
         known = math.prod(d for d in node.params["lengths"] if not isinstance(d, Dim))

@@ -282,7 +282,7 @@ class _Fuser:
             self._open(_elementwise_kind(view), view, None, node)
 
     def _assign_elementwise(self, node: Node, view: View) -> None:
-        if node.primitive.scalar is None:
+        if node.primitive.scalar is None and node.primitive.name != "uniform":
             raise Unsupported(node, "has no scalar rule")
         for source in node.inputs:
             if not _broadcasts(self._view(source), view):
