@@ -8,10 +8,11 @@ from __future__ import annotations
 import math
 import os
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from threading import current_thread, main_thread
+from time import perf_counter
 from typing import Any
 
 import numpy as np
@@ -26,6 +27,7 @@ from chainrule.run.slots import SCALAR_BYTES, SCALARS_A_THREAD, Slots
 __all__ = ["Caller"]
 
 Array = np.ndarray[Any, Any]
+LOOK_AGAIN = 20  # calls between looks at whether another number of threads is faster by now
 
 
 @contextmanager
@@ -44,11 +46,52 @@ def _interrupts_later() -> Iterator[None]:
             usual(*held[0])
 
 
-class Caller:
-    """Compiled code with the memory it works in and the threads that run it."""
+def _on_thread(
+    level: Callable[..., None], given: tuple[int, ...], threads: int
+) -> Callable[[int], None]:
+    return lambda i: level(*given, i, threads)
 
-    def __init__(self, code: NativeCode, threads: int):
-        self.code, self.threads = code, threads
+
+class Pace:
+    """How many threads to use, judged by how long rows took with each choice so far.
+
+    A second thread is no help where a step is short or another program has the
+    core; both are found by trying, and looked at again now and then.
+    """
+
+    def __init__(self, choices: Sequence[int]):
+        self.seconds: dict[int, float | None] = dict.fromkeys(sorted(choices, reverse=True))
+        self.calls = 0
+
+    def pick(self) -> int:
+        """Return the choice for the next call."""
+        self.calls += 1
+        known = {n: s for n, s in self.seconds.items() if s is not None}
+        untried = [n for n in self.seconds if n not in known]
+        if untried:
+            return untried[0]
+        best = min(known, key=known.__getitem__)
+        if self.calls % LOOK_AGAIN == 0:
+            near = [n for n in known if n != best and known[n] < 3 * known[best]]
+            return near[0] if near else best
+        return best
+
+    def note(self, threads: int, seconds: float) -> None:
+        """Remember that a row took `seconds` on `threads`, forgetting older times slowly."""
+        before = self.seconds[threads]
+        self.seconds[threads] = seconds if before is None else 0.7 * before + 0.3 * seconds
+
+
+class Caller:
+    """Compiled code with the memory it works in and the threads that run it.
+
+    With `choices` of how many threads, it keeps to the one found fastest; the
+    numbers computed are the same for any.
+    """
+
+    def __init__(self, code: NativeCode, *choices: int):
+        self.code, self.pace, self.threads = code, Pace(choices), max(choices)
+        threads = self.threads
         self.arrays: dict[str, Array] = {}
         self.leaf_names = {node: name for name, node in code.graph.inputs.items()}
         slots: Slots = code.slots
@@ -82,36 +125,39 @@ class Caller:
     def __call__(self, order: Array, batch_size: int) -> None:
         """Run one step for each `batch_size` of the rows numbered by `order` (int64)."""
         self.sums[:] = 0
-        self.meeting[:] = 0
+        threads = self.pace.pick()
+        started = perf_counter()
         if self.code.steps is None:
             for start in range(0, len(order), batch_size):
-                self._step_with_stops(order[start : start + batch_size])
-            return
-        given = (self.table.ctypes.data, order.ctypes.data, len(order), batch_size)
-        place = self.meeting.ctypes.data
-        self._together(lambda i: self.code.steps(*given, i, self.threads, place))
+                self._step_with_stops(order[start : start + batch_size], threads)
+        else:
+            self.meeting[:] = 0
+            given = (self.table.ctypes.data, order.ctypes.data, len(order), batch_size)
+            place = self.meeting.ctypes.data
+            self._together(lambda i: self.code.steps(*given, i, threads, place), threads)
+        self.pace.note(threads, (perf_counter() - started) / max(1, len(order)))
 
-    def _together(self, work: Callable[[int], None]) -> None:
+    def _together(self, work: Callable[[int], None], threads: int) -> None:
         """Call ``work(thread)`` on every thread at once, and wait for all."""
-        if self.threads == 1:
+        if threads == 1:
             work(0)
             return
         # An interrupt in here would leave threads waiting for one another for good.
         with _interrupts_later():
-            helpers = [self._crew().submit(work, i) for i in range(1, self.threads)]
+            helpers = [self._crew().submit(work, i) for i in range(1, threads)]
             work(0)
             for helper in helpers:
                 helper.result()
 
     # --- steps that stop for the interpreter -------------------------------------------------
 
-    def _step_with_stops(self, rows: Array) -> None:
+    def _step_with_stops(self, rows: Array, threads: int) -> None:
         """Run one step level by level; the interpreter computes what has no native form."""
         known: dict[Node, Array] = {}
         given = (self.table.ctypes.data, rows.ctypes.data, len(rows))
         kernels = [*self.code.schedule.levels, []]
         for level, members in zip(self.code.levels, kernels, strict=True):
-            self._together(lambda i, level=level: level(*given, i, self.threads))  # type: ignore[misc]
+            self._together(_on_thread(level, given, threads), threads)
             for kernel in members:
                 if kernel.kind == "reference":
                     node = kernel.nodes[0]

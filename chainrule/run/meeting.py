@@ -17,7 +17,7 @@ __all__ = ["emit_meeting", "without_denormals"]
 
 X86 = machine().lower() in ("x86_64", "amd64", "i686")
 FLUSH = 0x8040  # the bits of MXCSR that make denormal results, and denormal operands, zero
-SPINS = 4000  # turns a thread spins at a barrier before it yields to others
+SPINS = 400  # turns a thread spins at a barrier before it yields to others
 
 
 @contextmanager

@@ -24,11 +24,11 @@ ROWS_AT_ONCE = 1024  # a function of many rows takes them in pieces of so many
 FLOPS_WORTH_A_THREAD = 150_000  # a step with less work for each thread runs on fewer
 
 
-def _useful_threads(code: NativeCode, rows: int, threads: int | None) -> int:
-    """Return the threads asked for, or as many as a step of `rows` rows keeps busy."""
+def _choices(code: NativeCode, rows: int, threads: int | None) -> tuple[int, ...]:
+    """Return the threads asked for; else one, and as many as a step of `rows` rows keeps busy."""
     limit = thread_limit(threads)
     useful = max(1, int(code.flops(rows) / FLOPS_WORTH_A_THREAD))
-    return limit if threads is not None else min(limit, useful)
+    return (limit,) if threads is not None else tuple({1, min(limit, useful)})
 
 
 class NativeProgram:
@@ -47,8 +47,8 @@ class NativeProgram:
         self.code = NativeCode(graph, set(state), set(data), batch_size)
         self.arenas, self.state = group(state)
         self.data = {name: np.ascontiguousarray(array) for name, array in data.items()}
-        self.threads = _useful_threads(self.code, batch_size, threads)
-        self.caller = Caller(self.code, self.threads)
+        self.caller = Caller(self.code, *_choices(self.code, batch_size, threads))
+        self.threads = self.caller.threads
         for name, array in (*self.state.items(), *self.data.items()):
             self.caller.give(name, array)
 
@@ -60,7 +60,7 @@ class NativeProgram:
     def explain(self) -> str:
         """Return in words how the step is run: its kernels, level by level, and the threads."""
         names = self.code.graph.names()
-        lines = [f"Native code on {self.threads} of {available_cores()} cores; one step is:"]
+        lines = [f"Native code on up to {self.threads} of {available_cores()} cores; one step is:"]
         for node, reason in self.code.left_to_reference():
             lines.append(f"  (the interpreter computes {names[node]}: it {reason})")
         for level, kernels in enumerate(self.code.schedule.levels):
@@ -82,9 +82,8 @@ class NativeFunction:
     def __init__(self, graph: Graph, data: set[str], threads: int | None = None):
         self.graph = graph
         self.code = NativeCode(graph, set(), data, ROWS_AT_ONCE)
-        self.threads = _useful_threads(self.code, ROWS_AT_ONCE, threads)
         self.alone = Caller(self.code, 1)
-        self.several = Caller(self.code, self.threads) if self.threads > 1 else self.alone
+        self.several = Caller(self.code, *_choices(self.code, ROWS_AT_ONCE, threads))
         self.busy = Lock()
 
     def __call__(self, data: Mapping[str, Array]) -> dict[str, Any]:

@@ -19,7 +19,7 @@ __all__ = ["emit_uniform"]
 def emit_uniform(
     b: ir.IRBuilder, seed: ir.Value, place: ir.Value, stream: int, element: ir.Type
 ) -> ir.Value:
-    """Return numbers of `element` type for the places (a vector of i64), drawn with `seed` (i64)."""
+    """Return numbers of `element` type for the places (i64 lanes), drawn with `seed` (i64)."""
     lanes = place.type.count
     words = vector_type(I32, lanes)
 

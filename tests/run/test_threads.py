@@ -15,6 +15,7 @@ import pytest
 import chainrule as cr
 from chainrule import nn, optim
 from chainrule.core.graph import Graph
+from chainrule.run.caller import Pace
 from chainrule.run.machine import available_cores, thread_limit
 from chainrule.run.native import NativeFunction, NativeProgram
 from tests.run.agreement import Case, distance, network, shuffled, training
@@ -145,3 +146,28 @@ def test_a_forked_child_has_threads_of_its_own(code_cache: str) -> None:
         env={**os.environ, "CHAINRULE_CACHE": code_cache},
     )
     assert done.stdout == "done\n", done.stderr
+
+
+
+def test_the_number_of_threads_changes_no_bit(case: Case) -> None:
+    found = []
+    for threads in (1, 2, 3, None):
+        program = NativeProgram(case.graph, case.state, case.data, 16, threads)
+        sums = [program.run(np.arange(61), 16) for _ in range(3)]
+        bits = {name: value.tobytes() for name, value in program.state.items()}
+        found.append((sums, bits))
+    assert all(other == found[0] for other in found[1:])
+
+
+def test_the_fastest_number_of_threads_is_found_and_looked_at_again() -> None:
+    pace = Pace((1, 2))
+    assert pace.pick() == 2
+    pace.note(2, 5.0)
+    assert pace.pick() == 1
+    pace.note(1, 2.0)
+    picks = [pace.pick() for _ in range(40)]
+    assert picks.count(2) == 2
+    assert picks.count(1) == 38
+    for _ in range(20):
+        pace.note(1, 50.0)  # another program has come
+    assert pace.pick() == 2
