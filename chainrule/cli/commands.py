@@ -127,6 +127,8 @@ _positive = click.IntRange(min=1)
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, metavar="N",
               help="Decides the split, the first weights and the order of rows.")  # fmt: skip
 @click.option("--threads", type=_positive, metavar="N", help="Threads of the native engine.")
+@click.option("--stream/--no-stream", default=None, help="Encode SOURCE to disk instead of memory  "
+              "[default: for a file over a quarter of the memory]")  # fmt: skip
 @click.option("--out", metavar="DIR", help="Where to save the run  [default: runs/NAME-1, -2, ...]")
 @click.option("--force", is_flag=True, help="Replace the finished run in --out.")
 @click.option("--quiet", is_flag=True, help="Print only where the run was saved.")
@@ -143,6 +145,7 @@ def train(
     quiet: bool,
     as_json: bool,
     lr: float | None,
+    stream: bool | None,
     **asked: Any,
 ) -> int:
     """Train a network to predict one column of SOURCE, and score it on rows held out.
@@ -163,7 +166,15 @@ def train(
     choose_settings(1, **asked)  # an unknown name is told before a large file is read
     if out is not None:
         check_writable(out, force)
-    problem = read_problem(source, target, task=task, test_fraction=test_fraction or 0.2, seed=seed)
+    problem = read_problem(
+        source,
+        target,
+        task=task,
+        test_fraction=test_fraction or 0.2,
+        seed=seed,
+        stream=stream,
+        progress=not quiet,
+    )
     place = Path(out) if out is not None else next(_free(problem.name))
     check_writable(place, force)
     settings = choose_settings(

@@ -23,7 +23,8 @@ from chainrule.data.idx import read_idx
 from chainrule.data.pipeline import Pipeline
 from chainrule.data.read import is_query, read_table
 from chainrule.data.scaling import Standardize
-from chainrule.data.splits import folds, split, stratified_folds
+from chainrule.data.splits import folds, split, split_parts, stratified_folds
+from chainrule.data.streaming import Stream, stream
 from chainrule.data.table import Column, Table
 from chainrule.data.target import Target, inspect_target
 
@@ -35,6 +36,7 @@ __all__ = [
     "Dataset",
     "Pipeline",
     "Standardize",
+    "Stream",
     "Summary",
     "Table",
     "Target",
@@ -53,7 +55,9 @@ __all__ = [
     "read_idx_folder",
     "read_table",
     "split",
+    "split_parts",
     "stratified_folds",
+    "stream",
     "understand",
 ]
 

@@ -134,17 +134,19 @@ def _decide(column: Column) -> Understanding:
     if column.kind == "number" and len(distinct) == len(column) > 2:
         if _ID_NAME.search(name.lower()) and bool((present == np.floor(present)).all()):
             return Understanding(name, "id", f"dropped `{name}`: every value differs")
-        if _counts_up(present):
+        if _counts_up(column):
             return Understanding(name, "id", f"dropped `{name}`: it numbers the rows")
     return Understanding(name, "number")
 
 
-def _counts_up(values: np.ndarray[tuple[int], np.dtype[np.float64]]) -> bool:
-    """Whether `values` number the rows; held-out rows may leave gaps, up to half."""
+def _counts_up(column: Column) -> bool:
+    """Whether `column` numbers the rows; rows that are held out leave gaps."""
+    values = column.values
     if len(values) < 10 or values[0] < 0 or not np.isfinite(values).all():
         return False
     rising = bool((values == np.floor(values)).all() and (np.diff(values) > 0).all())
-    return rising and len(values) >= 0.5 * (values[-1] + 1)
+    rows = len(values) if column.origin is None else int(column.origin[-1]) + 1
+    return rising and rows >= 0.5 * (values[-1] + 1)
 
 
 def _category(column: Column, keep_any: bool) -> Understanding:

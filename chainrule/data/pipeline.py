@@ -19,10 +19,10 @@ from numpy.typing import ArrayLike, NDArray
 from chainrule.core.errors import DataError, did_you_mean
 from chainrule.data.columns import understand
 from chainrule.data.encode import Encoder, fit_encoder, restore_encoder, save_encoder
-from chainrule.data.table import Table
+from chainrule.data.table import Column, Table
 from chainrule.data.target import Target, Task, inspect_target
 
-__all__ = ["Pipeline"]
+__all__ = ["Pipeline", "fit_encoders"]
 
 _VERSION = 1
 _MOST_NAMED = 5  # columns listed in one error
@@ -66,18 +66,7 @@ class Pipeline:
         chosen = None if rows is None else np.asarray(rows, dtype=np.intp)
         found, kept, notes = inspect_target(table, target, task, chosen)
         features = [column.take(kept) for column in table if column.name != found.name]
-        understood = understand(features, roles)
-        decided = tuple(item.note for item in understood if item.note)
-        if not any(item.used for item in understood):
-            raise DataError(
-                f"{table.source}: no usable feature is left beside the target {found.name!r}"
-                + (f": {'; '.join(decided)}." if decided else ".")
-            )
-        encoders = tuple(
-            fit_encoder(column, item, table.source)
-            for column, item in zip(features, understood, strict=True)
-            if item.used
-        )
+        encoders, decided = fit_encoders(features, found.name, table.source, roles)
         return cls(encoders, found, (*notes, *decided), kept)
 
     @property
@@ -163,3 +152,22 @@ class Pipeline:
             return cls(encoders, target, tuple(saved["notes"]))
         except (KeyError, TypeError) as error:
             raise DataError(f"The saved pipeline is damaged: {error!r}.") from error
+
+
+def fit_encoders(
+    features: list[Column], target: str, where: str, roles: Mapping[str, str] | None = None
+) -> tuple[tuple[Encoder, ...], tuple[str, ...]]:
+    """Return an encoder for each column that is of use, and a note on each decision."""
+    understood = understand(features, roles)
+    decided = tuple(item.note for item in understood if item.note)
+    if not any(item.used for item in understood):
+        raise DataError(
+            f"{where}: no usable feature is left beside the target {target!r}"
+            + (f": {'; '.join(decided)}." if decided else ".")
+        )
+    encoders = tuple(
+        fit_encoder(column, item, where)
+        for column, item in zip(features, understood, strict=True)
+        if item.used
+    )
+    return encoders, decided

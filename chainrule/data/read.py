@@ -13,18 +13,22 @@ from __future__ import annotations
 import csv
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from chainrule.core.errors import DataError, did_you_mean
-from chainrule.data.table import Column, Table, column_from_text, find_duplicate
+from chainrule.data.table import Column, Table, column_from_text, find_duplicate, words_from_text
 from chainrule.data.text import MISSING, parse_number
 
-__all__ = ["is_query", "read_table"]
+__all__ = ["StoredTable", "check_source", "is_query", "read_table", "store_table"]
+
+_STORE_MEMORY = 2**29  # bytes DuckDB may use to store a table; what is more goes to disk
+_ROW_GROUP = 122_880  # rows DuckDB holds of every column, in each thread, while it stores them
 
 _CSV = (".csv", ".tsv", ".txt")
 _JSON = (".json", ".jsonl", ".ndjson")
@@ -62,9 +66,8 @@ def read_table(source: str | os.PathLike[str], query: str | None = None) -> Tabl
     UTF-8, ragged, without rows, or with two columns of one name; and on bad SQL.
     """
     text = os.fspath(source)
-    if not is_query(text):
-        _check_path(Path(text))
-    elif query is not None:
+    check_source(text)
+    if is_query(text) and query is not None:
         raise DataError("Give one query: the source is already SQL.")
     with _connect() as db:
         if is_query(text):
@@ -73,6 +76,75 @@ def read_table(source: str | os.PathLike[str], query: str | None = None) -> Tabl
         if query is not None:
             return _run_query(db, query, f"the query over {text}")
         return _fetch(db, "data", text)
+
+
+def check_source(source: str) -> None:
+    """Raise DataError unless `source` is SQL or a file that can be read."""
+    if not is_query(source):
+        _check_path(Path(source))
+
+
+class StoredTable:
+    """A table kept on disk, of which a few rows at a time become a `Table`."""
+
+    def __init__(self, db: Any, source: str):
+        self._db, self.source = db, source
+        described = _execute(db, "DESCRIBE stored", source).fetchall()
+        self.names = tuple(name for name, *_ in described)
+        self._rows = int(_execute(db, "SELECT count(*) FROM stored", source).fetchone()[0])
+        if self._rows == 0:
+            raise DataError(f"{source} gives columns but no rows.")
+
+    def __len__(self) -> int:
+        return self._rows
+
+    def block(
+        self, start: int, stop: int, names: Sequence[str], words: Collection[str] = ()
+    ) -> Table:
+        """Return the columns `names` of the rows from `start` to before `stop`.
+
+        Text in the columns `words` stays text, even if every cell of the block is a number.
+        """
+        stop = min(stop, len(self))
+        condition = f"WHERE rowid >= {start} AND rowid < {stop} ORDER BY rowid"
+        table = _fetch(self._db, "stored", self.source, names, words, condition)
+        return _with_origin(table, np.arange(start, stop))
+
+    def take(self, rows: np.ndarray[Any, Any], names: Sequence[str]) -> Table:
+        """Return the columns `names` of `rows`, which are in ascending order."""
+        self._db.register("chosen", {"row": rows})
+        condition = "WHERE rowid IN (SELECT row FROM chosen) ORDER BY rowid"
+        table = _fetch(self._db, "stored", self.source, names, (), condition)
+        self._db.unregister("chosen")
+        return _with_origin(table, rows)
+
+
+def _with_origin(table: Table, rows: np.ndarray[Any, Any]) -> Table:
+    return Table(tuple(replace(column, origin=rows) for column in table), table.source)
+
+
+@contextmanager
+def store_table(source: str, folder: Path) -> Iterator[StoredTable]:
+    """Copy the rows of a file or query, in their order, to a database in `folder`; open it.
+
+    Takes half a gigabyte of memory (above 130 columns 4 MB a column) however many rows there
+    are.  Raises DataError
+    as `read_table` does, and when the disk is full.
+    """
+    check_source(source)
+    with _connect(folder / "table.duckdb") as db:
+        if is_query(source):
+            where, rows = "the query", _prepare_query(db, source, "the query")
+        else:
+            _create_view(db, "data", Path(source))
+            where, rows = source, "SELECT * FROM data"
+        width = 16 * _ROW_GROUP * len(_execute(db, f"DESCRIBE {rows}", where).fetchall())
+        threads = int(_execute(db, "SELECT current_setting('threads')", where).fetchone()[0])
+        memory = max(_STORE_MEMORY, 2 * width)
+        _execute(db, f"SET memory_limit = '{memory}B'", where)
+        _execute(db, f"SET threads = {min(threads, memory // 2 // width)}", where)
+        _execute(db, f"CREATE TABLE stored AS {rows}", where)
+        yield StoredTable(db, where)
 
 
 def _duckdb() -> Any:
@@ -86,15 +158,18 @@ def _duckdb() -> Any:
         ) from error
 
 
-def _connect() -> Any:
+def _connect(path: Path | str = ":memory:") -> Any:
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return _duckdb().connect(
+    db = _duckdb().connect(
+        str(path),
         config={
             "threads": min(8, cores or 1),
             "preserve_insertion_order": True,
             "autoinstall_known_extensions": False,  # a file name must never reach the network
-        }
+        },
     )
+    db.execute("SET enable_progress_bar = false")  # standard output is the program's own
+    return db
 
 
 def _suffixes(path: Path) -> tuple[str, str]:
@@ -276,7 +351,13 @@ def _column_types(
 
 
 def _run_query(db: Any, query: str, where: str) -> Table:
-    """Run `query`; its CSV files are read as `read_table` reads them, never sniffed."""
+    sql = _prepare_query(db, query, where)
+    _execute(db, f"CREATE TEMP TABLE query_result AS {sql}", where)
+    return _fetch(db, "query_result", where)
+
+
+def _prepare_query(db: Any, query: str, where: str) -> str:
+    """Return `query` checked; its CSV files are read as `read_table` reads them, never sniffed."""
     views: dict[str, str] = {}
 
     def replace(match: re.Match[str]) -> str:
@@ -300,12 +381,20 @@ def _run_query(db: Any, query: str, where: str) -> Table:
     twice = find_duplicate([row[0].lower() for row in described])
     if twice is not None:
         raise DataError(f"{where} returns two columns named {twice!r}; rename one with AS.")
-    _execute(db, f"CREATE TEMP TABLE query_result AS {sql}", where)
-    return _fetch(db, "query_result", where)
+    return str(sql)
 
 
-def _fetch(db: Any, view: str, where: str) -> Table:
+def _fetch(
+    db: Any,
+    view: str,
+    where: str,
+    names: Sequence[str] | None = None,
+    words: Collection[str] = (),
+    condition: str = "",
+) -> Table:
     described = _execute(db, f"DESCRIBE {_quote(view)}", where).fetchall()
+    if names is not None:
+        described = [row for row in described if row[0] in names]
     selected = []
     for name, sql_type, *_ in described:
         cell = _quote(name)
@@ -322,15 +411,17 @@ def _fetch(db: Any, view: str, where: str) -> Table:
         selected.append(f"{cell} AS {_quote(name)}")
     if not selected:
         raise DataError(f"{where} has no columns.")
-    result = _execute(db, f"SELECT {', '.join(selected)} FROM {_quote(view)}", where)
+    result = _execute(db, f"SELECT {', '.join(selected)} FROM {_quote(view)} {condition}", where)
     arrays = result.fetchnumpy()
-    columns = tuple(_column(name, kind, arrays[name]) for name, kind, *_ in described)
+    columns = tuple(
+        _column(name, kind, arrays[name], name in words) for name, kind, *_ in described
+    )
     if len(columns[0]) == 0:
         raise DataError(f"{where} gives columns but no rows.")
     return Table(columns, where)
 
 
-def _column(name: str, sql_type: str, array: Any) -> Column:
+def _column(name: str, sql_type: str, array: Any, as_words: bool) -> Column:
     missing = np.ma.getmaskarray(array).copy() if np.ma.isMA(array) else np.zeros(len(array), bool)
     values = np.ma.getdata(array)
     if sql_type == "BOOLEAN":
@@ -344,4 +435,4 @@ def _column(name: str, sql_type: str, array: Any) -> Column:
         numbers[missing] = np.nan
         return Column(name, "number", numbers, np.isnan(numbers))
     cells = ["" if gone else cell for cell, gone in zip(values.tolist(), missing, strict=True)]
-    return column_from_text(name, cells)
+    return words_from_text(name, cells) if as_words else column_from_text(name, cells)

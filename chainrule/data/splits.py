@@ -15,9 +15,11 @@ from numpy.typing import ArrayLike, NDArray
 
 from chainrule.core.errors import DataError, OptionError
 
-__all__ = ["folds", "split", "stratified_folds"]
+__all__ = ["folds", "split", "split_parts", "stratified_folds"]
 
 Rows = NDArray[np.intp]
+VALIDATION_FRACTION = 0.15
+_FEWEST_TO_VALIDATE = 40  # below it, the rows held out would teach more than they tell
 
 
 def split(
@@ -59,6 +61,26 @@ def split(
         picked = [rng.permutation(g)[:k] for g, k in zip(groups, counts, strict=True)]
         test = np.sort(np.concatenate(picked))
     return _others(n, test), test
+
+
+def split_parts(
+    classes_or_n: NDArray[np.int64] | int, test_fraction: float = 0.2, seed: int = 0
+) -> tuple[Rows, Rows | None, Rows]:
+    """Return (train, validation, test) rows, sorted; None where no row can be spared.
+
+    Classes, numbered from 0, keep their shares; 15 % of what is not tested validates.
+
+    >>> [len(part) for part in split_parts(100)]
+    [68, 12, 20]
+    """
+    learn, test = split(classes_or_n, test_fraction, seed)
+    strata = None if isinstance(classes_or_n, int) else classes_or_n[learn]
+    if len(learn) < _FEWEST_TO_VALIDATE or (
+        strata is not None and np.bincount(strata).max() < 2  # every class stays in training
+    ):
+        return learn, None, test
+    inner, held = split(len(learn) if strata is None else strata, VALIDATION_FRACTION, seed + 1)
+    return learn[inner], learn[held], test
 
 
 def folds(n: int, k: int, seed: int = 0) -> list[tuple[Rows, Rows]]:

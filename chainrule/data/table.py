@@ -20,9 +20,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from chainrule.core.errors import DataError, did_you_mean
-from chainrule.data.text import ISO, Kind, parse_text
+from chainrule.data.text import ISO, MISSING, Kind, parse_text
 
-__all__ = ["Column", "Table", "column_from_text", "find_duplicate"]
+__all__ = ["Column", "Table", "column_from_text", "find_duplicate", "words_from_text"]
 
 
 @dataclass(frozen=True)
@@ -205,6 +205,14 @@ def column_from_text(name: str, cells: list[str]) -> Column:
     kind, values, missing, form = parse_text(cells)
     guessed = np.array(cells, dtype=object) if kind == "date" and form != ISO else None
     return Column(name, kind, values, missing, form, guessed)
+
+
+def words_from_text(name: str, cells: list[str]) -> Column:
+    """Build a text column, whatever its cells would be read as alone."""
+    words = np.array([cell.strip() for cell in cells], dtype=object)
+    missing = np.array([word.lower() in MISSING for word in words], dtype=bool)
+    words[missing] = ""
+    return Column(name, "text", words, missing)
 
 
 def _is_missing(value: Any) -> bool:

@@ -21,7 +21,7 @@ from chainrule.data.columns import choose_target
 from chainrule.data.table import Column, Table
 from chainrule.data.text import parse_number
 
-__all__ = ["Target", "Task", "inspect_target"]
+__all__ = ["Target", "Task", "infer_task", "inspect_target", "reject_constant"]
 
 Task = Literal["classification", "regression"]
 _MAX_CLASSES = 20  # whole numbers with more distinct values are a quantity, unless asked
@@ -103,7 +103,7 @@ def inspect_target(
     if column.kind == "date":
         raise DataError(f"{table.source}: target {name!r} holds dates; predict a number or class.")
     if task is None:
-        task, why = _infer_task(column)
+        task, why = infer_task(column)
         notes.append(f"target `{name}`: {why}, so {task}")
     if task == "classification":
         found = Target(name, "classification", _classes(column, table.source, rows is None))
@@ -114,7 +114,17 @@ def inspect_target(
     return found, kept, tuple(notes)
 
 
-def _infer_task(column: Column) -> tuple[Task, str]:
+def reject_constant(column: Column, where: str) -> None:
+    """Raise DataError if a regression target is the same in every row."""
+    if np.ptp(column.values.astype(np.float64)) == 0:
+        raise DataError(
+            f"{where}: target {column.name!r} is {column.take(np.arange(1)).as_text()[0]} in every "
+            "row; there is nothing to predict. Name another with --target."
+        )
+
+
+def infer_task(column: Column) -> tuple[Task, str]:
+    """Return the task that a target column without missing cells asks for, and why."""
     if column.kind in ("text", "boolean"):
         return "classification", column.kind
     values = column.values

@@ -22,13 +22,16 @@ from chainrule.data.builtin import Dataset, load, names, read_idx_folder
 from chainrule.data.encode import CategoryEncoder
 from chainrule.data.pipeline import Pipeline
 from chainrule.data.read import is_query, read_table
-from chainrule.data.splits import split
+from chainrule.data.splits import VALIDATION_FRACTION, split, split_parts
+from chainrule.data.streaming import stream as encode_to_disk
+from chainrule.data.streaming import too_large_for_memory
 from chainrule.data.table import Table
-from chainrule.data.target import Target, inspect_target
+from chainrule.data.target import Target, inspect_target, reject_constant
 from chainrule.nn.activations import activation as activation_of
 from chainrule.nn.layer import Layer, Linear, Sequential
 from chainrule.train.fit import EarlyStopping, fit
 from chainrule.train.pixels import PixelPipeline
+from chainrule.train.progress import Progress
 from chainrule.train.run import Run
 from chainrule.train.scores import (
     MOST_CLASSES,
@@ -41,9 +44,6 @@ from chainrule.train.scores import (
 from chainrule.train.settings import Settings
 
 __all__ = ["Problem", "fit_table", "predict_table", "read_problem", "unseen_categories"]
-
-VALIDATION_FRACTION = 0.15
-FEWEST_TO_VALIDATE = 40  # below it, the rows held out would teach more than they tell
 
 Pair = tuple[NDArray[Any], NDArray[Any]]
 
@@ -77,17 +77,25 @@ def read_problem(
     task: str | None = None,
     test_fraction: float = 0.2,
     seed: int = 0,
+    stream: bool | None = None,
+    progress: bool = False,
 ) -> Problem:
     """Read `source`, split its rows, and fit the pipeline to the training rows.
 
     source: the name of a built-in set, a file, a directory of IDX files, SQL, or
     a Table.  Classes keep their shares in every part.  Sets with a test part of
-    their own keep it.  Raises DataError or OptionError for what can't be learned from.
+    their own keep it.  With `stream` (None: for a file larger than a quarter of the memory)
+    a file or SQL is encoded to disk, see :func:`chainrule.data.streaming.stream`, which
+    `progress` shows.  Raises DataError or OptionError for what can't be learned from.
 
     >>> problem = read_problem("iris")
     >>> problem.rows, problem.pipeline.classes[0]
     ({'train': 102, 'validation': 18, 'test': 30}, 'setosa')
     """
+    if stream is None:
+        stream = not isinstance(source, Table) and too_large_for_memory(source)
+    if stream:
+        return _streamed_problem(source, target, task, test_fraction, seed, progress)
     found = _open(source)
     if isinstance(found, Dataset):
         return _image_problem(found, target, task, seed)
@@ -128,23 +136,13 @@ def _table_problem(
 ) -> Problem:
     found, kept, notes = inspect_target(table, target, task)
     column = table[found.name].take(kept)
-    if found.task == "regression" and np.ptp(column.values.astype(np.float64)) == 0:
-        raise DataError(
-            f"{table.source}: target {found.name!r} is {column.as_text()[0]} in every row; "
-            "there is nothing to predict. Name another with --target."
-        )
+    if found.task == "regression":
+        reject_constant(column, table.source)
     if len(kept) < 2:
         raise DataError(f"{table.source} has one row; training needs rows to learn and to test on.")
     # Classes by number and values by count, so that only classes are stratified.
     strata: Any = found.encode(column, table.source) if found.task == "classification" else None
-    learn, test = split(len(kept) if strata is None else strata, fraction, seed)
-    if _can_validate(strata, learn):
-        inner, held = split(
-            len(learn) if strata is None else strata[learn], VALIDATION_FRACTION, seed + 1
-        )
-        train, validation = learn[inner], learn[held]
-    else:
-        train, validation = learn, None
+    train, validation, test = split_parts(len(kept) if strata is None else strata, fraction, seed)
     pipeline = Pipeline.fit(table, found.name, found.task, kept[train])
     pipeline = replace(pipeline, notes=(*notes, *pipeline.notes))
 
@@ -155,11 +153,28 @@ def _table_problem(
     return Problem(name, pipeline, pair(train), held_out, pair(test))
 
 
-def _can_validate(strata: NDArray[np.int64] | None, rows: NDArray[np.intp]) -> bool:
-    """Whether `rows` can spare some, and leave every class in training."""
-    if len(rows) < FEWEST_TO_VALIDATE:
-        return False
-    return strata is None or bool(np.bincount(strata[rows]).max() > 1)
+def _streamed_problem(
+    source: str | os.PathLike[str] | Table,
+    target: str | None,
+    task: str | None,
+    fraction: float,
+    seed: int,
+    progress: bool,
+) -> Problem:
+    if isinstance(source, Table) or (os.fspath(source) in names() and not Path(source).is_file()):
+        raise DataError("only files and SQL can be streamed; this table is in memory already.")
+    with Progress(progress, 1, 1) as bar:
+
+        def watch(done: int, rows: int) -> None:
+            bar.rows = rows
+            bar.advance(1, done)
+
+        streamed = encode_to_disk(
+            source, target, task=task, test_fraction=fraction, seed=seed, watch=watch
+        )
+    return Problem(
+        _title(source), streamed.pipeline, streamed.train, streamed.validation, streamed.test
+    )
 
 
 def _image_problem(dataset: Dataset, target: str | None, task: str | None, seed: int) -> Problem:

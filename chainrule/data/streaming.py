@@ -1,0 +1,282 @@
+"""A table larger than memory becomes memory-mapped arrays that training reads row by row.
+
+Enters a file or SQL, leaves a fitted pipeline and, for each part of the rows, features on disk
+and the target.  The table is encoded once, block by block; training then draws rows from all
+of it in an order that is random over the whole, which reading a file in blocks can't give.
+
+Read next: :mod:`chainrule.data.pipeline`.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from chainrule.core.errors import DataError
+from chainrule.data.columns import choose_target
+from chainrule.data.encode import CategoryEncoder
+from chainrule.data.pipeline import Pipeline, fit_encoders
+from chainrule.data.read import StoredTable, check_source, is_query, store_table
+from chainrule.data.splits import split_parts
+from chainrule.data.table import Column, Table, column_from_text
+from chainrule.data.target import Target, infer_task, inspect_target, reject_constant
+
+__all__ = ["Stream", "stream", "too_large_for_memory"]
+
+Array = NDArray[Any]
+SAMPLE_ROWS = 100_000  # training rows that means, medians and categories are taken from
+_SAMPLE_CELLS = 5_000_000  # fewer rows when there are many columns, but never under 10,000
+_BLOCK_CELLS = 1_000_000  # cells in memory at once while the table is encoded
+_TARGETS_AT_ONCE = 250_000
+_MEMORY_SHARE = 4  # a file of more than a quarter of the memory is streamed unasked
+
+
+@dataclass(frozen=True)
+class Stream:
+    """The parts of a table, each (features, target), with features memory-mapped from disk.
+
+    `train`, `validation` (None when there are too few rows) and `test` are what
+    :func:`chainrule.fit` takes as data.  The disk space is given back when the arrays
+    are no longer used, and however the process ends.
+    """
+
+    source: str
+    pipeline: Pipeline
+    train: tuple[Array, Array]
+    validation: tuple[Array, Array] | None
+    test: tuple[Array, Array]
+
+
+def stream(
+    source: str | os.PathLike[str],
+    target: str | None = None,
+    *,
+    task: str | None = None,
+    test_fraction: float = 0.2,
+    seed: int = 0,
+    folder: str | os.PathLike[str] | None = None,
+    watch: Callable[[int, int], None] | None = None,
+) -> Stream:
+    """Encode a file or SQL query of any size to disk, and return its parts ready to train on.
+
+    The rows are split as for a table in memory, by `seed`.  Exact, from every training row:
+    the classes, or the target's mean and standard deviation.  From a random sample of the
+    training rows, 100,000 or fewer for very wide tables (then approximate if there are more):
+    each column's role, mean, standard deviation, median, and its most frequent categories.
+    Validation and test rows are never looked at for either.  The order of rows in training
+    is a random permutation of all of them, a new one each epoch.
+
+    Memory: about half a gigabyte (above 130 columns, 4 MB a column), and 50 bytes a row.  Disk, in `folder` (default:
+    ``TMPDIR``, or ``/var/tmp``): the table once while it is encoded, and 4 bytes a
+    feature and row as long as the arrays live.  `watch` is called with rows done and rows in
+    all.  Raises DataError for what can't be read or encoded, with row and column, and when
+    the disk is too small.
+    """
+    text = os.fspath(source)
+    check_source(text)
+    with tempfile.TemporaryDirectory(prefix="chainrule-", dir=_choose_folder(folder)) as name:
+        place = Path(name)
+        if not is_query(text):
+            _check_space(place, Path(text).stat().st_size, f"a copy of {text}")
+        with store_table(text, place) as table:
+            found = _Targets.read(table, target, task)
+            train, validation, test = found.split(test_fraction, seed)
+            pipeline = _fit(table, found, train, seed)
+            parts = [train, np.array([], np.intp) if validation is None else validation, test]
+            arrays = _encode(table, pipeline, [found.rows[part] for part in parts], place, watch)
+        # The files lose their names here; their space stays until the arrays are gone.
+    y = found.encode(pipeline.target)
+    pairs = [(X, y[part]) for X, part in zip(arrays, parts, strict=True)]
+    return Stream(text, pipeline, pairs[0], None if validation is None else pairs[1], pairs[2])
+
+
+def too_large_for_memory(source: str | os.PathLike[str]) -> bool:
+    """Whether `source` is a file of more than a quarter of the machine's memory."""
+    path = Path(source)
+    if is_query(os.fspath(source)) or not path.is_file():
+        return False
+    return path.stat().st_size > _physical_memory() / _MEMORY_SHARE
+
+
+def _physical_memory() -> int:
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+@dataclass(frozen=True)
+class _Targets:
+    """The target of every row that has one: those `rows`, and for each a place in `distinct`."""
+
+    distinct: Column
+    rows: NDArray[np.intp]
+    places: NDArray[np.int32]
+    counts: NDArray[np.intp]
+    task: str
+    notes: tuple[str, ...]
+    source: str
+
+    @classmethod
+    def read(cls, table: StoredTable, target: str | None, task: str | None) -> _Targets:
+        """Read the target column in blocks and settle its task."""
+        name, chosen = choose_target(table.block(0, 1, table.names), target)
+        column, places = _read_column(table, name)
+        rows = np.flatnonzero(places >= 0)
+        _, first, places, counts = np.unique(
+            places[rows], return_index=True, return_inverse=True, return_counts=True
+        )
+        if len(rows) == 0:
+            raise DataError(f"{table.source}: target {name!r} has no value in any row.")
+        notes = [chosen] if chosen else []
+        if len(rows) < len(table):
+            count = len(table) - len(rows)
+            notes.append(f"left out {count} row{'s' * (count > 1)} without a value of `{name}`")
+        distinct = Column(name, column.kind, column.values, column.missing, origin=rows[first])
+        if task is None and column.kind != "date":
+            task, why = infer_task(distinct.take(places) if column.kind == "number" else distinct)
+            notes.append(f"target `{name}`: {why}, so {task}")
+        # Each value once or twice: enough to see a class of one row, or what can't be a target.
+        few = distinct.take(np.repeat(np.arange(len(counts)), np.minimum(counts, 2)))
+        inspect_target(Table((few,), table.source), name, task)
+        if task == "regression":
+            reject_constant(distinct, table.source)
+        if len(rows) < 2:
+            raise DataError(
+                f"{table.source} has one row; training needs rows to learn and to test on."
+            )
+        return cls(
+            distinct, rows, places.astype(np.int32), counts, str(task), tuple(notes), table.source
+        )
+
+    def split(self, fraction: float, seed: int) -> tuple[Any, Any, Any]:
+        """Return (train, validation or None, test), indices into `rows`."""
+        if self.task == "regression":
+            return split_parts(len(self.rows), fraction, seed)
+        return split_parts(self.encode(self.fit(None)), fraction, seed)
+
+    def fit(self, train: NDArray[np.intp] | None) -> Target:
+        """Return the target as the rows `train` have it; None: as all do."""
+        places = (self.places if train is None else self.places[train]).astype(np.intp)
+        if self.task == "classification":
+            places = np.repeat(np.unique(places), 2)
+        table = Table((self.distinct.take(places),), self.source)
+        return inspect_target(table, self.distinct.name, self.task)[0]
+
+    def encode(self, target: Target) -> Array:
+        """Return what trains, for each of `rows`."""
+        return target.encode(self.distinct, self.source)[self.places]
+
+
+def _read_column(table: StoredTable, name: str) -> tuple[Column, NDArray[np.int64]]:
+    """Return the distinct values of a column, sorted, and each row's place in them (-1: none)."""
+    seen: dict[str, int] = {}
+    pieces = []
+    for start in range(0, len(table), _TARGETS_AT_ONCE):
+        column = table.block(start, start + _TARGETS_AT_ONCE, (name,), (name,))[name]
+        if column.kind == "text":
+            codes = [seen.setdefault(cell, len(seen)) for cell in column.values.tolist()]
+            piece = np.array(codes, np.float64)
+        else:
+            piece = column.values.astype(np.float64)
+        piece[column.missing] = np.nan
+        pieces.append(piece)
+    values = np.concatenate(pieces)
+    gone = np.isnan(values)
+    distinct, places = np.unique(values[~gone], return_inverse=True)
+    whole = np.full(len(values), -1, np.int64)
+    none = np.zeros(len(distinct), bool)
+    if column.kind != "text":
+        whole[~gone] = places
+        kinds: dict[str, Any] = {"boolean": bool, "date": "datetime64[us]"}
+        return Column(
+            name, column.kind, distinct.astype(kinds.get(column.kind, float)), none
+        ), whole
+    words = [word for word, code in seen.items()]
+    kept = column_from_text(name, [words[int(code)] for code in distinct])
+    order = np.argsort(kept.values.astype(str) if kept.kind == "text" else kept.values)
+    ranks = np.empty(len(order), np.int64)
+    ranks[order] = np.arange(len(order))
+    whole[~gone] = ranks[places]
+    return kept.take(order), whole
+
+
+def _fit(table: StoredTable, found: _Targets, train: NDArray[np.intp], seed: int) -> Pipeline:
+    """Fit encoders to a sample of the training rows, and the target to all of them."""
+    rows = found.rows[train]
+    most = min(SAMPLE_ROWS, max(10_000, _SAMPLE_CELLS // len(table.names)))
+    notes = found.notes
+    if len(rows) > most:
+        rng = np.random.Generator(np.random.Philox(seed))
+        rows = np.sort(rng.choice(rows, most, replace=False))
+        notes += (f"columns were understood from a random {most:,} of the training rows",)
+    names = [name for name in table.names if name != found.distinct.name]
+    if not names:
+        raise DataError(f"{table.source} has no column beside the target {found.distinct.name!r}.")
+    sample = table.take(rows, names)
+    encoders, decided = fit_encoders(list(sample), found.distinct.name, table.source)
+    return Pipeline(encoders, found.fit(train), (*notes, *decided))
+
+
+def _encode(
+    table: StoredTable,
+    pipeline: Pipeline,
+    parts: list[NDArray[np.intp]],
+    place: Path,
+    watch: Callable[[int, int], None] | None,
+) -> list[Array]:
+    """Write the features of each part's rows to a file of its own, and return them mapped."""
+    width = len(pipeline.feature_names)
+    needed = 4 * width * sum(len(part) for part in parts)
+    _check_space(place, needed, f"{width:,} features of {sum(map(len, parts)):,} rows")
+    side = np.full(len(table), -1, np.int8)
+    files, done = [], [0] * len(parts)
+    for i, rows in enumerate(parts):
+        side[rows] = i
+        path = place / f"{i}.npy"
+        shape = (len(rows), width)
+        files.append(
+            np.lib.format.open_memmap(path, "w+", np.float32, shape)
+            if len(rows)
+            else np.empty(shape, np.float32)
+        )
+    names = [encoder.name for encoder in pipeline.encoders]
+    words = [e.name for e in pipeline.encoders if isinstance(e, CategoryEncoder)]
+    step = max(1_000, _BLOCK_CELLS // max(width, len(names)))
+    for start in range(0, len(table), step):
+        X = pipeline.transform(table.block(start, start + step, names, words))
+        for i, file in enumerate(files):
+            chosen = X[side[start : start + step] == i]
+            file[done[i] : done[i] + len(chosen)] = chosen
+            done[i] += len(chosen)
+        if watch is not None:
+            watch(min(start + step, len(table)), len(table))
+    for file in files:
+        file.flags.writeable = False
+    return files
+
+
+def _choose_folder(folder: str | os.PathLike[str] | None) -> str:
+    """Return where large files go: /tmp is often held in memory, /var/tmp is not."""
+    if folder is not None:
+        if not os.path.isdir(folder):
+            raise DataError(f"{os.fspath(folder)} is no directory to encode the table in.")
+        return os.fspath(folder)
+    if "TMPDIR" not in os.environ and sys.platform == "linux" and os.access("/var/tmp", os.W_OK):
+        return "/var/tmp"
+    return tempfile.gettempdir()
+
+
+def _check_space(place: Path, needed: int, what: str) -> None:
+    free = shutil.disk_usage(place).free
+    if free < needed:
+        raise DataError(
+            f"{place.parent} has {free / 1e9:.3g} GB free, but {what} needs {needed / 1e9:.3g} GB "
+            "there; set TMPDIR to a folder on a larger disk."
+        )
