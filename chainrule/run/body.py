@@ -20,7 +20,7 @@ from chainrule.core.graph import Graph, Node
 from chainrule.core.spec import Dim
 from chainrule.run.fuse import Kernel, Kernels, Unsupported, view_of
 from chainrule.run.gemm import Target
-from chainrule.run.instructions import I64, least, load_vector, splat, store_vector
+from chainrule.run.instructions import I64, least, load_repeating, splat, store_vector
 from chainrule.run.random_code import emit_uniform
 from chainrule.run.schedule import Schedule, split_of
 from chainrule.run.slots import SCALAR_BYTES, SCALARS_A_THREAD, Slots
@@ -319,7 +319,7 @@ class Body:
                 offset = self.b.add(offset, site.column)
             return self.from_memory(self.b.load(self.b.gep(array, [offset])), dtype)
         place = self.b.gep(array, [self.b.add(offset, site.column)])
-        return self.from_memory(load_vector(self.b, place, site.lanes, site.count), dtype)
+        return self.from_memory(load_repeating(self.b, place, site.lanes, site.count), dtype)
 
     def store(self, node: Node, value: Value, site: Site) -> None:
         """Store `node` wherever it is kept: its buffer, or each state it becomes."""

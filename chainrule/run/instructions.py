@@ -16,8 +16,9 @@ from functools import cache
 from llvmlite import ir
 
 __all__ = [
-    "I32", "I64", "indices", "least", "load_vector", "loop", "multiply_add", "splat",
-    "store_vector", "vector_type",
+    "I32", "I64", "indices", "least", "load_repeating",
+    "load_vector", "loop", "multiply_add", "splat",
+    "splat", "store_vector", "vector_type",
 ]  # fmt: skip
 
 I32, I64 = ir.IntType(32), ir.IntType(64)
@@ -57,10 +58,27 @@ def _bytes(element: ir.Type) -> int:
 
 
 def load_vector(b: ir.IRBuilder, place: ir.Value, lanes: int, count: int) -> ir.Value:
-    """Load `count` elements into the first of `lanes` lanes."""
+    """Load `count` elements into the first of `lanes` lanes; the others are 0."""
+    return _resize(b, _load_short(b, place, count), lanes)
+
+
+def load_repeating(b: ir.IRBuilder, place: ir.Value, lanes: int, count: int) -> ir.Value:
+    """Load `count` elements into the first of `lanes` lanes; the others repeat the first.
+
+    Where lanes are 0, LLVM takes 0 / 0 there for 0, and drops the selection
+    that was to keep the quotient out of a sum.
+    """
+    short = _load_short(b, place, count)
+    if count == lanes:
+        return short
+    picks = indices([lane if lane < count else 0 for lane in range(lanes)])
+    return b.shuffle_vector(short, ir.Constant(short.type, ir.Undefined), picks)
+
+
+def _load_short(b: ir.IRBuilder, place: ir.Value, count: int) -> ir.Value:
     element = place.type.pointee
     short = b.bitcast(place, vector_type(element, count).as_pointer())
-    return _resize(b, b.load(short, align=_bytes(element)), lanes)
+    return b.load(short, align=_bytes(element))
 
 
 def store_vector(b: ir.IRBuilder, place: ir.Value, value: ir.Value, count: int) -> None:

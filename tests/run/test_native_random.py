@@ -266,6 +266,16 @@ CHANGES: dict[str, tuple[Callable[[cr.Tensor], cr.Tensor], tuple[int, ...]]] = {
 }
 
 
+def test_lanes_beyond_the_last_column_stay_out_of_sums() -> None:
+    """LLVM took 0 / 0 in them for 0 and dropped the selection that keeps them out."""
+    x, m = cr.input("x", ("n", 5), "float64"), cr.input("m", (5,), "float64")
+    g = x / m
+    total = (cr.tanh(g) + g.sum(1, keepdims=True)).sum()
+    graph = Graph({"m": (m * 1.5).node, "loss": total.node}, {"m": m.node, "x": x.node})
+    rng = np.random.default_rng(0)
+    check(Case(graph, {"m": rng.normal(size=5)}, {"x": rng.normal(size=(7, 5))}), 3, 1)
+
+
 @pytest.mark.parametrize("threads", [1, 2])
 @pytest.mark.parametrize("name", CHANGES)
 def test_what_becomes_of_a_weight(name: str, threads: int) -> None:
