@@ -46,6 +46,12 @@ def _interrupts_later() -> Iterator[None]:
             usual(*held[0])
 
 
+def address_of(array: Array) -> int:
+    """Return where the array's first element is; ``array.ctypes`` would take a microsecond."""
+    address: int = array.__array_interface__["data"][0]
+    return address
+
+
 def _on_thread(
     level: Callable[..., None], given: tuple[int, ...], threads: int
 ) -> Callable[[int], None]:
@@ -65,6 +71,8 @@ class Pace:
 
     def pick(self) -> int:
         """Return the choice for the next call."""
+        if len(self.seconds) == 1:
+            return next(iter(self.seconds))
         self.calls += 1
         known = {n: s for n, s in self.seconds.items() if s is not None}
         untried = [n for n in self.seconds if n not in known]
@@ -111,30 +119,32 @@ class Caller:
         )
         arrays = [self.buffers[node] for node in slots.buffers]
         arrays += [self.sums, self.scratch.views["scalars"], self.scratch.views["workspace"]]
-        places = [a.ctypes.data for a in arrays]
+        places = [address_of(a) for a in arrays]
         self.table = np.array([0] * len(slots.arrays) + places, np.uint64)
         self.meeting = Arena({"meeting": np.zeros(64, np.int32)}).views["meeting"]
+        self.places = (address_of(self.table), address_of(self.meeting))
         self._pool: ThreadPoolExecutor | None = None
         self._process = os.getpid()
 
     def give(self, name: str, array: Array) -> None:
         """Let the code read, and for state write, the input `name` in `array`."""
-        self.arrays[name] = array
-        self.table[self.code.slots.arrays[name]] = array.ctypes.data
+        if self.arrays.get(name) is not array:
+            self.arrays[name] = array
+            self.table[self.code.slots.arrays[name]] = address_of(array)
 
     def __call__(self, order: Array, batch_size: int) -> None:
         """Run one step for each `batch_size` of the rows numbered by `order` (int64)."""
-        self.sums[:] = 0
+        self.sums.fill(0)
         threads = self.pace.pick()
         started = perf_counter()
         if self.code.steps is None:
             for start in range(0, len(order), batch_size):
                 self._step_with_stops(order[start : start + batch_size], threads)
         else:
-            self.meeting[:] = 0
-            given = (self.table.ctypes.data, order.ctypes.data, len(order), batch_size)
-            place = self.meeting.ctypes.data
-            self._together(lambda i: self.code.steps(*given, i, threads, place), threads)
+            self.meeting.fill(0)
+            given = (self.places[0], address_of(order), len(order), batch_size)
+            steps, place = self.code.steps, self.places[1]
+            self._together(lambda i: steps(*given, i, threads, place), threads)
         self.pace.note(threads, (perf_counter() - started) / max(1, len(order)))
 
     def _together(self, work: Callable[[int], None], threads: int) -> None:
@@ -154,7 +164,7 @@ class Caller:
     def _step_with_stops(self, rows: Array, threads: int) -> None:
         """Run one step level by level; the interpreter computes what has no native form."""
         known: dict[Node, Array] = {}
-        given = (self.table.ctypes.data, rows.ctypes.data, len(rows))
+        given = (self.places[0], address_of(rows), len(rows))
         kernels = [*self.code.schedule.levels, []]
         for level, members in zip(self.code.levels, kernels, strict=True):
             self._together(_on_thread(level, given, threads), threads)

@@ -84,34 +84,41 @@ class NativeFunction:
         self.code = NativeCode(graph, set(), data, ROWS_AT_ONCE)
         self.alone = Caller(self.code, 1)
         self.several = Caller(self.code, *_choices(self.code, ROWS_AT_ONCE, threads))
+        self.threads = self.several.threads
+        self.dtypes = {name: graph.inputs[name].spec.dtype for name in data}
+        self.parameters = {
+            name: node.params["parameter"]
+            for name, node in graph.inputs.items()
+            if node.primitive.name == "parameter"
+        }
+        self.order = np.arange(ROWS_AT_ONCE)
         self.busy = Lock()
 
     def __call__(self, data: Mapping[str, Array]) -> dict[str, Any]:
         """Return outputs by name: arrays of rows, and numbers added up over the rows."""
         arrays = {
-            name: np.ascontiguousarray(array, self.graph.inputs[name].spec.dtype)
-            for name, array in data.items()
+            name: np.ascontiguousarray(data[name], dtype) for name, dtype in self.dtypes.items()
         }
         rows = len(next(iter(arrays.values())))
-        for name, node in self.graph.inputs.items():
-            if node.primitive.name == "parameter":
-                arrays[name] = np.ascontiguousarray(node.params["parameter"].value)
-        slots = self.code.slots
-        results: dict[str, Any] = dict.fromkeys(slots.sums, 0.0)
-        for name in slots.wholes:
+        wholes = self.code.slots.wholes
+        results: dict[str, Any] = dict.fromkeys(self.code.slots.sums, 0.0)
+        for name in wholes:
             spec = self.graph.outputs[name].spec
             results[name] = np.empty((rows, *spec.shape[1:]), spec.dtype)
         with self.busy:  # the buffers are one caller's at a time
             caller = self.alone if rows < ROWS_AT_ONCE else self.several
-            for name, array in arrays.items():
-                caller.give(name, array)
-            order = np.arange(rows)
+            for name, parameter in self.parameters.items():
+                caller.give(name, parameter.value)
             for start in range(0, rows, ROWS_AT_ONCE):
-                part = order[start : start + ROWS_AT_ONCE]
-                caller(part, ROWS_AT_ONCE)
+                count = min(ROWS_AT_ONCE, rows - start)
+                for name, array in arrays.items():
+                    caller.give(name, array[start : start + count] if start else array)
+                caller(self.order[:count], ROWS_AT_ONCE)
                 for name, total in caller.totals().items():
                     results[name] += total
-                for name, node in slots.wholes.items():
-                    block = results[name][start : start + len(part)]
-                    block[...] = caller.buffers[node][: len(part)].reshape(block.shape)
+                for name, node in wholes.items():
+                    block = results[name][start : start + count]
+                    block[...] = caller.buffers[node][:count].reshape(block.shape)
+            for name in arrays:  # the caller's data are its own again
+                del caller.arrays[name]
         return results

@@ -78,7 +78,7 @@ class Run:
 
     def _function(self, X: Array, y: Array | None) -> RowFunction:
         """Return the model, or with `y` its totals, ready to be called; prepared once."""
-        kind = (X.dtype.name, None if y is None else (y.dtype.name, y.shape[1:]))
+        kind = (X.dtype, None if y is None else (y.dtype, y.shape[1:]))
         if kind not in self._functions:
             xs = data_input("x", X)
             output = forward(self.model, xs)
