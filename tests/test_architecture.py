@@ -46,7 +46,10 @@ BESIDE = {"train": {"nn", "optim", "data"}}
 # Slow or optional to import: `import chainrule` loads none of them, and a function may.
 HEAVY = {"click", "duckdb", "llvmlite", "rich", "safetensors", "sklearn"}
 # The native engine is the house's own heavy, optional part: LLVM stands behind it.
-LAZY = {("chainrule.run.program", "chainrule.run.native")}
+LAZY = {
+    ("chainrule.run.program", "chainrule.run.native"),
+    ("chainrule.cli.environment", "chainrule.run.machine"),
+}
 THIRD_PARTY = HEAVY | {"numpy"}
 
 BANNED_NAMES = {"common", "helper", "helpers", "manager", "managers", "misc", "util", "utils"}

@@ -18,6 +18,7 @@ from typing import Any
 
 import click
 
+from chainrule.cli.environment import as_lines, clear_cache, describe
 from chainrule.cli.errors import CommandLine, SavingError
 from chainrule.cli.output import emit, tell
 from chainrule.cli.predictions import as_csv_text, as_json_text, check_out, write_whole
@@ -292,3 +293,22 @@ def datasets() -> None:
       chainrule datasets
     """  # noqa: D301 - \b tells click to keep the lines
     show_datasets(names().values())
+
+
+@command_line.command()
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@click.option("--clear-cache", "clear", is_flag=True, help="Delete the compiled code on disk.")
+def env(as_json: bool, clear: bool) -> None:
+    """Describe the machine, the engine and the versions, for a bug report.
+
+    \b
+    Examples:
+      chainrule env
+      chainrule env --clear-cache
+    """  # noqa: D301 - \b tells click to keep the lines
+    if clear:
+        entries, freed = clear_cache()
+        tell(f"deleted {entries} {'entry' if entries == 1 else 'entries'}, {freed / 1e6:.1f} MB.")
+        return
+    sections = describe()
+    emit(json.dumps(sections) + "\n" if as_json else as_lines(sections))

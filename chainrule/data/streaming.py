@@ -75,11 +75,11 @@ def stream(
     Validation and test rows are never looked at for either.  The order of rows in training
     is a random permutation of all of them, a new one each epoch.
 
-    Memory: about half a gigabyte (above 130 columns, 4 MB a column), and 50 bytes a row.  Disk, in `folder` (default:
-    ``TMPDIR``, or ``/var/tmp``): the table once while it is encoded, and 4 bytes a
-    feature and row as long as the arrays live.  `watch` is called with rows done and rows in
-    all.  Raises DataError for what can't be read or encoded, with row and column, and when
-    the disk is too small.
+    Memory: about half a gigabyte (above 130 columns, 4 MB a column), and 50 bytes a row.
+    Disk, in `folder` (default: ``TMPDIR``, or ``/var/tmp``): the table once while it is
+    encoded, and 4 bytes a feature and row as long as the arrays live.  `watch` is called with
+    rows done and rows in all.  Raises DataError for what can't be read or encoded, with row
+    and column, and when the disk is too small.
     """
     text = os.fspath(source)
     check_source(text)

@@ -15,7 +15,7 @@ import llvmlite.binding as llvm
 from chainrule.core.errors import OptionError
 from chainrule.run.gemm import Target
 
-__all__ = ["available_cores", "host_target", "target_machine", "thread_limit"]
+__all__ = ["available_cores", "host_target", "llvm_version", "target_machine", "thread_limit"]
 
 
 def target_machine() -> Any:
@@ -25,6 +25,11 @@ def target_machine() -> Any:
     return llvm.Target.from_default_triple().create_target_machine(
         cpu=host_name(), features=host_features(), opt=3
     )
+
+
+def llvm_version() -> str:
+    """Return the version of LLVM that compiles."""
+    return ".".join(map(str, llvm.llvm_version_info))
 
 
 @cache

@@ -29,7 +29,7 @@ COPY (
     FROM range(2000) AS r(i)
 ) TO '{path}'
 """
-WORDS = "CASE WHEN i % 11 = 5 THEN NULL ELSE ['low', 'high', 'mid'][1 + CAST(hash(i + 1) % 3 AS INT)] END"
+WORDS = "CASE WHEN i % 11 <> 5 THEN ['low', 'high', 'mid'][1 + CAST(hash(i + 1) % 3 AS INT)] END"
 NUMBERS = "i * 0.5 + sin(i * i)"
 DIGITS = "hash(i) % 5"
 

@@ -1,0 +1,220 @@
+"""What chainrule runs on: the text for a bug report, and the reasons for a speed.
+
+Enters nothing, leaves sections of names and values, shown as lines or as JSON.  What can't be
+found out is left as "not found"; nothing here needs llvmlite to be installed.
+
+Read next: :mod:`chainrule.run.machine`.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import platform
+import re
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from chainrule.core.errors import OptionError
+from chainrule.run.cache import cache_folder
+
+__all__ = ["as_lines", "clear_cache", "describe"]
+
+Section = dict[str, Any]
+_PINS = ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE")
+_PACKAGES = ("numpy", "llvmlite", "duckdb", "safetensors", "rich", "click")
+_SIMD = {16: "AVX-512", 8: "AVX2 and FMA", 4: "the generic 128 bits"}
+_CORE_NAME = re.compile(r"\S+openblas\S*\.so\S*")
+
+
+def describe() -> dict[str, Section]:
+    """Return sections of names and values, plain enough for JSON."""
+    machine = _machine()
+    return {
+        "versions": _versions(machine),
+        "processor": _processor(machine),
+        "engine": _engine(machine),
+        "blas of numpy": _blas(),
+        "code cache": _cache(),
+        "environment": {
+            name: value
+            for name, value in sorted(os.environ.items())
+            if name.startswith(("CHAINRULE_", "OPENBLAS_", "OMP_", "MKL_"))
+        },
+    }
+
+
+def as_lines(sections: dict[str, Section]) -> str:
+    """Return `sections` as text: a heading each, and a name and value on each line."""
+    lines = []
+    for heading, entries in sections.items():
+        lines.append(heading)
+        width = max((len(name) for name in entries), default=0)
+        lines += [f"  {name:<{width}}  {_say(value)}" for name, value in entries.items()]
+        if not entries:
+            lines.append("  no variable of chainrule, OpenBLAS, OpenMP or MKL is set")
+    return "\n".join(lines) + "\n"
+
+
+def clear_cache() -> tuple[int, int]:
+    """Delete the compiled code kept on disk; return how many entries and bytes went.
+
+    Raises OptionError when the folder does not let us.
+    """
+    entries = _entries()
+    try:
+        for path, _ in entries:
+            path.unlink(missing_ok=True)
+    except OSError as error:
+        raise OptionError(f"can't clear {cache_folder()}: {error.strerror}.") from error
+    return len(entries), sum(size for _, size in entries)
+
+
+def _say(value: Any) -> str:
+    return "not found" if value is None else str(value)
+
+
+def _machine() -> Any:
+    """Return the compiler's view of this machine, or in words why there is none."""
+    try:
+        # Here alone: LLVM takes a while to load, and may be missing.
+        from chainrule.run import machine
+
+        return machine
+    except ImportError as error:
+        return f"llvmlite can't be loaded ({error})"
+
+
+def _versions(machine: Any) -> Section:
+    found: Section = {
+        "chainrule": _version("chainrule") or "run from its source",
+        "python": f"{platform.python_implementation()} {platform.python_version()}",
+    }
+    found |= {name: _version(name) for name in _PACKAGES}
+    found["llvm"] = None if isinstance(machine, str) else machine.llvm_version()
+    found["system"] = platform.platform()
+    return found
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def _processor(machine: Any) -> Section:
+    found: Section = {"model": _model(), "architecture": platform.machine()}
+    if not isinstance(machine, str):
+        target = machine.host_target()
+        found["name in llvm"] = machine.host_name()
+        found["simd"] = _SIMD[target.width]
+        found["vectors"] = f"{target.width} float32 wide, {target.registers} registers"
+    found["cores"] = os.cpu_count()
+    try:
+        found["usable cores"] = len(os.sched_getaffinity(0))
+    except AttributeError:  # not on this system
+        found["usable cores"] = os.cpu_count()
+    found["caches"] = _caches()
+    found["memory"] = f"{os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / 1e9:.1f} GB"
+    return found
+
+
+def _model() -> str | None:
+    text = _read(Path("/proc/cpuinfo")) or ""
+    match = re.search(r"^model name\s*:\s*(.+)$", text, re.MULTILINE)
+    return match[1] if match else platform.processor() or None
+
+
+def _caches() -> str | None:
+    found = []
+    for folder in sorted(Path("/sys/devices/system/cpu/cpu0/cache").glob("index*")):
+        level, kind, size = (_read(folder / name) for name in ("level", "type", "size"))
+        if level and size and kind != "Instruction":
+            found.append(f"L{level} {size}")
+    return ", ".join(found) or None
+
+
+def _read(path: Path) -> str | None:
+    try:
+        return path.read_text().strip()
+    except OSError:
+        return None
+
+
+def _engine(machine: Any) -> Section:
+    asked = os.environ.get("CHAINRULE_ENGINE") or "auto"
+    if asked == "reference":
+        return {"used": "reference", "why": "CHAINRULE_ENGINE=reference asks for it"}
+    if isinstance(machine, str):
+        return {"used": "reference, which is much slower", "why": machine}
+    try:
+        threads = machine.thread_limit(None)
+    except OptionError as error:
+        threads = f"CHAINRULE_THREADS is wrong: {error}"
+    given = "CHAINRULE_THREADS" if os.environ.get("CHAINRULE_THREADS") else "every usable core"
+    return {
+        "used": "native",
+        "why": "LLVM can be loaded" if asked == "auto" else f"CHAINRULE_ENGINE={asked}",
+        "threads at most": threads,
+        "threads from": given,
+    }
+
+
+def _blas() -> Section:
+    config: Any = np.show_config(mode="dicts")
+    blas = config.get("Build Dependencies", {}).get("blas", {})
+    found: Section = {
+        "library": " ".join(str(blas[k]) for k in ("name", "version") if k in blas) or None,
+        "kernel": _kernel(),
+        "used by": "NumPy and the reference engine; the native engine has products of its own",
+    }
+    pins = [f"{name}={os.environ[name]}" for name in _PINS if name in os.environ]
+    if pins:
+        found["pinned by"] = (
+            f"{' and '.join(pins)}: on AVX-512 about half the speed for NumPy, none lost in the "
+            "native engine"
+        )
+    return found
+
+
+def _kernel() -> str | None:
+    """Return the processor that the loaded OpenBLAS chose its kernels for."""
+    for path in sorted(set(_CORE_NAME.findall(_read(Path("/proc/self/maps")) or ""))):
+        try:
+            library = ctypes.CDLL(path)
+        except OSError:
+            continue
+        for prefix in ("scipy_openblas", "openblas"):
+            for suffix in ("64_", ""):
+                ask = getattr(library, f"{prefix}_get_corename{suffix}", None)
+                if ask is not None:
+                    ask.restype = ctypes.c_char_p
+                    return str(ask().decode())
+    return None
+
+
+def _cache() -> Section:
+    folder, entries = cache_folder(), _entries()
+    nearest = next(p for p in (folder, *folder.absolute().parents) if p.exists())
+    return {
+        "folder": str(folder),
+        "entries": len(entries),
+        "size": f"{sum(size for _, size in entries) / 1e6:.1f} MB",
+        "writable": "yes" if os.access(nearest, os.W_OK) else "no, so every start compiles again",
+    }
+
+
+def _entries() -> list[tuple[Path, int]]:
+    """Return the files of the cache with their sizes; only what the cache itself could write."""
+    found = []
+    try:
+        for path in cache_folder().iterdir():
+            if re.fullmatch(r"[0-9a-f]{40}|\.new-\w+", path.name) and path.is_file():
+                found.append((path, path.stat().st_size))
+    except OSError:
+        return found
+    return found
