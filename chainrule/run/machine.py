@@ -82,7 +82,8 @@ def available_cores() -> int:
 def thread_limit(threads: int | None) -> int:
     """Return the most threads to use: the argument, ``CHAINRULE_THREADS``, or every core.
 
-    Raises OptionError for a value that is no positive integer.
+    Raises OptionError for a value that is no positive integer, or so large that
+    threads would only wait for one another.
     """
     value: Any = os.environ.get("CHAINRULE_THREADS") if threads is None else threads
     if value is None:
@@ -93,4 +94,10 @@ def thread_limit(threads: int | None) -> int:
         limit = 0
     if limit < 1:
         raise OptionError(f"threads must be a positive integer, not {value!r}.")
+    most = max(16, 4 * available_cores())
+    if limit > most:
+        raise OptionError(
+            f"threads={limit} is more than {most}, and this process may use {available_cores()} "
+            "cores; leave the choice to chainrule, or give that number."
+        )
     return limit

@@ -105,6 +105,8 @@ def test_threads_by_argument_and_environment(monkeypatch: pytest.MonkeyPatch) ->
             thread_limit(None)
     with pytest.raises(cr.OptionError, match="threads"):
         thread_limit(0)
+    with pytest.raises(cr.OptionError, match="threads=9999 is more than"):
+        thread_limit(9999)
 
 
 def test_small_work_stays_on_one_thread(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
