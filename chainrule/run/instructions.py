@@ -17,7 +17,7 @@ from llvmlite import ir
 
 __all__ = [
     "I32", "I64", "indices", "least", "load_repeating",
-    "load_vector", "loop", "multiply_add", "splat",
+    "load_vector", "loop", "multiply_add",
     "splat", "store_vector", "vector_type",
 ]  # fmt: skip
 

@@ -36,16 +36,22 @@ def simplify(graph: Graph) -> Graph:
     """
     new: dict[Node, Node] = {node: node for node in graph.inputs.values()}
     known: dict[Any, Node] = {}
-    for node in graph.nodes:
-        if node in new:
-            continue
-        candidate = _with_inputs(node, tuple(new[i] for i in node.inputs))
-        for _ in range(8):  # a rule's result may itself match a rule; chains are short
-            better = next((b for rule in RULES if (b := rule(candidate)) is not None), None)
+
+    def settle(node: Node) -> Node:
+        """Return what no rule improves any more, the same node for equal ones."""
+        for _ in range(8):  # chains of rules are short
+            if (same := known.get(_key(node))) is not None:
+                return same
+            better = next((b for rule in RULES if (b := rule(node)) is not None), None)
             if better is None:
                 break
-            candidate = better
-        new[node] = known.setdefault(_key(candidate), candidate)
+            # A rule may have made new inputs, which rules may improve in turn.
+            node = _with_inputs(better, tuple(settle(i) for i in better.inputs))
+        return known.setdefault(_key(node), node)
+
+    for node in graph.nodes:
+        if node not in new:
+            new[node] = settle(_with_inputs(node, tuple(new[i] for i in node.inputs)))
     return Graph({name: new[node] for name, node in graph.outputs.items()}, graph.inputs)
 
 
