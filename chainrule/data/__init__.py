@@ -24,12 +24,12 @@ from chainrule.data.pipeline import Pipeline
 from chainrule.data.read import is_query, read_table
 from chainrule.data.scaling import Standardize
 from chainrule.data.splits import folds, split, split_parts, stratified_folds
-from chainrule.data.streaming import Stream, stream
 from chainrule.data.table import Column, Table
 from chainrule.data.target import Target, inspect_target
 
 if TYPE_CHECKING:
     from chainrule.data.builtin import Dataset, Summary, load, names, read_idx_folder
+    from chainrule.data.streaming import Stream, stream
 
 __all__ = [
     "Column",
@@ -62,9 +62,12 @@ __all__ = [
 ]
 
 _BUILTIN = frozenset({"Dataset", "Summary", "load", "names", "read_idx_folder"})
+_STREAMING = frozenset({"Stream", "stream"})
 
 
 def __getattr__(name: str) -> Any:
     if name in _BUILTIN:
         return getattr(import_module("chainrule.data.builtin"), name)
+    if name in _STREAMING:
+        return getattr(import_module("chainrule.data.streaming"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
