@@ -11,6 +11,9 @@ Read next: ``docs/tour.py``, then :mod:`chainrule.core`.
 
 from __future__ import annotations
 
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from chainrule.core.errors import (
     ChainruleError,
     DataError,
@@ -89,10 +92,16 @@ from chainrule.ops.shape import (
     transpose,
 )
 from chainrule.run.reference import evaluate
-from chainrule.train.fit import EarlyStopping, fit
-from chainrule.train.run import Run, load
 from chainrule.transform.check import check_grads
 from chainrule.transform.grad import grad
+
+if TYPE_CHECKING:
+    from chainrule import data as data
+    from chainrule import nn as nn
+    from chainrule import optim as optim
+    from chainrule import train as train
+    from chainrule.train.fit import EarlyStopping, fit
+    from chainrule.train.run import Run, load
 
 __version__ = "0.1.0"
 
@@ -183,3 +192,20 @@ __all__ = [
     "verify",
     "where",
 ]
+
+# Training brings tables, layers and optimizers along; a graph alone needs none of them.
+_LATER = {
+    "EarlyStopping": "chainrule.train.fit",
+    "Run": "chainrule.train.run",
+    "fit": "chainrule.train.fit",
+    "load": "chainrule.train.run",
+}
+_PACKAGES = frozenset({"data", "nn", "optim", "train"})
+
+
+def __getattr__(name: str) -> Any:
+    if name in _LATER:
+        return getattr(import_module(_LATER[name]), name)
+    if name in _PACKAGES:
+        return import_module(f"chainrule.{name}")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
