@@ -150,7 +150,6 @@ def test_a_forked_child_has_threads_of_its_own(code_cache: str) -> None:
     assert done.stdout == "done\n", done.stderr
 
 
-
 def test_the_number_of_threads_changes_no_bit(case: Case) -> None:
     found = []
     for threads in (1, 2, 3, None):
