@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from chainrule.core.errors import OptionError, RunError
 from chainrule.core.graph import Graph
 from chainrule.run.arena import group
 from chainrule.run.caller import Caller
@@ -47,6 +48,7 @@ class NativeProgram:
         self.code = NativeCode(graph, set(state), set(data), batch_size)
         self.arenas, self.state = group(state)
         self.data = {name: np.ascontiguousarray(array) for name, array in data.items()}
+        self.rows = min((len(array) for array in self.data.values()), default=0)
         self.caller = Caller(self.code, *_choices(self.code, batch_size, threads))
         self.threads = self.caller.threads
         for name, array in (*self.state.items(), *self.data.items()):
@@ -54,7 +56,16 @@ class NativeProgram:
 
     def run(self, order: Array, batch_size: int) -> dict[str, float]:
         """Take one step for each `batch_size` rows of `order`, the last with what is left."""
-        self.caller(np.ascontiguousarray(order, np.int64), batch_size)
+        rows = np.ascontiguousarray(order, np.int64)
+        # Machine code checks nothing: it would read and write what lies beside the arrays.
+        if not 0 < batch_size <= self.code.capacity:
+            raise OptionError(
+                f"batch_size must be in 1..{self.code.capacity}, which this step was compiled "
+                f"for, not {batch_size}."
+            )
+        if len(rows) and not (rows.min() >= 0 and rows.max() < self.rows):
+            raise RunError(f"order holds row numbers outside 0..{self.rows - 1}.")
+        self.caller(rows, batch_size)
         return self.caller.totals()
 
     def explain(self) -> str:

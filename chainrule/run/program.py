@@ -20,8 +20,9 @@ from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
-from chainrule.core.errors import GraphError, OptionError, did_you_mean
+from chainrule.core.errors import DTypeError, GraphError, OptionError, did_you_mean
 from chainrule.core.graph import Graph
+from chainrule.core.spec import Dim
 from chainrule.run.arena import Arena, group
 from chainrule.run.fuse import WATCH_EVERY, is_watched
 from chainrule.run.reference import Interpreter
@@ -183,12 +184,19 @@ def prepare(
     code, with a warning where the reference interpreter computes nodes that have
     no native form, or everything, because llvmlite is missing.  Raises GraphError when the graph's
     inputs are not exactly `state` and `data`, OptionError for an unknown engine,
-    or (engine "native") for a graph that can't be compiled.
+    or (engine "native") for a graph that can't be compiled, and ShapeError or
+    DTypeError for an array that is not what its input says.
     """
     given = set(state) | set(data)
     if given != set(graph.inputs) or not set(state) <= set(graph.outputs):
         odd = sorted(given ^ set(graph.inputs)) or sorted(set(state) - set(graph.outputs))
         raise GraphError(f"state and data do not match the step's inputs: {', '.join(odd)}.")
+    dims: dict[Dim, int] = {}
+    for name, array in (*state.items(), *data.items()):
+        spec = graph.inputs[name].spec
+        spec.bind(array, dims, name)
+        if array.dtype != spec.dtype:
+            raise DTypeError(f"input {name!r} holds {spec.dtype} values, not {array.dtype}.")
     program: Program = _on_engine(
         engine,
         lambda native: native.NativeProgram(graph, state, data, batch_size, threads),

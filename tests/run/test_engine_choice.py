@@ -66,6 +66,36 @@ def test_state_and_data_must_be_the_inputs() -> None:
         prepare(case.graph, {}, case.data, 3)
 
 
+def test_arrays_must_be_what_the_graph_says() -> None:
+    case = _case()
+    with pytest.raises(cr.ShapeError, match="'x'"):
+        prepare(case.graph, case.state, {"x": case.data["x"][:, :3]}, 3)
+    with pytest.raises(cr.DTypeError, match="'x' holds float64"):
+        prepare(case.graph, case.state, {"x": case.data["x"].astype("float32")}, 3)
+    with pytest.raises(cr.DTypeError, match="'w'"):
+        prepare(case.graph, {"w": case.state["w"].astype(">f8")}, case.data, 3)
+
+
+def test_native_code_stays_inside_its_arrays() -> None:
+    case = _case()
+    program = prepare(case.graph, case.state, case.data, 3)
+    for batch in (0, -1, 4):
+        with pytest.raises(cr.OptionError, match=r"1\.\.3"):
+            program.run(np.arange(7), batch)
+    for order in ([0, 7], [-1], [2**40]):
+        with pytest.raises(cr.RunError, match=r"0\.\.6"):
+            program.run(np.array(order), 2)
+    assert program.run(np.array([], np.int64), 3) == {"loss": 0.0}
+
+
+def test_data_may_be_strided() -> None:
+    case = _case()
+    wide = np.repeat(case.data["x"], 2, axis=1)[:, ::2]
+    a, b = (prepare(case.graph, case.state, {"x": x}, 3) for x in (wide, case.data["x"]))
+    assert not wide.flags.c_contiguous
+    assert a.run(np.arange(7), 3) == b.run(np.arange(7), 3)
+
+
 def test_what_has_no_native_form_is_computed_by_the_interpreter_and_said() -> None:
     case = _case(supported=False)
     with pytest.warns(UserWarning, match="slice") as caught:
