@@ -251,6 +251,8 @@ class Body:
     def _arange(self, node: Node, site: Site) -> Value:
         dtype = node.spec.dtype.name
         kind = element_type(dtype)
+        if isinstance(node.params["length"], Dim):
+            return self.rules.convert(Value(site.row if site.row else I64(0), "int64"), dtype)
         if site.lanes == 0 or site.column is None:
             start = Value(site.column if site.column is not None else I64(0), "int64")
             return self.rules.convert(start, dtype)

@@ -27,7 +27,9 @@ def cache_folder() -> Path:
     given = os.environ.get("CHAINRULE_CACHE")
     if given:
         return Path(given)
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    base = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+    if base.startswith("~"):  # a user without a home, as in some containers
+        base = os.path.join(tempfile.gettempdir(), f"chainrule-{os.getuid()}")
     return Path(base) / "chainrule" / "code"
 
 

@@ -11,7 +11,7 @@ import signal
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from threading import current_thread, main_thread
+from threading import Barrier, current_thread, main_thread
 from time import perf_counter
 from typing import Any
 
@@ -21,6 +21,7 @@ from chainrule.core.graph import Node
 from chainrule.core.spec import Dim, dims_in, resolve
 from chainrule.run.arena import Arena
 from chainrule.run.code import NativeCode
+from chainrule.run.fuse import WATCH_EVERY
 from chainrule.run.plan import plan_memory
 from chainrule.run.slots import SCALAR_BYTES, SCALARS_A_THREAD, Slots
 
@@ -36,14 +37,18 @@ def _interrupts_later() -> Iterator[None]:
     if current_thread() is not main_thread():
         yield
         return
-    held: list[tuple[int, Any]] = []
-    usual = signal.signal(signal.SIGINT, lambda number, frame: held.append((number, frame)))
+    usual = signal.getsignal(signal.SIGINT)
+    if usual is None:  # a handler that Python did not set and could not put back
+        yield
+        return
+    held: list[int] = []
+    signal.signal(signal.SIGINT, lambda number, frame: held.append(number))
     try:
         yield
     finally:
         signal.signal(signal.SIGINT, usual)
-        if held and callable(usual):
-            usual(*held[0])
+        if held:
+            signal.raise_signal(signal.SIGINT)
 
 
 def address_of(array: Array) -> int:
@@ -99,6 +104,7 @@ class Caller:
 
     def __init__(self, code: NativeCode, *choices: int):
         self.code, self.pace, self.threads = code, Pace(choices), max(choices)
+        self.taken = 0  # steps, for what is watched in every tenth
         threads = self.threads
         self.arrays: dict[str, Array] = {}
         self.leaf_names = {node: name for name, node in code.graph.inputs.items()}
@@ -142,9 +148,10 @@ class Caller:
                 self._step_with_stops(order[start : start + batch_size], threads)
         else:
             self.meeting.fill(0)
-            given = (self.places[0], address_of(order), len(order), batch_size)
+            given = (self.places[0], address_of(order), len(order), batch_size, self.taken)
             steps, place = self.code.steps, self.places[1]
             self._together(lambda i: steps(*given, i, threads, place), threads)
+            self.taken += -(-len(order) // batch_size)
         self.pace.note(threads, (perf_counter() - started) / max(1, len(order)))
 
     def _together(self, work: Callable[[int], None], threads: int) -> None:
@@ -165,11 +172,15 @@ class Caller:
         """Run one step level by level; the interpreter computes what has no native form."""
         known: dict[Node, Array] = {}
         given = (self.places[0], address_of(rows), len(rows))
+        watching = self.taken % WATCH_EVERY == 0
+        self.taken += 1
         kernels = [*self.code.schedule.levels, []]
-        for level, members in zip(self.code.levels, kernels, strict=True):
-            self._together(_on_thread(level, given, threads), threads)
+        entries = zip(self.code.levels, self.code.watched_levels, kernels, strict=True)
+        for level, watched, members in entries:
+            for entry in (level, watched) if watching else (level,):
+                self._together(_on_thread(entry, given, threads), threads)
             for kernel in members:
-                if kernel.kind == "reference":
+                if kernel.kind == "reference" and (watching or not kernel.watched):
                     node = kernel.nodes[0]
                     known[node] = self._interpret(node, rows, known)
                     if node in kernel.stores:
@@ -220,6 +231,17 @@ class Caller:
     def _crew(self) -> ThreadPoolExecutor:
         # A forked child has none of its parent's threads, only the object that counted them.
         if self._pool is None or self._process != os.getpid():
-            self._pool = ThreadPoolExecutor(max(1, self.threads - 1), "chainrule")
+            count = max(1, self.threads - 1)
+            self._pool = ThreadPoolExecutor(count, "chainrule")
             self._process = os.getpid()
+            # All threads exist before the first of them can wait for the others.
+            started = Barrier(count + 1)
+            try:
+                for _ in range(count):
+                    self._pool.submit(started.wait)
+            except RuntimeError:
+                started.abort()
+                self._pool = None
+                raise
+            started.wait()
         return self._pool

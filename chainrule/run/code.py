@@ -38,7 +38,8 @@ class NativeCode:
     """Compiled code of a step graph, for batches of up to `capacity` rows.
 
     `steps` runs many steps in one call; where some nodes are left to the
-    interpreter it is None, and `levels` run the parts of a step between stops.
+    interpreter it is None, and `levels` run the parts of a step between stops
+    (and `watched_levels` what is added to them in steps that are watched).
     """
 
     def __init__(self, graph: Graph, state: set[str], data: set[str], capacity: int):
@@ -79,15 +80,17 @@ class NativeCode:
 
     def _find_entries(self) -> None:
         pointer, number = ctypes.c_void_p, ctypes.c_int64
-        many = ctypes.CFUNCTYPE(None, pointer, pointer, number, number, number, number, pointer)
+        many = ctypes.CFUNCTYPE(None, pointer, pointer, *[number] * 5, pointer)
         one = ctypes.CFUNCTYPE(None, pointer, pointer, number, number, number)
         self.steps: Any = None
         self.levels: list[Any] = []
+        self.watched_levels: list[Any] = []
         if has_stops(self.schedule):
-            self.levels = [
-                one(self.engine.get_function_address(f"level_{i}"))
-                for i in range(len(self.schedule.levels) + 1)
-            ]
+            for kind, entries in (("level", self.levels), ("watched", self.watched_levels)):
+                entries += [
+                    one(self.engine.get_function_address(f"{kind}_{i}"))
+                    for i in range(len(self.schedule.levels) + 1)
+                ]
         else:
             self.steps = many(self.engine.get_function_address("steps"))
 
@@ -113,7 +116,12 @@ class NativeCode:
 def _key(graph: Graph, state: set[str], data: set[str], capacity: int) -> str:
     constants = [n.params["value"].tobytes() for n in graph.nodes if n.primitive.name == "constant"]
     machine = (host_target(), host_name(), host_features(), llvmlite.__version__)
-    return cache.key_of(graph, b"".join(constants), sorted(state), sorted(data), capacity, machine)
+    # The text names leaves; where they stand among the nodes decides where things are kept.
+    place = {node: i for i, node in enumerate(graph.nodes)}
+    leaves = [place.get(node) for node in graph.inputs.values()]
+    return cache.key_of(
+        graph, leaves, b"".join(constants), sorted(state), sorted(data), capacity, machine
+    )
 
 
 def _object_code(text: str) -> bytes:

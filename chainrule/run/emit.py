@@ -19,7 +19,7 @@ from llvmlite import ir
 
 from chainrule.core.graph import Node
 from chainrule.run.body import Body, Context
-from chainrule.run.fuse import WATCH_EVERY, Kernel, Kernels, is_watched, view_of
+from chainrule.run.fuse import WATCH_EVERY, Kernel, Kernels, is_watched, unmoved, view_of
 from chainrule.run.gemm import Target
 from chainrule.run.instructions import I32, I64, least, loop
 from chainrule.run.kernel_code import KernelCode
@@ -43,8 +43,9 @@ def emit(
 ) -> tuple[ir.Module, Slots]:
     """Return the module with its entry ``steps``, and its slots.
 
-    ``void steps(i8** table, i64* order, i64 rows, i64 batch, i64 thread, i64 threads,
-    i32* meeting)`` takes one step for each `batch` rows of `order`; `capacity` is the
+    ``void steps(i8** table, i64* order, i64 rows, i64 batch, i64 before, i64 thread,
+    i64 threads, i32* meeting)`` takes one step for each `batch` rows of `order`, after
+    `before` steps taken earlier; `capacity` is the
     largest batch.  A step that stops for the interpreter has no such entry, but
     one for each level: ``void level_0(i8** table, i64* order, i64 rows, i64 thread,
     i64 threads)`` and so on.
@@ -93,18 +94,35 @@ def _emit_module(context: Context) -> ir.Module:
     stops = has_stops(context.plan)
     # The commit overwrites what other threads may be reading: numbers in their prologue,
     # and in any kernel the state that is copied because its old value is wanted.
-    if len(levels) == 1 or stops or context.plan.copies:
+    if len(levels) == 1 or stops or context.plan.copies or _numbers_as_operands(context):
         levels.append([])
     levels[-1] += commits
     levels[0].insert(0, _Call(prologue, False))
     for call in (c for calls in levels for c in calls):
         call.function.linkage = "internal"
     if stops:
-        for i, functions in enumerate(levels):
-            _emit_level(module, f"level_{i}", functions)
+        for i, calls in enumerate(levels):
+            _emit_level(module, f"level_{i}", [c for c in calls if not c.watched])
+            _emit_level(module, f"watched_{i}", [c for c in calls if c.watched])
     else:
         _emit_steps(module, levels)
     return module
+
+
+def _numbers_as_operands(context: Context) -> bool:
+    """Whether a product of the last level reads from memory a number that the commit overwrites."""
+    single = {
+        node
+        for name, node in context.graph.inputs.items()
+        if name in context.state and view_of(node.spec.shape) == (1, 1)
+    }
+    operands = {
+        unmoved(i.inputs[0] if i.primitive.name == "transpose" else i)
+        for kernel in context.plan.levels[-1]
+        if kernel.kind == "matmul" and kernel.anchor is not None
+        for i in kernel.anchor.inputs
+    }
+    return not single.isdisjoint(operands)
 
 
 def _emit_level(module: ir.Module, name: str, calls: Sequence[_Call]) -> None:
@@ -119,15 +137,15 @@ def _emit_level(module: ir.Module, name: str, calls: Sequence[_Call]) -> None:
 
 def _emit_steps(module: ir.Module, levels: Sequence[Sequence[_Call]]) -> None:
     """Emit the entry: the loop over batches, each of them all levels with meetings between."""
-    types = [POINTER.as_pointer(), I64.as_pointer(), I64, I64, I64, I64, I32.as_pointer()]
+    types = [POINTER.as_pointer(), I64.as_pointer(), *[I64] * 5, I32.as_pointer()]
     steps = ir.Function(module, ir.FunctionType(ir.VoidType(), types), "steps")
-    table, order, rows, batch, thread, threads, meeting = steps.args
+    table, order, rows, batch, before, thread, threads, meeting = steps.args
     b = ir.IRBuilder(steps.append_basic_block("entry"))
     meet = emit_meeting(module)
     with without_denormals(b), loop(b, I64(0), rows, batch) as start:
         count = least(b, batch, b.sub(rows, start))
         chosen = b.gep(order, [start])
-        turn = b.urem(b.udiv(start, batch), I64(WATCH_EVERY))
+        turn = b.urem(b.add(before, b.udiv(start, batch)), I64(WATCH_EVERY))
         watching = b.icmp_unsigned("==", turn, I64(0))
         for calls in levels:
             for call in calls:

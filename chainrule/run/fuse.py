@@ -175,14 +175,14 @@ def reduction_kind(node: Node) -> str:
     axes = set(node.params["axes"]) if "axes" in node.params else {node.params["axis"]}
     moving = {a for a in range(source.ndim) if source.shape[a] != 1}
     axes &= moving  # reducing an axis of length 1 moves nothing
+    by_rows = isinstance(source.shape[0], Dim) if source.ndim else False
     if axes == moving:
-        alone = source.ndim > 1 and isinstance(source.shape[0], Dim) and moving == {0}
+        alone = source.ndim > 1 and by_rows and moving == {0}
         return "rows" if alone and len(node.spec.shape) > 0 else "all"
-    if axes == moving - {0} and isinstance(source.shape[0], Dim):
+    inner = moving - {0} if by_rows else {source.ndim - 1}
+    if axes == inner:
         return "columns"
-    if axes == {source.ndim - 1}:
-        return "columns"
-    if axes == moving - {source.ndim - 1}:
+    if axes == moving - inner:
         return "rows"
     raise Unsupported(node, f"reduces axes {sorted(axes)} of {source}")
 
@@ -314,6 +314,9 @@ class _Fuser:
             raise Unsupported(node, "has batch axes")
         if left.primitive.name == "transpose" and right.primitive.name == "transpose":
             raise Unsupported(node, "has both operands transposed")
+        for side in (left, right):
+            operand = side.inputs[0] if side.primitive.name == "transpose" else side
+            self._view(operand)  # what can't be seen as rows is never in memory
         if isinstance(right.spec.shape[1], Dim):
             raise Unsupported(node, "has a result with a column for each row of the batch")
         self._open("matmul", view, node, node)
@@ -340,6 +343,9 @@ class _Fuser:
     def _assign_reduction(self, node: Node) -> None:
         (source,) = node.inputs
         kind, view = reduction_kind(node), self._view(source)
+        shape = {"columns": (view[0], 1), "rows": (1, view[1]), "all": (1, 1)}[kind]
+        if self._view(node) != shape:
+            raise Unsupported(node, f"reduces {source.spec} to a shape seen as another matrix")
         if kind == "columns":
             if self._view(node)[0] != view[0]:  # (k,) is seen as one row, not as k
                 raise Unsupported(node, f"gives a number for each row of {source.spec}")

@@ -15,7 +15,7 @@ from llvmlite import ir
 from chainrule.core.graph import Node
 from chainrule.core.spec import Dim
 from chainrule.run.body import Body, Site
-from chainrule.run.fuse import ROW_UNROLL, passes, view_of
+from chainrule.run.fuse import ROW_UNROLL, passes, unmoved, view_of
 from chainrule.run.gemm import Gemm, Tile
 from chainrule.run.instructions import I32, I64, least, loop
 from chainrule.run.vector import Value, VectorBuilder, element_type
@@ -72,7 +72,7 @@ class KernelCode(Body):
         assert node is not None
         left, right = node.inputs
         trans_a, trans_b = (s.primitive.name == "transpose" for s in (left, right))
-        a, b_ = (_operand(s.inputs[0] if t else s) for s, t in ((left, trans_a), (right, trans_b)))
+        a, b_ = (unmoved(s.inputs[0] if t else s) for s, t in ((left, trans_a), (right, trans_b)))
         depth = left.spec.shape[1]
         runtime_k = isinstance(depth, Dim)
         rows, columns = self.kernel.view
@@ -426,10 +426,3 @@ class KernelCode(Body):
 
 def power_of_two(n: int) -> int:
     return 1 << max(0, n - 1).bit_length()
-
-
-def _operand(node: Node) -> Node:
-    """Return the stored node or leaf that `node`, moved but not changed, is."""
-    while node.primitive.name in ("reshape", "broadcast", "stop_gradient"):
-        node = node.inputs[0]
-    return node

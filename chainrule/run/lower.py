@@ -21,16 +21,20 @@ from chainrule.ops.shape import arange
 __all__ = ["LOWERINGS", "copy_moved", "lower"]
 
 
-def _argmax(node: Node) -> Tensor:
+def _argmax(node: Node) -> Tensor | None:
     """Number columns from the end: the largest number is then the first winner."""  # noqa: D401
     x, axis = Tensor(node.inputs[0]), node.params["axis"]
-    last = int(x.shape[axis]) - 1
+    length = x.shape[axis]
+    if isinstance(length, Dim):
+        return None
+    last = length - 1
     shape = [1] * x.ndim
     shape[axis] = last + 1
     from_end = last - arange(last + 1, "int32").reshape(shape)
     # NumPy's argmax takes a NaN for the largest; it alone is not equal to itself.
     won = (x == x.max(axis, keepdims=True)) | (x != x)
-    return (last - where(won, from_end, 0).max(axis)).astype("int64")
+    winner: Tensor = last - where(won, from_end, 0).max(axis)
+    return winner.astype("int64")
 
 
 def _sum(node: Node) -> Tensor | None:
@@ -71,13 +75,16 @@ def lower(graph: Graph) -> Graph:
     >>> cr.evaluate(g, {"x": [[1, 5, 5], [2, 0, 1]]})["y"]
     array([1, 0])
     """
-    for node in graph.nodes:
-        rule = LOWERINGS.get(node.primitive.name)
-        found = rule(node) if rule is not None else None
-        if found is not None:
-            newest = graph.nodes[-1].serial
-            return lower(rebuild(graph, {node: _in_place_of(node, found.node, newest)}))
-    return graph
+    while True:
+        for node in graph.nodes:
+            newest = max(n.serial for n in graph.nodes)
+            rule = LOWERINGS.get(node.primitive.name)
+            found = rule(node) if rule is not None else None
+            if found is not None:
+                graph = rebuild(graph, {node: _in_place_of(node, found.node, newest)})
+                break
+        else:
+            return graph
 
 
 def copy_moved(graph: Graph, state: Collection[str]) -> Graph:
@@ -86,7 +93,7 @@ def copy_moved(graph: Graph, state: Collection[str]) -> Graph:
     Kernels store what they compute; this gives them something to compute.
     """
     outputs = dict(graph.outputs)
-    for name in state:
+    for name in sorted(state):
         node = outputs[name]
         moved = node.primitive.name in ("reshape", "broadcast")
         if moved or (node.primitive.leaf and node is not graph.inputs[name]):

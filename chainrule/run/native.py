@@ -5,6 +5,7 @@ Read next: :mod:`chainrule.run.program`, which chooses between the engines.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from threading import Lock
 from typing import Any
@@ -13,6 +14,7 @@ import numpy as np
 
 from chainrule.core.errors import OptionError, RunError
 from chainrule.core.graph import Graph
+from chainrule.core.spec import Dim
 from chainrule.run.arena import group
 from chainrule.run.caller import Caller
 from chainrule.run.code import NativeCode
@@ -63,7 +65,7 @@ class NativeProgram:
                 f"batch_size must be in 1..{self.code.capacity}, which this step was compiled "
                 f"for, not {batch_size}."
             )
-        if len(rows) and not (rows.min() >= 0 and rows.max() < self.rows):
+        if self.data and len(rows) and not (rows.min() >= 0 and rows.max() < self.rows):
             raise RunError(f"order holds row numbers outside 0..{self.rows - 1}.")
         self.caller(rows, batch_size)
         return self.caller.totals()
@@ -96,7 +98,7 @@ class NativeFunction:
         self.alone = Caller(self.code, 1)
         self.several = Caller(self.code, *_choices(self.code, ROWS_AT_ONCE, threads))
         self.threads = self.several.threads
-        self.dtypes = {name: graph.inputs[name].spec.dtype for name in data}
+        self.specs = {name: graph.inputs[name].spec for name in data}
         self.parameters = {
             name: node.params["parameter"]
             for name, node in graph.inputs.items()
@@ -104,18 +106,24 @@ class NativeFunction:
         }
         self.order = np.arange(ROWS_AT_ONCE)
         self.busy = Lock()
+        self.process = os.getpid()
 
     def __call__(self, data: Mapping[str, Array]) -> dict[str, Any]:
         """Return outputs by name: arrays of rows, and numbers added up over the rows."""
         arrays = {
-            name: np.ascontiguousarray(data[name], dtype) for name, dtype in self.dtypes.items()
+            name: np.ascontiguousarray(data[name], spec.dtype) for name, spec in self.specs.items()
         }
+        lengths: dict[Dim, int] = {}
+        for name, array in arrays.items():
+            self.specs[name].bind(array, lengths, name)
         rows = len(next(iter(arrays.values())))
         wholes = self.code.slots.wholes
         results: dict[str, Any] = dict.fromkeys(self.code.slots.sums, 0.0)
         for name in wholes:
             spec = self.graph.outputs[name].spec
             results[name] = np.empty((rows, *spec.shape[1:]), spec.dtype)
+        if self.process != os.getpid():  # a fork while another thread held it would never end
+            self.busy, self.process = Lock(), os.getpid()
         with self.busy:  # the buffers are one caller's at a time
             caller = self.alone if rows < ROWS_AT_ONCE else self.several
             for name, parameter in self.parameters.items():
@@ -131,5 +139,5 @@ class NativeFunction:
                     block = results[name][start : start + count]
                     block[...] = caller.buffers[node][:count].reshape(block.shape)
             for name in arrays:  # the caller's data are its own again
-                del caller.arrays[name]
+                caller.arrays.pop(name, None)
         return results

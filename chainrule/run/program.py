@@ -4,7 +4,7 @@ The step is one graph.  Inputs whose names are also outputs are *state*: what
 the step returns for them is what the next step gets.  The other inputs are
 *data*: arrays from which each step gathers its rows.  The other outputs are
 *sums*, added up over steps; those named ``watch/...`` are computed in the first
-step of a call and every tenth after it.  :func:`prepare` picks the engine: native code,
+step and every tenth after it.  :func:`prepare` picks the engine: native code,
 within which the reference interpreter computes, loudly, what the compiler has
 no form for; or that interpreter alone.
 
@@ -80,6 +80,7 @@ class ReferenceProgram:
     ):
         self.data = dict(data)
         self.reason = reason
+        self.taken = 0  # steps, for what is watched in every tenth
         self.interpreter = Interpreter(graph)
         usual = {name: n for name, n in graph.outputs.items() if not is_watched(name)}
         watches = len(usual) < len(graph.outputs)
@@ -88,11 +89,12 @@ class ReferenceProgram:
 
     def run(self, order: Array, batch_size: int) -> dict[str, float]:
         """Take one step for each `batch_size` rows of `order`, the last with what is left."""
-        sums: dict[str, float] = {}
+        sums = {name: 0.0 for name in self.interpreter.graph.outputs if name not in self.state}
         for start in range(0, len(order), batch_size):
             rows = order[start : start + batch_size]
             batch = {name: array[rows] for name, array in self.data.items()}
-            watching = start // batch_size % WATCH_EVERY == 0
+            watching = self.taken % WATCH_EVERY == 0
+            self.taken += 1
             step = self.interpreter if watching else self.usual
             outputs = step({**self.state, **batch})
             fresh = {name: outputs.pop(name) for name in self.state}
@@ -103,7 +105,7 @@ class ReferenceProgram:
                 if fresh[name] is not view:
                     view[...] = fresh[name]
             for name, value in outputs.items():
-                sums[name] = sums.get(name, 0.0) + float(value)
+                sums[name] += float(value)
         return sums
 
     def explain(self) -> str:
@@ -162,6 +164,12 @@ def prepare_function(
     ]
     if loose:
         raise GraphError(f"no data is given for {', '.join(loose)}.")
+    for name, node in graph.outputs.items():
+        if node.spec.shape and not isinstance(node.spec.shape[0], Dim):
+            raise GraphError(
+                f"output {name!r}, {node.spec}, is neither one number nor an array of rows, so it "
+                "can't be put together from pieces of the data; use evaluate(graph, values)."
+            )
     function: RowFunction = _on_engine(
         engine,
         lambda native: native.NativeFunction(graph, set(data), threads),
@@ -217,7 +225,7 @@ def _on_engine(
     try:
         # Here alone, and only when something is compiled: LLVM takes a while to load.
         from chainrule.run import native
-    except ImportError as error:
+    except (ImportError, OSError) as error:  # not installed, or its library can't be loaded
         reason = f"llvmlite can't be loaded ({error})"
     else:
         made = on_native(native)

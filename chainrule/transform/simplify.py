@@ -186,6 +186,8 @@ def move_signs(node: Node) -> Node | None:
                 product = _like(node, name, *operands)
                 return None if product is None else _like(node, "neg", product)
     elif name in ("sum", "broadcast", "reshape") and (inner := negated(inputs[0])) is not None:
+        if inputs[0].spec.dtype != node.spec.dtype:
+            return None  # small integers wrap around when negated, and do not when summed
         primitive = node.primitive
         moved = Node(primitive, (inner,), node.params, node.spec, node.scope, node.line)
         return _like(node, "neg", moved)
