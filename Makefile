@@ -18,7 +18,7 @@ help: ## list the targets
 demo: $(VENV)/.chainrule ## install chainrule in .venv and train a network on handwritten digits
 	$(VENV)/bin/chainrule train digits
 
-test: $(VENV)/.test ## run the tests, save those that need PyTorch or minutes
+test: $(VENV)/.test ## run the tests, about 5 minutes on two cores
 	$(PY) -m pytest -m "not oracle and not slow" $(ARGS)
 
 oracle: $(VENV)/.oracle ## compare with PyTorch (a large download the first time)
@@ -46,9 +46,11 @@ $(PY):
 	  echo "make: chainrule needs Python 3.10 or newer, and $(PYTHON) is $$("$(PYTHON)" -V 2>&1); name another: make PYTHON=python3.12" >&2; exit 1; }
 	@"$(PYTHON)" -c 'import ensurepip, venv' 2>/dev/null || { \
 	  echo "make: $(PYTHON) lacks the venv module; on Debian or Ubuntu: apt-get install python3-venv" >&2; exit 1; }
+	@echo "make: making the virtual environment $(VENV)"
 	"$(PYTHON)" -m venv --clear $(VENV)
 
 $(VENV)/.chainrule: pyproject.toml | $(PY)
+	@echo "make: installing chainrule and what it needs in $(VENV); the first time this takes half a minute"
 	$(PIP) --editable .
 	@touch $@
 

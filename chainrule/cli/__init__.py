@@ -5,6 +5,15 @@ Read next: :mod:`chainrule.cli.commands`.
 
 from __future__ import annotations
 
-from chainrule.cli.commands import main
+from importlib import import_module
 
 __all__ = ["main"]
+
+
+def main() -> None:
+    """Run ``chainrule`` on the words of the command line, and exit."""
+    try:
+        commands = import_module("chainrule.cli.commands")  # long enough for a Ctrl-C to meet it
+    except KeyboardInterrupt:
+        raise SystemExit(130) from None
+    commands.main()

@@ -19,10 +19,10 @@ from typing import Any
 import click
 
 from chainrule.cli.environment import as_lines, clear_cache, describe
-from chainrule.cli.errors import CommandLine, SavingError
-from chainrule.cli.output import emit, tell
+from chainrule.cli.errors import CommandLine
+from chainrule.cli.output import SavingError, emit, tell
 from chainrule.cli.predictions import as_csv_text, as_json_text, check_out, write_whole
-from chainrule.cli.show import show_datasets, show_problem, show_results
+from chainrule.cli.show import show_datasets, show_problem, show_results, warn_of_guess
 from chainrule.core.errors import DataError, RunError
 from chainrule.data.builtin import names
 from chainrule.data.read import read_table
@@ -197,6 +197,8 @@ def train(
     saved, failure = _save(run, place, problem, out is None, force)
     if as_json:
         emit(json.dumps(_summary(run, problem, saved)) + "\n")
+        if warning := warn_of_guess(run.scores):
+            tell(f"warning: {warning}.")
     elif quiet:
         emit(f"{saved}\n" if saved else "")
     else:
@@ -243,7 +245,8 @@ def _summary(run: Run, problem: Problem, saved: str | None) -> dict[str, Any]:
 @command_line.command()
 @click.argument("run", metavar="RUN")
 @click.argument("data", metavar="DATA")
-@click.option("--out", metavar="FILE", help="Where to write  [default: standard output]")
+@click.option("--out", metavar="FILE", help="Write to FILE, as .csv, .tsv, .parquet, or .json "
+              "(as --json)  [default: CSV to standard output]")  # fmt: skip
 @click.option("--force", is_flag=True, help="Replace FILE if it exists.")
 @click.option("--json", "as_json", is_flag=True, help="Write one JSON object instead of CSV.")
 def predict(run: str, data: str, out: str | None, force: bool, as_json: bool) -> None:
@@ -251,15 +254,17 @@ def predict(run: str, data: str, out: str | None, force: bool, as_json: bool) ->
 
     DATA is a file or SQL as for train.  Its columns are matched by name; the target
     need not be among them.  Writes every column of DATA, then prediction, and for
-    classes probability_CLASS for each.
+    classes probability_CLASS for each.  Cells are written in one form whatever they
+    were: 1.50 as 1.5, dates as 2024-01-31, missing ones empty.
 
     \b
     Examples:
       chainrule predict runs/houses-1 new-houses.csv
       chainrule predict runs/houses-1 new-houses.csv --out prices.csv
     """  # noqa: D301 - \b tells click to keep the lines
+    form = ".json" if as_json else ".csv"
     if out is not None:
-        check_out(Path(out), force)
+        form = check_out(Path(out), force, as_json)
     saved = load(run)
     if saved.pipeline is None:
         raise DataError(
@@ -268,15 +273,23 @@ def predict(run: str, data: str, out: str | None, force: bool, as_json: bool) ->
         )
     table = read_table(data)
     predicted = predict_table(saved, table)
-    for name, (rows, example) in unseen_categories(saved, table).items():
+    for name, (rows, example, other) in unseen_categories(saved, table).items():
+        why = (
+            "was rare in training or not there: it counts as 'other'"
+            if other
+            else ("training did not have")
+        )
         tell(
-            f"note: {rows:,} {'row has' if rows == 1 else 'rows have'} a `{name}` that training "
-            f"did not have, such as {example!r}."
+            f"note: {rows:,} {'row has' if rows == 1 else 'rows have'} a `{name}` that {why}, "
+            f"such as {example!r}."
         )
     twice = sorted(set(predicted) & set(table.names))
-    if twice and not as_json:
+    if twice and form != ".json":
         raise DataError(f"{data} already has a column {twice[0]!r}; rename or leave it out.")
-    text = as_json_text(saved, predicted) if as_json else as_csv_text(table, predicted)
+    if form == ".json":
+        text = as_json_text(saved, predicted)
+    else:
+        text = as_csv_text(table, predicted, "\t" if form == ".tsv" else ",")
     if out is None:
         emit(text)
     else:

@@ -11,18 +11,15 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from difflib import get_close_matches
 from typing import Any
 
 import click
 
-from chainrule.cli.output import tell
+from chainrule.cli.output import SavingError, silence, tell
 from chainrule.core.errors import ChainruleError, DivergedError, did_you_mean
 
-__all__ = ["CommandLine", "SavingError"]
-
-
-class SavingError(ChainruleError):
-    """The work was done, but could not be written to disk."""
+__all__ = ["CommandLine"]
 
 
 class CommandLine(click.Group):
@@ -57,8 +54,7 @@ class CommandLine(click.Group):
             return 2
         except click.UsageError as error:
             place = error.ctx.command_path if error.ctx else name
-            message = error.format_message()
-            tell(f"error: {message.rstrip('.')}. See '{place} --help'.")
+            tell(f"error: {_usage(error)} See '{place} --help'.")
             return 2
         except click.ClickException as error:
             tell(f"error: {error.format_message()}")
@@ -72,6 +68,21 @@ class CommandLine(click.Group):
         except ChainruleError as error:
             tell(f"error: {error}")
             return 2
+        except OSError as error:  # what click and rich write themselves, as of --help
+            silence(sys.stdout)
+            what = error.filename or "can't write to standard output"
+            tell(f"error: {what}: {error.strerror or error}.")
+            return 1
         except MemoryError as error:
             tell(f"error: not enough memory ({error}). Give fewer rows or a smaller network.")
             return 1
+
+
+def _usage(error: click.UsageError) -> str:
+    """Return what click found wrong as sentences, without suggestions that are no near miss."""
+    if isinstance(error, click.NoSuchOption):
+        known = {option.lstrip("-"): option for option in error.possibilities or ()}
+        near = get_close_matches(error.option_name.lstrip("-"), known, n=1, cutoff=0.6)
+        hint = f" Did you mean {known[near[0]]}?" if near else ""
+        return f"there is no option {error.option_name}.{hint}"
+    return error.format_message().rstrip(".") + "."

@@ -12,17 +12,37 @@ import os
 import sys
 from typing import Any, TextIO
 
-__all__ = ["emit", "tell"]
+from chainrule.core.errors import ChainruleError
+
+__all__ = ["SavingError", "emit", "silence", "tell"]
+
+
+class SavingError(ChainruleError):
+    """The work was done, but could not be written."""
 
 
 def emit(text: str) -> None:
-    """Write `text`, as it is, to standard output."""
-    _write(sys.stdout, text)
+    """Write `text`, as it is, to standard output; SavingError when that is full."""
+    try:
+        _write(sys.stdout, text)
+    except OSError as error:
+        silence(sys.stdout)
+        raise SavingError(f"can't write to standard output: {error.strerror}.") from error
 
 
 def tell(text: str) -> None:
-    """Write a line beside the results, to standard error."""
-    _write(sys.stderr, text + "\n")
+    """Write a line beside the results, to standard error; where that is full, to nobody."""
+    try:
+        _write(sys.stderr, text + "\n")
+    except OSError:
+        silence(sys.stderr)
+
+
+def silence(stream: TextIO | Any) -> None:
+    """Let what `stream` still holds, and Python's own last flush, go nowhere quietly."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, stream.fileno())
+    os.close(nowhere)
 
 
 def _write(stream: TextIO | Any, text: str) -> None:
@@ -32,7 +52,4 @@ def _write(stream: TextIO | Any, text: str) -> None:
         stream.write(text)
         stream.flush()
     except BrokenPipeError:
-        # What is still buffered, and Python's own last flush, go nowhere quietly.
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, stream.fileno())
-        os.close(nowhere)
+        silence(stream)

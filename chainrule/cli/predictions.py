@@ -18,16 +18,24 @@ from typing import Any
 
 import numpy as np
 
-from chainrule.cli.errors import SavingError
-from chainrule.core.errors import RunError
+from chainrule.cli.output import SavingError
+from chainrule.core.errors import DataError, OptionError, RunError
+from chainrule.data.read import write_parquet
 from chainrule.data.table import Column, Table
 from chainrule.train.run import Run
 
 __all__ = ["as_csv_text", "as_json_text", "check_out", "write_whole"]
 
 
-def check_out(path: Path, force: bool) -> None:
-    """Raise RunError if the predictions can't be written to `path`; called before predicting."""
+FORMATS = (".csv", ".tsv", ".json", ".parquet")
+
+
+def check_out(path: Path, force: bool, as_json: bool = False) -> str:
+    """Return the format that `path` names; called before predicting.
+
+    Raises OptionError on an extension that is no format, or another than `as_json` asks
+    for, and RunError if `path` can't be written.
+    """
     if path.is_dir():
         raise RunError(f"{path} is a directory; give the name of a file in it.")
     if path.exists() and not force:
@@ -36,10 +44,18 @@ def check_out(path: Path, force: bool) -> None:
         raise RunError(f"{path} can't be written: there is no directory {path.parent}.")
     if not os.access(path.absolute().parent, os.W_OK):
         raise RunError(f"{path} can't be written: {path.parent} is not writable.")
+    form = path.suffix.lower()
+    known = (".json",) if as_json else FORMATS
+    if form not in known:
+        written = "--json writes" if as_json else "predictions are written as"
+        raise OptionError(
+            f"--out {path}: {written} {', '.join(known)}, not {form or 'a file without extension'}."
+        )
+    return form
 
 
 def write_whole(path: Path, text: str) -> None:
-    """Write `text` to `path`, whole or not at all."""
+    """Write `text` to `path`, whole or not at all; CSV text as Parquet if `path` is such."""
     partial = None
     try:
         with tempfile.NamedTemporaryFile(
@@ -47,18 +63,21 @@ def write_whole(path: Path, text: str) -> None:
         ) as file:
             partial = Path(file.name)
             file.write(text)
+        if path.suffix.lower() == ".parquet":
+            write_parquet(partial)
         partial.chmod(0o644)
         partial.replace(path)
-    except OSError as error:
+    except (OSError, DataError) as error:
         if partial is not None:
             partial.unlink(missing_ok=True)
-        raise SavingError(f"can't write {path}: {error.strerror or error}.") from error
+        why = getattr(error, "strerror", None) or str(error).rstrip(".")
+        raise SavingError(f"can't write {path}: {why}.") from error
 
 
-def as_csv_text(table: Table, predicted: dict[str, Any]) -> str:
+def as_csv_text(table: Table, predicted: dict[str, Any], separator: str = ",") -> str:
     """Return every column of `table`, then those predicted, as CSV with a header."""
     file = io.StringIO(newline="")
-    writer = csv.writer(file, lineterminator="\n")
+    writer = csv.writer(file, delimiter=separator, lineterminator="\n")
     writer.writerow([*table.names, *predicted])
     columns = [_cells(column) for column in table]
     writer.writerows(zip(*columns, *map(_numbers, predicted.values()), strict=True))

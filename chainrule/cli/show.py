@@ -9,16 +9,24 @@ Read next: :mod:`chainrule.train.scores`, where the numbers come from.
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from chainrule.cli.output import emit
-from chainrule.data.builtin import Summary
+from chainrule.data.builtin import Summary, names
 from chainrule.train.run import Run
 from chainrule.train.settings import Settings
 from chainrule.train.table import Problem
 
-__all__ = ["group_notes", "number", "show_datasets", "show_problem", "show_results"]
+__all__ = [
+    "group_notes",
+    "number",
+    "show_datasets",
+    "show_problem",
+    "show_results",
+    "warn_of_guess",
+]
 
 MOST_NAMES = 6  # of columns dropped for one reason, before "and 12 more"
 _DROPPED = re.compile(r"dropped `(.*)`: (.*)", re.DOTALL)
@@ -144,10 +152,33 @@ def _ending(run: Run, saved: str | None) -> list[tuple[str, str]]:
         lines.append(("", f"interrupted; kept the weights of epoch {run.best_epoch}"))
     elif run.stopped:
         lines.append(("", f"stopped: {run.stopped}"))
+    if warning := warn_of_guess(run.scores):
+        lines.append(("warning", warning))
     if saved is not None:
         lines.append(("saved", saved))
-        lines.append(("next", f"chainrule predict {saved} data.csv"))
+        lines.append(("next", _next(run, saved)))
     return lines
+
+
+def _next(run: Run, saved: str) -> str:
+    if run.settings.get("data") in names():  # there is no file of rows like these
+        return f"in Python, chainrule.load({saved!r})"
+    return f"chainrule predict {shlex.quote(saved)} data.csv"
+
+
+def warn_of_guess(scores: Mapping[str, Any]) -> str:
+    """Return what to try when the held-out rows are predicted worse than by the plain guess."""
+    test, guess = scores["test"], scores["baseline"]
+    if scores["task"] == "regression":
+        better = test["rmse"] is not None and test["rmse"] <= guess["rmse"]
+    else:
+        better = test["accuracy"] >= guess["accuracy"]
+    if better:
+        return ""
+    return (
+        "worse than the plain guess: this network learned nothing that holds for new rows. "
+        "Try a smaller --lr, another --seed, or columns that tell more of the target"
+    )
 
 
 def _show_confusion(scores: Mapping[str, Any]) -> None:

@@ -25,7 +25,7 @@ from chainrule.core.errors import DataError, did_you_mean
 from chainrule.data.table import Column, Table, column_from_text, find_duplicate, words_from_text
 from chainrule.data.text import MISSING, parse_number
 
-__all__ = ["StoredTable", "check_source", "is_query", "read_table", "store_table"]
+__all__ = ["StoredTable", "check_source", "is_query", "read_table", "store_table", "write_parquet"]
 
 _STORE_MEMORY = 2**29  # bytes DuckDB may use to store a table; what is more goes to disk
 _ROW_GROUP = 122_880  # rows DuckDB holds of every column, in each thread, while it stores them
@@ -76,6 +76,18 @@ def read_table(source: str | os.PathLike[str], query: str | None = None) -> Tabl
         if query is not None:
             return _run_query(db, query, f"the query over {text}")
         return _fetch(db, "data", text)
+
+
+def write_parquet(path: Path) -> None:
+    """Turn the CSV file `path` into a Parquet file of the same name, typed as it is read."""
+    packed = path.with_name(f"{path.name}.packed")
+    try:
+        with _connect() as db:
+            _create_csv_view(db, "data", path)
+            _execute(db, f"COPY data TO {_literal(packed)} (FORMAT parquet)", str(path))
+        packed.replace(path)
+    finally:
+        packed.unlink(missing_ok=True)
 
 
 def check_source(source: str) -> None:

@@ -316,12 +316,13 @@ def predict_table(run: Run, table: Table) -> dict[str, NDArray[Any]]:
     return columns
 
 
-def unseen_categories(run: Run, table: Table) -> dict[str, tuple[int, str]]:
-    """Return, by column, the number of rows with a category training did not have, and one such.
+def unseen_categories(run: Run, table: Table) -> dict[str, tuple[int, str, bool]]:
+    """Return, by column, the rows whose category the network does not know, one such, and `other`.
 
-    Such a cell counts as "other" if training merged rare categories, else as none.
+    With `other`, training merged rare categories: the cell was one of them or is new, and
+    counts as "other".  Without, training did not have it, and it counts as none.
     """
-    found: dict[str, tuple[int, str]] = {}
+    found: dict[str, tuple[int, str, bool]] = {}
     for encoder in getattr(run.pipeline, "encoders", ()):
         if not isinstance(encoder, CategoryEncoder):
             continue
@@ -329,5 +330,5 @@ def unseen_categories(run: Run, table: Table) -> dict[str, tuple[int, str]]:
         cells = column.as_text()[~column.missing].astype(str)
         new = cells[~np.isin(cells, encoder.levels)] if len(encoder.levels) else cells
         if len(new):
-            found[encoder.name] = (len(new), str(new[0]))
+            found[encoder.name] = (len(new), str(new[0]), encoder.other)
     return found

@@ -35,7 +35,11 @@ OPTIONS = {
     "unknown activation": ("--activation rellu", "Did you mean 'relu'?"),
     "unknown optimizer": ("--optimizer adm", "Did you mean 'adam'?"),
     "unknown task": ("--task guess", "'guess' is not one of"),
-    "unknown option": ("--epoch 3", "--epochs"),
+    "near option": ("--epoch 3", "no option --epoch. Did you mean --epochs? See 'chainrule"),
+    "unknown option": (
+        "--bogus",
+        "error: there is no option --bogus. See 'chainrule train --help'",
+    ),
     "hidden 0": ("--hidden 0", "--hidden"),
     "hidden negative": ("--hidden=-3", "--hidden"),
     "hidden no number": ("--hidden 12,x", "'x' is no number of units"),

@@ -170,3 +170,39 @@ def test_a_damaged_pipeline_is_named(call: Call, trained: Path, colors: Path) ->
     result = call("predict", trained, colors)
     assert result.exit_code == 2
     assert "damaged" in result.stderr
+
+
+@pytest.mark.parametrize("form", ["csv", "tsv", "parquet"])
+def test_the_extension_names_the_format(
+    form: str, call: Call, trained: Path, colors: Path, place: Path
+) -> None:
+    assert call("predict", trained, colors, "--out", f"p.{form}").exit_code == 0
+    table = data.read_table(place / f"p.{form}")
+    assert table.names[:5] == ("size", "color", "weight", "kind", "prediction")
+    assert [column.kind for column in table][:5] == ["number", "text", "number", "text", "text"]
+    assert table["size"].values.tolist()[:2] == [1.0, 1.1]
+    assert sorted(path.name for path in place.iterdir()) == ["colors.csv", f"p.{form}", "run"]
+    first = (place / f"p.{form}").read_bytes()[:4]
+    assert first == {"csv": b"size", "tsv": b"size", "parquet": b"PAR1"}[form]
+
+
+def test_json_goes_to_json_files(call: Call, trained: Path, colors: Path) -> None:
+    assert call("predict", trained, colors, "--out", "p.json").exit_code == 0
+    assert Path("p.json").read_text() == call("predict", trained, colors, "--json").stdout
+
+
+@pytest.mark.parametrize("words", ["p.xlsx", "p", "p.csv --json"])
+def test_other_formats_are_refused(words: str, call: Call, trained: Path, colors: Path) -> None:
+    result = call("predict", trained, colors, "--out", *words.split())
+    assert result.exit_code == 2
+    assert ".json" in result.stderr
+    assert not Path(words.split()[0]).exists()
+
+
+def test_a_merged_category_is_not_called_new(call: Call, place: Path) -> None:
+    words = [f"w{k}" for k in range(40) for _ in range(6)] + [f"rare{k}" for k in range(20)]
+    rows = [f"{word},{len(word) + k % 2}.5" for k, word in enumerate(words)]
+    (place / "t.csv").write_text("word,y\n" + "\n".join(rows) + "\n")
+    assert call("train", "t.csv", "--epochs", 1, "--out", "run", "--quiet").exit_code == 0
+    said = call("predict", "run", "t.csv").stderr
+    assert "a `word` that was rare in training or not there: it counts as 'other'" in said

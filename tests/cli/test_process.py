@@ -93,6 +93,42 @@ def test_ctrl_c_saves_the_best_so_far(environment: dict[str, str], place: Path) 
     assert cr.load(place / "runs" / "digits-1").stopped == "interrupted"
 
 
+@pytest.mark.parametrize("words", ["train iris --epochs 2", "env", "train --help"])
+def test_a_full_disk_is_one_line(words: str, environment: dict[str, str], place: Path) -> None:
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [*COMMAND, *words.split()], env=environment, cwd=place, text=True, stdout=full,
+            stderr=subprocess.PIPE,
+        )  # fmt: skip
+    assert done.returncode == 1
+    assert done.stderr == "error: can't write to standard output: No space left on device.\n"
+
+
+def test_a_full_standard_error_ends_no_training(environment: dict[str, str], place: Path) -> None:
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [*COMMAND, "train", "iris", "--epochs", "2", "--json", "--batch-size", "5000"],
+            env=environment, cwd=place, stdout=subprocess.PIPE, stderr=full,
+        )  # fmt: skip
+    assert done.returncode == 0
+    assert (place / "runs" / "iris-1").exists()
+
+
+def test_ctrl_c_during_the_imports_is_quiet(environment: dict[str, str], place: Path) -> None:
+    # The library that the commands import last stands for all: it is interrupted as it loads.
+    (place / "click.py").write_text("raise KeyboardInterrupt")
+    path = {**environment, "PYTHONPATH": f"{place}{os.pathsep}{environment['PYTHONPATH']}"}
+    done = run("train iris", path, place)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
+
+
+def test_an_editable_install_is_a_path_entry(repository: Path) -> None:
+    # A finder comes after the empty namespace that the clone's own folder, called chainrule,
+    # is for a script in the folder above it; a path entry comes before.
+    text = (repository / "pyproject.toml").read_text()
+    assert '[tool.distutils.editable_wheel]\nmode = "compat"\n' in text
+
+
 def test_color_on_a_terminal(environment: dict[str, str], place: Path) -> None:
     master, terminal = pty.openpty()
     process = subprocess.Popen(

@@ -242,3 +242,19 @@ def test_ctrl_c_elsewhere_saves_nothing(
     result = call("train", colors)
     assert result.exit_code == 130
     assert result.stderr.strip() == "interrupted; nothing was saved."
+
+
+def test_the_next_step_works(call: Call, colors: Path) -> None:
+    assert "chainrule predict 'my run' data.csv" in call("train", colors, "--out", "my run").stdout
+    result = call("train", "iris", "--epochs", 1, "--out", "a b")
+    assert "next     in Python, chainrule.load('a b')\n" in result.stdout
+
+
+def test_worse_than_the_plain_guess_is_said(call: Call) -> None:
+    words = ("train", "diabetes", "--lr", "1000", "--epochs", 2)
+    shown = " ".join(call(*words).stdout.split())
+    assert "warning worse than the plain guess" in shown
+    assert "smaller --lr" in shown
+    assert "warning: worse than the plain guess" in call(*words, "--json").stderr
+    good = call("train", "iris", "--epochs", 60)
+    assert "worse than" not in good.output
