@@ -27,6 +27,7 @@ from chainrule.core.spec import Spec, dims_in
 
 if TYPE_CHECKING:
     from chainrule.core.primitive import Primitive
+    from chainrule.core.tensor import Tensor
 
 __all__ = ["Graph", "Node", "current_scope", "reachable", "scope"]
 
@@ -101,16 +102,20 @@ class Graph:
     """A typed straight-line program: named inputs, nodes in order, named outputs.
 
     A leaf (input or parameter) that is not named in `inputs` is added under
-    its own name, so ``Graph(outputs={"y": y.node})`` is complete.
+    its own name, so ``Graph({"y": y})`` is complete for a tensor ``y``.
     """
 
     inputs: dict[str, Node]
     outputs: dict[str, Node]
     nodes: tuple[Node, ...]
 
-    def __init__(self, outputs: Mapping[str, Node], inputs: Mapping[str, Node] | None = None):
-        self.outputs = dict(outputs)
-        self.inputs = dict(inputs or {})
+    def __init__(
+        self,
+        outputs: Mapping[str, Node] | Mapping[str, Tensor],
+        inputs: Mapping[str, Node] | Mapping[str, Tensor] | None = None,
+    ):
+        self.outputs = _nodes(outputs, "outputs")
+        self.inputs = _nodes({} if inputs is None else inputs, "inputs")
         named = set(self.inputs.values())
         self.nodes = tuple(reachable(self.outputs.values(), stop=named))
         for node in self.nodes:
@@ -157,6 +162,23 @@ class Graph:
         return "\n".join(lines)
 
     __repr__ = __str__
+
+
+def _nodes(named: Any, what: str) -> dict[str, Node]:
+    """Return the nodes of `named` nodes or tensors; raise GraphError for anything else."""
+    if not isinstance(named, Mapping):
+        raise GraphError(
+            f"a graph's {what} are given by name, such as Graph({{'y': y}}), not as "
+            f"{type(named).__name__}."
+        )
+    nodes: dict[str, Any] = {name: getattr(value, "node", value) for name, value in named.items()}
+    for name, node in nodes.items():
+        if not isinstance(node, Node):
+            raise GraphError(
+                f"{name!r} of a graph's {what} must be a tensor, not {type(node).__name__}; "
+                "make one with chainrule.tensor(...)."
+            )
+    return nodes
 
 
 def _right_hand_side(node: Node, names: Mapping[Node, str]) -> str:

@@ -18,7 +18,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import DTypeLike
 
-from chainrule.core.errors import DTypeError, ShapeError
+from chainrule.core.errors import DTypeError, ShapeError, did_you_mean
 
 __all__ = [
     "Dim",
@@ -59,7 +59,11 @@ SHORT_NAMES = {
 
 def as_dtype(dtype: DTypeLike) -> np.dtype[Any]:
     """Return `dtype` as a NumPy dtype, or raise :class:`DTypeError` if graphs can't hold it."""
-    result = np.dtype(dtype)
+    try:
+        result = np.dtype(dtype)
+    except TypeError:
+        hint = did_you_mean(str(dtype), [d.name for d in SUPPORTED])
+        raise DTypeError(f"{dtype!r} is no dtype. {hint}") from None
     if result not in SUPPORTED:
         names = ", ".join(d.name for d in SUPPORTED)
         raise DTypeError(f"dtype {result} is not supported; convert to one of {names} first.")

@@ -17,7 +17,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import DTypeLike
 
-from chainrule.core.errors import DTypeError, GraphError, ShapeError
+from chainrule.core.errors import DTypeError, GraphError, OptionError, ShapeError
 from chainrule.core.graph import Graph, Node
 from chainrule.core.indexing import fill_in, normalize_axes, plan_index
 from chainrule.core.primitive import Primitive, lookup, register
@@ -28,6 +28,7 @@ __all__ = ["Parameter", "Tensor", "TensorLike", "as_tensor", "input", "record", 
 Array: TypeAlias = "np.ndarray[Any, Any]"
 TensorLike: TypeAlias = "Tensor | Array | float | int | bool | Sequence[Any]"
 Initializer: TypeAlias = "Callable[[tuple[int, ...], np.random.Generator], Array]"
+Axis: TypeAlias = "int | Sequence[int] | None"
 
 _evaluate: Callable[[Graph], dict[str, Array]] | None = None
 
@@ -49,7 +50,7 @@ def _leaf_meaning(**params: Any) -> Array:
 
 def _parameter_meaning(**params: Any) -> Array:
     value: Array = params["parameter"].value
-    return value
+    return value.copy()  # an output that is a view of it must not change as training goes on
 
 
 CONSTANT = register(
@@ -123,21 +124,32 @@ class Tensor:
     # --- asking for the value ------------------------------------------------------------
 
     def numpy(self) -> Array:
-        """Return the value as a NumPy array, computed by the reference interpreter.
+        """Return the value as a NumPy array of your own, computed by the reference interpreter.
 
         Raises :class:`GraphError` when it depends on an input that has no value.
         """
         if _evaluate is None:
             raise GraphError("import chainrule to evaluate tensors: no engine is installed.")
-        return _evaluate(Graph({"value": self.node}))["value"]
+        value = _evaluate(Graph({"value": self.node}))["value"]
+        return value if value.flags.writeable else value.copy()
 
     def item(self) -> Any:
-        """Return the value of a one-element tensor as a Python number."""
-        return self.numpy().item()
+        """Return the value of a one-element tensor as a Python number; ShapeError for others."""
+        value = self.numpy()
+        if value.size != 1:
+            raise ShapeError(
+                f"a tensor of shape {value.shape} is not one number, nor one yes or no; reduce it "
+                "first with sum(), mean() or max(), index one element, or take .numpy()."
+            )
+        return value.item()
 
     def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> Array:
         value = self.numpy()
-        return value if dtype is None else value.astype(dtype)
+        if dtype is None or np.dtype(dtype) == value.dtype:
+            return value
+        if copy is False:
+            raise ValueError(f"a {value.dtype} tensor becomes {np.dtype(dtype)} only by a copy.")
+        return value.astype(dtype)
 
     def __float__(self) -> float:
         return float(self.item())
@@ -256,18 +268,27 @@ class Tensor:
         order = axes or tuple(reversed(range(self.ndim)))
         return record(lookup("transpose"), self, axes=normalize_axes(order, self.ndim))
 
-    def sum(self, axis: int | Sequence[int] | None = None, keepdims: bool = False) -> Tensor:
+    # numpy.sum, numpy.max and numpy.mean of a tensor come here with dtype=None and out=None.
+
+    def sum(
+        self, axis: Axis = None, keepdims: bool = False, dtype: None = None, out: None = None
+    ) -> Tensor:
         """Return the sum over `axis` (all axes when None)."""
+        _refuse_numpy("sum", dtype, out)
         axes = normalize_axes(axis, self.ndim)
         return record(lookup("sum"), self, axes=axes, keepdims=keepdims)
 
-    def max(self, axis: int | Sequence[int] | None = None, keepdims: bool = False) -> Tensor:
+    def max(self, axis: Axis = None, keepdims: bool = False, out: None = None) -> Tensor:
         """Return the largest element over `axis` (all axes when None)."""
+        _refuse_numpy("max", None, out)
         axes = normalize_axes(axis, self.ndim)
         return record(lookup("max"), self, axes=axes, keepdims=keepdims)
 
-    def mean(self, axis: int | Sequence[int] | None = None, keepdims: bool = False) -> Tensor:
+    def mean(
+        self, axis: Axis = None, keepdims: bool = False, dtype: None = None, out: None = None
+    ) -> Tensor:
         """Return the mean over `axis` (all axes when None): the sum over the count."""
+        _refuse_numpy("mean", dtype, out)
         axes = normalize_axes(axis, self.ndim)
         total = self.sum(axes, keepdims)
         if not is_float(total.dtype):
@@ -286,6 +307,14 @@ class Tensor:
             else record(lookup("slice"), self, starts=starts, stops=stops, steps=steps)
         )
         return taken if shape == taken.shape else taken.reshape(shape)
+
+
+def _refuse_numpy(name: str, dtype: Any, out: Any) -> None:
+    if dtype is not None or out is not None:
+        raise OptionError(
+            f"{name} of a tensor takes no dtype and no out; convert it with .astype(...), and use "
+            "the tensor it returns."
+        )
 
 
 def _matmul(a: Tensor, b: Tensor) -> Tensor:
@@ -310,7 +339,7 @@ class Parameter(Tensor):
     :func:`chainrule.fit` or :func:`chainrule.nn.initialize` set it before.
     """
 
-    __slots__ = ("_value", "assigned", "initializer", "name")
+    __slots__ = ("_value", "_watched", "assigned", "initializer", "name")
 
     def __init__(
         self,
@@ -321,7 +350,7 @@ class Parameter(Tensor):
     ):
         self.initializer = initializer
         self.name = name
-        self.assigned = False
+        self.assigned = self._watched = False
         self._value: Array | None = None
         super().__init__(self._leaf(Spec(shape, dtype)))
 
@@ -330,31 +359,42 @@ class Parameter(Tensor):
 
     @property
     def value(self) -> Array:
-        """The present value; drawn with seed 0 if nothing has set it."""
+        """The present value; drawn with seed 0 if nothing has set it.
+
+        Setting it copies; while :func:`chainrule.fit` runs, training goes on from what is set.
+        """
         if self._value is None:
             self._value = self.draw(np.random.Generator(np.random.Philox(key=[0, 0])))
         return self._value
 
     @value.setter
     def value(self, value: Any) -> None:
-        array = np.array(value, dtype=self.dtype)
+        array = np.array(value, dtype=self.dtype, order="C")  # the order machine code reads in
         if array.shape != self.shape:
             raise ShapeError(f"{self.name!r} has shape {self.shape}, not {array.shape}.")
-        self._value = array
+        if self._watched:
+            self.value[...] = array
+        else:
+            self._value = array
         self.assigned = True
 
     def watch(self, view: Array) -> None:
         """Let the value be what `view`, memory that training changes, holds at any time."""
-        self._value, self.assigned = view, True
+        self._value, self.assigned, self._watched = view, True, True
+
+    def unwatch(self) -> None:
+        """End :meth:`watch`: keep a copy of the value as it is now."""
+        if self._watched:
+            self._value, self._watched = self.value.copy(), False
 
     def draw(self, generator: np.random.Generator) -> Array:
         """Return a first value from the initializer, without keeping it."""
         shape = tuple(int(d) for d in self.shape if isinstance(d, int))
-        return np.asarray(self.initializer(shape, generator), dtype=self.dtype)
+        return np.array(self.initializer(shape, generator), dtype=self.dtype, order="C")
 
     def forget(self) -> None:
         """Drop the value, so that the next use draws it anew."""
-        self._value, self.assigned = None, False
+        self._value, self.assigned, self._watched = None, False, False
 
 
 def tensor(value: TensorLike, dtype: DTypeLike | None = None) -> Tensor:
@@ -404,6 +444,11 @@ def input(name: str, shape: Any = (), dtype: DTypeLike = np.float32) -> Tensor:
     >>> cr.input("x", ("n", 2)).sum()
     Tensor(f32[], needs x)
     """
+    if not isinstance(name, str) or not name:
+        raise OptionError(
+            f"an input needs a name to be given its value by, such as input('x', ('n', 2)); got "
+            f"{name!r}."
+        )
     spec = Spec(shape, dtype)
     return Tensor(Node(INPUT, (), {"name": name, "spec": spec}, spec))
 

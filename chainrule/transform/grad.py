@@ -10,7 +10,7 @@ Read next: :mod:`chainrule.run.reference`.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import overload
 
 import numpy as np
@@ -32,7 +32,8 @@ def grad(output: Tensor, inputs: Tensor | Sequence[Tensor]) -> Tensor | list[Ten
     """Return the gradient of the scalar `output` to each of `inputs`, as graph.
 
     An input that `output` does not depend on has gradient zero.  Raises
-    ShapeError when `output` is no scalar, DTypeError when it holds no floats.
+    ShapeError when `output` is no scalar, DTypeError when it holds no floats,
+    GraphError for what is no tensor.
 
     >>> import chainrule as cr
     >>> x = cr.tensor(3.0)
@@ -40,6 +41,15 @@ def grad(output: Tensor, inputs: Tensor | Sequence[Tensor]) -> Tensor | list[Ten
     >>> float(slope), float(cr.grad(slope, x))
     (6.0, 2.0)
     """
+    single = isinstance(inputs, Tensor) or not isinstance(inputs, Iterable)
+    many: list[Tensor] = [inputs] if single else list(inputs)  # type: ignore[list-item]
+    for thing in (output, *many):
+        if not isinstance(thing, Tensor):
+            raise GraphError(
+                f"grad follows the graph from tensors to a tensor, and a {type(thing).__name__} "
+                "has none: leave out float(), .item() and .numpy() on the way, and make inputs "
+                "with chainrule.tensor(...)."
+            )
     if output.shape != ():
         raise ShapeError(
             f"grad needs a scalar, but the output is {output.node.spec}; "
@@ -48,7 +58,6 @@ def grad(output: Tensor, inputs: Tensor | Sequence[Tensor]) -> Tensor | list[Ten
     one = tensor(np.ones((), output.dtype)) if is_float(output.dtype) else None
     if one is None:
         raise DTypeError(f"grad needs a float output, not {output.node.spec}.")
-    many = [inputs] if isinstance(inputs, Tensor) else list(inputs)
     slopes = pull_back(output, one, many)
     return slopes[0] if isinstance(inputs, Tensor) else slopes
 

@@ -136,7 +136,7 @@ def test_conversions_to_python_and_numpy() -> None:
     assert int(x[0, 1]) == 2
     assert bool(x[0, 0] < x[0, 1])
     assert range(5)[cr.tensor(3)] == 3
-    with pytest.raises(ValueError, match="size 1"):
+    with pytest.raises(ValueError, match="not one number"):
         float(x)
 
 
@@ -234,3 +234,64 @@ def test_a_parameter_evaluates_to_its_present_value() -> None:
     w.value = 0.0
     assert out.item() == 1.0
     assert out.dtype == np.float64
+
+
+def test_a_parameter_is_held_in_the_order_machine_code_reads() -> None:
+    square = np.arange(6.0).reshape(2, 3)
+    w = cr.Parameter((3, 2), lambda shape, generator: square.T)
+    assert w.value.flags.c_contiguous
+    w.value = square.T
+    assert w.value.flags.c_contiguous
+    np.testing.assert_array_equal(w.value, square.T)
+
+
+@pytest.mark.parametrize("take", [cr.Tensor.numpy, np.array, np.asarray])
+def test_a_value_taken_is_ones_own(take: Callable[[cr.Tensor], Any]) -> None:
+    w = cr.Parameter((2,), _ones)
+    for tensor in (w, w[:1], cr.tensor([1.0, 1.0]), cr.broadcast_to(cr.tensor(1.0), (2,))):
+        take(tensor)[0] = 7
+        assert tensor.numpy()[0] == 1
+    assert not np.shares_memory(cr.evaluate(cr.Graph({"w": w}))["w"], w.value)
+    assert w.value[0] == 1
+
+
+def test_an_array_of_another_dtype_is_refused_where_no_copy_may_be_made() -> None:
+    x = cr.tensor([1.0])
+    assert np.asarray(x, np.float64).dtype == np.float64
+    with pytest.raises(ValueError, match="becomes float64 only by a copy"):
+        x.__array__(np.float64, copy=False)
+
+
+def test_a_watched_parameter_writes_where_training_reads() -> None:
+    w, memory = cr.Parameter((2,), _ones), np.zeros(2, "f4")
+    w.watch(memory)
+    w.value = [3.0, 4.0]
+    assert memory.tolist() == [3, 4]
+    w.unwatch()
+    memory[:] = 0
+    assert w.value.tolist() == [3, 4]
+
+
+def test_several_numbers_are_no_one_number_and_no_yes_or_no() -> None:
+    for ask in (bool, float, int, cr.Tensor.item):
+        with pytest.raises(cr.ShapeError, match=r"shape \(2,\) is not one number.*reduce it"):
+            ask(cr.tensor([1.0, 2.0]))
+
+
+def test_reductions_of_numpy_are_those_of_tensors() -> None:
+    x = cr.tensor([[1.0, 2.0], [3.0, 6.0]])
+    for numpy, ours in ((np.sum, cr.sum), (np.mean, cr.mean), (np.max, cr.max)):
+        got = numpy(x, axis=0)  # type: ignore[operator]
+        assert isinstance(got, cr.Tensor)
+        np.testing.assert_array_equal(got.numpy(), ours(x, 0).numpy())
+    with pytest.raises(cr.OptionError, match=r"takes no dtype and no out; .*astype"):
+        np.mean(x, dtype=np.float64)
+
+
+def test_names_and_dtypes_that_are_none_are_told_apart_from_good_ones() -> None:
+    with pytest.raises(cr.OptionError, match=r"an input needs a name.*got ''"):
+        cr.input("", ())
+    with pytest.raises(cr.OptionError, match=r"an input needs a name.*got \('n', 2\)"):
+        cr.input(("n", 2))  # type: ignore[arg-type]
+    with pytest.raises(cr.DTypeError, match=r"'float65' is no dtype. Did you mean 'float64'"):
+        cr.input("x", (), "float65")

@@ -210,3 +210,12 @@ def test_random_graphs(steps: list[Step], seed: int) -> None:
     slopes = cr.grad(loss, leaves)
     second = cr.grad(sum(((s * s).sum() for s in slopes), cr.tensor(np.float64(0))), leaves)
     cr.verify(Graph({str(i): s.node for i, s in enumerate([loss, *slopes, *second])}))
+
+
+def test_numbers_have_no_gradient_and_the_way_out_is_named() -> None:
+    x = cr.tensor(2.0)
+    for output, inputs in ((3.0, x), (x * x, 3.0), (x * x, [x, np.ones(2)])):
+        with pytest.raises(cr.GraphError, match=r"grad follows .* has none: leave out float"):
+            cr.grad(output, inputs)  # type: ignore[call-overload]
+    slopes = cr.grad(x * x, {"x": x}.values())  # type: ignore[call-overload]
+    assert [s.item() for s in slopes] == [4.0]
