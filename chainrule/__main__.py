@@ -5,7 +5,7 @@ Read next: :mod:`chainrule.cli.commands`.
 
 from __future__ import annotations
 
-from chainrule.cli import main
+from chainrule.cli.commands import main
 
 if __name__ == "__main__":
     main()

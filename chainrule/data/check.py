@@ -34,11 +34,16 @@ def check_numbers(values: ArrayLike, name: str) -> NDArray[Any]:
     except ValueError as error:
         raise DataError(f"{name} has rows of unequal length; every row needs the same.") from error
     if array.dtype.kind not in "buif":
+        if array.dtype.kind == "c":
+            raise DataError(
+                f"{name} holds complex numbers ({array.dtype}), which are not supported. "
+                "Give their real and imaginary parts as features of their own."
+            )
         holds = "objects or text" if array.dtype.kind in "OUS" else str(array.dtype)
         raise DataError(
-            f"{name} must hold numbers; it holds {holds} (dtype {array.dtype}). "
-            "Convert it with np.asarray(..., dtype=np.float32), or give a table, "
-            "whose text columns are encoded."
+            f"{name} must hold numbers; it holds {holds} (dtype {array.dtype}). Convert it with "
+            "np.asarray(..., dtype=np.float32). Tables train by chainrule.train.read_problem and "
+            "fit_table, and predict by chainrule.train.predict_table(run, table)."
         )
     if array.ndim == 0:
         raise DataError(f"{name} must be an array with rows; it is the single number {array}.")

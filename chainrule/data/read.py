@@ -16,12 +16,14 @@ import re
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from chainrule.core.errors import DataError, did_you_mean
+from chainrule.data.explain import explain, reject_bare_file, reject_near_query
 from chainrule.data.table import Column, Table, column_from_text, find_duplicate, words_from_text
 from chainrule.data.text import MISSING, parse_number
 
@@ -29,6 +31,8 @@ __all__ = ["StoredTable", "check_source", "is_query", "read_table", "store_table
 
 _STORE_MEMORY = 2**29  # bytes DuckDB may use to store a table; what is more goes to disk
 _ROW_GROUP = 122_880  # rows DuckDB holds of every column, in each thread, while it stores them
+
+_MOST_LISTED = 5  # files named when one is not found
 
 _CSV = (".csv", ".tsv", ".txt")
 _JSON = (".json", ".jsonl", ".ndjson")
@@ -65,6 +69,11 @@ def read_table(source: str | os.PathLike[str], query: str | None = None) -> Tabl
     Raises DataError on a file that is missing, empty, of unknown type, not
     UTF-8, ragged, without rows, or with two columns of one name; and on bad SQL.
     """
+    if not isinstance(source, (str, os.PathLike)):
+        raise DataError(
+            f"read_table reads files and SQL, and got {type(source).__name__}; columns in memory "
+            "become a table by chainrule.data.Table.from_arrays."
+        )
     text = os.fspath(source)
     check_source(text)
     if is_query(text) and query is not None:
@@ -93,6 +102,8 @@ def write_parquet(path: Path) -> None:
 def check_source(source: str) -> None:
     """Raise DataError unless `source` is SQL or a file that can be read."""
     if not is_query(source):
+        if not os.path.exists(source):
+            reject_near_query(source)
         _check_path(Path(source))
 
 
@@ -180,6 +191,7 @@ def _connect(path: Path | str = ":memory:") -> Any:
             "autoinstall_known_extensions": False,  # a file name must never reach the network
         },
     )
+    db.execute("SET python_enable_replacements = false")  # no name in SQL means one in Python
     db.execute("SET enable_progress_bar = false")  # standard output is the program's own
     return db
 
@@ -198,6 +210,8 @@ def _check_path(path: Path) -> None:
         if not folder.is_dir():
             raise DataError(f"{path} does not exist: there is no directory {folder}.")
         names = sorted(f.name for f in folder.iterdir() if _suffixes(f)[0] in _known())
+        if len(names) > _MOST_LISTED:
+            names = get_close_matches(path.name, names, n=_MOST_LISTED, cutoff=0)
         hint = did_you_mean(path.name, names) if names else "The directory holds no data file."
         raise DataError(f"{path} does not exist. {hint}")
     if _suffixes(path)[0] not in _known():
@@ -226,31 +240,9 @@ def _explained(where: str) -> Iterator[None]:
     try:
         yield
     except _duckdb().Error as error:
-        raise DataError(f"{where}: {_explain(str(error))}") from error
-
-
-def _explain(message: str) -> str:
-    """Say what DuckDB found wrong, in the table's terms and without its advice to skip rows."""
-    original = re.search(r"Original Line: (.{1,60})", message)
-    shown = f" (it begins {original[1]!r})" if original else ""
-    line = re.search(r"CSV Error on Line: (\d+)", message)
-    if line:
-        row = int(line[1]) - 1  # DuckDB counts records, the header first
-        place = f"row {row}{shown}" if row > 0 else "the header"
-        fields = re.search(r"Expected Number of Columns: (\d+) Found: (\d+)", message)
-        if fields:
-            found = "1 field" if fields[2] == "1" else f"{fields[2]} fields"
-            return (
-                f"{place} has {found}, but the header names {fields[1]} columns. "
-                "Quote a cell that holds the separator, or correct the row."
-            )
-        if "unterminated quote" in message:
-            return f'{place} has a quote (") that is not closed. Double a quote inside a cell ("").'
-        if "unicode" in message:
-            return f"{place} has bytes that are not UTF-8. Save the file as UTF-8 and try again."
-    first = next((part for part in message.splitlines() if part.strip()), "unknown error")
-    hint = re.search(r"^(Candidate bindings|Did you mean|LINE \d+).*", message, re.MULTILINE)
-    return first + (f" ({hint[0]})" if hint else "")
+        form = None if where.startswith("the query") else _suffixes(Path(where))[0]
+        kind = ".csv" if form in _CSV else form
+        raise DataError(f"{where}: {explain(str(error), kind)}") from error
 
 
 def _quote(name: str) -> str:
@@ -317,16 +309,22 @@ def _check_header(names: list[str], path: Path) -> None:
     twice = find_duplicate([name.lower() for name in names])
     if twice is not None:
         name = next(name for name in names if name.lower() == twice)
+        if parse_number(name) is not None:
+            raise _headless(name, path)
         raise DataError(
             f"{path}: two columns are named {name!r}; rename one (letter case does not count)."
         )
     for name in names:
         number = parse_number(name)
         if number is not None and not number.is_integer():
-            raise DataError(
-                f"{path}: the first line looks like data ({name!r}), not like column names. "
-                "Put a line of names on top."
-            )
+            raise _headless(name, path)
+
+
+def _headless(name: str, path: Path) -> DataError:
+    return DataError(
+        f"{path}: the first line looks like data ({name!r}), not like column names. "
+        "Put a line of names on top."
+    )
 
 
 def _column_types(
@@ -384,6 +382,7 @@ def _prepare_query(db: Any, query: str, where: str) -> str:
             _create_view(db, views[str(path)], path)
         return f"{match[1]}{match[2]}{_quote(views[str(path)])}"
 
+    reject_bare_file(query, where)
     sql = _CSV_IN_QUERY.sub(replace, query).strip().rstrip(";")
     with _explained(where):
         statements = db.extract_statements(sql)

@@ -10,6 +10,7 @@ Read next: :mod:`chainrule.train.scores`, :mod:`chainrule.cli.commands`.
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from numpy.typing import NDArray
 from chainrule.core.errors import DataError, did_you_mean
 from chainrule.data.builtin import Dataset, load, names, read_idx_folder
 from chainrule.data.encode import CategoryEncoder
+from chainrule.data.explain import reject_near_query
 from chainrule.data.pipeline import Pipeline
 from chainrule.data.read import is_query, read_table
 from chainrule.data.splits import VALIDATION_FRACTION, split, split_parts
@@ -71,7 +73,7 @@ class Problem:
 
 
 def read_problem(
-    source: str | os.PathLike[str] | Table,
+    source: str | os.PathLike[str] | Table | Mapping[str, Any],
     target: str | None = None,
     *,
     task: str | None = None,
@@ -82,16 +84,18 @@ def read_problem(
 ) -> Problem:
     """Read `source`, split its rows, and fit the pipeline to the training rows.
 
-    source: the name of a built-in set, a file, a directory of IDX files, SQL, or
-    a Table.  Classes keep their shares in every part.  Sets with a test part of
-    their own keep it.  With `stream` (None: for a file larger than a quarter of the memory)
-    a file or SQL is encoded to disk, see :func:`chainrule.data.streaming.stream`, which
-    `progress` shows.  Raises DataError or OptionError for what can't be learned from.
+    source: the name of a built-in set, a file, a directory of IDX files, SQL, a Table, or
+    a mapping of columns.  Classes keep their shares in every part.  Sets with a test part
+    of their own keep it.  With `stream` (None: for a file larger than a quarter of the
+    memory) a file or SQL is encoded to disk, see :func:`chainrule.data.streaming.stream`,
+    which `progress` shows.  Raises DataError or OptionError for what can't be learned from.
 
     >>> problem = read_problem("iris")
     >>> problem.rows, problem.pipeline.classes[0]
     ({'train': 102, 'validation': 18, 'test': 30}, 'setosa')
     """
+    if not isinstance(source, (str, os.PathLike, Table)):
+        source = Table.from_arrays(source)
     if stream is None:
         stream = not isinstance(source, Table) and too_large_for_memory(source)
     if stream:
@@ -106,6 +110,8 @@ def _open(source: str | os.PathLike[str] | Table) -> Table | Dataset:
     if isinstance(source, Table):
         return source
     text = os.fspath(source)
+    if not is_query(text) and not os.path.exists(text):
+        reject_near_query(text)
     if text in names() and not Path(text).is_file():
         dataset = load(text)
         return dataset if dataset.X_test is not None else dataset.to_table()
@@ -293,8 +299,8 @@ def _finite(scores: dict[str, float]) -> dict[str, float | None]:
     return {name: value if np.isfinite(value) else None for name, value in scores.items()}
 
 
-def predict_table(run: Run, table: Table) -> dict[str, NDArray[Any]]:
-    """Predict for the rows of `table`; its columns are matched by name.
+def predict_table(run: Run, table: Table | Mapping[str, Any]) -> dict[str, NDArray[Any]]:
+    """Predict for the rows of `table`, or of a mapping of columns; they are matched by name.
 
     Returns ``prediction`` (classes as in the training table, or values in the target's
     own units) and, for classification, ``probability_CLASS`` for each class.
@@ -306,7 +312,7 @@ def predict_table(run: Run, table: Table) -> dict[str, NDArray[Any]]:
             "use chainrule.load(run).predict(X)."
         )
     target = run.pipeline.target
-    X = run.pipeline.transform(table)
+    X = run.pipeline.transform(Table.from_arrays(table))
     if target.task == "regression":
         return {"prediction": target.decode(run.predict(X))}
     probabilities = run.predict_proba(X)

@@ -118,7 +118,10 @@ def test_ctrl_c_during_the_imports_is_quiet(environment: dict[str, str], place: 
     # The library that the commands import last stands for all: it is interrupted as it loads.
     (place / "click.py").write_text("raise KeyboardInterrupt")
     path = {**environment, "PYTHONPATH": f"{place}{os.pathsep}{environment['PYTHONPATH']}"}
-    done = run("train iris", path, place)
+    done = subprocess.run(
+        [sys.executable, "-c", "from chainrule.cli import main; main()", "train", "iris"],
+        env=path, cwd=place, text=True, capture_output=True,
+    )  # fmt: skip
     assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
 
 

@@ -13,6 +13,7 @@ import pytest
 
 from chainrule.core.errors import DataError
 from chainrule.data import read_table
+from chainrule.data.explain import explain
 
 duckdb = pytest.importorskip("duckdb", reason="reading files needs duckdb")
 
@@ -122,6 +123,7 @@ def test_sql_joins_files(tmp_path: Path) -> None:
         ("a,A\n1,2\n", ["two columns", "'a'"]),
         ('a,b\n1,x\n2,"y\n3,z\n', ["row 2", "quote"]),
         ("5.1,3.5,setosa\n4.9,3.0,setosa\n", ["first line", "5.1", "names"]),
+        ("1,3,1\n2,4,1\n", ["first line", "'1'", "names"]),
     ],
 )
 def test_faulty_csv_is_named(tmp_path: Path, text: str, words: list[str]) -> None:
@@ -173,20 +175,79 @@ def test_directory_and_unknown_extension(tmp_path: Path) -> None:
         ("SELECT a FROM '{}'; SELECT 2", ["one statement"]),
         ("SELECT [a] AS l FROM '{}'", ["'l'", "DOUBLE[]"]),
         ("SELECT * FROM 'https://example.org/t.csv'", ["local file"]),
+        ("SELECT * FROM t.csv", ["needs quotes", "from 't.csv'"]),
+        ("SELECT * FROM 'x y.csv' JOIN data/t.parquet USING (a)", ["from 'data/t.parquet'"]),
+        ("SELECT * FROM here", ["Table with name here does not exist"]),
+        ("SELCT * FROM '{}'", ["Did you mean 'select'"]),
     ],
 )
 def test_faulty_sql_is_explained(tmp_path: Path, query: str, words: list[str]) -> None:
     path = write(tmp_path, "a,b\n1,x\n")
+    here = {"a": np.ones(2)}  # what Python calls by a name, SQL does not
     with pytest.raises(DataError) as caught:
         read_table(query.format(path))
+    assert here
     for word in words:
         assert word in str(caught.value)
     assert len(str(caught.value)) < 400
 
 
-def test_damaged_parquet_names_the_file(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"t\.parquet"):
-        read_table(write(tmp_path, "no parquet at all", "t.parquet"))
+@pytest.mark.parametrize(
+    ("name", "text", "kind"),
+    [
+        ("t.parquet", "no parquet at all", "Parquet"),
+        ("t.json", '{"a": [1,2', "JSON"),
+        ("t.jsonl", '{"a":1}\n{"a":\n', "JSON"),
+        ("t.csv.gz", "no gzip at all, but text", "CSV"),
+    ],
+)
+def test_damaged_files_are_named_in_their_own_terms(
+    tmp_path: Path, name: str, text: str, kind: str
+) -> None:
+    with pytest.raises(DataError, match=f"{name}: the file is not valid {kind}: ") as caught:
+        read_table(write(tmp_path, text, name))
+    assert "CREATE" not in str(caught.value)
+    assert "Error:" not in str(caught.value)
+
+
+def test_the_parsers_own_state_is_not_spoken_of() -> None:
+    message = (
+        "Invalid Input Error: CSV Error on Line: 4\nOriginal Line: a\x00b\n"
+        "The CSV Parser state machine reached an invalid state.\nPossible fixes: ..."
+    )
+    said = explain(message, ".csv")
+    assert "row 3" in said
+    assert "is not valid CSV" in said
+    assert "state" not in said
+
+
+def test_a_full_disk_is_not_the_files_fault() -> None:
+    assert "not valid" not in explain("IO Error: No space left on device", ".csv")
+
+
+@pytest.mark.parametrize("source", ["", " "])
+def test_no_source_is_said(source: str) -> None:
+    with pytest.raises(DataError, match="the source is empty"):
+        read_table(source)
+
+
+def test_columns_in_memory_are_sent_to_the_table() -> None:
+    with pytest.raises(DataError, match=r"got dict.*Table\.from_arrays"):
+        read_table({"a": [1, 2]})  # type: ignore[arg-type]
+
+
+def test_at_most_five_near_files_are_named(tmp_path: Path) -> None:
+    for k in range(20):
+        write(tmp_path, "a\n1\n", f"part-{k}.csv")
+    with pytest.raises(DataError, match=r"Did you mean 'part-3\.csv'") as caught:
+        read_table(tmp_path / "prt-3.csv")
+    assert str(caught.value).count("part-") == 6  # one is named twice
+
+
+def test_a_long_query_is_no_path(tmp_path: Path) -> None:
+    path = write(tmp_path, "a\n1\n2\n")
+    query = f"SELECT * FROM '{path}' WHERE a IN ({', '.join('2' * 2000)})"
+    assert len(read_table(query)) == 1
 
 
 def test_import_does_not_load_duckdb() -> None:

@@ -92,6 +92,27 @@ def test_a_run_holds_its_pipeline(tmp_path: Path) -> None:
         assert (predict_table(loaded, table)[name] == column).all()
 
 
+def test_a_mapping_of_columns_is_a_table() -> None:
+    columns = {"x": np.arange(40.0) % 7, "word": ["a", "b"] * 20, "y": ["p", "q"] * 20}
+    problem = read_problem(columns, "y")
+    assert sum(problem.rows.values()) == 40
+    run = fit_table(problem, choose_settings(30, epochs=2), progress=False)
+    found = predict_table(run, columns)
+    table = data.Table.from_arrays(columns)
+    assert np.array_equal(found["probability_p"], predict_table(run, table)["probability_p"])
+    with pytest.raises(DataError, match="map column names to values"):
+        read_problem(np.ones((3, 2)))  # type: ignore[arg-type]
+    with pytest.raises(DataError, match="map column names to values"):
+        predict_table(run, np.ones((3, 2)))  # type: ignore[arg-type]
+
+
+def test_a_query_is_told_from_a_name() -> None:
+    with pytest.raises(DataError, match="the source is empty"):
+        read_problem("")
+    with pytest.raises(DataError, match="Did you mean 'select' for 'selec'"):
+        read_problem("selec a from t")
+
+
 def test_image_files_keep_their_own_test_part(images: Path, tmp_path: Path) -> None:
     problem = read_problem(images)
     assert problem.own_test
