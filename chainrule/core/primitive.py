@@ -68,6 +68,13 @@ class Primitive:
         The positions of inputs that are cast to their common dtype before recording.
     floating
         Integer inputs are cast to float before recording (as NumPy does for ``exp``).
+    costly
+        For compilers: computing it again costs more than keeping it (an elementwise function).
+    alias
+        Its elements are its input's, in the same order or repeated: nothing is computed.
+    combine, identity
+        For a reduction: ``combine(builder, x, y)`` joins two partial results,
+        ``identity(dtype)`` is the number that changes none.
     leaf
         No inputs: a constant, parameter, or named input.
     domain
@@ -85,6 +92,10 @@ class Primitive:
     elementwise: bool = False
     promote: tuple[int, ...] = ()
     floating: bool = False
+    costly: bool = False
+    alias: bool = False
+    combine: Callable[[Any, Any, Any], Any] | None = None
+    identity: Callable[[str], float] | None = None
     leaf: bool = False
     domain: Callable[[Any], tuple[list[Any], dict[str, Any]]] | None = None
     onnx: str | None = None

@@ -89,6 +89,7 @@ def _unary(
             elementwise=True,
             promote=(0,) if floating else (),
             floating=floating,
+            costly=floating,
             domain=_uniform(*domain),
             onnx=onnx,
         )
@@ -115,6 +116,7 @@ def _binary(
             elementwise=True,
             promote=(0, 1),
             floating=floating,
+            costly=floating,
             domain=domain,
             onnx=onnx,
         )
@@ -285,7 +287,7 @@ ERF = _unary(
 )  # fmt: skip
 STOP_GRADIENT = register(
     Primitive(
-        "stop_gradient", infer=_same, meaning=np.asarray, elementwise=True,
+        "stop_gradient", infer=_same, meaning=np.asarray, elementwise=True, alias=True,
         scalar=lambda b, x: x, domain=_uniform(-2, 2), onnx="Identity",
     )
 )  # fmt: skip

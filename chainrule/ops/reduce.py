@@ -49,6 +49,7 @@ def _sum_vjp(g: Tensor, out: Tensor, x: Tensor, axes: Any, keepdims: bool) -> tu
 SUM = register(
     Primitive(
         "sum", infer=_sum_infer, meaning=_sum_meaning, vjp=_sum_vjp,
+        combine=lambda b, x, y: b.add(x, y), identity=lambda dtype: 0,
         domain=lambda rng: ([rng.normal(size=(3, 4))], {"axes": (1,), "keepdims": False}),
         onnx="ReduceSum",
     )
@@ -78,9 +79,16 @@ def _max_vjp(g: Tensor, out: Tensor, x: Tensor, axes: Any, keepdims: bool) -> tu
     return (g.reshape(kept) * winners / winners.sum(axes, keepdims=True),)
 
 
+def _lowest(dtype: str) -> float:
+    return -math.inf if is_float(dtype) else 0 if dtype == "bool" else int(np.iinfo(dtype).min)
+
+
 MAX = register(
     Primitive(
         "max", infer=_max_infer, meaning=_max_meaning, vjp=_max_vjp,
+        # NaN wins over any number, as in NumPy.
+        combine=lambda b, x, y: b.select(b.either(b.less(x, y), b.math("is_nan", y)), y, x),
+        identity=_lowest,
         domain=lambda rng: (
             [rng.permutation(12).reshape(3, 4) / 4.0], {"axes": (1,), "keepdims": False}
         ),

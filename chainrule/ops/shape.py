@@ -32,7 +32,7 @@ def _reshape_infer(x: Spec, shape: Shape) -> Spec:
 
 RESHAPE = register(
     Primitive(
-        "reshape", infer=_reshape_infer,
+        "reshape", infer=_reshape_infer, alias=True,
         meaning=lambda x, shape: np.reshape(x, shape),
         vjp=lambda g, out, x, shape: (g.reshape(x.shape),),
         domain=lambda rng: ([rng.normal(size=(3, 4))], {"shape": (2, 6)}), onnx="Reshape",
@@ -68,7 +68,7 @@ def _broadcast_infer(x: Spec, shape: Shape) -> Spec:
 
 BROADCAST = register(
     Primitive(
-        "broadcast", infer=_broadcast_infer,
+        "broadcast", infer=_broadcast_infer, alias=True,
         meaning=lambda x, shape: np.broadcast_to(x, shape),
         vjp=lambda g, out, x, shape: (sum_to(g, x.shape),),
         domain=lambda rng: ([rng.normal(size=(3, 1))], {"shape": (2, 3, 4)}), onnx="Expand",

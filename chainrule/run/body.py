@@ -193,7 +193,7 @@ class Body:
             return self._uniform(node)
         if node.primitive.leaf or (node in self.context.kernels.home and node not in self.members):
             return self.load(node, site)
-        if name in ("reshape", "broadcast", "stop_gradient"):
+        if node.primitive.alias:
             value = site.find(node.inputs[0])
             assert value is not None
             return value

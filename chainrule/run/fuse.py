@@ -36,35 +36,7 @@ __all__ = [
 
 View: TypeAlias = "tuple[int | Dim, int]"
 WATCH_EVERY = 10  # outputs named watch/... are computed in the first step and every tenth after
-MOVES = frozenset({"reshape", "broadcast", "stop_gradient"})
 ROW_UNROLL = 64  # a row of up to so many columns is kept in registers from pass to pass
-CHEAP = frozenset(
-    [
-        "add",
-        "sub",
-        "mul",
-        "neg",
-        "abs",
-        "sign",
-        "maximum",
-        "minimum",
-        "less",
-        "less_equal",
-        "equal",
-        "logical_and",
-        "logical_or",
-        "logical_not",
-        "where",
-        "cast",
-        "floor",
-        "reshape",
-        "broadcast",
-        "stop_gradient",
-        "arange",
-        "constant",
-        "count",
-    ]
-)
 
 
 def is_watched(name: str) -> bool:
@@ -156,9 +128,15 @@ class Kernels:
                 pending.extend(current.inputs)
 
 
+def is_cheap(node: Node) -> bool:
+    """Whether computing `node` again costs no more than loading it."""
+    primitive = node.primitive
+    return not primitive.costly and (primitive.elementwise or primitive.alias or not node.inputs)
+
+
 def unmoved(node: Node) -> Node:
     """Return what `node` is, row by row and column by column, without its moves."""
-    while node.primitive.name in MOVES:
+    while node.primitive.alias:
         before, after = (view_of(n.spec.shape) for n in (node.inputs[0], node))
         if before is None or before != after:
             break
@@ -260,9 +238,9 @@ class _Fuser:
         view = self._view(node)
         if name == "matmul":
             self._assign_matmul(node, view)
-        elif name in ("sum", "max"):
+        elif node.primitive.combine is not None:
             self._assign_reduction(node)
-        elif name in MOVES:
+        elif node.primitive.alias:
             self._check_move(node, view)
         elif node.primitive.elementwise or name == "uniform":
             self._assign_elementwise(node, view)
@@ -290,7 +268,7 @@ class _Fuser:
         latest = self._latest(node)
         # A look now and then must not add work to the kernels that run in every step.
         again = latest is None or node in self.watched
-        again = again and node.primitive.name in CHEAP and node not in self.whole
+        again = again and is_cheap(node) and node not in self.whole
         single = view == (1, 1) and node not in self.operands
         if single or again:
             return  # computed again wherever it is used
@@ -390,7 +368,7 @@ class _Fuser:
         stored = self._loaded_elsewhere() | needed
         home = self.kernels.home
         for node in self.graph.nodes:
-            again = node in stored and node not in needed and node.primitive.name in CHEAP
+            again = node in stored and node not in needed and is_cheap(node)
             if again and home[node].kind != "reference":
                 sources = {s for i in node.inputs for s in self.kernels.sources(i)}
                 if all(s in stored or s not in home for s in sources):
@@ -441,7 +419,7 @@ def passes(kernel: Kernel) -> dict[Node, int]:
                 continue
             seen.add(source)
             if source in found:
-                reduced = source.primitive.name in ("sum", "max")
+                reduced = source.primitive.combine is not None
                 level = max(level, found[source] + (1 if reduced else 0))
             elif not source.primitive.leaf:
                 pending.extend(source.inputs)

@@ -5,9 +5,7 @@ Read next: :mod:`chainrule.run.emit`, which puts kernels together.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
 
 import numpy as np
 from llvmlite import ir
@@ -164,7 +162,7 @@ class KernelCode(Body):
 
     def _narrow_row(self, site: Site) -> None:
         for node in self.kernel.nodes:
-            if node.primitive.name in ("sum", "max"):  # over one column
+            if node.primitive.combine is not None:  # over one column
                 inner = site.value(node.inputs[0])
                 site.known[node] = self.rules.convert(inner, node.spec.dtype.name)
             else:
@@ -188,7 +186,7 @@ class KernelCode(Body):
         found = []
         for node in self.needed([*inputs, *roots], lambda n: None):
             view = view_of(node.spec.shape)
-            if view is None or view[1] != 1 or node.primitive.name in ("sum", "max"):
+            if view is None or view[1] != 1 or node.primitive.combine is not None:
                 continue
             if node in self.members and level[node] > current:
                 continue
@@ -206,7 +204,7 @@ class KernelCode(Body):
         for current in range(max(level.values(), default=0) + 1):
             self._settle(site, level, current)
             for node in self.kernel.nodes:
-                if level[node] == current and node.primitive.name in ("sum", "max"):
+                if level[node] == current and node.primitive.combine is not None:
                     site.known[node] = self._reduce_parts(node, parts)
         for node in self.kernel.stores:
             if (view_of(node.spec.shape) or (1, 1))[1] == 1:
@@ -238,22 +236,14 @@ class KernelCode(Body):
 
     def _identity(self, node: Node, lanes: int) -> ir.Value:
         dtype = node.spec.dtype.name
-        if node.primitive.name == "sum":
-            number: Any = 0
-        elif dtype.startswith("float"):
-            number = -math.inf
-        else:
-            number = int(np.iinfo(dtype).min) if dtype != "bool" else 0
-        return self.rules.register(Value(number, dtype), dtype, lanes)
+        assert node.primitive.identity is not None
+        return self.rules.register(Value(node.primitive.identity(dtype), dtype), dtype, lanes)
 
     def _combine(self, node: Node, x: ir.Value, y: ir.Value) -> ir.Value:
         dtype = node.spec.dtype.name
-        if node.primitive.name == "sum":
-            return self.rules.add(Value(x, dtype), Value(y, dtype)).value
-        larger = self.rules.less(Value(x, dtype), Value(y, dtype))
-        if dtype.startswith("float"):  # NaN must win over any number
-            larger = self.rules.either(larger, self.rules.math("is_nan", Value(y, dtype)))
-        return self.rules.select(larger, Value(y, dtype), Value(x, dtype)).value
+        assert node.primitive.combine is not None
+        joined: Value = node.primitive.combine(self.rules, Value(x, dtype), Value(y, dtype))
+        return joined.value
 
     def _horizontal(self, node: Node, vector: ir.Value) -> ir.Value:
         """Reduce the lanes of one register, in halves."""
@@ -280,7 +270,7 @@ class KernelCode(Body):
             reductions = [
                 n
                 for n in self.kernel.nodes
-                if level[n] == current and n.primitive.name in ("sum", "max")
+                if level[n] == current and n.primitive.combine is not None
             ]
             wide = [
                 n
@@ -392,7 +382,7 @@ class KernelCode(Body):
         """Reduce everything, in one pass for all the kernel's reductions, on the first thread."""
         rows, columns = self.kernel.view
         last = self.rows if isinstance(rows, Dim) else I64(rows)
-        totals = [n for n in self.kernel.nodes if n.primitive.name in ("sum", "max")]
+        totals = [n for n in self.kernel.nodes if n.primitive.combine is not None]
         with self.b.if_then(self.b.icmp_unsigned("==", self.thread, I64(0))):
             lanes = self.lanes if columns > 1 else 1
             places = [self._accumulator(node, lanes) for node in totals]

@@ -95,8 +95,7 @@ def copy_moved(graph: Graph, state: Collection[str]) -> Graph:
     outputs = dict(graph.outputs)
     for name in sorted(state):
         node = outputs[name]
-        moved = node.primitive.name in ("reshape", "broadcast")
-        if moved or (node.primitive.leaf and node is not graph.inputs[name]):
+        if node.primitive.alias or (node.primitive.leaf and node is not graph.inputs[name]):
             params = {"dtype": node.spec.dtype.name}
             outputs[name] = Node(lookup("cast"), (node,), params, node.spec, node.scope, node.line)
     return Graph(outputs, graph.inputs)
