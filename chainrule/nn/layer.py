@@ -1,6 +1,6 @@
-"""Layers: dataclasses whose call records part of a graph, and the walk that finds parameters.
+"""Layers: objects whose call records part of a graph, and the walk that finds parameters.
 
-A layer is any callable from tensor to tensor.  One that learns is a dataclass
+A layer is any callable from tensor to tensor.  One that learns is an object, best a dataclass,
 with :class:`~chainrule.core.tensor.Parameter` fields; :func:`parameters` finds them by
 walking fields, lists and dictionaries, and names them by the path.
 
@@ -9,8 +9,9 @@ Read next: :mod:`chainrule.nn.activations`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass
+from types import BuiltinFunctionType, FunctionType, MethodType
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -70,7 +71,8 @@ class Linear:
     def __call__(self, x: Tensor) -> Tensor:
         if not x.shape or x.shape[-1] != self.inputs:
             raise ShapeError(
-                f"{self!r} needs {self.inputs} features on the last axis, but got shape {x.shape}."
+                f"Linear({self.inputs}, {self.outputs}) needs {self.inputs} features on the last "
+                f"axis, but got shape {x.shape}."
             )
         y = x @ self.weight
         return y if self.bias is None else y + self.bias
@@ -101,9 +103,16 @@ class Sequential:
 
     layers: Sequence[Layer]
 
-    def __post_init__(self) -> None:
-        self.layers = list(self.layers)
+    def __init__(self, layers: Sequence[Layer], *more: Layer):
+        if more or not isinstance(layers, Iterable):
+            raise OptionError("Sequential takes its layers in a list: Sequential([first, ...]).")
+        self.layers = list(layers)
         for i, layer in enumerate(self.layers):
+            if isinstance(layer, type):
+                raise OptionError(
+                    f"Sequential: entry {i} is the class {layer.__name__}; call it to make a "
+                    f"layer: {layer.__name__}({'...' if layer is Linear else ''})."
+                )
             if not callable(layer):
                 raise OptionError(f"Sequential: entry {i} is {layer!r}, which is no layer.")
         for layer, following in zip(self.layers, self.layers[1:], strict=False):
@@ -127,10 +136,17 @@ class Sequential:
         return len(self.layers)
 
 
+_FUNCTIONS = (FunctionType, BuiltinFunctionType, MethodType)
+
+
 def _children(thing: Any) -> Iterator[tuple[str, Any]]:
-    if is_dataclass(thing) and not isinstance(thing, type):
-        for entry in fields(thing):
-            yield entry.name, getattr(thing, entry.name)
+    if isinstance(thing, (type, *_FUNCTIONS)):
+        return
+    if is_dataclass(thing) or (callable(thing) and hasattr(thing, "__dict__")):
+        named = [entry.name for entry in fields(thing)] if is_dataclass(thing) else []
+        yield from ((name, getattr(thing, name)) for name in named)
+        rest = getattr(thing, "__dict__", {})
+        yield from ((name, child) for name, child in rest.items() if name not in named)
     elif isinstance(thing, (list, tuple)):
         yield from ((str(i), child) for i, child in enumerate(thing))
     elif isinstance(thing, Mapping):
@@ -140,17 +156,17 @@ def _children(thing: Any) -> Iterator[tuple[str, Any]]:
 def parameters(model: Any) -> dict[str, Parameter]:
     """Return every parameter of `model` under its path, such as ``'0.weight'``.
 
-    Walks dataclass fields, lists, tuples and dictionaries; a parameter shared
-    by two layers is listed once, under its first path.
+    Walks the fields of dataclasses, the attributes of callable objects, lists, tuples
+    and dictionaries; a parameter shared by two layers is listed once, under its first path.
     """
     found: dict[str, Parameter] = {}
-    seen: set[int] = set()
+    seen: dict[int, Any] = {}  # holds what it has seen, so that no other thing takes its id
 
     def walk(thing: Any, path: tuple[str, ...]) -> None:
         if id(thing) in seen:
             return
+        seen[id(thing)] = thing
         if isinstance(thing, Parameter):
-            seen.add(id(thing))
             found[".".join(path)] = thing
             return
         for name, child in _children(thing):

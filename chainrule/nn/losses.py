@@ -12,8 +12,8 @@ from __future__ import annotations
 from chainrule.core.errors import ShapeError
 from chainrule.core.spec import is_float
 from chainrule.core.tensor import Tensor
-from chainrule.ops.composite import from_peak, log_softmax, softplus, square
-from chainrule.ops.elementwise import exp, log, where
+from chainrule.ops.composite import from_peak, log_softmax, square
+from chainrule.ops.elementwise import exp, log, log1p, maximum, minimum, where
 from chainrule.ops.index import is_class
 from chainrule.ops.reduce import mean
 
@@ -67,7 +67,8 @@ def cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
         chosen = where(is_class(target, int(logits.shape[1])), shifted, 0.0).sum(1)  # type: ignore[arg-type]
         return log(exp(shifted).sum(1)) - chosen
     _same_shape("cross_entropy", logits, target)
-    return -(target * log_softmax(logits)).sum(1)
+    # A class ruled out by a logit of -inf costs nothing where its target is 0.
+    return -where(target == 0, 0.0, target * log_softmax(logits)).sum(1)
 
 
 def binary_cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
@@ -81,4 +82,6 @@ def binary_cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
     Tensor([0.3465736], f32[1])
     """
     _same_shape("binary_cross_entropy", logits, target)
-    return _per_row(softplus(logits) - target * logits)
+    # softplus(z) - t z, with the terms that cancel first, while nothing small was added to them.
+    z = logits
+    return _per_row((maximum(z, 0.0) - target * z) + log1p(exp(minimum(-z, z))))

@@ -60,9 +60,10 @@ def watch_outputs(probes: Sequence[LayerProbe], gradients: Sequence[Tensor]) -> 
     outputs = {"watch/steps": tensor(1.0, "float64").node, "watch/rows": count.node}
     for probe, gradient in zip(probes, gradients, strict=True):
         x, g = probe.input, gradient
+        wide = x.astype("float64")  # the spread is a small difference of large sums
         sums = {
-            "sum": x.sum(),
-            "squares": (x * x).sum(),
+            "sum": wide.sum(),
+            "squares": (wide * wide).sum(),
             "zeros": (x == 0).astype(x.dtype).sum(),
             "gradient": (g * g).sum(),
         }

@@ -185,3 +185,52 @@ def test_a_layer_of_ones_own_trains() -> None:
     run = cr.fit(branches(), (X, X * 3), loss="mse", optimizer="adam", epochs=3, progress=False)
     assert run.history[-1]["loss"] < run.history[0]["loss"]
     assert run.model.scale.value != 2.0  # type: ignore[attr-defined]
+
+
+class Plain:
+    """A layer as others write them: no dataclass, its parts set in __init__."""
+
+    def __init__(self) -> None:
+        self.first = nn.Linear(2, 3)
+        self.rest = [nn.ReLU(), nn.Linear(3, 2)]
+        self.itself = self
+
+    def __call__(self, x: Tensor) -> Tensor:
+        for layer in (self.first, *self.rest):
+            x = layer(x)
+        return x
+
+
+def test_a_class_that_is_no_dataclass_has_its_parameters_found_and_trained() -> None:
+    model = Plain()
+    names = ["first.weight", "first.bias", "rest.1.weight", "rest.1.bias"]
+    assert list(nn.parameters(model)) == names
+    assert list(nn.parameters(nn.Sequential([model]))) == [f"0.{name}" for name in names]
+    x = X[:, :2]
+    run = cr.fit(model, (x, 3 * x), loss="mse", optimizer="adam", epochs=9, progress=False)
+    assert run.history[-1]["loss"] < run.history[0]["loss"]
+
+
+def test_parts_that_a_dataclass_makes_beside_its_fields_are_found() -> None:
+    @dataclass(eq=False)
+    class Made:
+        width: int
+
+        def __post_init__(self) -> None:
+            self.inner = nn.Linear(2, self.width)
+
+    assert list(nn.parameters(Made(3))) == ["inner.weight", "inner.bias"]
+    assert nn.parameters([Made, nn.parameters, len]) == {}
+
+
+def test_sequential_names_what_to_write_instead() -> None:
+    with pytest.raises(cr.OptionError, match=r"layers in a list: Sequential\(\[first"):
+        nn.Sequential(nn.Linear(2, 2), nn.ReLU())  # type: ignore[arg-type]
+    with pytest.raises(cr.OptionError, match=r"in a list"):
+        nn.Sequential(nn.Linear(2, 2))  # type: ignore[arg-type]
+    with pytest.raises(cr.OptionError, match=r"entry 1 is the class ReLU; call it .* ReLU\(\)"):
+        nn.Sequential([nn.Linear(2, 2), nn.ReLU])
+    with pytest.raises(cr.DTypeError, match=r"'float65' is no dtype. Did you mean 'float64'"):
+        nn.Linear(2, 2, dtype="float65")
+    with pytest.raises(cr.ShapeError, match=r"^Linear\(4, 1\) needs 4 features"):
+        nn.Linear(4, 1)(cr.tensor(1.0))

@@ -93,3 +93,26 @@ def test_cross_entropy_names_shapes_it_can_not_use() -> None:
         nn.cross_entropy(t(Z), t(SOFT[:, :3]))
     with pytest.raises(cr.ShapeError, match=r"must be \(rows, classes\), not \(6,\)"):
         nn.cross_entropy(t(Z[:, 0]), t(CLASSES))
+
+
+def test_binary_cross_entropy_of_a_sure_and_right_answer_keeps_its_digits() -> None:
+    z = np.array([12.0, -12.0, 9.0, 0.0], "f4")
+    target = np.array([1, 0, 1, 1], "f4")
+    expected = np.logaddexp(0, np.where(target == 1, -z, z).astype(float))
+    got = nn.binary_cross_entropy(t(z), t(target)).numpy()
+    np.testing.assert_allclose(got, expected, rtol=1e-6)
+
+
+def test_the_slope_of_binary_cross_entropy_at_0_is_the_middle_of_its_neighbours() -> None:
+    z = t(np.zeros(2))
+    slope = cr.grad(nn.binary_cross_entropy(z, t(np.array([0.0, 1.0]))).sum(), z).numpy()
+    assert slope.tolist() == [0.5, -0.5]
+
+
+def test_a_class_ruled_out_costs_nothing_where_it_is_not_the_target() -> None:
+    z = t(np.array([[1.0, 2.0, -np.inf]]))
+    loss = nn.cross_entropy(z, t(np.array([[0.25, 0.75, 0.0]])))
+    q = special.softmax([1.0, 2.0])
+    assert loss.item() == pytest.approx(-0.25 * np.log(q[0]) - 0.75 * np.log(q[1]), rel=1e-12)
+    slope = cr.grad(loss.sum(), z).numpy()
+    np.testing.assert_allclose(slope, [[q[0] - 0.25, q[1] - 0.75, 0]], atol=1e-15)

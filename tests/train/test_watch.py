@@ -57,3 +57,14 @@ def test_watching_changes_no_weight_and_both_engines_agree() -> None:
     for ours, theirs in zip(watched.history, reference.history, strict=True):
         for layer, found in ours["layers"].items():
             assert found == pytest.approx(theirs["layers"][layer], rel=1e-4)
+
+
+@pytest.mark.parametrize("engine", ["native", "reference"])
+def test_the_spread_of_inputs_far_from_0_keeps_its_digits(engine: str) -> None:
+    far = (10_000 + np.random.default_rng(1).normal(size=(64, 5))).astype("f4")
+    run = cr.fit(
+        model(), (far, Y), loss="cross_entropy", optimizer=optim.SGD(1e-9), epochs=1,
+        batch_size=64, watch=True, engine=engine, progress=False,
+    )  # fmt: skip
+    found = run.history[0]["layers"]["0"]
+    assert found["input_std"] == pytest.approx(far.astype(float).std(), rel=1e-6)
