@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from chainrule.core.errors import DataError, DivergedError, OptionError
+from chainrule.core.errors import DataError, DivergedError, OptionError, did_you_mean
 from chainrule.data.check import check_same_length
 from chainrule.data.splits import split
 from chainrule.nn.layer import Layer, initialize, parameters
@@ -52,10 +52,12 @@ class EarlyStopping:
         _check_whole("EarlyStopping: patience", self.patience)
 
 
-def _check_whole(name: str, value: Any, least: int = 1) -> None:
-    """Raise OptionError unless `value` is a whole number from `least` on."""
-    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
+def _check_whole(name: str, value: Any, least: int = 1, below: float = math.inf) -> None:
+    """Raise OptionError unless `value` is a whole number from `least` on and less than `below`."""
+    whole = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
+    if not whole or not least <= value < below:
         kind = "a positive integer" if least else "an integer from 0 on"
+        kind += f" and below {below}" if below < math.inf else ""
         raise OptionError(f"{name} must be {kind}, not {value!r}.")
 
 
@@ -95,8 +97,12 @@ def fit(
     `on_epoch` is called with the run and each history record; returning True
     stops.  Ctrl-C ends training and keeps the best weights so far.
 
+    The run holds `model` itself, so training it again changes what an earlier run predicts;
+    save the run, or train a ``copy.deepcopy``, to keep both.
+
     Raises DataError, ShapeError or OptionError for what can't be trained, before
-    any training, and DivergedError when the loss becomes infinite or undefined.
+    any training, and DivergedError when the loss, a weight or the score monitored
+    becomes infinite or undefined.
 
     >>> import numpy as np
     >>> from chainrule import nn
@@ -110,18 +116,22 @@ def fit(
     _check_whole("fit: epochs", epochs)
     _check_whole("fit: batch_size", batch_size)
     _check_whole("fit: threads", 1 if threads is None else threads)
-    _check_whole("fit: seed", seed, least=0)
+    _check_whole("fit: seed", seed, least=0, below=2**63)
+    _check_made(model, optimizer)
     aim, method = objective(loss), optimizer_of(optimizer)
     if isinstance(early_stopping, (int, np.integer)):
         early_stopping = EarlyStopping(early_stopping)
-    X, y = check_pair(data, "X", "y")
+    measures = metrics_of(metrics, aim)
+    if early_stopping is not None:
+        _check_monitor(early_stopping, [m.name for m in measures], validation is not None)
+    X, y = check_pair(data, "X", "y", model_dtype(model))
     output = forward(model, data_input("x", X)).shape
     target = aim.target(y, output, model_dtype(model))
     train, held_out = Part(X, target), None
     if isinstance(validation, (int, float)):
         train, held_out = _hold_out(train, y, float(validation), aim, seed)
     elif validation is not None:
-        Xv, yv = check_pair(validation, "X of validation", "y of validation")
+        Xv, yv = check_pair(validation, "X of validation", "y of validation", model_dtype(model))
         if Xv.shape[1:] != X.shape[1:]:
             raise DataError(
                 f"validation rows have shape {Xv.shape[1:]}, training rows {X.shape[1:]}."
@@ -132,7 +142,6 @@ def fit(
                 "numbers are not, so give both in one form."
             )
         held_out = Part(Xv, aim.target(yv, output, model_dtype(model)))
-    measures = metrics_of(metrics, aim)
     initialize(model, int(seed), keep_assigned=True)
     step = record_step(model, aim, method, measures, X, target, watch)
     run = Run(
@@ -149,6 +158,8 @@ def fit(
             "seed": int(seed),
             "rows": len(train),
         },
+        engine=engine,
+        threads=threads,
     )
     program = prepare(
         step.graph, step.state, {"x": X, "y": target}, int(batch_size), threads, engine
@@ -159,14 +170,38 @@ def fit(
     return run
 
 
-def check_pair(data: Any, x_name: str, y_name: str) -> tuple[Array, Any]:
+def _check_made(model: Any, optimizer: Any) -> None:
+    """Raise OptionError for a class where a thing made by calling it belongs, or a bare list."""
+    for what, given, call in (("model", model, "(...)"), ("optimizer", optimizer, "()")):
+        if isinstance(given, type):
+            name = given.__name__
+            raise OptionError(f"fit: {what} is the class {name}; call it: {name}{call}.")
+    if not callable(model):
+        listed = isinstance(model, (list, tuple))
+        hint = "wrap it: nn.Sequential([...])" if listed else "such as nn.Linear or nn.Sequential"
+        raise OptionError(f"fit: model is a {type(model).__name__}, and must be a layer; {hint}.")
+
+
+def _check_monitor(stopping: EarlyStopping, metrics: Sequence[str], validated: bool) -> None:
+    """Raise OptionError, before any training, for a monitor the history will not have."""
+    names = ["loss", *metrics]
+    names += [f"val_{name}" for name in names] if validated else []
+    if stopping.monitor is not None and stopping.monitor not in names:
+        unseen = "" if validated else " Without validation=... there are no val_ entries."
+        raise OptionError(
+            f"EarlyStopping: the history will have no {stopping.monitor!r} to monitor. "
+            f"{did_you_mean(stopping.monitor, names)}{unseen}"
+        )
+
+
+def check_pair(data: Any, x_name: str, y_name: str, dtype: np.dtype[Any]) -> tuple[Array, Any]:
     """Return checked features and raw targets of ``data = (X, y)``.
 
-    Raises DataError when it is no pair, lengths differ, or a value can't be used.
+    Raises DataError when it is no pair, lengths differ, or a value can't be used in `dtype`.
     """
     if not isinstance(data, (tuple, list)) or len(data) != 2:
         raise DataError(f"data must be a pair ({x_name}, {y_name}), not {type(data).__name__}.")
-    X = check_rows(data[0], x_name)
+    X = check_rows(data[0], x_name, dtype)
     y = check_target(data[1], y_name)
     check_same_length(X, y)
     return X, y
@@ -176,6 +211,11 @@ def _hold_out(
     whole: Part, y: Array, fraction: float, aim: Objective, seed: int
 ) -> tuple[Part, Part]:
     """Return the rows that train and the rows held out; classes `y` keep their shares."""
+    if not 0 < fraction < 1:
+        raise OptionError(
+            "fit: validation must be a pair (X, y), or the fraction of rows to hold out, between "
+            f"0 and 1, both excluded; got {fraction:g}."
+        )
     stratify = aim.kind == "classes" and np.ndim(y) == 1
     train, held = split(y if stratify else len(whole), fraction, seed)
     return replace(whole, rows=train), replace(whole, rows=held)
@@ -208,6 +248,7 @@ class _Loop:
         self.best_weights = self.program.arenas["parameter"].buffer.copy()
         for path, parameter in parameters(self.run.model).items():
             parameter.watch(self.program.state[f"parameter/{path}"])
+        restore = self.stopping is not None
         try:
             for epoch in range(1, epochs + 1):
                 record = self._epoch(epoch, batch_size, bar)
@@ -215,10 +256,7 @@ class _Loop:
                 if self.held_out is not None:
                     scores = self.run.score(self.held_out)
                     record.update({f"val_{name}": value for name, value in scores.items()})
-                if monitor not in record:
-                    raise OptionError(
-                        f"EarlyStopping: history has no {monitor!r}; it has {', '.join(record)}."
-                    )
+                self._check_end(monitor, record)
                 self._remember(epoch, record[monitor])
                 bar.finish_epoch(record)
                 if on_epoch is not None and on_epoch(self.run, record):
@@ -232,19 +270,20 @@ class _Loop:
                     break
         except KeyboardInterrupt:
             self.run.stopped = "interrupted"
+            restore = restore or self.held_out is not None
         except DivergedError:
-            self._finish(restore=True)
+            restore = True
             raise
-        interrupted = self.run.stopped == "interrupted" and self.held_out is not None
-        self._finish(restore=interrupted or self.stopping is not None)
+        finally:
+            self._finish(restore)
 
     def _finish(self, restore: bool) -> None:
         """Leave the model with weights of its own: the best ones, or those of the last step."""
         if restore and self.best_weights is not None:
             self.program.arenas["parameter"].buffer[:] = self.best_weights
         self.run.best_epoch = self.best_epoch
-        for path, parameter in parameters(self.run.model).items():
-            parameter.value = self.program.state[f"parameter/{path}"]
+        for parameter in parameters(self.run.model).values():
+            parameter.unwatch()
 
     def _monitor(self) -> str:
         if self.stopping and self.stopping.monitor:
@@ -265,7 +304,8 @@ class _Loop:
             for name, value in self.program.run(part, batch_size).items():
                 sums[name] = sums.get(name, 0.0) + value
             done += len(part)
-            self._check_finite(sums["loss"], epoch, done)
+            where = f"epoch {epoch}, within its first {done:,} rows"
+            self._check_finite("the loss", sums["loss"], where)
             bar.advance(epoch, done)
             taken = max(time.perf_counter() - tick, 1e-6)
             steps = -(-len(part) // batch_size)
@@ -285,8 +325,17 @@ class _Loop:
             record["layers"] = watch_report(self.probes, sums)
         return record
 
-    def _check_finite(self, total: float, epoch: int, rows_done: int) -> None:
-        if math.isfinite(total):
+    def _check_end(self, monitor: str, record: dict[str, Any]) -> None:
+        """Raise DivergedError for what the loss, taken before each update, does not show."""
+        where = f"epoch {record['epoch']}"
+        for name, value in self.program.state.items():
+            if name.startswith("parameter/") and not np.isfinite(value).all():
+                bad = float(value[~np.isfinite(value)].flat[0])
+                self._check_finite(name.removeprefix("parameter/"), bad, where)
+        self._check_finite(monitor, record[monitor], where)
+
+    def _check_finite(self, what: str, value: float, where: str) -> None:
+        if math.isfinite(value):
             return
         kept = (
             f"the weights of epoch {self.best_epoch} are kept"
@@ -294,9 +343,9 @@ class _Loop:
             else ("no epoch was completed")
         )
         raise DivergedError(
-            f"the loss became {total} in epoch {epoch}, within its first {rows_done:,} rows; "
-            f"{kept}. Lower the learning rate, standardize the inputs and (for real values) the "
-            "targets, or clip gradients: optim.chain(optim.ClipNorm(1.0), ...)."
+            f"{what} became {value} in {where}; {kept}. Lower the learning rate, standardize "
+            "the inputs and (for real values) the targets, or clip gradients: "
+            "optim.chain(optim.ClipNorm(1.0), ...)."
         )
 
     def _remember(self, epoch: int, score: float) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -25,6 +25,12 @@ from chainrule.train.objective import Objective
 from chainrule.train.part import Part
 
 __all__ = ["Metric", "metric"]
+
+
+# What else a record of the history, or the step it comes from, has by name.
+RESERVED = frozenset(
+    ("epoch", "loss", "learning_rate", "seconds", "samples_per_second", "layers", "step", "x", "y")
+)
 
 
 def _just_the_mean(average: float, part: Part) -> float:
@@ -104,13 +110,28 @@ def metric(choice: str | Callable[[Tensor, Tensor], Tensor]) -> Metric:
 
 
 def metrics_of(choices: Sequence[Any] | None, aim: Objective) -> tuple[Metric, ...]:
-    """Return the chosen metrics, or the one that suits the objective when nothing was chosen."""
+    """Return the chosen metrics, or the one that suits the objective when nothing was chosen.
+
+    Raises OptionError for an unknown name, and for a name that is taken.
+    """
     if isinstance(choices, str):
         raise OptionError(f"metrics must be a list, such as [{choices!r}], not {choices!r}.")
     if choices is None:
         choices = [aim.metric] if aim.metric else []
     found = [metric(choice) for choice in choices]
     # Several labels a row look like one-hot rows; only the objective tells them apart.
-    whole = Metric("accuracy", _all_labels_correct)
+    whole = replace(BY_NAME["accuracy"], per_row=_all_labels_correct)
     labels = aim.kind == "labels"
+    _check_names([m.name for m in found])
     return tuple(whole if labels and m is BY_NAME["accuracy"] else m for m in found)
+
+
+def _check_names(names: Sequence[str]) -> None:
+    """Raise OptionError for a name that would hide another entry of the history."""
+    for i, name in enumerate(names):
+        if name in names[:i]:
+            raise OptionError(f"metrics: two are named {name!r}; give each a name of its own.")
+        if name in RESERVED or name.startswith("val_"):
+            raise OptionError(
+                f"metrics: {name!r} is a name the history keeps for itself; rename the function."
+            )

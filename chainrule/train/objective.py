@@ -118,8 +118,39 @@ class Objective:
         return decided
 
 
+def check_recorded(who: str, result: Any) -> None:
+    """Raise OptionError unless the `result` of a function of the user's is a tensor."""
+    if not isinstance(result, Tensor):
+        raise OptionError(
+            f"{who} returned {type(result).__name__}, not a tensor, so there is no graph to follow "
+            "back. Compute with chainrule's functions and operators, without float(), .item(), "
+            ".numpy() or NumPy's functions, and return the result."
+        )
+
+
+def check_range(array: Array, name: str, dtype: np.dtype[Any]) -> None:
+    """Raise DataError, with row and column, for a number too large for the float `dtype`."""
+    if array.dtype.kind != "f" or array.dtype.itemsize <= dtype.itemsize or array.size == 0:
+        return
+    limit = float(np.finfo(dtype).max)
+    for extreme, at in ((array.max(), array.argmax), (array.min(), array.argmin)):
+        if abs(extreme) > limit:
+            row, *rest = (int(i) for i in np.unravel_index(int(at()), array.shape))
+            column = f", column {rest[0]}" if len(rest) == 1 else ""
+            index = ", ".join(map(str, (row, *rest)))
+            raise DataError(
+                f"{name}[{index}] (row {row}{column}) is {extreme:.3g}, too large for {dtype}, in "
+                f"which the model computes (up to {limit:.3g}). Rescale it, or give the layers "
+                "dtype='float64'."
+            )
+
+
 def as_float(array: Array, dtype: np.dtype[Any]) -> Array:
-    """Return `array` in the float `dtype` a model computes in; itself if it is already."""
+    """Return `array` in the float `dtype` a model computes in; itself if it is already.
+
+    Raises DataError for a number too large for it.
+    """
+    check_range(array, "y", dtype)
     converted: Array = array.astype(dtype, copy=False)
     return converted
 
@@ -169,8 +200,9 @@ def objective(loss: str | Callable[[Tensor, Tensor], Tensor]) -> Objective:
     raise OptionError(f"unknown loss {loss!r}. {did_you_mean(str(loss), BY_NAME)}")
 
 
-def check_output(output: Tensor) -> None:
-    """Raise ShapeError unless a model's output keeps the rows of its input as first axis."""
+def check_output(output: Any) -> None:
+    """Raise unless a model's output is a tensor with the rows of its input as first axis."""
+    check_recorded("the model", output)
     if not output.shape or not isinstance(output.shape[0], Dim):
         raise ShapeError(
             f"the model's output has shape {output.shape}; its first axis must be the rows of "

@@ -11,6 +11,7 @@ Read next: :mod:`chainrule.cli`.
 from __future__ import annotations
 
 import json
+import math
 import os
 import platform
 import shutil
@@ -28,7 +29,7 @@ from chainrule.core.tensor import Tensor, input
 from chainrule.data.check import check_same_length
 from chainrule.data.pipeline import Pipeline
 from chainrule.nn.config import from_config, to_config
-from chainrule.nn.layer import Layer, parameters
+from chainrule.nn.layer import Layer, Linear, Sequential, parameters
 from chainrule.run.program import RowFunction, prepare_function
 from chainrule.train.metrics import BY_NAME, Metric, metrics_of
 from chainrule.train.objective import Objective, objective
@@ -40,9 +41,10 @@ __all__ = ["Run", "load"]
 
 Array = np.ndarray[Any, Any]
 FORMAT = 1
+LAYERS_TOLD = 8  # by repr(run)
 
 
-@dataclass
+@dataclass(repr=False)
 class Run:
     """A trained model with its history.
 
@@ -51,6 +53,10 @@ class Run:
     samples_per_second.  `stopped` says why training ended early, or is None.
     `pipeline` turns tables into features, in runs of
     :func:`chainrule.train.table.fit_table`; `scores` are its held-out results.
+
+    The model is the one that was trained, not a copy: train it again, or set its
+    weights, and this run predicts with the new ones.  `engine` and `threads` are
+    those of training, used for predicting too; they are not saved.
     """
 
     model: Layer
@@ -65,7 +71,20 @@ class Run:
     best_epoch: int = 0
     scores: dict[str, Any] = field(default_factory=dict)
     pipeline: Pipeline | PixelPipeline | None = None
-    _functions: dict[Any, RowFunction] = field(default_factory=dict, repr=False, compare=False)
+    engine: str | None = None
+    threads: int | None = None
+    _functions: dict[Any, RowFunction] = field(default_factory=dict, compare=False)
+
+    def __repr__(self) -> str:
+        """Say in a few lines what was trained, for how long, and how well it went."""
+        last = self.history[-1] if self.history else {}
+        told = {name: last[name] for name in _scores_in(last)}
+        lines = [
+            f"Run of {_outline(self.model)}: {self.objective.name}, {len(self.history)} epochs",
+            ", ".join(f"{k} {v:.4g}" for k, v in told.items() if v is not None),
+            f"stopped: {self.stopped}" if self.stopped else "",
+        ]
+        return "\n  ".join(line for line in lines if line)
 
     def outputs(self, X: Any) -> Array:
         """Return the model's raw outputs (logits, or values) for the rows of X.
@@ -89,9 +108,8 @@ class Run:
                 _, totals = record_totals(self.objective, self.metrics, output, ys)
                 named = {name: total.node for name, total in totals.items()}
                 graph = Graph(named, {"x": xs.node, "y": ys.node})
-            self._functions[kind] = prepare_function(
-                graph, [n for n in ("x", "y") if n in graph.inputs]
-            )
+            named_inputs = [n for n in ("x", "y") if n in graph.inputs]
+            self._functions[kind] = prepare_function(graph, named_inputs, self.threads, self.engine)
         return self._functions[kind]
 
     def predict(self, X: Any) -> Array:
@@ -136,11 +154,11 @@ class Run:
         return Graph({"output": forward(self.model, x).node}, {"x": x.node})
 
     def _check(self, X: Any) -> Array:
-        rows = check_rows(X, "X")
+        rows = check_rows(X, "X", model_dtype(self.model))
         if rows.shape[1:] != self.features:
             raise DataError(
                 f"each row of X has shape {rows.shape[1:]}, but the model was trained on rows of "
-                f"shape {self.features}."
+                f"shape {self.features}.{_other_axes(rows.shape, self.features)}"
             )
         if (rows.dtype == np.uint8) != (self.feature_dtype == "uint8"):
             raise DataError(
@@ -192,16 +210,54 @@ class Run:
         weights = {
             name: np.ascontiguousarray(p.value) for name, p in parameters(self.model).items()
         }
-        lines = [json.dumps(record) for record in self.history]
+        lines = [json.dumps(_plain(record), allow_nan=False) for record in self.history]
         files = {
-            "run.json": json.dumps(description, indent=1).encode(),
+            "run.json": json.dumps(_plain(description), indent=1, allow_nan=False).encode(),
             "weights.safetensors": pack(weights),
             "history.jsonl": "".join(line + "\n" for line in lines).encode(),
-            "metrics.json": json.dumps(self.scores, indent=1).encode(),
+            "metrics.json": json.dumps(_plain(self.scores), indent=1, allow_nan=False).encode(),
         }
         if self.pipeline is not None:
             files["pipeline.json"] = json.dumps(self.pipeline.to_json(), indent=1).encode()
         return files
+
+
+def _scores_in(record: dict[str, Any]) -> list[str]:
+    """Return which entries of a record of the history are losses and metrics."""
+    clock = ("epoch", "learning_rate", "seconds", "samples_per_second", "layers")
+    return [name for name in record if name not in clock]
+
+
+def _outline(model: Any) -> str:
+    """Return the model in one short line."""
+    if not isinstance(model, Sequential):
+        return _layer_name(model)
+    names = [_layer_name(layer) for layer in model.layers]
+    if len(names) > LAYERS_TOLD:
+        names[LAYERS_TOLD // 2 : -LAYERS_TOLD // 2] = ["..."]
+    return f"Sequential([{', '.join(names)}])"
+
+
+def _layer_name(layer: Any) -> str:
+    if isinstance(layer, Linear):
+        return f"Linear({layer.inputs}, {layer.outputs})"
+    return getattr(layer, "__name__", type(layer).__name__)
+
+
+def _other_axes(shape: tuple[int, ...], features: tuple[int, ...]) -> str:
+    """Return what to do about rows that lack an axis, where that is what is wrong."""
+    if shape == features:
+        return " Give a single row as X[None]."
+    return " Give single features as X[:, None]." if (*shape[1:], 1) == features else ""
+
+
+def _plain(value: Any) -> Any:
+    """Return `value` for a JSON file, which has no NaN and no infinity: they become null."""
+    if isinstance(value, dict):
+        return {name: _plain(entry) for name, entry in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(entry) for entry in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def write_run(files: dict[str, bytes], path: str | os.PathLike[str], force: bool) -> Path:
@@ -271,11 +327,15 @@ def load(
     path: str | os.PathLike[str],
     loss: str | Callable[[Tensor, Tensor], Tensor] | None = None,
     metrics: Sequence[str | Callable[..., Any]] | None = None,
+    *,
+    engine: str | None = None,
+    threads: int | None = None,
 ) -> Run:
     """Return the run saved in the directory `path`.
 
     A loss or metric of your own is not in the files; to evaluate with it, give
-    it again as `loss` or among `metrics`.
+    it again as `loss` or among `metrics`.  `engine` and `threads` are explained at
+    :func:`chainrule.run.program.prepare`.
     Raises RunError when the directory is no run or a file in it is damaged.
     """
     root = Path(path)
@@ -306,6 +366,8 @@ def load(
             best_epoch=about["best_epoch"],
             scores=scores,
             pipeline=_saved_pipeline(root / "pipeline.json"),
+            engine=engine,
+            threads=threads,
         )
     except (OSError, ValueError, KeyError, TypeError) as error:
         if isinstance(error, (RunError, OptionError)):

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from chainrule.core.errors import OptionError, ShapeError
-from chainrule.core.graph import Graph, Node, scope
+from chainrule.core.graph import Graph, Node, reachable, scope
 from chainrule.core.spec import SUPPORTED, Dim
 from chainrule.core.tensor import Tensor, input
 from chainrule.data.check import check_features
@@ -25,7 +25,7 @@ from chainrule.ops.reduce import sum
 from chainrule.ops.shape import broadcast_to
 from chainrule.optim.optimizer import Optimizer
 from chainrule.train.metrics import Metric
-from chainrule.train.objective import Objective, check_output
+from chainrule.train.objective import Objective, check_output, check_range, check_recorded
 from chainrule.train.watch import LayerProbe, layer_probes, watch_outputs
 from chainrule.transform.grad import grad
 
@@ -44,12 +44,14 @@ class Step:
     probes: tuple[LayerProbe, ...] = ()
 
 
-def check_rows(X: Any, name: str) -> Array:
+def check_rows(X: Any, name: str, dtype: np.dtype[Any]) -> Array:
     """Return checked features in a dtype that graphs hold; others become float32.
 
-    Raises DataError for what :func:`~chainrule.data.check.check_features` refuses.
+    Raises DataError for what :func:`~chainrule.data.check.check_features` refuses, and for a
+    number too large for the `dtype` that the model computes in.
     """
     array = check_features(X, name)
+    check_range(array, name, dtype)
     return array if array.dtype in SUPPORTED else array.astype(np.float32)
 
 
@@ -71,7 +73,13 @@ def forward(model: Layer, x: Tensor) -> Tensor:
     """
     dtype = model_dtype(model)
     scaled = x.astype(dtype) * (1 / 255) if x.dtype == np.uint8 else x.astype(dtype)
-    output = model(scaled)
+    try:
+        output = model(scaled)
+    except ShapeError as error:
+        if x.ndim > 1:
+            raise
+        hint = "X has one axis; where its numbers are the single feature of rows, give X[:, None]."
+        raise ShapeError(f"{error} {hint}") from None
     check_output(output)
     return output
 
@@ -87,6 +95,7 @@ def record_totals(
         )
     with scope("loss"):
         losses = objective.function(output, y)
+        check_recorded(f"loss {objective.name!r}", losses)
         if losses.shape not in ((ROWS,), ()):
             raise ShapeError(
                 f"loss {objective.name!r} returned shape {losses.shape}; it must be a scalar or "
@@ -95,13 +104,41 @@ def record_totals(
         loss = losses.mean()
     with scope("metrics"):
         totals = {"loss": _over_rows(losses)}
-        totals.update({m.name: _over_rows(m.per_row(output, y)) for m in metrics})
+        totals.update({m.name: _total(m, output, y) for m in metrics})
     return loss, totals
+
+
+def _total(metric: Metric, output: Tensor, y: Tensor) -> Tensor:
+    """Return the sum over rows of a metric, checked as the loss is."""
+    values = metric.per_row(output, y)
+    check_recorded(f"metric {metric.name!r}", values)
+    if values.shape not in ((ROWS,), ()):
+        raise ShapeError(
+            f"metric {metric.name!r} returned shape {values.shape}; it must be a scalar or one "
+            "number per row."
+        )
+    return _over_rows(values)
 
 
 def _over_rows(values: Tensor) -> Tensor:
     """Return the sum over rows; a scalar counts once for each row."""
     return sum(values if values.shape == (ROWS,) else broadcast_to(values, (ROWS,)))
+
+
+def _check_found(loss: Tensor, found: Sequence[Tensor]) -> None:
+    """Raise OptionError where there is nothing to train, or something that would not be trained."""
+    known = {parameter.node for parameter in found}
+    for node in reachable([loss.node]):
+        for leaf in node.inputs:
+            if leaf.primitive.name == "parameter" and leaf not in known:
+                raise OptionError(
+                    f"the loss depends on a parameter {leaf.params['name']!r} {leaf.spec}, used at "
+                    f"{node.line}, that training can't find in the model. Keep every layer in the "
+                    "model itself: in a Sequential, or as an attribute of an object with __call__, "
+                    "best a dataclass (@dataclass(eq=False)); a function's variables aren't seen."
+                )
+    if not found:
+        raise OptionError("the model has no parameters, so there is nothing to train.")
 
 
 def record_step(
@@ -118,11 +155,10 @@ def record_step(
     With `watch`, it also computes the statistics of :mod:`chainrule.train.watch`.
     """
     found = parameters(model)
-    if not found:
-        raise OptionError("the model has no parameters, so there is nothing to train.")
     xs, ys = data_input("x", x), data_input("y", y)
     output = forward(model, xs)
     loss, totals = record_totals(objective, metrics, output, ys)
+    _check_found(loss, list(found.values()))
     probes = layer_probes(output) if watch else []
     with scope("backward"):
         wanted = [*found.values(), *(probe.product for probe in probes)]

@@ -215,3 +215,79 @@ def test_run_graph_is_the_model() -> None:
     cr.verify(graph)
     expected = cr.evaluate(graph, {"x": X})["output"]
     np.testing.assert_allclose(run.outputs(X), expected, rtol=1e-5, atol=1e-6)
+
+
+def squares(output: cr.Tensor, target: cr.Tensor) -> cr.Tensor:
+    return ((output - target) ** 2).sum(1)
+
+
+def loss(output: cr.Tensor, target: cr.Tensor) -> cr.Tensor:
+    return squares(output, target)
+
+
+def columns(output: cr.Tensor, target: cr.Tensor) -> cr.Tensor:
+    return output - target
+
+
+def a_float(output: cr.Tensor, target: cr.Tensor) -> Any:
+    return 1.0
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"metrics": ["accuracy", "accuracy"]}, "two are named 'accuracy'"),
+        ({"metrics": [loss]}, "'loss' is a name the history keeps"),
+        ({"loss": a_float}, r"loss 'a_float' returned float, not a tensor.*chainrule's func"),
+        ({"metrics": [a_float]}, r"metric 'a_float' returned float, not a tensor"),
+        ({"metrics": [columns], "loss": "mse", "y": X}, r"metric 'columns' returned shape \(n, 3"),
+        ({"optimizer": optim.Adam}, r"optimizer is the class Adam; call it: Adam\(\)"),
+        ({"model": nn.Linear}, r"model is the class Linear; call it: Linear\(\.\.\.\)"),
+        ({"model": [nn.Linear(3, 3)]}, r"model is a list, .*wrap it: nn\.Sequential\("),
+        ({"model": 3}, r"model is a int, and must be a layer; such as nn\.Linear"),
+        ({"model": lambda x: x.numpy()}, "has no value"),
+        ({"model": lambda x: np.zeros((2, 2))}, "the model returned ndarray, not a tensor"),
+        ({"seed": 2**64}, rf"seed must be an integer from 0 on and below {2**63}, not"),
+        ({"validation": 1.5}, r"validation must be a pair .* or the fraction .*; got 1\.5"),
+    ],
+)
+def test_what_can_not_be_trained_names_the_way_out(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(cr.ChainruleError, match=message):
+        quick(**options)
+
+
+def test_parameters_out_of_reach_are_refused_by_name_and_line() -> None:
+    hidden = nn.Linear(3, 3)
+    with pytest.raises(cr.OptionError, match=r"parameter 'weight' f32\[3,3\], used at .*__call__"):
+        quick(lambda x: hidden(x))
+    with pytest.raises(cr.OptionError, match=r"that training can't find"):
+        quick(nn.Sequential([nn.Linear(3, 3), lambda x: hidden(x)]))
+
+
+def test_numbers_beyond_the_models_dtype_are_named() -> None:
+    wrong = X.copy()
+    wrong[7, 2] = -1e300
+    with pytest.raises(cr.DataError, match=r"X\[7, 2\] \(row 7, column 2\) is -1e\+300, too large"):
+        cr.fit(net(), (wrong, CLASSES), loss="cross_entropy", progress=False)
+    with pytest.raises(cr.DataError, match=r"X\[7, 2\].* too large for float32"):
+        quick().predict(wrong)
+    with pytest.raises(cr.DataError, match=r"y\[7, 2\].* too large for float32"):
+        quick(y=wrong, loss="mse")
+    assert quick(net(dtype="float64"), y=X, loss="mse").history
+
+
+def test_a_single_axis_is_told_where_another_belongs() -> None:
+    with pytest.raises(cr.ShapeError, match=r"X has one axis; .* give X\[:, None\]"):
+        cr.fit(nn.Linear(1, 2), (X[:, 0], CLASSES), loss="mse", progress=False)
+    with pytest.raises(cr.DataError, match=r"Give a single row as X\[None\]"):
+        quick().predict(X[0])
+    one = cr.fit(nn.Linear(1, 1), (X[:, :1], X[:, 0]), loss="mse", epochs=1, progress=False)
+    with pytest.raises(cr.DataError, match=r"Give single features as X\[:, None\]"):
+        one.predict(X[:, 0])
+
+
+def test_the_engine_of_training_is_that_of_validation_and_prediction() -> None:
+    run = quick(engine="reference", threads=1, validation=0.2)
+    run.predict(X)
+    assert {f.engine for f in run._functions.values()} == {"reference"}
+    assert len(run._functions) == 2

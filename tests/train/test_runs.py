@@ -286,3 +286,40 @@ def test_replacing_a_run_keeps_files_that_are_not_its_own(tmp_path: Path) -> Non
     run.save(tmp_path / "a", force=True)
     assert (tmp_path / "a" / "notes.txt").read_text() == "mine"
     assert [p.name for p in tmp_path.iterdir()] == ["a"]
+
+
+def test_files_hold_json_even_where_a_score_is_no_number(tmp_path: Path) -> None:
+    run = train()
+    run.history[-1]["r2"] = float("nan")
+    run.scores = {"test": {"r2": float("inf"), "all": [1.0, float("nan")]}}
+    root = run.save(tmp_path / "a")
+
+    def refuse(name: str) -> None:
+        raise AssertionError(name)
+
+    for line in (root / "history.jsonl").read_text().splitlines():
+        json.loads(line, parse_constant=refuse)
+    scores = json.loads((root / "metrics.json").read_text(), parse_constant=refuse)
+    assert scores == {"test": {"r2": None, "all": [1.0, None]}}
+    assert cr.load(root).history[-1]["r2"] is None
+    assert "r2" not in repr(cr.load(root))
+
+
+def test_a_run_is_told_in_a_few_lines() -> None:
+    run = train()
+    run.stopped = "interrupted"
+    told = repr(run)
+    assert told.startswith("Run of Sequential([Linear(4, 6), ")
+    assert f"cross_entropy, {len(run.history)} epochs" in told
+    assert f"loss {run.history[-1]['loss']:.4g}" in told
+    assert told.endswith("stopped: interrupted")
+    assert len(told) < 300
+    assert "0x" not in told
+
+
+def test_the_engine_a_run_is_loaded_for_is_used(tmp_path: Path) -> None:
+    root = train().save(tmp_path / "a")
+    run = cr.load(root, engine="reference", threads=1)
+    run.predict(X)
+    assert [f.engine for f in run._functions.values()] == ["reference"]
+    assert "reference" not in (root / "run.json").read_text()

@@ -73,7 +73,7 @@ def test_another_entry_of_the_history_can_be_watched() -> None:
     )  # fmt: skip
     scores = [record["val_mse"] for record in run.history]
     assert run.best_epoch == 1 + int(np.argmin(scores))
-    with pytest.raises(cr.OptionError, match=r"no 'val_acc'; it has epoch, loss, .*val_loss"):
+    with pytest.raises(cr.OptionError, match=r"no 'val_acc' to .* mean 'val_accuracy'"):
         train(validation=(XV, YV), early_stopping=cr.EarlyStopping(4, monitor="val_acc"))
 
 
@@ -183,3 +183,67 @@ def test_a_metric_that_is_better_when_higher_keeps_its_highest_epoch() -> None:
     assert scores[-1] > scores[0] or max(scores) == scores[0]
     assert run.best_epoch == 1 + int(np.argmax(scores))
     assert run.evaluate((X[60:], y[60:]))["accuracy"] == max(scores)
+
+
+def test_a_misspelled_monitor_is_told_before_any_training() -> None:
+    model = net()
+    with pytest.raises(cr.OptionError, match=r"no 'val_los' .*Without validation=.*no val_ entr"):
+        train(model, early_stopping=cr.EarlyStopping(3, monitor="val_los"))
+    assert not model.layers[0].weight.assigned  # type: ignore[attr-defined]
+
+
+def test_accuracy_of_labels_is_better_when_higher() -> None:
+    model = nn.Sequential([nn.Linear(5, 16), nn.ReLU(), nn.Linear(16, 1)])
+    run = cr.fit(
+        model, (X, Y), loss="binary_cross_entropy", epochs=30, batch_size=8, metrics=["accuracy"],
+        optimizer=optim.Adam(0.02), early_stopping=cr.EarlyStopping(99, monitor="accuracy"),
+        progress=False,
+    )  # fmt: skip
+    scores = [record["accuracy"] for record in run.history]
+    assert min(scores) < max(scores)
+    assert run.best_epoch == 1 + int(np.argmax(scores))
+
+
+def test_weights_that_the_last_update_blew_up_are_told_and_put_back() -> None:
+    model = nn.Linear(5, 1)
+    nn.initialize(model, 0)
+    before = model.weight.value.copy()
+    y = 1e6 * (X @ np.ones(5))[:, None]
+    options: dict[str, Any] = {"epochs": 1, "batch_size": 40, "progress": False, "loss": "mse"}
+    with pytest.raises(cr.DivergedError, match=r"weight became -?(inf|nan) in epoch 1; no epoch"):
+        cr.fit(model, (X, y), optimizer=optim.SGD(1e38), **options)
+    np.testing.assert_array_equal(model.weight.value, before)
+
+
+def test_a_score_that_is_monitored_must_be_a_number() -> None:
+    model = nn.Linear(5, 1)
+    with pytest.raises(cr.DivergedError, match=r"val_loss became (inf|nan) in epoch 1"):
+        cr.fit(
+            model, (X, X[:, :1]), loss="mse", optimizer=optim.SGD(1e-3), epochs=2,
+            validation=(X * 1e30, X[:, :1]), progress=False,
+        )  # fmt: skip
+    assert np.isfinite(model.weight.value).all()
+
+
+@pytest.mark.parametrize("engine", ["native", "reference"])
+def test_a_weight_set_between_epochs_is_what_training_goes_on_from(engine: str) -> None:
+    def zero(run: cr.Run, record: dict[str, Any]) -> None:
+        if record["epoch"] == 1:
+            model.weight.value = np.full((5, 1), 3.0)
+
+    model = nn.Linear(5, 1)
+    train(
+        model, loss="binary_cross_entropy", epochs=2, on_epoch=zero, engine=engine,
+        optimizer=optim.SGD(1e-9),
+    )  # fmt: skip
+    np.testing.assert_allclose(model.weight.value, 3.0, atol=1e-6)
+
+
+def test_after_an_error_of_ones_own_the_model_keeps_weights_of_its_own() -> None:
+    def fail(run: cr.Run, record: dict[str, Any]) -> None:
+        raise LookupError
+
+    model = nn.Linear(5, 2)
+    with pytest.raises(LookupError):
+        train(model, on_epoch=fail)
+    assert model.weight.value.base is None
