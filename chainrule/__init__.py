@@ -23,6 +23,7 @@ from chainrule.core.errors import (
     OptionError,
     RunError,
     ShapeError,
+    no_attribute,
 )
 from chainrule.core.graph import Graph
 from chainrule.core.tensor import Parameter, Tensor, input, tensor
@@ -208,4 +209,4 @@ def __getattr__(name: str) -> Any:
         return getattr(import_module(_LATER[name]), name)
     if name in _PACKAGES:
         return import_module(f"chainrule.{name}")
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    raise no_attribute(__name__, name, [*__all__, *_PACKAGES])

@@ -57,6 +57,16 @@ class RunError(ChainruleError, OSError):
     """A run directory can't be written, read, or would be overwritten."""
 
 
+def no_attribute(module: str, name: str, names: Iterable[str]) -> AttributeError:
+    """Return the error for a name that `module` does not have, suggesting the closest of `names`.
+
+    >>> str(no_attribute("chainrule.nn", "Relu", ["ReLU", "Tanh"]))
+    "module 'chainrule.nn' has no attribute 'Relu'. Did you mean 'ReLU'? Choose from: ReLU, Tanh."
+    """
+    hint = "" if name.startswith("__") else did_you_mean(name, names)
+    return AttributeError(f"module {module!r} has no attribute {name!r}. {hint}".rstrip())
+
+
 def did_you_mean(name: str, options: Iterable[str]) -> str:
     """Return a sentence naming the closest of `options`, and all of them when they are few.
 

@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -27,7 +27,6 @@ from chainrule.core.spec import Spec, dims_in
 
 if TYPE_CHECKING:
     from chainrule.core.primitive import Primitive
-    from chainrule.core.tensor import Tensor
 
 __all__ = ["Graph", "Node", "current_scope", "reachable", "scope"]
 
@@ -98,6 +97,12 @@ def reachable(outputs: Iterable[Node], stop: Iterable[Node] = ()) -> list[Node]:
     return sorted(seen, key=lambda node: node.serial)
 
 
+class _Handle(Protocol):
+    """A tensor, as far as this module knows one."""
+
+    node: Node
+
+
 class Graph:
     """A typed straight-line program: named inputs, nodes in order, named outputs.
 
@@ -111,8 +116,8 @@ class Graph:
 
     def __init__(
         self,
-        outputs: Mapping[str, Node] | Mapping[str, Tensor],
-        inputs: Mapping[str, Node] | Mapping[str, Tensor] | None = None,
+        outputs: Mapping[str, Node] | Mapping[str, _Handle],
+        inputs: Mapping[str, Node] | Mapping[str, _Handle] | None = None,
     ):
         self.outputs = _nodes(outputs, "outputs")
         self.inputs = _nodes({} if inputs is None else inputs, "inputs")

@@ -10,6 +10,9 @@ Read next: :mod:`chainrule.nn.layer`.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
+from chainrule.core.errors import no_attribute
 from chainrule.nn.activations import (
     ELU,
     GELU,
@@ -77,3 +80,8 @@ __all__ = [
     "register_layer",
     "to_config",
 ]
+
+if not TYPE_CHECKING:  # a type checker knows the names, and must go on telling of others
+
+    def __getattr__(name: str) -> Any:
+        raise no_attribute(__name__, name, __all__)

@@ -116,8 +116,10 @@ class Run:
         """Return predictions for the rows of X, shaped like the `y` of training.
 
         Class numbers for cross_entropy, 0/1 labels for binary_cross_entropy,
-        real values otherwise.
+        real values otherwise.  A run trained on a table predicts by
+        :func:`chainrule.train.table.predict_table`; see :meth:`check_encoded`.
         """
+        self.check_encoded(X)
         return self._flat(self.objective.decide(self.outputs(X)))
 
     def predict_proba(self, X: Any) -> Array:
@@ -125,17 +127,34 @@ class Run:
 
         Raises OptionError when the loss trains no probabilities.
         """
+        self.check_encoded(X)
         return self._flat(self.objective.probabilities(self.outputs(X)))
 
     def evaluate(self, data: tuple[Any, Any]) -> dict[str, float]:
         """Return the mean loss and every metric on ``data = (X, y)``."""
         if not isinstance(data, (tuple, list)) or len(data) != 2:
             raise DataError(f"evaluate needs a pair (X, y), not {type(data).__name__}.")
+        self.check_encoded(data[0])
         X = self._check(data[0])
         check_same_length(X, np.asarray(data[1]))
         output = forward(self.model, data_input("x", X))
         y = self.objective.target(data[1], output.shape, model_dtype(self.model))
         return self.score(Part(X, y))
+
+    def check_encoded(self, X: Any) -> None:
+        """Raise DataError if X is surely not what the run's pipeline makes of a table.
+
+        Raw numbers have another dtype, mostly; taken for scaled ones they would
+        give wrong predictions without a word.
+        """
+        if not isinstance(self.pipeline, Pipeline):
+            return
+        if getattr(X, "dtype", None) != np.dtype(self.feature_dtype):
+            raise DataError(
+                "this run was trained on a table, and its pipeline has to scale and encode the "
+                "columns first. Predict with chainrule.train.predict_table(run, table), or give "
+                "the features that run.pipeline.transform(table) returns."
+            )
 
     def score(self, part: Part) -> dict[str, float]:
         """Return the mean loss and every metric on rows that are checked and encoded already."""

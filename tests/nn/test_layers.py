@@ -234,3 +234,12 @@ def test_sequential_names_what_to_write_instead() -> None:
         nn.Linear(2, 2, dtype="float65")
     with pytest.raises(cr.ShapeError, match=r"^Linear\(4, 1\) needs 4 features"):
         nn.Linear(4, 1)(cr.tensor(1.0))
+
+
+@pytest.mark.parametrize(
+    ("module", "name", "nearest"),
+    [(cr, "sigmiod", "sigmoid"), (nn, "Relu", "ReLU"), (cr.optim, "adam_", "Adam")],
+)
+def test_a_misspelled_name_suggests_the_nearest(module: Any, name: str, nearest: str) -> None:
+    with pytest.raises(AttributeError, match=f"no attribute '{name}'. Did you mean '{nearest}'"):
+        getattr(module, name)

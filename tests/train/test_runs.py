@@ -12,6 +12,7 @@ import pytest
 
 import chainrule as cr
 from chainrule import nn
+from chainrule.train import choose_settings, fit_table, read_problem
 
 RNG = np.random.default_rng(3)
 X = RNG.normal(size=(60, 4)).astype("f4")
@@ -323,3 +324,17 @@ def test_the_engine_a_run_is_loaded_for_is_used(tmp_path: Path) -> None:
     run.predict(X)
     assert [f.engine for f in run._functions.values()] == ["reference"]
     assert "reference" not in (root / "run.json").read_text()
+
+
+def test_raw_numbers_are_not_taken_for_a_tables_features(tmp_path: Path) -> None:
+    problem = read_problem("iris")
+    trained = fit_table(problem, choose_settings(102, epochs=2), progress=False)
+    raw = np.array([[5.1, 3.5, 1.4, 0.2]])
+    for run in (trained, cr.load(trained.save(tmp_path / "a"))):
+        evaluate = lambda X, run=run: run.evaluate((X, [0]))  # noqa: E731
+        for ask in (run.predict, run.predict_proba, evaluate):
+            for rows in (raw, raw.tolist()):
+                with pytest.raises(cr.DataError, match=r"scale and encode .*predict_table\(run"):
+                    ask(rows)
+        features = problem.test[0]
+        np.testing.assert_array_equal(run.predict(features), run.outputs(features).argmax(1))
