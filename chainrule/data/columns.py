@@ -17,7 +17,8 @@ from typing import Literal
 import numpy as np
 
 from chainrule.core.errors import DataError, OptionError, did_you_mean
-from chainrule.data.table import Column, Table
+from chainrule.data.spelling import advise
+from chainrule.data.table import Column, Table, format_number
 
 __all__ = ["MAX_LEVELS", "Role", "Understanding", "choose_target", "understand"]
 
@@ -107,6 +108,8 @@ def understand(
 
 def _obey(column: Column, role: str) -> Understanding:
     note = f"`{column.name}`: {role}, as asked"
+    if role == "number" and column.spelling:
+        note = _spelling_note(column)
     if role == "category":
         return _category(column, keep_any=True)
     if (role == "number" and column.kind not in ("number", "boolean")) or (
@@ -136,7 +139,16 @@ def _decide(column: Column) -> Understanding:
             return Understanding(name, "id", f"dropped `{name}`: every value differs")
         if _counts_up(column):
             return Understanding(name, "id", f"dropped `{name}`: it numbers the rows")
-    return Understanding(name, "number")
+    return Understanding(name, "number", _spelling_note(column))
+
+
+def _spelling_note(column: Column) -> str:
+    """Return the line that says how the numbers of `column` were read; "" for plain ones."""
+    if not column.spelling or column.cells is None:
+        return ""
+    row = int(np.argmin(column.missing))
+    cell, value = column.cells[row].strip(), format_number(float(column.values[row]))
+    return f"`{column.name}`: numbers written as {column.spelling}, so {cell!r} is {value}"
 
 
 def _counts_up(column: Column) -> bool:
@@ -157,18 +169,21 @@ def _category(column: Column, keep_any: bool) -> Understanding:
         return Understanding(
             name, "constant", f"dropped `{name}`: every value is {str(words[0])!r}"
         )
+    advice = advise(words.tolist())
+    why = f"; {advice}" if advice else ""
     if len(words) == total > 1 and not keep_any:
-        return Understanding(name, "id", f"dropped `{name}`: every value differs")
+        return Understanding(name, "id", f"dropped `{name}`: every value differs{why}")
     order = np.lexsort((words, -counts))  # ties in alphabetical order, so no run differs
     if len(words) <= MAX_LEVELS:
-        return Understanding(name, "category", levels=tuple(words[order].tolist()))
+        note = f"`{name}`: {len(words)} categories{why}" if why and not keep_any else ""
+        return Understanding(name, "category", note, levels=tuple(words[order].tolist()))
     kept = [i for i in order[:MAX_LEVELS] if counts[i] > 1]
     share = counts[kept].sum() / total
     if share < 0.05 and not keep_any:
-        note = f"dropped `{name}`: free text, {len(words)} different values in {total} rows"
+        note = f"dropped `{name}`: free text, {len(words)} different values in {total} rows{why}"
         return Understanding(name, "text", note)
     note = (
         f"`{name}`: kept the {len(kept)} most frequent of {len(words)} values "
-        f"({share:.0%} of the rows), the rest as 'other'"
+        f"({share:.0%} of the rows), the rest as 'other'{why}"
     )
     return Understanding(name, "category", note, tuple(words[kept].tolist()), other=True)

@@ -9,7 +9,7 @@ Read next: :mod:`chainrule.data.pipeline`.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, cast
 
 import numpy as np
@@ -18,14 +18,16 @@ from numpy.typing import NDArray
 from chainrule.core.errors import DataError
 from chainrule.data.columns import Understanding
 from chainrule.data.scaling import Standardize
+from chainrule.data.spelling import parse_spelled
 from chainrule.data.table import Column
-from chainrule.data.text import parse_date, parse_number
+from chainrule.data.text import ISO, parse_date, parse_number
 
 __all__ = [
     "CategoryEncoder",
     "Encoder",
     "NumericEncoder",
     "fit_encoder",
+    "respell",
     "restore_encoder",
     "save_encoder",
 ]
@@ -49,6 +51,7 @@ class NumericEncoder:
     scale: tuple[float, ...]
     indicator: bool
     date_format: str = ""
+    spelling: str = ""
 
     @property
     def feature_names(self) -> tuple[str, ...]:
@@ -58,7 +61,7 @@ class NumericEncoder:
 
     def encode(self, column: Column, where: str) -> NDArray[np.float64]:
         """Return the features of `column`, shape (rows, features)."""
-        raw, missing = _raw_numbers(column, self.parts, self.date_format, where)
+        raw, missing = _raw_numbers(column, self.parts, self.date_format or self.spelling, where)
         filled = np.where(missing[:, None], np.array(self.median), raw)
         scaled = (filled - np.array(self.mean)) / np.array(self.scale)
         return np.column_stack([scaled, missing]) if self.indicator else scaled
@@ -105,7 +108,7 @@ def fit_encoder(column: Column, understood: Understanding, where: str) -> Encode
     if understood.role == "category":
         return CategoryEncoder(column.name, understood.levels, understood.other, some_missing)
     parts: tuple[str, ...] = _DATE_PARTS if understood.role == "date" else ()
-    raw, missing = _raw_numbers(column, parts, column.date_format, where)
+    raw, missing = _raw_numbers(column, parts, column.date_format or column.spelling, where)
     present = raw[~missing]
     if parts:
         # A part that never varies teaches nothing; elapsed days always vary with the date.
@@ -121,6 +124,7 @@ def fit_encoder(column: Column, understood: Understanding, where: str) -> Encode
         tuple(scaler.scale.tolist()),
         some_missing,
         column.date_format if parts else "",
+        "" if parts else column.spelling,
     )
 
 
@@ -140,12 +144,13 @@ def save_encoder(encoder: Encoder) -> dict[str, Any]:
 
 
 def _raw_numbers(
-    column: Column, parts: tuple[str, ...], date_format: str, where: str
+    column: Column, parts: tuple[str, ...], form: str, where: str
 ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
     """Return (numbers or date parts, missing); a cell that is neither is an error with its row."""
     if parts:
-        moments = _dates(column, date_format, where)
+        moments = _dates(column, form, where)
         return _date_parts(moments, parts), column.missing
+    column = respell(column, form, where)
     if column.kind == "text" and not column.missing.all():
         _reject(column, "number", where, lambda cell: parse_number(cell) is not None)
     if column.kind == "date":
@@ -163,8 +168,33 @@ def _raw_numbers(
     return numbers[:, None], column.missing
 
 
+def respell(column: Column, spelling: str, where: str) -> Column:
+    """Return `column` with its numbers read in the `spelling` of training ("": plain).
+
+    Raises DataError on the first cell that is spelled otherwise.
+    """
+    gone = column.missing
+    if column.spelling == spelling or gone.all() or column.kind not in ("number", "text"):
+        return column
+    if not spelling:
+        return replace(column, kind="text", values=column.as_text(), cells=None, spelling="")
+    plain = column.kind == "number" and column.cells is None
+    cells = column.as_text().tolist()
+    values = np.full(len(column), np.nan)
+    for row in np.flatnonzero(~gone).tolist():
+        value = parse_spelled(cells[row], spelling)
+        if value is None or (plain and value != column.values[row]):
+            raise DataError(
+                f"{where}: row {column.row_number(row)} of column {column.name!r} holds "
+                f"{cells[row]!r}, but training wrote its numbers as {spelling}; write them so."
+            )
+        values[row] = value
+    return replace(column, kind="number", values=values, cells=None, spelling=spelling)
+
+
 def _dates(column: Column, form: str, where: str) -> NDArray[np.datetime64]:
-    if column.kind == "date" and form == column.date_format:
+    # Year first is never misread, however training wrote its dates.
+    if column.kind == "date" and column.date_format in (form, ISO):
         return cast("NDArray[np.datetime64]", column.values)
     if column.cells is not None:  # the format was guessed from these rows; training knows it
         dates = [parse_date(cell.strip(), form) for cell in column.cells]
@@ -172,7 +202,8 @@ def _dates(column: Column, form: str, where: str) -> NDArray[np.datetime64]:
         if wrong:
             raise DataError(
                 f"{where}: row {column.row_number(wrong[0])} of column {column.name!r} holds "
-                f"{column.cells[wrong[0]]!r}, but training wrote its dates as {form!r}."
+                f"{column.cells[wrong[0]]!r}, but training wrote its dates as {form!r}. "
+                "Write them so, or with the year first, as 2024-01-31."
             )
         return np.array(dates, dtype="datetime64[us]")
     if column.kind == "text" and not column.missing.all():
@@ -181,8 +212,8 @@ def _dates(column: Column, form: str, where: str) -> NDArray[np.datetime64]:
         return np.full(len(column), np.datetime64("NaT"), dtype="datetime64[us]")
     if column.kind == "date":
         raise DataError(
-            f"{where}: column {column.name!r} wrote its dates as {form!r} in training "
-            f"and as {column.date_format!r} here."
+            f"{where}: column {column.name!r} wrote its dates as {form!r} in training and as "
+            f"{column.date_format!r} here. Write them with the year first, as 2024-01-31."
         )
     raise DataError(
         f"{where}: column {column.name!r} held dates in training and holds {column.kind} here."

@@ -14,7 +14,7 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -138,7 +138,9 @@ class _Targets:
         if len(rows) < len(table):
             count = len(table) - len(rows)
             notes.append(f"left out {count} row{'s' * (count > 1)} without a value of `{name}`")
-        distinct = Column(name, column.kind, column.values, column.missing, origin=rows[first])
+        if column.spelling:
+            notes.append(f"target `{name}`: numbers written as {column.spelling}")
+        distinct = replace(column, origin=rows[first])
         if task is None and column.kind != "date":
             task, why = infer_task(distinct.take(places) if column.kind == "number" else distinct)
             notes.append(f"target `{name}`: {why}, so {task}")

@@ -22,7 +22,14 @@ from numpy.typing import NDArray
 from chainrule.core.errors import DataError, did_you_mean
 from chainrule.data.text import ISO, MISSING, Kind, parse_text
 
-__all__ = ["Column", "Table", "column_from_text", "find_duplicate", "words_from_text"]
+__all__ = [
+    "Column",
+    "Table",
+    "column_from_text",
+    "find_duplicate",
+    "format_number",
+    "words_from_text",
+]
 
 
 @dataclass(frozen=True)
@@ -32,7 +39,8 @@ class Column:
     `number` is float64 (NaN where missing), `boolean` bool (False where
     missing), `date` datetime64[us] (NaT where missing), `text` an object array of
     str ("" where missing).  `cells` keeps the text of dates whose format is a
-    guess (3/4/2024), and `origin` the rows of the source they were taken from.
+    guess (3/4/2024) and of numbers spelled for people, in `spelling` (see
+    :mod:`chainrule.data.spelling`); `origin` the rows of the source they were taken from.
     """
 
     name: str
@@ -42,6 +50,7 @@ class Column:
     date_format: str = ""
     cells: NDArray[Any] | None = None
     origin: NDArray[np.intp] | None = None
+    spelling: str = ""
 
     def __len__(self) -> int:
         return len(self.values)
@@ -72,7 +81,9 @@ class Column:
         """
         if self.kind == "text":
             return self.values
-        if self.kind == "number":
+        if self.kind == "number" and self.cells is not None:
+            cells = [cell.strip() for cell in self.cells.tolist()]
+        elif self.kind == "number":
             cells = [format_number(value) for value in self.values.tolist()]
         elif self.kind == "boolean":
             cells = ["true" if value else "false" for value in self.values.tolist()]
@@ -203,7 +214,9 @@ def _from_values(name: str, raw: Any, source: str) -> Column:
 def column_from_text(name: str, cells: list[str]) -> Column:
     """Build a column of the narrowest kind that holds every one of `cells`."""
     kind, values, missing, form = parse_text(cells)
-    guessed = np.array(cells, dtype=object) if kind == "date" and form != ISO else None
+    guessed = np.array(cells, dtype=object) if form not in ("", ISO) else None
+    if kind == "number":
+        return Column(name, kind, values, missing, cells=guessed, spelling=form)
     return Column(name, kind, values, missing, form, guessed)
 
 

@@ -18,6 +18,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from chainrule.core.errors import DataError, OptionError, did_you_mean
 from chainrule.data.columns import choose_target
+from chainrule.data.encode import respell
+from chainrule.data.spelling import advise
 from chainrule.data.table import Column, Table
 from chainrule.data.text import parse_number
 
@@ -41,6 +43,7 @@ class Target:
     classes: tuple[str | int | float, ...] = ()
     mean: float = 0.0
     scale: float = 1.0
+    spelling: str = ""
 
     def encode(self, column: Column, where: str) -> NDArray[Any]:
         """Return class numbers (int64) or standardized values (float32), shape (rows,).
@@ -50,7 +53,7 @@ class Target:
         """
         _reject_missing(column, where)
         if self.task == "regression":
-            values = _numbers(column, where)
+            values = _numbers(respell(column, self.spelling, where), where)
             return ((values - self.mean) / self.scale).astype(np.float32)
         place = {str(name): i for i, name in enumerate(self.classes)}
         codes = np.empty(len(column), dtype=np.int64)
@@ -102,6 +105,8 @@ def inspect_target(
         column = table[name].take(kept)
     if column.kind == "date":
         raise DataError(f"{table.source}: target {name!r} holds dates; predict a number or class.")
+    if column.spelling:
+        notes.append(f"target `{name}`: numbers written as {column.spelling}")
     if task is None:
         task, why = infer_task(column)
         notes.append(f"target `{name}`: {why}, so {task}")
@@ -110,7 +115,8 @@ def inspect_target(
     else:
         values = _numbers(column, table.source)
         spread = float(values.std())
-        found = Target(name, "regression", (), float(values.mean()), spread if spread > 0 else 1.0)
+        scale = spread if spread > 0 else 1.0
+        found = Target(name, "regression", (), float(values.mean()), scale, column.spelling)
     return found, kept, tuple(notes)
 
 
@@ -152,13 +158,18 @@ def _classes(column: Column, where: str, whole: bool) -> tuple[str | int | float
         raise DataError(
             f"{where}: class {str(words[lonely[0]])!r} of target {name!r} has one row (row {row}); "
             "a class needs two, one to learn from and one to test on. Remove or relabel it, "
-            "or ask for task 'regression' if the target is a quantity."
+            "or ask for task 'regression' if the target is a quantity." + _advice(column)
         )
-    if column.kind != "number":
+    if column.kind != "number" or column.spelling:
         return tuple(words.tolist())
     _reject_infinite(column, where)
     numbers: Sequence[float] = np.unique(column.values).tolist()
     return tuple(int(number) if number.is_integer() else number for number in numbers)
+
+
+def _advice(column: Column) -> str:
+    advice = advise(column.as_text().tolist()) if column.kind == "text" else ""
+    return f" Here {advice}." if advice else ""
 
 
 def _numbers(column: Column, where: str) -> NDArray[np.float64]:
@@ -166,7 +177,7 @@ def _numbers(column: Column, where: str) -> NDArray[np.float64]:
         row = next((i for i, c in enumerate(column.values) if parse_number(c) is None), 0)
         raise DataError(
             f"{where}: row {column.row_number(row)} of target {column.name!r} holds "
-            f"{column.values[row]!r}; regression needs numbers."
+            f"{column.values[row]!r}; regression needs numbers.{_advice(column)}"
         )
     if column.kind == "date":
         raise DataError(f"{where}: target {column.name!r} holds dates; regression needs numbers.")

@@ -18,6 +18,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from chainrule.data.spelling import find_spelling
+
 __all__ = ["DATE_FORMATS", "ISO", "MISSING", "Kind", "parse_date", "parse_number", "parse_text"]
 
 Kind = Literal["number", "boolean", "date", "text"]
@@ -75,7 +77,7 @@ def parse_date(cell: str, form: str = ISO) -> datetime | None:
 def parse_text(cells: Sequence[str]) -> tuple[Kind, NDArray[Any], NDArray[np.bool_], str]:
     """Find the narrowest kind of a column of strings.
 
-    Returns (kind, values, missing, date format).  Digits with a leading zero
+    Returns (kind, values, missing, date format or spelling of numbers).  Digits with a leading zero
     (``007``) are codes and stay text; a column with no value at all is text.
 
     >>> kind, values, missing, _ = parse_text(["1", "NA", "2.5"])
@@ -93,6 +95,10 @@ def parse_text(cells: Sequence[str]) -> tuple[Kind, NDArray[Any], NDArray[np.boo
         booleans = _all(present, lambda cell: _BOOLEANS.get(cell.lower()))
         if booleans is not None:
             return "boolean", _scatter(booleans, where, np.bool_, False), missing, ""
+        spelled = find_spelling(present)
+        if spelled is not None:
+            form, numbers = spelled
+            return "number", _scatter(numbers, where, np.float64, math.nan), missing, form
         for form in DATE_FORMATS:
             dates = _all(present, lambda cell, form=form: parse_date(cell, form))  # type: ignore[misc]
             if dates is not None:

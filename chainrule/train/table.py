@@ -150,7 +150,7 @@ def _table_problem(
     strata: Any = found.encode(column, table.source) if found.task == "classification" else None
     train, validation, test = split_parts(len(kept) if strata is None else strata, fraction, seed)
     pipeline = Pipeline.fit(table, found.name, found.task, kept[train])
-    pipeline = replace(pipeline, notes=(*notes, *pipeline.notes))
+    pipeline = replace(pipeline, notes=tuple(dict.fromkeys((*notes, *pipeline.notes))))
 
     def pair(rows: NDArray[np.intp]) -> Pair:
         return pipeline.transform(table, kept[rows]), pipeline.encode_target(table, kept[rows])

@@ -325,3 +325,14 @@ def test_many_missing_columns_are_counted_not_listed() -> None:
     pipeline = Pipeline.fit(Table.from_arrays({**columns, "y": [0.5, 1.5, 2.0]}), "y")
     with pytest.raises(DataError, match=r"'c1', 'c2', 'c3', 'c4', 'c5' and 3 more, which"):
         pipeline.transform(Table.from_arrays({"c0": [1.0]}))
+
+
+def test_dates_with_the_year_first_are_never_misread() -> None:
+    trained = ["13/02/2024", "14/03/2024", "01/04/2024", "20/05/2024"]
+    y = ["a", "b", "a", "b"]
+    pipeline = Pipeline.fit(Table.from_arrays({"day": trained, "y": y}), "y")
+    iso = ["2024-02-13", "2024-03-14", "2024-04-01", "2024-05-20"]
+    same = pipeline.transform(Table.from_arrays({"day": iso}))
+    assert np.array_equal(same, pipeline.transform(Table.from_arrays({"day": trained})))
+    with pytest.raises(DataError, match=r"row 1 .*year first, as 2024-01-31"):
+        pipeline.transform(Table.from_arrays({"day": ["13.02.2024"]}))
