@@ -118,7 +118,9 @@ def test_the_steps_of_the_architecture_are_those_of_the_code(repository: Path) -
 SHOWN = re.compile(r"^\$ chainrule (.*)\n((?:(?!\$ |```).*\n)*)", re.MULTILINE)
 
 
-@pytest.mark.parametrize(("document", "commands"), [("docs/table.md", 4), ("examples/README.md", 2)])
+@pytest.mark.parametrize(
+    ("document", "commands"), [("docs/table.md", 4), ("examples/README.md", 2)]
+)
 def test_transcripts_are_what_the_commands_print(
     document: str, commands: int, repository: Path, place: Path
 ) -> None:

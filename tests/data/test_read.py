@@ -177,16 +177,14 @@ def test_directory_and_unknown_extension(tmp_path: Path) -> None:
         ("SELECT * FROM 'https://example.org/t.csv'", ["local file"]),
         ("SELECT * FROM t.csv", ["needs quotes", "from 't.csv'"]),
         ("SELECT * FROM 'x y.csv' JOIN data/t.parquet USING (a)", ["from 'data/t.parquet'"]),
-        ("SELECT * FROM here", ["Table with name here does not exist"]),
+        ("SELECT * FROM csv", ["Table with name csv does not exist"]),  # Python has such a name
         ("SELCT * FROM '{}'", ["Did you mean 'select'"]),
     ],
 )
 def test_faulty_sql_is_explained(tmp_path: Path, query: str, words: list[str]) -> None:
     path = write(tmp_path, "a,b\n1,x\n")
-    here = {"a": np.ones(2)}  # what Python calls by a name, SQL does not
     with pytest.raises(DataError) as caught:
         read_table(query.format(path))
-    assert here
     for word in words:
         assert word in str(caught.value)
     assert len(str(caught.value)) < 400
