@@ -82,8 +82,6 @@ class Tensor:
     """
 
     __slots__ = ("node",)
-    __array_ufunc__ = None  # NumPy arrays on the left defer to our reflected operators
-
     node: Node
 
     def __init__(self, node: Node):
@@ -150,6 +148,21 @@ class Tensor:
         if copy is False:
             raise ValueError(f"a {value.dtype} tensor becomes {np.dtype(dtype)} only by a copy.")
         return value.astype(dtype)
+
+    def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **options: Any) -> Tensor:
+        """Let NumPy arrays stand on the left of operators; refuse NumPy's other functions."""
+        name = ufunc.__name__
+        out = options.pop("out", inputs[:1])
+        if name in _OPERATORS and method == "__call__" and not options and out[0] is inputs[0]:
+            ours, reflected = (f"__{operator}__" for operator in _OPERATORS[name])
+            a, b = inputs
+            made: Tensor
+            made = getattr(a, ours)(b) if isinstance(a, Tensor) else getattr(b, reflected)(a)
+            return made
+        raise DTypeError(
+            f"numpy.{name} computes arrays, and a tensor is recorded; use chainrule's function "
+            f"(chainrule.{_OURS.get(name, name)}, if it has one), or give NumPy .numpy()."
+        )
 
     def __float__(self) -> float:
         return float(self.item())
@@ -309,11 +322,21 @@ class Tensor:
         return taken if shape == taken.shape else taken.reshape(shape)
 
 
+# NumPy's functions behind operators, and our methods for a tensor on the left and on the right.
+_OPERATORS = {
+    "add": ("add", "radd"), "subtract": ("sub", "rsub"), "multiply": ("mul", "rmul"),
+    "divide": ("truediv", "rtruediv"), "power": ("pow", "rpow"), "matmul": ("matmul", "rmatmul"),
+    "less": ("lt", "gt"), "less_equal": ("le", "ge"), "greater": ("gt", "lt"),
+    "greater_equal": ("ge", "le"), "equal": ("eq", "eq"), "not_equal": ("ne", "ne"),
+    "bitwise_and": ("and", "rand"), "bitwise_or": ("or", "ror"),
+}  # fmt: skip
+_OURS = {"absolute": "abs", "negative": "neg", "invert": "logical_not"}
+
+
 def _refuse_numpy(name: str, dtype: Any, out: Any) -> None:
     if dtype is not None or out is not None:
         raise OptionError(
-            f"{name} of a tensor takes no dtype and no out; convert it with .astype(...), and use "
-            "the tensor it returns."
+            f"{name} of a tensor takes no dtype and no out; convert the result with .astype(...)."
         )
 
 
@@ -445,10 +468,7 @@ def input(name: str, shape: Any = (), dtype: DTypeLike = np.float32) -> Tensor:
     Tensor(f32[], needs x)
     """
     if not isinstance(name, str) or not name:
-        raise OptionError(
-            f"an input needs a name to be given its value by, such as input('x', ('n', 2)); got "
-            f"{name!r}."
-        )
+        raise OptionError(f"an input needs a name, as in input('x', ('n', 2)); got {name!r}.")
     spec = Spec(shape, dtype)
     return Tensor(Node(INPUT, (), {"name": name, "spec": spec}, spec))
 

@@ -295,3 +295,21 @@ def test_names_and_dtypes_that_are_none_are_told_apart_from_good_ones() -> None:
         cr.input(("n", 2))  # type: ignore[arg-type]
     with pytest.raises(cr.DTypeError, match=r"'float65' is no dtype. Did you mean 'float64'"):
         cr.input("x", (), "float65")
+
+
+def test_functions_of_numpy_name_ours() -> None:
+    x, array = cr.tensor([1.0, 2.0]), np.array([3.0, 5.0])
+    for function, name in ((np.exp, "exp"), (np.abs, "abs"), (np.add.reduce, "add")):
+        with pytest.raises(cr.DTypeError, match=rf"numpy\..*\(chainrule\.{name}, .*NumPy \.numpy"):
+            function(x)
+    with pytest.raises(cr.DTypeError, match=r"numpy\.add "):
+        np.add(array, x, out=np.zeros(2))
+    for found, expected in (
+        (np.subtract(array, x), [2, 3]), (np.subtract(x, array), [-2, -3]),
+        (np.float64(1.0) - x, [0, -1]), (np.less(x, array), [1, 1]), (array < x, [0, 0]),
+        (array != x, [1, 1]), (array == x, [0, 0]), (array ** x, [3, 25]), (array @ x, 13),
+    ):  # fmt: skip
+        assert isinstance(found, cr.Tensor)
+        np.testing.assert_array_equal(found.numpy(), expected)
+    array -= x  # type: ignore[misc]
+    assert isinstance(array, cr.Tensor)
