@@ -71,7 +71,7 @@ def train_with_torch(
     method = make(torch, net.parameters())
     features, target, losses = torch.tensor(X), torch.tensor(y), []
     for epoch in range(1, 1 + STEPS * BATCH // ROWS):
-        order = np.random.Generator(np.random.Philox(key=[7, epoch])).permutation(ROWS)
+        order = np.random.Generator(np.random.Philox(key=[7, 2**32 + epoch])).permutation(ROWS)
         total = 0.0
         for start in range(0, ROWS, BATCH):
             rows = torch.tensor(order[start : start + BATCH])
