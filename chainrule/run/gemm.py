@@ -25,6 +25,7 @@ what an epilogue may call; `bench/gemm.py` for speed.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from llvmlite import ir
@@ -32,9 +33,11 @@ from llvmlite import ir
 from chainrule.run.gemm_pack import copy_function, transpose_function
 from chainrule.run.gemm_plan import Panels, Plan, Target
 from chainrule.run.gemm_tile import Epilogue, Tile, TileShape, dot_function
-from chainrule.run.instructions import I64, least, load_vector, loop
+from chainrule.run.instructions import I64, least, load_vector, loop, prefetch
 
 __all__ = ["Epilogue", "Gemm", "Target", "Tile"]
+
+LINE = 64  # bytes of a line of the cache
 
 
 @dataclass(frozen=True)
@@ -53,8 +56,12 @@ class Gemm(Plan):
         *,
         k: ir.Value | None = None,
         epilogue: Epilogue | None = None,
+        ahead: Sequence[ir.Value] = (),
     ) -> None:
         """Emit rows [start, stop) of the product at the builder's position.
+
+        `ahead` are arrays of the product's shape that the epilogue will load: their part of
+        a tile is fetched while the tile's sums are computed.
 
         a, b, c, workspace: pointers to elements; start, stop, k: i64. The epilogue is emitted
         once, for each panel width, in a loop over the rows of a finished tile: unrolling it in
@@ -64,7 +71,7 @@ class Gemm(Plan):
         if self.runtime_k and k is None:
             raise ValueError("a product with runtime_k needs k")
         depth = k if self.runtime_k and k is not None else I64(self.k)
-        _Loops(self, builder, a, b, c, workspace, depth, epilogue).run(start, stop)
+        _Loops(self, builder, a, b, c, workspace, depth, epilogue, ahead).run(start, stop)
 
 
 @dataclass
@@ -92,8 +99,10 @@ class _Loops:
         workspace: ir.Value,
         k: ir.Value,
         epilogue: Epilogue | None,
+        ahead: Sequence[ir.Value],
     ) -> None:
         self.gemm, self.b, self.k, self.epilogue = gemm, builder, k, epilogue
+        self.ahead = ahead
         self.a, self.matrix_b, self.c = a, b, c
         size_a, size_sums, _ = (part // gemm.size for part in gemm.workspace_parts)
         self.packed_a = workspace
@@ -169,6 +178,7 @@ class _Loops:
         b.cbranch(b.icmp_signed(">", left, I64(0)), body, done)
         b.position_at_end(body)
         kept = self._kept(block, run, row, column)
+        self._fetch(large, run, row, column)
         step: ir.Value = I64(large)
         if large == small:
             self._call(large, block, run, row, column, left, kept)
@@ -187,6 +197,16 @@ class _Loops:
         row.add_incoming(b.add(row, step), b.block)
         b.branch(head)
         b.position_at_end(done)
+
+    def _fetch(self, rows: int, run: Panels, row: ir.Value, column: ir.Value) -> None:
+        """Ask for what the epilogue will load of this tile, a line of the cache at a time."""
+        b, g = self.b, self.gemm
+        width = run.vectors * g.lanes
+        for array in self.ahead:
+            for i in range(rows):
+                start = b.add(b.mul(b.add(row, I64(i)), I64(g.n)), column)
+                for at in range(0, width, LINE // g.size):
+                    prefetch(b, b.gep(array, [b.add(start, I64(at))]))
 
     def _large_fits(self, left: ir.Value) -> ir.Value:
         """Choose the large tile unless small ones waste fewer rows on those left."""

@@ -17,7 +17,7 @@ from llvmlite import ir
 
 __all__ = [
     "I32", "I64", "indices", "least", "load_repeating",
-    "load_vector", "loop", "multiply_add",
+    "load_vector", "loop", "multiply_add", "prefetch",
     "splat", "store_vector", "vector_type",
 ]  # fmt: skip
 
@@ -95,6 +95,17 @@ def multiply_add(b: ir.IRBuilder, x: ir.Value, y: ir.Value, z: ir.Value) -> ir.V
     if function is None:
         function = ir.Function(b.module, ir.FunctionType(kind, [kind] * 3), name)
     return b.call(function, [x, y, z])
+
+
+def prefetch(b: ir.IRBuilder, place: ir.Value) -> None:
+    """Ask the cache for the line at `place`, soon to be read and written."""
+    byte = ir.IntType(8).as_pointer()
+    name = "llvm.prefetch.p0"
+    function = b.module.globals.get(name)
+    if function is None:
+        kind = ir.FunctionType(ir.VoidType(), [byte, I32, I32, I32])
+        function = ir.Function(b.module, kind, name)
+    b.call(function, [b.bitcast(place, byte), I32(1), I32(3), I32(1)])
 
 
 @contextmanager

@@ -103,8 +103,27 @@ class KernelCode(Body):
         unused = result if result is not None else own
         gemm.emit(
             self.b, self.array(a), self.array(b_), unused, first, end, own,
-            k=self.rows if runtime_k else None, epilogue=epilogue,
+            k=self.rows if runtime_k else None, epilogue=epilogue, ahead=self._loaded_by_tile(),
         )  # fmt: skip
+
+    def _loaded_by_tile(self) -> list[ir.Value]:
+        """Return the arrays of the product's own shape and type that its epilogue loads."""
+        kernel, kernels = self.kernel, self.context.kernels
+        anchor = kernel.anchor
+        assert anchor is not None
+        loaded = {
+            source
+            for node in kernel.nodes
+            if node is not anchor
+            for i in node.inputs
+            for source in kernels.sources(i)
+            if source not in self.members
+        }
+        return [
+            self.array(node)
+            for node in sorted(loaded, key=lambda n: n.serial)
+            if view_of(node.spec.shape) == kernel.view and node.spec.dtype == anchor.spec.dtype
+        ]
 
     def _workspace(self, kind: ir.Type) -> ir.Value:
         """Return this thread's workspace; its size is known only when all kernels are."""
