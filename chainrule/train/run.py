@@ -18,6 +18,7 @@ import shutil
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -138,7 +139,7 @@ class Run:
         X = self._check(data[0])
         check_same_length(X, np.asarray(data[1]))
         output = forward(self.model, data_input("x", X))
-        y = self.objective.target(data[1], output.shape, model_dtype(self.model))
+        y = self.objective.target(data[1], output.shape, self._dtype)
         return self.score(Part(X, y))
 
     def check_encoded(self, X: Any) -> None:
@@ -172,8 +173,13 @@ class Run:
         x = input("x", (ROWS, *self.features), self.feature_dtype)
         return Graph({"output": forward(self.model, x).node}, {"x": x.node})
 
+    @cached_property
+    def _dtype(self) -> np.dtype[Any]:
+        """The dtype the model computes in; finding it takes a walk over the layers."""
+        return model_dtype(self.model)
+
     def _check(self, X: Any) -> Array:
-        rows = check_rows(X, "X", model_dtype(self.model))
+        rows = check_rows(X, "X", self._dtype)
         if rows.shape[1:] != self.features:
             raise DataError(
                 f"each row of X has shape {rows.shape[1:]}, but the model was trained on rows of "
