@@ -14,7 +14,7 @@ Read next: :mod:`chainrule.run.schedule`.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
@@ -107,10 +107,6 @@ class Kernels:
     graph: Graph
     order: list[Kernel]
     home: dict[Node, Kernel]
-
-    def is_stored(self, node: Node) -> bool:
-        """Whether kernels other than its own may load `node` from memory."""
-        return node in self.home and node in self.home[node].stores
 
     def sources(self, node: Node) -> Iterator[Node]:
         """Yield the homed nodes and leaves that computing `node` in place would load."""
@@ -403,48 +399,38 @@ def _elementwise_kind(view: View) -> str:
     return "rows" if isinstance(view[0], Dim) else "each"
 
 
+def _nearest(node: Node, members: Collection[Node]) -> Iterator[Node]:
+    """Yield the `members` that computing `node` would use, without looking behind them."""
+    pending, seen = list(node.inputs), set()
+    while pending:
+        source = pending.pop()
+        if source in seen:
+            continue
+        seen.add(source)
+        if source in members:
+            yield source
+        elif not source.primitive.leaf:
+            pending.extend(source.inputs)
+
+
 def passes(kernel: Kernel) -> dict[Node, int]:
     """Return the pass over the columns in which a rows kernel computes each of its nodes.
 
     What uses a reduction over columns must wait for the pass after it.
     """
     found: dict[Node, int] = {}
-
-    def earliest(node: Node) -> int:
-        level = 0
-        pending, seen = list(node.inputs), set()
-        while pending:
-            source = pending.pop()
-            if source in seen:
-                continue
-            seen.add(source)
-            if source in found:
-                reduced = source.primitive.combine is not None
-                level = max(level, found[source] + (1 if reduced else 0))
-            elif not source.primitive.leaf:
-                pending.extend(source.inputs)
-        return level
-
     for node in kernel.nodes:
-        found[node] = 0 if node.primitive.leaf else earliest(node)
+        waits = (found[s] + (s.primitive.combine is not None) for s in _nearest(node, found))
+        found[node] = max(waits, default=0)
     return found
 
 
 def _used_in_later_pass(kernel: Kernel) -> set[Node]:
     """Return wide nodes computed in one pass and used in a later one."""
     level = passes(kernel)
-    late: set[Node] = set()
-    for node in kernel.nodes:
-        pending, seen = list(node.inputs), set()
-        while pending:
-            source = pending.pop()
-            if source in seen:
-                continue
-            seen.add(source)
-            if source in level:
-                wide = view_of(source.spec.shape)
-                if wide is not None and wide[1] > 1 and level[source] < level[node]:
-                    late.add(source)
-            elif not source.primitive.leaf:
-                pending.extend(source.inputs)
-    return late
+    return {
+        source
+        for node in kernel.nodes
+        for source in _nearest(node, level)
+        if level[source] < level[node] and (view_of(source.spec.shape) or (1, 1))[1] > 1
+    }

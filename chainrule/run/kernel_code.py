@@ -6,6 +6,7 @@ Read next: :mod:`chainrule.run.emit`, which puts kernels together.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import cached_property
 
 import numpy as np
 from llvmlite import ir
@@ -87,7 +88,6 @@ class KernelCode(Body):
         slots = self.context.slots
         slots.workspace = max(slots.workspace, -(-gemm.workspace // 64) * 64)
         first, end = self.split()
-        result = self.array(node) if node in self.kernel.stores else None
         own = self._workspace(gemm.element)
 
         def epilogue(tile: Tile, sums: ir.Value) -> ir.Value | None:
@@ -100,9 +100,8 @@ class KernelCode(Body):
             self.rules = VectorBuilder(self.b)
             return None
 
-        unused = result if result is not None else own
         gemm.emit(
-            self.b, self.array(a), self.array(b_), unused, first, end, own,
+            self.b, self.array(a), self.array(b_), own, first, end, own,
             k=self.rows if runtime_k else None, epilogue=epilogue, ahead=self._loaded_by_tile(),
         )  # fmt: skip
 
@@ -131,7 +130,6 @@ class KernelCode(Body):
         if size is None:
             size = ir.GlobalVariable(self.context.module, I64, "workspace_bytes")
             size.linkage, size.global_constant = "internal", True
-        # The table index, too, is not final while buffers are fixed but arrays are: both are.
         base = self.pointer(self.context.slots.workspace_index, I8)
         part = self.b.gep(base, [self.b.mul(self.thread, self.b.load(size))])
         return self.b.bitcast(part, kind.as_pointer())
@@ -328,11 +326,10 @@ class KernelCode(Body):
             total = self._horizontal(node, self.b.load(place))
             site.known[node] = Value(total, node.spec.dtype.name)
 
-    @property
+    @cached_property
     def _stored_before(self) -> set[Node]:
-        if not hasattr(self, "_stored"):
-            self._stored: set[Node] = set()
-        return self._stored
+        """Hold what earlier passes of this kernel stored."""
+        return set()
 
     def _reload(self, node: Node, site: Site) -> Value:
         return self.load_at(node, self.array(node), site)
