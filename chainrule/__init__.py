@@ -26,7 +26,8 @@ from chainrule.core.errors import (
     no_attribute,
 )
 from chainrule.core.graph import Graph
-from chainrule.core.tensor import Parameter, Tensor, input, tensor
+from chainrule.core.parameter import Parameter
+from chainrule.core.tensor import Tensor, input, tensor
 from chainrule.core.verify import verify
 from chainrule.ops.composite import (
     clip,

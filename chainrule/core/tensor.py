@@ -5,7 +5,7 @@ handle on it; nothing is computed until a value is asked for (``.numpy()``,
 ``float()``, printing), which runs the reference interpreter.  Dtypes follow
 NumPy's rules, except that floats written in Python are float32.
 
-Read next: :mod:`chainrule.ops`, the operations themselves.
+Read next: :mod:`chainrule.core.parameter`.
 """
 
 from __future__ import annotations
@@ -23,11 +23,10 @@ from chainrule.core.indexing import fill_in, normalize_axes, plan_index
 from chainrule.core.primitive import Primitive, lookup, register
 from chainrule.core.spec import Dim, Shape, Spec, as_dtype, is_float
 
-__all__ = ["Parameter", "Tensor", "TensorLike", "as_tensor", "input", "record", "tensor"]
+__all__ = ["Tensor", "TensorLike", "as_tensor", "input", "record", "tensor"]
 
 Array: TypeAlias = "np.ndarray[Any, Any]"
 TensorLike: TypeAlias = "Tensor | Array | float | int | bool | Sequence[Any]"
-Initializer: TypeAlias = "Callable[[tuple[int, ...], np.random.Generator], Array]"
 Axis: TypeAlias = "int | Sequence[int] | None"
 
 _evaluate: Callable[[Graph], dict[str, Array]] | None = None
@@ -48,11 +47,6 @@ def _leaf_meaning(**params: Any) -> Array:
     raise GraphError(f"no value was given for {params['name']!r}.")
 
 
-def _parameter_meaning(**params: Any) -> Array:
-    value: Array = params["parameter"].value
-    return value.copy()  # an output that is a view of it must not change as training goes on
-
-
 CONSTANT = register(
     Primitive(
         "constant",
@@ -62,14 +56,6 @@ CONSTANT = register(
     )
 )
 INPUT = register(Primitive("input", infer=_leaf_infer, meaning=_leaf_meaning, leaf=True))
-PARAMETER = register(
-    Primitive(
-        "parameter",
-        infer=lambda name, parameter: Spec(parameter.shape, parameter.dtype),
-        meaning=_parameter_meaning,
-        leaf=True,
-    )
-)
 
 
 class Tensor:
@@ -353,71 +339,6 @@ def _matmul(a: Tensor, b: Tensor) -> Tensor:
     if b.ndim > 1:
         kept += out.shape[-1:]
     return out if kept == out.shape else out.reshape(kept)
-
-
-class Parameter(Tensor):
-    """A leaf that training changes: a shape, a way to draw its first value, and its value.
-
-    `value` is drawn by `initializer` with seed 0 when first asked for, unless
-    :func:`chainrule.fit` or :func:`chainrule.nn.initialize` set it before.
-    """
-
-    __slots__ = ("_value", "_watched", "assigned", "initializer", "name")
-
-    def __init__(
-        self,
-        shape: int | Sequence[int],
-        initializer: Initializer,
-        dtype: DTypeLike = np.float32,
-        name: str = "parameter",
-    ):
-        self.initializer = initializer
-        self.name = name
-        self.assigned = self._watched = False
-        self._value: Array | None = None
-        super().__init__(self._leaf(Spec(shape, dtype)))
-
-    def _leaf(self, spec: Spec) -> Node:
-        return Node(PARAMETER, (), {"name": self.name, "parameter": self}, spec, "")
-
-    @property
-    def value(self) -> Array:
-        """The present value; drawn with seed 0 if nothing has set it.
-
-        Setting it copies; while :func:`chainrule.fit` runs, training goes on from what is set.
-        """
-        if self._value is None:
-            self._value = self.draw(np.random.Generator(np.random.Philox(key=[0, 0])))
-        return self._value
-
-    @value.setter
-    def value(self, value: Any) -> None:
-        array = np.array(value, dtype=self.dtype, order="C")  # the order machine code reads in
-        if array.shape != self.shape:
-            raise ShapeError(f"{self.name!r} has shape {self.shape}, not {array.shape}.")
-        if self._watched:
-            self.value[...] = array
-        else:
-            self._value = array
-        self.assigned = True
-
-    def watch(self, view: Array) -> None:
-        """Let the value be what `view`, memory that training changes, holds at any time."""
-        self._value, self.assigned, self._watched = view, True, True
-
-    def unwatch(self) -> None:
-        """End :meth:`watch`: keep a copy of the value as it is now."""
-        if self._watched:
-            self._value, self._watched = self.value.copy(), False
-
-    def draw(self, generator: np.random.Generator) -> Array:
-        """Return a first value from the initializer, without keeping it."""
-        shape = tuple(int(d) for d in self.shape if isinstance(d, int))
-        return np.array(self.initializer(shape, generator), dtype=self.dtype, order="C")
-
-    def forget(self) -> None:
-        """Drop the value, so that the next use draws it anew."""
-        self._value, self.assigned, self._watched = None, False, False
 
 
 def tensor(value: TensorLike, dtype: DTypeLike | None = None) -> Tensor:

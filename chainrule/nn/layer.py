@@ -1,7 +1,7 @@
 """Layers: objects whose call records part of a graph, and the walk that finds parameters.
 
 A layer is any callable from tensor to tensor.  One that learns is an object, best a dataclass,
-with :class:`~chainrule.core.tensor.Parameter` fields; :func:`parameters` finds them by
+with :class:`~chainrule.core.parameter.Parameter` fields; :func:`parameters` finds them by
 walking fields, lists and dictionaries, and names them by the path.
 
 Read next: :mod:`chainrule.nn.activations`.
@@ -18,8 +18,9 @@ import numpy as np
 
 from chainrule.core.errors import OptionError, ShapeError
 from chainrule.core.graph import scope
+from chainrule.core.parameter import Parameter
 from chainrule.core.spec import as_dtype
-from chainrule.core.tensor import Parameter, Tensor
+from chainrule.core.tensor import Tensor
 from chainrule.nn.initializers import GlorotUniform, Initializer, initializer
 
 __all__ = ["Flatten", "Layer", "Linear", "Sequential", "initialize", "parameters"]

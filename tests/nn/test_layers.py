@@ -12,7 +12,8 @@ from scipy import special
 
 import chainrule as cr
 from chainrule import nn
-from chainrule.core.tensor import Parameter, Tensor
+from chainrule.core.parameter import Parameter
+from chainrule.core.tensor import Tensor
 
 X = np.random.default_rng(0).normal(0, 2, (5, 4))
 

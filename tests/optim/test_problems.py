@@ -11,7 +11,8 @@ import pytest
 from scipy import optimize, special
 
 from chainrule import nn, optim
-from chainrule.core.tensor import Parameter, Tensor
+from chainrule.core.parameter import Parameter
+from chainrule.core.tensor import Tensor
 from chainrule.optim.optimizer import Optimizer
 from chainrule.run.program import ReferenceProgram
 from chainrule.train.objective import objective
