@@ -1,0 +1,10 @@
+"""Floor 6, looking into graphs and runs: what was computed, which way slopes flowed, in pictures.
+
+Read next: :mod:`chainrule.insight.page`, :mod:`chainrule.insight.chart`.
+"""
+
+from __future__ import annotations
+
+from chainrule.insight.page import page
+
+__all__ = ["page"]
