@@ -21,7 +21,7 @@ from chainrule.core.spec import Spec, as_dtype, broadcast_shapes, is_float
 from chainrule.core.tensor import Tensor, TensorLike, as_tensor, record
 
 __all__ = [
-    "abs", "add", "cast", "cos", "div", "equal", "erf", "exp", "expm1", "floor", "less",
+    "abs", "add", "arctan", "cast", "cos", "div", "equal", "erf", "exp", "expm1", "floor", "less",
     "less_equal", "log", "log1p", "logical_and", "logical_not", "logical_or", "maximum",
     "minimum", "mul", "neg", "pow", "sigmoid", "sign", "sin", "sqrt", "stop_gradient", "sub",
     "tanh", "where",
@@ -262,6 +262,10 @@ SIN = _unary(
 COS = _unary(
     "cos", np.cos, lambda g, out, x: (-g * sin(x),), lambda b, x: b.math("cos", x), (-3, 3), "Cos"
 )
+ARCTAN = _unary(
+    "arctan", np.arctan, lambda g, out, x: (g / (1 + x * x),),
+    lambda b, x: b.math("arctan", x), (-3, 3), "Atan",
+)  # fmt: skip
 TANH = _unary(
     "tanh", np.tanh, lambda g, out, x: (g * (1 - out * out),),
     lambda b, x: b.math("tanh", x), (-2, 2), "Tanh",
@@ -448,6 +452,11 @@ def sin(x: TensorLike) -> Tensor:
 def cos(x: TensorLike) -> Tensor:
     """Return the cosine of `x`, in radians."""
     return record(COS, x)
+
+
+def arctan(x: TensorLike) -> Tensor:
+    """Return the angle in (-pi/2, pi/2) whose tangent is `x`."""
+    return record(ARCTAN, x)
 
 
 def tanh(x: TensorLike) -> Tensor:

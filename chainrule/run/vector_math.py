@@ -32,6 +32,7 @@ from chainrule.run.float_lanes import Lanes, declare
 
 __all__ = [
     "EMITTERS",
+    "emit_arctan",
     "emit_cos",
     "emit_erf",
     "emit_exp",
@@ -71,6 +72,36 @@ _LOG_DOUBLE = (
 )
 _SIN = (-1.6666667e-01, 8.333329e-03, -1.9839327e-04, 2.7182373e-06)  # sin r = r + r^3 P(r^2)
 _COS = (4.1666646e-02, -1.3887362e-03, 2.443773e-05)  # cos r = 1 - r^2/2 + r^4 P(r^2)
+# arctan x = x + x^3 P(x^2) on x <= 0.66, through Chebyshev points
+_ARCTAN_SINGLE = (
+    -3.33333313e-01,
+    1.99998602e-01,
+    -1.42803848e-01,
+    1.10338993e-01,
+    -8.54306817e-02,
+    5.58232665e-02,
+    -2.06964649e-02,
+)
+_ARCTAN_DOUBLE = (
+    -0.3333333333333333,
+    0.1999999999999845,
+    -0.142857142854473,
+    0.11111111092907396,
+    -0.09090908438266297,
+    0.07692293534164442,
+    -0.06666465021019526,
+    0.05880368590078891,
+    -0.05249214968957962,
+    0.04690492734407328,
+    -0.040779974772285656,
+    0.03243321955570354,
+    -0.021234090028171622,
+    0.009703569337018672,
+    -0.0022307886572777457,
+)
+_HALF_PI_SINGLE = (1.57079637050628662, -4.37113900018624283e-8)
+_HALF_PI_DOUBLE = (1.5707963267948966192, 6.123233995736765886e-17)
+
 _ERF_NEAR = (  # erf x = x + x P(x^2) for |x| <= 0.9375
     1.2837917e-01,
     -3.7612632e-01,
@@ -320,6 +351,24 @@ def emit_cos(builder: ir.IRBuilder, x: ir.Value) -> ir.Value:
     return _trig(builder, x, "cos")
 
 
+def emit_arctan(builder: ir.IRBuilder, x: ir.Value) -> ir.Value:
+    """Emit arctan x, by arctan x = pi/2 - arctan 1/x = pi/4 + arctan (x - 1)/(x + 1)."""
+    v, b = Lanes(builder, x.type), builder
+    size, one = v.abs(x), v.const(1.0)
+    large = b.fcmp_ordered(">", size, v.const(2.414213562373095))  # tan 3/8 pi
+    middle = b.fcmp_ordered(">", size, v.const(0.66))
+    top = v.where(large, v.const(-1.0), v.where(middle, b.fsub(size, one), size))
+    bottom = v.where(large, size, v.where(middle, b.fadd(size, one), one))
+    t = b.fdiv(top, bottom)
+    square = b.fmul(t, t)
+    curve = v.horner(square, _ARCTAN_SINGLE if v.single else _ARCTAN_DOUBLE)
+    # The angle turned by, in two parts: what rounding takes from pi/2 comes in with the small.
+    part = v.where(large, one, v.where(middle, v.const(0.5), v.const(0.0)))
+    head, tail = _HALF_PI_SINGLE if v.single else _HALF_PI_DOUBLE
+    small = v.madd(part, v.const(tail), v.madd(b.fmul(t, square), curve, t))
+    return v.copysign(v.madd(part, v.const(head), small), x)
+
+
 # --- erf and pow ----------------------------------------------------------------------------
 
 
@@ -378,6 +427,7 @@ def emit_pow(builder: ir.IRBuilder, x: ir.Value, y: ir.Value) -> ir.Value:
 
 
 EMITTERS: dict[str, Callable[..., ir.Value]] = {
+    "arctan": emit_arctan,
     "exp": emit_exp,
     "log": emit_log,
     "log1p": emit_log1p,

@@ -84,6 +84,7 @@ def _greater(x: Array, y: Array) -> Array:
 STATEMENTS: dict[str, Callable[..., Any]] = {
     "abs": lambda x: np.where(x < 0, -x, x),
     "add": lambda x, y: x + y,
+    "arctan": lambda x: np.vectorize(math.atan, [float])(x).astype(x.dtype),
     "arange": lambda length, dtype: np.array(list(range(length)), dtype),
     "argmax": lambda x, axis: np.argsort(-x, axis=axis, kind="stable").take(0, axis=axis),
     "broadcast": lambda x, shape: x + np.zeros(shape, x.dtype),
@@ -254,6 +255,7 @@ class NumpyBuilder:
     functions: dict[str, Callable[[Any], Any]] = {  # noqa: RUF012
         "abs": np.fabs, "floor": np.floor, "exp": np.exp, "expm1": np.expm1, "log": np.log,
         "log1p": np.log1p, "sqrt": np.sqrt, "sin": np.sin, "cos": np.cos, "tanh": np.tanh,
+        "arctan": np.arctan,
         "sigmoid": special.expit, "erf": special.erf, "is_nan": np.isnan,
     }  # fmt: skip
 

@@ -42,17 +42,12 @@ OPTIMIZERS: dict[str, Optimizer] = {
     "clip_value": optim.chain(optim.ClipValue(0.02), optim.Adam(0.01)),
 }
 LOSSES = ["cross_entropy", "one-hot", "binary_cross_entropy", "mse"]
-USUAL = ["relu", "leaky_relu", "elu", "gelu", "silu", "softplus", "tanh", "sigmoid"]
-OTHERS = [*(set(activation_names()) - set(USUAL)), "prelu, one a unit", "maxout"]
-# Each usual activation meets each loss, and the optimizers take turns so that each meets each of
-# both; the other activations take turns with the losses.
+# Every activation meets every loss; the optimizers take turns so that each meets each of both.
 COMBINATIONS = [
     (activation, loss, list(OPTIMIZERS)[(i + j) % 6])
-    for (i, activation), (j, loss) in itertools.product(enumerate(USUAL), enumerate(LOSSES))
-]
-TURNS = [
-    (activation, LOSSES[i % 4], list(OPTIMIZERS)[(i + 1) % 6])
-    for i, activation in enumerate(sorted(OTHERS))
+    for (i, activation), (j, loss) in itertools.product(
+        enumerate(activation_names()), enumerate(LOSSES)
+    )
 ]
 
 
@@ -73,7 +68,7 @@ def test_the_combinations_hold_every_pair() -> None:
     assert len({c[::2] for c in COMBINATIONS}) == activations * losses
 
 
-@pytest.mark.parametrize(("activation", "loss", "optimizer"), COMBINATIONS + TURNS)
+@pytest.mark.parametrize(("activation", "loss", "optimizer"), COMBINATIONS)
 def test_a_hundred_steps_in_float64(activation: str, loss: str, optimizer: str) -> None:
     case = _case(activation, loss, optimizer, "float64")
     # 23 rows by 7: three whole batches and one of two rows, 25 times over.
@@ -93,7 +88,7 @@ def test_float32_within_bounds_that_grow_with_steps(optimizer: str, loss: str, s
     assert_agree(case, order, 7, 2e-6 * steps)
 
 
-@pytest.mark.parametrize("activation", [*USUAL, *sorted(OTHERS)])
+@pytest.mark.parametrize("activation", activation_names())
 def test_float32_of_every_activation(activation: str) -> None:
     assert_agree(_case(activation, "mse", "sgd", "float32"), shuffled(23, 5), 7, 2e-5)
 
@@ -251,7 +246,20 @@ SCALAR = sorted(name for name, p in registry.items() if p.scalar is not None and
 EDGES = [0.0, -0.0, 1.0, -1.0, 0.5, 2.0, -2.5, 3.0, 1e-3, 30.0, -30.0, 88.0, 700.0, 1e30, -1e30]
 SPECIAL = [*EDGES, np.nan, np.inf, -np.inf]
 # C99 and NumPy leave these open, or the engines may differ in the last places of huge arguments.
-MATH = {"exp", "expm1", "log", "log1p", "sin", "cos", "tanh", "sigmoid", "erf", "pow", "sqrt"}
+MATH = {
+    "arctan",
+    "exp",
+    "expm1",
+    "log",
+    "log1p",
+    "sin",
+    "cos",
+    "tanh",
+    "sigmoid",
+    "erf",
+    "pow",
+    "sqrt",
+}
 
 
 def _arguments(name: str, dtype: str) -> list[Array]:
