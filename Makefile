@@ -8,7 +8,7 @@ PIP := $(PY) -m pip install --quiet --disable-pip-version-check
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test oracle lint bench accuracy clean
+.PHONY: help demo test oracle browser lint bench accuracy clean
 
 help: ## list the targets
 	@echo "usage: make TARGET [PYTHON=python3.12] [ARGS='options for pytest or the benchmark']"
@@ -19,10 +19,13 @@ demo: $(VENV)/.chainrule ## install chainrule in .venv and train a network on ha
 	$(VENV)/bin/chainrule train digits
 
 test: $(VENV)/.test ## run the tests, about 5 minutes on two cores
-	$(PY) -m pytest -m "not oracle and not slow" $(ARGS)
+	$(PY) -m pytest -m "not oracle and not slow and not browser" $(ARGS)
 
 oracle: $(VENV)/.oracle ## compare with PyTorch (a large download the first time)
 	$(PY) -m pytest -m oracle $(ARGS)
+
+browser: $(VENV)/.browser ## open the pages in a headless chromium, light and dark, wide and narrow
+	$(PY) -m pytest -m browser tests/browser $(ARGS)
 
 lint: $(VENV)/.dev ## check style and types
 	$(PY) -m ruff check .
@@ -60,6 +63,10 @@ $(VENV)/.test: pyproject.toml | $(PY)
 
 $(VENV)/.oracle: $(VENV)/.test
 	$(PIP) --editable '.[test,oracle]'
+	@touch $@
+
+$(VENV)/.browser: $(VENV)/.test
+	$(PIP) --editable '.[test,browser]'
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.test

@@ -3,29 +3,62 @@
 Each names the initializer that keeps its signals' variance, which
 :class:`~chainrule.nn.layer.Sequential` gives to the Linear before it.
 
-Read next: :mod:`chainrule.nn.losses`.
+Read next: :mod:`chainrule.nn.maxout`, :mod:`chainrule.nn.catalogue`.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar
 
-from chainrule.core.errors import OptionError, did_you_mean
+from chainrule.core.errors import OptionError, ShapeError, did_you_mean
+from chainrule.core.parameter import Parameter
+from chainrule.core.spec import as_dtype
 from chainrule.core.tensor import Tensor
-from chainrule.nn.initializers import GlorotUniform, HeUniform, Initializer
-from chainrule.ops.composite import elu, gelu, leaky_relu, relu, silu, softplus
+from chainrule.nn.initializers import (
+    Constant,
+    GlorotUniform,
+    HeUniform,
+    Initializer,
+    LeCunNormal,
+)
+from chainrule.nn.size import check_size
+from chainrule.ops.composite import (
+    elu,
+    gelu,
+    hard_sigmoid,
+    hard_swish,
+    hard_tanh,
+    leaky_relu,
+    mish,
+    relu,
+    relu6,
+    selu,
+    silu,
+    softplus,
+    softsign,
+)
 from chainrule.ops.elementwise import sigmoid, tanh
 
 __all__ = [
     "ELU",
     "GELU",
+    "SELU",
+    "HardSigmoid",
+    "HardSwish",
+    "HardTanh",
+    "Identity",
     "LeakyReLU",
+    "Mish",
+    "PReLU",
     "ReLU",
+    "ReLU6",
     "SiLU",
     "Sigmoid",
     "Softplus",
+    "Softsign",
     "Tanh",
     "activation",
     "activation_names",
@@ -43,13 +76,69 @@ class ReLU:
 
 
 @dataclass(frozen=True)
+class ReLU6:
+    """``min(max(0, x), 6)``: a ReLU that stays small, and flat on both sides."""
+
+    suited_initializer: ClassVar[Initializer] = HeUniform()
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return relu6(x)
+
+
+@dataclass(frozen=True)
 class LeakyReLU:
     """``x`` where positive, else ``slope * x``: a ReLU that does not die."""
 
     slope: float = 0.01
-    suited_initializer: ClassVar[Initializer] = HeUniform()
+
+    @property
+    def suited_initializer(self) -> Initializer:
+        """He's, for this slope."""
+        return HeUniform(self.slope)
 
     def __call__(self, x: Tensor) -> Tensor:
+        return leaky_relu(x, self.slope)
+
+
+@dataclass(eq=False)
+class PReLU:
+    """``x`` where positive, else ``slope * x`` with a slope that is learned.
+
+    One slope for all units, or with `units` one for each; all begin at `start`.
+    x: (n, ..., units).  Penalties leave slopes alone: zero would mean a plain ReLU.
+    Raises OptionError for options that have no meaning, ShapeError for another width of x.
+    Source: He, Zhang, Ren and Sun, "Delving deep into rectifiers", 2015.
+
+    >>> import chainrule as cr
+    >>> PReLU(start=0.5)(cr.tensor([-2.0, 2.0]))
+    Tensor([-1.,  2.], f32[2])
+    """
+
+    units: int | None = None
+    start: float = 0.25
+    dtype: str = "float32"
+    slope: Parameter = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        if self.units is not None:
+            self.units = check_size("PReLU: units", self.units)
+        if not math.isfinite(self.start):
+            raise OptionError(f"PReLU: start must be a finite number, not {self.start!r}.")
+        self.dtype = as_dtype(self.dtype).name
+        shape = () if self.units is None else self.units
+        self.slope = Parameter(shape, Constant(self.start), self.dtype, "slope", is_weight=False)
+
+    @property
+    def suited_initializer(self) -> Initializer:
+        """He's, for the slope it starts with."""
+        return HeUniform(self.start)
+
+    def __call__(self, x: Tensor) -> Tensor:
+        if self.units is not None and x.shape[-1:] != (self.units,):
+            raise ShapeError(
+                f"PReLU({self.units}) needs {self.units} units on the last axis, but got shape "
+                f"{x.shape}."
+            )
         return leaky_relu(x, self.slope)
 
 
@@ -62,6 +151,16 @@ class ELU:
 
     def __call__(self, x: Tensor) -> Tensor:
         return elu(x, self.alpha)
+
+
+@dataclass(frozen=True)
+class SELU:
+    """``1.0507 * elu(x, 1.6733)``: means stay near 0 and variances near 1 of themselves."""
+
+    suited_initializer: ClassVar[Initializer] = LeCunNormal()
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return selu(x)
 
 
 @dataclass(frozen=True)
@@ -82,6 +181,36 @@ class Tanh:
 
     def __call__(self, x: Tensor) -> Tensor:
         return tanh(x)
+
+
+@dataclass(frozen=True)
+class Softsign:
+    """``x / (1 + |x|)``, in [-1, 1]: zero-centered, saturates slowly, needs no exp."""
+
+    suited_initializer: ClassVar[Initializer] = GlorotUniform()
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return softsign(x)
+
+
+@dataclass(frozen=True)
+class HardSigmoid:
+    """``clip(x + 3, 0, 6) / 6``: a sigmoid of straight lines, exactly flat beyond 3."""
+
+    suited_initializer: ClassVar[Initializer] = GlorotUniform()
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return hard_sigmoid(x)
+
+
+@dataclass(frozen=True)
+class HardTanh:
+    """``clip(x, -1, 1)``: a tanh of straight lines, exactly flat beyond 1."""
+
+    suited_initializer: ClassVar[Initializer] = GlorotUniform()
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return hard_tanh(x)
 
 
 @dataclass(frozen=True)
@@ -106,6 +235,26 @@ class SiLU:
 
 
 @dataclass(frozen=True)
+class HardSwish:
+    """``x * clip(x + 3, 0, 6) / 6``: near SiLU, without exp; exactly 0 below -3."""
+
+    suited_initializer: ClassVar[Initializer] = HeUniform()
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return hard_swish(x)
+
+
+@dataclass(frozen=True)
+class Mish:
+    """``x * tanh(log(1 + exp(x)))``: near SiLU, and dearer."""
+
+    suited_initializer: ClassVar[Initializer] = HeUniform()
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return mish(x)
+
+
+@dataclass(frozen=True)
 class Softplus:
     """``log(1 + exp(x))``, a smooth ReLU."""
 
@@ -115,15 +264,34 @@ class Softplus:
         return softplus(x)
 
 
+@dataclass(frozen=True)
+class Identity:
+    """``x`` itself: layers joined by it are one linear layer, the plain model to compare with."""
+
+    suited_initializer: ClassVar[Initializer] = GlorotUniform()
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return x
+
+
 BY_NAME: dict[str, Callable[[], Callable[[Tensor], Tensor]]] = {
     "relu": ReLU,
     "leaky_relu": LeakyReLU,
+    "prelu": PReLU,
     "elu": ELU,
+    "selu": SELU,
     "gelu": GELU,
     "silu": SiLU,
+    "mish": Mish,
     "softplus": Softplus,
     "tanh": Tanh,
+    "softsign": Softsign,
     "sigmoid": Sigmoid,
+    "relu6": ReLU6,
+    "hard_swish": HardSwish,
+    "hard_tanh": HardTanh,
+    "hard_sigmoid": HardSigmoid,
+    "identity": Identity,
 }
 
 
@@ -139,6 +307,11 @@ def activation(name: str) -> Callable[[Tensor], Tensor]:
     ReLU()
     """
     key = name.lower().replace("-", "_")
+    if key == "maxout":
+        raise OptionError(
+            "maxout has weights of its own: write nn.Maxout(inputs, outputs) in place of Linear "
+            "and activation."
+        )
     if key not in BY_NAME:
         raise OptionError(f"unknown activation {name!r}. {did_you_mean(key, BY_NAME)}")
     return BY_NAME[key]()

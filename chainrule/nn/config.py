@@ -9,7 +9,7 @@ from dataclasses import fields, is_dataclass
 from typing import Any, TypeVar
 
 from chainrule.core.errors import OptionError, did_you_mean
-from chainrule.nn import activations, initializers, layer
+from chainrule.nn import activations, initializers, layer, maxout
 
 __all__ = ["from_config", "register_layer", "to_config"]
 
@@ -17,7 +17,7 @@ T = TypeVar("T", bound=type)
 
 _registry: dict[str, type] = {
     kind.__name__: kind
-    for module in (activations, initializers, layer)
+    for module in (activations, initializers, layer, maxout)
     for kind in vars(module).values()
     if isinstance(kind, type) and is_dataclass(kind)
 }

@@ -2,14 +2,14 @@
 
 Weights are stored as (inputs, outputs), so ``fan_in, fan_out = shape``.  Too
 large a spread saturates sigmoids and tanh, too small a one lets signals and
-gradients fade from layer to layer; Glorot's and He's choices keep their
-variance.
+gradients fade from layer to layer; LeCun's, Glorot's and He's choices keep
+their variance.
 
-Sources: Glorot and Bengio, "Understanding the difficulty of training deep
-feedforward neural networks", 2010; He, Zhang, Ren and Sun, "Delving deep into
-rectifiers", 2015.
+Sources: LeCun, Bottou, Orr and Müller, "Efficient BackProp", 1998; Glorot and
+Bengio, "Understanding the difficulty of training deep feedforward neural
+networks", 2010; He, Zhang, Ren and Sun, "Delving deep into rectifiers", 2015.
 
-Read next: :mod:`chainrule.nn.layer`.
+Read next: :mod:`chainrule.nn.layer`, and :mod:`chainrule.nn.lsuv`, which asks the data.
 """
 
 from __future__ import annotations
@@ -22,14 +22,22 @@ from typing import Any
 import numpy as np
 
 from chainrule.core.errors import OptionError, ShapeError, did_you_mean
+from chainrule.nn.size import check_size
 
 __all__ = [
     "Constant",
+    "Eye",
     "GlorotNormal",
     "GlorotUniform",
     "HeNormal",
     "HeUniform",
     "Initializer",
+    "LeCunNormal",
+    "LeCunUniform",
+    "MaxoutNormal",
+    "Orthogonal",
+    "Sparse",
+    "TruncatedNormal",
     "Zeros",
     "initializer",
 ]
@@ -45,6 +53,16 @@ def _fans(shape: tuple[int, ...]) -> tuple[int, int]:
     return math.prod(shape[:-1]), shape[-1]
 
 
+def _check_above_zero(name: str, value: float) -> None:
+    if not (isinstance(value, (int, float)) and 0 < value < math.inf):
+        raise OptionError(f"{name} must be a number above 0, not {value!r}.")
+
+
+def _uniform(variance: float, shape: tuple[int, ...], generator: np.random.Generator) -> Any:
+    limit = math.sqrt(3 * variance)
+    return generator.uniform(-limit, limit, shape)
+
+
 @dataclass(frozen=True)
 class GlorotUniform:
     """Draw from U(-a, a) with ``a = sqrt(6 / (fan_in + fan_out))``, for tanh and sigmoid.
@@ -55,8 +73,7 @@ class GlorotUniform:
     """
 
     def __call__(self, shape: tuple[int, ...], generator: np.random.Generator) -> Any:
-        limit = math.sqrt(6 / sum(_fans(shape)))
-        return generator.uniform(-limit, limit, shape)
+        return _uniform(2 / sum(_fans(shape)), shape, generator)
 
 
 @dataclass(frozen=True)
@@ -69,19 +86,146 @@ class GlorotNormal:
 
 @dataclass(frozen=True)
 class HeUniform:
-    """Draw from U(-a, a) with ``a = sqrt(6 / fan_in)``, for ReLU and its kin."""
+    """Draw from U(-a, a) with ``a = sqrt(6 / ((1 + slope²) fan_in))``, for ReLU and its kin.
+
+    `slope` is that of a leaky ReLU below 0, and 0 for ReLU.
+    """
+
+    slope: float = 0.0
 
     def __call__(self, shape: tuple[int, ...], generator: np.random.Generator) -> Any:
-        limit = math.sqrt(6 / _fans(shape)[0])
-        return generator.uniform(-limit, limit, shape)
+        return _uniform(2 / ((1 + self.slope**2) * _fans(shape)[0]), shape, generator)
 
 
 @dataclass(frozen=True)
 class HeNormal:
-    """Draw from N(0, s²) with ``s = sqrt(2 / fan_in)``, for ReLU and its kin."""
+    """Draw from N(0, s²) with ``s = sqrt(2 / ((1 + slope²) fan_in))``, for ReLU and its kin.
+
+    `slope` is that of a leaky ReLU below 0, and 0 for ReLU.
+    """
+
+    slope: float = 0.0
 
     def __call__(self, shape: tuple[int, ...], generator: np.random.Generator) -> Any:
-        return generator.normal(0.0, math.sqrt(2 / _fans(shape)[0]), shape)
+        spread = math.sqrt(2 / ((1 + self.slope**2) * _fans(shape)[0]))
+        return generator.normal(0.0, spread, shape)
+
+
+@dataclass(frozen=True)
+class LeCunUniform:
+    """Draw from U(-a, a) with ``a = sqrt(3 / fan_in)``: the variance of LeCunNormal."""
+
+    def __call__(self, shape: tuple[int, ...], generator: np.random.Generator) -> Any:
+        return _uniform(1 / _fans(shape)[0], shape, generator)
+
+
+@dataclass(frozen=True)
+class LeCunNormal:
+    """Draw from N(0, s²) with ``s = sqrt(1 / fan_in)``, for SELU and for linear layers."""
+
+    def __call__(self, shape: tuple[int, ...], generator: np.random.Generator) -> Any:
+        return generator.normal(0.0, math.sqrt(1 / _fans(shape)[0]), shape)
+
+
+@dataclass(frozen=True)
+class MaxoutNormal:
+    """Draw from N(0, s²) with ``s = sqrt(1 / (m fan_in))``, for :class:`~chainrule.nn.Maxout`.
+
+    m is the mean square of the largest of `pieces` standard normal numbers, 1 for two pieces
+    and 1.55 for four.  Source: Tseran and Montúfar, "Expected gradients of maxout networks and
+    consequences to parameter initialization", 2023.
+    """
+
+    pieces: int = 2
+
+    def __call__(self, shape: tuple[int, ...], generator: np.random.Generator) -> Any:
+        # The largest of k has the density k f(x) F(x)^(k - 1), f and F those of one.
+        x = np.linspace(-12.0, 12.0, 2401)
+        below = np.array([0.5 * math.erfc(-v / math.sqrt(2)) for v in x])
+        density = np.exp(-x * x / 2) / math.sqrt(2 * math.pi)
+        mean_square = (x * x * self.pieces * density * below ** (self.pieces - 1)).sum() * 0.01
+        return generator.normal(0.0, math.sqrt(1 / (mean_square * _fans(shape)[0])), shape)
+
+
+@dataclass(frozen=True)
+class TruncatedNormal:
+    """Draw from N(0, s²) with s = `spread`, anew whatever lies beyond 2 s.
+
+    Raises OptionError for a `spread` that is not above 0.
+    """
+
+    spread: float = 0.02
+
+    def __post_init__(self) -> None:
+        _check_above_zero("TruncatedNormal: spread", self.spread)
+
+    def __call__(self, shape: tuple[int, ...], generator: np.random.Generator) -> Any:
+        drawn = generator.normal(size=shape)
+        while (far := np.abs(drawn) > 2).any():
+            drawn[far] = generator.normal(size=int(far.sum()))
+        return self.spread * drawn
+
+
+@dataclass(frozen=True)
+class Orthogonal:
+    """Draw a random matrix whose rows, or columns if those are fewer, are orthogonal, times `gain`.
+
+    A square one keeps the length of every signal and gradient, through any number of layers.
+    Raises OptionError for a `gain` that is not above 0.
+    Source: Saxe, McClelland and Ganguli, "Exact solutions to the nonlinear dynamics of learning
+    in deep linear neural networks", 2014.
+
+    >>> w = Orthogonal()((3, 3), np.random.default_rng(0))
+    >>> bool(np.allclose(w.T @ w, np.eye(3)))
+    True
+    """
+
+    gain: float = 1.0
+
+    def __post_init__(self) -> None:
+        _check_above_zero("Orthogonal: gain", self.gain)
+
+    def __call__(self, shape: tuple[int, ...], generator: np.random.Generator) -> Any:
+        rows, columns = _fans(shape)
+        q, r = np.linalg.qr(generator.normal(size=(max(rows, columns), min(rows, columns))))
+        q = q * np.sign(np.diagonal(r))  # without it not every rotation is equally likely
+        return self.gain * (q if rows >= columns else q.T).reshape(shape)
+
+
+@dataclass(frozen=True)
+class Eye:
+    """Fill with the identity matrix: at first the layer passes its inputs on.
+
+    Rows or columns beyond the square are 0.
+    Source: Le, Jaitly and Hinton, "A simple way to initialize recurrent networks of rectified
+    linear units", 2015.
+    """
+
+    def __call__(self, shape: tuple[int, ...], generator: np.random.Generator) -> Any:
+        return np.eye(*_fans(shape)).reshape(shape)
+
+
+@dataclass(frozen=True)
+class Sparse:
+    """Give each unit `connections` weights from N(0, spread²), to random inputs; the rest is 0.
+
+    Units then differ from each other from the start, however many inputs there are.
+    A layer of fewer inputs has them all.  Raises OptionError for options out of range.
+    Source: Martens, "Deep learning via Hessian-free optimization", 2010.
+    """
+
+    connections: int = 15
+    spread: float = 1.0
+
+    def __post_init__(self) -> None:
+        check_size("Sparse: connections", self.connections)
+        _check_above_zero("Sparse: spread", self.spread)
+
+    def __call__(self, shape: tuple[int, ...], generator: np.random.Generator) -> Any:
+        inputs, units = _fans(shape)
+        order = generator.random((inputs, units)).argsort(axis=0)
+        kept = order < min(self.connections, inputs)
+        return np.where(kept, generator.normal(0.0, self.spread, kept.shape), 0.0).reshape(shape)
 
 
 @dataclass(frozen=True)
@@ -111,15 +255,28 @@ BY_NAME: dict[str, Initializer] = {
     "glorot_normal": GlorotNormal(),
     "he_uniform": HeUniform(),
     "he_normal": HeNormal(),
+    "lecun_uniform": LeCunUniform(),
+    "lecun_normal": LeCunNormal(),
+    "truncated_normal": TruncatedNormal(),
+    "orthogonal": Orthogonal(),
+    "identity": Eye(),
+    "sparse": Sparse(),
     "zeros": Zeros(),
 }
 
 
-def initializer(choice: str | Initializer) -> Initializer:
-    """Return the initializer of that name, or `choice` itself when it is one.
+def initializer(choice: str | float | Initializer) -> Initializer:
+    """Return the initializer of that name, one that fills with a number, or `choice` itself.
 
-    Raises OptionError naming the nearest.
+    Raises OptionError naming the nearest, or for a number that is not finite.
+
+    >>> initializer(0.01)
+    Constant(value=0.01)
     """
+    if isinstance(choice, (int, float)):
+        if isinstance(choice, bool) or not math.isfinite(choice):
+            raise OptionError(f"an initializer that is a number must be finite, not {choice!r}.")
+        return Constant(choice)
     if not isinstance(choice, str):
         return choice
     if choice not in BY_NAME:

@@ -22,6 +22,7 @@ from chainrule.ops.elementwise import (
     maximum,
     minimum,
     sigmoid,
+    sign,
     sqrt,
     stop_gradient,
     tanh,
@@ -30,10 +31,14 @@ from chainrule.ops.elementwise import (
 from chainrule.ops.reduce import Axis, mean
 
 __all__ = [
-    "clip", "elu", "from_peak", "gelu", "leaky_relu", "log_softmax", "logsumexp", "min", "norm",
-    "relu", "silu",
-    "softmax", "softplus", "square", "std", "var",
+    "clip", "elu", "from_peak", "gelu", "hard_sigmoid", "hard_swish", "hard_tanh", "leaky_relu",
+    "log_softmax", "logsumexp", "min", "mish", "norm", "relu", "relu6", "selu", "silu", "softmax",
+    "softplus", "softsign", "square", "std", "var",
 ]  # fmt: skip
+
+# Where the mean and variance of SELU's outputs meet those of its inputs, 0 and 1.
+SELU_ALPHA = 1.6732632423543772
+SELU_SCALE = 1.0507009873554805
 
 
 def square(x: TensorLike) -> Tensor:
@@ -51,8 +56,13 @@ def relu(x: TensorLike) -> Tensor:
     return maximum(x, 0.0)
 
 
-def leaky_relu(x: TensorLike, slope: float = 0.01) -> Tensor:
-    """Return ``x`` where positive, else ``slope * x``."""
+def relu6(x: TensorLike) -> Tensor:
+    """Return ``min(max(0, x), 6)``; its derivative at 0 and at 6 is 0."""
+    return clip(x, 0.0, 6.0)
+
+
+def leaky_relu(x: TensorLike, slope: TensorLike = 0.01) -> Tensor:
+    """Return ``x`` where positive, else ``slope * x``; `slope` may be a tensor, to be learned."""
     x = as_tensor(x)
     return where(x > 0, x, slope * x)
 
@@ -65,9 +75,55 @@ def elu(x: TensorLike, alpha: float = 1.0) -> Tensor:
     return where(x > 0, x, alpha * expm1(minimum(0.0, x)))
 
 
+def selu(x: TensorLike) -> Tensor:
+    """Return ``SELU_SCALE * elu(x, SELU_ALPHA)``, which draws signals to mean 0 and variance 1.
+
+    Source: Klambauer, Unterthiner, Mayr and Hochreiter, "Self-normalizing neural networks", 2017.
+    """
+    return SELU_SCALE * elu(x, SELU_ALPHA)
+
+
 def silu(x: TensorLike) -> Tensor:
-    """Return ``x * sigmoid(x)``."""
+    """Return ``x * sigmoid(x)``, also called swish."""
     return as_tensor(x) * sigmoid(x)
+
+
+def mish(x: TensorLike) -> Tensor:
+    """Return ``x * tanh(softplus(x))``.
+
+    Source: Misra, "Mish: a self regularized non-monotonic activation function", 2019.
+    """
+    return as_tensor(x) * tanh(softplus(x))
+
+
+def softsign(x: TensorLike) -> Tensor:
+    """Return ``x / (1 + |x|)``, in [-1, 1].
+
+    >>> softsign([-3.0, 0.0, 1.0])
+    Tensor([-0.75,  0.  ,  0.5 ], f32[3])
+    """
+    x = as_tensor(x)
+    r = 1 / (1 + abs(x))
+    # Far from 0 the slope r² would be r - |x| r², a difference of nearly equal numbers.
+    return where(abs(x) < 1, x * r, sign(x) * (1 - r))
+
+
+def hard_sigmoid(x: TensorLike) -> Tensor:
+    """Return ``clip(x + 3, 0, 6) / 6``, straight lines near the sigmoid; the ends are flat."""
+    return clip(as_tensor(x) + 3, 0.0, 6.0) / 6
+
+
+def hard_tanh(x: TensorLike) -> Tensor:
+    """Return ``clip(x, -1, 1)``; its derivative at -1 and at 1 is 0."""
+    return clip(x, -1.0, 1.0)
+
+
+def hard_swish(x: TensorLike) -> Tensor:
+    """Return ``x * hard_sigmoid(x)``, which is near ``silu(x)`` and needs no exp.
+
+    Source: Howard et al., "Searching for MobileNetV3", 2019.
+    """
+    return as_tensor(x) * hard_sigmoid(x)
 
 
 def gelu(x: TensorLike, approximate: bool = False) -> Tensor:
@@ -77,7 +133,10 @@ def gelu(x: TensorLike, approximate: bool = False) -> Tensor:
     """
     x = as_tensor(x)
     if approximate:
-        return 0.5 * x * (1 + tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x * x * x)))
+        # Beyond 10 the tanh is 1 to the last digit, and the cube of a huge x would overflow.
+        near = clip(x, -10.0, 10.0)
+        cubic = near + 0.044715 * near * near * near
+        return 0.5 * x * (1 + tanh(math.sqrt(2 / math.pi) * cubic))
     return 0.5 * x * (1 + erf(x * math.sqrt(0.5)))
 
 

@@ -18,13 +18,14 @@ from llvmlite import ir
 
 from chainrule.core.graph import Graph, Node
 from chainrule.core.spec import Dim
-from chainrule.run.fuse import Kernel, Kernels, Unsupported, view_of
+from chainrule.run.fuse import Kernel, Kernels
 from chainrule.run.gemm import Target
 from chainrule.run.instructions import I64, least, load_repeating, splat, store_vector
 from chainrule.run.random_code import emit_uniform
 from chainrule.run.schedule import Schedule, split_of
 from chainrule.run.slots import SCALAR_BYTES, SCALARS_A_THREAD, Slots
 from chainrule.run.vector import Value, VectorBuilder, element_type, memory_type
+from chainrule.run.view import Unsupported, view_of
 
 __all__ = ["Body", "Context", "Site"]
 

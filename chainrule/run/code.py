@@ -21,11 +21,12 @@ from chainrule.core.graph import Graph, Node
 from chainrule.core.spec import Dim
 from chainrule.run import cache
 from chainrule.run.emit import emit
-from chainrule.run.fuse import Kernels, Unsupported, fuse
+from chainrule.run.fuse import Kernels, fuse
 from chainrule.run.lower import copy_moved, lower
 from chainrule.run.machine import host_features, host_name, host_target, target_machine
 from chainrule.run.schedule import Schedule, has_stops, schedule
 from chainrule.run.slots import Slots, slots_of
+from chainrule.run.view import Unsupported
 from chainrule.transform.simplify import simplify
 
 __all__ = ["PASSES", "NativeCode"]

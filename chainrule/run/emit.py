@@ -19,7 +19,7 @@ from llvmlite import ir
 
 from chainrule.core.graph import Node
 from chainrule.run.body import Body, Context
-from chainrule.run.fuse import WATCH_EVERY, Kernel, Kernels, is_watched, unmoved, view_of
+from chainrule.run.fuse import WATCH_EVERY, Kernel, Kernels, is_watched
 from chainrule.run.gemm import Target
 from chainrule.run.instructions import I32, I64, least, loop
 from chainrule.run.kernel_code import KernelCode
@@ -27,6 +27,7 @@ from chainrule.run.meeting import emit_meeting, without_denormals
 from chainrule.run.schedule import Schedule, has_stops
 from chainrule.run.slots import SCALAR_BYTES, SCALARS_A_THREAD, Slots, slots_of
 from chainrule.run.vector import memory_type
+from chainrule.run.view import unmoved, view_of
 
 __all__ = ["emit"]
 

@@ -13,28 +13,22 @@ Read next: :mod:`chainrule.run.schedule`.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import TypeAlias
 
 from chainrule.core.graph import Graph, Node, reachable
-from chainrule.core.spec import Dim, Shape
+from chainrule.core.spec import Dim
+from chainrule.run.view import Unsupported, View, broadcasts, unmoved, view_of
 
 __all__ = [
     "WATCH_EVERY",
     "Kernel",
     "Kernels",
-    "Unsupported",
-    "View",
     "fuse",
     "is_watched",
     "reduction_kind",
-    "unmoved",
-    "view_of",
 ]
 
-View: TypeAlias = "tuple[int | Dim, int]"
 WATCH_EVERY = 10  # outputs named watch/... are computed in the first step and every tenth after
 ROW_UNROLL = 64  # a row of up to so many columns is kept in registers from pass to pass
 
@@ -42,33 +36,6 @@ ROW_UNROLL = 64  # a row of up to so many columns is kept in registers from pass
 def is_watched(name: str) -> bool:
     """Whether the output `name` is looked at in some steps only; see :data:`WATCH_EVERY`."""
     return name.startswith("watch/")
-
-
-class Unsupported(Exception):  # noqa: N818  # a fact about a node, not an error
-    """The native compiler can't lower a node; the reference interpreter computes it instead."""
-
-    def __init__(self, node: Node, reason: str):
-        super().__init__(f"{node.primitive.name} {node.spec}: {reason}")
-        self.node, self.reason = node, reason
-
-
-def view_of(shape: Shape) -> View | None:
-    """Return `shape` as (rows, columns), or None where no such view exists.
-
-    >>> view_of((Dim("n"),)), view_of((Dim("n"), 28, 28)), view_of((10,)), view_of(())
-    ((n, 1), (n, 784), (1, 10), (1, 1))
-    """
-    if not shape:
-        return (1, 1)
-    first, *rest = shape
-    if any(isinstance(d, Dim) for d in rest):
-        return None
-    columns = [d for d in rest if isinstance(d, int)]
-    if isinstance(first, Dim):
-        return (first, math.prod(columns))
-    if not columns:
-        return (1, first)
-    return (math.prod([first, *columns[:-1]]), columns[-1])
 
 
 @dataclass(eq=False)
@@ -128,16 +95,6 @@ def is_cheap(node: Node) -> bool:
     """Whether computing `node` again costs no more than loading it."""
     primitive = node.primitive
     return not primitive.costly and (primitive.elementwise or primitive.alias or not node.inputs)
-
-
-def unmoved(node: Node) -> Node:
-    """Return what `node` is, row by row and column by column, without its moves."""
-    while node.primitive.alias:
-        before, after = (view_of(n.spec.shape) for n in (node.inputs[0], node))
-        if before is None or before != after:
-            break
-        node = node.inputs[0]
-    return node
 
 
 def reduction_kind(node: Node) -> str:
@@ -250,7 +207,7 @@ class _Fuser:
         before = self._view(source)
         if node.primitive.name == "reshape" and before != view:
             raise Unsupported(node, f"rearranges {source.spec}")
-        if node.primitive.name == "broadcast" and not _broadcasts(before, view):
+        if node.primitive.name == "broadcast" and not broadcasts(before, view):
             raise Unsupported(node, f"repeats {source.spec} along inner axes")
         if node in self.whole and view != (1, 1):  # a broadcast used as a matrix
             self._open(_elementwise_kind(view), view, None, node)
@@ -259,7 +216,7 @@ class _Fuser:
         if node.primitive.scalar is None and node.primitive.name != "uniform":
             raise Unsupported(node, "has no scalar rule")
         for source in node.inputs:
-            if not _broadcasts(self._view(source), view):
+            if not broadcasts(self._view(source), view):
                 raise Unsupported(node, f"repeats {source.spec} along inner axes")
         latest = self._latest(node)
         # A look now and then must not add work to the kernels that run in every step.
@@ -389,10 +346,6 @@ class _Fuser:
                 if home.get(source, kernel) is not kernel:
                     found.add(source)
         return found
-
-
-def _broadcasts(source: View, target: View) -> bool:
-    return all(a in (1, b) for a, b in zip(source, target, strict=True))
 
 
 def _elementwise_kind(view: View) -> str:

@@ -14,10 +14,11 @@ from llvmlite import ir
 from chainrule.core.graph import Node
 from chainrule.core.spec import Dim
 from chainrule.run.body import Body, Site
-from chainrule.run.fuse import ROW_UNROLL, passes, unmoved, view_of
+from chainrule.run.fuse import ROW_UNROLL, passes
 from chainrule.run.gemm import Gemm, Tile
 from chainrule.run.instructions import I32, I64, least, loop
 from chainrule.run.vector import Value, VectorBuilder, element_type
+from chainrule.run.view import unmoved, view_of
 
 __all__ = ["KernelCode"]
 

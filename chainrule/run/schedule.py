@@ -18,7 +18,8 @@ from typing import TypeAlias
 
 from chainrule.core.graph import Node
 from chainrule.core.spec import Dim
-from chainrule.run.fuse import Kernel, Kernels, unmoved
+from chainrule.run.fuse import Kernel, Kernels
+from chainrule.run.view import unmoved
 
 __all__ = ["Schedule", "Split", "has_stops", "loads", "schedule", "split_of"]
 

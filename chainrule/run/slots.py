@@ -11,8 +11,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from chainrule.core.graph import Node
-from chainrule.run.fuse import Kernels, unmoved, view_of
+from chainrule.run.fuse import Kernels
 from chainrule.run.schedule import Schedule
+from chainrule.run.view import unmoved, view_of
 
 __all__ = ["SCALARS_A_THREAD", "SCALAR_BYTES", "Slots", "slots_of"]
 

@@ -22,7 +22,11 @@ EXAMPLES: list[Any] = [
     nn.ReLU(), nn.LeakyReLU(0.3), nn.ELU(0.5), nn.Sigmoid(), nn.Tanh(), nn.GELU(approximate=True),
     nn.SiLU(), nn.Softplus(),
     nn.Zeros(), nn.Constant(0.25), nn.GlorotNormal(), nn.GlorotUniform(), nn.HeNormal(),
-    nn.HeUniform(),
+    nn.HeUniform(0.5), nn.LeCunNormal(), nn.LeCunUniform(), nn.MaxoutNormal(3), nn.Eye(),
+    nn.Orthogonal(2.0), nn.Sparse(3, 0.5), nn.TruncatedNormal(0.1),
+    nn.PReLU(3, 0.1, "float64"), nn.SELU(), nn.ReLU6(), nn.Mish(), nn.Softsign(), nn.Identity(),
+    nn.HardSigmoid(), nn.HardTanh(), nn.HardSwish(),
+    nn.Maxout(3, 2, 4, weight_init="he_normal", bias_init=0.01, dtype="float64"),
 ]  # fmt: skip
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from scipy import stats
 
 import chainrule as cr
 from chainrule import nn
@@ -24,6 +25,8 @@ def draw(name: str, shape: tuple[int, ...] = SHAPE) -> Any:
         ("glorot_normal", 2 / (300 + 500)),
         ("he_uniform", 2 / 300),
         ("he_normal", 2 / 300),
+        ("lecun_uniform", 1 / 300),
+        ("lecun_normal", 1 / 300),
     ],
 )
 def test_variance_is_that_of_the_paper(name: str, variance: float) -> None:
@@ -54,6 +57,74 @@ def test_zeros_and_constant() -> None:
     nn.initialize(layer)
     assert layer.bias is not None
     np.testing.assert_array_equal(layer.bias.value, np.full(3, 0.01, np.float32))
+
+
+def test_a_number_is_a_bias_to_start_with() -> None:
+    layer = nn.Linear(2, 3, bias_init=0.01)
+    nn.initialize(layer)
+    assert layer.bias is not None
+    np.testing.assert_array_equal(layer.bias.value, np.full(3, 0.01, np.float32))
+    for bad in (float("nan"), float("inf"), True):
+        with pytest.raises(cr.OptionError, match="a number must be finite"):
+            nn.Linear(2, 3, bias_init=bad)
+
+
+@pytest.mark.parametrize("shape", [(40, 40), (60, 20), (20, 60), (3, 4, 5, 30)], ids=str)
+def test_orthogonal_keeps_lengths_up_to_its_gain(shape: tuple[int, ...]) -> None:
+    w = nn.Orthogonal(1.5)(shape, np.random.default_rng(0)).reshape(-1, shape[-1])
+    np.testing.assert_allclose(np.linalg.svd(w, compute_uv=False), 1.5, rtol=1e-12)
+
+
+def test_orthogonal_matrices_are_drawn_evenly() -> None:
+    """Without the signs of r, LAPACK's choice leaves the first column on one side."""
+    rng = np.random.default_rng(0)
+    first = np.array([nn.Orthogonal()((3, 3), rng)[0, 0] for _ in range(400)])
+    assert abs(first.mean()) < 0.12  # 4 standard errors of a coordinate on the sphere
+
+
+def test_identity_is_the_identity_and_nothing_beyond_it() -> None:
+    np.testing.assert_array_equal(draw("identity", (3, 5)), np.eye(3, 5))
+
+
+def test_sparse_gives_every_unit_its_number_of_connections() -> None:
+    w = nn.Sparse(7, 0.5)((200, 300), np.random.default_rng(0))
+    assert ((w != 0).sum(axis=0) == 7).all()
+    assert w[w != 0].std() == pytest.approx(0.5, rel=0.05)
+    assert np.ptp((w != 0).sum(axis=1)) > 5  # inputs are drawn, not dealt out
+    assert (nn.Sparse(15)((4, 3), np.random.default_rng(0)) != 0).all()
+
+
+def test_truncated_normal_has_no_tails_and_the_shape_of_what_is_left() -> None:
+    w = nn.TruncatedNormal(0.1)(SHAPE, np.random.default_rng(0))
+    assert 0.199 < abs(w).max() <= 0.2
+    assert w.std() == pytest.approx(0.1 * stats.truncnorm(-2, 2).std(), rel=0.01)
+
+
+@pytest.mark.parametrize("pieces", [2, 3, 4, 5])
+def test_maxout_keeps_the_mean_square_through_layers(pieces: int) -> None:
+    """The published constants are 1, 0.78391, 0.64461 and 0.55555."""
+    published = {2: 1.0, 3: 0.78391, 4: 0.64461, 5: 0.55555}[pieces]
+    w = nn.MaxoutNormal(pieces)((300, 500), np.random.default_rng(0))
+    assert w.var() * 300 == pytest.approx(published, rel=0.02)
+    layers = [nn.Maxout(200, 200, pieces) for _ in range(5)]
+    model = nn.Sequential(layers)
+    nn.initialize(model)
+    x = np.random.default_rng(1).normal(size=(100, 200)).astype("f4")
+    assert 0.5 < float(np.square(model(cr.tensor(x)).numpy()).mean()) < 2
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: nn.Orthogonal(0), "Orthogonal: gain must be a number above 0, not 0"),
+        (lambda: nn.TruncatedNormal(-1), "TruncatedNormal: spread must be a number above 0"),
+        (lambda: nn.Sparse(0), "Sparse: connections must be a positive integer, not 0"),
+        (lambda: nn.Sparse(2, float("nan")), "Sparse: spread must be a number above 0"),
+    ],
+)
+def test_options_out_of_range_are_refused_by_name(make: Any, message: str) -> None:
+    with pytest.raises(cr.OptionError, match=message):
+        make()
 
 
 def test_unknown_initializer_suggests_the_nearest() -> None:
@@ -99,6 +170,10 @@ def test_keep_assigned_keeps_what_was_set_and_draws_the_rest() -> None:
     [
         (nn.ReLU(), 2 / 200),
         (nn.LeakyReLU(), 2 / 200),
+        (nn.LeakyReLU(0.5), 2 / 1.25 / 200),
+        (nn.PReLU(), 2 / 1.0625 / 200),
+        (nn.PReLU(100, 1.0), 1 / 200),
+        (nn.SELU(), 1 / 200),
         (nn.Tanh(), 2 / 300),
         (nn.Sigmoid(), 2 / 300),
     ],

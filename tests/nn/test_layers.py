@@ -33,6 +33,21 @@ ACTIVATIONS: dict[str, tuple[Any, Callable[[Any], Any]]] = {
     ),
     "silu": (nn.SiLU(), lambda x: x / (1 + np.exp(-x))),
     "softplus": (nn.Softplus(), lambda x: np.logaddexp(0, x)),
+    "prelu": (nn.PReLU(dtype="float64"), lambda x: np.where(x > 0, x, x / 4)),
+    "selu": (
+        nn.SELU(),
+        lambda x: (
+            1.0507009873554805
+            * np.where(x > 0, x, 1.6732632423543772 * (np.exp(np.minimum(x, 0)) - 1))
+        ),
+    ),
+    "relu6": (nn.ReLU6(), lambda x: np.clip(x, 0, 6)),
+    "mish": (nn.Mish(), lambda x: x * np.tanh(np.logaddexp(0, x))),
+    "softsign": (nn.Softsign(), lambda x: x / (1 + np.abs(x))),
+    "hard_sigmoid": (nn.HardSigmoid(), lambda x: np.clip(x / 6 + 0.5, 0, 1)),
+    "hard_tanh": (nn.HardTanh(), lambda x: np.clip(x, -1, 1)),
+    "hard_swish": (nn.HardSwish(), lambda x: x * np.clip(x / 6 + 0.5, 0, 1)),
+    "identity": (nn.Identity(), lambda x: x),
 }
 
 
@@ -49,12 +64,15 @@ def test_activation_by_name_is_the_layer_of_that_name(name: str) -> None:
     layer = nn.activation(name)
     assert type(layer).__name__.lower() == name.replace("_", "")
     np.testing.assert_allclose(layer(cr.tensor(X)).numpy(), ACTIVATIONS[name][1](X), 1e-13, 1e-15)
-    assert nn.activation(name.upper().replace("_", "-")) == layer
+    again = nn.activation(name.upper().replace("_", "-"))
+    assert nn.to_config(again) == nn.to_config(layer)
 
 
 def test_unknown_activation_suggests_the_nearest() -> None:
     with pytest.raises(cr.OptionError, match=r"unknown activation 'rellu'.*Did you mean 'relu'"):
         nn.activation("rellu")
+    with pytest.raises(cr.OptionError, match=r"write nn.Maxout\(inputs, outputs\) in place of"):
+        nn.activation("maxout")
 
 
 def assigned(layer: nn.Linear, seed: int = 1) -> nn.Linear:

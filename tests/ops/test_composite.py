@@ -49,6 +49,20 @@ ELEMENT_BY_ELEMENT: dict[str, tuple[Function, Callable[[Any], Any], int]] = {
         3,
     ),
     "softplus": (cr.softplus, lambda x: np.logaddexp(0, x), 3),
+    "relu6": (cr.relu6, lambda x: np.clip(x, 0, 6), 2),
+    "selu": (
+        cr.selu,
+        lambda x: (
+            1.0507009873554805
+            * np.where(x > 0, x, 1.6732632423543772 * special.expm1(np.minimum(x, 0)))
+        ),
+        2,
+    ),
+    "mish": (cr.mish, lambda x: x * np.tanh(np.logaddexp(0, x)), 3),
+    "softsign": (cr.softsign, lambda x: x / (1 + np.abs(x)), 2),
+    "hard_sigmoid": (cr.hard_sigmoid, lambda x: np.clip(x / 6 + 0.5, 0, 1), 2),
+    "hard_tanh": (cr.hard_tanh, lambda x: np.clip(x, -1, 1), 2),
+    "hard_swish": (cr.hard_swish, lambda x: x * np.clip(x / 6 + 0.5, 0, 1), 2),
     "clip": (lambda x: cr.clip(x, -1.0, 1.5), lambda x: np.clip(x, -1.0, 1.5), 2),
     "sigmoid": (cr.sigmoid, special.expit, 3),
     "erf": (cr.erf, special.erf, 3),
@@ -144,6 +158,46 @@ def test_logsumexp_of_nothing_but_minus_infinity_and_of_infinity() -> None:
 def test_slope_at_exactly_zero(function: Function, slope: float) -> None:
     x = cr.tensor(0.0)
     assert cr.grad(function(x), x).item() == slope
+
+
+@pytest.mark.parametrize(
+    ("function", "x", "slope"),
+    [
+        (cr.relu6, 0.0, 0.0),
+        (cr.relu6, 6.0, 0.0),
+        (cr.hard_tanh, -1.0, 0.0),
+        (cr.hard_tanh, 1.0, 0.0),
+        (cr.hard_sigmoid, -3.0, 0.0),
+        (cr.hard_sigmoid, 3.0, 0.0),
+        (cr.hard_swish, -3.0, 0.0),
+        (cr.hard_swish, 3.0, 1.0),
+        (cr.softsign, 0.0, 1.0),
+        (cr.softsign, 1.0, 0.25),
+        (cr.softsign, -1.0, 0.25),
+        (cr.selu, 0.0, np.float32(1.0507009873554805 * 1.6732632423543772)),
+    ],
+)
+def test_slope_at_kinks_and_seams(function: Function, x: float, slope: float) -> None:
+    at = cr.tensor(x)
+    assert cr.grad(function(at), at).item() == slope
+
+
+@pytest.mark.parametrize("name", sorted(set(ELEMENT_BY_ELEMENT) - {"square"}))
+def test_numbers_near_the_end_of_float32_have_finite_values_and_slopes(name: str) -> None:
+    ours, statement, _ = ALL[name]
+    x = np.array([-3e38, -1e20, 1e20, 3e38], np.float32)
+    t = cr.tensor(x)
+    slope = cr.grad(ours(t).sum(), t).numpy()
+    assert np.isfinite(slope).all()
+    if name not in ("gelu, approximate", "selu"):  # the statement overflows; 1.05 * 3e38 does
+        with np.errstate(over="ignore"):
+            np.testing.assert_allclose(ours(t).numpy(), statement(x.astype(float)), rtol=1e-6)
+
+
+def test_the_slope_of_softsign_far_out_keeps_its_digits() -> None:
+    x = cr.tensor(np.array([-1e6, 1e3, 1e9], np.float32))
+    far = np.array([1e6, 1e3, 1e9], np.float64)
+    np.testing.assert_allclose(cr.grad(cr.softsign(x).sum(), x).numpy(), (1 + far) ** -2, 1e-6)
 
 
 @pytest.mark.parametrize(

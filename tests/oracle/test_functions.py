@@ -49,14 +49,50 @@ ACTIVATIONS: dict[str, tuple[Any, Callable[[Any], Any]]] = {
     "silu": (nn.SiLU(), lambda t: t.nn.SiLU()),
     # PyTorch switches to x above a threshold; 1e9 turns that approximation off.
     "softplus": (nn.Softplus(), lambda t: t.nn.Softplus(threshold=1e9)),
+    "selu": (nn.SELU(), lambda t: t.nn.SELU()),
+    "relu6": (nn.ReLU6(), lambda t: t.nn.ReLU6()),
+    "mish": (nn.Mish(), lambda t: t.nn.Mish()),
+    "softsign": (nn.Softsign(), lambda t: t.nn.Softsign()),
+    # PyTorch's own hardsigmoid rounds the slope 1/6 to float32, in float64 too.
+    "hard_sigmoid": (nn.HardSigmoid(), lambda t: lambda x: t.nn.functional.relu6(x + 3) / 6),
+    "hard_tanh": (nn.HardTanh(), lambda t: t.nn.Hardtanh()),
+    "hard_swish": (nn.HardSwish(), lambda t: t.nn.Hardswish()),
 }
+KINKS = np.array([[-6.0, -3.0, -1.0, 0.0, 1.0], [3.0, 6.0, -0.0, 6.5, -3.5]])
 
 
 @pytest.mark.parametrize("name", ACTIVATIONS)
 def test_activation(torch: Any, name: str) -> None:
     ours, theirs = ACTIVATIONS[name]
     # leaky ReLU's slope at exactly 0 is a convention, and ours is PyTorch's too.
-    compare(torch, ours, theirs(torch), Z)
+    compare(torch, ours, theirs(torch), np.concatenate([Z, KINKS]))
+
+
+@pytest.mark.parametrize("units", [1, 5])
+def test_prelu_and_the_slopes_it_learns(torch: Any, units: int) -> None:
+    layer = nn.PReLU(units if units > 1 else None, dtype="float64")
+
+    def ours(x: Any, slope: Any) -> Any:
+        layer.slope = slope if units > 1 else slope.reshape(())
+        return layer(x)
+
+    compare(
+        torch, ours, torch.nn.functional.prelu, np.concatenate([Z, KINKS]), RNG.normal(size=units)
+    )
+
+
+def test_maxout_is_the_largest_of_two_linear_layers(torch: Any) -> None:
+    layer = nn.Maxout(5, 3, dtype="float64")
+
+    def ours(x: Any, v: Any, w: Any, a: Any, b: Any) -> Any:
+        layer.weight, layer.bias = [v, w], [a, b]
+        return layer(x)
+
+    def theirs(x: Any, v: Any, w: Any, a: Any, b: Any) -> Any:
+        return torch.maximum(x @ v + a, x @ w + b)
+
+    sizes = [(5, 3), (5, 3), (3,), (3,)]
+    compare(torch, ours, theirs, Z, *(RNG.normal(size=size) for size in sizes))
 
 
 LOSSES: dict[str, tuple[Any, Callable[[Any], Any], Any]] = {

@@ -49,10 +49,23 @@ def network(
     """Return a network of Linear layers of `sizes` with `activation` between them."""
     layers: list[Any] = []
     for inputs, outputs in itertools.pairwise(sizes):
-        layers += [nn.Linear(inputs, outputs, dtype=dtype), nn.activation(activation)]
+        if activation == "maxout" and outputs != sizes[-1]:
+            layers += [nn.Maxout(inputs, outputs, pieces=3, dtype=dtype), nn.Identity()]
+        else:
+            layers += [nn.Linear(inputs, outputs, dtype=dtype), _activation(activation, dtype)]
     model = nn.Sequential(layers[:-1])
     nn.initialize(model, seed)
     return model
+
+
+def _activation(name: str, dtype: str) -> Any:
+    if name == "prelu, one a unit":
+        return nn.PReLU(9, dtype=dtype)
+    return (
+        nn.PReLU(dtype=dtype)
+        if name == "prelu"
+        else nn.activation(name.replace("maxout", "identity"))
+    )
 
 
 def targets(loss: str, rows: int, columns: int, dtype: str, rng: np.random.Generator) -> Array:

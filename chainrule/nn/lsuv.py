@@ -1,0 +1,77 @@
+"""Initialize by looking at the data: every layer's output starts with variance 1 on a batch.
+
+Enters a model and some rows, leaves the model's weights set.  Formulas for first weights
+assume inputs and activations of a certain kind; this measures instead, and so suits any.
+
+Read next: :mod:`chainrule.nn.activations`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from chainrule.core.errors import DataError, OptionError
+from chainrule.core.graph import Graph, Node, reachable
+from chainrule.core.tensor import tensor
+from chainrule.nn.initializers import Orthogonal
+from chainrule.nn.layer import Layer, initialize, parameters
+from chainrule.run.reference import Interpreter
+
+__all__ = ["lsuv"]
+
+
+def lsuv(model: Layer, X: Any, seed: int = 0) -> None:
+    """Set first weights so that every product of a layer has variance 1 on the rows of `X`.
+
+    Weights start orthogonal and all other parameters as their layers say, drawn from `seed`;
+    then, layer by layer in the order the data pass them, each weight is divided by the standard
+    deviation of ``x @ weight`` over all rows and units.  A weight used twice is set where it is
+    first used.  Training goes on from what is set.
+
+    X: (rows, ...) as for training, some hundred rows or more; uint8 is scaled by 1/255.
+    Raises OptionError if no weight of the model multiplies data, and DataError naming a layer
+    whose product does not vary.
+    Source: Mishkin and Matas, "All you need is a good init", 2016.
+
+    >>> from chainrule import nn
+    >>> X = 7 * np.random.default_rng(0).normal(size=(64, 5))
+    >>> model = nn.Sequential([nn.Linear(5, 8), nn.Tanh(), nn.Linear(8, 2)])
+    >>> nn.lsuv(model, X)
+    >>> round(float(np.var(model[0](X.astype("float32")).numpy())), 3)
+    1.0
+    """
+    initialize(model, seed)
+    named = parameters(model)
+    if not named:
+        raise OptionError("lsuv: the model has no parameters.")
+    dtype = next(iter(named.values())).dtype
+    rows = np.asarray(X)
+    scale = 1 / 255 if rows.dtype == np.uint8 else 1.0
+    output = model(tensor(rows.astype(dtype) * dtype.type(scale)))
+    products = _first_products(output.node, {p.node: path for path, p in named.items()})
+    if not products:
+        raise OptionError("lsuv: no parameter of the model is multiplied with data as a matrix.")
+    for place, (path, parameter) in enumerate(named.items()):
+        if path in products:
+            generator = np.random.Generator(np.random.Philox(key=[seed, place]))
+            parameter.value = Orthogonal()(parameter.value.shape, generator)
+    for path, product in products.items():
+        values = Interpreter(Graph({"product": product}))({})["product"]
+        spread = float(np.std(values, dtype=np.float64))
+        if not 0 < spread < np.inf:
+            raise DataError(
+                f"lsuv: what {path!r} makes of X has standard deviation {spread:.4g}, so it can't "
+                "be scaled to 1. Check that the rows of X differ and are finite."
+            )
+        named[path].value = named[path].value / spread
+
+
+def _first_products(output: Node, named: dict[Node, str]) -> dict[str, Node]:
+    """Return the first product of each parameter that is a right factor, in the data's order."""
+    found: dict[str, Node] = {}
+    for node in reachable([output]):
+        if node.primitive.name == "matmul" and node.inputs[1] in named:
+            found.setdefault(named[node.inputs[1]], node)
+    return found

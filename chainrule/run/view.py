@@ -1,0 +1,61 @@
+"""How kernels see values: as matrices, rows by columns.
+
+A shape or a node goes in, its rows and columns come out; and the exception that
+says a node has no such form, or no other one that machine code could have.
+
+Read next: :mod:`chainrule.run.fuse`.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TypeAlias
+
+from chainrule.core.graph import Node
+from chainrule.core.spec import Dim, Shape
+
+__all__ = ["Unsupported", "View", "broadcasts", "unmoved", "view_of"]
+
+View: TypeAlias = "tuple[int | Dim, int]"
+
+
+class Unsupported(Exception):  # noqa: N818  # a fact about a node, not an error
+    """The native compiler can't lower a node; the reference interpreter computes it instead."""
+
+    def __init__(self, node: Node, reason: str):
+        super().__init__(f"{node.primitive.name} {node.spec}: {reason}")
+        self.node, self.reason = node, reason
+
+
+def view_of(shape: Shape) -> View | None:
+    """Return `shape` as (rows, columns), or None where no such view exists.
+
+    >>> view_of((Dim("n"),)), view_of((Dim("n"), 28, 28)), view_of((10,)), view_of(())
+    ((n, 1), (n, 784), (1, 10), (1, 1))
+    """
+    if not shape:
+        return (1, 1)
+    first, *rest = shape
+    if any(isinstance(d, Dim) for d in rest):
+        return None
+    columns = [d for d in rest if isinstance(d, int)]
+    if isinstance(first, Dim):
+        return (first, math.prod(columns))
+    if not columns:
+        return (1, first)
+    return (math.prod([first, *columns[:-1]]), columns[-1])
+
+
+def unmoved(node: Node) -> Node:
+    """Return what `node` is, row by row and column by column, without its moves."""
+    while node.primitive.alias:
+        before, after = (view_of(n.spec.shape) for n in (node.inputs[0], node))
+        if before is None or before != after:
+            break
+        node = node.inputs[0]
+    return node
+
+
+def broadcasts(source: View, target: View) -> bool:
+    """Whether a matrix seen as `source` fits one seen as `target`, its row or column repeated."""
+    return all(a in (1, b) for a, b in zip(source, target, strict=True))

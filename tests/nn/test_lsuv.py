@@ -1,0 +1,74 @@
+"""First weights from the data: variance 1 after every product, whatever the layers are."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+import chainrule as cr
+from chainrule import nn
+
+RNG = np.random.default_rng(0)
+X = (50 + 7 * RNG.normal(size=(200, 6))).astype("f4")
+
+
+def deep(activation: Any) -> nn.Sequential:
+    layers: list[Any] = [nn.Linear(6, 20)]
+    for _ in range(5):
+        layers += [activation, nn.Linear(20, 20)]
+    return nn.Sequential(layers)
+
+
+@pytest.mark.parametrize("activation", [nn.Tanh(), nn.ReLU(), nn.Sigmoid(), nn.SELU()], ids=str)
+def test_every_product_has_variance_1(activation: Any) -> None:
+    model = deep(activation)
+    nn.lsuv(model, X)
+    signal: Any = cr.tensor(X)
+    for layer in model.layers:
+        signal = layer(signal)
+        if isinstance(layer, nn.Linear):  # biases start at 0
+            assert signal.numpy().var() == pytest.approx(1, rel=1e-4)
+
+
+def test_weights_are_orthogonal_up_to_a_scale_and_the_rest_as_their_layers_say() -> None:
+    model = nn.Sequential([nn.Linear(6, 6, bias_init=0.5), nn.PReLU(), nn.Maxout(6, 4)])
+    nn.lsuv(model, X, seed=4)
+    w = model[0].weight.value.astype(float)  # type: ignore[attr-defined]
+    square = w.T @ w
+    np.testing.assert_allclose(square, np.eye(6) * square[0, 0], atol=1e-6)
+    assert (model[0].bias.value == 0.5).all()  # type: ignore[attr-defined]
+    assert model[1].slope.value == 0.25  # type: ignore[attr-defined]
+    inner = model[1](model[0](cr.tensor(X))).numpy()  # type: ignore[operator]
+    for piece in model[2].weight:  # type: ignore[attr-defined]
+        assert (inner @ piece.value).var() == pytest.approx(1, rel=1e-4)
+
+
+def test_a_seed_gives_the_same_weights_and_training_goes_on_from_them() -> None:
+    one, same, other = deep(nn.Tanh()), deep(nn.Tanh()), deep(nn.Tanh())
+    for model, seed in ((one, 1), (same, 1), (other, 2)):
+        nn.lsuv(model, X, seed=seed)
+    first = one[0].weight.value.copy()  # type: ignore[attr-defined]
+    np.testing.assert_array_equal(first, same[0].weight.value)  # type: ignore[attr-defined]
+    assert not np.array_equal(first, other[0].weight.value)  # type: ignore[attr-defined]
+    y = RNG.normal(size=(200, 20)).astype("f4")
+    cr.fit(one, (X, y), loss="mse", optimizer=cr.optim.SGD(1e-9), epochs=1, progress=False)
+    np.testing.assert_allclose(one[0].weight.value, first, atol=1e-6)  # type: ignore[attr-defined]
+
+
+def test_pixels_count_as_in_training() -> None:
+    pixels = RNG.integers(0, 256, (100, 6)).astype(np.uint8)
+    model, scaled = nn.Linear(6, 3), nn.Linear(6, 3)
+    nn.lsuv(model, pixels)
+    nn.lsuv(scaled, pixels / 255)
+    np.testing.assert_allclose(model.weight.value, scaled.weight.value, rtol=1e-5)
+
+
+def test_what_it_can_not_do_is_named() -> None:
+    with pytest.raises(cr.DataError, match=r"lsuv: what '0.weight' makes of X has .* deviation 0"):
+        nn.lsuv(nn.Sequential([nn.Linear(6, 2)]), np.zeros((9, 6)))
+    with pytest.raises(cr.OptionError, match=r"lsuv: the model has no parameters"):
+        nn.lsuv(nn.ReLU(), X)
+    with pytest.raises(cr.OptionError, match=r"lsuv: no parameter of the model is multiplied"):
+        nn.lsuv(nn.PReLU(), X)
