@@ -101,6 +101,7 @@ from chainrule.ops.shape import (
     stack,
     transpose,
 )
+from chainrule.ops.sparse import Wiring, edge_products, sparse_matmul
 from chainrule.run.reference import evaluate
 from chainrule.transform.check import check_grads
 from chainrule.transform.grad import grad
@@ -130,6 +131,7 @@ __all__ = [
     "RunError",
     "ShapeError",
     "Tensor",
+    "Wiring",
     "abs",
     "add",
     "arange",
@@ -142,6 +144,7 @@ __all__ = [
     "concat",
     "cos",
     "div",
+    "edge_products",
     "elu",
     "equal",
     "erf",
@@ -197,6 +200,7 @@ __all__ = [
     "softmax",
     "softplus",
     "softsign",
+    "sparse_matmul",
     "sqrt",
     "square",
     "squeeze",

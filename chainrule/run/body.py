@@ -137,6 +137,16 @@ class Body:
             name = self.context.leaf_names[node]
         return self.pointer(slots.arrays[name], kind)
 
+    def workspace(self, kind: ir.Type) -> ir.Value:
+        """Return this thread's workspace; its size is known only when all kernels are."""
+        size = self.context.module.globals.get("workspace_bytes")
+        if size is None:
+            size = ir.GlobalVariable(self.context.module, I64, "workspace_bytes")
+            size.linkage, size.global_constant = "internal", True
+        base = self.pointer(self.context.slots.workspace_index, I8)
+        part = self.b.gep(base, [self.b.mul(self.thread, self.b.load(size))])
+        return self.b.bitcast(part, kind.as_pointer())
+
     def split(self) -> tuple[ir.Value, ir.Value]:
         """Return the first and the end of this thread's part of the kernel's work."""
         kind, length = split_of(self.kernel)
@@ -348,3 +358,9 @@ class Body:
                 self.b.store(raw, place)
                 continue
             store_vector(self.b, place, raw, site.count)
+
+    def store_all(self, site: Site) -> None:
+        """Compute what the kernel stores, then store: one may overwrite another's input."""
+        values = [site.value(node) for node in self.kernel.stores]
+        for node, value in zip(self.kernel.stores, values, strict=True):
+            self.store(node, value, site)

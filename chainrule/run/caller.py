@@ -124,6 +124,7 @@ class Caller:
             }
         )
         arrays = [self.buffers[node] for node in slots.buffers]
+        arrays += [getattr(wiring, name) for wiring, name in slots.tables]
         arrays += [self.sums, self.scratch.views["scalars"], self.scratch.views["workspace"]]
         places = [address_of(a) for a in arrays]
         self.table = np.array([0] * len(slots.arrays) + places, np.uint64)

@@ -107,7 +107,11 @@ class NativeCode:
         """Return the floating-point operations of the products in one step of `rows` rows."""
         total = 0.0
         for kernel in self.kernels.order:
-            if kernel.kind == "matmul" and kernel.anchor is not None:
+            if kernel.kind in ("sparse", "edges") and kernel.anchor is not None:
+                length = kernel.anchor.inputs[0].spec.shape[0]
+                edges = kernel.anchor.params["wiring"].edges
+                total += 2.0 * edges * (rows if isinstance(length, Dim) else length)
+            elif kernel.kind == "matmul" and kernel.anchor is not None:
                 depth = kernel.anchor.inputs[0].spec.shape[1]
                 sizes = [rows if isinstance(d, Dim) else d for d in (*kernel.view, depth)]
                 total += 2.0 * math.prod(sizes)

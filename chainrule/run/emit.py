@@ -27,7 +27,7 @@ from chainrule.run.meeting import emit_meeting, without_denormals
 from chainrule.run.schedule import Schedule, has_stops
 from chainrule.run.slots import SCALAR_BYTES, SCALARS_A_THREAD, Slots, slots_of
 from chainrule.run.vector import memory_type
-from chainrule.run.view import unmoved, view_of
+from chainrule.run.view import PRODUCTS, operands_of, unmoved, view_of
 
 __all__ = ["emit"]
 
@@ -118,10 +118,10 @@ def _numbers_as_operands(context: Context) -> bool:
         if name in context.state and view_of(node.spec.shape) == (1, 1)
     }
     operands = {
-        unmoved(i.inputs[0] if i.primitive.name == "transpose" else i)
+        unmoved(operand)
         for kernel in context.plan.levels[-1]
-        if kernel.kind == "matmul" and kernel.anchor is not None
-        for i in kernel.anchor.inputs
+        if kernel.kind in PRODUCTS.values() and kernel.anchor is not None
+        for operand in operands_of(kernel.anchor)
     }
     return not single.isdisjoint(operands)
 

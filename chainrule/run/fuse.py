@@ -18,7 +18,15 @@ from dataclasses import dataclass, field
 
 from chainrule.core.graph import Graph, Node, reachable
 from chainrule.core.spec import Dim
-from chainrule.run.view import Unsupported, View, broadcasts, unmoved, view_of
+from chainrule.run.view import (
+    PRODUCTS,
+    Unsupported,
+    View,
+    broadcasts,
+    operands_of,
+    unmoved,
+    view_of,
+)
 
 __all__ = [
     "WATCH_EVERY",
@@ -42,10 +50,10 @@ def is_watched(name: str) -> bool:
 class Kernel:
     """One pass over memory.
 
-    kind: "matmul" (anchor is the product), "rows" (elementwise work and
-    reductions over columns, row by row), "sum_rows" (anchor reduces over rows,
-    column by column), "total" (anchor reduces everything), "each" (elementwise
-    work on a matrix of fixed size) or "reference" (the interpreter computes the
+    kind: "matmul", "sparse" or "edges" (anchor is the product, see `PRODUCTS`),
+    "rows" (elementwise work and reductions over columns, row by row), "sum_rows" (anchor
+    reduces over rows, column by column), "total" (anchor reduces everything), "each"
+    (elementwise work on a matrix of fixed size) or "reference" (the interpreter computes the
     anchor, for `reason`).  A `watched` kernel serves watched outputs alone and
     runs in some steps only.  `view` is what it iterates over: for sum_rows and
     total, the view of the input.
@@ -191,6 +199,9 @@ class _Fuser:
         view = self._view(node)
         if name == "matmul":
             self._assign_matmul(node, view)
+        elif name in PRODUCTS:
+            self._check_operands(node)
+            self._open(PRODUCTS[name], view, node, node)
         elif node.primitive.combine is not None:
             self._assign_reduction(node)
         elif node.primitive.alias:
@@ -245,21 +256,19 @@ class _Fuser:
             raise Unsupported(node, "has batch axes")
         if left.primitive.name == "transpose" and right.primitive.name == "transpose":
             raise Unsupported(node, "has both operands transposed")
-        for side in (left, right):
-            operand = side.inputs[0] if side.primitive.name == "transpose" else side
-            self._view(operand)  # what can't be seen as rows is never in memory
+        self._check_operands(node)
         if isinstance(right.spec.shape[1], Dim):
             raise Unsupported(node, "has a result with a column for each row of the batch")
         self._open("matmul", view, node, node)
 
+    def _check_operands(self, node: Node) -> None:
+        for operand in operands_of(node):
+            self._view(operand)  # what can't be seen as rows is never in memory
+
     def _operands(self) -> set[Node]:
         """Return the nodes that products need in memory."""
-        found: set[Node] = set()
-        for node in self.graph.nodes:
-            for side in node.inputs if node.primitive.name == "matmul" else ():
-                operand = side.inputs[0] if side.primitive.name == "transpose" else side
-                found.add(unmoved(operand))
-        return found
+        products = (n for n in self.graph.nodes if n.primitive.name in PRODUCTS)
+        return {unmoved(operand) for n in products for operand in operands_of(n)}
 
     def _place_leaf(self, node: Node) -> None:
         """Copy rows gathered from data, or a constant, to where a product can read them."""

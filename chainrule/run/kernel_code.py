@@ -13,20 +13,20 @@ from llvmlite import ir
 
 from chainrule.core.graph import Node
 from chainrule.core.spec import Dim
-from chainrule.run.body import Body, Site
+from chainrule.run.body import Site
 from chainrule.run.fuse import ROW_UNROLL, passes
 from chainrule.run.gemm import Gemm, Tile
 from chainrule.run.instructions import I32, I64, least, loop
+from chainrule.run.sparse_code import SparseCode
 from chainrule.run.vector import Value, VectorBuilder, element_type
 from chainrule.run.view import unmoved, view_of
 
 __all__ = ["KernelCode"]
 
-I8 = ir.IntType(8)
 GROUP = 4  # vectors of a column reduction carried side by side
 
 
-class KernelCode(Body):
+class KernelCode(SparseCode):
     """The code of one kernel."""
 
     # --- the kinds of kernels -----------------------------------------------------------------
@@ -49,12 +49,6 @@ class KernelCode(Body):
             single = view_of(node.spec.shape) == (1, 1)
             if single and (ready or all(view_of(i.spec.shape) == (1, 1) for i in node.inputs)):
                 self.whole.value(node)
-
-    def _store_all(self, site: Site) -> None:
-        """Compute what the kernel stores, then store: one may overwrite another's input."""
-        values = [site.value(node) for node in self.kernel.stores]
-        for node, value in zip(self.kernel.stores, values, strict=True):
-            self.store(node, value, site)
 
     @property
     def lanes(self) -> int:
@@ -89,14 +83,14 @@ class KernelCode(Body):
         slots = self.context.slots
         slots.workspace = max(slots.workspace, -(-gemm.workspace // 64) * 64)
         first, end = self.split()
-        own = self._workspace(gemm.element)
+        own = self.workspace(gemm.element)
 
         def epilogue(tile: Tile, sums: ir.Value) -> ir.Value | None:
             site = Site(self, self.whole, tile.row, tile.column, tile.lanes, tile.count)
             site.known[node] = Value(sums, node.spec.dtype.name)
             outer, self.b = self.b, tile.builder
             self.rules = VectorBuilder(self.b)
-            self._store_all(site)
+            self.store_all(site)
             self.b = outer
             self.rules = VectorBuilder(self.b)
             return None
@@ -125,16 +119,6 @@ class KernelCode(Body):
             if view_of(node.spec.shape) == kernel.view and node.spec.dtype == anchor.spec.dtype
         ]
 
-    def _workspace(self, kind: ir.Type) -> ir.Value:
-        """Return this thread's workspace; its size is known only when all kernels are."""
-        size = self.context.module.globals.get("workspace_bytes")
-        if size is None:
-            size = ir.GlobalVariable(self.context.module, I64, "workspace_bytes")
-            size.linkage, size.global_constant = "internal", True
-        base = self.pointer(self.context.slots.workspace_index, I8)
-        part = self.b.gep(base, [self.b.mul(self.thread, self.b.load(size))])
-        return self.b.bitcast(part, kind.as_pointer())
-
     def _emit_each(self) -> None:
         first, end = self.split()
         rows, columns = self.kernel.view
@@ -151,12 +135,12 @@ class KernelCode(Body):
 
         def at(column: ir.Value, count: int) -> None:
             site = Site(self, self.whole, row, column, lanes, count)
-            self._store_all(site)
+            self.store_all(site)
 
         if columns == 1:
             site = Site(self, self.whole, row)
             with self.b.if_then(self.b.icmp_signed("<", first, end)):
-                self._store_all(site)
+                self.store_all(site)
             return
         with loop(self.b, first, least(self.b, end, I64(whole)), lanes) as column:
             at(column, lanes)
@@ -364,7 +348,7 @@ class KernelCode(Body):
                 column = self.b.add(start, I64(i * lanes))
                 site = Site(self, self.whole, I64(0), column, lanes, count)
                 site.known[node] = Value(self.b.load(place), node.spec.dtype.name)
-                self._store_all(site)
+                self.store_all(site)
 
         if lanes == 1:
             with loop(self.b, first, end) as column:
@@ -428,7 +412,7 @@ class KernelCode(Body):
             for node, place in zip(totals, places, strict=True):
                 total = self._horizontal(node, self.b.load(place))
                 self.whole.known[node] = Value(total, node.spec.dtype.name)
-            self._store_all(self.whole)
+            self.store_all(self.whole)
 
 
 def power_of_two(n: int) -> int:

@@ -19,11 +19,12 @@ from typing import TypeAlias
 from chainrule.core.graph import Node
 from chainrule.core.spec import Dim
 from chainrule.run.fuse import Kernel, Kernels
-from chainrule.run.view import unmoved
+from chainrule.run.view import operands_of, unmoved
 
 __all__ = ["Schedule", "Split", "has_stops", "loads", "schedule", "split_of"]
 
 Split: TypeAlias = "tuple[str, int]"
+BY_ROWS = ("matmul", "sparse")  # products each of whose rows is a thread's own
 
 
 @dataclass
@@ -49,7 +50,7 @@ def split_of(kernel: Kernel) -> Split:
     rows, columns = kernel.view
     if kernel.kind in ("total", "reference"):
         return ("one", 1)
-    if kernel.kind == "sum_rows" or (rows == 1 and kernel.kind != "matmul"):
+    if kernel.kind == "sum_rows" or (rows == 1 and kernel.kind not in BY_ROWS):
         return ("columns", columns)
     return ("batch", 0) if isinstance(rows, Dim) else ("rows", rows)
 
@@ -60,11 +61,11 @@ def _aligned(reader: Kernel, source: Node, writer: Kernel) -> bool:
         return False
     if split_of(reader) != split_of(writer):
         return False
-    if reader.anchor is not None and reader.kind != "matmul":
+    if reader.anchor is not None and reader.kind not in BY_ROWS:
         inputs = set(reader.anchor.inputs)
         # A reduction crosses the split for what it reduces, not for its epilogue.
         return not (inputs and _reaches(inputs, source, reader))
-    if reader.kind == "matmul" and reader.anchor is not None:
+    if reader.kind in BY_ROWS and reader.anchor is not None:
         left, right = reader.anchor.inputs
         if _reaches({right}, source, reader):
             return False
@@ -143,8 +144,7 @@ def schedule(kernels: Kernels, state: set[str]) -> Schedule:
 
 
 def _is_operand(anchor: Node, leaf: Node) -> bool:
-    turned = (i.inputs[0] if i.primitive.name == "transpose" else i for i in anchor.inputs)
-    return any(unmoved(i) is leaf for i in turned)
+    return any(unmoved(i) is leaf for i in operands_of(anchor))
 
 
 def _is_whole(kernel: Kernel, leaf: Node) -> bool:

@@ -9,23 +9,41 @@ Read next: :mod:`chainrule.run.body`.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import TypeAlias
 
 from chainrule.core.graph import Node
+from chainrule.ops.sparse import Wiring
 from chainrule.run.fuse import Kernels
 from chainrule.run.schedule import Schedule
 from chainrule.run.view import unmoved, view_of
 
-__all__ = ["SCALARS_A_THREAD", "SCALAR_BYTES", "Slots", "slots_of"]
+__all__ = ["SCALARS_A_THREAD", "SCALAR_BYTES", "Slots", "slots_of", "wiring_tables"]
 
+Table: TypeAlias = "tuple[Wiring, str]"
 SCALAR_BYTES = 8
 SCALARS_A_THREAD = 512
+
+
+def wiring_tables(product: Node | None) -> list[Table]:
+    """Return the tables that a product along edges reads, none for any other node."""
+    name = product.primitive.name if product is not None else ""
+    if product is None or name not in ("sparse_matmul", "edge_products"):
+        return []
+    if name == "edge_products":
+        names = ["sources", "targets"]
+    elif product.params["transposed"]:
+        names = ["starts_by_source", "targets_by_source", "by_source"]
+    else:
+        names = ["starts", "sources"]
+    return [(product.params["wiring"], name) for name in names]
 
 
 @dataclass
 class Slots:
     """What each entry of the pointer table is, in order of its index.
 
-    `arrays` are inputs by name; `buffers` are stored nodes; then come the sums,
+    `arrays` are inputs by name; `buffers` are stored nodes; `tables` are those of wirings,
+    each by the name of its attribute; then come the sums,
     the scalars of each thread, and the workspace of each thread.  Outputs that
     are single numbers are added up as sums; others are found in the buffer of
     the node that `wholes` names.
@@ -33,6 +51,7 @@ class Slots:
 
     arrays: dict[str, int] = field(default_factory=dict)
     buffers: dict[Node, int] = field(default_factory=dict)
+    tables: dict[Table, int] = field(default_factory=dict)
     sums: dict[str, int] = field(default_factory=dict)  # position in the block of sums
     wholes: dict[str, Node] = field(default_factory=dict)  # outputs left in a buffer
     scalars: list[Node] = field(default_factory=list)
@@ -41,7 +60,7 @@ class Slots:
     @property
     def sums_index(self) -> int:
         """The table entry of the block of sums (float64)."""
-        return len(self.arrays) + len(self.buffers)
+        return len(self.arrays) + len(self.buffers) + len(self.tables)
 
     @property
     def scalars_index(self) -> int:
@@ -63,6 +82,9 @@ def slots_of(kernels: Kernels, plan: Schedule, state: set[str]) -> Slots:
     for node in (n for kernel in kernels.order for n in kernel.stores):
         if node not in plan.in_place:
             slots.buffers[node] = len(slots.arrays) + len(slots.buffers)
+    for table in (t for kernel in kernels.order for t in wiring_tables(kernel.anchor)):
+        if table not in slots.tables:
+            slots.tables[table] = slots.sums_index
     for name, node in graph.outputs.items():
         if name in state:
             continue

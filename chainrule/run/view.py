@@ -14,9 +14,19 @@ from typing import TypeAlias
 from chainrule.core.graph import Node
 from chainrule.core.spec import Dim, Shape
 
-__all__ = ["Unsupported", "View", "broadcasts", "unmoved", "view_of"]
+__all__ = [
+    "PRODUCTS",
+    "Unsupported",
+    "View",
+    "broadcasts",
+    "operands_of",
+    "unmoved",
+    "view_of",
+]
 
 View: TypeAlias = "tuple[int | Dim, int]"
+# What reads its operands whole, and the kind of kernel that each opens.
+PRODUCTS = {"matmul": "matmul", "sparse_matmul": "sparse", "edge_products": "edges"}
 
 
 class Unsupported(Exception):  # noqa: N818  # a fact about a node, not an error
@@ -54,6 +64,14 @@ def unmoved(node: Node) -> Node:
             break
         node = node.inputs[0]
     return node
+
+
+def operands_of(product: Node) -> list[Node]:
+    """Return what `product` reads from memory: its inputs, the other way round where it can."""
+    turned = product.primitive.name == "matmul"
+    return [
+        i.inputs[0] if turned and i.primitive.name == "transpose" else i for i in product.inputs
+    ]
 
 
 def broadcasts(source: View, target: View) -> bool:

@@ -81,6 +81,12 @@ def _greater(x: Array, y: Array) -> Array:
     return np.where(np.isnan(x) | np.isnan(y), x + y, np.where(x > y, x, y)).astype(x.dtype)
 
 
+def _dense(weight: Array, wiring: Any) -> Array:
+    matrix = np.zeros((wiring.inputs, wiring.outputs), weight.dtype)
+    matrix[wiring.sources, wiring.targets] = weight
+    return matrix
+
+
 STATEMENTS: dict[str, Callable[..., Any]] = {
     "abs": lambda x: np.where(x < 0, -x, x),
     "add": lambda x, y: x + y,
@@ -95,6 +101,7 @@ STATEMENTS: dict[str, Callable[..., Any]] = {
     "cos": np.cos,
     "count": lambda lengths, dtype: np.ones(lengths, dtype).sum(dtype=dtype),
     "div": lambda x, y: x / y,
+    "edge_products": lambda x, y, wiring: (x.T @ y)[wiring.sources, wiring.targets],
     "equal": lambda x, y: x == y,
     "erf": lambda x: special.erf(x).astype(x.dtype),
     "exp": np.exp,
@@ -126,6 +133,9 @@ STATEMENTS: dict[str, Callable[..., Any]] = {
     ).astype(x.dtype),
     "sin": np.sin,
     "slice": _slice,
+    "sparse_matmul": lambda x, weight, wiring, transposed: (
+        x @ (_dense(weight, wiring).T if transposed else _dense(weight, wiring))
+    ),
     "sqrt": np.sqrt,
     "stop_gradient": lambda x: x,
     "sub": lambda x, y: x - y,
@@ -178,7 +188,10 @@ def test_meaning_on_the_domain(name: str, dtype: str) -> None:
         _same(value, STATEMENTS[name](*inputs, **params))
 
 
-INTEGER_BLIND = {"matmul", "uniform", "logical_and", "logical_or", "logical_not"}
+INTEGER_BLIND = {
+    "matmul", "sparse_matmul", "edge_products", "uniform",
+    "logical_and", "logical_or", "logical_not",
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("name", sorted(set(PRIMITIVES) - INTEGER_BLIND))

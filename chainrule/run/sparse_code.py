@@ -1,0 +1,353 @@
+"""The code of sparse products: rows of the batch side by side in registers, edge after edge.
+
+In: a kernel whose anchor is a ``sparse_matmul`` or ``edge_products``.  Out: its function.  Which
+edges there are is data, read from tables beside the arrays, so that the code is as long for a
+million edges as for ten, and one code serves all wirings of the same sizes.
+
+A block of rows is copied, transposed, to the thread's workspace, where the numbers of one unit
+lie together for all rows of the block.  A product then adds up, for one unit at a time, a weight
+times a few vectors of rows for each edge, and turns the sums of some units back to rows for the
+epilogue.  The slope of the weights multiplies the rows of both ends of an edge and adds them up
+across the lanes, as many edges together as a vector has lanes; what is found in one block of
+rows waits in the workspace for the next, until the epilogue gets the whole.
+
+Threads own rows in a product and edges in a slope, and the order of every sum follows from
+the sizes alone: any number of threads computes the same bits.
+
+Read next: :mod:`chainrule.run.kernel_code`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from itertools import accumulate
+
+from llvmlite import ir
+
+from chainrule.core.graph import Node
+from chainrule.core.spec import Dim
+from chainrule.run.body import Body, Site
+from chainrule.run.gemm_pack import transpose_function
+from chainrule.run.gemm_plan import Target
+from chainrule.run.instructions import (
+    I32,
+    I64,
+    indices,
+    least,
+    load_vector,
+    loop,
+    multiply_add,
+    splat,
+    store_vector,
+    vector_type,
+)
+from chainrule.run.slots import wiring_tables
+from chainrule.run.vector import Value, element_type
+
+__all__ = ["SparseCode", "rows_of_block"]
+
+SUMS = 8  # vectors of sums carried side by side, enough to hide an addition's latency
+LINE = 64  # bytes of a line of the cache
+LANE_BYTES = 16  # within such a part of a register, lanes are exchanged most quickly
+
+
+def rows_of_block(width: int, size: int, lanes: int, rows: int, target: Target) -> int:
+    """Return how many rows to take together: those whose `width` numbers fill half of L2.
+
+    A whole number of vectors, no more than `SUMS` of them or than hold all `rows`.
+    """
+    vectors = target.l2 // 2 // (width * size * lanes)
+    return lanes * max(1, min(vectors, SUMS, -(-rows // lanes)))
+
+
+class SparseCode(Body):
+    """The code of a kernel that goes along edges."""
+
+    def _emit_sparse(self) -> None:
+        """Emit this thread's rows of a product, and the epilogue on them."""
+        node = self.kernel.anchor
+        assert node is not None
+        x, weight = node.inputs
+        b, depth = self.b, _width(x)
+        _, columns = self.kernel.view
+        lanes, element = self._register_of(node)
+        block = rows_of_block(depth, _size(node), lanes, self._most_rows(x), self.context.target)
+        turned = self._areas(element, [depth * block, lanes * block, lanes * block])
+        starts, others, *numbers = (
+            self.pointer(self.context.slots.tables[table], I64 if i == 0 else I32)
+            for i, table in enumerate(wiring_tables(node))
+        )
+        unit = _unit_function(self, element, lanes, block // lanes, bool(numbers))
+        transpose = transpose_function(b.module, element, lanes)
+        source, weights = self.array(x), self.array(weight)
+        first, end = self.split()
+        narrow = min(lanes, _power_of_two(columns))
+
+        def units(row: ir.Value, rows: ir.Value, column: ir.Value, count: int) -> None:
+            """Compute `count` units from `column` on, and finish their `rows` rows."""
+            with loop(b, I64(0), I64(count)) as i:
+                at = b.add(column, i)
+                edges = [b.load(b.gep(starts, [b.add(at, I64(j))])) for j in (0, 1)]
+                sums = b.gep(turned[1], [b.mul(i, I64(block))])
+                b.call(unit, [turned[0], others, weights, *numbers, *edges, sums])
+            sizes = I64(block), turned[2], I64(lanes), I64(lanes), I64(block)
+            b.call(transpose, [turned[1], *sizes])
+            with loop(b, I64(0), rows) as i:
+                line = b.gep(turned[2], [b.mul(i, I64(lanes))])
+                site = Site(self, self.whole, b.add(row, i), column, narrow, count)
+                site.known[node] = self._sums(node, line, narrow)
+                self.store_all(site)
+
+        whole = columns // narrow * narrow
+        with loop(b, first, end, block) as row:
+            rows = least(b, I64(block), b.sub(end, row))
+            line = b.gep(source, [b.mul(row, I64(depth))])
+            b.call(transpose, [line, I64(depth), turned[0], I64(block), rows, I64(depth)])
+            with loop(b, I64(0), I64(whole), narrow) as column:
+                units(row, rows, column, narrow)
+            if columns > whole:
+                units(row, rows, I64(whole), columns - whole)
+
+    def _emit_edges(self) -> None:
+        """Emit this thread's edges of the slope of the weights, and the epilogue on them."""
+        node = self.kernel.anchor
+        assert node is not None
+        x, y = node.inputs
+        b, edges = self.b, self.kernel.view[1]
+        lanes, element = self._register_of(node)
+        most = self._most_rows(x)
+        block = rows_of_block(_width(x), _size(node), lanes, most, self.context.target)
+        several = most > block
+        sizes = [_width(x) * block, _width(y) * block, lanes, edges if several else 0]
+        turned_x, turned_y, found, kept = self._areas(element, sizes)
+        sources, targets = (
+            self.pointer(self.context.slots.tables[table], I32) for table in wiring_tables(node)
+        )
+        first, end = self.split()
+        narrow = min(lanes, _power_of_two(edges))
+        whole = edges // narrow * narrow
+        total = self.rows if isinstance(x.spec.shape[0], Dim) else I64(x.spec.shape[0])
+
+        def finish(edge: ir.Value, count: int, row: ir.Value) -> None:
+            ends = (b.gep(table, [edge]) for table in (sources, targets))
+            function = _edges_function(self, element, lanes, block // lanes, count)
+            b.call(function, [turned_x, turned_y, *ends, found])
+            sums = load_vector(b, found, narrow, narrow)
+            if not several:
+                self._finish_edges(node, edge, narrow, count, sums)
+                return
+            place = b.gep(kept, [edge])
+            with b.if_then(b.icmp_signed(">", row, I64(0))):
+                before = load_vector(b, place, narrow, count)
+                store_vector(b, found, b.fadd(before, sums), narrow)
+            sums = load_vector(b, found, narrow, narrow)
+            last = b.icmp_signed(">=", b.add(row, I64(block)), total)
+            with b.if_else(last) as (then, otherwise):
+                with then:
+                    self._finish_edges(node, edge, narrow, count, sums)
+                with otherwise:
+                    store_vector(b, place, sums, count)
+
+        with b.if_then(b.icmp_signed("<", first, end)), loop(b, I64(0), total, block) as row:
+            rows = least(b, I64(block), b.sub(total, row))
+            self._turn(x, turned_x, row, rows, block, I64(0), I64(_width(x)))
+            # Edges are in the order of their targets: these are all that this thread's have.
+            low, high = (
+                b.sext(b.load(b.gep(targets, [e])), I64) for e in (first, b.sub(end, I64(1)))
+            )
+            self._turn(y, turned_y, row, rows, block, low, b.add(high, I64(1)))
+            with loop(b, first, least(b, end, I64(whole)), narrow) as edge:
+                finish(edge, narrow, row)
+            if edges > whole:
+                with b.if_then(b.icmp_signed(">", end, I64(whole))):
+                    finish(I64(whole), edges - whole, row)
+
+    # --- parts of both --------------------------------------------------------------------------
+
+    def _areas(self, element: ir.Type, sizes: Sequence[int]) -> list[ir.Value]:
+        """Return parts of this thread's workspace for so many elements each."""
+        size = _bits(element) // 8
+        ends = list(accumulate(-(-n * size // LINE) * LINE // size for n in sizes))
+        slots = self.context.slots
+        slots.workspace = max(slots.workspace, ends[-1] * size)
+        whole = self.workspace(element)
+        return [self.b.gep(whole, [I64(start)]) for start in (0, *ends[:-1])]
+
+    def _finish_edges(
+        self, node: Node, edge: ir.Value, lanes: int, count: int, sums: ir.Value
+    ) -> None:
+        site = Site(self, self.whole, I64(0), edge, lanes, count)
+        site.known[node] = Value(sums, node.spec.dtype.name)
+        self.store_all(site)
+
+    def _sums(self, node: Node, place: ir.Value, lanes: int) -> Value:
+        return Value(load_vector(self.b, place, lanes, lanes), node.spec.dtype.name)
+
+    def _register_of(self, node: Node) -> tuple[int, ir.Type]:
+        """Return the lanes of a register of the node's dtype, and the type of one."""
+        return self.context.target.width * 4 // _size(node), element_type(node.spec.dtype.name)
+
+    def _most_rows(self, x: Node) -> int:
+        length = x.spec.shape[0]
+        return self.context.capacity if isinstance(length, Dim) else length
+
+    def _turn(
+        self,
+        x: Node,
+        target: ir.Value,
+        row: ir.Value,
+        rows: ir.Value,
+        block: int,
+        low: ir.Value,
+        high: ir.Value,
+    ) -> None:
+        """Copy columns [low, high) of a block of rows, transposed, with 0 for rows beyond it."""
+        b, (lanes, element) = self.b, self._register_of(x)
+        width, columns = I64(_width(x)), b.sub(high, low)
+        source = b.gep(self.array(x), [b.add(b.mul(row, width), low)])
+        target = b.gep(target, [b.mul(low, I64(block))])
+        transpose = transpose_function(b.module, element, lanes)
+        b.call(transpose, [source, width, target, I64(block), rows, columns])
+        zero = ir.Constant(element, 0.0)
+        with (
+            b.if_then(b.icmp_signed("<", rows, I64(block))),
+            loop(b, I64(0), columns) as column,
+            loop(b, rows, I64(block)) as beyond,
+        ):
+            b.store(zero, b.gep(target, [b.add(b.mul(column, I64(block)), beyond)]))
+
+
+def _width(x: Node) -> int:
+    width = x.spec.shape[1]
+    assert isinstance(width, int)
+    return width
+
+
+def _size(node: Node) -> int:
+    return node.spec.dtype.itemsize
+
+
+def _power_of_two(n: int) -> int:
+    return 1 << max(0, n - 1).bit_length()
+
+
+def _function(
+    body: Body, name: str, arguments: Sequence[ir.Type]
+) -> tuple[ir.Function, ir.IRBuilder | None]:
+    """Return the function of that name, and a builder in it if it is new and still empty."""
+    module = body.context.module
+    known = module.globals.get(name)
+    if known is not None:
+        return known, None
+    function = ir.Function(module, ir.FunctionType(ir.VoidType(), list(arguments)), name)
+    function.linkage = "internal"
+    return function, ir.IRBuilder(function.append_basic_block("entry"))
+
+
+def _unit_function(
+    body: Body, element: ir.Type, lanes: int, vectors: int, numbered: bool
+) -> ir.Function:
+    """Give the function that writes one unit's sums, of `vectors` vectors of rows.
+
+    Its edges are those from `first` to `end`; `numbered`, their weights are looked up.
+    Edges are added up in a few chains in turn, as many as keep the processor busy.
+    """
+    floats, ints = element.as_pointer(), I32.as_pointer()
+    arguments = [floats, ints, floats, *[ints] * numbered, I64, I64, floats]
+    name = f"unit.{element}.{lanes}.{vectors}.{numbered}"
+    function, b = _function(body, name, arguments)
+    if b is None:
+        return function
+    x, others, weights, *numbers, first, end, out = function.args
+    kind, chains = vector_type(element, lanes), max(1, SUMS // vectors)
+    sums = [[b.alloca(kind) for _ in range(vectors)] for _ in range(chains)]
+    for place in (p for chain in sums for p in chain):
+        b.store(ir.Constant(kind, None), place)
+
+    def add(edge: ir.Value, chain: list[ir.Value]) -> None:
+        number = b.sext(b.load(b.gep(numbers[0], [edge])), I64) if numbered else edge
+        weight = splat(b, b.load(b.gep(weights, [number])), lanes)
+        other = b.sext(b.load(b.gep(others, [edge])), I64)
+        rows = b.gep(x, [b.mul(other, I64(vectors * lanes))])
+        for v, place in enumerate(chain):
+            values = load_vector(b, b.gep(rows, [I64(v * lanes)]), lanes, lanes)
+            b.store(multiply_add(b, values, weight, b.load(place)), place)
+
+    many = b.sub(end, b.urem(b.sub(end, first), I64(chains)))
+    with loop(b, first, many, chains) as edge:
+        for i, chain in enumerate(sums):
+            add(b.add(edge, I64(i)), chain)
+    with loop(b, many, end) as edge:
+        add(edge, sums[0])
+    for v in range(vectors):
+        total = _halved([b.load(chain[v]) for chain in sums], b.fadd)
+        store_vector(b, b.gep(out, [I64(v * lanes)]), total, lanes)
+    b.ret_void()
+    return function
+
+
+def _edges_function(
+    body: Body, element: ir.Type, lanes: int, vectors: int, count: int
+) -> ir.Function:
+    """Give the function that writes, for `count` edges, the products of their ends' rows summed."""
+    floats, ints = element.as_pointer(), I32.as_pointer()
+    name = f"edges.{element}.{lanes}.{vectors}.{count}"
+    function, b = _function(body, name, [floats, floats, ints, ints, floats])
+    if b is None:
+        return function
+    x, y, sources, targets, out = function.args
+    kind = vector_type(element, lanes)
+    sums = []
+    for e in range(count):
+        ends = []
+        for array, table in ((x, sources), (y, targets)):
+            unit = b.sext(b.load(b.gep(table, [I64(e)])), I64)
+            ends.append(b.gep(array, [b.mul(unit, I64(vectors * lanes))]))
+        total: ir.Value = ir.Constant(kind, None)
+        for v in range(vectors):
+            pair = [load_vector(b, b.gep(p, [I64(v * lanes)]), lanes, lanes) for p in ends]
+            total = multiply_add(b, pair[0], pair[1], total)
+        sums.append(total)
+    sums += [ir.Constant(kind, None)] * (lanes - count)
+    store_vector(b, out, _across(b, sums, lanes, LANE_BYTES * 8 // _bits(element)), lanes)
+    b.ret_void()
+    return function
+
+
+def _bits(element: ir.Type) -> int:
+    return 32 if isinstance(element, ir.FloatType) else 64
+
+
+def _halved(values: list[ir.Value], join: Callable[[ir.Value, ir.Value], ir.Value]) -> ir.Value:
+    while len(values) > 1:
+        half = len(values) // 2
+        values = [
+            *(join(x, y) for x, y in zip(values[:half], values[half:], strict=False)),
+            *values[2 * half :],
+        ]
+    return values[0]
+
+
+def _across(b: ir.IRBuilder, vectors: list[ir.Value], lanes: int, part: int) -> ir.Value:
+    """Add up the lanes of each of `lanes` vectors; lane i of the result is that of vector i.
+
+    Neighbors are added, two vectors into one, first within parts of `part` lanes, then
+    whole parts: exchanges that processors have instructions for.
+    """
+    part = min(part, lanes)
+    done = 1  # how many neighbors are added by now
+    while len(vectors) > 1:
+        unit, size = (1, part) if done < part else (part, lanes)
+        done *= 2
+        even: list[int] = []
+        odd: list[int] = []
+        for start in range(0, lanes, size):
+            for side in (0, lanes):
+                for at in range(start + side, start + side + size, 2 * unit):
+                    even += range(at, at + unit)
+                    odd += range(at + unit, at + 2 * unit)
+        vectors = [
+            b.fadd(b.shuffle_vector(x, y, indices(even)), b.shuffle_vector(x, y, indices(odd)))
+            for x, y in zip(vectors[::2], vectors[1::2], strict=True)
+        ]
+    return vectors[0]
