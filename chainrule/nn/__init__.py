@@ -66,14 +66,25 @@ from chainrule.nn.losses import (
 )
 from chainrule.nn.lsuv import lsuv
 from chainrule.nn.maxout import Maxout
+from chainrule.nn.noise import Dropout, GaussianNoise
+from chainrule.nn.normalize import BatchNorm, LayerNorm
+from chainrule.nn.regularizers import L1, L2, ActivityPenalty, Elastic
+from chainrule.nn.residual import Residual
 
 __all__ = [
     "ELU",
     "GELU",
+    "L1",
+    "L2",
     "SELU",
+    "ActivityPenalty",
+    "BatchNorm",
     "Constant",
+    "Dropout",
+    "Elastic",
     "Eye",
     "Flatten",
+    "GaussianNoise",
     "GlorotNormal",
     "GlorotUniform",
     "HardSigmoid",
@@ -83,6 +94,7 @@ __all__ = [
     "HeUniform",
     "Identity",
     "Layer",
+    "LayerNorm",
     "LeCunNormal",
     "LeCunUniform",
     "LeakyReLU",
@@ -94,6 +106,7 @@ __all__ = [
     "PReLU",
     "ReLU",
     "ReLU6",
+    "Residual",
     "Sequential",
     "SiLU",
     "Sigmoid",

@@ -9,15 +9,34 @@ from dataclasses import fields, is_dataclass
 from typing import Any, TypeVar
 
 from chainrule.core.errors import OptionError, did_you_mean
-from chainrule.nn import activations, initializers, layer, maxout
+from chainrule.nn import (
+    activations,
+    initializers,
+    layer,
+    maxout,
+    noise,
+    normalize,
+    regularizers,
+    residual,
+)
 
 __all__ = ["from_config", "register_layer", "to_config"]
 
 T = TypeVar("T", bound=type)
 
+_MODULES = (
+    activations,
+    initializers,
+    layer,
+    maxout,
+    noise,
+    normalize,
+    regularizers,
+    residual,
+)
 _registry: dict[str, type] = {
     kind.__name__: kind
-    for module in (activations, initializers, layer, maxout)
+    for module in _MODULES
     for kind in vars(module).values()
     if isinstance(kind, type) and is_dataclass(kind)
 }

@@ -9,6 +9,7 @@ Read next: :mod:`chainrule.nn.activations`.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass
 from types import BuiltinFunctionType, FunctionType, MethodType
@@ -115,7 +116,9 @@ class Sequential:
                 )
             if not callable(layer):
                 raise OptionError(f"Sequential: entry {i} is {layer!r}, which is no layer.")
-        for layer, following in zip(self.layers, self.layers[1:], strict=False):
+        # Dropout, say, between a Linear and its activation does not change what suits it.
+        acting = [layer for layer in self.layers if not getattr(layer, "keeps_scale", False)]
+        for layer, following in itertools.pairwise(acting):
             suited = getattr(following, "suited_initializer", None)
             if isinstance(layer, Linear) and layer.weight_init is None and suited is not None:
                 layer.weight.initializer = suited

@@ -9,9 +9,10 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from chainrule.core.options import in_range
 from chainrule.core.tensor import Tensor
 from chainrule.ops.elementwise import sqrt
-from chainrule.optim.optimizer import Optimizer, Slots, check_learning_rate, in_range
+from chainrule.optim.optimizer import Optimizer, Slots, check_learning_rate
 
 __all__ = ["Adam"]
 

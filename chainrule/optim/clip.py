@@ -11,10 +11,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from chainrule.core.options import in_range
 from chainrule.core.tensor import Tensor
 from chainrule.ops.elementwise import maximum, minimum, sqrt
 from chainrule.ops.shape import stack
-from chainrule.optim.optimizer import Optimizer, Slots, in_range
+from chainrule.optim.optimizer import Optimizer, Slots
 
 __all__ = ["ClipNorm", "ClipValue"]
 

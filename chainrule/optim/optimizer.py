@@ -13,29 +13,15 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
-from numbers import Real
 from typing import TypeAlias
 
 from chainrule.core.errors import OptionError
+from chainrule.core.options import in_range, is_number
 from chainrule.core.tensor import Tensor
 
-__all__ = ["Chain", "Optimizer", "Slots", "chain", "in_range"]
+__all__ = ["Chain", "Optimizer", "Slots", "chain"]
 
 Slots: TypeAlias = "dict[str, Tensor]"
-
-
-def _is_number(value: object) -> bool:
-    """Whether `value` is a real number, of Python's or NumPy's, and no yes or no."""
-    return isinstance(value, Real) and not isinstance(value, bool)
-
-
-def in_range(owner: object, name: str, low: float, high: float, open_low: bool = False) -> None:
-    """Raise OptionError unless the number ``owner.name`` lies in [low, high) (or (low, high))."""
-    value = getattr(owner, name)
-    if not (_is_number(value) and low <= value < high) or (open_low and value == low):
-        left = "(" if open_low else "["
-        bounds = f"{left}{low:g}, {high:g})"
-        raise OptionError(f"{type(owner).__name__}: {name} must be in {bounds}, not {value!r}.")
 
 
 @dataclass(frozen=True)
@@ -47,7 +33,7 @@ class Optimizer:
         return {
             f.name: float(getattr(self, f.name))
             for f in fields(self)
-            if _is_number(getattr(self, f.name))
+            if is_number(getattr(self, f.name))
         }
 
     def slots(self) -> tuple[str, ...]:

@@ -9,8 +9,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from chainrule.core.errors import OptionError
+from chainrule.core.options import in_range
 from chainrule.core.tensor import Tensor
-from chainrule.optim.optimizer import Optimizer, Slots, check_learning_rate, in_range
+from chainrule.optim.optimizer import Optimizer, Slots, check_learning_rate
 
 __all__ = ["SGD"]
 

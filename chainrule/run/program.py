@@ -26,6 +26,7 @@ from chainrule.core.spec import Dim
 from chainrule.run.arena import Arena, group
 from chainrule.run.fuse import WATCH_EVERY, is_watched
 from chainrule.run.reference import Interpreter
+from chainrule.transform.mode import for_predicting
 
 __all__ = [
     "ENGINES",
@@ -155,8 +156,10 @@ def prepare_function(
 ) -> RowFunction:
     """Return `graph`, whose inputs are the `data` named and parameters, ready to be called.
 
-    Chooses the engine and raises as :func:`prepare` does.
+    What differs between training and predicting is computed as it predicts.  Chooses
+    the engine and raises as :func:`prepare` does.
     """
+    graph = for_predicting(graph)
     loose = [
         name
         for name, node in graph.inputs.items()

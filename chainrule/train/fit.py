@@ -7,26 +7,27 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from chainrule.core.errors import DataError, DivergedError, OptionError, did_you_mean
-from chainrule.data.check import check_same_length
-from chainrule.data.splits import split
+from chainrule.core.errors import DivergedError, OptionError, did_you_mean
 from chainrule.nn.layer import Layer, initialize, parameters
+from chainrule.nn.regularizers import Regularizer
 from chainrule.optim.named import optimizer as optimizer_of
 from chainrule.optim.optimizer import Optimizer
 from chainrule.run.program import Program, prepare
 from chainrule.train.metrics import metrics_of
-from chainrule.train.objective import Objective, check_target, objective
+from chainrule.train.objective import objective
 from chainrule.train.part import Part
+from chainrule.train.parts import read_parts
 from chainrule.train.progress import Progress
 from chainrule.train.run import Run
-from chainrule.train.step import check_rows, data_input, forward, model_dtype, record_step
+from chainrule.train.step import record_step
 from chainrule.train.watch import LayerProbe, watch_report
+from chainrule.train.weighting import ClassWeight
 
 __all__ = ["EarlyStopping", "fit"]
 
@@ -69,9 +70,12 @@ def fit(
     optimizer: str | Optimizer = "adam",
     epochs: int = 10,
     batch_size: int = 32,
-    validation: tuple[Any, Any] | float | None = None,
+    validation: tuple[Any, ...] | float | None = None,
     metrics: Sequence[str | Callable[..., Any]] | None = None,
     early_stopping: EarlyStopping | int | None = None,
+    sample_weight: Any = None,
+    class_weight: ClassWeight | None = None,
+    regularizer: Regularizer | Mapping[str, Regularizer] | None = None,
     seed: int = 0,
     threads: int | None = None,
     engine: str | None = None,
@@ -92,6 +96,13 @@ def fit(
     number of epochs to be patient) the best weights are restored.  X may be larger
     than memory: ``numpy.load("x.npy", mmap_mode="r")`` is read row by row.  `threads`
     and `engine` are explained at :func:`chainrule.run.program.prepare`.
+    `sample_weight` (rows,) and `class_weight` (a mapping from class number to weight, or
+    "balanced") say how much each row counts in the loss, not in the metrics; they are scaled
+    to a mean of 1.  Validation rows count by their class, and by their own weights where
+    `validation` is (X, y, weights).  `regularizer`, such as ``nn.L2(1e-4)``, is added to the loss
+    for all weights but biases, or a mapping says for which: ``{"0.*": nn.L1(1e-3)}``; the
+    history tells it apart as "penalty".
+
     With `watch`, each record also describes every layer under "layers": see
     :func:`chainrule.train.watch.watch_report`; it costs a few percent.
     `on_epoch` is called with the run and each history record; returning True
@@ -124,33 +135,20 @@ def fit(
     measures = metrics_of(metrics, aim)
     if early_stopping is not None:
         _check_monitor(early_stopping, [m.name for m in measures], validation is not None)
-    X, y = check_pair(data, "X", "y", model_dtype(model))
-    output = forward(model, data_input("x", X)).shape
-    target = aim.target(y, output, model_dtype(model))
-    train, held_out = Part(X, target), None
-    if isinstance(validation, (int, float)):
-        train, held_out = _hold_out(train, y, float(validation), aim, seed)
-    elif validation is not None:
-        Xv, yv = check_pair(validation, "X of validation", "y of validation", model_dtype(model))
-        if Xv.shape[1:] != X.shape[1:]:
-            raise DataError(
-                f"validation rows have shape {Xv.shape[1:]}, training rows {X.shape[1:]}."
-            )
-        if (Xv.dtype == np.uint8) != (X.dtype == np.uint8):
-            raise DataError(
-                f"validation holds {Xv.dtype} and X {X.dtype}; uint8 is scaled by 1/255 and other "
-                "numbers are not, so give both in one form."
-            )
-        held_out = Part(Xv, aim.target(yv, output, model_dtype(model)))
+    train, held_out = read_parts(
+        model, data, validation, aim, sample_weight, class_weight, int(seed)
+    )
     initialize(model, int(seed), keep_assigned=True)
-    step = record_step(model, aim, method, measures, X, target, watch)
+    step = record_step(
+        model, aim, method, measures, train.x, train.y, watch, train.weight, regularizer, int(seed)
+    )
     run = Run(
         model=model,
         objective=aim,
         metrics=measures,
-        features=X.shape[1:],
-        feature_dtype=X.dtype.name,
-        flat_target=np.ndim(y) == 1,
+        features=train.x.shape[1:],
+        feature_dtype=train.x.dtype.name,
+        flat_target=np.ndim(data[1]) == 1,
         settings={
             "optimizer": repr(method),
             "epochs": int(epochs),
@@ -161,9 +159,7 @@ def fit(
         engine=engine,
         threads=threads,
     )
-    program = prepare(
-        step.graph, step.state, {"x": X, "y": target}, int(batch_size), threads, engine
-    )
+    program = prepare(step.graph, step.state, train.arrays, int(batch_size), threads, engine)
     loop = _Loop(run, program, step.probes, train, held_out, early_stopping, int(seed))
     with Progress(progress, epochs, len(train)) as bar:
         loop.train(int(epochs), int(batch_size), bar, on_epoch)
@@ -192,33 +188,6 @@ def _check_monitor(stopping: EarlyStopping, metrics: Sequence[str], validated: b
             f"EarlyStopping: the history will have no {stopping.monitor!r} to monitor. "
             f"{did_you_mean(stopping.monitor, names)}{unseen}"
         )
-
-
-def check_pair(data: Any, x_name: str, y_name: str, dtype: np.dtype[Any]) -> tuple[Array, Any]:
-    """Return checked features and raw targets of ``data = (X, y)``.
-
-    Raises DataError when it is no pair, lengths differ, or a value can't be used in `dtype`.
-    """
-    if not isinstance(data, (tuple, list)) or len(data) != 2:
-        raise DataError(f"data must be a pair ({x_name}, {y_name}), not {type(data).__name__}.")
-    X = check_rows(data[0], x_name, dtype)
-    y = check_target(data[1], y_name)
-    check_same_length(X, y)
-    return X, y
-
-
-def _hold_out(
-    whole: Part, y: Array, fraction: float, aim: Objective, seed: int
-) -> tuple[Part, Part]:
-    """Return the rows that train and the rows held out; classes `y` keep their shares."""
-    if not 0 < fraction < 1:
-        raise OptionError(
-            "fit: validation must be a pair (X, y), or the fraction of rows to hold out, between "
-            f"0 and 1, both excluded; got {fraction:g}."
-        )
-    stratify = aim.kind == "classes" and np.ndim(y) == 1
-    train, held = split(y if stratify else len(whole), fraction, seed)
-    return replace(whole, rows=train), replace(whole, rows=held)
 
 
 @dataclass
@@ -311,7 +280,9 @@ class _Loop:
             steps = -(-len(part) // batch_size)
             self.chunk = max(1, int(steps * min(4.0, CHUNK_SECONDS / taken)))
         seconds = time.perf_counter() - started
-        record: dict[str, Any] = {"epoch": epoch, "loss": sums["loss"] / rows}
+        record: dict[str, Any] = {"epoch": epoch, "loss": sums["loss"] / self.data.total_weight}
+        if "penalty" in sums:
+            record["penalty"] = sums["penalty"] / rows
         for m in self.run.metrics:
             record[m.name] = m.finish(sums[m.name] / rows, self.data)
         rate = next(

@@ -23,7 +23,7 @@ BLOCK_BYTES = 2**22  # what is held of an array at once when its rows are gone t
 
 @dataclass(frozen=True)
 class Part:
-    """The `rows` (None: all) of features `x` and encoded targets `y`.
+    """The `rows` (None: all) of features `x`, encoded targets `y` and row weights `weight`.
 
     >>> part = Part(np.zeros((4, 2)), np.array([1.0, 5.0, 9.0, 7.0]), np.array([0, 3]))
     >>> len(part), part.variance
@@ -33,17 +33,32 @@ class Part:
     x: Array
     y: Array
     rows: Array | None = None
+    weight: Array | None = None
 
     def __len__(self) -> int:
         return len(self.x) if self.rows is None else len(self.rows)
 
-    def blocks(self) -> Iterator[tuple[Array, Array]]:
-        """Yield (x, y) of the rows in order; all at once where nothing has to be copied."""
+    @property
+    def arrays(self) -> dict[str, Array]:
+        """Return the whole arrays by the names that graphs know them by."""
+        weights = {} if self.weight is None else {"weight": self.weight}
+        return {"x": self.x, "y": self.y, **weights}
+
+    def blocks(self) -> Iterator[dict[str, Array]]:
+        """Yield the arrays of the rows in order; all at once where nothing has to be copied."""
         if self.rows is None:
-            yield self.x, self.y
+            yield self.arrays
             return
         for rows in self._pieces(self.x, self.y):
-            yield self.x[rows], self.y[rows]
+            yield {name: array[rows] for name, array in self.arrays.items()}
+
+    @cached_property
+    def total_weight(self) -> float:
+        """The sum of the rows' weights, each row counting 1 where there are none."""
+        if self.weight is None:
+            return float(len(self))
+        chosen = self.weight if self.rows is None else self.weight[self.rows]
+        return float(chosen.sum(dtype=np.float64))
 
     @cached_property
     def variance(self) -> float:

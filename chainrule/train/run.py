@@ -16,7 +16,7 @@ import os
 import platform
 import shutil
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -37,6 +37,7 @@ from chainrule.train.objective import Objective, objective
 from chainrule.train.part import Part
 from chainrule.train.pixels import PixelPipeline
 from chainrule.train.step import ROWS, check_rows, data_input, forward, model_dtype, record_totals
+from chainrule.transform.mode import for_predicting
 
 __all__ = ["Run", "load"]
 
@@ -93,24 +94,22 @@ class Run:
         Raises DataError or ShapeError for an X that does not look like the training data.
         """
         X = self._check(X)
-        outputs: Array = self._function(X, None)({"x": X})["output"]
+        outputs: Array = self._function({"x": X})({"x": X})["output"]
         return outputs
 
-    def _function(self, X: Array, y: Array | None) -> RowFunction:
-        """Return the model, or with `y` its totals, ready to be called; prepared once."""
-        kind = (X.dtype, None if y is None else (y.dtype, y.shape[1:]))
+    def _function(self, arrays: Mapping[str, Array]) -> RowFunction:
+        """Return the model of x, or its totals where there is y, ready to be called."""
+        kind = tuple((name, array.dtype, array.shape[1:]) for name, array in arrays.items())
         if kind not in self._functions:
-            xs = data_input("x", X)
-            output = forward(self.model, xs)
-            if y is None:
-                graph = Graph({"output": output.node}, {"x": xs.node})
-            else:
-                ys = data_input("y", y)
-                _, totals = record_totals(self.objective, self.metrics, output, ys)
-                named = {name: total.node for name, total in totals.items()}
-                graph = Graph(named, {"x": xs.node, "y": ys.node})
-            named_inputs = [n for n in ("x", "y") if n in graph.inputs]
-            self._functions[kind] = prepare_function(graph, named_inputs, self.threads, self.engine)
+            leaves = {name: data_input(name, array) for name, array in arrays.items()}
+            output = forward(self.model, leaves["x"])
+            outputs = {"output": output}
+            if "y" in leaves:
+                _, outputs = record_totals(
+                    self.objective, self.metrics, output, leaves["y"], leaves.get("weight")
+                )
+            graph = Graph(outputs, leaves)
+            self._functions[kind] = prepare_function(graph, list(leaves), self.threads, self.engine)
         return self._functions[kind]
 
     def predict(self, X: Any) -> Array:
@@ -159,19 +158,19 @@ class Run:
 
     def score(self, part: Part) -> dict[str, float]:
         """Return the mean loss and every metric on rows that are checked and encoded already."""
-        function = self._function(part.x, part.y)
+        function = self._function(part.arrays)
         sums: dict[str, float] = {}
-        for x, y in part.blocks():
-            for name, total in function({"x": x, "y": y}).items():
+        for arrays in part.blocks():
+            for name, total in function(arrays).items():
                 sums[name] = sums.get(name, 0.0) + total
-        scores = {"loss": sums["loss"] / len(part)}
+        scores = {"loss": sums["loss"] / part.total_weight}
         scores.update({m.name: m.finish(sums[m.name] / len(part), part) for m in self.metrics})
         return scores
 
     def graph(self) -> Graph:
         """Return the model as a graph from ``x`` to ``output``, to print or inspect."""
         x = input("x", (ROWS, *self.features), self.feature_dtype)
-        return Graph({"output": forward(self.model, x).node}, {"x": x.node})
+        return for_predicting(Graph({"output": forward(self.model, x)}, {"x": x}))
 
     @cached_property
     def _dtype(self) -> np.dtype[Any]:

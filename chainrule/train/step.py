@@ -9,18 +9,22 @@ Read next: :mod:`chainrule.train.fit`.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import reduce
 from typing import Any
 
 import numpy as np
 
 from chainrule.core.errors import OptionError, ShapeError
 from chainrule.core.graph import Graph, Node, reachable, scope
+from chainrule.core.parameter import Parameter
 from chainrule.core.spec import SUPPORTED, Dim
 from chainrule.core.tensor import Tensor, input
 from chainrule.data.check import check_features
 from chainrule.nn.layer import Layer, parameters
+from chainrule.nn.regularizers import Regularizer, penalties
+from chainrule.ops.elementwise import add
 from chainrule.ops.reduce import sum
 from chainrule.ops.shape import broadcast_to
 from chainrule.optim.optimizer import Optimizer
@@ -28,6 +32,7 @@ from chainrule.train.metrics import Metric
 from chainrule.train.objective import Objective, check_output, check_range, check_recorded
 from chainrule.train.watch import LayerProbe, layer_probes, watch_outputs
 from chainrule.transform.grad import grad
+from chainrule.transform.mode import for_training
 
 __all__ = ["Step", "forward", "record_step", "record_totals"]
 
@@ -85,9 +90,16 @@ def forward(model: Layer, x: Tensor) -> Tensor:
 
 
 def record_totals(
-    objective: Objective, metrics: Sequence[Metric], output: Tensor, y: Tensor
+    objective: Objective,
+    metrics: Sequence[Metric],
+    output: Tensor,
+    y: Tensor,
+    weight: Tensor | None = None,
 ) -> tuple[Tensor, dict[str, Tensor]]:
-    """Return the mean loss, and the sums over rows of the loss and of each metric."""
+    """Return the mean loss, and the sums over rows of the loss and of each metric.
+
+    `weight`, a number for each row, multiplies its loss; metrics count every row as one.
+    """
     if objective.function is None:
         raise OptionError(
             f"loss {objective.name!r} was a function of your own, which a saved run does not "
@@ -101,6 +113,13 @@ def record_totals(
                 f"loss {objective.name!r} returned shape {losses.shape}; it must be a scalar or "
                 "one number per row."
             )
+        if weight is not None:
+            if losses.shape != (ROWS,):
+                raise OptionError(
+                    f"loss {objective.name!r} returned one number for the batch, so rows can't be "
+                    "weighted; let it return one number for each row."
+                )
+            losses = losses * weight
         loss = losses.mean()
     with scope("metrics"):
         totals = {"loss": _over_rows(losses)}
@@ -125,9 +144,9 @@ def _over_rows(values: Tensor) -> Tensor:
     return sum(values if values.shape == (ROWS,) else broadcast_to(values, (ROWS,)))
 
 
-def _check_found(loss: Tensor, found: Sequence[Tensor]) -> None:
+def _check_found(loss: Tensor, found: Mapping[str, Parameter]) -> None:
     """Raise OptionError where there is nothing to train, or something that would not be trained."""
-    known = {parameter.node for parameter in found}
+    known = {parameter.node for parameter in found.values()}
     for node in reachable([loss.node]):
         for leaf in node.inputs:
             if leaf.primitive.name == "parameter" and leaf not in known:
@@ -137,8 +156,9 @@ def _check_found(loss: Tensor, found: Sequence[Tensor]) -> None:
                     "model itself: in a Sequential, or as an attribute of an object with __call__, "
                     "best a dataclass (@dataclass(eq=False)); a function's variables aren't seen."
                 )
-    if not found:
-        raise OptionError("the model has no parameters, so there is nothing to train.")
+    if not any(parameter.trainable for parameter in found.values()):
+        none = "no parameter of the model is trainable" if found else "the model has no parameters"
+        raise OptionError(f"{none}, so there is nothing to train.")
 
 
 def record_step(
@@ -149,36 +169,80 @@ def record_step(
     x: Array,
     y: Array,
     watch: bool = False,
+    weight: Array | None = None,
+    regularizer: Regularizer | Mapping[str, Regularizer] | None = None,
+    seed: int = 0,
 ) -> Step:
     """Return the training step of `model` on batches of rows of `x` and `y`.
 
-    With `watch`, it also computes the statistics of :mod:`chainrule.train.watch`.
+    With `watch`, it also computes the statistics of :mod:`chainrule.train.watch`.  `weight` has
+    the weight of each row; `regularizer` penalizes parameters, see
+    :func:`chainrule.nn.regularizers.penalties`; `seed` decides what layers draw at random.
     """
     found = parameters(model)
-    xs, ys = data_input("x", x), data_input("y", y)
-    output = forward(model, xs)
-    loss, totals = record_totals(objective, metrics, output, ys)
-    _check_found(loss, list(found.values()))
+    trained = {path: p for path, p in found.items() if p.trainable}
+    arrays = {"x": x, "y": y} | ({} if weight is None else {"weight": weight})
+    data = {name: data_input(name, array) for name, array in arrays.items()}
+    taken = input("step", (), np.int64)
+    output = forward(model, data["x"])
+    loss, totals = record_totals(objective, metrics, output, data["y"], data.get("weight"))
+    seen = for_training([output, loss, *totals.values()], taken, seed)
+    output, loss, *sums = seen.tensors
+    totals = dict(zip(totals, sums, strict=True))
+    with scope("penalty"):
+        if charges := [*seen.penalties, *penalties(regularizer, trained)]:
+            penalty = reduce(add, (charge.astype(loss.dtype) for charge in charges))
+            totals["penalty"] = _over_rows(penalty)
+            loss = loss + penalty
+    _check_found(loss, found)
     probes = layer_probes(output) if watch else []
     with scope("backward"):
-        wanted = [*found.values(), *(probe.product for probe in probes)]
-        slopes = grad(loss, wanted)
-        gradients = slopes[: len(found)]
-    inputs: dict[str, Node] = {"x": xs.node, "y": ys.node}
-    state: dict[str, Array] = {}
+        slopes = grad(loss, [*trained.values(), *(probe.product for probe in probes)])
+    inputs: dict[str, Node] = {name: leaf.node for name, leaf in data.items()}
     outputs = {name: total.node for name, total in totals.items()}
     if probes:
         with scope("watch"):
-            outputs.update(watch_outputs(probes, slopes[len(found) :]))
+            outputs.update(watch_outputs(probes, slopes[len(trained) :]))
+    inputs.update({f"parameter/{path}": p.node for path, p in found.items()})
+    state = {f"parameter/{path}": p.value for path, p in found.items()}
+    outputs.update(_kept(found, seen.updates))
+    with scope("update"):
+        record_update(optimizer, trained, slopes[: len(trained)], taken, inputs, state, outputs)
+    return Step(Graph(outputs, inputs), state, tuple(probes))
+
+
+def _kept(
+    found: Mapping[str, Parameter], updates: Sequence[tuple[Node, Tensor]]
+) -> dict[str, Node]:
+    """Return what becomes of the parameters that are not trained: new state, or what they were."""
+    fresh = {state: value.node for state, value in updates}
+    kept = {p.node: path for path, p in found.items() if not p.trainable}
+    for state in fresh:
+        if state not in kept:
+            raise OptionError(
+                f"a layer sets {state.params['name']!r} in training, but it is not found in the "
+                "model. Keep it as an attribute of a layer of the model."
+            )
+    return {f"parameter/{path}": fresh.get(node, node) for node, path in kept.items()}
+
+
+def record_update(
+    optimizer: Optimizer,
+    trained: Mapping[str, Parameter],
+    gradients: Sequence[Tensor],
+    taken: Tensor,
+    inputs: dict[str, Node],
+    state: dict[str, Array],
+    outputs: dict[str, Node],
+) -> None:
+    """Record the update of the parameters `trained`, adding its leaves, state and results."""
 
     def carry(name: str, leaf: Tensor, value: Array) -> Tensor:
         inputs[name], state[name] = leaf.node, value
         return leaf
 
-    for path, parameter in found.items():
-        carry(f"parameter/{path}", parameter, parameter.value)
     slots = []
-    for path, p in found.items():
+    for path, p in trained.items():
         names = {name: f"{name}/{path}" for name in optimizer.slots()}
         leaves = {name: input(full, p.shape, p.dtype) for name, full in names.items()}
         zeros = np.zeros(p.value.shape, p.dtype)
@@ -187,17 +251,13 @@ def record_step(
         name: carry(f"hyper/{name}", input(f"hyper/{name}", (), np.float64), np.array(value))
         for name, value in optimizer.hyper().items()
     }
-    step = carry("step", input("step", (), np.int64), np.array(0))
-    with scope("update"):
-        now = step + 1
-        changes, renewed = optimizer.update_all(
-            gradients, list(found.values()), slots, hyper, now.astype(np.float64)
-        )
-        for path, parameter, change, new in zip(
-            found, found.values(), changes, renewed, strict=True
-        ):
-            outputs[f"parameter/{path}"] = (parameter + change).node
-            outputs.update({f"{name}/{path}": slot.node for name, slot in new.items()})
+    carry("step", taken, np.array(0))
+    now = taken + 1
+    changes, renewed = optimizer.update_all(
+        gradients, list(trained.values()), slots, hyper, now.astype(np.float64)
+    )
+    for path, p, change, new in zip(trained, trained.values(), changes, renewed, strict=True):
+        outputs[f"parameter/{path}"] = (p + change).node
+        outputs.update({f"{name}/{path}": slot.node for name, slot in new.items()})
     outputs["step"] = now.node
     outputs.update({f"hyper/{name}": leaf.node for name, leaf in hyper.items()})
-    return Step(Graph(outputs, inputs), state, tuple(probes))

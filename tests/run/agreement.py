@@ -86,11 +86,13 @@ def training(
     x: Array,
     y: Array,
     metrics: Sequence[str] | None = None,
+    **more: Any,
 ) -> Case:
-    """Return the training step of `model` on the rows of `x` and `y`."""
+    """Return the training step of `model` on the rows of `x` and `y`; `more` as record_step's."""
     aim = objective("cross_entropy" if loss == "one-hot" else loss)
-    step = record_step(model, aim, optimizer, metrics_of(metrics, aim), x, y)
-    return Case(step.graph, step.state, {"x": x, "y": y})
+    step = record_step(model, aim, optimizer, metrics_of(metrics, aim), x, y, **more)
+    weights = {} if more.get("weight") is None else {"weight": more["weight"]}
+    return Case(step.graph, step.state, {"x": x, "y": y, **weights})
 
 
 def shuffled(rows: int, epochs: int, seed: int = 0) -> Array:

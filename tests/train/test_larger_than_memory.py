@@ -138,4 +138,4 @@ def test_variance_of_some_rows_is_that_of_numpy(monkeypatch: pytest.MonkeyPatch)
     expected = y[rows].astype("float64").var(axis=0).mean()
     np.testing.assert_allclose(Part(y, y, rows).variance, expected, rtol=1e-12)
     np.testing.assert_allclose(Part(y, y).variance, y.astype("float64").var(axis=0).mean())
-    assert sum(len(x) for x, _ in Part(y, y, rows).blocks()) == 37
+    assert sum(len(block["x"]) for block in Part(y, y, rows).blocks()) == 37

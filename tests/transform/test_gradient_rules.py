@@ -16,6 +16,8 @@ from chainrule.core.tensor import Tensor, record
 PRIMITIVES = {name: p for name, p in registry.items() if not p.leaf}
 DIFFERENTIABLE = sorted(name for name, p in PRIMITIVES.items() if p.vjp is not None)
 CONSTANT = {"floor", "sign"}  # rules that say: the slope is zero
+# Inputs that only training looks at: evaluated as it stands, a graph does not depend on them.
+UNSEEN = {"by_mode": {0}, "updating": {1, 2}, "penalizing": {1}}
 
 
 def _drawn(primitive: Primitive, seed: int) -> tuple[list[Any], dict[str, Any]]:
@@ -40,7 +42,7 @@ def test_rule_agrees_with_central_differences(name: str, seed: int) -> None:
 def test_a_rule_with_one_sign_flipped_is_caught(name: str) -> None:
     primitive = PRIMITIVES[name]
     arrays, params = _drawn(primitive, 0)
-    floats = [i for i, a in enumerate(arrays) if a.dtype.kind == "f"]
+    floats = {i for i, a in enumerate(arrays) if a.dtype.kind == "f"} - UNSEEN.get(name, set())
     assert floats
     for flipped in floats:
 

@@ -1,0 +1,139 @@
+"""Penalties on weights and on activities: what keeps a network smooth, whatever its size.
+
+A regularizer maps a tensor to one number, which training adds to the mean loss.  The notes:
+"Do not use size of layers as regularizers; use a stronger regularizer instead."  Dropout, noise,
+decoupled weight decay, max-norm, early stopping and weight averaging are the others: see
+:mod:`chainrule.nn.noise`, :mod:`chainrule.optim` and :func:`chainrule.fit`.
+
+Read next: :mod:`chainrule.nn.noise`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import ClassVar, TypeAlias
+
+from chainrule.core.errors import OptionError, did_you_mean
+from chainrule.core.options import in_range
+from chainrule.core.parameter import Parameter
+from chainrule.core.primitive import lookup
+from chainrule.core.tensor import Tensor, record
+from chainrule.ops.composite import square
+from chainrule.ops.elementwise import abs
+from chainrule.ops.reduce import sum
+from chainrule.ops.training import penalizing
+
+__all__ = ["L1", "L2", "ActivityPenalty", "Elastic", "Regularizer", "penalties"]
+
+Regularizer: TypeAlias = Callable[[Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class L2:
+    """``rate * sum(p²)``: pulls every weight toward 0 in proportion (ridge, weight decay).
+
+    Its gradient is ``2 * rate * p``.  Raises OptionError for a negative rate.
+
+    >>> import chainrule as cr
+    >>> L2(0.5)(cr.tensor([1.0, -2.0]))
+    Tensor(2.5, f32[])
+    """
+
+    rate: float = 1e-4
+
+    def __post_init__(self) -> None:
+        in_range(self, "rate", 0.0, math.inf)
+
+    def __call__(self, p: Tensor) -> Tensor:
+        return self.rate * sum(square(p))
+
+
+@dataclass(frozen=True)
+class L1:
+    """``rate * sum(|p|)``: pulls every weight toward 0 by one step, so many end near 0 (lasso).
+
+    Raises OptionError for a negative rate.
+
+    >>> import chainrule as cr
+    >>> L1(0.5)(cr.tensor([1.0, -2.0]))
+    Tensor(1.5, f32[])
+    """
+
+    rate: float = 1e-4
+
+    def __post_init__(self) -> None:
+        in_range(self, "rate", 0.0, math.inf)
+
+    def __call__(self, p: Tensor) -> Tensor:
+        return self.rate * sum(abs(p))
+
+
+@dataclass(frozen=True)
+class Elastic:
+    """``l1 * sum(|p|) + l2 * sum(p²)``, both at once.
+
+    Raises OptionError for a negative rate.  Source: Zou and Hastie, "Regularization and variable
+    selection via the elastic net", 2005.
+
+    >>> import chainrule as cr
+    >>> Elastic(l1=0.5, l2=0.5)(cr.tensor([1.0, -2.0]))
+    Tensor(4., f32[])
+    """
+
+    l1: float = 1e-4
+    l2: float = 1e-4
+
+    def __post_init__(self) -> None:
+        in_range(self, "l1", 0.0, math.inf)
+        in_range(self, "l2", 0.0, math.inf)
+
+    def __call__(self, p: Tensor) -> Tensor:
+        return self.l1 * sum(abs(p)) + self.l2 * sum(square(p))
+
+
+@dataclass(frozen=True)
+class ActivityPenalty:
+    """Pass `x` on, and in training add ``regularizer(x) / rows`` to the loss.
+
+    Set after an activation, with :class:`L1`, it asks for few active units.  x: (n, ...).
+
+    >>> import chainrule as cr
+    >>> ActivityPenalty(L1(0.01))(cr.tensor([[3.0]]))
+    Tensor([[3.]], f32[1,1])
+    """
+
+    keeps_scale: ClassVar[bool] = True
+    regularizer: Regularizer
+
+    def __call__(self, x: Tensor) -> Tensor:
+        rows = record(lookup("count"), lengths=x.shape[:1], dtype=x.dtype.name)
+        return penalizing(x, self.regularizer(x) / rows)
+
+
+def penalties(
+    choice: Regularizer | Mapping[str, Regularizer] | None, found: Mapping[str, Parameter]
+) -> list[Tensor]:
+    """Return the penalty of each of the parameters `found` that `choice` acts on.
+
+    A regularizer alone acts on all weights, not on biases and scales; a mapping acts where a
+    pattern, such as ``"0.weight"`` or ``"*.weight"``, matches a parameter's path, the first that
+    does.  Raises OptionError for a pattern that matches none.
+    """
+    if choice is None:
+        return []
+    if not isinstance(choice, Mapping):
+        return [choice(p) for p in found.values() if p.is_weight]
+    for pattern in choice:
+        if not any(fnmatchcase(path, pattern) for path in found):
+            raise OptionError(
+                f"regularizer: {pattern!r} matches no parameter that is trained. "
+                f"{did_you_mean(pattern, found)}"
+            )
+    chosen = (
+        (next((r for pattern, r in choice.items() if fnmatchcase(path, pattern)), None), p)
+        for path, p in found.items()
+    )
+    return [regularizer(p) for regularizer, p in chosen if regularizer is not None]

@@ -1,0 +1,90 @@
+"""The parts of a training: what a user gave, checked, encoded and divided.
+
+The ``data`` and ``validation`` of :func:`chainrule.fit` go in; the rows that train and the rows
+held out come out, each with its targets as the loss reads them and its weights.
+
+Read next: :mod:`chainrule.train.fit`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from chainrule.core.errors import DataError, OptionError
+from chainrule.data.check import check_same_length
+from chainrule.data.splits import split
+from chainrule.nn.layer import Layer
+from chainrule.train.objective import Objective, check_target
+from chainrule.train.part import Part
+from chainrule.train.step import check_rows, data_input, forward, model_dtype
+from chainrule.train.weighting import ClassWeight, class_weights, row_weights
+
+__all__ = ["check_pair", "read_parts"]
+
+Array = np.ndarray[Any, Any]
+
+
+def read_parts(
+    model: Layer,
+    data: tuple[Any, Any],
+    validation: tuple[Any, ...] | float | None,
+    aim: Objective,
+    sample_weight: Any,
+    class_weight: ClassWeight | None,
+    seed: int,
+) -> tuple[Part, Part | None]:
+    """Return the part that trains and the part held out, if any.
+
+    Raises DataError, ShapeError or OptionError for what can't be trained or scored on.
+    """
+    dtype = model_dtype(model)
+    X, y = check_pair(data, "X", "y", dtype)
+    output = forward(model, data_input("x", X)).shape
+    target = aim.target(y, output, dtype)
+    by_class = None if class_weight is None else class_weights(class_weight, target)
+    train = Part(X, target, None, row_weights(sample_weight, by_class, target, dtype))
+    if validation is None:
+        return train, None
+    if isinstance(validation, (int, float)):
+        return _hold_out(train, y, float(validation), aim, seed)
+    Xv, yv = check_pair(validation[:2], "X of validation", "y of validation", dtype)
+    if Xv.shape[1:] != X.shape[1:]:
+        raise DataError(f"validation rows have shape {Xv.shape[1:]}, training rows {X.shape[1:]}.")
+    if (Xv.dtype == np.uint8) != (X.dtype == np.uint8):
+        raise DataError(
+            f"validation holds {Xv.dtype} and X {X.dtype}; uint8 is scaled by 1/255 and other "
+            "numbers are not, so give both in one form."
+        )
+    held_target = aim.target(yv, output, dtype)
+    own = validation[2] if len(validation) == 3 else None
+    return train, Part(Xv, held_target, None, row_weights(own, by_class, held_target, dtype))
+
+
+def check_pair(data: Any, x_name: str, y_name: str, dtype: np.dtype[Any]) -> tuple[Array, Any]:
+    """Return checked features and raw targets of ``data = (X, y)``.
+
+    Raises DataError when it is no pair, lengths differ, or a value can't be used in `dtype`.
+    """
+    if not isinstance(data, (tuple, list)) or len(data) != 2:
+        raise DataError(f"data must be a pair ({x_name}, {y_name}), not {type(data).__name__}.")
+    X = check_rows(data[0], x_name, dtype)
+    y = check_target(data[1], y_name)
+    check_same_length(X, y)
+    return X, y
+
+
+def _hold_out(
+    whole: Part, y: Array, fraction: float, aim: Objective, seed: int
+) -> tuple[Part, Part]:
+    """Return the rows that train and the rows held out; classes `y` keep their shares."""
+    if not 0 < fraction < 1:
+        raise OptionError(
+            "fit: validation must be a pair (X, y), or the fraction of rows to hold out, between "
+            f"0 and 1, both excluded; got {fraction:g}."
+        )
+    stratify = aim.kind == "classes" and np.ndim(y) == 1
+    train, held = split(y if stratify else len(whole), fraction, seed)
+    return replace(whole, rows=train), replace(whole, rows=held)

@@ -1,0 +1,127 @@
+"""From a model recorded once to what training and what predicting compute.
+
+A graph with the notes of :mod:`chainrule.ops.training` goes in; one without them comes out,
+and for training beside it what the notes ask for: state to set, penalties to add.
+
+Read next: :mod:`chainrule.run.reference`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from chainrule.core.errors import GraphError
+from chainrule.core.graph import Graph, Node
+from chainrule.core.tensor import Tensor, tensor
+
+__all__ = ["Trained", "for_predicting", "for_training"]
+
+_NOTES = frozenset({"by_mode", "updating", "penalizing", "fresh_seed"})
+
+
+@dataclass(frozen=True)
+class Trained:
+    """Tensors as training computes them, and what a step does beside its update.
+
+    `updates` pairs a parameter's node with its new value.
+    """
+
+    tensors: list[Tensor]
+    penalties: list[Tensor]
+    updates: list[tuple[Node, Tensor]]
+
+
+def for_predicting(graph: Graph) -> Graph:
+    """Return `graph` as it predicts: without noise, with running statistics, without notes.
+
+    >>> import chainrule as cr
+    >>> from chainrule.ops.training import by_mode
+    >>> x = cr.input("x", (2,))
+    >>> print(for_predicting(cr.Graph({"y": by_mode(x * 2.0, x)})))
+    graph(x: f32[2]):
+      return y=x
+    """
+    if not any(node.primitive.name in _NOTES for node in graph.nodes):
+        return graph
+    leaves = {node: node for node in graph.inputs.values()}
+    new = _resolve(_used(graph.outputs.values(), 1, leaves), 1, leaves)
+    return Graph({name: new[node] for name, node in graph.outputs.items()}, graph.inputs)
+
+
+def for_training(outputs: Sequence[Tensor], step: Tensor, seed: int = 0) -> Trained:
+    """Return `outputs` as a training step computes them, and the notes found on the way.
+
+    `step` is the count of steps taken, an int64 scalar; with `seed` it decides what is random.
+    Raises GraphError when two layers set one state.
+    """
+    nodes = _used([x.node for x in outputs], 0, ())
+    draws = [node for node in nodes if node.primitive.name == "fresh_seed"]
+    seeds: dict[Node, Node] = {}
+    if draws:
+        # One stream of seeds for each draw: the low word counts steps, the high one tells them
+        # apart, scattered by a hash so that a seed of fit shares none with another.
+        keys = np.random.Generator(np.random.Philox(key=[seed, len(draws)])).integers(
+            2**31, size=len(draws)
+        )
+        seeds = {
+            node: (step + tensor(int(key) << 32)).node
+            for node, key in zip(draws, keys, strict=True)
+        }
+    new = _resolve(nodes, 0, seeds)
+    updates: dict[Node, Tensor] = {}
+    for node in nodes:
+        if node.primitive.name == "updating":
+            state, value = new[node.inputs[1]], new[node.inputs[2]]
+            if state in updates and updates[state].node is not value:
+                raise GraphError(
+                    f"{state.params['name']!r}, used at {node.line}, is set twice in one training "
+                    "step: a layer with running statistics can be used only once; make another."
+                )
+            updates[state] = Tensor(value)
+    return Trained(
+        [Tensor(new[x.node]) for x in outputs],
+        [Tensor(new[n.inputs[1]]) for n in nodes if n.primitive.name == "penalizing"],
+        list(updates.items()),
+    )
+
+
+def _used(outputs: Iterable[Node], branch: int, leaves: Collection[Node]) -> list[Node]:
+    """Return what `outputs` need, oldest first, where only `branch` of each mode is followed."""
+    seen: set[Node] = set()
+    pending = list(outputs)
+    while pending:
+        node = pending.pop()
+        if node not in seen:
+            seen.add(node)
+            if node.primitive.name == "by_mode":
+                pending.append(node.inputs[branch])
+            elif branch and node.primitive.name in ("updating", "penalizing"):
+                pending.append(node.inputs[0])
+            elif node not in leaves:
+                pending.extend(node.inputs)
+    return sorted(seen, key=lambda node: node.serial)
+
+
+def _resolve(nodes: Sequence[Node], branch: int, known: Mapping[Node, Node]) -> dict[Node, Node]:
+    """Return for each of `nodes` the node that stands for it where only `branch` is left."""
+    new = dict(known)
+    for node in nodes:
+        name = node.primitive.name
+        if node in new:
+            continue
+        if name == "by_mode":
+            new[node] = new[node.inputs[branch]]
+        elif name in ("updating", "penalizing"):
+            new[node] = new[node.inputs[0]]
+        else:
+            inputs = tuple(new[i] for i in node.inputs)
+            same = all(a is b for a, b in zip(inputs, node.inputs, strict=True))
+            new[node] = (
+                node
+                if same
+                else Node(node.primitive, inputs, node.params, node.spec, node.scope, node.line)
+            )
+    return new
