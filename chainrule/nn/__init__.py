@@ -58,6 +58,7 @@ from chainrule.nn.layer import (
     Sequential,
     initialize,
     parameters,
+    summary,
 )
 from chainrule.nn.losses import (
     binary_cross_entropy,
@@ -127,6 +128,7 @@ __all__ = [
     "mse",
     "parameters",
     "register_layer",
+    "summary",
     "to_config",
 ]
 

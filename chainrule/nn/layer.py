@@ -24,8 +24,9 @@ from chainrule.core.spec import as_dtype
 from chainrule.core.tensor import Tensor
 from chainrule.nn.initializers import GlorotUniform, Initializer, initializer
 from chainrule.nn.size import check_size
+from chainrule.nn.summary import Summary, summarize
 
-__all__ = ["Flatten", "Layer", "Linear", "Sequential", "initialize", "parameters"]
+__all__ = ["Flatten", "Layer", "Linear", "Sequential", "initialize", "parameters", "summary"]
 
 Layer: TypeAlias = Callable[[Tensor], Tensor]
 
@@ -132,6 +133,10 @@ class Sequential:
                     raise ShapeError(f"layer {i}: {error}") from None
         return x
 
+    def summary(self, features: int | Sequence[int] | None = None) -> Summary:
+        """Return a table of the layers; see :func:`summary`."""
+        return summary(self, features)
+
     def __getitem__(self, index: int) -> Layer:
         return self.layers[index]
 
@@ -195,3 +200,42 @@ def initialize(model: Any, seed: int = 0, keep_assigned: bool = False) -> None:
             parameter.value = parameter.draw(
                 np.random.Generator(np.random.Philox(key=[seed, place]))
             )
+
+
+def summary(model: Layer, features: int | Sequence[int] | None = None) -> Summary:
+    """Return shapes, parameters, floating-point operations and memory of `model`; print it.
+
+    `features` is the shape of one row; by default the number of inputs of the first layer that
+    says it.  Raises OptionError when none does.
+
+    >>> from chainrule import nn
+    >>> print(nn.Sequential([nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 3)]).summary())
+    layer                output  parameters  flops a row
+    ----------------------------------------------------
+    0      Linear(4, 8)  (n, 8)          40           72
+    1      ReLU          (n, 8)           0            8
+    2      Linear(8, 3)  (n, 3)          27           51
+    ----------------------------------------------------
+    67 parameters, 268 bytes
+    131 floating-point operations to predict a row, about 393 to train on one
+    76 bytes of layer outputs a row
+    """
+    layers = dict(_named_layers(model))
+    if features is None:
+        sizes = (getattr(layer, "inputs", None) for layer in (*layers.values(), model))
+        features = next((size for size in sizes if isinstance(size, int)), None)
+        if features is None:
+            raise OptionError("summary: give the shape of one row, as in summary(model, 784).")
+    shape = (features,) if isinstance(features, int) else tuple(features)
+    found = parameters(model)
+    dtype = next(iter(found.values())).dtype if found else np.float32
+    return summarize(model, found, layers, shape, dtype)
+
+
+def _named_layers(model: Layer) -> Iterator[tuple[str, Layer]]:
+    """Yield the layers of a Sequential, those of inner ones in their place, by path."""
+    if not isinstance(model, Sequential):
+        return
+    for i, layer in enumerate(model.layers):
+        inner = [(f"{i}.{path}", part) for path, part in _named_layers(layer)]
+        yield from inner or [(str(i), layer)]

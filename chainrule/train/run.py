@@ -30,7 +30,8 @@ from chainrule.core.tensor import Tensor, input
 from chainrule.data.check import check_same_length
 from chainrule.data.pipeline import Pipeline
 from chainrule.nn.config import from_config, to_config
-from chainrule.nn.layer import Layer, Linear, Sequential, parameters
+from chainrule.nn.layer import Layer, Sequential, parameters
+from chainrule.nn.summary import describe
 from chainrule.run.program import RowFunction, prepare_function
 from chainrule.train.metrics import BY_NAME, Metric, metrics_of
 from chainrule.train.objective import Objective, objective
@@ -255,17 +256,11 @@ def _scores_in(record: dict[str, Any]) -> list[str]:
 def _outline(model: Any) -> str:
     """Return the model in one short line."""
     if not isinstance(model, Sequential):
-        return _layer_name(model)
-    names = [_layer_name(layer) for layer in model.layers]
+        return describe(model)
+    names = [describe(layer) for layer in model.layers]
     if len(names) > LAYERS_TOLD:
         names[LAYERS_TOLD // 2 : -LAYERS_TOLD // 2] = ["..."]
     return f"Sequential([{', '.join(names)}])"
-
-
-def _layer_name(layer: Any) -> str:
-    if isinstance(layer, Linear):
-        return f"Linear({layer.inputs}, {layer.outputs})"
-    return getattr(layer, "__name__", type(layer).__name__)
 
 
 def _other_axes(shape: tuple[int, ...], features: tuple[int, ...]) -> str:

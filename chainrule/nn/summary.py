@@ -1,0 +1,163 @@
+"""What a network is made of, in numbers: shapes, parameters, work and memory of each layer.
+
+A model and its parameters go in; a :class:`Summary`, which prints as a table, comes out.  The
+numbers are read off the graph that the model records, so they hold for any callable.
+
+Read next: :mod:`chainrule.nn.layer`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import DTypeLike
+
+from chainrule.core.graph import Graph, Node
+from chainrule.core.parameter import Parameter
+from chainrule.core.spec import Dim, Shape
+from chainrule.core.tensor import Tensor, input
+from chainrule.transform.mode import for_predicting
+
+__all__ = ["LayerRow", "Summary", "summarize"]
+
+MOVES = frozenset({
+    "arange", "broadcast", "cast", "concat", "gather", "pad", "reshape", "slice",
+    "stop_gradient", "transpose",
+})  # fmt: skip
+
+
+@dataclass(frozen=True)
+class LayerRow:
+    """One layer: its path, what it is, the shape it returns, and what it costs.
+
+    `flops` are floating-point operations of predicting one row, a multiply-add counting two;
+    `parameters` counts numbers, `trainable` those that training changes.
+    """
+
+    path: str
+    layer: str
+    shape: Shape
+    parameters: int
+    trainable: int
+    flops: int
+
+
+@dataclass(frozen=True)
+class Summary:
+    """A network's layers and totals; print it.
+
+    `parameter_bytes` are those of all parameters, `row_bytes` what the layers' outputs take for
+    one row of the batch, which training keeps for the way back.
+    """
+
+    features: tuple[int, ...]
+    rows: tuple[LayerRow, ...]
+    parameters: int
+    trainable: int
+    parameter_bytes: int
+    row_bytes: int
+    flops: int
+
+    def __str__(self) -> str:
+        head = ("layer", "", "output", "parameters", "flops a row")
+        lines = [head, *(self._cells(row) for row in self.rows)]
+        widths = [max(len(line[i]) for line in lines) for i in range(len(head))]
+        table = [
+            "  ".join(
+                cell.rjust(width) if i > 2 else cell.ljust(width)
+                for i, (cell, width) in enumerate(zip(line, widths, strict=True))
+            ).rstrip()
+            for line in lines
+        ]
+        rule = "-" * max(map(len, table))
+        frozen = self.parameters - self.trainable
+        kept = f", {frozen:,} of them not trained" if frozen else ""
+        return "\n".join([
+            table[0], rule, *table[1:], rule,
+            f"{self.parameters:,} parameters{kept}, {_bytes(self.parameter_bytes)}",
+            f"{self.flops:,} floating-point operations to predict a row, about "
+            f"{3 * self.flops:,} to train on one",
+            f"{_bytes(self.row_bytes)} of layer outputs a row",
+        ])  # fmt: skip
+
+    __repr__ = __str__
+
+    @staticmethod
+    def _cells(row: LayerRow) -> tuple[str, ...]:
+        shape = "(" + ", ".join(map(str, row.shape)) + ("," if len(row.shape) == 1 else "") + ")"
+        return row.path, row.layer, shape, f"{row.parameters:,}", f"{row.flops:,}"
+
+
+def _bytes(count: float) -> str:
+    for unit in ("bytes", "kB", "MB"):
+        if count < 1000:
+            return f"{count:,.0f} {unit}" if unit == "bytes" else f"{count:.3g} {unit}"
+        count /= 1000
+    return f"{count:,.3g} GB"
+
+
+def flops_of(node: Node) -> int:
+    """Return the floating-point operations of `node` for one row of the batch."""
+    name, shape = node.primitive.name, node.spec.shape
+    size = math.prod(d for d in shape if isinstance(d, int))
+    if name == "matmul":
+        return 2 * size * int(node.inputs[0].spec.shape[-1])  # type: ignore[arg-type]
+    if name == "sparse_matmul":
+        return 2 * int(node.params["wiring"].edges)
+    if node.primitive.leaf or name in MOVES or not any(isinstance(d, Dim) for d in shape):
+        return 0
+    if node.primitive.combine is not None:  # a reduction goes over what enters it
+        return math.prod(d for d in node.inputs[0].spec.shape if isinstance(d, int))
+    return size
+
+
+def summarize(
+    model: Callable[[Tensor], Tensor],
+    found: Mapping[str, Parameter],
+    layers: Mapping[str, object],
+    features: tuple[int, ...],
+    dtype: DTypeLike = np.float32,
+) -> Summary:
+    """Return the summary of `model` for rows of the shape `features`.
+
+    `found` are its parameters by path, `layers` what it is made of by path, in order.
+    """
+    x = input("x", ("n", *features), dtype)
+    graph = for_predicting(Graph({"output": model(x)}, {"x": x}))
+    paths = list(layers) or [""]
+    last: dict[str, Node] = {}
+    work = dict.fromkeys(paths, 0)
+    for node in graph.nodes:
+        path = next((p for p in paths if node.scope == p or node.scope.startswith(f"{p}.")), "")
+        work[path] = work.get(path, 0) + flops_of(node)
+        last[path] = node
+    last[paths[-1]] = graph.outputs["output"]
+    rows, shape = [], x.shape
+    for path in paths:
+        own = [p for name, p in found.items() if name.startswith(f"{path}.") or not path]
+        shape = last[path].spec.shape if path in last else shape  # dropout predicts as nothing
+        sizes = [(math.prod(p.value.shape), p.trainable) for p in own]
+        rows.append(
+            LayerRow(
+                path, describe(layers.get(path, model)), shape, sum(n for n, _ in sizes),
+                sum(n for n, trainable in sizes if trainable), work[path],
+            )
+        )  # fmt: skip
+    width = np.dtype(graph.outputs["output"].spec.dtype).itemsize
+    units = sum(math.prod(d for d in row.shape if isinstance(d, int)) for row in rows)
+    return Summary(
+        features, tuple(rows), sum(math.prod(p.value.shape) for p in found.values()),
+        sum(math.prod(p.value.shape) for p in found.values() if p.trainable),
+        sum(p.value.nbytes for p in found.values()), units * width, sum(work.values()),
+    )  # fmt: skip
+
+
+def describe(layer: object) -> str:
+    """Return a layer in a few words: its repr without what is at its default."""
+    name = getattr(layer, "__name__", type(layer).__name__)
+    sizes = [getattr(layer, field, None) for field in ("inputs", "outputs", "features", "rate")]
+    told = ", ".join(f"{size:,}" if isinstance(size, int) else str(size) for size in sizes if size)
+    return f"{name}({told})" if told else name
