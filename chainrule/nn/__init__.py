@@ -71,6 +71,7 @@ from chainrule.nn.noise import Dropout, GaussianNoise
 from chainrule.nn.normalize import BatchNorm, LayerNorm
 from chainrule.nn.regularizers import L1, L2, ActivityPenalty, Elastic
 from chainrule.nn.residual import Residual
+from chainrule.nn.wiring import Density, Edges, ImageFields, LocalFields, SparseLinear
 
 __all__ = [
     "ELU",
@@ -81,7 +82,9 @@ __all__ = [
     "ActivityPenalty",
     "BatchNorm",
     "Constant",
+    "Density",
     "Dropout",
+    "Edges",
     "Elastic",
     "Eye",
     "Flatten",
@@ -94,12 +97,14 @@ __all__ = [
     "HeNormal",
     "HeUniform",
     "Identity",
+    "ImageFields",
     "Layer",
     "LayerNorm",
     "LeCunNormal",
     "LeCunUniform",
     "LeakyReLU",
     "Linear",
+    "LocalFields",
     "Maxout",
     "MaxoutNormal",
     "Mish",
@@ -114,6 +119,7 @@ __all__ = [
     "Softplus",
     "Softsign",
     "Sparse",
+    "SparseLinear",
     "Tanh",
     "TruncatedNormal",
     "Zeros",

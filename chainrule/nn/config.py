@@ -18,6 +18,7 @@ from chainrule.nn import (
     normalize,
     regularizers,
     residual,
+    wiring,
 )
 
 __all__ = ["from_config", "register_layer", "to_config"]
@@ -33,12 +34,13 @@ _MODULES = (
     normalize,
     regularizers,
     residual,
+    wiring,
 )
 _registry: dict[str, type] = {
     kind.__name__: kind
     for module in _MODULES
-    for kind in vars(module).values()
-    if isinstance(kind, type) and is_dataclass(kind)
+    for name, kind in vars(module).items()
+    if isinstance(kind, type) and is_dataclass(kind) and name in module.__all__
 }
 
 

@@ -70,6 +70,10 @@ class Linear:
         if self.use_bias:
             self.bias = Parameter(shape[1], initializer(self.bias_init), self.dtype, "bias")
 
+    def start(self, choice: Initializer) -> None:
+        """Let weights be drawn by `choice`."""
+        self.weight.initializer = choice
+
     def __call__(self, x: Tensor) -> Tensor:
         if not x.shape or x.shape[-1] != self.inputs:
             raise ShapeError(
@@ -121,8 +125,9 @@ class Sequential:
         acting = [layer for layer in self.layers if not getattr(layer, "keeps_scale", False)]
         for layer, following in itertools.pairwise(acting):
             suited = getattr(following, "suited_initializer", None)
-            if isinstance(layer, Linear) and layer.weight_init is None and suited is not None:
-                layer.weight.initializer = suited
+            start = getattr(layer, "start", None)
+            if start is not None and getattr(layer, "weight_init", None) is None and suited:
+                start(suited)
 
     def __call__(self, x: Tensor) -> Tensor:
         for i, layer in enumerate(self.layers):
