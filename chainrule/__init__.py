@@ -112,6 +112,7 @@ if TYPE_CHECKING:
     from chainrule import nn as nn
     from chainrule import optim as optim
     from chainrule import train as train
+    from chainrule.insight.explain import explain
     from chainrule.train.fit import EarlyStopping, fit
     from chainrule.train.run import Run, load
 
@@ -151,6 +152,7 @@ __all__ = [
     "evaluate",
     "exp",
     "expand_dims",
+    "explain",
     "expm1",
     "fit",
     "floor",
@@ -222,6 +224,7 @@ __all__ = [
 _LATER = {
     "EarlyStopping": "chainrule.train.fit",
     "Run": "chainrule.train.run",
+    "explain": "chainrule.insight.explain",
     "fit": "chainrule.train.fit",
     "load": "chainrule.train.run",
 }

@@ -20,6 +20,7 @@ import click
 
 from chainrule.cli.environment import as_lines, clear_cache, describe
 from chainrule.cli.errors import CommandLine
+from chainrule.cli.explain import explain_command
 from chainrule.cli.output import SavingError, emit, tell
 from chainrule.cli.predictions import as_csv_text, as_json_text, check_out, write_whole
 from chainrule.cli.show import show_datasets, show_problem, show_results, warn_of_guess
@@ -325,3 +326,6 @@ def env(as_json: bool, clear: bool) -> None:
         return
     sections = describe()
     emit(json.dumps(sections) + "\n" if as_json else as_lines(sections))
+
+
+command_line.add_command(explain_command)

@@ -68,7 +68,8 @@ class Scale:
         values = [k * step for k in range(first, last + 1)]
         size = max(map(abs, values), default=0.0)
         if size >= 1e6 or step < 1e-4:
-            return [(v, f"{v:.3g}" if v else "0") for v in values]
+            digits = math.floor(math.log10(max(size, step)) + 1e-9) - math.floor(math.log10(step))
+            return [(v, f"{v:.{max(1, digits + 1)}g}" if v else "0") for v in values]
         decimals = max(0, -math.floor(math.log10(step) + 1e-9))
         return [(v + 0.0, f"{v + 0.0:,.{decimals}f}") for v in values]
 

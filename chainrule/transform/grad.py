@@ -10,7 +10,7 @@ Read next: :mod:`chainrule.run.reference`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from typing import overload
 
 import numpy as np
@@ -21,7 +21,7 @@ from chainrule.core.spec import is_float
 from chainrule.core.tensor import Tensor, tensor
 from chainrule.ops.shape import broadcast_to, sum_to
 
-__all__ = ["grad", "pull_back"]
+__all__ = ["depending_on", "grad", "pull_back", "send_back"]
 
 
 @overload
@@ -73,18 +73,21 @@ def pull_back(output: Tensor, g: Tensor, inputs: Sequence[Tensor]) -> list[Tenso
     if g.shape != output.shape:
         raise ShapeError(f"g has shape {g.shape}, the output {output.shape}.")
     nodes = reachable([output.node])
-    concerned = _depending_on(nodes, {x.node for x in inputs})
+    concerned = depending_on(nodes, {x.node for x in inputs})
     slopes: dict[Node, Tensor] = {output.node: g}
     for node in reversed(nodes):
-        if node in concerned and node in slopes and node.inputs:
-            _send_back(node, slopes, concerned)
+        if node in concerned and node in slopes:
+            for position, part in send_back(node, slopes[node], concerned):
+                source = node.inputs[position]
+                slopes[source] = slopes[source] + part if source in slopes else part
     return [
         slopes[x.node] if x.node in slopes else broadcast_to(tensor(np.zeros((), x.dtype)), x.shape)
         for x in inputs
     ]
 
 
-def _depending_on(nodes: Sequence[Node], roots: set[Node]) -> set[Node]:
+def depending_on(nodes: Sequence[Node], roots: Iterable[Node]) -> set[Node]:
+    """Return `roots` and those of `nodes`, oldest first, that depend on any of them."""
     found = set(roots)
     for node in nodes:
         if not found.isdisjoint(node.inputs):
@@ -92,22 +95,24 @@ def _depending_on(nodes: Sequence[Node], roots: set[Node]) -> set[Node]:
     return found
 
 
-def _send_back(node: Node, slopes: dict[Node, Tensor], concerned: set[Node]) -> None:
-    """Apply the gradient rule of `node`, adding to the slopes of its inputs."""
+def send_back(node: Node, g: Tensor, concerned: Container[Node]) -> Iterator[tuple[int, Tensor]]:
+    """Apply the gradient rule of `node` to `g`, the gradient of its value.
+
+    Yields the position of each input that is `concerned`, and what it receives: its part of the
+    sum that is its gradient.  Raises GraphError when the rule fails.
+    """
     rule = node.primitive.vjp
-    if rule is None:
+    if rule is None or not node.inputs:
         return  # comparisons, integer results, stop_gradient: constant as far as slopes go
     handles = [Tensor(i) for i in node.inputs]
     try:
-        contributions = rule(slopes[node], Tensor(node), *handles, **node.params)
+        parts = rule(g, Tensor(node), *handles, **node.params)
     except Exception as error:
         raise GraphError(
             f"the gradient rule of {node.primitive.name!r}, recorded at {node.line}, "
             f"failed: {error}"
         ) from error
-    for source, contribution in zip(node.inputs, contributions, strict=True):
-        if contribution is None or source not in concerned or not is_float(source.spec.dtype):
+    for position, (source, part) in enumerate(zip(node.inputs, parts, strict=True)):
+        if part is None or source not in concerned or not is_float(source.spec.dtype):
             continue
-        if node.primitive.elementwise:
-            contribution = sum_to(contribution, source.spec.shape)
-        slopes[source] = slopes[source] + contribution if source in slopes else contribution
+        yield position, sum_to(part, source.spec.shape) if node.primitive.elementwise else part

@@ -111,7 +111,7 @@ def test_ticks_are_few_round_distinct_and_within(low: float, width: float) -> No
     scale = scale_for([low, low + width], 0, 100)
     ticks = scale.ticks()
     assert 1 <= len(ticks) <= 8
-    assert len({label for _, label in ticks}) == len(ticks) or width < 1e-4 * abs(low)
+    assert len({label for _, label in ticks}) == len(ticks) or width < 1e-10 * abs(low)
     assert all(-1e-6 <= scale(value) <= 100 + 1e-6 for value, _ in ticks)
 
 

@@ -1,0 +1,69 @@
+"""Backpropagation in numbers: of a formula, of any tensor, of a network on given rows.
+
+What is to be explained goes in; an object comes out that prints as text, whose numbers can
+be asked for by name, and that gives itself as data for JSON.
+
+Read next: :mod:`chainrule.insight.walk`, where the numbers come from.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any
+
+from chainrule.core.errors import OptionError
+from chainrule.core.tensor import Tensor
+from chainrule.insight.expression import explain_expression
+from chainrule.insight.narrate import as_data, narrate
+from chainrule.insight.walk import Check, Walk, walk
+
+__all__ = ["Explanation", "explain"]
+
+
+@dataclass(frozen=True)
+class Explanation(Walk):
+    """A walk that tells itself: ``print`` it, or take its numbers from `steps` and `edges`."""
+
+    def __str__(self) -> str:
+        return narrate(self).rstrip()
+
+    def tell(self, digits: int = 4, checks: Mapping[str, Check] | None = None) -> str:
+        """Return the walk as text with `digits` significant digits, beside `checks` if given."""
+        return narrate(self, digits, checks)
+
+    def to_dict(self, checks: Mapping[str, Check] | None = None) -> dict[str, Any]:
+        """Return the walk as plain data for JSON."""
+        return as_data(self, checks)
+
+
+def explain(what: Any, /, **named: Any) -> Explanation:
+    """Explain how the gradient of a scalar comes about, node by node.
+
+    what
+        A formula as text, or a scalar tensor.
+    named
+        The numbers of a formula's names.  With a tensor: values for its inputs, and tensors that
+        are to be called so in the explanation.
+
+    Raises OptionError for a formula that can't be read or evaluated, and what
+    :func:`chainrule.evaluate` raises for values that do not fit.
+
+    >>> import chainrule as cr
+    >>> e = cr.explain("1/(1+exp(-(w*x+b)))", w=2, x=-1, b=3)
+    >>> round(e.value, 4), round(e.gradients["w"], 4)
+    (0.7311, -0.1966)
+    >>> print(e["v1"].formula, "=", e["v1"].value)
+    w * x = -2.0
+    """
+    if isinstance(what, str):
+        found = explain_expression(what, named)
+    elif isinstance(what, Tensor):
+        names = {name: value for name, value in named.items() if isinstance(value, Tensor)}
+        values = {name: value for name, value in named.items() if name not in names}
+        found = walk(what, values, names)
+    else:
+        raise OptionError(
+            f"explain takes a formula as text or a scalar tensor, not a {type(what).__name__}."
+        )
+    return Explanation(**{f.name: getattr(found, f.name) for f in fields(found)})

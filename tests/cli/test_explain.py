@@ -1,0 +1,55 @@
+"""chainrule explain: the circuit of the notes in a terminal."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+
+import pytest
+from click.testing import Result
+
+Call = Callable[..., Result]
+CIRCUIT = ["1/(1+exp(-(w0*x0+w1*x1+w2)))", "w0=2", "x0=-1", "w1=-3", "x1=-2", "w2=-3"]
+
+
+def test_the_circuit_is_walked(call: Call) -> None:
+    result = call("explain", *CIRCUIT)
+    assert result.exit_code == 0
+    assert "w0      2  -0.1966" in result.stdout
+    assert all(len(line) <= 96 for line in result.stdout.splitlines())
+    data = json.loads(call("explain", *CIRCUIT, "--json").stdout)
+    assert round(data["gradients"]["x0"], 4) == 0.3932
+
+
+def test_digits_and_check(call: Call) -> None:
+    result = call("explain", "--check", "--digits", 6, "x*y", "x=2", "y = 3.5e-1")
+    assert result.exit_code == 0
+    assert "3 of 3 gradients agree with central differences." in result.stdout
+    assert "0.35" in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "problem"),
+    [
+        (["x", "x=2", "x=3"], "x has two values"),
+        (["x", "x=two"], "'two' is no number"),
+        (["x", "+", "1"], "'+' is no value"),
+        (["x", "x=2", "--jsn"], "Did you mean '--json'?"),
+        (["1/x", "x=0"], "a division by zero, of 1 and 0.\n  1/x\n   ^\n"),
+    ],
+)
+def test_errors_are_paragraphs(call: Call, words: list[str], problem: str) -> None:
+    result = call("explain", *words)
+    assert result.exit_code == 2
+    assert result.stderr.startswith("error: ")
+    assert problem in result.stderr
+
+
+def test_an_expression_may_begin_with_a_minus(call: Call) -> None:
+    assert "-4" in call("explain", "-x*2", "x=2").stdout
+
+
+def test_names_may_be_those_of_arguments(call: Call) -> None:
+    result = call("explain", "what*loss + self*y", "what=2", "loss=3", "self=4", "y=5")
+    assert result.exit_code == 0
+    assert "26" in result.stdout

@@ -1,0 +1,64 @@
+"""What is said of each operation is what it does: formulas and slopes, held to the registry."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+
+from chainrule.core.primitive import registry
+from chainrule.core.tensor import record, tensor
+from chainrule.insight.walk import walk
+from chainrule.insight.words import SAYINGS, number, saying
+
+NAMES: dict[str, Any] = {
+    name: getattr(np, name)
+    for name in ("abs", "cos", "exp", "expm1", "floor", "log", "log1p", "sign", "sin", "sqrt",
+                 "tanh", "pi")
+} | {
+    "max": max, "min": min, "erf": math.erf, "sigmoid": lambda x: 1 / (1 + math.exp(-x)),
+}  # fmt: skip
+ELEMENTWISE = sorted(name for name, p in registry.items() if p.elementwise and p.domain is not None)
+
+
+def test_every_operation_has_words() -> None:
+    unsaid = {name for name, p in registry.items() if p.vjp is not None} - set(SAYINGS)
+    assert unsaid <= {"scatter_add", "convolution", "pool"}
+    assert "own gradient rule" in saying("some new one").words
+
+
+@pytest.mark.parametrize("name", [name for name in ELEMENTWISE if name in SAYINGS])
+def test_formulas_and_slopes_say_what_is_computed(name: str) -> None:
+    primitive = registry[name]
+    arrays, params = primitive.domain(np.random.default_rng(0))  # type: ignore[misc]
+    chosen = [np.asarray(a).reshape(-1)[1] for a in arrays]
+    if name == "stop_gradient":
+        assert saying(name).slopes == ("",)
+        return
+    out = record(primitive, *(tensor(np.asarray(value)) for value in chosen), **params)
+    told = saying(name)
+    given = dict(zip("abc", (c.item() for c in chosen), strict=False))
+    if "logical" not in name:
+        assert eval(told.formula, NAMES, given) == pytest.approx(float(out), abs=1e-12)
+    if out.dtype.kind != "f" or name in ("sign", "floor"):
+        assert not any(told.slopes)
+        return
+    edges = {edge.position: edge for edge in walk(out).edges}
+    assert len(told.slopes) == len(arrays)
+    for position, rule in enumerate(told.slopes):
+        assert bool(rule) == (position in edges)
+        if rule:
+            value = eval(rule, NAMES, {**given, "out": float(out)})
+            assert value == pytest.approx(float(edges[position].contribution), abs=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(0.73106, "0.7311"), (0.0, "0"), (-3.0, "-3"), (1.36788, "1.368"), (1e-7, "1e-07"),
+     (123456.0, "123456"), (2.5e20, "2.5e+20"), (100.04, "100"), (math.nan, "nan"),
+     (9.99999, "10"), (-0.25, "-0.25"), (True, "True"), (7, "7")],
+)  # fmt: skip
+def test_numbers_are_short(value: Any, text: str) -> None:
+    assert number(value) == text
