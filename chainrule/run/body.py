@@ -20,12 +20,14 @@ from chainrule.core.graph import Graph, Node
 from chainrule.core.spec import Dim
 from chainrule.run.fuse import Kernel, Kernels
 from chainrule.run.gemm import Target
-from chainrule.run.instructions import I64, least, load_repeating, splat, store_vector
+from chainrule.run.instructions import I32, I64, least, load_repeating, splat, store_vector
+from chainrule.run.move_code import Memory, Mover
+from chainrule.run.moves import is_move
 from chainrule.run.random_code import emit_uniform
 from chainrule.run.schedule import Schedule, split_of
 from chainrule.run.slots import SCALAR_BYTES, SCALARS_A_THREAD, Slots
 from chainrule.run.vector import Value, VectorBuilder, element_type, memory_type
-from chainrule.run.view import Unsupported, view_of
+from chainrule.run.view import Unsupported, unmoved, view_of
 
 __all__ = ["Body", "Context", "Site"]
 
@@ -170,8 +172,8 @@ class Body:
     def is_ready(self, node: Node) -> bool:
         """Whether `node` is loaded rather than computed here."""
         if node in self.members:
-            return node.primitive.leaf and node is self.kernel.anchor
-        return node.primitive.leaf or node in self.context.kernels.home
+            return (node.primitive.leaf and node is self.kernel.anchor) or is_move(node)
+        return node.primitive.leaf or node in self.context.kernels.home or is_move(node)
 
     def is_uniform(self, node: Node) -> bool:
         """Whether `node` is one number that depends on leaves alone: see the prologue."""
@@ -204,6 +206,8 @@ class Body:
             return self._uniform(node)
         if node.primitive.leaf or (node in self.context.kernels.home and node not in self.members):
             return self.load(node, site)
+        if is_move(node):
+            return self._moved(node, site)
         if node.primitive.alias:
             value = site.find(node.inputs[0])
             assert value is not None
@@ -222,6 +226,11 @@ class Body:
         array = node.params["value"]
         if array.size == 1:
             return Value(array.reshape(()).item(), node.spec.dtype.name)
+        return self.load_at(node, self._constant_array(node), site)
+
+    def _constant_array(self, node: Node) -> ir.Value:
+        """Return a pointer to the elements of a constant, which are part of the module."""
+        array = node.params["value"]
         kind = memory_type(node.spec.dtype.name)
         name = f"constant_{node.serial}"
         data = self.context.module.globals.get(name)
@@ -231,7 +240,46 @@ class Body:
             data.initializer = ir.Constant(
                 data.value_type, [kind(x) for x in array.ravel().tolist()]
             )
-        return self.load_at(node, self.b.bitcast(data, kind.as_pointer()), site)
+        return self.b.bitcast(data, kind.as_pointer())
+
+    def _moved(self, node: Node, site: Site) -> Value:
+        """Load the elements of `node` from where they were before it moved them."""
+        mover = Mover(self.b, self._memory, self._checked, site.lanes, site.count)
+        return self.from_memory(mover.load(node, site.row, site.column), node.spec.dtype.name)
+
+    def _memory(self, node: Node) -> Memory:
+        """Return where a move finds its input."""
+        source = unmoved(node)
+        if source.primitive.name == "constant" and source not in self.context.kernels.home:
+            return Memory(self._constant_array(source))
+        if self._gathered(source):
+            at = self.context.slots.arrays[self.context.leaf_names[source]]
+            return Memory(self.pointer(at, memory_type(source.spec.dtype.name)), self.order)
+        return Memory(self.array(source))
+
+    def _checked(self, node: Node, ids: ir.Value) -> ir.Value:
+        """Return indices into rows, counted from the start; note one that is out of range.
+
+        The row that is read or written instead is the first, so that nothing outside is.
+        """
+        rows = node.inputs[0].spec.shape[0] if "rows" not in node.params else node.params["rows"]
+        lanes = ids.type.count if isinstance(ids.type, ir.VectorType) else 0
+        dtype = node.inputs[1].spec.dtype.name
+        number, end = self.rules.convert(Value(ids, dtype), "int64"), Value(rows, "int64")
+        behind = self.rules.less(number, Value(0, "int64"))
+        number = self.rules.select(behind, self.rules.add(number, end), number)
+        inside = self.b.icmp_unsigned("<", number.value, self.rules.register(end, "int64", lanes))
+        raw = self.rules.convert(Value(ids, dtype), "int64").value
+        for lane in range(lanes or 1):
+            fine = self.b.extract_element(inside, I32(lane)) if lanes else inside
+            with self.b.if_then(self.b.not_(fine), likely=False):
+                one = self.b.extract_element(raw, I32(lane)) if lanes else raw
+                at = 2 * self.context.slots.checked.index(node)
+                faults = self.pointer(self.context.slots.faults_index, I64)
+                self.b.store(one, self.b.gep(faults, [I64(at + 1)]))
+                self.b.store(I64(1), self.b.gep(faults, [I64(at)]))
+        zero = self.rules.register(Value(0, "int64"), "int64", lanes)
+        return self.b.select(inside, number.value, zero)
 
     def _uniform(self, node: Node) -> Value:
         """Load a number that the prologue computed for this thread."""

@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from chainrule.core.errors import ShapeError
 from chainrule.core.graph import Node
 from chainrule.core.spec import Dim, dims_in, resolve
 from chainrule.run.arena import Arena
@@ -126,6 +127,8 @@ class Caller:
         arrays = [self.buffers[node] for node in slots.buffers]
         arrays += [getattr(wiring, name) for wiring, name in slots.tables]
         arrays += [self.sums, self.scratch.views["scalars"], self.scratch.views["workspace"]]
+        self.faults = np.zeros((max(1, len(slots.checked)), 2), np.int64)
+        arrays.append(self.faults)
         places = [address_of(a) for a in arrays]
         self.table = np.array([0] * len(slots.arrays) + places, np.uint64)
         self.meeting = Arena({"meeting": np.zeros(64, np.int32)}).views["meeting"]
@@ -154,6 +157,20 @@ class Caller:
             self._together(lambda i: steps(*given, i, threads, place), threads)
             self.taken += -(-len(order) // batch_size)
         self.pace.note(threads, (perf_counter() - started) / max(1, len(order)))
+        if self.code.slots.checked and self.faults[:, 0].any():
+            self._tell_of_fault()
+
+    def _tell_of_fault(self) -> None:
+        """Raise for an index that was out of range."""
+        at = int(np.flatnonzero(self.faults[:, 0])[0])
+        node, index = self.code.slots.checked[at], int(self.faults[at, 1])
+        self.faults.fill(0)
+        rows = node.params.get("rows", node.inputs[0].spec.shape[0])
+        layer = f" in layer {node.scope!r}" if node.scope else ""
+        raise ShapeError(
+            f"{node.primitive.name}{layer}: index {index} is out of range for {rows} rows. "
+            f"Recorded at {node.line}."
+        )
 
     def _together(self, work: Callable[[int], None], threads: int) -> None:
         """Call ``work(thread)`` on every thread at once, and wait for all."""

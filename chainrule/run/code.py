@@ -24,6 +24,7 @@ from chainrule.run.emit import emit
 from chainrule.run.fuse import Kernels, fuse
 from chainrule.run.lower import copy_moved, lower
 from chainrule.run.machine import host_features, host_name, host_target, target_machine
+from chainrule.run.moves import spread
 from chainrule.run.schedule import Schedule, has_stops, schedule
 from chainrule.run.slots import Slots, slots_of
 from chainrule.run.view import Unsupported
@@ -32,7 +33,7 @@ from chainrule.transform.simplify import simplify
 __all__ = ["PASSES", "NativeCode"]
 
 # Graph to graph, in this order; then fuse, schedule, plan and emit turn the graph into code.
-PASSES: tuple[Callable[[Graph], Graph], ...] = (lower, simplify)
+PASSES: tuple[Callable[[Graph], Graph], ...] = (lower, simplify, spread)
 
 
 class NativeCode:

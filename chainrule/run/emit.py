@@ -111,7 +111,7 @@ def _emit_module(context: Context) -> ir.Module:
 
 
 def _numbers_as_operands(context: Context) -> bool:
-    """Whether a product of the last level reads from memory a number that the commit overwrites."""
+    """Whether the last level reads from memory, as it goes, a number that the commit overwrites."""
     single = {
         node
         for name, node in context.graph.inputs.items()
@@ -123,6 +123,8 @@ def _numbers_as_operands(context: Context) -> bool:
         if kernel.kind in PRODUCTS.values() and kernel.anchor is not None
         for operand in operands_of(kernel.anchor)
     }
+    for kernel in context.plan.levels[-1]:
+        operands |= context.kernels.far_of(kernel)
     return not single.isdisjoint(operands)
 
 

@@ -5,19 +5,20 @@ value is seen as a matrix (:func:`view_of`): rows by columns, the rows being
 those of the batch or of a weight.  A matrix product, a reduction or a first
 elementwise operation opens a kernel; elementwise operations of the same shape
 join the kernel of their latest input, as its epilogue.  What depends on leaves
-alone and is cheap, and every scalar, is not given a place at all: it is
-computed again wherever it is used.
+alone and is cheap, every scalar, and what only moves elements of something
+stored, is not given a place at all: it is computed again wherever it is used.
 
 Read next: :mod:`chainrule.run.schedule`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from chainrule.core.graph import Graph, Node, reachable
 from chainrule.core.spec import Dim
+from chainrule.run.moves import check_move, is_move
 from chainrule.run.view import (
     PRODUCTS,
     Unsupported,
@@ -98,11 +99,31 @@ class Kernels:
             else:
                 pending.extend(current.inputs)
 
+    def far(self, node: Node) -> set[Node]:
+        """Return those sources of `node` that are read at other places than its own."""
+        found: set[Node] = set()
+        pending, seen = [node], set()
+        while pending:
+            current = pending.pop()
+            if is_move(current):
+                found.update(s for i in current.inputs for s in self.sources(i))
+                continue
+            new = [i for i in current.inputs if i not in self.home and i not in seen]
+            seen.update(new)
+            pending.extend(new)
+        return found
+
+    def far_of(self, kernel: Kernel) -> set[Node]:
+        """Return what `kernel` loads from other rows or columns than those it is at."""
+        return set().union(*(self.far(node) for node in kernel.nodes))
+
 
 def is_cheap(node: Node) -> bool:
     """Whether computing `node` again costs no more than loading it."""
     primitive = node.primitive
-    return not primitive.costly and (primitive.elementwise or primitive.alias or not node.inputs)
+    if primitive.costly:
+        return False
+    return primitive.elementwise or primitive.alias or not node.inputs or is_move(node)
 
 
 def reduction_kind(node: Node) -> str:
@@ -141,11 +162,11 @@ class _Fuser:
 
     def run(self) -> Kernels:
         given = set(self.graph.inputs.values())
-        self.operands = self._operands()
-        self.whole = self.operands | {unmoved(n) for n in self.graph.outputs.values()}
         self.moved = {
             i for n in self.graph.nodes if n.primitive.name != "matmul" for i in n.inputs
         } | set(self.graph.outputs.values())
+        self.operands = self._operands()
+        self.whole = self.operands | {unmoved(n) for n in self.graph.outputs.values()}
         for node in self.graph.nodes:
             # Leaves come first: no kernel may be placed before one whose result it loads.
             if node in self.whole and node.primitive.leaf:
@@ -180,21 +201,31 @@ class _Fuser:
         kernel.nodes.append(node)
         self.kernels.home[node] = kernel
 
-    def _latest(self, node: Node) -> Kernel | None:
-        """Return the last kernel that an input of `node` is computed in."""
-        homes = [
-            self.kernels.home[s]
-            for i in node.inputs
-            for s in self.kernels.sources(i)
-            if s in self.kernels.home
-        ]
+    def _latest(self, sources: Iterable[Node]) -> Kernel | None:
+        """Return the last kernel that one of `sources` is computed in."""
+        homes = [self.kernels.home[s] for s in sources if s in self.kernels.home]
         return max(homes, key=self.place.__getitem__, default=None)
+
+    def _sources(self, node: Node) -> set[Node]:
+        return {s for i in node.inputs for s in self.kernels.sources(i)}
+
+    def _host(self, node: Node, view: View) -> Kernel | None:
+        """Return the kernel that `node` joins: that of its latest input, where this may be.
+
+        What is read at another place must have been stored by an earlier kernel.
+        """
+        latest, far = (self._latest(s) for s in (self._sources(node), self.kernels.far(node)))
+        if latest is None:
+            return None
+        if latest is not far:
+            return latest if self._accepts(latest, view, node) else None
+        after = self.kernels.order[self.place[latest] + 1 :]
+        passing = (k for k in after if k.kind in ("rows", "each"))
+        return next((k for k in passing if self._accepts(k, view, node)), None)
 
     def _assign(self, node: Node) -> None:
         name = node.primitive.name
-        if name == "transpose":
-            if node in self.moved:
-                raise Unsupported(node, "is used other than as the operand of a product")
+        if name == "transpose" and node not in self.moved:
             return  # its products read its input the other way round
         view = self._view(node)
         if name == "matmul":
@@ -204,23 +235,18 @@ class _Fuser:
             self._open(PRODUCTS[name], view, node, node)
         elif node.primitive.combine is not None:
             self._assign_reduction(node)
+        elif is_move(node):
+            check_move(node)
+            if node in self.whole and (view != (1, 1) or node in self.operands):
+                self._settle(node, view)
         elif node.primitive.alias:
-            self._check_move(node, view)
+            if node in self.whole and view != (1, 1):  # a broadcast used as a matrix
+                self._open(_elementwise_kind(view), view, None, node)
         elif node.primitive.elementwise or name == "uniform":
             self._assign_elementwise(node, view)
         elif name not in ("arange", "count"):
             raise Unsupported(node, "has no native form yet")
         elif node in self.operands:
-            self._open(_elementwise_kind(view), view, None, node)
-
-    def _check_move(self, node: Node, view: View) -> None:
-        (source,) = node.inputs
-        before = self._view(source)
-        if node.primitive.name == "reshape" and before != view:
-            raise Unsupported(node, f"rearranges {source.spec}")
-        if node.primitive.name == "broadcast" and not broadcasts(before, view):
-            raise Unsupported(node, f"repeats {source.spec} along inner axes")
-        if node in self.whole and view != (1, 1):  # a broadcast used as a matrix
             self._open(_elementwise_kind(view), view, None, node)
 
     def _assign_elementwise(self, node: Node, view: View) -> None:
@@ -229,15 +255,20 @@ class _Fuser:
         for source in node.inputs:
             if not broadcasts(self._view(source), view):
                 raise Unsupported(node, f"repeats {source.spec} along inner axes")
-        latest = self._latest(node)
+        latest = self._latest(self._sources(node))
         # A look now and then must not add work to the kernels that run in every step.
         again = latest is None or node in self.watched
         again = again and is_cheap(node) and node not in self.whole
         single = view == (1, 1) and node not in self.operands
         if single or again:
             return  # computed again wherever it is used
-        if latest is not None and self._accepts(latest, view, node):
-            self._join(latest, node)
+        self._settle(node, view)
+
+    def _settle(self, node: Node, view: View) -> None:
+        """Give `node` a place in a kernel that is there, or in a new one."""
+        host = self._host(node, view)
+        if host is not None:
+            self._join(host, node)
         else:
             self._open(_elementwise_kind(view), view, None, node)
 
@@ -266,9 +297,14 @@ class _Fuser:
             self._view(operand)  # what can't be seen as rows is never in memory
 
     def _operands(self) -> set[Node]:
-        """Return the nodes that products need in memory."""
+        """Return the nodes that products and moves need in memory."""
         products = (n for n in self.graph.nodes if n.primitive.name in PRODUCTS)
-        return {unmoved(operand) for n in products for operand in operands_of(n)}
+        found = {unmoved(operand) for n in products for operand in operands_of(n)}
+        for node in self.graph.nodes:
+            if is_move(node) and (node.primitive.name != "transpose" or node in self.moved):
+                sources = (unmoved(i) for i in node.inputs)
+                found.update(s for s in sources if not s.primitive.leaf)
+        return found
 
     def _place_leaf(self, node: Node) -> None:
         """Copy rows gathered from data, or a constant, to where a product can read them."""
@@ -289,13 +325,12 @@ class _Fuser:
         if kind == "columns":
             if self._view(node)[0] != view[0]:  # (k,) is seen as one row, not as k
                 raise Unsupported(node, f"gives a number for each row of {source.spec}")
-            latest = self._latest(node)
-            if latest is None:  # of leaves alone: any pass over the same rows will do
+            host = self._host(node, view)
+            if self._latest(self._sources(node)) is None:  # of leaves alone: any pass over the rows
                 rows = [k for k in self.kernels.order if k.kind == "rows"]
-                latest = next((k for k in reversed(rows) if self._accepts(k, view, node)), None)
-            rows_like = latest is not None and latest.kind == "rows"
-            if latest is not None and rows_like and self._accepts(latest, view, node):
-                self._join(latest, node)
+                host = next((k for k in reversed(rows) if self._accepts(k, view, node)), None)
+            if host is not None and host.kind == "rows":
+                self._join(host, node)
             else:
                 self._open("rows", view, None, node)
         elif kind == "rows":
@@ -305,7 +340,7 @@ class _Fuser:
 
     def _assign_total(self, node: Node, view: View) -> None:
         """Let totals over one view share a pass where the earlier one can wait for no one."""
-        latest = self._latest(node)
+        latest = self._latest(self._sources(node))
         for kernel in reversed(self.kernels.order):
             if kernel is latest:
                 break

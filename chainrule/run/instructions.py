@@ -16,7 +16,7 @@ from functools import cache
 from llvmlite import ir
 
 __all__ = [
-    "I32", "I64", "indices", "least", "load_repeating",
+    "I32", "I64", "indices", "least", "load_masked", "load_repeating",
     "load_vector", "loop", "multiply_add", "prefetch",
     "splat", "store_vector", "vector_type",
 ]  # fmt: skip
@@ -73,6 +73,18 @@ def load_repeating(b: ir.IRBuilder, place: ir.Value, lanes: int, count: int) -> 
         return short
     picks = indices([lane if lane < count else 0 for lane in range(lanes)])
     return b.shuffle_vector(short, ir.Constant(short.type, ir.Undefined), picks)
+
+
+def load_masked(b: ir.IRBuilder, place: ir.Value, mask: ir.Value, others: ir.Value) -> ir.Value:
+    """Load the lanes that `mask` has; nothing else is read, and the rest are those of `others`."""
+    kind, size = others.type, _bytes(others.type.element)
+    letter = "i" if isinstance(kind.element, ir.IntType) else "f"
+    name = f"llvm.masked.load.v{kind.count}{letter}{8 * size}.p0"
+    function = b.module.globals.get(name)
+    if function is None:
+        types = [place.type, I32, mask.type, kind]
+        function = ir.Function(b.module, ir.FunctionType(kind, types), name)
+    return b.call(function, [place, I32(size), mask, others])
 
 
 def _load_short(b: ir.IRBuilder, place: ir.Value, count: int) -> ir.Value:

@@ -192,7 +192,8 @@ class KernelCode(SparseCode):
                 continue
             if node in self.members and level[node] > current:
                 continue
-            if all((view_of(i.spec.shape) or (0, 0))[1] == 1 for i in node.inputs):
+            narrow = all((view_of(i.spec.shape) or (0, 0))[1] == 1 for i in node.inputs)
+            if narrow or self.is_ready(node):
                 found.append(node)
         return found
 

@@ -55,11 +55,14 @@ def split_of(kernel: Kernel) -> Split:
     return ("batch", 0) if isinstance(rows, Dim) else ("rows", rows)
 
 
-def _aligned(reader: Kernel, source: Node, writer: Kernel) -> bool:
-    """Whether each thread reads only what it wrote itself of `source`."""
+def _aligned(reader: Kernel, source: Node, writer: Kernel, far: bool) -> bool:
+    """Whether each thread reads only what it wrote itself of `source`.
+
+    What is read `far` from where the reader is lies in the same row of a batch.
+    """
     if "reference" in (reader.kind, writer.kind):
         return False
-    if split_of(reader) != split_of(writer):
+    if split_of(reader) != split_of(writer) or (far and split_of(reader)[0] != "batch"):
         return False
     if reader.anchor is not None and reader.kind not in BY_ROWS:
         inputs = set(reader.anchor.inputs)
@@ -104,6 +107,7 @@ def schedule(kernels: Kernels, state: set[str]) -> Schedule:
     graph = kernels.graph
     position = {kernel: i for i, kernel in enumerate(kernels.order)}
     loaded = {kernel: loads(kernels, kernel) for kernel in kernels.order}
+    far = {kernel: kernels.far_of(kernel) for kernel in kernels.order}
     written: dict[Kernel, list[tuple[str, Node]]] = {}
     copies: dict[str, Node] = {}
     for name, node in graph.outputs.items():
@@ -115,7 +119,7 @@ def schedule(kernels: Kernels, state: set[str]) -> Schedule:
     for kernel in kernels.order:
         level[kernel] = max(
             (
-                level[home] + (0 if _aligned(kernel, source, home) else 1)
+                level[home] + (0 if _aligned(kernel, source, home, source in far[kernel]) else 1)
                 for source in loaded[kernel]
                 if (home := kernels.home.get(source)) is not None and home is not kernel
             ),
@@ -125,7 +129,7 @@ def schedule(kernels: Kernels, state: set[str]) -> Schedule:
             old = graph.inputs[name]
             readers = [k for k in kernels.order if old in loaded[k] and k is not kernel]
             late = any(position[k] > position[kernel] for k in readers)
-            operand = kernel.anchor is not None and _is_operand(kernel.anchor, old)
+            operand = _is_whole(kernel, old) or old in far[kernel]
             # A pass over rows may store one column before it reads another again.
             again = kernel.kind == "rows" and old in loaded[kernel]
             if late or operand or again or kernel.kind == "reference":
@@ -133,10 +137,9 @@ def schedule(kernels: Kernels, state: set[str]) -> Schedule:
                 continue
             in_place.setdefault(node, []).append(name)
             for reader in readers:
-                step = (
-                    0 if split_of(reader) == split_of(kernel) and not _is_whole(reader, old) else 1
-                )
-                level[kernel] = max(level[kernel], level[reader] + step)
+                apart = split_of(reader) == split_of(kernel)
+                apart = apart and not (_is_whole(reader, old) or old in far[reader])
+                level[kernel] = max(level[kernel], level[reader] + (not apart))
     levels: list[list[Kernel]] = [[] for _ in range(max(level.values(), default=0) + 1)]
     for kernel in kernels.order:
         levels[level[kernel]].append(kernel)

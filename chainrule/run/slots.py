@@ -44,7 +44,7 @@ class Slots:
 
     `arrays` are inputs by name; `buffers` are stored nodes; `tables` are those of wirings,
     each by the name of its attribute; then come the sums,
-    the scalars of each thread, and the workspace of each thread.  Outputs that
+    the scalars of each thread, the workspace of each thread, and the faults.  Outputs that
     are single numbers are added up as sums; others are found in the buffer of
     the node that `wholes` names.
     """
@@ -54,6 +54,7 @@ class Slots:
     tables: dict[Table, int] = field(default_factory=dict)
     sums: dict[str, int] = field(default_factory=dict)  # position in the block of sums
     wholes: dict[str, Node] = field(default_factory=dict)  # outputs left in a buffer
+    checked: list[Node] = field(default_factory=list)  # nodes whose indices may be out of range
     scalars: list[Node] = field(default_factory=list)
     workspace: int = 0  # bytes a thread
 
@@ -71,6 +72,11 @@ class Slots:
     def workspace_index(self) -> int:
         """The table entry of the threads' workspace."""
         return self.sums_index + 2
+
+    @property
+    def faults_index(self) -> int:
+        """The table entry of what was out of range: for each checked node a flag and an index."""
+        return self.sums_index + 3
 
 
 def slots_of(kernels: Kernels, plan: Schedule, state: set[str]) -> Slots:
@@ -92,4 +98,5 @@ def slots_of(kernels: Kernels, plan: Schedule, state: set[str]) -> Slots:
             slots.sums[name] = len(slots.sums)
         else:
             slots.wholes[name] = unmoved(node)
+    slots.checked = [n for n in graph.nodes if n.primitive.name in ("gather", "scatter_add")]
     return slots

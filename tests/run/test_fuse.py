@@ -124,7 +124,18 @@ SMALL: dict[str, tuple[cr.Tensor, list[str]]] = {
         cr.tanh(X @ W) @ W.T,
         ["rows nx4: input", "matmul nx5: matmul tanh", "matmul nx4: matmul"],
     ),
-}
+    "parts taken": (
+        cr.tanh(X @ W)[:, 1:3] * 2 + X[:, 2:],
+        ["rows nx4: input", "matmul nx5: matmul tanh", "rows nx2: mul add"],
+    ),
+    "parts joined": (
+        cr.relu(cr.concat([X, cr.tanh(X @ W)], 1)) @ cr.concat([W, W, W])[:9],
+        [
+            "rows nx4: input", "matmul nx5: matmul tanh", "rows nx9: maximum", "each 12x5: concat",
+            "each 9x5: slice", "matmul nx5: matmul",
+        ],
+    ),
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("name", SMALL)
@@ -165,11 +176,10 @@ def test_along_what_a_reduction_goes(shape: Any, axes: tuple[int, ...], kind: st
 
 
 NOT_NATIVE: dict[str, Callable[[], cr.Tensor]] = {
-    "slice": lambda: X[:, 1:3],
-    "concat": lambda: cr.concat([X, X], 1),
-    "gather": lambda: W[[0, 1]],
+    "argmax": lambda: cr.argmax(X, 0),
+    "rows of a batch": lambda: X[[0, 1]],
     "sum": lambda: cr.exp(W).sum(1),
-    "transpose": lambda: cr.exp(W.T),
+    "turned batch": lambda: cr.exp(X.T),
     "reshape": lambda: X.reshape("n", 2, 2).sum(1).reshape("n", 2),
 }
 

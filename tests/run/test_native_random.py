@@ -185,6 +185,31 @@ def _move(b: Builder) -> cr.Tensor | None:
     return None
 
 
+def _part(b: Builder) -> cr.Tensor | None:
+    x = b.value(matrix=True)
+    k = x.shape[1]
+    how = b.draw(st.sampled_from(["slice", "slice", "step", "pad", "join", "turn", "rows", "fold"]))
+    if not isinstance(k, int):
+        return None
+    low, high = sorted(b.draw(st.tuples(st.integers(0, k - 1), st.integers(0, k - 1))))
+    if how == "slice":
+        return x[:, low : high + 1]
+    if how == "step":
+        return x[:, low :: b.draw(st.integers(1, 3))]
+    if how == "pad":
+        return cr.cos(cr.pad(x, [(0, 0), (low % 4, high % 5)]))
+    if how == "join":
+        near = [v for v in b.pool if v.ndim == 2 and v.shape[0] == x.shape[0]]
+        parts = b.draw(st.lists(st.sampled_from(near[-4:]), min_size=1, max_size=3))
+        return cr.concat([x, *parts], 1) if sum(int(v.shape[1]) for v in parts) < 99 else None
+    if how == "fold" and k % 2 == 0:
+        y = x.reshape(x.shape[0], k // 2, 2)
+        return (y[:, :, :1] * y).transpose(0, 2, 1).reshape(x.shape[0], k)
+    if isinstance(x.shape[0], Dim):
+        return None
+    return cr.sin(x).T if how == "turn" else x[: 1 + x.shape[0] // 2]
+
+
 KINDS: dict[str, Callable[[Builder], cr.Tensor | None]] = {
     "unary": lambda b: b.draw(st.sampled_from(UNARY))(b.value()),
     "binary": _binary,
@@ -192,6 +217,7 @@ KINDS: dict[str, Callable[[Builder], cr.Tensor | None]] = {
     "product": _product,
     "composite": _composite,
     "move": _move,
+    "part": _part,
 }
 
 
@@ -230,7 +256,7 @@ def check_warning(case: Case, batch: int, node: Node) -> None:
 def test_random_steps() -> None:
     taken: list[bool] = []
 
-    @settings(max_examples=30, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=40, suppress_health_check=list(HealthCheck))
     @given(case=cases(), batch=st.integers(1, 6), threads=st.integers(1, 3))
     def any_step(case: Case, batch: int, threads: int) -> None:
         taken.append(check(case, batch, threads))

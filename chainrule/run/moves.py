@@ -1,0 +1,149 @@
+"""Operations that move elements: where, in what they read, each element of their result is.
+
+A node goes in; its :class:`Part` s come out, each of which says of one input on
+which elements of the result it bears and where in that input they are.  Such a node costs
+no pass of its own: whoever wants an element of it loads it from where it was,
+which must be in memory by then.
+
+Read next: :mod:`chainrule.run.move_code`, which writes the loads.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from chainrule.core.graph import Graph, Node
+from chainrule.core.primitive import lookup
+from chainrule.core.spec import Dim, Shape
+from chainrule.run.view import Unsupported, broadcasts, view_of
+
+__all__ = ["Axis", "Part", "check_move", "is_move", "parts_of", "spread"]
+
+MOVES = ("slice", "pad", "concat", "gather", "transpose")
+
+
+@dataclass(frozen=True)
+class Axis:
+    """One axis of an input: its index is ``(step * index + start) / gap`` of the result's `axis`.
+
+    Where that is no whole number, or lies outside the input's `length`, the
+    input has no element there.  An `axis` of None stands for index 0.
+    """
+
+    axis: int | None
+    length: int | Dim
+    start: int = 0
+    step: int = 1
+    gap: int = 1
+    inside: bool = True  # whether it is a number within the length for every element
+
+
+@dataclass(frozen=True)
+class Part:
+    """One input and where the result's elements are in it; `axes` of None: in the same order."""
+
+    source: Node
+    axes: tuple[Axis, ...] | None
+
+
+def is_move(node: Node) -> bool:
+    """Whether an element of `node` is one of its inputs' at another row or column, or zero."""
+    if node.primitive.name in MOVES:
+        return True
+    if not node.primitive.alias:
+        return False
+    before, after = (view_of(n.spec.shape) for n in (node.inputs[0], node))
+    if before is None or after is None:
+        return False
+    return before != after if node.primitive.name == "reshape" else not broadcasts(before, after)
+
+
+def check_move(node: Node) -> None:
+    """Raise Unsupported for a move that mixes rows of a batch."""
+    by_rows = isinstance(node.spec.shape[0], Dim) if node.spec.shape else False
+    for i, source in enumerate(node.inputs):
+        if view_of(source.spec.shape) is None:
+            raise Unsupported(node, "a length that data decides must be the first axis")
+        has_rows = source.spec.ndim > 0 and isinstance(source.spec.shape[0], Dim)
+        if has_rows and (not by_rows or (node.primitive.name == "gather" and i == 0)):
+            raise Unsupported(node, f"takes rows of {source.spec} to other rows")
+    if node.primitive.name == "gather" and 0 in node.inputs[0].spec.shape:
+        raise Unsupported(node, f"picks rows of {node.inputs[0].spec}, which has no elements")
+
+
+def parts_of(node: Node) -> list[Part]:
+    """Return what the elements of `node` are; gathered rows alone are not told by their place."""
+    source = node.inputs[0]
+    name, params, shape = node.primitive.name, node.params, source.spec.shape
+    if name == "reshape":
+        return [Part(source, None)]
+    if name == "transpose":
+        order = params["axes"]
+        axes = [Axis(order.index(a), length) for a, length in enumerate(shape)]
+    elif name == "broadcast":
+        extra = node.spec.ndim - len(shape)
+        wide = node.spec.shape[extra:]
+        axes = [
+            Axis(extra + a if have == want else None, have)
+            for a, (have, want) in enumerate(zip(shape, wide, strict=True))
+        ]
+    elif name == "slice":
+        given = zip(shape, params["starts"], params["steps"], strict=True)
+        axes = [Axis(a, *each) for a, each in enumerate(given)]
+    elif name == "pad":
+        axes = list(_padded(shape, params["low"], params["high"], params["interior"]))
+    else:
+        return _joined(node)
+    return [Part(source, tuple(axes))]
+
+
+def _padded(
+    shape: Shape, low: Sequence[int], high: Sequence[int], interior: Sequence[int]
+) -> Iterator[Axis]:
+    for a, (length, before, after, gap) in enumerate(zip(shape, low, high, interior, strict=True)):
+        yield Axis(a, length, -before, 1, gap + 1, inside=not (before or after or gap))
+
+
+def _joined(node: Node) -> list[Part]:
+    at = node.params["axis"]
+    lengths = [int(i.spec.shape[at]) for i in node.inputs]
+    starts = itertools.accumulate(lengths, initial=0)
+    return [
+        Part(
+            source,
+            tuple(
+                Axis(a, length, -start, inside=False) if a == at else Axis(a, length)
+                for a, length in enumerate(source.spec.shape)
+            ),
+        )
+        for source, start in zip(node.inputs, starts, strict=False)
+        if 0 not in source.spec.shape
+    ]
+
+
+def spread(graph: Graph) -> Graph:
+    """Return `graph` with a broadcast wherever an input is to be repeated along inner axes."""
+    new: dict[Node, Node] = {}
+    for node in graph.nodes:
+        inputs = tuple(_spread_to(node, new.get(i, i)) for i in node.inputs)
+        same = all(a is b for a, b in zip(inputs, node.inputs, strict=True))
+        new[node] = (
+            node
+            if same
+            else Node(node.primitive, inputs, node.params, node.spec, node.scope, node.line)
+        )
+    return Graph({name: new[node] for name, node in graph.outputs.items()}, graph.inputs)
+
+
+def _spread_to(node: Node, source: Node) -> Node:
+    """Return `source` as an elementwise `node` can read it, row by row and column by column."""
+    if not node.primitive.elementwise:
+        return source
+    before, after = view_of(source.spec.shape), view_of(node.spec.shape)
+    if before is None or after is None or broadcasts(before, after):
+        return source
+    wide = type(source.spec)(node.spec.shape, source.spec.dtype)
+    params = {"shape": node.spec.shape}
+    return Node(lookup("broadcast"), (source,), params, wide, node.scope, node.line)

@@ -1,0 +1,90 @@
+"""Operations that move elements: compiled, they give what the reference gives, forward and back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+import chainrule as cr
+from chainrule.core.graph import Graph
+from tests.run.agreement import Case, assert_agree, shuffled
+
+Leaves = dict[str, cr.Tensor]
+ROWS = 11
+
+
+def step(loss: Callable[[Leaves], cr.Tensor], wide: int, dtype: str = "float64") -> Case:
+    """Return a training step on `loss` of data x, ids and pairs and parameters w and b."""
+    rng = np.random.default_rng(0)
+    state = {
+        "parameter/w": rng.normal(size=(6, wide)).astype(dtype) / 2,
+        "parameter/b": rng.normal(size=(wide,)).astype(dtype),
+    }
+    data = {
+        "x": rng.normal(size=(ROWS, 6)).astype(dtype),
+        "ids": rng.integers(-6, 6, ROWS),
+        "pairs": rng.integers(0, 6, (ROWS, 2)).astype("int32"),
+    }
+    leaves = {name: cr.input(name, array.shape, dtype) for name, array in state.items()}
+    given = {name: cr.input(name, ("n", *a.shape[1:]), a.dtype) for name, a in data.items()}
+    short = {name.partition("/")[2]: leaf for name, leaf in leaves.items()}
+    total = loss(short | given)
+    outputs = {"loss": total.node}
+    for (name, w), g in zip(leaves.items(), cr.grad(total, list(leaves.values())), strict=True):
+        outputs[name] = (w - 0.1 * g).node
+    return Case(Graph(outputs, {k: v.node for k, v in (leaves | given).items()}), state, data)
+
+
+def hidden(v: Leaves) -> cr.Tensor:
+    return cr.tanh(v["x"] @ v["w"] + v["b"])
+
+
+def cube(v: Leaves, inner: int = 2) -> cr.Tensor:
+    return hidden(v).reshape(-1, v["w"].shape[1] // inner, inner)  # type: ignore[operator]
+
+
+LOSSES: dict[str, Callable[[Leaves], cr.Tensor]] = {
+    "slice": lambda v: cr.sin(hidden(v)[:, 1:4]).mean(),
+    "neighbours": lambda v: (hidden(v)[:, 1:] * hidden(v)[:, :-1]).mean(),
+    "every second": lambda v: cr.sin(hidden(v)[:, 1::2]).mean(),
+    "one column": lambda v: (hidden(v) * hidden(v)[:, 2:3]).mean(),
+    "one column as a vector": lambda v: cr.square(hidden(v)[:, -1]).mean(),
+    "columns of data": lambda v: cr.sin(v["x"][:, 1:4] @ v["w"][2:5]).mean(),
+    "pad": lambda v: cr.cos(cr.pad(hidden(v), [(0, 0), (2, 1)])).mean(),
+    "join": lambda v: cr.sin(cr.concat([v["x"], hidden(v), v["x"][:, :1]], 1)).mean(),
+    "join and softmax": lambda v: cr.square(
+        cr.softmax(cr.concat([v["x"], hidden(v)], 1))
+    ).sum(1).mean(),
+    "join one": lambda v: cr.sin(cr.concat([hidden(v)], 1)).mean(),
+    "skip connection": lambda v: cr.sin(
+        cr.concat([v["x"], hidden(v)], 1) @ cr.concat([v["w"], v["w"][:2].T @ v["w"][:2]])
+    ).mean(),
+    "parts of a weight": lambda v: cr.sin(
+        v["x"] @ v["w"][:, 1:3] + v["b"][1:3] * v["w"][2:4, :1].sum()
+    ).mean(),
+    "turned": lambda v: cr.sin(v["x"] @ (v["w"][:, :6] + 0.5 * v["w"][:, :6].T)).mean(),
+    "another shape": lambda v: cr.sin(v["x"] @ v["w"].reshape(-1, 6).T).mean(),
+    "inner slices": lambda v: cr.sin(cube(v)[:, 1:, :1] + cube(v)[:, :-1, 1:]).mean(),
+    "inner turned": lambda v: (cube(v).transpose(0, 2, 1).reshape(-1, v["b"].shape[0])
+                               * cr.sin(hidden(v))).mean(),
+    "a number": lambda v: (hidden(v) * v["b"][1]).mean() + v["w"][1, 2],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_moves_are_compiled_and_agree(name: str) -> None:
+    case = step(LOSSES[name], 8)
+    assert not case.native(4).code.left_to_reference()
+    assert_agree(case, shuffled(ROWS, 2), 4, 1e-12, threads=2)
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_long_rows_agree_and_threads_change_no_bit(name: str) -> None:
+    case, order = step(LOSSES[name], 68, "float32"), shuffled(ROWS, 2)
+    assert_agree(case, order, 4, 1e-4)
+    alone, several = case.native(4, 1), case.native(4, 3)
+    assert alone.run(order, 4) == several.run(order, 4)
+    for key, array in alone.state.items():
+        np.testing.assert_array_equal(several.state[key], array)
