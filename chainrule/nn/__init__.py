@@ -61,9 +61,19 @@ from chainrule.nn.layer import (
     summary,
 )
 from chainrule.nn.losses import (
+    CrossEntropy,
+    Huber,
     binary_cross_entropy,
     cross_entropy,
+    hinge,
+    huber,
+    kl_divergence,
+    mae,
     mse,
+    multiclass_hinge,
+    poisson,
+    squared_hinge,
+    squared_multiclass_hinge,
 )
 from chainrule.nn.lsuv import lsuv
 from chainrule.nn.maxout import Maxout
@@ -86,6 +96,7 @@ __all__ = [
     "Dropout",
     "Edges",
     "Elastic",
+    "CrossEntropy",
     "Eye",
     "Flatten",
     "GaussianNoise",
@@ -96,6 +107,7 @@ __all__ = [
     "HardTanh",
     "HeNormal",
     "HeUniform",
+    "Huber",
     "Identity",
     "ImageFields",
     "Layer",
@@ -128,13 +140,21 @@ __all__ = [
     "binary_cross_entropy",
     "cross_entropy",
     "from_config",
+    "hinge",
+    "huber",
     "initialize",
     "initializer",
+    "kl_divergence",
     "lsuv",
+    "mae",
     "mse",
+    "multiclass_hinge",
     "parameters",
+    "poisson",
     "register_layer",
     "summary",
+    "squared_hinge",
+    "squared_multiclass_hinge",
     "to_config",
 ]
 

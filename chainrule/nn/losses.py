@@ -2,22 +2,47 @@
 
 They take raw scores (logits) where a probability is meant, because the loss
 of a logit can be computed without overflow and that of a rounded probability
-can not.
+can not.  A loss with an option is also a class that holds it, such as
+``Huber(2.0)``.
+
+| what the target is | losses |
+|---|---|
+| one of k classes | cross_entropy, kl_divergence, multiclass_hinge, squared_multiclass_hinge |
+| yes-or-no labels, any number of them a row | binary_cross_entropy, hinge, squared_hinge |
+| real values | mse, mae, huber |
+| counts | poisson |
 
 Read next: :mod:`chainrule.optim`.
 """
 
 from __future__ import annotations
 
-from chainrule.core.errors import ShapeError
+import math
+from dataclasses import dataclass
+
+from chainrule.core.errors import OptionError, ShapeError
 from chainrule.core.spec import is_float
 from chainrule.core.tensor import Tensor
 from chainrule.ops.composite import from_peak, log_softmax, square
-from chainrule.ops.elementwise import exp, log, log1p, maximum, minimum, where
+from chainrule.ops.elementwise import abs, exp, log, log1p, maximum, minimum, where
 from chainrule.ops.index import is_class
-from chainrule.ops.reduce import mean
+from chainrule.ops.reduce import argmax, max, mean
 
-__all__ = ["binary_cross_entropy", "cross_entropy", "mse"]
+__all__ = [
+    "CrossEntropy",
+    "Huber",
+    "binary_cross_entropy",
+    "cross_entropy",
+    "hinge",
+    "huber",
+    "kl_divergence",
+    "mae",
+    "mse",
+    "multiclass_hinge",
+    "poisson",
+    "squared_hinge",
+    "squared_multiclass_hinge",
+]
 
 
 def _same_shape(name: str, prediction: Tensor, target: Tensor) -> None:
@@ -45,30 +70,123 @@ def mse(prediction: Tensor, target: Tensor) -> Tensor:
     return _per_row(square(prediction - target))
 
 
-def cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
+def mae(prediction: Tensor, target: Tensor) -> Tensor:
+    """Return the absolute error of each row, ``mean(|prediction - target|)`` over its columns.
+
+    Far targets pull no harder than near ones: it aims at the median, where mse aims at the mean.
+    prediction, target: (n,) or (n, k).  Raises ShapeError rather than broadcast.
+    """
+    _same_shape("mae", prediction, target)
+    return _per_row(abs(prediction - target))
+
+
+def huber(prediction: Tensor, target: Tensor, delta: float = 1.0) -> Tensor:
+    """Return ``e² / 2`` where the error e is within `delta`, else ``delta * (|e| - delta / 2)``.
+
+    Averaged over a row's columns: near 0 it is smooth as mse, and outliers pull as under mae.
+    prediction, target: (n,) or (n, k).  Raises ShapeError rather than broadcast.
+    Source: Huber, "Robust estimation of a location parameter", 1964.
+
+    >>> import chainrule as cr
+    >>> huber(cr.tensor([0.5, 5.0]), cr.tensor([0.0, 0.0]))
+    Tensor([0.125, 4.5  ], f32[2])
+    """
+    _same_shape("huber", prediction, target)
+    error = abs(prediction - target)
+    within = minimum(error, delta)
+    return _per_row(within * (error - 0.5 * within))
+
+
+def poisson(log_rate: Tensor, target: Tensor) -> Tensor:
+    """Return ``exp(z) - t z``, the surprise of the count t at rate exp(z), averaged over columns.
+
+    It leaves out log(t!), which no weight changes.
+    log_rate, target: (n,) or (n, k); targets are counts, 0 or more.  Raises ShapeError rather
+    than broadcast.
+    """
+    _same_shape("poisson", log_rate, target)
+    return _per_row(exp(log_rate) - target * log_rate)
+
+
+def cross_entropy(logits: Tensor, target: Tensor, label_smoothing: float = 0.0) -> Tensor:
     """Return ``-sum(p * log_softmax(logits))`` of each row, p the target distribution.
 
+    With `label_smoothing` s, p is ``(1 - s) * target + s / k``: the network is not asked to be
+    surer than that (Szegedy et al., "Rethinking the Inception architecture", 2016).
     logits: (n, k); target: (n,) integer classes, or (n, k) one-hot rows or probabilities.
 
     >>> import chainrule as cr
     >>> cross_entropy(cr.tensor([[0.0, 0.0]]), cr.tensor([1]))
     Tensor([0.6931472], f32[1])
     """
+    if not _is_numbered("cross_entropy", logits, target):
+        p = target
+        if label_smoothing:
+            p = (1 - label_smoothing) * target + label_smoothing / _classes(logits)
+        # A class ruled out by a logit of -inf costs nothing where its target is 0.
+        return -where(p == 0, 0.0, p * log_softmax(logits)).sum(1)
+    # The same sum, of which all but one term is zero, without multiplying the zeros.
+    shifted = from_peak(logits)
+    chosen = where(is_class(target, _classes(logits)), shifted, 0.0).sum(1)
+    if label_smoothing:
+        chosen = (1 - label_smoothing) * chosen + label_smoothing * mean(shifted, 1)
+    return log(exp(shifted).sum(1)) - chosen
+
+
+def kl_divergence(logits: Tensor, target: Tensor) -> Tensor:
+    """Return ``sum(p * (log(p) - log_softmax(logits)))`` of each row, p the target distribution.
+
+    It is cross_entropy less the entropy of the target, so that 0 is reached: the same gradient,
+    and a loss that tells how far from the target distribution the model is.
+    logits: (n, k); target: (n, k) probabilities, or (n,) integer classes.
+    """
+    if _is_numbered("kl_divergence", logits, target):
+        return cross_entropy(logits, target)
+    ratio = log(where(target == 0, 1.0, target)) - log_softmax(logits)
+    return where(target == 0, 0.0, target * ratio).sum(1)
+
+
+def multiclass_hinge(scores: Tensor, target: Tensor) -> Tensor:
+    """Return ``max(0, 1 + rival - chosen)``, by how much the right class fails to lead by 1.
+
+    chosen is the score of the right class and rival the highest of the others; scores are no
+    logits of probabilities.  For one-against-rest use :func:`hinge` on one-hot rows.
+    scores: (n, k); target: (n,) integer classes, or (n, k) one-hot rows.
+    Source: Crammer and Singer, "On the algorithmic implementation of multiclass kernel-based
+    vector machines", 2001.
+
+    >>> import chainrule as cr
+    >>> multiclass_hinge(cr.tensor([[3.0, 1.0, 0.0], [3.0, 1.0, 0.0]]), cr.tensor([0, 1]))
+    Tensor([0., 3.], f32[2])
+    """
+    classes = target if _is_numbered("multiclass_hinge", scores, target) else argmax(target, 1)
+    right = is_class(classes, _classes(scores))
+    chosen = where(right, scores, 0.0).sum(1)
+    rival = max(where(right, -math.inf, scores), 1)
+    return maximum(1 + rival - chosen, 0.0)
+
+
+def squared_multiclass_hinge(scores: Tensor, target: Tensor) -> Tensor:
+    """Return the square of :func:`multiclass_hinge`: smooth where the lead is just enough."""
+    return square(multiclass_hinge(scores, target))
+
+
+def _classes(logits: Tensor) -> int:
+    return int(logits.shape[1])  # type: ignore[arg-type]
+
+
+def _is_numbered(name: str, logits: Tensor, target: Tensor) -> bool:
+    """Whether `target` holds class numbers, not a row for each; raise ShapeError for neither."""
     if logits.ndim != 2:
-        raise ShapeError(f"cross_entropy: logits must be (rows, classes), not {logits.shape}.")
-    if not is_float(target.dtype):
-        if target.shape != logits.shape[:1]:
-            raise ShapeError(
-                f"cross_entropy: class numbers must have shape {logits.shape[:1]}, "
-                f"not {target.shape}."
-            )
-        # The same sum, of which all but one term is zero, without multiplying the zeros.
-        shifted = from_peak(logits)
-        chosen = where(is_class(target, int(logits.shape[1])), shifted, 0.0).sum(1)  # type: ignore[arg-type]
-        return log(exp(shifted).sum(1)) - chosen
-    _same_shape("cross_entropy", logits, target)
-    # A class ruled out by a logit of -inf costs nothing where its target is 0.
-    return -where(target == 0, 0.0, target * log_softmax(logits)).sum(1)
+        raise ShapeError(f"{name}: logits must be (rows, classes), not {logits.shape}.")
+    if is_float(target.dtype):
+        _same_shape(name, logits, target)
+        return False
+    if target.shape != logits.shape[:1]:
+        raise ShapeError(
+            f"{name}: class numbers must have shape {logits.shape[:1]}, not {target.shape}."
+        )
+    return True
 
 
 def binary_cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
@@ -85,3 +203,65 @@ def binary_cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
     # softplus(z) - t z, with the terms that cancel first, while nothing small was added to them.
     z = logits
     return _per_row((maximum(z, 0.0) - target * z) + log1p(exp(minimum(-z, z))))
+
+
+def hinge(scores: Tensor, target: Tensor) -> Tensor:
+    """Return ``max(0, 1 - t z)``, t = 1 for yes and -1 for no, averaged over columns.
+
+    An answer that is right by 1 or more costs nothing; scores are no logits of probabilities.
+    Each column is a question of its own, so that one-hot rows make it one-against-rest.
+    scores, target: (n,) or (n, k); targets are 0 or 1, or -1 or 1.  Raises ShapeError rather
+    than broadcast.
+    Source: Cortes and Vapnik, "Support-vector networks", 1995.
+    """
+    _same_shape("hinge", scores, target)
+    return _per_row(_shortfall(scores, target))
+
+
+def squared_hinge(scores: Tensor, target: Tensor) -> Tensor:
+    """Return ``max(0, 1 - t z)²``, t = 1 for yes and -1 for no, averaged over columns.
+
+    As :func:`hinge`, but smooth where the answer is just right enough.
+    """
+    _same_shape("squared_hinge", scores, target)
+    return _per_row(square(_shortfall(scores, target)))
+
+
+def _shortfall(scores: Tensor, target: Tensor) -> Tensor:
+    return maximum(1 - where(target > 0, scores, -scores), 0.0)
+
+
+@dataclass(frozen=True)
+class CrossEntropy:
+    """:func:`cross_entropy` with its option; raises OptionError for smoothing not in [0, 1).
+
+    >>> import chainrule as cr
+    >>> CrossEntropy(label_smoothing=0.5)(cr.tensor([[2.0, 0.0]]), cr.tensor([0]))
+    Tensor([0.6269280...], f32[1])
+    """
+
+    label_smoothing: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.label_smoothing < 1:
+            raise OptionError(
+                "CrossEntropy: label_smoothing must be at least 0 and below 1, not "
+                f"{self.label_smoothing!r}."
+            )
+
+    def __call__(self, logits: Tensor, target: Tensor) -> Tensor:
+        return cross_entropy(logits, target, self.label_smoothing)
+
+
+@dataclass(frozen=True)
+class Huber:
+    """:func:`huber` with its option; raises OptionError for a `delta` that is not above 0."""
+
+    delta: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not 0 < self.delta < math.inf:
+            raise OptionError(f"Huber: delta must be a number above 0, not {self.delta!r}.")
+
+    def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
+        return huber(prediction, target, self.delta)

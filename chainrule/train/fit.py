@@ -87,7 +87,8 @@ def fit(
 
     X: (rows, ...) numbers; uint8 is read as images and scaled by 1/255.
     y: class numbers (rows,), one-hot rows, yes-or-no labels, or real values,
-    as `loss` asks.  `loss` is "cross_entropy", "binary_cross_entropy", "mse", or
+    as `loss` asks.  `loss` is one of :mod:`chainrule.nn.losses` or its name, such
+    as "cross_entropy", "binary_cross_entropy", "mse" or ``nn.Huber(2.0)``, or
     a function of (output, target) tensors giving one number per row or one in all.
 
     Weights that were set or trained before are continued from; the others are

@@ -17,9 +17,9 @@ import numpy as np
 
 from chainrule.core.errors import OptionError, did_you_mean
 from chainrule.core.tensor import Tensor
-from chainrule.nn.losses import mse
+from chainrule.nn.losses import mae, mse
 from chainrule.ops.composite import min
-from chainrule.ops.elementwise import abs
+from chainrule.ops.elementwise import exp
 from chainrule.ops.reduce import argmax, mean
 from chainrule.train.objective import Objective
 from chainrule.train.part import Part
@@ -72,11 +72,6 @@ def _labels_correct(prediction: Tensor, target: Tensor) -> Tensor:
     return mean(hit, range(1, hit.ndim)) if hit.ndim > 1 else hit
 
 
-def _absolute_error(prediction: Tensor, target: Tensor) -> Tensor:
-    error = abs(prediction - target)
-    return mean(error, range(1, error.ndim)) if error.ndim > 1 else error
-
-
 def _share_of_variance(mean_square: float, part: Part) -> float:
     return 1 - mean_square / part.variance if part.variance > 0 else float("nan")
 
@@ -88,7 +83,7 @@ BY_NAME = {
         Metric("label_accuracy", _labels_correct, higher_is_better=True),
         Metric("mse", mse),
         Metric("rmse", mse, lambda average, part: math.sqrt(average)),
-        Metric("mae", _absolute_error),
+        Metric("mae", mae),
         Metric("r2", mse, _share_of_variance, higher_is_better=True),
     )
 }
@@ -119,11 +114,20 @@ def metrics_of(choices: Sequence[Any] | None, aim: Objective) -> tuple[Metric, .
     if choices is None:
         choices = [aim.metric] if aim.metric else []
     found = [metric(choice) for choice in choices]
-    # Several labels a row look like one-hot rows; only the objective tells them apart.
-    whole = replace(BY_NAME["accuracy"], per_row=_all_labels_correct)
-    labels = aim.kind == "labels"
     _check_names([m.name for m in found])
-    return tuple(whole if labels and m is BY_NAME["accuracy"] else m for m in found)
+    return tuple(_suited(m, aim) for m in found)
+
+
+def _suited(known: Metric, aim: Objective) -> Metric:
+    """Return a metric chosen by name in the form that fits what the outputs mean."""
+    if BY_NAME.get(known.name) is not known:
+        return known
+    if aim.kind == "labels" and known.name == "accuracy":
+        # Several labels a row look like one-hot rows; only the objective tells them apart.
+        return replace(known, per_row=_all_labels_correct)
+    if aim.kind == "counts":  # outputs are logarithms of what is predicted
+        return replace(known, per_row=lambda z, target: known.per_row(exp(z), target))
+    return known
 
 
 def _check_names(names: Sequence[str]) -> None:

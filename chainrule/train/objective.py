@@ -10,7 +10,7 @@ Read next: :mod:`chainrule.train.step`.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -20,6 +20,7 @@ from chainrule.core.spec import Dim, Shape, is_float
 from chainrule.core.tensor import Tensor
 from chainrule.data.check import check_classes, check_numbers
 from chainrule.nn import losses
+from chainrule.nn.config import to_config
 
 __all__ = ["Objective", "objective"]
 
@@ -31,13 +32,17 @@ class Objective:
     """A loss and the kind of prediction it trains.
 
     kind is "classes" (one of k), "labels" (k yes-or-no answers), "values"
-    (real numbers) or "custom" (an unknown loss: outputs are left as they are).
+    (real numbers), "counts" (outputs are logarithms of rates) or "custom" (an
+    unknown loss: outputs are left as they are).  `probabilistic` says whether
+    outputs for classes and labels are logits of probabilities; the scores of
+    hinge losses are not, and their targets must be certain.
     """
 
     name: str
     function: Callable[[Tensor, Tensor], Tensor] | None
     kind: str
     metric: str | None
+    probabilistic: bool = True
 
     def target(self, y: Any, output: Shape, dtype: np.dtype[Any]) -> Array:
         """Return `y` checked against the model's `output` shape and ready for the loss.
@@ -49,11 +54,8 @@ class Objective:
             return self._class_target(array, output, dtype)
         if self.kind == "custom":
             return as_float(array, dtype) if is_float(array.dtype) else array
-        if self.kind == "labels" and array.size and (array.min() < 0 or array.max() > 1):
-            row = int(np.argwhere((array < 0) | (array > 1))[0][0])
-            raise DataError(
-                f"{self.name} needs targets between 0 and 1, but y[{row}] is {array[row]}."
-            )
+        if self.kind in ("labels", "counts") and array.size:
+            self._check_bounds(array)
         if array.shape[1:] != output[1:] and array.ndim == 1 and output[1:] == (1,):
             array = array[:, None]
         if array.shape[1:] != output[1:]:
@@ -63,12 +65,25 @@ class Objective:
             )
         return as_float(array, dtype)
 
+    def _check_bounds(self, array: Array) -> None:
+        """Raise DataError naming the first row that is no label, or no count."""
+        if self.kind == "counts":
+            bad, need = array < 0, "targets of 0 or more"
+        elif self.probabilistic:
+            bad, need = (array < 0) | (array > 1), "targets between 0 and 1"
+        else:
+            no = -1 if array.min() < 0 else 0
+            bad, need = (array != no) & (array != 1), "targets of 0 and 1, or of -1 and 1"
+        if bad.any():
+            row = int(np.argwhere(bad)[0][0])
+            raise DataError(f"{self.name} needs {need}, but y[{row}] is {array[row]}.")
+
     def _class_target(self, array: Array, output: Shape, dtype: np.dtype[Any]) -> Array:
         if len(output) != 2 or output[1] == 1:
             raise ShapeError(
-                f"cross_entropy needs one output for each class, but the model's output is "
+                f"{self.name} needs one output for each class, but the model's output is "
                 f"{output}; end it with one unit for each class, or use "
-                "loss='binary_cross_entropy' for a single yes-or-no output."
+                f"loss={self._for_labels!r} for a single yes-or-no output."
             )
         classes = int(output[1])  # type: ignore[arg-type]
         if array.ndim == 2 and array.shape[1] == classes:
@@ -77,12 +92,20 @@ class Objective:
                 row = int(np.argmax((array < 0).any(axis=1) | ~np.isclose(sums, 1, atol=1e-4)))
                 raise DataError(
                     f"y[{row}] = {array[row]} is no one-hot row or set of probabilities. For "
-                    "several labels a row use loss='binary_cross_entropy'."
+                    f"several labels a row use loss={self._for_labels!r}."
                 )
-            return as_float(array, dtype)
+            if self.probabilistic:
+                return as_float(array, dtype)
+            if (unsure := array.max(axis=1) < 1).any():
+                row = int(np.argmax(unsure))
+                raise DataError(
+                    f"{self.name} needs the right class of each row, but y[{row}] = {array[row]} "
+                    "leaves it open; use loss='cross_entropy' for probabilities."
+                )
+            array = array.argmax(axis=1)
         if array.ndim != 1:
             raise ShapeError(
-                f"y has shape {array.shape}; cross_entropy with {classes} outputs needs class "
+                f"y has shape {array.shape}; {self.name} with {classes} outputs needs class "
                 f"numbers of shape (rows,) or one-hot rows (rows, {classes}). "
                 + ("Use y.ravel()." if array.shape[1:] == (1,) else "")
             )
@@ -90,32 +113,43 @@ class Objective:
         labels: Array = check_classes(array, classes).astype(np.int32)
         return labels
 
+    @property
+    def _for_labels(self) -> str:
+        """The loss to recommend for yes-or-no labels."""
+        return "binary_cross_entropy" if self.probabilistic else "hinge"
+
     def probabilities(self, outputs: Array) -> Array:
         """Return class or label probabilities for raw `outputs`; raise OptionError without any."""
         z: Array = outputs.astype(np.float64)
         p: Array
-        if self.kind == "classes":
-            e = np.exp(z - z.max(axis=1, keepdims=True))
-            p = e / e.sum(axis=1, keepdims=True)
-        elif self.kind == "labels":
-            e = np.exp(-np.abs(z))
-            p = np.where(z >= 0, 1, e) / (1 + e)
-        else:
+        if not self.probabilistic or self.kind not in ("classes", "labels"):
             raise OptionError(
                 f"loss {self.name!r} trains no probabilities; use predict, or train with "
                 "cross_entropy or binary_cross_entropy."
             )
+        if self.kind == "classes":
+            e = np.exp(z - z.max(axis=1, keepdims=True))
+            p = e / e.sum(axis=1, keepdims=True)
+        else:
+            e = np.exp(-np.abs(z))
+            p = np.where(z >= 0, 1, e) / (1 + e)
         result: Array = p.astype(outputs.dtype)
         return result
 
     def decide(self, outputs: Array) -> Array:
-        """Return what the raw `outputs` predict: class numbers, 0/1 labels, or the values."""
+        """Return what raw `outputs` predict: class numbers, 0/1 labels, values, expected counts."""
         decided: Array = outputs
         if self.kind == "classes":
             decided = outputs.argmax(axis=1)
         elif self.kind == "labels":
             decided = (outputs > 0).astype(np.int64)
+        elif self.kind == "counts":
+            decided = np.exp(outputs)
         return decided
+
+    def saved(self) -> Any:
+        """Return the loss as plain JSON values: its name, or its class and options."""
+        return to_config(self.function) if type(self.function) in WITH_OPTIONS else self.name
 
 
 def check_recorded(who: str, result: Any) -> None:
@@ -178,20 +212,42 @@ BY_NAME = {
     o.name: o
     for o in (
         Objective("cross_entropy", losses.cross_entropy, "classes", "accuracy"),
+        Objective("kl_divergence", losses.kl_divergence, "classes", "accuracy"),
+        Objective("multiclass_hinge", losses.multiclass_hinge, "classes", "accuracy", False),
+        Objective(
+            "squared_multiclass_hinge",
+            losses.squared_multiclass_hinge,
+            "classes",
+            "accuracy",
+            False,
+        ),
         Objective("binary_cross_entropy", losses.binary_cross_entropy, "labels", "label_accuracy"),
+        Objective("hinge", losses.hinge, "labels", "label_accuracy", False),
+        Objective("squared_hinge", losses.squared_hinge, "labels", "label_accuracy", False),
         Objective("mse", losses.mse, "values", "r2"),
+        Objective("mae", losses.mae, "values", "r2"),
+        Objective("huber", losses.huber, "values", "r2"),
+        Objective("poisson", losses.poisson, "counts", "r2"),
     )
 }
+# Losses that hold options, and the objective each is a form of.
+WITH_OPTIONS: dict[type, str] = {losses.CrossEntropy: "cross_entropy", losses.Huber: "huber"}
 
 
 def objective(loss: str | Callable[[Tensor, Tensor], Tensor]) -> Objective:
-    """Return the objective for a loss by name, for a loss function of chainrule, or for any other.
+    """Return the objective for a loss by name, for a loss of chainrule, or for any function.
 
-    Raises OptionError naming the nearest.
+    Raises OptionError naming the nearest, or for a class that was not called.
 
     >>> objective("mse").kind
     'values'
+    >>> objective(losses.Huber(2.0)).name
+    'huber'
     """
+    if isinstance(loss, type):
+        raise OptionError(f"loss {loss.__name__} is a class; call it: {loss.__name__}().")
+    if (name := WITH_OPTIONS.get(type(loss))) is not None:
+        return replace(BY_NAME[name], function=loss)  # type: ignore[arg-type]
     for known in BY_NAME.values():
         if loss in (known.name, known.function):
             return known

@@ -116,8 +116,8 @@ class Run:
     def predict(self, X: Any) -> Array:
         """Return predictions for the rows of X, shaped like the `y` of training.
 
-        Class numbers for cross_entropy, 0/1 labels for binary_cross_entropy,
-        real values otherwise.  A run trained on a table predicts by
+        Class numbers where the loss is of classes, 0/1 labels where it is of labels,
+        expected counts for poisson, real values otherwise.  A run trained on a table predicts by
         :func:`chainrule.train.table.predict_table`; see :meth:`check_encoded`.
         """
         self.check_encoded(X)
@@ -221,7 +221,7 @@ class Run:
         description = {
             "format": FORMAT,
             "model": config,
-            "loss": self.objective.name,
+            "loss": self.objective.saved(),
             "custom_loss": self.objective.kind == "custom",
             "metrics": [m.name for m in self.metrics],
             "features": list(self.features),
@@ -401,7 +401,7 @@ def _saved_objective(about: dict[str, Any], given: Any) -> Objective:
         return objective(given)
     if about["custom_loss"]:
         return Objective(about["loss"], None, "custom", None)
-    return objective(about["loss"])
+    return objective(from_config(about["loss"]))
 
 
 def _saved_pipeline(path: Path) -> Pipeline | PixelPipeline | None:

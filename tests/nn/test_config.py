@@ -31,6 +31,7 @@ EXAMPLES: list[Any] = [
     nn.SparseLinear.local(5, 3, 2), nn.SparseLinear.local((4, 4, 2), 2, (2, 2), 2),
     nn.Density(0.5, 1), nn.LocalFields(3), nn.ImageFields((4, 5), (2, 3), (1, 2), 2),
     nn.SparseLinear.from_edges([(1, 0)]).pattern,
+    nn.CrossEntropy(0.1), nn.Huber(2.0),
     nn.Maxout(3, 2, 4, weight_init="he_normal", bias_init=0.01, dtype="float64"),
     nn.Dropout(0.25), nn.GaussianNoise(0.5), nn.BatchNorm(3, 0.2, 1e-3, "float64"),
     nn.LayerNorm(3, 1e-3, "float64"), nn.L1(0.1), nn.L2(0.1), nn.Elastic(0.1, 0.2),

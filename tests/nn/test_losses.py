@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 from scipy import special, stats
+from sklearn.metrics import hinge_loss
 
 import chainrule as cr
 from chainrule import nn
@@ -78,7 +79,12 @@ def test_huge_logits_give_the_exact_limit_and_a_finite_gradient(dtype: Any) -> N
         assert np.isfinite(cr.grad(row.sum(), z).numpy()).all()
 
 
-@pytest.mark.parametrize("loss", [nn.mse, nn.binary_cross_entropy])
+@pytest.mark.parametrize(
+    "loss",
+    [
+        nn.mse, nn.mae, nn.huber, nn.poisson, nn.binary_cross_entropy, nn.hinge, nn.squared_hinge,
+    ],
+)  # fmt: skip
 @pytest.mark.parametrize("shape", [(6,), (6, 1), (1, 4), (4,)])
 def test_shapes_that_would_broadcast_are_errors_naming_both(loss: Any, shape: Any) -> None:
     with pytest.raises(cr.ShapeError, match=r"\(6, 4\).*would broadcast") as caught:
@@ -116,3 +122,114 @@ def test_a_class_ruled_out_costs_nothing_where_it_is_not_the_target() -> None:
     assert loss.item() == pytest.approx(-0.25 * np.log(q[0]) - 0.75 * np.log(q[1]), rel=1e-12)
     slope = cr.grad(loss.sum(), z).numpy()
     np.testing.assert_allclose(slope, [[q[0] - 0.25, q[1] - 0.75, 0]], atol=1e-15)
+
+
+VALUES = RNG.normal(size=Z.shape)
+COUNTS = RNG.poisson(2.0, Z.shape).astype(float)
+SIGNS = 2 * LABELS - 1
+
+
+def by_hand(name: str) -> Any:
+    """Return each row's loss in plain Python, as the textbook has it."""
+    p = special.softmax(Z, axis=1)
+    error = np.abs(Z - VALUES)
+    if name == "mae":
+        return error.mean(1)
+    if name == "huber":
+        return np.where(error <= 1, error**2 / 2, error - 0.5).mean(1)
+    if name == "huber, 0.3":
+        return np.where(error <= 0.3, error**2 / 2, 0.3 * (error - 0.15)).mean(1)
+    if name == "poisson":  # the likelihood, with the term that no weight changes put back
+        return (-stats.poisson.logpmf(COUNTS, np.exp(Z)) - special.gammaln(COUNTS + 1)).mean(1)
+    if name == "kl_divergence":
+        return [stats.entropy(t, q) for t, q in zip(SOFT, p, strict=True)]
+    if name == "kl_divergence of classes":
+        return -np.log(p[np.arange(6), CLASSES])
+    if name.startswith("smoothed"):
+        target = 0.9 * (np.eye(4)[CLASSES] if name == "smoothed" else SOFT) + 0.1 / 4
+        return -(target * np.log(p)).sum(1)
+    if name.endswith("multiclass_hinge"):
+        lead = [z[c] - np.delete(z, c).max() for z, c in zip(Z, CLASSES, strict=True)]
+        return np.maximum(0, 1 - np.array(lead)) ** (2 if "squared" in name else 1)
+    return (np.maximum(0, 1 - SIGNS * Z) ** (2 if "squared" in name else 1)).mean(1)
+
+
+ONE_HOT = np.eye(4)[CLASSES]
+CASES: dict[str, tuple[Any, list[Any]]] = {
+    "mae": (nn.mae, [VALUES]),
+    "huber": (nn.huber, [VALUES]),
+    "huber, 0.3": (nn.Huber(0.3), [VALUES]),
+    "poisson": (nn.poisson, [COUNTS]),
+    "kl_divergence": (nn.kl_divergence, [SOFT]),
+    "kl_divergence of classes": (nn.kl_divergence, [CLASSES, ONE_HOT]),
+    "smoothed": (nn.CrossEntropy(0.1), [CLASSES, ONE_HOT]),
+    "smoothed probabilities": (nn.CrossEntropy(0.1), [SOFT]),
+    "multiclass_hinge": (nn.multiclass_hinge, [CLASSES, ONE_HOT]),
+    "squared_multiclass_hinge": (nn.squared_multiclass_hinge, [CLASSES, ONE_HOT]),
+    "hinge": (nn.hinge, [LABELS, SIGNS]),
+    "squared_hinge": (nn.squared_hinge, [LABELS, SIGNS]),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_loss_is_the_textbooks_and_its_slopes_are_those_of_differences(name: str) -> None:
+    loss, forms = CASES[name]
+    for target in forms:
+        np.testing.assert_allclose(loss(t(Z), t(target)).numpy(), by_hand(name), rtol=1e-12)
+        cr.check_grads(lambda z, y=target: loss(z, t(y)), [Z], order=2)
+
+
+def test_hinges_are_those_of_scikit_learn() -> None:
+    theirs = hinge_loss(CLASSES, Z, labels=range(4))
+    assert nn.multiclass_hinge(t(Z), t(CLASSES)).numpy().mean() == pytest.approx(theirs)
+    theirs = hinge_loss(SIGNS[:, 0], Z[:, 0])
+    assert nn.hinge(t(Z[:, 0]), t(SIGNS[:, 0])).numpy().mean() == pytest.approx(theirs)
+
+
+@pytest.mark.parametrize("loss", [nn.kl_divergence, nn.multiclass_hinge])
+def test_losses_of_classes_name_shapes_they_can_not_use(loss: Any) -> None:
+    name = loss.__name__
+    with pytest.raises(cr.ShapeError, match=rf"{name}: class numbers must have shape \(6,\)"):
+        loss(t(Z), t(CLASSES[:, None]))
+    with pytest.raises(cr.ShapeError, match=r"\(6, 4\).*\(6, 3\)"):
+        loss(t(Z), t(SOFT[:, :3]))
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_huge_errors_and_scores_give_finite_slopes(dtype: Any) -> None:
+    z = t(np.array([[1e30, -1e30]], dtype))
+    yes, both = np.array([0]), np.array([[0, 1]], dtype)
+    cases = [
+        (nn.mae, both), (nn.huber, both), (nn.hinge, both), (nn.kl_divergence, yes),
+        (nn.kl_divergence, both), (nn.multiclass_hinge, yes), (nn.CrossEntropy(0.1), both),
+    ]  # fmt: skip
+    for loss, target in cases:
+        row = loss(z, t(target))
+        assert row.dtype == dtype
+        assert np.isfinite(row.numpy()).all()
+        assert np.isfinite(cr.grad(row.sum(), z).numpy()).all()
+    low = t(np.array([[-1e30, 0.0]], dtype))
+    assert nn.poisson(low, t(both)).numpy().tolist() == [0.5]
+
+
+def test_slopes_at_the_kinks_are_one_sided_or_the_middle() -> None:
+    z, target = t(np.array([1.0, 2.0, 0.0])), t(np.array([0.0, 2.0, 1.0]))
+    slope = cr.grad(nn.huber(z, target).sum(), z).numpy()
+    assert slope.tolist() == [1.0, 0.0, -1.0]  # both formulas meet at delta
+    assert cr.grad(nn.mae(z, target).sum(), z).numpy().tolist() == [1.0, 0.0, -1.0]
+    just = t(np.array([1.0]))
+    assert cr.grad(nn.hinge(just, t(np.array([1.0]))).sum(), just).numpy().tolist() == [0.0]
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: nn.CrossEntropy(1.0), "label_smoothing must be at least 0 and below 1, not 1.0"),
+        (lambda: nn.CrossEntropy(-0.1), "label_smoothing must be"),
+        (lambda: nn.Huber(0), "Huber: delta must be a number above 0, not 0"),
+        (lambda: nn.Huber(float("inf")), "Huber: delta"),
+    ],
+)
+def test_options_out_of_range_are_refused_by_name(make: Any, message: str) -> None:
+    with pytest.raises(cr.OptionError, match=message):
+        make()

@@ -20,6 +20,10 @@ CLASSES = RNG.integers(0, 5, ROWS)
 SOFT = RNG.dirichlet(np.ones(5), ROWS)
 LABELS = RNG.integers(0, 2, Z.shape).astype(float)
 VALUES = RNG.normal(size=Z.shape)
+# Errors of every size, 0 and the two edges of the Huber loss among them.
+NEAR = Z - np.resize([0.0, 0.7, -0.7, 0.2, 3.0, -0.1, -5.0], Z.shape)
+COUNTS = RNG.poisson(3.0, Z.shape).astype(float)
+SPARSE = np.concatenate([SOFT[:9], np.eye(5)[CLASSES[9:]]])  # certain of some rows
 
 
 def compare(torch: Any, ours: Callable[..., Any], theirs: Callable[..., Any], *arrays: Any) -> None:
@@ -109,6 +113,32 @@ LOSSES: dict[str, tuple[Any, Callable[[Any], Any], Any]] = {
             f.binary_cross_entropy_with_logits(z, y, reduction="none").mean(1)
         ),
         LABELS,
+    ),
+    "mae": (nn.mae, lambda f: lambda z, y: f.l1_loss(z, y, reduction="none").mean(1), NEAR),
+    "huber": (
+        nn.Huber(0.7), lambda f: lambda z, y: f.huber_loss(z, y, "none", 0.7).mean(1), NEAR,
+    ),
+    "poisson": (
+        nn.poisson,
+        lambda f: lambda z, y: f.poisson_nll_loss(z, y, log_input=True, reduction="none").mean(1),
+        COUNTS,
+    ),
+    "kl_divergence": (
+        lambda z, y: nn.kl_divergence(z, cr.stop_gradient(y)),
+        lambda f: lambda z, y: (
+            f.kl_div(f.log_softmax(z, 1), y.detach(), reduction="none").sum(1) + 0 * y.sum(1)
+        ),
+        SPARSE,
+    ),
+    "cross_entropy, smoothed classes": (
+        nn.CrossEntropy(0.2),
+        lambda f: lambda z, y: f.cross_entropy(z, y, reduction="none", label_smoothing=0.2),
+        CLASSES,
+    ),
+    "cross_entropy, smoothed probabilities": (
+        nn.CrossEntropy(0.2),
+        lambda f: lambda z, y: f.cross_entropy(z, y, reduction="none", label_smoothing=0.2),
+        SOFT,
     ),
 }  # fmt: skip
 

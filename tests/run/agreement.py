@@ -68,14 +68,29 @@ def _activation(name: str, dtype: str) -> Any:
     )
 
 
+# Losses with options or other targets than their name says.
+VARIANTS: dict[str, Any] = {
+    "one-hot": "cross_entropy",
+    "smoothed": nn.CrossEntropy(0.1),
+    "smoothed one-hot": nn.CrossEntropy(0.2),
+    "huber, 0.3": nn.Huber(0.3),
+    "divergence of classes": "kl_divergence",
+}
+
+
 def targets(loss: str, rows: int, columns: int, dtype: str, rng: np.random.Generator) -> Array:
-    """Return random targets for `loss`; "one-hot" stands for cross_entropy on one-hot rows."""
-    if loss == "cross_entropy":
-        return rng.integers(0, columns, rows)
-    if loss == "one-hot":
+    """Return random targets for `loss`, one by name or of :data:`VARIANTS`."""
+    kind = objective(VARIANTS.get(loss, loss)).kind
+    if loss in ("one-hot", "smoothed one-hot"):
         return np.eye(columns, dtype=dtype)[rng.integers(0, columns, rows)]
-    if loss == "binary_cross_entropy":
+    if loss == "kl_divergence":
+        return rng.dirichlet(np.ones(columns), rows).astype(dtype)
+    if kind == "classes":
+        return rng.integers(0, columns, rows)
+    if kind == "labels":
         return (rng.random((rows, columns)) < 0.5).astype(dtype)
+    if kind == "counts":
+        return rng.poisson(2.0, (rows, columns)).astype(dtype)
     return rng.normal(size=(rows, columns)).astype(dtype)
 
 
@@ -89,7 +104,7 @@ def training(
     **more: Any,
 ) -> Case:
     """Return the training step of `model` on the rows of `x` and `y`; `more` as record_step's."""
-    aim = objective("cross_entropy" if loss == "one-hot" else loss)
+    aim = objective(VARIANTS.get(loss, loss))
     step = record_step(model, aim, optimizer, metrics_of(metrics, aim), x, y, **more)
     weights = {} if more.get("weight") is None else {"weight": more["weight"]}
     return Case(step.graph, step.state, {"x": x, "y": y, **weights})

@@ -22,7 +22,9 @@ from chainrule.nn.activations import activation_names
 from chainrule.optim import Optimizer
 from chainrule.run.native import NativeFunction
 from chainrule.run.reference import Interpreter
+from chainrule.train.objective import BY_NAME
 from tests.run.agreement import (
+    VARIANTS,
     Array,
     Case,
     assert_agree,
@@ -45,15 +47,16 @@ LOSSES = ["cross_entropy", "one-hot", "binary_cross_entropy", "mse"]
 USUAL = ["relu", "leaky_relu", "elu", "gelu", "silu", "softplus", "tanh", "sigmoid"]
 OTHERS = [*(set(activation_names()) - set(USUAL)), "prelu, one a unit", "maxout"]
 # Each usual activation meets each loss, and the optimizers take turns so that each meets each of
-# both; the other activations take turns with the losses.
+# both; the others take turns.
 COMBINATIONS = [
     (activation, loss, list(OPTIMIZERS)[(i + j) % 6])
     for (i, activation), (j, loss) in itertools.product(enumerate(USUAL), enumerate(LOSSES))
 ]
+OTHER_LOSSES = sorted({*BY_NAME, *VARIANTS} - set(LOSSES))
 TURNS = [
     (activation, LOSSES[i % 4], list(OPTIMIZERS)[(i + 1) % 6])
     for i, activation in enumerate(sorted(OTHERS))
-]
+] + [(USUAL[i % 8], loss, list(OPTIMIZERS)[(i + 2) % 6]) for i, loss in enumerate(OTHER_LOSSES)]
 
 
 def _case(
@@ -98,6 +101,11 @@ def test_float32_of_every_activation(activation: str) -> None:
     assert_agree(_case(activation, "mse", "sgd", "float32"), shuffled(23, 5), 7, 2e-5)
 
 
+@pytest.mark.parametrize("loss", ["kl_divergence", "multiclass_hinge", "poisson"])
+def test_float32_of_other_losses(loss: str) -> None:
+    assert_agree(_case("tanh", loss, "sgd", "float32"), shuffled(23, 5), 7, 2e-5)
+
+
 @pytest.fixture(scope="module")
 def threaded() -> Case:
     return _case("relu", "cross_entropy", "clip_norm", "float64", (5, 33, 3))
@@ -140,6 +148,7 @@ def test_classes_of_every_integer_dtype(dtype: str) -> None:
         ("mse", ["mse", "rmse", "mae", "r2"]),
         ("binary_cross_entropy", ["accuracy", "label_accuracy"]),
         ("cross_entropy", ["accuracy"]),
+        ("poisson", ["mae", "r2"]),
     ],
 )
 def test_metrics_are_summed_as_the_reference_sums_them(loss: str, metrics: list[str]) -> None:

@@ -74,14 +74,27 @@ def test_a_loaded_run_trains_on(saved: Path) -> None:
         ("mse", X[:, 0] * 2), ("mse", X[:, :1]), ("mse", X[:, :3]),
         ("binary_cross_entropy", (X[:, 0] > 0).astype(int)),
         ("binary_cross_entropy", (X[:, :2] > 0).astype(int)),
+        ("hinge", (X[:, :2] > 0).astype(int)), ("poisson", CLASSES), ("mae", X[:, 0]),
+        (nn.Huber(0.5), X[:, :2]),
     ],
 )  # fmt: skip
-def test_every_kind_of_target_comes_back(loss: str, y: Any, tmp_path: Path) -> None:
+def test_every_kind_of_target_comes_back(loss: Any, y: Any, tmp_path: Path) -> None:
     run = train(loss, y, 1 if y.ndim == 1 else y.shape[1], metrics=["mse", "accuracy"])
     back = cr.load(run.save(tmp_path / "a"))
     np.testing.assert_array_equal(back.predict(X), run.predict(X))
     assert back.predict(X).shape == y.shape
     assert back.evaluate((X, y)) == run.evaluate((X, y))
+
+
+@pytest.mark.parametrize("loss", [nn.CrossEntropy(0.2), "multiclass_hinge"], ids=str)
+def test_a_loss_comes_back_with_its_options(loss: Any, tmp_path: Path) -> None:
+    run = train(loss)
+    back = cr.load(run.save(tmp_path / "a"))
+    assert back.objective == run.objective
+    assert back.evaluate((X, CLASSES)) == run.evaluate((X, CLASSES))
+    about = json.loads((tmp_path / "a" / "run.json").read_text())
+    assert about["custom_loss"] is False
+    assert about["loss"] == (loss if isinstance(loss, str) else nn.to_config(loss))
 
 
 def test_float64_and_images_come_back(tmp_path: Path) -> None:

@@ -103,9 +103,74 @@ def test_values_are_predicted_in_the_shape_they_came(y: Any) -> None:
         run.predict_proba(X)
 
 
+@pytest.mark.parametrize("loss", ["multiclass_hinge", "squared_multiclass_hinge", "kl_divergence"])
+@pytest.mark.parametrize("y", [CLASSES, np.eye(3)[CLASSES]], ids=["numbers", "one-hot"])
+def test_other_losses_of_classes_decide_as_cross_entropy_does(loss: str, y: Any) -> None:
+    run = fit(y, 3, loss, epochs=60)
+    assert (run.predict(X) == CLASSES).mean() > 0.9
+    assert run.evaluate((X, y))["accuracy"] == (run.predict(X) == CLASSES).mean()
+    if loss == "kl_divergence":
+        np.testing.assert_allclose(run.predict_proba(X).sum(axis=1), 1, rtol=1e-5)
+    else:
+        with pytest.raises(cr.OptionError, match=f"{loss}' trains no probabilities"):
+            run.predict_proba(X)
+
+
+@pytest.mark.parametrize("loss", ["hinge", "squared_hinge"])
+@pytest.mark.parametrize("y", [LABELS, 2 * LABELS - 1], ids=["0 and 1", "signs"])
+def test_hinge_losses_take_labels_and_signs(loss: str, y: Any) -> None:
+    run = fit(y, 2, loss, epochs=80)
+    assert (run.predict(X) == LABELS).mean() > 0.95
+    assert run.evaluate((X, y))["label_accuracy"] == pytest.approx(
+        (run.predict(X) == LABELS).mean()
+    )
+    with pytest.raises(cr.OptionError, match="trains no probabilities"):
+        run.predict_proba(X)
+
+
+@pytest.mark.parametrize("loss", ["mae", "huber", nn.Huber(0.5)], ids=str)
+def test_robust_losses_look_past_outliers(loss: Any) -> None:
+    y = VALUES[:, 0].copy()
+    y[:9] += 1000
+    run = fit(y, 1, loss, epochs=150)
+    assert np.median(abs(run.predict(X) - VALUES[:, 0])) < 0.3
+
+
+def test_counts_are_predicted_as_expected_counts() -> None:
+    rate = np.exp(X[:, 0] + 1)
+    y = RNG.poisson(rate)
+    run = fit(y, 1, "poisson", epochs=150, metrics=["mae", "r2"])
+    predicted = run.predict(X)
+    assert (predicted > 0).all()
+    np.testing.assert_allclose(predicted, np.exp(run.outputs(X)[:, 0]), rtol=1e-6)
+    scores = run.evaluate((X, y))
+    assert scores["mae"] == pytest.approx(abs(predicted - y).mean(), rel=1e-4)
+    assert scores["r2"] == pytest.approx(1 - ((predicted - y) ** 2).mean() / y.var(), rel=1e-3)
+    assert scores["r2"] > 0.5
+
+
+def test_smoothed_labels_make_a_network_less_sure() -> None:
+    sure, less = (
+        fit(CLASSES, 3, loss, epochs=80) for loss in ("cross_entropy", nn.CrossEntropy(0.3))
+    )
+    assert (
+        less.predict_proba(X).max(axis=1).mean() < 0.85 < sure.predict_proba(X).max(axis=1).mean()
+    )
+    assert (less.predict(X) == CLASSES).mean() > 0.9
+
+
 @pytest.mark.parametrize(
     ("y", "outputs", "loss", "error", "message"),
     [
+        (LABELS * 2, 2, "hinge", cr.DataError, r"hinge needs targets of 0 and 1, or of -1 and 1"),
+        (LABELS - 1, 2, "hinge", cr.DataError, r"of -1 and 1, but y\[\d+\]"),
+        (LABELS * 0.5, 2, "squared_hinge", cr.DataError, "squared_hinge needs targets of 0 and 1"),
+        (VALUES, 2, "poisson", cr.DataError, r"poisson needs targets of 0 or more, but y\[\d+\]"),
+        (VALUES, 1, "huber", cr.ShapeError, r"\(90, 2\).*\(n, 1\).*broadcast"),
+        (CLASSES, 1, "multiclass_hinge", cr.ShapeError, r"^multiclass_hinge needs one.*'hinge'"),
+        (np.full((90, 3), 1 / 3), 3, "multiclass_hinge", cr.DataError, r"y\[0\].*leaves it open"),
+        (CLASSES[:, None], 3, "kl_divergence", cr.ShapeError, r"kl_divergence with 3 outputs"),
+        (CLASSES, 3, nn.Huber, cr.OptionError, r"loss Huber is a class; call it: Huber\(\)"),
         (VALUES, 1, "mse", cr.ShapeError, r"y has shape \(90, 2\).*output is \(n, 1\)"),
         (VALUES[:, :1], 2, "mse", cr.ShapeError, r"\(90, 1\).*\(n, 2\).*broadcast"),
         (VALUES[:, 0], 2, "mse", cr.ShapeError, r"\(90,\).*\(n, 2\).*broadcast"),
@@ -130,7 +195,7 @@ def test_values_are_predicted_in_the_shape_they_came(y: Any) -> None:
     ],
 )  # fmt: skip
 def test_targets_that_do_not_fit_are_named(
-    y: Any, outputs: int, loss: str, error: Any, message: str
+    y: Any, outputs: int, loss: Any, error: Any, message: str
 ) -> None:
     with pytest.raises(error, match=message):
         fit(y, outputs, loss)
