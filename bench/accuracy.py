@@ -75,7 +75,7 @@ def small_set(name: str, seeds: int) -> dict[str, Any]:
     classes = int(found.y.max()) + 1
     scores: dict[str, list[float]] = {"chainrule": [], "scikit_learn": []}
     for train, test in data.stratified_folds(found.y, 5, seed=0):
-        scaler = data.Standardize.fit(found.X[train])
+        scaler = data.Standardize().fit(found.X[train])
         X, X_test = scaler.transform(found.X[train]), scaler.transform(found.X[test])
         for seed in range(seeds):
             for key, predict in (("chainrule", ours), ("scikit_learn", theirs)):

@@ -104,12 +104,16 @@ def test_the_python_of_the_readme_runs_and_prints_what_it_shows(
         assert printed == shown or not shown
 
 
-def test_the_steps_of_the_architecture_are_those_of_the_code(repository: Path) -> None:
+@pytest.mark.parametrize(("document", "steps"), [("architecture.md", 10), ("table.md", 8)])
+def test_the_steps_of_a_page_are_those_of_the_code(
+    document: str, steps: int, repository: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(repository)
     flags = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
-    page = str(repository / "docs" / "architecture.md")
+    page = str(repository / "docs" / document)
     failed, tried = doctest.testfile(page, module_relative=False, optionflags=flags)
     assert failed == 0
-    assert tried > 10
+    assert tried > steps
 
 
 # --- what is shown ---------------------------------------------------------------------------

@@ -20,9 +20,11 @@ from chainrule.data.check import (
 )
 from chainrule.data.columns import Understanding, choose_target, understand
 from chainrule.data.idx import read_idx
-from chainrule.data.pipeline import Pipeline
+from chainrule.data.pipeline import CategoryCodes, Pipeline
+from chainrule.data.preprocess import preprocessing
+from chainrule.data.projection import PCA, Projection, Whiten
 from chainrule.data.read import is_query, read_table
-from chainrule.data.scaling import Standardize
+from chainrule.data.scaling import Center, MinMax, Robust, Scaling, Standardize, Unscaled
 from chainrule.data.splits import folds, split, split_parts, stratified_folds
 from chainrule.data.table import Column, Table
 from chainrule.data.target import Target, inspect_target
@@ -32,15 +34,24 @@ if TYPE_CHECKING:
     from chainrule.data.streaming import Stream, stream
 
 __all__ = [
+    "PCA",
+    "CategoryCodes",
+    "Center",
     "Column",
     "Dataset",
+    "MinMax",
     "Pipeline",
+    "Projection",
+    "Robust",
+    "Scaling",
     "Standardize",
     "Stream",
     "Summary",
     "Table",
     "Target",
     "Understanding",
+    "Unscaled",
+    "Whiten",
     "check_classes",
     "check_features",
     "check_numbers",
@@ -51,6 +62,7 @@ __all__ = [
     "is_query",
     "load",
     "names",
+    "preprocessing",
     "read_idx",
     "read_idx_folder",
     "read_table",

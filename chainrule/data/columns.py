@@ -10,9 +10,9 @@ Read next: :mod:`chainrule.data.encode`.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal, cast
 
 import numpy as np
 
@@ -20,12 +20,21 @@ from chainrule.core.errors import DataError, OptionError, did_you_mean
 from chainrule.data.spelling import advise
 from chainrule.data.table import Column, Table, format_number
 
-__all__ = ["MAX_LEVELS", "Role", "Understanding", "choose_target", "understand"]
+__all__ = ["MAX_LEVELS", "Role", "Roles", "Understanding", "choose_target", "understand"]
 
-Role = Literal["number", "category", "date", "id", "constant", "empty", "text", "dropped"]
-"""The first three feed the network; the others are dropped."""
+Role = Literal[
+    "number", "category", "ordinal", "embedded", "date", "cyclic",
+    "id", "constant", "empty", "text", "dropped",
+]  # fmt: skip
+"""Those of the first line feed the network; the others are dropped."""
+
+Roles = Mapping[str, str | Sequence[str]]
+"""What columns are used as, by name: a role, or the words of the column in their order."""
 
 MAX_LEVELS = 32
+MAX_EMBEDDED = 10_000
+_USED = ("number", "category", "ordinal", "embedded", "date", "cyclic")
+_SHOWN_LEVELS = 6
 _TARGET_NAMES = ("target", "label", "class", "y")
 _ID_NAME = re.compile(r"(^|[_\W])(id|uuid|guid|index|key|rowid|row|unnamed)$|^column1$")
 
@@ -34,8 +43,8 @@ _ID_NAME = re.compile(r"(^|[_\W])(id|uuid|guid|index|key|rowid|row|unnamed)$|^co
 class Understanding:
     """What one column is used as, and the line that says so.
 
-    `levels` are the categories kept, most frequent first; `other` says that rarer
-    ones were merged.
+    `levels` are the categories kept, most frequent first, or those of "ordinal" in their
+    order; `other` says that rarer ones were merged.
     """
 
     name: str
@@ -47,7 +56,7 @@ class Understanding:
     @property
     def used(self) -> bool:
         """Whether the column feeds the network."""
-        return self.role in ("number", "category", "date")
+        return self.role in _USED
 
 
 def choose_target(table: Table, target: str | None = None) -> tuple[str, str]:
@@ -70,9 +79,7 @@ def choose_target(table: Table, target: str | None = None) -> tuple[str, str]:
     return table.names[-1], f"target `{table.names[-1]}`: the last column, as none was named"
 
 
-def understand(
-    columns: list[Column], roles: Mapping[str, str] | None = None
-) -> tuple[Understanding, ...]:
+def understand(columns: list[Column], roles: Roles | None = None) -> tuple[Understanding, ...]:
     """Decide the role of each column from the training rows given.
 
     - text and booleans stored as words: one category per word; more than 32
@@ -83,7 +90,12 @@ def understand(
       row number (whole numbers that all differ, either named like an id, or counting up
       from 0 or 1 through the file).
 
-    `roles` overrides by name with "number", "category", "date" or "dropped".
+    `roles` overrides by name with "number", "category", "date" or "dropped"; with "ordinal",
+    the rank among its words in their natural order ("grade 2" before "grade 10"), or with the
+    words themselves in the order meant; with "embedded", the number of the category, for up to
+    10,000 of them, which an embedding turns to features; with "cyclic", a date whose month,
+    day, weekday and hour are the sine and cosine of their angle, so that December is
+    beside January.
     Raises OptionError on an unknown role, DataError on a role the column can't have.
     """
     asked = dict(roles or {})
@@ -91,9 +103,9 @@ def understand(
     for name, role in asked.items():
         if name not in names:
             raise DataError(f"There is no feature {name!r}. {did_you_mean(name, names)}")
-        if role not in ("number", "category", "date", "dropped"):
-            known = ("number", "category", "date", "dropped")
-            raise OptionError(f"Role {role!r} of {name!r} is unknown. {did_you_mean(role, known)}")
+        if isinstance(role, str) and role not in (*_USED, "dropped"):
+            hint = did_you_mean(role, (*_USED, "dropped"))
+            raise OptionError(f"Role {role!r} of {name!r} is unknown. {hint}")
     found = [
         _obey(column, asked[column.name]) if column.name in asked else _decide(column)
         for column in columns
@@ -106,19 +118,59 @@ def understand(
     return tuple(found)
 
 
-def _obey(column: Column, role: str) -> Understanding:
-    note = f"`{column.name}`: {role}, as asked"
-    if role == "number" and column.spelling:
-        note = _spelling_note(column)
+def _obey(column: Column, role: str | Sequence[str]) -> Understanding:
+    name = column.name
+    if role != "dropped" and column.missing.all():
+        raise DataError(f"Column {name!r} has no value in the training rows; it can't be used.")
+    if not isinstance(role, str):
+        return _ordered(column, [str(word) for word in role])
+    kinds = {"number": ("number", "boolean"), "date": ("date",), "cyclic": ("date",)}
+    if column.kind not in kinds.get(role, (column.kind,)):
+        raise DataError(f"Column {name!r} can't be a {role}: it holds {column.kind}.")
     if role == "category":
         return _category(column, keep_any=True)
-    if (role == "number" and column.kind not in ("number", "boolean")) or (
-        role == "date" and column.kind != "date"
-    ):
-        raise DataError(f"Column {column.name!r} can't be a {role}: it holds {column.kind}.")
+    if role == "embedded":
+        found = _category(column, keep_any=True, most=MAX_EMBEDDED)
+        note = found.note or f"`{name}`: {len(found.levels)} categories, embedded as asked"
+        return replace(found, role="embedded", note=note)
+    if role == "ordinal":
+        return _ordered(column, _natural_order(column))
+    note = f"`{name}`: {role}, as asked"
     if role == "number":
-        return Understanding(column.name, "number", note)
-    return Understanding(column.name, "date" if role == "date" else "dropped", note)
+        return Understanding(name, "number", _spelling_note(column) or note)
+    return Understanding(name, cast(Role, role), note)
+
+
+def _ordered(column: Column, levels: Sequence[str]) -> Understanding:
+    name = column.name
+    if len(set(levels)) < max(2, len(levels)):
+        raise OptionError(
+            f"The order of {name!r} needs two words or more, each once; got {list(levels)}."
+        )
+    cells = column.as_text()
+    strange = np.flatnonzero(~column.missing & ~np.isin(cells.astype(str), levels))
+    if len(strange):
+        cell = str(cells[strange[0]])
+        raise DataError(
+            f"Row {column.row_number(strange[0])} of column {name!r} is {cell!r}, which is not in "
+            f"the order given. {did_you_mean(cell, levels)}"
+        )
+    shown = [*levels[: _SHOWN_LEVELS - 1], "...", levels[-1]]
+    order = " < ".join(levels if len(levels) <= _SHOWN_LEVELS else shown)
+    return Understanding(name, "ordinal", f"`{name}`: {order}, as asked", tuple(levels))
+
+
+def _natural_order(column: Column) -> list[str]:
+    """Return the words of `column` in order, numbers in them by their value."""
+    words = np.unique(column.as_text()[~column.missing].astype(str)).tolist()
+    if column.kind == "number" and not column.spelling:
+        return sorted(words, key=float)
+
+    def key(word: str) -> list[str | int]:
+        parts = re.split(r"(\d+)", word.lower())  # every second one is digits
+        return [int(part) if i % 2 else part for i, part in enumerate(parts)]
+
+    return sorted(words, key=key)
 
 
 def _decide(column: Column) -> Understanding:
@@ -161,7 +213,7 @@ def _counts_up(column: Column) -> bool:
     return rising and rows >= 0.5 * (values[-1] + 1)
 
 
-def _category(column: Column, keep_any: bool) -> Understanding:
+def _category(column: Column, keep_any: bool, most: int = MAX_LEVELS) -> Understanding:
     name = column.name
     words, counts = np.unique(column.as_text()[~column.missing].astype(str), return_counts=True)
     total = int(counts.sum())
@@ -174,10 +226,10 @@ def _category(column: Column, keep_any: bool) -> Understanding:
     if len(words) == total > 1 and not keep_any:
         return Understanding(name, "id", f"dropped `{name}`: every value differs{why}")
     order = np.lexsort((words, -counts))  # ties in alphabetical order, so no run differs
-    if len(words) <= MAX_LEVELS:
+    if len(words) <= most:
         note = f"`{name}`: {len(words)} categories{why}" if why and not keep_any else ""
         return Understanding(name, "category", note, levels=tuple(words[order].tolist()))
-    kept = [i for i in order[:MAX_LEVELS] if counts[i] > 1]
+    kept = [i for i in order[:most] if counts[i] > 1]
     share = counts[kept].sum() / total
     if share < 0.05 and not keep_any:
         note = f"dropped `{name}`: free text, {len(words)} different values in {total} rows{why}"

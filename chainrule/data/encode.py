@@ -9,7 +9,7 @@ Read next: :mod:`chainrule.data.pipeline`.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any, cast
 
 import numpy as np
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from chainrule.core.errors import DataError
 from chainrule.data.columns import Understanding
-from chainrule.data.scaling import Standardize
+from chainrule.data.scaling import Scaler, Scaling
 from chainrule.data.spelling import parse_spelled
 from chainrule.data.table import Column
 from chainrule.data.text import ISO, parse_date, parse_number
@@ -33,25 +33,30 @@ __all__ = [
 ]
 
 _DATE_PARTS = ("year", "month", "day", "weekday", "hour", "days")
+_PERIODS = {"month": 12, "day": 31, "weekday": 7, "hour": 24}
+_CYCLIC_PARTS = (
+    "year", *(f"{part}.{wave}" for part in _PERIODS for wave in ("sin", "cos")), "days",
+)  # fmt: skip
 _EPOCH = np.datetime64("1970-01-01", "us")
 
 
 @dataclass(frozen=True)
 class NumericEncoder:
-    """A number, or the parts of a date, standardized: ``(x - mean) / scale``.
+    """A number, the rank of a word in `levels`, or the parts of a date, scaled.
 
-    A missing cell takes the training median of its part; `indicator` adds a 0/1
-    feature that marks it, present when training rows had missing cells.
+    A missing cell, or a word that is none of the `levels`, takes the training median of its
+    part; `indicator` adds a 0/1 feature that marks it, present when training rows had
+    missing cells.
     """
 
     name: str
     parts: tuple[str, ...]  # () for a plain number
     median: tuple[float, ...]
-    mean: tuple[float, ...]
-    scale: tuple[float, ...]
+    scaling: Scaling
     indicator: bool
     date_format: str = ""
     spelling: str = ""
+    levels: tuple[str, ...] = ()  # from the first to the last; () where no words are ranked
 
     @property
     def feature_names(self) -> tuple[str, ...]:
@@ -61,39 +66,51 @@ class NumericEncoder:
 
     def encode(self, column: Column, where: str) -> NDArray[np.float64]:
         """Return the features of `column`, shape (rows, features)."""
-        raw, missing = _raw_numbers(column, self.parts, self.date_format or self.spelling, where)
+        form = self.date_format or self.spelling
+        raw, missing = _raw_numbers(column, self.parts, form, self.levels, where)
         filled = np.where(missing[:, None], np.array(self.median), raw)
-        scaled = (filled - np.array(self.mean)) / np.array(self.scale)
+        scaled = self.scaling.transform(filled)
         return np.column_stack([scaled, missing]) if self.indicator else scaled
 
 
 @dataclass(frozen=True)
 class CategoryEncoder:
-    """One 0/1 feature per category seen in training.
+    """One 0/1 feature per category seen in training, or one feature of category numbers.
 
     `other` (rare categories were merged) and `missing` (training had missing cells)
-    each add a feature.  Without them an unseen or missing cell is all zeros: a
-    feature that is never 1 in training would bring an untrained weight.
+    each add a category.  Without them an unseen or missing cell is all zeros: a
+    feature that is never 1 in training would bring an untrained weight.  `embedded` gives
+    the number of the category from 1, and 0 to what would be all zeros, for an embedding.
     """
 
     name: str
     levels: tuple[str, ...]
     other: bool
     missing: bool
+    embedded: bool = False
+
+    @property
+    def categories(self) -> int:
+        """The number of categories, with other and missing where training had them."""
+        return len(self.levels) + self.other + self.missing
 
     @property
     def feature_names(self) -> tuple[str, ...]:
         """The features this column gives, in order."""
+        if self.embedded:
+            return (self.name,)
         extra = ("other",) * self.other + ("missing",) * self.missing
         return tuple(f"{self.name}={level}" for level in (*self.levels, *extra))
 
     def encode(self, column: Column, where: str) -> NDArray[np.float64]:
         """Return the features of `column`, shape (rows, features)."""
-        block = np.zeros((len(column), len(self.feature_names)))
         place = {level: i for i, level in enumerate(self.levels)}
         unseen = len(self.levels) if self.other else -1
         codes = np.array([place.get(cell, unseen) for cell in column.as_text()], dtype=np.intp)
-        codes[column.missing] = block.shape[1] - 1 if self.missing else -1
+        codes[column.missing] = self.categories - 1 if self.missing else -1
+        if self.embedded:
+            return (codes[:, None] + 1).astype(np.float64)
+        block = np.zeros((len(column), self.categories))
         rows = np.flatnonzero(codes >= 0)
         block[rows, codes[rows]] = 1.0
         return block
@@ -102,29 +119,31 @@ class CategoryEncoder:
 Encoder = NumericEncoder | CategoryEncoder
 
 
-def fit_encoder(column: Column, understood: Understanding, where: str) -> Encoder:
+def fit_encoder(column: Column, understood: Understanding, where: str, scaler: Scaler) -> Encoder:
     """Fit the encoder of one used column to the training rows in `column`."""
-    some_missing = bool(column.missing.any())
-    if understood.role == "category":
-        return CategoryEncoder(column.name, understood.levels, understood.other, some_missing)
-    parts: tuple[str, ...] = _DATE_PARTS if understood.role == "date" else ()
-    raw, missing = _raw_numbers(column, parts, column.date_format or column.spelling, where)
+    some_missing, role = bool(column.missing.any()), understood.role
+    if role in ("category", "embedded"):
+        levels, other = understood.levels, understood.other
+        return CategoryEncoder(column.name, levels, other, some_missing, role == "embedded")
+    order = understood.levels
+    parts: tuple[str, ...] = {"date": _DATE_PARTS, "cyclic": _CYCLIC_PARTS}.get(role, ())
+    form = column.date_format or column.spelling
+    raw, missing = _raw_numbers(column, parts, form, order, where)
     present = raw[~missing]
     if parts:
         # A part that never varies teaches nothing; elapsed days always vary with the date.
         kept = [i for i in range(len(parts)) if np.ptp(present[:, i]) > 0] or [len(parts) - 1]
         parts, raw, present = tuple(parts[i] for i in kept), raw[:, kept], present[:, kept]
     median = np.median(present, axis=0)
-    scaler = Standardize.fit(np.where(missing[:, None], median, raw))
     return NumericEncoder(
         column.name,
         parts,
         tuple(median.tolist()),
-        tuple(scaler.mean.tolist()),
-        tuple(scaler.scale.tolist()),
+        scaler.fit(np.where(missing[:, None], median, raw)),
         some_missing,
         column.date_format if parts else "",
-        "" if parts else column.spelling,
+        "" if parts or order else column.spelling,
+        order,
     )
 
 
@@ -133,20 +152,32 @@ def restore_encoder(saved: dict[str, Any]) -> Encoder:
     fields: dict[str, Any] = {
         k: tuple(v) if isinstance(v, list) else v for k, v in saved.items() if k != "type"
     }
-    return CategoryEncoder(**fields) if saved["type"] == "category" else NumericEncoder(**fields)
+    if saved["type"] == "category":
+        return CategoryEncoder(**fields)
+    return NumericEncoder(**{**fields, "scaling": Scaling.from_json(saved["scaling"])})
 
 
 def save_encoder(encoder: Encoder) -> dict[str, Any]:
     """Return the encoder as a plain JSON dict."""
     kind = "category" if isinstance(encoder, CategoryEncoder) else "numeric"
-    fields = {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(encoder).items()}
+    fields = {k: list(v) if isinstance(v, tuple) else v for k, v in vars(encoder).items()}
+    if isinstance(encoder, NumericEncoder):
+        fields["scaling"] = encoder.scaling.to_json()
     return {"type": kind, **fields}
 
 
 def _raw_numbers(
-    column: Column, parts: tuple[str, ...], form: str, where: str
+    column: Column, parts: tuple[str, ...], form: str, levels: tuple[str, ...], where: str
 ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-    """Return (numbers or date parts, missing); a cell that is neither is an error with its row."""
+    """Return (numbers, ranks or date parts, missing).
+
+    A cell that is no number or date where one should be is an error with its row; a word
+    that is none of the `levels` is missing.
+    """
+    if levels:
+        place = {level: float(i) for i, level in enumerate(levels)}
+        ranks = np.array([place.get(cell, np.nan) for cell in column.as_text()], np.float64)
+        return ranks[:, None], np.isnan(ranks)
     if parts:
         moments = _dates(column, form, where)
         return _date_parts(moments, parts), column.missing
@@ -235,7 +266,7 @@ def _date_parts(moments: NDArray[np.datetime64], parts: tuple[str, ...]) -> NDAr
     day = moments.astype("datetime64[D]")
     month = moments.astype("datetime64[M]")
     days = (moments - _EPOCH) / np.timedelta64(1, "D")
-    found = {
+    found: dict[str, Any] = {
         "year": moments.astype("datetime64[Y]").astype(float) + 1970,
         "month": month.astype(float) % 12 + 1,
         "day": (day - month.astype("datetime64[D]")) / np.timedelta64(1, "D") + 1,
@@ -243,6 +274,11 @@ def _date_parts(moments: NDArray[np.datetime64], parts: tuple[str, ...]) -> NDAr
         "hour": (moments - day) / np.timedelta64(1, "h"),
         "days": days,
     }
+    for part, period in _PERIODS.items():
+        angle = 2 * np.pi * (found[part] - (part in ("month", "day"))) / period
+        # Rounded, or July would stand apart from January by the error of pi.
+        found[f"{part}.sin"] = np.round(np.sin(angle), 12)
+        found[f"{part}.cos"] = np.round(np.cos(angle), 12)
     block = np.column_stack([found[part] for part in parts]).astype(np.float64)
     block[np.isnat(moments)] = np.nan
     return block

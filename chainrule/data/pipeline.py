@@ -9,30 +9,54 @@ Read next: :mod:`chainrule.data.splits`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from chainrule.core.errors import DataError, did_you_mean
-from chainrule.data.columns import understand
-from chainrule.data.encode import Encoder, fit_encoder, restore_encoder, save_encoder
+from chainrule.data.columns import Roles, understand
+from chainrule.data.encode import (
+    CategoryEncoder,
+    Encoder,
+    fit_encoder,
+    restore_encoder,
+    save_encoder,
+)
+from chainrule.data.fitting import CHUNK
+from chainrule.data.preprocess import Preprocessing, plan
+from chainrule.data.projection import Projection, Projector
+from chainrule.data.scaling import Scaler, Standardize
 from chainrule.data.table import Column, Table
 from chainrule.data.target import Target, Task, inspect_target
 
-__all__ = ["Pipeline", "fit_encoders"]
+__all__ = ["CategoryCodes", "Pipeline", "fit_encoders"]
 
 _VERSION = 1
 _MOST_NAMED = 5  # columns listed in one error
 
 
 @dataclass(frozen=True)
-class Pipeline:
-    """Encoders for the used columns, and the target.
+class CategoryCodes:
+    """A feature that holds category numbers, 0 to ``categories - 1``, for an embedding.
 
-    `notes` are the decisions, one readable line each.  `rows` are the training
+    `feature` is its place among the features.  Number 0 stands for a cell that is empty, or
+    holds a category that training did not have, where training had no such cells.
+    """
+
+    name: str
+    feature: int
+    categories: int
+
+
+@dataclass(frozen=True)
+class Pipeline:
+    """Encoders for the used columns, a projection of all their features or None, the target.
+
+    The features that a projection gives stand first, and category numbers, which it leaves
+    out, last.  `notes` are the decisions, one readable line each.  `rows` are the training
     rows used (those with a target); they are not saved.
 
     >>> table = Table.from_arrays({"size": [1.0, 2, None, 4], "sold": ["no", "no", "yes", "yes"]})
@@ -46,6 +70,7 @@ class Pipeline:
     encoders: tuple[Encoder, ...]
     target: Target
     notes: tuple[str, ...] = ()
+    projection: Projection | None = None
     rows: NDArray[np.intp] | None = field(default=None, compare=False, repr=False)
 
     @classmethod
@@ -55,24 +80,73 @@ class Pipeline:
         target: str | None = None,
         task: str | None = None,
         rows: ArrayLike | None = None,
-        roles: Mapping[str, str] | None = None,
+        roles: Roles | None = None,
+        preprocess: Preprocessing = None,
     ) -> Pipeline:
         """Fit to `rows` of `table` (indices from 0; None: all).
 
-        `roles` overrides what a column is used as, as in ``{"zip": "category"}``.
+        `roles` overrides what a column is used as, as in ``{"zip": "category"}``, see
+        :func:`chainrule.data.columns.understand`.  `preprocess` is how numbers are scaled,
+        "standardize" if not said, and then a projection of all features, if any; see
+        :func:`chainrule.data.preprocess.plan`.
         Rows without a target are left out, with a note.  Raises DataError as
         `inspect_target` and `understand` do, and when no usable feature is left.
         """
+        planned = plan(preprocess)
         chosen = None if rows is None else np.asarray(rows, dtype=np.intp)
         found, kept, notes = inspect_target(table, target, task, chosen)
         features = [column.take(kept) for column in table if column.name != found.name]
-        encoders, decided = fit_encoders(features, found.name, table.source, roles)
-        return cls(encoders, found, (*notes, *decided), kept)
+        encoders, decided = fit_encoders(features, found.name, table.source, roles, planned.scaler)
+        pipeline = cls(encoders, found, (*notes, *decided), rows=kept)
+        if planned.projector is None:
+            return pipeline
+        return pipeline.with_projection(planned.projector, [pipeline.transform(table, kept)])
+
+    def with_projection(self, projector: Projector, blocks: Iterable[NDArray[Any]]) -> Pipeline:
+        """Return the pipeline with `projector` fitted to `blocks` of features that it gave."""
+        turned = self._places(codes=False)
+        if not turned:
+            raise DataError(f"{projector} has nothing to turn: every feature is a category number.")
+        fitted = projector.fit_blocks(
+            block[i : i + CHUNK, turned] for block in blocks for i in range(0, len(block), CHUNK)
+        )
+        share = fitted.explained_variance.sum() / fitted.total_variance
+        verb = "turned" if fitted.kind == "pca" else "whitened"
+        note = (
+            f"{len(turned)} features {verb} along {fitted.components} uncorrelated directions, "
+            f"which hold {share:.4g} of their variance"
+        )
+        return replace(self, projection=fitted, notes=(*self.notes, note))
 
     @property
     def feature_names(self) -> tuple[str, ...]:
         """The name of each feature, in order."""
-        return tuple(name for encoder in self.encoders for name in encoder.feature_names)
+        names = tuple(name for encoder in self.encoders for name in encoder.feature_names)
+        if self.projection is None:
+            return names
+        turned = self.projection.feature_names(tuple(names[i] for i in self._places(codes=False)))
+        return (*turned, *(names[i] for i in self._places(codes=True)))
+
+    @property
+    def category_codes(self) -> tuple[CategoryCodes, ...]:
+        """The features that hold category numbers, which an embedding is to read."""
+        coded = [e for e in self.encoders if isinstance(e, CategoryEncoder) and e.embedded]
+        places = self._places(codes=True)
+        if self.projection is not None:
+            places = list(range(len(self.feature_names) - len(coded), len(self.feature_names)))
+        return tuple(
+            CategoryCodes(encoder.name, place, encoder.categories + 1)
+            for encoder, place in zip(coded, places, strict=True)
+        )
+
+    def _places(self, codes: bool) -> list[int]:
+        """Return which of the encoders' features are category numbers, or are not."""
+        coded = [
+            isinstance(encoder, CategoryEncoder) and encoder.embedded
+            for encoder in self.encoders
+            for _ in encoder.feature_names
+        ]
+        return [i for i, code in enumerate(coded) if code == codes]
 
     @property
     def task(self) -> Task:
@@ -111,13 +185,21 @@ class Pipeline:
             )
         chosen = None if rows is None else np.asarray(rows, dtype=np.intp)
         count = len(table) if chosen is None else len(chosen)
-        out = np.empty((count, len(self.feature_names)), dtype=np.float32)
+        width = sum(len(encoder.feature_names) for encoder in self.encoders)
+        out = np.empty((count, width), dtype=np.float32)
         start = 0
         for encoder in self.encoders:
             stop = start + len(encoder.feature_names)
             out[:, start:stop] = encoder.encode(table[encoder.name].take(chosen), table.source)
             start = stop
-        return out
+        return self.project(out)
+
+    def project(self, X: NDArray[Any]) -> NDArray[Any]:
+        """Return the features `X` that the encoders gave, turned by the projection if any."""
+        if self.projection is None:
+            return X
+        turned = self.projection.transform(X[:, self._places(codes=False)])
+        return np.concatenate([turned, X[:, self._places(codes=True)]], axis=1)
 
     def encode_target(self, table: Table, rows: ArrayLike | None = None) -> NDArray[Any]:
         """Return the target of `rows`: int64 class numbers, or standardized float32 values."""
@@ -132,8 +214,9 @@ class Pipeline:
         """Return a plain JSON dict; `from_json` restores the pipeline exactly."""
         return {
             "version": _VERSION,
-            "target": {**asdict(self.target), "classes": list(self.target.classes)},
+            "target": self.target.to_json(),
             "columns": [save_encoder(encoder) for encoder in self.encoders],
+            "projection": None if self.projection is None else self.projection.to_json(),
             "notes": list(self.notes),
         }
 
@@ -146,16 +229,21 @@ class Pipeline:
                 f"version {_VERSION}. Read it with the release that wrote it."
             )
         try:
-            fields = saved["target"]
-            target = Target(**{**fields, "classes": tuple(fields["classes"])})
+            target = Target.from_json(saved["target"])
             encoders = tuple(restore_encoder(column) for column in saved["columns"])
-            return cls(encoders, target, tuple(saved["notes"]))
-        except (KeyError, TypeError) as error:
+            turned = saved["projection"]
+            projection = None if turned is None else Projection.from_json(turned)
+            return cls(encoders, target, tuple(saved["notes"]), projection)
+        except (KeyError, TypeError, ValueError) as error:
             raise DataError(f"The saved pipeline is damaged: {error!r}.") from error
 
 
 def fit_encoders(
-    features: list[Column], target: str, where: str, roles: Mapping[str, str] | None = None
+    features: list[Column],
+    target: str,
+    where: str,
+    roles: Roles | None = None,
+    scaler: Scaler | None = None,
 ) -> tuple[tuple[Encoder, ...], tuple[str, ...]]:
     """Return an encoder for each column that is of use, and a note on each decision."""
     understood = understand(features, roles)
@@ -166,7 +254,7 @@ def fit_encoders(
             + (f": {'; '.join(decided)}." if decided else ".")
         )
     encoders = tuple(
-        fit_encoder(column, item, where)
+        fit_encoder(column, item, where, scaler or Standardize())
         for column, item in zip(features, understood, strict=True)
         if item.used
     )

@@ -1,91 +1,202 @@
-"""Centering and scaling, learned from training rows and undone exactly.
+"""Centering and scaling, each feature by itself, learned from training rows and undone exactly.
 
-Enters an array, leaves the same array with mean 0 and standard deviation 1 per
-feature.  It exists because gradient descent is slow and fragile on features of unequal scale
-(LeCun et al., "Efficient BackProp", 1998, section 4.3).
+Enter the options of a scaler, then rows; leaves a `Scaling`.  It exists because gradient
+descent is slow and fragile on features of unequal mean and scale (LeCun et al., "Efficient
+BackProp", 1998, section 4.3).
 
-Read next: :mod:`chainrule.data.pipeline`.
+Read next: :mod:`chainrule.data.projection`.
 """
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from chainrule.core.errors import DataError
+from chainrule.core.errors import OptionError
+from chainrule.data.fitting import Fitted, Preprocessor, Rows
+from chainrule.data.moments import Moments
+from chainrule.data.quantiles import quantiles_of, quantiles_of_blocks
 
-__all__ = ["Standardize"]
+__all__ = ["Center", "MinMax", "Robust", "Scaler", "Scaling", "Standardize", "Unscaled"]
 
-_CHUNK = 4096
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class Scaling(Fitted):
+    """Map each feature by itself: ``z = (x - shift) / scale + offset``.
+
+    `shift` and `scale` have shape (features,); `offset` is one number.
+    """
+
+    shift: Array
+    scale: Array
+    offset: float = 0.0
+
+    @property
+    def features(self) -> int:
+        """The number of features it was fitted to."""
+        return len(self.shift)
+
+    def feature_names(self, names: tuple[str, ...]) -> tuple[str, ...]:
+        """Return `names`: every feature stays what it is."""
+        return names
+
+    def apply(self, rows: Array) -> Array:
+        """Return ``(rows - shift) / scale + offset``."""
+        return (rows - self.shift) / self.scale + self.offset
+
+    def undo(self, rows: Array) -> Array:
+        """Return ``(rows - offset) * scale + shift``."""
+        return (rows - self.offset) * self.scale + self.shift
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain lists; `from_json` restores them bit for bit."""
+        return {
+            "type": "scaling",
+            "shift": self.shift.tolist(),
+            "scale": self.scale.tolist(),
+            "offset": self.offset,
+        }
+
+    @classmethod
+    def from_json(cls, saved: Mapping[str, Any]) -> Scaling:
+        """Restore what `to_json` returned."""
+        shift, scale = (np.array(saved[name], np.float64) for name in ("shift", "scale"))
+        return cls(shift, scale, float(saved["offset"]))
+
+
+class Scaler(Preprocessor[Scaling]):
+    """A preprocessor that maps each feature by itself; one that does not vary keeps scale 1."""
 
 
 @dataclass(frozen=True)
-class Standardize:
-    """Zero-center and scale each feature: ``z = (x - mean) / scale``.
+class Unscaled(Scaler):
+    """Leave every feature as it is."""
 
-    `mean` and `scale` have shape (features,).  A feature that does not vary
-    keeps scale 1.
+    def _learn(self, rows: Rows) -> Scaling:
+        width = Moments.learn(rows).mean.shape
+        return Scaling(np.zeros(width), np.ones(width))
 
-    >>> scaler = Standardize.fit([[1.0, 5.0], [3.0, 5.0]])
-    >>> scaler.transform([[1.0, 5.0]]).tolist()
+
+@dataclass(frozen=True)
+class Center(Scaler):
+    """Zero-center each feature: ``z = x - mean``.
+
+    >>> Center().fit([[1.0, 5.0], [3.0, 5.0]]).transform([[1.0, 6.0]]).tolist()
+    [[-1.0, 1.0]]
+    """
+
+    def _learn(self, rows: Rows) -> Scaling:
+        mean = Moments.learn(rows).mean
+        return Scaling(mean, np.ones_like(mean))
+
+
+@dataclass(frozen=True)
+class Standardize(Scaler):
+    """Zero-center each feature and divide by its standard deviation: ``z = (x - mean) / std``.
+
+    The deviation is that of the training rows themselves, which divides by their number.
+
+    >>> fitted = Standardize().fit([[1.0, 5.0], [3.0, 5.0]])
+    >>> fitted.transform([[1.0, 5.0]]).tolist()
     [[-1.0, 0.0]]
-    >>> scaler.inverse([[-1.0, 0.0]]).tolist()
+    >>> fitted.inverse([[-1.0, 0.0]]).tolist()
     [[1.0, 5.0]]
     """
 
-    mean: NDArray[np.float64]
-    scale: NDArray[np.float64]
-
-    @classmethod
-    def fit(cls, X: ArrayLike) -> Standardize:
-        """Learn mean and standard deviation (population) of `X`, shape (rows, features).
-
-        Raises DataError on another shape, on no rows, and on NaN or infinity.
-        """
-        array = np.asarray(X)
-        if array.ndim != 2 or len(array) == 0:
-            raise DataError(
-                f"Standardize needs rows in an array of shape (rows, features); got {array.shape}."
-            )
-        chunks = range(0, len(array), _CHUNK)  # whole-array float64 copies of images are big
-        mean = sum(array[i : i + _CHUNK].sum(axis=0, dtype=np.float64) for i in chunks) / len(array)
-        square = sum(np.square(array[i : i + _CHUNK] - mean).sum(axis=0) for i in chunks)
-        scale = np.sqrt(square / len(array))
-        if not np.isfinite(scale).all():
-            feature = int(np.flatnonzero(~np.isfinite(scale))[0])
-            raise DataError(f"Standardize: feature {feature} holds NaN or infinity.")
+    def _learn(self, rows: Rows) -> Scaling:
+        found = Moments.learn(rows)
         # Rounding gives a constant feature a tiny spread; dividing by it would blow up new rows.
-        flat = scale <= 1e-10 * np.abs(mean)
-        return cls(mean, np.where(flat | (scale == 0), 1.0, scale))
+        return _scaling(found.mean, np.sqrt(found.scatter / found.count), found.varies)
 
-    def transform(self, X: ArrayLike) -> NDArray[np.float32]:
-        """Return ``(X - mean) / scale`` as float32."""
-        array = self._checked(X)
-        out = np.empty(array.shape, dtype=np.float32)
-        for i in range(0, len(array), _CHUNK):
-            out[i : i + _CHUNK] = (array[i : i + _CHUNK] - self.mean) / self.scale
-        return out
 
-    def inverse(self, Z: ArrayLike) -> NDArray[np.float64]:
-        """Return ``Z * scale + mean``."""
-        return self._checked(Z) * self.scale + self.mean
+@dataclass(frozen=True)
+class MinMax(Scaler):
+    """Map the least value of each feature to `low` and the greatest to `high`.
 
-    def _checked(self, X: ArrayLike) -> NDArray[Any]:
-        array = np.asarray(X)
-        if array.ndim != 2 or array.shape[1] != len(self.mean):
-            raise DataError(
-                f"Standardize was fitted on {len(self.mean)} features; got shape {array.shape}."
+    ``z = (x - min) / (max - min) * (high - low) + low``.  New rows may lie outside.
+    Raises OptionError unless both are finite and ``low < high``.
+
+    >>> MinMax(-1, 1).fit([[0.0], [10.0]]).transform([[5.0], [20.0]]).tolist()
+    [[0.0], [3.0]]
+    """
+
+    low: float = 0.0
+    high: float = 1.0
+
+    def __post_init__(self) -> None:
+        for name in ("low", "high"):
+            if not is_number(getattr(self, name)):
+                raise OptionError(
+                    f"MinMax: {name} must be a finite number, not {getattr(self, name)!r}."
+                )
+        if not self.low < self.high:
+            raise OptionError(
+                f"MinMax: low must be less than high; got low={self.low}, high={self.high}."
             )
-        return array
 
-    def to_json(self) -> dict[str, list[float]]:
-        """Return plain lists; `from_json` restores them exactly."""
-        return {"mean": self.mean.tolist(), "scale": self.scale.tolist()}
+    def _learn(self, rows: Rows) -> Scaling:
+        found = Moments.learn(rows)
+        span = (found.greatest - found.least) / (self.high - self.low)
+        return _scaling(found.least, span, found.varies, float(self.low))
 
-    @classmethod
-    def from_json(cls, saved: dict[str, list[float]]) -> Standardize:
-        """Restore what `to_json` returned."""
-        return cls(np.array(saved["mean"], np.float64), np.array(saved["scale"], np.float64))
+
+@dataclass(frozen=True)
+class Robust(Scaler):
+    """Center each feature by its median and divide by a range of its quantiles.
+
+    ``z = (x - median) / (quantile(high) - quantile(low))``; 0.25 and 0.75 give the
+    interquartile range.  A few wild values move neither.  A feature whose two quantiles are
+    the same keeps scale 1.  `fit_blocks` finds the exact quantiles, in eight passes.
+    Raises OptionError unless ``0 <= low < high <= 1``.
+
+    >>> Robust().fit([[1.0], [2.0], [3.0], [4.0], [1e9]]).transform([[3.0], [5.0]]).tolist()
+    [[0.0], [1.0]]
+    """
+
+    low: float = 0.25
+    high: float = 0.75
+
+    def __post_init__(self) -> None:
+        numbers = is_number(self.low) and is_number(self.high)
+        if not (numbers and 0 <= self.low < self.high <= 1):
+            raise OptionError(
+                "Robust: low and high must be shares with 0 <= low < high <= 1; "
+                f"got low={self.low!r}, high={self.high!r}."
+            )
+
+    def fit(self, X: ArrayLike) -> Scaling:
+        """Learn from the rows of `X`, shape (rows, features), as `fit_blocks` does but faster."""
+        chunks = list(Rows([X], "Robust", "X"))
+        whole = np.concatenate(chunks) if len(chunks) > 1 else chunks[0]
+        return self._between(quantiles_of(whole.astype(np.float64), self._shares))
+
+    def _learn(self, rows: Rows) -> Scaling:
+        return self._between(quantiles_of_blocks(rows, self._shares))
+
+    @property
+    def _shares(self) -> tuple[float, float, float]:
+        return (self.low, 0.5, self.high)
+
+    def _between(self, quantiles: Array) -> Scaling:
+        low, median, high = quantiles
+        return _scaling(median, high - low, low < high)
+
+
+def _scaling(shift: Array, scale: Array, varies: NDArray[np.bool_], offset: float = 0.0) -> Scaling:
+    return Scaling(shift, np.where(varies & (scale > 0), scale, 1.0), offset)
+
+
+def is_number(value: object) -> bool:
+    """Whether `value` is a finite real number, and no boolean."""
+    return (
+        isinstance(value, (int, float, np.integer, np.floating))
+        and not isinstance(value, bool)
+        and math.isfinite(value)
+    )

@@ -22,10 +22,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from chainrule.core.errors import DataError
-from chainrule.data.columns import choose_target
+from chainrule.data.columns import Roles, choose_target
 from chainrule.data.encode import CategoryEncoder
+from chainrule.data.fitting import CHUNK
 from chainrule.data.pipeline import Pipeline, fit_encoders
+from chainrule.data.preprocess import Preprocessing, plan
 from chainrule.data.read import StoredTable, check_source, is_query, store_table
+from chainrule.data.scaling import Scaler
 from chainrule.data.splits import split_parts
 from chainrule.data.table import Column, Table, column_from_text
 from chainrule.data.target import Target, infer_task, inspect_target, reject_constant
@@ -63,6 +66,8 @@ def stream(
     task: str | None = None,
     test_fraction: float = 0.2,
     seed: int = 0,
+    roles: Roles | None = None,
+    preprocess: Preprocessing = None,
     folder: str | os.PathLike[str] | None = None,
     watch: Callable[[int, int], None] | None = None,
 ) -> Stream:
@@ -72,16 +77,19 @@ def stream(
     the classes, or the target's mean and standard deviation.  From a random sample of the
     training rows, 100,000 or fewer for very wide tables (then approximate if there are more):
     each column's role, mean, standard deviation, median, and its most frequent categories.
-    Validation and test rows are never looked at for either.  The order of rows in training
-    is a random permutation of all of them, a new one each epoch.
+    A projection among `preprocess` is fitted to the features of every training row.
+    Validation and test rows are never looked at for any of it.  The order of rows in training
+    is a random permutation of all of them, a new one each epoch.  `roles` and `preprocess` are
+    those of :meth:`chainrule.data.pipeline.Pipeline.fit`.
 
     Memory: about half a gigabyte (above 130 columns, 4 MB a column), and 50 bytes a row.
     Disk, in `folder` (default: ``TMPDIR``, or ``/var/tmp``): the table once while it is
-    encoded, and 4 bytes a feature and row as long as the arrays live.  `watch` is called with
+    encoded, and 4 bytes a feature and row as long as the arrays live; a projection needs its
+    own features beside those it is made of while it is applied.  `watch` is called with
     rows done and rows in all.  Raises DataError for what can't be read or encoded, with row
     and column, and when the disk is too small.
     """
-    text = os.fspath(source)
+    text, planned = os.fspath(source), plan(preprocess)
     check_source(text)
     with tempfile.TemporaryDirectory(prefix="chainrule-", dir=_choose_folder(folder)) as name:
         place = Path(name)
@@ -90,9 +98,12 @@ def stream(
         with store_table(text, place) as table:
             found = _Targets.read(table, target, task)
             train, validation, test = found.split(test_fraction, seed)
-            pipeline = _fit(table, found, train, seed)
+            pipeline = _fit(table, found, train, seed, roles, planned.scaler)
             parts = [train, np.array([], np.intp) if validation is None else validation, test]
             arrays = _encode(table, pipeline, [found.rows[part] for part in parts], place, watch)
+            if planned.projector is not None:
+                pipeline = pipeline.with_projection(planned.projector, [arrays[0]])
+                arrays = _project(arrays, pipeline, place)
         # The files lose their names here; their space stays until the arrays are gone.
     y = found.encode(pipeline.target)
     pairs = [(X, y[part]) for X, part in zip(arrays, parts, strict=True)]
@@ -209,7 +220,14 @@ def _read_column(table: StoredTable, name: str) -> tuple[Column, NDArray[np.int6
     return kept.take(order), whole
 
 
-def _fit(table: StoredTable, found: _Targets, train: NDArray[np.intp], seed: int) -> Pipeline:
+def _fit(
+    table: StoredTable,
+    found: _Targets,
+    train: NDArray[np.intp],
+    seed: int,
+    roles: Roles | None,
+    scaler: Scaler | None,
+) -> Pipeline:
     """Fit encoders to a sample of the training rows, and the target to all of them."""
     rows = found.rows[train]
     most = min(SAMPLE_ROWS, max(10_000, _SAMPLE_CELLS // len(table.names)))
@@ -222,7 +240,7 @@ def _fit(table: StoredTable, found: _Targets, train: NDArray[np.intp], seed: int
     if not names:
         raise DataError(f"{table.source} has no column beside the target {found.distinct.name!r}.")
     sample = table.take(rows, names)
-    encoders, decided = fit_encoders(list(sample), found.distinct.name, table.source)
+    encoders, decided = fit_encoders(list(sample), found.distinct.name, table.source, roles, scaler)
     return Pipeline(encoders, found.fit(train), (*notes, *decided))
 
 
@@ -241,15 +259,9 @@ def _encode(
     files, done = [], [0] * len(parts)
     for i, rows in enumerate(parts):
         side[rows] = i
-        path = place / f"{i}.npy"
-        shape = (len(rows), width)
-        files.append(
-            np.lib.format.open_memmap(path, "w+", np.float32, shape)
-            if len(rows)
-            else np.empty(shape, np.float32)
-        )
+        files.append(_file(place / f"{i}.npy", len(rows), width))
     names = [encoder.name for encoder in pipeline.encoders]
-    words = [e.name for e in pipeline.encoders if isinstance(e, CategoryEncoder)]
+    words = [e.name for e in pipeline.encoders if isinstance(e, CategoryEncoder) or e.levels]
     step = max(1_000, _BLOCK_CELLS // max(width, len(names)))
     for start in range(0, len(table), step):
         X = pipeline.transform(table.block(start, start + step, names, words))
@@ -262,6 +274,26 @@ def _encode(
     for file in files:
         file.flags.writeable = False
     return files
+
+
+def _project(arrays: list[Array], pipeline: Pipeline, place: Path) -> list[Array]:
+    """Write the features of each part, turned, to a file of its own, and return them mapped."""
+    width, rows = len(pipeline.feature_names), sum(map(len, arrays))
+    _check_space(place, 4 * width * rows, f"{width:,} projected features of {rows:,} rows")
+    files = []
+    for i, X in enumerate(arrays):
+        file = _file(place / f"projected-{i}.npy", len(X), width)
+        for start in range(0, len(X), CHUNK):
+            file[start : start + CHUNK] = pipeline.project(X[start : start + CHUNK])
+        file.flags.writeable = False
+        files.append(file)
+    return files
+
+
+def _file(path: Path, rows: int, width: int) -> Array:
+    if rows == 0:
+        return np.empty((rows, width), np.float32)
+    return np.lib.format.open_memmap(path, "w+", np.float32, (rows, width))
 
 
 def _choose_folder(folder: str | os.PathLike[str] | None) -> str:

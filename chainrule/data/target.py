@@ -9,8 +9,8 @@ Read next: :mod:`chainrule.data.pipeline`.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 import numpy as np
@@ -72,6 +72,15 @@ class Target:
         if self.task == "regression":
             return array.astype(np.float64) * self.scale + self.mean
         return np.array(self.classes)[array.astype(np.intp)]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return a plain JSON dict; `from_json` restores the target exactly."""
+        return {**asdict(self), "classes": list(self.classes)}
+
+    @classmethod
+    def from_json(cls, saved: Mapping[str, Any]) -> Target:
+        """Restore what `to_json` returned."""
+        return cls(**{**saved, "classes": tuple(saved["classes"])})
 
 
 def inspect_target(

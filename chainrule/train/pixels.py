@@ -1,7 +1,8 @@
 """The pipeline of image sets: every pixel a feature of 0 to 255, left as uint8.
 
 Enters a table with one column a pixel, leaves uint8 rows, which
-:func:`chainrule.train.step.forward` scales by 1/255.  It stands where a
+:func:`chainrule.train.step.forward` scales by 1/255.  Pixels share one range and one unit
+already, so nothing more is done to them unless it is asked for.  It stands where a
 :class:`~chainrule.data.pipeline.Pipeline` stands for other tables, so that a run
 trained on image files predicts for a CSV file all the same.
 
@@ -11,13 +12,15 @@ Read next: :mod:`chainrule.train.table`.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from chainrule.core.errors import DataError, did_you_mean
+from chainrule.data.fitting import Fitted
+from chainrule.data.preprocess import Plan, restore_fitted
 from chainrule.data.table import Column, Table
 from chainrule.data.target import Target, Task
 
@@ -28,7 +31,7 @@ _VERSION = 1
 
 @dataclass(frozen=True)
 class PixelPipeline:
-    """Names of the pixels in order, and the classes.
+    """Names of the pixels in order, the classes, and what is done to pixels, `steps`.
 
     >>> pipeline = PixelPipeline(("a", "b"), Target("label", "classification", ("no", "yes")))
     >>> pipeline.transform(Table.from_arrays({"b": [0, 255], "a": [1, 2]})).tolist()
@@ -38,6 +41,18 @@ class PixelPipeline:
     feature_names: tuple[str, ...]
     target: Target
     notes: tuple[str, ...] = ()
+    steps: tuple[Fitted, ...] = ()
+
+    def fit(self, planned: Plan, pixels: NDArray[np.uint8]) -> PixelPipeline:
+        """Return the pipeline with the steps asked for, fitted to the training rows `pixels`."""
+        steps: list[Fitted] = []
+        X: NDArray[Any] = _to_unit(pixels)
+        for wanted in (planned.scaler, planned.projector):
+            if wanted is not None:
+                steps.append(wanted.fit(X))
+                X = steps[-1].transform(X)
+        notes = [f"pixels: {w!r}, as asked" for w in (planned.scaler, planned.projector) if w]
+        return replace(self, steps=tuple(steps), notes=(*self.notes, *notes))
 
     @property
     def task(self) -> Task:
@@ -49,11 +64,18 @@ class PixelPipeline:
         """The classes in the order of their numbers."""
         return self.target.classes
 
-    def transform(self, table: Table) -> NDArray[np.uint8]:
-        """Return the pixels of `table`, uint8 of shape (rows, pixels), matched by name.
+    def encode(self, pixels: NDArray[np.uint8]) -> NDArray[Any]:
+        """Return what the model is given for rows of `pixels`: them, or float32 with steps."""
+        X: NDArray[Any] = _to_unit(pixels) if self.steps else pixels
+        for step in self.steps:
+            X = step.transform(X)
+        return X
 
-        Raises DataError on a missing column, and on a cell that is no whole number
-        from 0 to 255, with row and column.
+    def transform(self, table: Table) -> NDArray[Any]:
+        """Return the features of `table`, whose columns are matched by name.
+
+        They are uint8 of shape (rows, pixels), or float32 with steps.  Raises DataError on a
+        missing column, and on a cell that is no whole number from 0 to 255, with row and column.
         """
         columns = {column.name: column for column in table}
         absent = [name for name in self.feature_names if name not in columns]
@@ -66,16 +88,17 @@ class PixelPipeline:
         out = np.empty((len(table), len(self.feature_names)), np.uint8)
         for i, name in enumerate(self.feature_names):
             out[:, i] = _pixels(columns[name], table.source)
-        return out
+        return self.encode(out)
 
     def to_json(self) -> dict[str, Any]:
         """Return a plain JSON dict; `from_json` restores the pipeline exactly."""
         return {
             "version": _VERSION,
             "kind": "pixels",
-            "target": {**asdict(self.target), "classes": list(self.target.classes)},
+            "target": self.target.to_json(),
             "features": list(self.feature_names),
             "notes": list(self.notes),
+            "steps": [step.to_json() for step in self.steps],
         }
 
     @classmethod
@@ -87,11 +110,15 @@ class PixelPipeline:
                 f"version {_VERSION}. Read it with the release that wrote it."
             )
         try:
-            fields = saved["target"]
-            target = Target(**{**fields, "classes": tuple(fields["classes"])})
-            return cls(tuple(saved["features"]), target, tuple(saved["notes"]))
+            target = Target.from_json(saved["target"])
+            steps = tuple(restore_fitted(step) for step in saved["steps"])
+            return cls(tuple(saved["features"]), target, tuple(saved["notes"]), steps)
         except (KeyError, TypeError) as error:
             raise DataError(f"The saved pipeline is damaged: {error!r}.") from error
+
+
+def _to_unit(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+    return pixels * np.float32(1 / 255)
 
 
 def _pixels(column: Column, where: str) -> NDArray[np.uint8]:

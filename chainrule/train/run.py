@@ -92,7 +92,9 @@ class Run:
     def outputs(self, X: Any) -> Array:
         """Return the model's raw outputs (logits, or values) for the rows of X.
 
-        Raises DataError or ShapeError for an X that does not look like the training data.
+        X is what the model itself is given: in a run with a pipeline, the features that
+        ``run.pipeline.transform(table)`` returns.  Raises DataError or ShapeError for an X that
+        does not look like the training data.
         """
         X = self._check(X)
         outputs: Array = self._function({"x": X})({"x": X})["output"]
@@ -117,45 +119,54 @@ class Run:
         """Return predictions for the rows of X, shaped like the `y` of training.
 
         Class numbers where the loss is of classes, 0/1 labels where it is of labels,
-        expected counts for poisson, real values otherwise.  A run trained on a table predicts by
-        :func:`chainrule.train.table.predict_table`; see :meth:`check_encoded`.
+        expected counts for poisson, real values otherwise.  A run trained on image files takes
+        pixels, uint8.  One trained on a table predicts by
+        :func:`chainrule.train.table.predict_table`, since numbers that are not scaled would
+        give wrong predictions without a word; rows of numbers are refused with a DataError.
         """
-        self.check_encoded(X)
-        return self._flat(self.objective.decide(self.outputs(X)))
+        return self.decide(self.outputs(self._encode(X)))
 
     def predict_proba(self, X: Any) -> Array:
         """Return the probability of each class (rows, classes), or of each label.
 
         Raises OptionError when the loss trains no probabilities.
         """
-        self.check_encoded(X)
-        return self._flat(self.objective.probabilities(self.outputs(X)))
+        return self.probabilities(self.outputs(self._encode(X)))
+
+    def decide(self, outputs: Array) -> Array:
+        """Return the predictions that the model's raw `outputs` stand for."""
+        return self._flat(self.objective.decide(outputs))
+
+    def probabilities(self, outputs: Array) -> Array:
+        """Return the probabilities that the model's raw `outputs` stand for."""
+        return self._flat(self.objective.probabilities(outputs))
 
     def evaluate(self, data: tuple[Any, Any]) -> dict[str, float]:
         """Return the mean loss and every metric on ``data = (X, y)``."""
         if not isinstance(data, (tuple, list)) or len(data) != 2:
             raise DataError(f"evaluate needs a pair (X, y), not {type(data).__name__}.")
-        self.check_encoded(data[0])
-        X = self._check(data[0])
+        X = self._check(self._encode(data[0]))
         check_same_length(X, np.asarray(data[1]))
         output = forward(self.model, data_input("x", X))
         y = self.objective.target(data[1], output.shape, self._dtype)
         return self.score(Part(X, y))
 
-    def check_encoded(self, X: Any) -> None:
-        """Raise DataError if X is surely not what the run's pipeline makes of a table.
-
-        Raw numbers have another dtype, mostly; taken for scaled ones they would
-        give wrong predictions without a word.
-        """
-        if not isinstance(self.pipeline, Pipeline):
-            return
-        if getattr(X, "dtype", None) != np.dtype(self.feature_dtype):
+    def _encode(self, X: Any) -> Any:
+        """Return what the model is given for X: pixels encoded, and nothing taken for a table."""
+        if isinstance(self.pipeline, Pipeline):
             raise DataError(
                 "this run was trained on a table, and its pipeline has to scale and encode the "
-                "columns first. Predict with chainrule.train.predict_table(run, table), or give "
-                "the features that run.pipeline.transform(table) returns."
+                "columns first. Predict with chainrule.train.predict_table(run, table); features "
+                "that run.pipeline.transform(table) returned go to run.outputs(features)."
             )
+        if self.pipeline is None or not self.pipeline.steps:
+            return X
+        if getattr(X, "dtype", None) != np.uint8:
+            raise DataError(
+                "this run was trained on pixels of 0 to 255; give them as a uint8 array of shape "
+                f"(rows, {len(self.pipeline.feature_names)}), and its pipeline encodes them."
+            )
+        return self.pipeline.encode(X)
 
     def score(self, part: Part) -> dict[str, float]:
         """Return the mean loss and every metric on rows that are checked and encoded already."""

@@ -20,9 +20,11 @@ from numpy.typing import NDArray
 
 from chainrule.core.errors import DataError, did_you_mean
 from chainrule.data.builtin import Dataset, load, names, read_idx_folder
+from chainrule.data.columns import Roles
 from chainrule.data.encode import CategoryEncoder
 from chainrule.data.explain import reject_near_query
 from chainrule.data.pipeline import Pipeline
+from chainrule.data.preprocess import Preprocessing, plan
 from chainrule.data.read import is_query, read_table
 from chainrule.data.splits import VALIDATION_FRACTION, split, split_parts
 from chainrule.data.streaming import stream as encode_to_disk
@@ -79,6 +81,8 @@ def read_problem(
     task: str | None = None,
     test_fraction: float = 0.2,
     seed: int = 0,
+    roles: Roles | None = None,
+    preprocess: Preprocessing = None,
     stream: bool | None = None,
     progress: bool = False,
 ) -> Problem:
@@ -88,22 +92,35 @@ def read_problem(
     a mapping of columns.  Classes keep their shares in every part.  Sets with a test part
     of their own keep it.  With `stream` (None: for a file larger than a quarter of the
     memory) a file or SQL is encoded to disk, see :func:`chainrule.data.streaming.stream`,
-    which `progress` shows.  Raises DataError or OptionError for what can't be learned from.
+    which `progress` shows.
+
+    preprocess: "standardize" (None), "center", "minmax", "robust" or "none" for the numbers of
+    each column; "pca", "whiten" or "zca" for all features together; a specification such as
+    ``PCA(variance=0.95)``; or a list of a scaling and then a projection.  Images stay in their
+    range unless asked: their pixels share one already.  roles: what columns are used as, see
+    :func:`chainrule.data.columns.understand`.
+    Raises DataError or OptionError for what can't be learned from.
 
     >>> problem = read_problem("iris")
     >>> problem.rows, problem.pipeline.classes[0]
     ({'train': 102, 'validation': 18, 'test': 30}, 'setosa')
     """
+    plan(preprocess)  # a wrong one is refused before anything is read
     if not isinstance(source, (str, os.PathLike, Table)):
         source = Table.from_arrays(source)
     if stream is None:
         stream = not isinstance(source, Table) and too_large_for_memory(source)
     if stream:
-        return _streamed_problem(source, target, task, test_fraction, seed, progress)
+        options: dict[str, Any] = {"task": task, "test_fraction": test_fraction, "seed": seed}
+        options |= {"roles": roles, "preprocess": preprocess}
+        return _streamed_problem(source, target, options, progress)
     found = _open(source)
     if isinstance(found, Dataset):
-        return _image_problem(found, target, task, seed)
-    return _table_problem(found, _title(source), target, task, test_fraction, seed)
+        if roles:
+            raise DataError(f"{found.name} is a set of images; its pixels have no roles.")
+        return _image_problem(found, target, task, seed, preprocess)
+    parts = _split(found, target, task, test_fraction, seed)
+    return _table_problem(found, _title(source), parts, roles, preprocess)
 
 
 def _open(source: str | os.PathLike[str] | Table) -> Table | Dataset:
@@ -137,9 +154,20 @@ def _title(source: str | os.PathLike[str] | Table) -> str:
     return "".join(kept).strip("-") or "table"
 
 
-def _table_problem(
-    table: Table, name: str, target: str | None, task: str | None, fraction: float, seed: int
-) -> Problem:
+@dataclass(frozen=True)
+class _Parts:
+    """The target of a table, and the rows of each part that have one."""
+
+    target: Target
+    notes: tuple[str, ...]
+    train: NDArray[np.intp]
+    validation: NDArray[np.intp] | None
+    test: NDArray[np.intp]
+
+
+def _split(
+    table: Table, target: str | None, task: str | None, fraction: float, seed: int
+) -> _Parts:
     found, kept, notes = inspect_target(table, target, task)
     column = table[found.name].take(kept)
     if found.task == "regression":
@@ -149,22 +177,28 @@ def _table_problem(
     # Classes by number and values by count, so that only classes are stratified.
     strata: Any = found.encode(column, table.source) if found.task == "classification" else None
     train, validation, test = split_parts(len(kept) if strata is None else strata, fraction, seed)
-    pipeline = Pipeline.fit(table, found.name, found.task, kept[train])
-    pipeline = replace(pipeline, notes=tuple(dict.fromkeys((*notes, *pipeline.notes))))
+    held = None if validation is None else kept[validation]
+    return _Parts(found, notes, kept[train], held, kept[test])
+
+
+def _table_problem(
+    table: Table, name: str, parts: _Parts, roles: Roles | None, preprocess: Preprocessing
+) -> Problem:
+    found = parts.target
+    pipeline = Pipeline.fit(table, found.name, found.task, parts.train, roles, preprocess)
+    pipeline = replace(pipeline, notes=tuple(dict.fromkeys((*parts.notes, *pipeline.notes))))
 
     def pair(rows: NDArray[np.intp]) -> Pair:
-        return pipeline.transform(table, kept[rows]), pipeline.encode_target(table, kept[rows])
+        return pipeline.transform(table, rows), pipeline.encode_target(table, rows)
 
-    held_out = None if validation is None else pair(validation)
-    return Problem(name, pipeline, pair(train), held_out, pair(test))
+    held_out = None if parts.validation is None else pair(parts.validation)
+    return Problem(name, pipeline, pair(parts.train), held_out, pair(parts.test))
 
 
 def _streamed_problem(
     source: str | os.PathLike[str] | Table,
     target: str | None,
-    task: str | None,
-    fraction: float,
-    seed: int,
+    options: dict[str, Any],
     progress: bool,
 ) -> Problem:
     if isinstance(source, Table) or (os.fspath(source) in names() and not Path(source).is_file()):
@@ -175,15 +209,15 @@ def _streamed_problem(
             bar.rows = rows
             bar.advance(1, done)
 
-        streamed = encode_to_disk(
-            source, target, task=task, test_fraction=fraction, seed=seed, watch=watch
-        )
+        streamed = encode_to_disk(source, target, watch=watch, **options)
     return Problem(
         _title(source), streamed.pipeline, streamed.train, streamed.validation, streamed.test
     )
 
 
-def _image_problem(dataset: Dataset, target: str | None, task: str | None, seed: int) -> Problem:
+def _image_problem(
+    dataset: Dataset, target: str | None, task: str | None, seed: int, preprocess: Preprocessing
+) -> Problem:
     if target not in (None, "label") or task == "regression":
         asked = f"column {target!r}" if target not in (None, "label") else "regression"
         raise DataError(
@@ -196,15 +230,16 @@ def _image_problem(dataset: Dataset, target: str | None, task: str | None, seed:
     pipeline = PixelPipeline(
         dataset.feature_names,
         Target("label", "classification", tuple(classes)),
-        ("pixels of 0 to 255 are scaled to 0 to 1",),
+        ("pixels of 0 to 255 are scaled to 0 to 1; they share one range already",),
     )
     train, held = split(dataset.y, VALIDATION_FRACTION / 1.5, seed + 1)
+    pipeline = pipeline.fit(plan(preprocess), dataset.X[train])
     return Problem(
         dataset.name,
         pipeline,
-        (dataset.X[train], dataset.y[train]),
-        (dataset.X[held], dataset.y[held]),
-        (dataset.X_test, dataset.y_test),
+        (pipeline.encode(dataset.X[train]), dataset.y[train]),
+        (pipeline.encode(dataset.X[held]), dataset.y[held]),
+        (pipeline.encode(dataset.X_test), dataset.y_test),
         own_test=True,
     )
 
@@ -269,7 +304,7 @@ def _score(run: Run, problem: Problem) -> dict[str, Any]:
     target = problem.pipeline.target
     scores: dict[str, Any] = {"target": target.name, "task": target.task, "rows": problem.rows}
     if target.task == "regression":
-        true, predicted = target.decode(y), target.decode(run.predict(X))
+        true, predicted = target.decode(y), target.decode(run.decide(run.outputs(X)))
         guess = np.full(len(true), target.mean)
         return scores | {
             "test": _finite(score_values(true, predicted)),
@@ -278,7 +313,7 @@ def _score(run: Run, problem: Problem) -> dict[str, Any]:
             "baseline_error_quantiles": error_quantiles(true, guess),
         }
     k = len(target.classes)
-    probabilities = run.predict_proba(X)
+    probabilities = run.probabilities(run.outputs(X))
     shares = np.bincount(problem.train[1], minlength=k) / len(problem.train[1])
     guess = np.broadcast_to(shares, probabilities.shape)
     matrix = confusion_matrix(y, probabilities.argmax(axis=1), k)
@@ -314,8 +349,8 @@ def predict_table(run: Run, table: Table | Mapping[str, Any]) -> dict[str, NDArr
     target = run.pipeline.target
     X = run.pipeline.transform(Table.from_arrays(table))
     if target.task == "regression":
-        return {"prediction": target.decode(run.predict(X))}
-    probabilities = run.predict_proba(X)
+        return {"prediction": target.decode(run.decide(run.outputs(X)))}
+    probabilities = run.probabilities(run.outputs(X))
     columns = {"prediction": target.decode(probabilities.argmax(axis=1))}
     for name, column in zip(target.classes, probabilities.T, strict=True):
         columns[f"probability_{name}"] = column
@@ -326,15 +361,16 @@ def unseen_categories(run: Run, table: Table) -> dict[str, tuple[int, str, bool]
     """Return, by column, the rows whose category the network does not know, one such, and `other`.
 
     With `other`, training merged rare categories: the cell was one of them or is new, and
-    counts as "other".  Without, training did not have it, and it counts as none.
+    counts as "other".  Without, training did not have it, and it counts as none, or where
+    words are ranked as a missing cell.
     """
     found: dict[str, tuple[int, str, bool]] = {}
     for encoder in getattr(run.pipeline, "encoders", ()):
-        if not isinstance(encoder, CategoryEncoder):
+        if not (isinstance(encoder, CategoryEncoder) or encoder.levels):
             continue
         column = table[encoder.name]
         cells = column.as_text()[~column.missing].astype(str)
         new = cells[~np.isin(cells, encoder.levels)] if len(encoder.levels) else cells
         if len(new):
-            found[encoder.name] = (len(new), str(new[0]), encoder.other)
+            found[encoder.name] = (len(new), str(new[0]), getattr(encoder, "other", False))
     return found

@@ -70,8 +70,8 @@ def test_the_pipeline_learns_from_training_rows_alone(call: Call, place: Path) -
     call("train", "t.csv", "--epochs", 1, "--out", "a")
     (encoder,) = cr.load("a").pipeline.encoders  # type: ignore[union-attr]
     whole = np.mean([float(row.split(",")[0]) for row in rows])
-    assert encoder.mean[0] != pytest.approx(whole, abs=1e-6)
-    assert encoder.mean[0] == pytest.approx(whole, abs=0.3)
+    assert encoder.scaling.shift[0] != pytest.approx(whole, abs=1e-6)
+    assert encoder.scaling.shift[0] == pytest.approx(whole, abs=0.3)
 
 
 def test_sql_is_a_source(call: Call, colors: Path) -> None:

@@ -346,8 +346,10 @@ def test_raw_numbers_are_not_taken_for_a_tables_features(tmp_path: Path) -> None
     for run in (trained, cr.load(trained.save(tmp_path / "a"))):
         evaluate = lambda X, run=run: run.evaluate((X, [0]))  # noqa: E731
         for ask in (run.predict, run.predict_proba, evaluate):
-            for rows in (raw, raw.tolist()):
+            for rows in (raw, raw.tolist(), raw.astype(np.float32), {"sepal length": [5.1]}):
                 with pytest.raises(cr.DataError, match=r"scale and encode .*predict_table\(run"):
                     ask(rows)
         features = problem.test[0]
-        np.testing.assert_array_equal(run.predict(features), run.outputs(features).argmax(1))
+        outputs = run.outputs(features)
+        np.testing.assert_array_equal(run.decide(outputs), outputs.argmax(axis=1))
+        np.testing.assert_allclose(run.probabilities(outputs).sum(axis=1), 1, rtol=1e-6)

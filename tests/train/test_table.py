@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import struct
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ from chainrule.core.errors import DataError, OptionError
 from chainrule.data.target import Target
 from chainrule.train.pixels import PixelPipeline
 from chainrule.train.settings import choose_settings
-from chainrule.train.table import fit_table, predict_table, read_problem
+from chainrule.train.table import fit_table, predict_table, read_problem, unseen_categories
 
 
 def write_idx(path: Path, values: np.ndarray) -> None:
@@ -75,7 +76,7 @@ def test_scores_are_of_the_test_rows_and_come_back() -> None:
     problem = read_problem("diabetes")
     run = fit_table(problem, choose_settings(300, task="regression", epochs=20), progress=False)
     true = problem.pipeline.target.decode(problem.test[1])
-    predicted = problem.pipeline.target.decode(run.predict(problem.test[0]))
+    predicted = problem.pipeline.target.decode(run.outputs(problem.test[0])[:, 0])
     assert run.scores["test"]["mae"] == pytest.approx(np.abs(true - predicted).mean())
     guess = problem.pipeline.target.mean
     assert run.scores["baseline"]["mae"] == pytest.approx(np.abs(true - guess).mean())
@@ -162,3 +163,50 @@ def test_settings_follow_the_size_unless_asked() -> None:
         choose_settings(100, activation="tahn")
     with pytest.raises(OptionError, match="positive number of units"):
         choose_settings(100, hidden=(3, 0))
+
+
+@pytest.mark.parametrize("preprocess", ["robust", "whiten", ["center", "zca"]], ids=str)
+def test_a_run_keeps_its_preprocessing(preprocess: Any, tmp_path: Path) -> None:
+    problem = read_problem("wine", preprocess=preprocess)
+    assert problem.pipeline.notes == read_problem("wine", preprocess=preprocess).pipeline.notes
+    settings = choose_settings(120, epochs=40)
+    run = fit_table(problem, settings, progress=False)
+    assert run.scores["test"]["accuracy"] > 0.9
+    table = data.load("wine").to_table()
+    loaded = cr.load(run.save(tmp_path / "run"))
+    assert loaded.pipeline == problem.pipeline
+    for name, column in predict_table(run, table).items():
+        assert (predict_table(loaded, table)[name] == column).all()
+
+
+def test_images_are_projected_where_asked(images: Path, tmp_path: Path) -> None:
+    plain = read_problem(images)
+    assert "share one range" in plain.pipeline.notes[0]
+    problem = read_problem(images, preprocess=data.Whiten(components=4))
+    assert problem.train[0].dtype == np.float32
+    np.testing.assert_allclose(np.cov(problem.train[0].T), np.eye(4), atol=1e-5)
+    assert not np.allclose(np.cov(problem.test[0].T), np.eye(4), atol=1e-2)
+    run = fit_table(problem, choose_settings(270, epochs=30), progress=False)
+    assert run.scores["test"]["accuracy"] > 0.95
+    loaded = cr.load(run.save(tmp_path / "run"))
+    assert loaded.pipeline == problem.pipeline
+    pixels = plain.test[0]
+    names = plain.pipeline.feature_names
+    table = {name: pixels[:, i] for i, name in enumerate(names)}
+    predicted = loaded.predict(pixels)
+    assert (predicted == run.decide(run.outputs(problem.test[0]))).all()
+    assert (predict_table(loaded, table)["prediction"] == predicted.astype(str)).all()
+    assert loaded.evaluate((pixels, plain.test[1]))["accuracy"] == (run.scores["test"]["accuracy"])
+    with pytest.raises(DataError, match=r"give them as a uint8 array of shape \(rows, 6\)"):
+        loaded.predict(pixels / 255)
+    with pytest.raises(DataError, match="pixels have no roles"):
+        read_problem(images, roles={"pixel_0_0": "category"})
+
+
+def test_ranked_words_that_are_new_are_told() -> None:
+    columns = {"s": ["low", "mid", "high", "mid"] * 10, "y": ["a", "b", "b", "a"] * 10}
+    problem = read_problem(columns, "y", roles={"s": ["low", "mid", "high"]})
+    run = fit_table(problem, choose_settings(30, epochs=2), progress=False)
+    table = data.Table.from_arrays({"s": ["huge", "low"]})
+    assert unseen_categories(run, table) == {"s": (1, "huge", False)}
+    assert len(predict_table(run, table)["prediction"]) == 2
