@@ -35,6 +35,7 @@ from chainrule.nn.activations import (
     activation_names,
 )
 from chainrule.nn.config import from_config, register_layer, to_config
+from chainrule.nn.embedding import EmbedColumns, Embedding
 from chainrule.nn.initializers import (
     Constant,
     Eye,
@@ -97,6 +98,8 @@ __all__ = [
     "Edges",
     "Elastic",
     "CrossEntropy",
+    "EmbedColumns",
+    "Embedding",
     "Eye",
     "Flatten",
     "GaussianNoise",

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 from chainrule.core.errors import OptionError, did_you_mean
 from chainrule.nn import (
     activations,
+    embedding,
     initializers,
     layer,
     losses,
@@ -28,6 +29,7 @@ T = TypeVar("T", bound=type)
 
 _MODULES = (
     activations,
+    embedding,
     initializers,
     layer,
     losses,

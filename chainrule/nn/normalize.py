@@ -13,15 +13,14 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import ClassVar
 
-import numpy as np
-
-from chainrule.core.errors import OptionError, ShapeError
+from chainrule.core.errors import ShapeError
 from chainrule.core.options import in_range
 from chainrule.core.parameter import Parameter
 from chainrule.core.primitive import lookup
 from chainrule.core.spec import as_dtype
 from chainrule.core.tensor import Tensor, record
 from chainrule.nn.initializers import Constant, Zeros
+from chainrule.nn.size import check_size
 from chainrule.ops.composite import square
 from chainrule.ops.elementwise import maximum, sqrt
 from chainrule.ops.reduce import mean
@@ -31,10 +30,8 @@ __all__ = ["BatchNorm", "LayerNorm"]
 
 
 def _check_width(owner: BatchNorm | LayerNorm) -> None:
-    name, size = type(owner).__name__, owner.features
-    if isinstance(size, bool) or not isinstance(size, (int, np.integer)) or size < 1:
-        raise OptionError(f"{name}: features must be a positive integer, not {size!r}.")
-    owner.features, owner.dtype = int(size), as_dtype(owner.dtype).name
+    owner.features = check_size(f"{type(owner).__name__}: features", owner.features)
+    owner.dtype = as_dtype(owner.dtype).name
     in_range(owner, "epsilon", 0.0, math.inf, open_low=True)
 
 

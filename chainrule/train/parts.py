@@ -19,7 +19,7 @@ from chainrule.data.splits import split
 from chainrule.nn.layer import Layer
 from chainrule.train.objective import Objective, check_target
 from chainrule.train.part import Part
-from chainrule.train.step import check_rows, data_input, forward, model_dtype
+from chainrule.train.step import check_codes, check_rows, data_input, forward, model_dtype
 from chainrule.train.weighting import ClassWeight, class_weights, row_weights
 
 __all__ = ["check_pair", "read_parts"]
@@ -43,6 +43,7 @@ def read_parts(
     dtype = model_dtype(model)
     X, y = check_pair(data, "X", "y", dtype)
     output = forward(model, data_input("x", X)).shape
+    check_codes(model, X)
     target = aim.target(y, output, dtype)
     by_class = None if class_weight is None else class_weights(class_weight, target)
     train = Part(X, target, None, row_weights(sample_weight, by_class, target, dtype))
@@ -58,6 +59,7 @@ def read_parts(
             f"validation holds {Xv.dtype} and X {X.dtype}; uint8 is scaled by 1/255 and other "
             "numbers are not, so give both in one form."
         )
+    check_codes(model, Xv)
     held_target = aim.target(yv, output, dtype)
     own = validation[2] if len(validation) == 3 else None
     return train, Part(Xv, held_target, None, row_weights(own, by_class, held_target, dtype))

@@ -37,7 +37,15 @@ from chainrule.train.metrics import BY_NAME, Metric, metrics_of
 from chainrule.train.objective import Objective, objective
 from chainrule.train.part import Part
 from chainrule.train.pixels import PixelPipeline
-from chainrule.train.step import ROWS, check_rows, data_input, forward, model_dtype, record_totals
+from chainrule.train.step import (
+    ROWS,
+    check_codes,
+    check_rows,
+    data_input,
+    forward,
+    model_dtype,
+    record_totals,
+)
 from chainrule.transform.mode import for_predicting
 
 __all__ = ["Run", "load"]
@@ -201,6 +209,7 @@ class Run:
                 f"X holds {rows.dtype} but the model was trained on {self.feature_dtype}; uint8 is "
                 "scaled by 1/255 and other numbers are not, so the two can't stand for each other."
             )
+        check_codes(self.model, rows)
         return rows
 
     def _flat(self, values: Array) -> Array:
