@@ -93,11 +93,11 @@ __all__ = [
     "ActivityPenalty",
     "BatchNorm",
     "Constant",
+    "CrossEntropy",
     "Density",
     "Dropout",
     "Edges",
     "Elastic",
-    "CrossEntropy",
     "EmbedColumns",
     "Embedding",
     "Eye",
@@ -155,9 +155,9 @@ __all__ = [
     "parameters",
     "poisson",
     "register_layer",
-    "summary",
     "squared_hinge",
     "squared_multiclass_hinge",
+    "summary",
     "to_config",
 ]
 

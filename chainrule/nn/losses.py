@@ -12,6 +12,9 @@ can not.  A loss with an option is also a class that holds it, such as
 | real values | mse, mae, huber |
 | counts | poisson |
 
+Those of labels, values and counts also take a `weight` for each element of the target: 0 masks
+a target that is not known.
+
 Read next: :mod:`chainrule.optim`.
 """
 
@@ -53,11 +56,14 @@ def _same_shape(name: str, prediction: Tensor, target: Tensor) -> None:
         )
 
 
-def _per_row(values: Tensor) -> Tensor:
+def _per_row(values: Tensor, weight: Tensor | None) -> Tensor:
+    if weight is not None:
+        _same_shape("weight", values, weight)
+        values = values * weight
     return mean(values, range(1, values.ndim)) if values.ndim > 1 else values
 
 
-def mse(prediction: Tensor, target: Tensor) -> Tensor:
+def mse(prediction: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:
     """Return the squared error of each row, ``mean((prediction - target)²)`` over its columns.
 
     prediction, target: (n,) or (n, k).  Raises ShapeError rather than broadcast.
@@ -67,20 +73,22 @@ def mse(prediction: Tensor, target: Tensor) -> Tensor:
     Tensor([1., 4.], f32[2])
     """
     _same_shape("mse", prediction, target)
-    return _per_row(square(prediction - target))
+    return _per_row(square(prediction - target), weight)
 
 
-def mae(prediction: Tensor, target: Tensor) -> Tensor:
+def mae(prediction: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:
     """Return the absolute error of each row, ``mean(|prediction - target|)`` over its columns.
 
     Far targets pull no harder than near ones: it aims at the median, where mse aims at the mean.
     prediction, target: (n,) or (n, k).  Raises ShapeError rather than broadcast.
     """
     _same_shape("mae", prediction, target)
-    return _per_row(abs(prediction - target))
+    return _per_row(abs(prediction - target), weight)
 
 
-def huber(prediction: Tensor, target: Tensor, delta: float = 1.0) -> Tensor:
+def huber(
+    prediction: Tensor, target: Tensor, delta: float = 1.0, weight: Tensor | None = None
+) -> Tensor:
     """Return ``e² / 2`` where the error e is within `delta`, else ``delta * (|e| - delta / 2)``.
 
     Averaged over a row's columns: near 0 it is smooth as mse, and outliers pull as under mae.
@@ -94,10 +102,10 @@ def huber(prediction: Tensor, target: Tensor, delta: float = 1.0) -> Tensor:
     _same_shape("huber", prediction, target)
     error = abs(prediction - target)
     within = minimum(error, delta)
-    return _per_row(within * (error - 0.5 * within))
+    return _per_row(within * (error - 0.5 * within), weight)
 
 
-def poisson(log_rate: Tensor, target: Tensor) -> Tensor:
+def poisson(log_rate: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:
     """Return ``exp(z) - t z``, the surprise of the count t at rate exp(z), averaged over columns.
 
     It leaves out log(t!), which no weight changes.
@@ -105,7 +113,7 @@ def poisson(log_rate: Tensor, target: Tensor) -> Tensor:
     than broadcast.
     """
     _same_shape("poisson", log_rate, target)
-    return _per_row(exp(log_rate) - target * log_rate)
+    return _per_row(exp(log_rate) - target * log_rate, weight)
 
 
 def cross_entropy(logits: Tensor, target: Tensor, label_smoothing: float = 0.0) -> Tensor:
@@ -189,7 +197,7 @@ def _is_numbered(name: str, logits: Tensor, target: Tensor) -> bool:
     return True
 
 
-def binary_cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
+def binary_cross_entropy(logits: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:
     """Return ``-(t log s(z) + (1 - t) log(1 - s(z)))``, s the sigmoid, averaged over columns.
 
     Every column is a yes-or-no question of its own, so a row may answer none,
@@ -202,10 +210,10 @@ def binary_cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
     _same_shape("binary_cross_entropy", logits, target)
     # softplus(z) - t z, with the terms that cancel first, while nothing small was added to them.
     z = logits
-    return _per_row((maximum(z, 0.0) - target * z) + log1p(exp(minimum(-z, z))))
+    return _per_row((maximum(z, 0.0) - target * z) + log1p(exp(minimum(-z, z))), weight)
 
 
-def hinge(scores: Tensor, target: Tensor) -> Tensor:
+def hinge(scores: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:
     """Return ``max(0, 1 - t z)``, t = 1 for yes and -1 for no, averaged over columns.
 
     An answer that is right by 1 or more costs nothing; scores are no logits of probabilities.
@@ -215,16 +223,16 @@ def hinge(scores: Tensor, target: Tensor) -> Tensor:
     Source: Cortes and Vapnik, "Support-vector networks", 1995.
     """
     _same_shape("hinge", scores, target)
-    return _per_row(_shortfall(scores, target))
+    return _per_row(_shortfall(scores, target), weight)
 
 
-def squared_hinge(scores: Tensor, target: Tensor) -> Tensor:
+def squared_hinge(scores: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:
     """Return ``max(0, 1 - t z)²``, t = 1 for yes and -1 for no, averaged over columns.
 
     As :func:`hinge`, but smooth where the answer is just right enough.
     """
     _same_shape("squared_hinge", scores, target)
-    return _per_row(square(_shortfall(scores, target)))
+    return _per_row(square(_shortfall(scores, target)), weight)
 
 
 def _shortfall(scores: Tensor, target: Tensor) -> Tensor:
@@ -263,5 +271,5 @@ class Huber:
         if not 0 < self.delta < math.inf:
             raise OptionError(f"Huber: delta must be a number above 0, not {self.delta!r}.")
 
-    def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
-        return huber(prediction, target, self.delta)
+    def __call__(self, prediction: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:
+        return huber(prediction, target, self.delta, weight)

@@ -99,7 +99,8 @@ def fit(
     and `engine` are explained at :func:`chainrule.run.program.prepare`.
     `sample_weight` (rows,) and `class_weight` (a mapping from class number to weight, or
     "balanced") say how much each row counts in the loss, not in the metrics; they are scaled
-    to a mean of 1.  Validation rows count by their class, and by their own weights where
+    to a mean of 1.  For labels, values and counts `sample_weight` may have the shape of y: 0
+    masks what is not known.  Validation rows count by their class, and by their own weights where
     `validation` is (X, y, weights).  `regularizer`, such as ``nn.L2(1e-4)``, is added to the loss
     for all weights but biases, or a mapping says for which: ``{"0.*": nn.L1(1e-3)}``; the
     history tells it apart as "penalty".

@@ -39,10 +39,15 @@ class Objective:
     """
 
     name: str
-    function: Callable[[Tensor, Tensor], Tensor] | None
+    function: Callable[..., Tensor] | None
     kind: str
     metric: str | None
     probabilistic: bool = True
+
+    @property
+    def elementwise(self) -> bool:
+        """Whether the loss looks at each column of the target alone, and so can weigh it."""
+        return self.kind in ("labels", "values", "counts")
 
     def target(self, y: Any, output: Shape, dtype: np.dtype[Any]) -> Array:
         """Return `y` checked against the model's `output` shape and ready for the loss.

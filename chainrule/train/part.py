@@ -58,7 +58,7 @@ class Part:
         if self.weight is None:
             return float(len(self))
         chosen = self.weight if self.rows is None else self.weight[self.rows]
-        return float(chosen.sum(dtype=np.float64))
+        return float(chosen.sum(dtype=np.float64)) * len(chosen) / chosen.size
 
     @cached_property
     def variance(self) -> float:

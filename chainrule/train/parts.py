@@ -46,7 +46,9 @@ def read_parts(
     check_codes(model, X)
     target = aim.target(y, output, dtype)
     by_class = None if class_weight is None else class_weights(class_weight, target)
-    train = Part(X, target, None, row_weights(sample_weight, by_class, target, dtype))
+    train = Part(
+        X, target, None, row_weights(sample_weight, by_class, target, dtype, aim.elementwise)
+    )
     if validation is None:
         return train, None
     if isinstance(validation, (int, float)):
@@ -62,7 +64,9 @@ def read_parts(
     check_codes(model, Xv)
     held_target = aim.target(yv, output, dtype)
     own = validation[2] if len(validation) == 3 else None
-    return train, Part(Xv, held_target, None, row_weights(own, by_class, held_target, dtype))
+    return train, Part(
+        Xv, held_target, None, row_weights(own, by_class, held_target, dtype, aim.elementwise)
+    )
 
 
 def check_pair(data: Any, x_name: str, y_name: str, dtype: np.dtype[Any]) -> tuple[Array, Any]:

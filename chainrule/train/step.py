@@ -107,7 +107,8 @@ def record_totals(
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """Return the mean loss, and the sums over rows of the loss and of each metric.
 
-    `weight`, a number for each row, multiplies its loss; metrics count every row as one.
+    `weight`, a number for each row or each element of the target, multiplies its loss; metrics
+    count every row as one.
     """
     if objective.function is None:
         raise OptionError(
@@ -115,14 +116,15 @@ def record_totals(
             "hold; give it again: load(path, loss=...)."
         )
     with scope("loss"):
-        losses = objective.function(output, y)
+        by_element = weight is not None and weight.ndim > 1
+        losses = objective.function(output, y, **({"weight": weight} if by_element else {}))
         check_recorded(f"loss {objective.name!r}", losses)
         if losses.shape not in ((ROWS,), ()):
             raise ShapeError(
                 f"loss {objective.name!r} returned shape {losses.shape}; it must be a scalar or "
                 "one number per row."
             )
-        if weight is not None:
+        if weight is not None and not by_element:
             if losses.shape != (ROWS,):
                 raise OptionError(
                     f"loss {objective.name!r} returned one number for the batch, so rows can't be "

@@ -75,10 +75,15 @@ def _labels(target: Array) -> Array:
 
 
 def row_weights(
-    sample_weight: Any, by_class: Array | None, target: Array, dtype: np.dtype[Any]
+    sample_weight: Any,
+    by_class: Array | None,
+    target: Array,
+    dtype: np.dtype[Any],
+    elementwise: bool = False,
 ) -> Array | None:
     """Return the weight of each row of `target`, of mean 1; None where all count alike.
 
+    Where the loss is `elementwise`, there may be one for each element of the target: (n, k).
     Sample and class weights multiply.  Their mean is made 1, so that a learning rate means the
     same with and without them.  Raises DataError for weights that do not fit the rows.
     """
@@ -87,15 +92,18 @@ def row_weights(
     weights = np.ones(len(target))
     if sample_weight is not None:
         given = check_numbers(sample_weight, "sample_weight")
-        if given.shape != (len(target),):
+        masks = elementwise and given.shape == target.shape
+        if given.shape != (len(target),) and not masks:
+            also = f", or the shape {target.shape} of the targets" if elementwise else ""
             raise DataError(
                 f"sample_weight has shape {given.shape}; it must hold one number for each of the "
-                f"{len(target)} rows."
+                f"{len(target)} rows{also}."
             )
         if (given < 0).any():
-            row = int(np.argmax(given < 0))
-            raise DataError(f"sample_weight[{row}] is {given[row]}; weights can't be negative.")
-        weights = weights * given
+            place = tuple(int(i) for i in np.argwhere(given < 0)[0])
+            index = ", ".join(map(str, place))
+            raise DataError(f"sample_weight[{index}] is {given[place]}; weights can't be negative.")
+        weights = given.astype(np.float64)
     if by_class is not None:
         labels = _labels(target)
         weights = (
@@ -104,5 +112,5 @@ def row_weights(
     total = weights.sum()
     if total == 0:
         raise DataError("every row has weight 0, so there is nothing to learn from.")
-    scaled: Array = (weights * (len(weights) / total)).astype(dtype)
+    scaled: Array = (weights * (weights.size / total)).astype(dtype)
     return scaled

@@ -257,6 +257,37 @@ def test_scores_are_those_of_predicting() -> None:
     assert run.history[0]["val_loss"] == pytest.approx(run.evaluate((X, Y))["loss"], rel=1e-12)
 
 
+@pytest.mark.parametrize(
+    "loss", ["mse", "mae", "huber", "poisson", "binary_cross_entropy", "hinge"]
+)
+def test_a_masked_target_does_not_count(loss: str) -> None:
+    """Whatever stands where the weight is 0, training goes the same way."""
+    y = RNG.integers(0, 2, (40, 3)).astype(float)
+    mask = (RNG.random((40, 3)) < 0.7).astype(float)
+    other = np.where(mask == 0, 1 - y, y)
+    models = []
+    for target in (y, other):
+        model = network()
+        nn.initialize(model, 5)
+        run = cr.fit(
+            model, (X, target), loss=loss, sample_weight=mask, optimizer=optim.SGD(0.1), epochs=3,
+            batch_size=10, validation=(X, target, mask), progress=False,
+        )  # fmt: skip
+        models.append((model, run.history[-1]["loss"], run.history[-1]["val_loss"]))
+    assert models[0][1:] == models[1][1:]
+    weights = [nn.parameters(model)["0.weight"].value for model, _, _ in models]
+    assert (weights[0] == weights[1]).all()
+
+
+def test_a_mask_of_ones_is_no_mask() -> None:
+    y, runs = RNG.normal(size=(40, 3)), []
+    for weight in (None, np.ones((40, 3))):
+        model = network()
+        nn.initialize(model, 5)
+        runs.append(cr.fit(model, (X, y), loss="mse", sample_weight=weight, progress=False))
+    assert runs[0].history[-1]["loss"] == pytest.approx(runs[1].history[-1]["loss"], rel=1e-12)
+
+
 def test_validation_rows_may_have_weights() -> None:
     weights = RNG.random(40)
     run = fitted(network(), validation=(X, Y, weights), epochs=1)
