@@ -72,15 +72,19 @@ class SparseCode(Body):
         _, columns = self.kernel.view
         lanes, element = self._register_of(node)
         block = rows_of_block(depth, _size(node), lanes, self._most_rows(x), self.context.target)
-        turned = self._areas(element, [depth * block, lanes * block, lanes * block])
         starts, others, *numbers = (
             self.pointer(self.context.slots.tables[table], I64 if i == 0 else I32)
             for i, table in enumerate(wiring_tables(node))
         )
-        unit = _unit_function(self, element, lanes, block // lanes, bool(numbers))
+        edges = node.params["wiring"].edges
+        sizes = [depth * block, lanes * block, lanes * block, edges if numbers else 0]
+        turned = self._areas(element, sizes)
+        unit = _unit_function(self, element, lanes, block // lanes)
         transpose = transpose_function(b.module, element, lanes)
         source, weights = self.array(x), self.array(weight)
         first, end = self.split()
+        if numbers:
+            weights = self._in_order(numbers[0], weights, turned[3], edges)
         narrow = min(lanes, _power_of_two(columns))
 
         def units(row: ir.Value, rows: ir.Value, column: ir.Value, count: int) -> None:
@@ -89,7 +93,7 @@ class SparseCode(Body):
                 at = b.add(column, i)
                 edges = [b.load(b.gep(starts, [b.add(at, I64(j))])) for j in (0, 1)]
                 sums = b.gep(turned[1], [b.mul(i, I64(block))])
-                b.call(unit, [turned[0], others, weights, *numbers, *edges, sums])
+                b.call(unit, [turned[0], others, weights, *edges, sums])
             sizes = I64(block), turned[2], I64(lanes), I64(lanes), I64(block)
             b.call(transpose, [turned[1], *sizes])
             with loop(b, I64(0), rows) as i:
@@ -129,9 +133,14 @@ class SparseCode(Body):
         total = self.rows if isinstance(x.spec.shape[0], Dim) else I64(x.spec.shape[0])
 
         def finish(edge: ir.Value, count: int, row: ir.Value) -> None:
-            ends = (b.gep(table, [edge]) for table in (sources, targets))
-            function = _edges_function(self, element, lanes, block // lanes, count)
-            b.call(function, [turned_x, turned_y, *ends, found])
+            ends = [b.gep(table, [edge]) for table in (sources, targets)]
+            given = [turned_x, turned_y, *ends, found]
+            one, other = (b.load(b.gep(ends[1], [I64(i)])) for i in (0, count - 1))
+            with b.if_else(b.icmp_signed("==", one, other)) as branches:
+                for branch, shared in zip(branches, (True, False), strict=True):
+                    with branch:
+                        shape = (element, lanes, block // lanes, count, shared)
+                        b.call(_edges_function(self, *shape), given)
             sums = load_vector(b, found, narrow, narrow)
             if not several:
                 self._finish_edges(node, edge, narrow, count, sums)
@@ -182,6 +191,16 @@ class SparseCode(Body):
 
     def _sums(self, node: Node, place: ir.Value, lanes: int) -> Value:
         return Value(load_vector(self.b, place, lanes, lanes), node.spec.dtype.name)
+
+    def _in_order(
+        self, numbers: ir.Value, weights: ir.Value, place: ir.Value, edges: int
+    ) -> ir.Value:
+        """Copy the weights to `place` in the order of `numbers`: each is read for every block."""
+        b = self.b
+        with loop(b, I64(0), I64(edges)) as i:
+            number = b.sext(b.load(b.gep(numbers, [i])), I64)
+            b.store(b.load(b.gep(weights, [number])), b.gep(place, [i]))
+        return place
 
     def _register_of(self, node: Node) -> tuple[int, ir.Type]:
         """Return the lanes of a register of the node's dtype, and the type of one."""
@@ -244,29 +263,25 @@ def _function(
     return function, ir.IRBuilder(function.append_basic_block("entry"))
 
 
-def _unit_function(
-    body: Body, element: ir.Type, lanes: int, vectors: int, numbered: bool
-) -> ir.Function:
+def _unit_function(body: Body, element: ir.Type, lanes: int, vectors: int) -> ir.Function:
     """Give the function that writes one unit's sums, of `vectors` vectors of rows.
 
-    Its edges are those from `first` to `end`; `numbered`, their weights are looked up.
-    Edges are added up in a few chains in turn, as many as keep the processor busy.
+    Its edges are those from `first` to `end`, added up in a few chains in turn, as many as keep
+    the processor busy.
     """
     floats, ints = element.as_pointer(), I32.as_pointer()
-    arguments = [floats, ints, floats, *[ints] * numbered, I64, I64, floats]
-    name = f"unit.{element}.{lanes}.{vectors}.{numbered}"
-    function, b = _function(body, name, arguments)
+    name = f"unit.{element}.{lanes}.{vectors}"
+    function, b = _function(body, name, [floats, ints, floats, I64, I64, floats])
     if b is None:
         return function
-    x, others, weights, *numbers, first, end, out = function.args
+    x, others, weights, first, end, out = function.args
     kind, chains = vector_type(element, lanes), max(1, SUMS // vectors)
     sums = [[b.alloca(kind) for _ in range(vectors)] for _ in range(chains)]
     for place in (p for chain in sums for p in chain):
         b.store(ir.Constant(kind, None), place)
 
     def add(edge: ir.Value, chain: list[ir.Value]) -> None:
-        number = b.sext(b.load(b.gep(numbers[0], [edge])), I64) if numbered else edge
-        weight = splat(b, b.load(b.gep(weights, [number])), lanes)
+        weight = splat(b, b.load(b.gep(weights, [edge])), lanes)
         other = b.sext(b.load(b.gep(others, [edge])), I64)
         rows = b.gep(x, [b.mul(other, I64(vectors * lanes))])
         for v, place in enumerate(chain):
@@ -287,26 +302,33 @@ def _unit_function(
 
 
 def _edges_function(
-    body: Body, element: ir.Type, lanes: int, vectors: int, count: int
+    body: Body, element: ir.Type, lanes: int, vectors: int, count: int, shared: bool
 ) -> ir.Function:
-    """Give the function that writes, for `count` edges, the products of their ends' rows summed."""
+    """Give the function that writes, for `count` edges, the products of their ends' rows summed.
+
+    `shared`, all have the same target, which is then loaded once.
+    """
     floats, ints = element.as_pointer(), I32.as_pointer()
-    name = f"edges.{element}.{lanes}.{vectors}.{count}"
+    name = f"edges.{element}.{lanes}.{vectors}.{count}.{shared}"
     function, b = _function(body, name, [floats, floats, ints, ints, floats])
     if b is None:
         return function
     x, y, sources, targets, out = function.args
     kind = vector_type(element, lanes)
     sums = []
+
+    def rows_of(array: ir.Value, table: ir.Value, edge: int) -> list[ir.Value]:
+        unit = b.sext(b.load(b.gep(table, [I64(edge)])), I64)
+        rows = b.gep(array, [b.mul(unit, I64(vectors * lanes))])
+        places = (b.gep(rows, [I64(v * lanes)]) for v in range(vectors))
+        return [load_vector(b, place, lanes, lanes) for place in places]
+
+    common = rows_of(y, targets, 0) if shared else []
     for e in range(count):
-        ends = []
-        for array, table in ((x, sources), (y, targets)):
-            unit = b.sext(b.load(b.gep(table, [I64(e)])), I64)
-            ends.append(b.gep(array, [b.mul(unit, I64(vectors * lanes))]))
         total: ir.Value = ir.Constant(kind, None)
-        for v in range(vectors):
-            pair = [load_vector(b, b.gep(p, [I64(v * lanes)]), lanes, lanes) for p in ends]
-            total = multiply_add(b, pair[0], pair[1], total)
+        pairs = zip(rows_of(x, sources, e), common or rows_of(y, targets, e), strict=True)
+        for left, right in pairs:
+            total = multiply_add(b, left, right, total)
         sums.append(total)
     sums += [ir.Constant(kind, None)] * (lanes - count)
     store_vector(b, out, _across(b, sums, lanes, LANE_BYTES * 8 // _bits(element)), lanes)
