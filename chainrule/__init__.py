@@ -113,6 +113,7 @@ if TYPE_CHECKING:
     from chainrule import optim as optim
     from chainrule import train as train
     from chainrule.insight.explain import explain
+    from chainrule.nn.catalogue import activations
     from chainrule.train.fit import EarlyStopping, fit
     from chainrule.train.run import Run, load
 
@@ -134,6 +135,7 @@ __all__ = [
     "Tensor",
     "Wiring",
     "abs",
+    "activations",
     "add",
     "arange",
     "arctan",
@@ -224,6 +226,7 @@ __all__ = [
 _LATER = {
     "EarlyStopping": "chainrule.train.fit",
     "Run": "chainrule.train.run",
+    "activations": "chainrule.nn.catalogue",
     "explain": "chainrule.insight.explain",
     "fit": "chainrule.train.fit",
     "load": "chainrule.train.run",

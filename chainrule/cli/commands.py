@@ -18,6 +18,7 @@ from typing import Any
 
 import click
 
+from chainrule.cli.activations import activations_command
 from chainrule.cli.environment import as_lines, clear_cache, describe
 from chainrule.cli.errors import CommandLine
 from chainrule.cli.explain import explain_command
@@ -27,7 +28,6 @@ from chainrule.cli.show import show_datasets, show_problem, show_results, warn_o
 from chainrule.core.errors import DataError, RunError
 from chainrule.data.builtin import names
 from chainrule.data.read import read_table
-from chainrule.nn.activations import activation_names
 from chainrule.optim.named import optimizer_names
 from chainrule.train.run import Run, check_writable, load
 from chainrule.train.settings import choose_settings
@@ -118,7 +118,7 @@ _positive = click.IntRange(min=1)
               help="classification or regression  [default: told from the target]")  # fmt: skip
 @click.option("--hidden", metavar="SIZES", callback=_parse_hidden,
               help="Units of each hidden layer, as in 128,64; or none.")  # fmt: skip
-@click.option("--activation", metavar="NAME", help=f"One of {', '.join(activation_names())}.")
+@click.option("--activation", metavar="NAME", help="One that chainrule activations lists.")
 @click.option("--epochs", type=_positive, metavar="N", help="Most passes over the training rows.")
 @click.option("--batch-size", type=_positive, metavar="N", help="Rows a step.")
 @click.option("--lr", type=float, metavar="X", callback=_parse_rate, help="Learning rate.")
@@ -329,3 +329,4 @@ def env(as_json: bool, clear: bool) -> None:
 
 
 command_line.add_command(explain_command)
+command_line.add_command(activations_command)

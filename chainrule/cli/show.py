@@ -15,6 +15,7 @@ from typing import Any
 
 from chainrule.cli.output import emit
 from chainrule.data.builtin import Summary, names
+from chainrule.nn.catalogue import Activation
 from chainrule.train.run import Run
 from chainrule.train.settings import Settings
 from chainrule.train.table import Problem
@@ -22,6 +23,7 @@ from chainrule.train.table import Problem
 __all__ = [
     "group_notes",
     "number",
+    "show_activations",
     "show_datasets",
     "show_problem",
     "show_results",
@@ -248,6 +250,29 @@ def show_datasets(summaries: Iterable[Summary]) -> None:
             f"[bold]{item.name}[/]", f"{item.rows:,}", str(item.features), aim, item.description
         )
     _print_table(table)
+
+
+def show_activations(pictures: Sequence[tuple[Activation, str]]) -> None:
+    """List activation functions, each with its picture, its properties and the advice on it."""
+    from rich.table import Table
+
+    grid = Table.grid(padding=(0, 2, 1, 0))
+    grid.add_column(style="bold", no_wrap=True)
+    grid.add_column(no_wrap=True)
+    grid.add_column()
+    fades = {"left": "saturates on the left", "both": "saturates on both sides"}
+    for record, picture in pictures:
+        properties = [
+            f"range {record.range}",
+            "zero-centered" if record.zero_centered else f"mean {record.mean:.2f}",
+            fades.get(record.saturates, "does not saturate"),
+            "can die" if record.dies else "does not die",
+            *(["costs an exp"] if record.uses_exp else []),
+            *([f"{record.parameter_factor:g} x the weights"] * (record.parameter_factor != 1)),
+        ]
+        about = f"y = {record.equation}\n{', '.join(properties)}\n{record.advice}"
+        grid.add_row(record.name, picture, _escape(about))
+    _print(grid)
 
 
 def _lines() -> Any:

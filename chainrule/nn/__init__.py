@@ -34,6 +34,7 @@ from chainrule.nn.activations import (
     activation,
     activation_names,
 )
+from chainrule.nn.catalogue import Activation, ActivationTable
 from chainrule.nn.config import from_config, register_layer, to_config
 from chainrule.nn.embedding import EmbedColumns, Embedding
 from chainrule.nn.initializers import (
@@ -90,6 +91,8 @@ __all__ = [
     "L1",
     "L2",
     "SELU",
+    "Activation",
+    "ActivationTable",
     "ActivityPenalty",
     "BatchNorm",
     "Constant",

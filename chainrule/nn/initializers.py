@@ -257,6 +257,7 @@ BY_NAME: dict[str, Initializer] = {
     "he_normal": HeNormal(),
     "lecun_uniform": LeCunUniform(),
     "lecun_normal": LeCunNormal(),
+    "maxout_normal": MaxoutNormal(),
     "truncated_normal": TruncatedNormal(),
     "orthogonal": Orthogonal(),
     "identity": Eye(),

@@ -13,11 +13,12 @@ from typing import Any
 import numpy as np
 
 from chainrule.core.errors import DataError, OptionError
-from chainrule.core.graph import Graph, Node, reachable
+from chainrule.core.graph import Graph, Node
 from chainrule.core.tensor import tensor
 from chainrule.nn.initializers import Orthogonal
 from chainrule.nn.layer import Layer, initialize, parameters
 from chainrule.run.reference import Interpreter
+from chainrule.transform.mode import for_predicting
 
 __all__ = ["lsuv"]
 
@@ -50,7 +51,8 @@ def lsuv(model: Layer, X: Any, seed: int = 0) -> None:
     rows = np.asarray(X)
     scale = 1 / 255 if rows.dtype == np.uint8 else 1.0
     output = model(tensor(rows.astype(dtype) * dtype.type(scale)))
-    products = _first_products(output.node, {p.node: path for path, p in named.items()})
+    graph = for_predicting(Graph({"output": output}))
+    products = _first_products(graph, {p.node: path for path, p in named.items()})
     if not products:
         raise OptionError("lsuv: no parameter of the model is multiplied with data as a matrix.")
     for place, (path, parameter) in enumerate(named.items()):
@@ -68,10 +70,10 @@ def lsuv(model: Layer, X: Any, seed: int = 0) -> None:
         named[path].value = named[path].value / spread
 
 
-def _first_products(output: Node, named: dict[Node, str]) -> dict[str, Node]:
+def _first_products(graph: Graph, named: dict[Node, str]) -> dict[str, Node]:
     """Return the first product of each parameter that is a right factor, in the data's order."""
     found: dict[str, Node] = {}
-    for node in reachable([output]):
+    for node in graph.nodes:
         if node.primitive.name == "matmul" and node.inputs[1] in named:
             found.setdefault(named[node.inputs[1]], node)
     return found

@@ -67,7 +67,8 @@ def choose_settings(
             raise OptionError(f"hidden: a layer needs a positive number of units, not {size!r}.")
     if activation is None:
         activation = "tanh" if small and task == "regression" else "relu"
-    activation_of(activation)  # an unknown name fails here, before training
+    if activation != "maxout":
+        activation_of(activation)  # an unknown name fails here, before training
     if hidden is None:
         hidden = (64,) if small else (256, 128) if large else (128, 64)
     if learning_rate is None and optimizer == "adam":

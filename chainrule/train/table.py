@@ -33,6 +33,7 @@ from chainrule.data.table import Table
 from chainrule.data.target import Target, inspect_target, reject_constant
 from chainrule.nn.activations import activation as activation_of
 from chainrule.nn.layer import Layer, Linear, Sequential
+from chainrule.nn.maxout import Maxout
 from chainrule.train.fit import EarlyStopping, fit
 from chainrule.train.pixels import PixelPipeline
 from chainrule.train.progress import Progress
@@ -247,10 +248,13 @@ def _image_problem(
 def build_model(
     features: int, outputs: int, hidden: tuple[int, ...], activation: str
 ) -> Sequential:
-    """Return a fully connected network, `activation` after each hidden layer."""
+    """Return a fully connected network, `activation` after each hidden layer, or Maxout layers."""
     layers: list[Layer] = []
     for size in hidden:
-        layers += [Linear(features, size), activation_of(activation)]
+        if activation == "maxout":
+            layers.append(Maxout(features, size))
+        else:
+            layers += [Linear(features, size), activation_of(activation)]
         features = size
     return Sequential([*layers, Linear(features, outputs)])
 
