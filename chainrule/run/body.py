@@ -130,6 +130,8 @@ class Body:
 
     def array(self, node: Node) -> ir.Value:
         """Return a pointer to the elements of a stored node or a leaf."""
+        if node.primitive.name == "constant":
+            return self._constant_array(node)
         slots, kind = self.context.slots, memory_type(node.spec.dtype.name)
         if node in slots.buffers:
             return self.pointer(slots.buffers[node], kind)
@@ -250,8 +252,6 @@ class Body:
     def _memory(self, node: Node) -> Memory:
         """Return where a move finds its input."""
         source = unmoved(node)
-        if source.primitive.name == "constant" and source not in self.context.kernels.home:
-            return Memory(self._constant_array(source))
         if self._gathered(source):
             at = self.context.slots.arrays[self.context.leaf_names[source]]
             return Memory(self.pointer(at, memory_type(source.spec.dtype.name)), self.order)
@@ -409,6 +409,9 @@ class Body:
 
     def store_all(self, site: Site) -> None:
         """Compute what the kernel stores, then store: one may overwrite another's input."""
+        anchor = self.kernel.anchor
+        if self.kernel.kind == "scatter" and anchor is not None:  # complete in memory by now
+            site.known[anchor] = self.load(anchor, site)
         values = [site.value(node) for node in self.kernel.stores]
         for node, value in zip(self.kernel.stores, values, strict=True):
             self.store(node, value, site)

@@ -51,7 +51,7 @@ def is_watched(name: str) -> bool:
 class Kernel:
     """One pass over memory.
 
-    kind: "matmul", "sparse" or "edges" (anchor is the product, see `PRODUCTS`),
+    kind: "matmul", "sparse", "edges" or "scatter" (anchor is the product, see `PRODUCTS`),
     "rows" (elementwise work and reductions over columns, row by row), "sum_rows" (anchor
     reduces over rows, column by column), "total" (anchor reduces everything), "each"
     (elementwise work on a matrix of fixed size) or "reference" (the interpreter computes the
@@ -167,6 +167,7 @@ class _Fuser:
         } | set(self.graph.outputs.values())
         self.operands = self._operands()
         self.whole = self.operands | {unmoved(n) for n in self.graph.outputs.values()}
+        self.whole.update(n for n in self.graph.nodes if n.primitive.name == "scatter_add")
         for node in self.graph.nodes:
             # Leaves come first: no kernel may be placed before one whose result it loads.
             if node in self.whole and node.primitive.leaf:
@@ -295,6 +296,8 @@ class _Fuser:
     def _check_operands(self, node: Node) -> None:
         for operand in operands_of(node):
             self._view(operand)  # what can't be seen as rows is never in memory
+        if isinstance(node.params.get("rows"), Dim):
+            raise Unsupported(node, "adds to rows of a batch")
 
     def _operands(self) -> set[Node]:
         """Return the nodes that products and moves need in memory."""
@@ -307,13 +310,13 @@ class _Fuser:
         return found
 
     def _place_leaf(self, node: Node) -> None:
-        """Copy rows gathered from data, or a constant, to where a product can read them."""
+        """Copy rows gathered from data, or a constant returned, to memory of their own."""
         view = view_of(node.spec.shape)
         if view is None:
             return
         gathered = node.primitive.name == "input" and isinstance(view[0], Dim)
-        single = view == (1, 1) and node not in self.operands
-        if gathered or (node.primitive.name == "constant" and not single):
+        returned = node in {unmoved(n) for n in self.graph.outputs.values()} and view != (1, 1)
+        if gathered or (node.primitive.name == "constant" and returned):
             self._open(_elementwise_kind(view), view, None, node)
 
     def _assign_reduction(self, node: Node) -> None:

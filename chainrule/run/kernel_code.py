@@ -17,6 +17,7 @@ from chainrule.run.body import Site
 from chainrule.run.fuse import ROW_UNROLL, passes
 from chainrule.run.gemm import Gemm, Tile
 from chainrule.run.instructions import I32, I64, least, loop
+from chainrule.run.scatter_code import ScatterCode
 from chainrule.run.sparse_code import SparseCode
 from chainrule.run.vector import Value, VectorBuilder, element_type
 from chainrule.run.view import unmoved, view_of
@@ -26,7 +27,7 @@ __all__ = ["KernelCode"]
 GROUP = 4  # vectors of a column reduction carried side by side
 
 
-class KernelCode(SparseCode):
+class KernelCode(SparseCode, ScatterCode):
     """The code of one kernel."""
 
     # --- the kinds of kernels -----------------------------------------------------------------
@@ -127,6 +128,12 @@ class KernelCode(SparseCode):
             return
         with loop(self.b, first, end) as row:
             self._columns(I64(0), I64(columns), row, columns)
+
+    def _emit_scatter(self) -> None:
+        anchor = self.kernel.anchor
+        self._scatter()
+        if self.kernel.stores != [anchor] or anchor in self.context.plan.in_place:
+            self._emit_each()
 
     def _columns(self, first: ir.Value, end: ir.Value, row: ir.Value, columns: int) -> None:
         """Store the kernel's nodes for columns [first, end) of one row."""

@@ -26,7 +26,10 @@ __all__ = [
 
 View: TypeAlias = "tuple[int | Dim, int]"
 # What reads its operands whole, and the kind of kernel that each opens.
-PRODUCTS = {"matmul": "matmul", "sparse_matmul": "sparse", "edge_products": "edges"}
+PRODUCTS = {
+    "matmul": "matmul", "sparse_matmul": "sparse", "edge_products": "edges",
+    "scatter_add": "scatter",
+}  # fmt: skip
 
 
 class Unsupported(Exception):  # noqa: N818  # a fact about a node, not an error

@@ -9,6 +9,7 @@ import pytest
 
 import chainrule as cr
 from chainrule.core.graph import Graph
+from chainrule.run.program import prepare_function
 from tests.run.agreement import Case, assert_agree, shuffled
 
 Leaves = dict[str, cr.Tensor]
@@ -69,6 +70,19 @@ LOSSES: dict[str, Callable[[Leaves], cr.Tensor]] = {
     "inner slices": lambda v: cr.sin(cube(v)[:, 1:, :1] + cube(v)[:, :-1, 1:]).mean(),
     "inner turned": lambda v: (cube(v).transpose(0, 2, 1).reshape(-1, v["b"].shape[0])
                                * cr.sin(hidden(v))).mean(),
+    "rows picked": lambda v: cr.sin(cr.gather(v["w"], v["ids"])).mean(),
+    "numbers picked": lambda v: (cr.gather(v["b"], v["pairs"]) * v["x"][:, :2]).mean(),
+    "matrices picked": lambda v: cr.sin(
+        cr.gather(v["w"].reshape(6, -1, 2), v["pairs"][:, 1])
+    ).mean(),
+    "rows picked of data that were computed": lambda v: cr.sin(
+        cr.gather(v["w"] * v["b"], (v["x"][:, 0] > 0).astype("int32") * 4 - 1)
+    ).mean(),
+    "rows always the same": lambda v: cr.sin(v["x"] @ v["w"][[1, 0, 1, 5, 4, -1]]).mean(),
+    "picked, joined and multiplied": lambda v: cr.sin(
+        cr.concat([cr.gather(v["w"], v["ids"])[:, :3], v["x"][:, 3:]], 1) @ v["w"]
+    ).mean(),
+    "rows added": lambda v: cr.sin(cr.scatter_add(v["x"], v["ids"], 6) @ v["w"]).mean(),
     "a number": lambda v: (hidden(v) * v["b"][1]).mean() + v["w"][1, 2],
 }  # fmt: skip
 
@@ -88,3 +102,25 @@ def test_long_rows_agree_and_threads_change_no_bit(name: str) -> None:
     assert alone.run(order, 4) == several.run(order, 4)
     for key, array in alone.state.items():
         np.testing.assert_array_equal(several.state[key], array)
+
+
+@pytest.mark.parametrize("index", [6, -7, 2**40])
+def test_an_index_out_of_range_is_an_error_that_names_it(index: int) -> None:
+    case = step(LOSSES["picked, joined and multiplied"], 8)
+    case.data["ids"][5] = index
+    for program in (case.native(4, 1), case.native(4, 3), case.reference()):
+        with pytest.raises(cr.ShapeError, match=f"index {index} .*out of range for 6 rows.*moves"):
+            program.run(np.arange(ROWS), 4)
+    case.data["ids"][5] = 1
+    assert_agree(case, np.arange(ROWS), 4, 1e-12)
+
+
+def test_an_index_out_of_range_is_an_error_of_a_function_too() -> None:
+    table = cr.tensor(np.arange(12.0).reshape(4, 3))
+    picked = prepare_function(
+        Graph({"y": cr.gather(table, cr.input("i", ("n",), "int64")).node}), ["i"], engine="native"
+    )
+    np.testing.assert_array_equal(picked({"i": np.array([3, -1, 0])})["y"][:, 0], [9, 9, 0])
+    with pytest.raises(cr.ShapeError, match="index 4 is out of range for 4 rows"):
+        picked({"i": np.array([3, 4, 0])})
+    np.testing.assert_array_equal(picked({"i": np.array([1])})["y"], [[3, 4, 5]])

@@ -210,6 +210,14 @@ def _part(b: Builder) -> cr.Tensor | None:
     return cr.sin(x).T if how == "turn" else x[: 1 + x.shape[0] // 2]
 
 
+def _pick(b: Builder) -> cr.Tensor:
+    numbers = b.leaves["c"]
+    if b.draw(st.booleans()):
+        return cr.gather(b.weight(3, b.draw(st.sampled_from(LENGTHS))), numbers)
+    per_row = [v for v in b.pool if v.shape[:1] == (ROWS,)]
+    return cr.tanh(cr.scatter_add(b.draw(st.sampled_from(per_row)), numbers, 3))
+
+
 KINDS: dict[str, Callable[[Builder], cr.Tensor | None]] = {
     "unary": lambda b: b.draw(st.sampled_from(UNARY))(b.value()),
     "binary": _binary,
@@ -218,6 +226,7 @@ KINDS: dict[str, Callable[[Builder], cr.Tensor | None]] = {
     "composite": _composite,
     "move": _move,
     "part": _part,
+    "pick": _pick,
 }
 
 
