@@ -1,6 +1,6 @@
-"""Adam: a step for each weight by the running mean and spread of its gradient.
+"""Adam and its kin: a step for each weight by the running mean and spread of its gradient.
 
-Read next: :mod:`chainrule.train.fit`.
+Read next: :mod:`chainrule.optim.adaptive`.
 """
 
 from __future__ import annotations
@@ -8,13 +8,22 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
-from chainrule.core.options import in_range
+import numpy as np
+
+from chainrule.core.parameter import Parameter
 from chainrule.core.tensor import Tensor
-from chainrule.ops.elementwise import sqrt
+from chainrule.ops.elementwise import maximum, sign, sqrt
+from chainrule.optim.decay import check_decay, decayed
+from chainrule.optim.hyper import in_range
 from chainrule.optim.optimizer import Optimizer, Slots, check_learning_rate
+from chainrule.optim.schedule import Schedule
 
-__all__ = ["Adam"]
+__all__ = ["AMSGrad", "Adam", "AdamW", "Lion", "Nadam"]
+
+Number = float | Schedule
+H = Mapping[str, Tensor]
 
 
 @dataclass(frozen=True)
@@ -31,32 +40,200 @@ class Adam(Optimizer):
     ('m', 'v')
     """
 
-    learning_rate: float = 1e-3
-    beta1: float = 0.9
-    beta2: float = 0.999
-    epsilon: float = 1e-8
+    learning_rate: Number = 1e-3
+    beta1: Number = 0.9
+    beta2: Number = 0.999
+    epsilon: Number = 1e-8
 
     def __post_init__(self) -> None:
-        check_learning_rate(self)
-        in_range(self, "beta1", 0.0, 1.0)
-        in_range(self, "beta2", 0.0, 1.0)
-        # Without it a gradient that has always been 0 would give 0 / 0.
-        in_range(self, "epsilon", 0.0, math.inf, open_low=True)
+        _check(self)
+
+    def slots(self) -> tuple[str, ...]:
+        return ("m", "v")
+
+    def update(self, g: Tensor, p: Tensor, slots: Slots, h: H, t: Tensor) -> tuple[Tensor, Slots]:
+        m, v = _moments(g, slots, h)
+        return _step(m, v, h, t), {"m": m, "v": v}
+
+
+@dataclass(frozen=True)
+class AdamW(Optimizer):
+    """Adam with decoupled weight decay: Adam's change less ``learning_rate * weight_decay * p``.
+
+    Biases and scales do not decay unless `everywhere`: see
+    :class:`~chainrule.core.parameter.Parameter`, ``is_weight``.  Raises OptionError as Adam
+    does, and for a negative decay.
+
+    Source: Loshchilov and Hutter, "Decoupled weight decay regularization", 2019; the decay
+    is multiplied by the learning rate, as in PyTorch.
+
+    >>> AdamW().weight_decay
+    0.01
+    """
+
+    learning_rate: Number = 1e-3
+    beta1: Number = 0.9
+    beta2: Number = 0.999
+    epsilon: Number = 1e-8
+    weight_decay: Number = 0.01
+    everywhere: bool = False
+
+    def __post_init__(self) -> None:
+        _check(self)
+        check_decay(self, "weight_decay")
 
     def slots(self) -> tuple[str, ...]:
         return ("m", "v")
 
     def update(
-        self, g: Tensor, p: Tensor, slots: Slots, h: Mapping[str, Tensor], t: Tensor
+        self, g: Tensor, p: Parameter, slots: Slots, h: H, t: Tensor
     ) -> tuple[Tensor, Slots]:
-        beta1, beta2 = h["beta1"], h["beta2"]
+        m, v = _moments(g, slots, h)
+        change = decayed(
+            _step(m, v, h, t), p, h["learning_rate"] * h["weight_decay"], self.everywhere
+        )
+        return change, {"m": m, "v": v}
 
-        def like_g(scalar: Tensor) -> Tensor:
-            # 1 - beta must be formed in float64: float32 has only 2 good digits of 1 - 0.999.
-            return scalar.astype(g.dtype)
 
-        m = like_g(beta1) * slots["m"] + like_g(1 - beta1) * g
-        v = like_g(beta2) * slots["v"] + like_g(1 - beta2) * (g * g)
-        rate = like_g(h["learning_rate"] / (1 - beta1**t))
-        spread = sqrt(v) * like_g(1 / sqrt(1 - beta2**t)) + like_g(h["epsilon"])
-        return -(rate * m / spread), {"m": m, "v": v}
+@dataclass(frozen=True)
+class AMSGrad(Optimizer):
+    """Adam whose spread never falls: ``peak = max(peak, v)`` stands in the place of ``v``.
+
+    Raises OptionError as Adam does.  Source: Reddi, Kale and Kumar, "On the convergence of Adam
+    and beyond", 2018; with Adam's bias correction, as in PyTorch.
+
+    >>> AMSGrad().slots()
+    ('m', 'v', 'peak')
+    """
+
+    learning_rate: Number = 1e-3
+    beta1: Number = 0.9
+    beta2: Number = 0.999
+    epsilon: Number = 1e-8
+
+    def __post_init__(self) -> None:
+        _check(self)
+
+    def slots(self) -> tuple[str, ...]:
+        return ("m", "v", "peak")
+
+    def update(self, g: Tensor, p: Tensor, slots: Slots, h: H, t: Tensor) -> tuple[Tensor, Slots]:
+        m, v = _moments(g, slots, h)
+        peak = maximum(slots["peak"], v)
+        return _step(m, peak, h, t), {"m": m, "v": v, "peak": peak}
+
+
+@dataclass(frozen=True)
+class Nadam(Optimizer):
+    """Adam with Nesterov's momentum, which looks one step ahead.
+
+    With ``mu(t) = beta1 * (1 - 0.96^(t * momentum_decay) / 2)`` and `product` that of all mu so
+    far, the change is ``-learning_rate * ((1 - mu(t)) / (1 - product) * g + mu(t + 1) /
+    (1 - product * mu(t + 1)) * m) / (sqrt(v / (1 - beta2^t)) + epsilon)``, m and v as in Adam.
+    Raises OptionError as Adam does, and for a negative momentum_decay.
+
+    Source: Dozat, "Incorporating Nesterov momentum into Adam", 2016.
+
+    >>> Nadam().learning_rate
+    0.002
+    """
+
+    learning_rate: Number = 2e-3
+    beta1: Number = 0.9
+    beta2: Number = 0.999
+    epsilon: Number = 1e-8
+    momentum_decay: Number = 4e-3
+
+    def __post_init__(self) -> None:
+        _check(self)
+        in_range(self, "momentum_decay", 0.0, math.inf)
+
+    def slots(self) -> tuple[str, ...]:
+        return ("m", "v")
+
+    def slots_of(self, p: Parameter) -> dict[str, np.ndarray[Any, Any]]:
+        return {**super().slots_of(p), "product": np.array(1.0)}
+
+    def update(self, g: Tensor, p: Tensor, slots: Slots, h: H, t: Tensor) -> tuple[Tensor, Slots]:
+        def mu(t: Tensor) -> Tensor:
+            return h["beta1"] * (1 - 0.5 * 0.96 ** (t * h["momentum_decay"]))
+
+        m, v = _moments(g, slots, h)
+        now, following = mu(t), mu(t + 1)
+        product = slots["product"] * now
+        of_g = h["learning_rate"] * (1 - now) / (1 - product)
+        of_m = h["learning_rate"] * following / (1 - product * following)
+        ahead = of_g.astype(g.dtype) * g + of_m.astype(g.dtype) * m
+        return -(ahead / _spread(v, h, t)), {"m": m, "v": v, "product": product}
+
+
+@dataclass(frozen=True)
+class Lion(Optimizer):
+    """The sign of a running mean of gradients, with decoupled weight decay.
+
+    ``p = p - learning_rate * (sign(beta1 * m + (1 - beta1) * g) + weight_decay * p)``, then
+    ``m = beta2 * m + (1 - beta2) * g``.  Its rate suits at a third to a tenth of Adam's.
+    Biases and scales do not decay unless `everywhere`.  Raises OptionError for a rate that is
+    not positive, betas outside [0, 1), or a negative decay.
+
+    Source: Chen and others, "Symbolic discovery of optimization algorithms", 2023.
+
+    >>> Lion().slots()
+    ('m',)
+    """
+
+    learning_rate: Number = 1e-4
+    beta1: Number = 0.9
+    beta2: Number = 0.99
+    weight_decay: Number = 0.0
+    everywhere: bool = False
+
+    def __post_init__(self) -> None:
+        check_learning_rate(self)
+        in_range(self, "beta1", 0.0, 1.0)
+        in_range(self, "beta2", 0.0, 1.0)
+        check_decay(self, "weight_decay")
+
+    def slots(self) -> tuple[str, ...]:
+        return ("m",)
+
+    def update(
+        self, g: Tensor, p: Parameter, slots: Slots, h: H, t: Tensor
+    ) -> tuple[Tensor, Slots]:
+        rate = h["learning_rate"]
+        step = rate.astype(g.dtype) * sign(_mean(slots["m"], g, h["beta1"]))
+        change = -step
+        if self.weight_decay:
+            change = decayed(change, p, rate * h["weight_decay"], self.everywhere)
+        return change, {"m": _mean(slots["m"], g, h["beta2"])}
+
+
+def _check(owner: Optimizer) -> None:
+    """Raise OptionError unless the hyper-parameters of Adam are in their ranges."""
+    check_learning_rate(owner)
+    in_range(owner, "beta1", 0.0, 1.0)
+    in_range(owner, "beta2", 0.0, 1.0)
+    # Without it a gradient that has always been 0 would give 0 / 0.
+    in_range(owner, "epsilon", 0.0, math.inf, open_low=True)
+
+
+def _mean(mean: Tensor, new: Tensor, beta: Tensor) -> Tensor:
+    """Return the running mean ``beta * mean + (1 - beta) * new``."""
+    # 1 - beta must be formed in float64: float32 has only 2 good digits of 1 - 0.999.
+    return beta.astype(new.dtype) * mean + (1 - beta).astype(new.dtype) * new
+
+
+def _moments(g: Tensor, slots: Slots, h: H) -> tuple[Tensor, Tensor]:
+    """Return the running means of the gradient and of its square."""
+    return _mean(slots["m"], g, h["beta1"]), _mean(slots["v"], g * g, h["beta2"])
+
+
+def _spread(v: Tensor, h: H, t: Tensor) -> Tensor:
+    """Return the root of the mean of squares, free of its start at 0, plus epsilon."""
+    return sqrt(v) * (1 / sqrt(1 - h["beta2"] ** t)).astype(v.dtype) + h["epsilon"].astype(v.dtype)
+
+
+def _step(m: Tensor, v: Tensor, h: H, t: Tensor) -> Tensor:
+    """Return Adam's change for the moments `m` and `v`."""
+    rate = (h["learning_rate"] / (1 - h["beta1"] ** t)).astype(m.dtype)
+    return -(rate * m / _spread(v, h, t))

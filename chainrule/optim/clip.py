@@ -8,14 +8,17 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
-from chainrule.core.options import in_range
+from chainrule.core.parameter import Parameter
 from chainrule.core.tensor import Tensor
 from chainrule.ops.elementwise import maximum, minimum, sqrt
 from chainrule.ops.shape import stack
+from chainrule.optim.hyper import in_range
 from chainrule.optim.optimizer import Optimizer, Slots
+from chainrule.optim.schedule import Schedule
 
 __all__ = ["ClipNorm", "ClipValue"]
 
@@ -24,7 +27,8 @@ __all__ = ["ClipNorm", "ClipValue"]
 class ClipValue(Optimizer):
     """Limit every element of the gradient to [-limit, limit]."""
 
-    limit: float
+    limit: float | Schedule
+    stage: ClassVar[str] = "any"
 
     def __post_init__(self) -> None:
         in_range(self, "limit", 0.0, math.inf, open_low=True)
@@ -45,7 +49,8 @@ class ClipNorm(Optimizer):
     training recurrent neural networks", 2013.
     """
 
-    max_norm: float
+    max_norm: float | Schedule
+    stage: ClassVar[str] = "any"
 
     def __post_init__(self) -> None:
         in_range(self, "max_norm", 0.0, math.inf, open_low=True)
@@ -53,7 +58,7 @@ class ClipNorm(Optimizer):
     def update_all(
         self,
         gradients: Sequence[Tensor],
-        parameters: Sequence[Tensor],
+        parameters: Sequence[Parameter],
         slots: Sequence[Slots],
         h: Mapping[str, Tensor],
         t: Tensor,
@@ -61,5 +66,5 @@ class ClipNorm(Optimizer):
         squares = [(g * g).sum().astype(np.float64) for g in gradients]
         norm = sqrt(stack(squares).sum())
         # A gradient of exactly zero must stay zero, not become 0 * inf.
-        factor = minimum(1.0, h["max_norm"] / maximum(norm, 1e-300))
+        factor = minimum(1.0, self.settled(h, t)["max_norm"] / maximum(norm, 1e-300))
         return [g * factor.astype(g.dtype) for g in gradients], [{} for _ in slots]

@@ -1,8 +1,8 @@
 """What an optimizer is: from gradients, slots and hyper-parameters to changes, as graph.
 
-A slot is memory of a parameter's shape (a momentum, a mean of squares) that
-starts at zero.  Hyper-parameters are float64 scalar inputs of the training
-graph, not constants, so a schedule changes them without recording anew.
+A slot is memory kept for a parameter (a momentum, a mean of squares).
+Hyper-parameters are float64 scalar inputs of the training graph, not constants, and may be
+schedules, so they change without recording anew.
 Optimizers compose: :func:`chain` feeds the change of one to the next.
 
 Read next: :mod:`chainrule.optim.adam`.
@@ -11,37 +11,42 @@ Read next: :mod:`chainrule.optim.adam`.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
-from typing import TypeAlias
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Any, ClassVar, TypeAlias
+
+import numpy as np
 
 from chainrule.core.errors import OptionError
-from chainrule.core.options import in_range, is_number
+from chainrule.core.parameter import Parameter
 from chainrule.core.tensor import Tensor
+from chainrule.optim.hyper import Tunable, in_range, part_of, prefixed
+from chainrule.optim.schedule import Schedule
 
-__all__ = ["Chain", "Optimizer", "Slots", "chain"]
+__all__ = ["Chain", "Optimizer", "Slots", "chain", "check_learning_rate"]
 
+Array: TypeAlias = "np.ndarray[Any, Any]"
 Slots: TypeAlias = "dict[str, Tensor]"
 
 
 @dataclass(frozen=True)
-class Optimizer:
+class Optimizer(Tunable):
     """Base of optimizers: a dataclass of numbers, and :meth:`update`, its equations."""
 
-    def hyper(self) -> dict[str, float]:
-        """Return the hyper-parameters that become inputs of the graph, by name."""
-        return {
-            f.name: float(getattr(self, f.name))
-            for f in fields(self)
-            if is_number(getattr(self, f.name))
-        }
+    # "optimizer" makes a change of a gradient, which one part of a chain does; "any" works on
+    # a gradient before it or a change after it, "change" only after it.
+    stage: ClassVar[str] = "optimizer"
 
     def slots(self) -> tuple[str, ...]:
-        """Return the names of the slots kept for each parameter."""
+        """Return the names of the slots kept for each parameter, of its shape, from zero on."""
         return ()
 
+    def slots_of(self, p: Parameter) -> dict[str, Array]:
+        """Return the first values of all slots kept for the parameter `p`."""
+        return {name: np.zeros(p.value.shape, p.dtype) for name in self.slots()}
+
     def update(
-        self, g: Tensor, p: Tensor, slots: Slots, h: Mapping[str, Tensor], t: Tensor
+        self, g: Tensor, p: Parameter, slots: Slots, h: Mapping[str, Tensor], t: Tensor
     ) -> tuple[Tensor, Slots]:
         """Return the change to add to the parameter `p` with gradient `g`, and the new slots.
 
@@ -53,56 +58,119 @@ class Optimizer:
     def update_all(
         self,
         gradients: Sequence[Tensor],
-        parameters: Sequence[Tensor],
+        parameters: Sequence[Parameter],
         slots: Sequence[Slots],
         h: Mapping[str, Tensor],
         t: Tensor,
     ) -> tuple[list[Tensor], list[Slots]]:
         """Return changes and new slots of all parameters; override where they depend on another."""
+        now = self.settled(h, t)
         pairs = [
-            self.update(g, p, s, h, t) for g, p, s in zip(gradients, parameters, slots, strict=True)
+            self.update(g, p, s, now, t)
+            for g, p, s in zip(gradients, parameters, slots, strict=True)
         ]
         return [change for change, _ in pairs], [new for _, new in pairs]
+
+    def settled(self, h: Mapping[str, Tensor], t: Tensor) -> dict[str, Tensor]:
+        """Return the hyper-parameters as they are in step `t`, each schedule as its number."""
+        now = dict(h)
+        for f in fields(self):
+            plan = getattr(self, f.name)
+            if isinstance(plan, Schedule):
+                now[f.name] = plan.value(part_of(h, f.name), t - 1)
+        return now
+
+    def parts(self) -> dict[str, Optimizer]:
+        """Return the optimizers this one is made of, by name."""
+        return {name: p for name, p in self.within().items() if isinstance(p, Optimizer)}
+
+    def trains(self, p: Parameter) -> bool:
+        """Return whether `p` is ever changed; if not, it has no gradient and no slots."""
+        return all(part.trains(p) for part in self.parts().values())
+
+    def check(self, parameters: Sequence[Parameter]) -> None:
+        """Raise OptionError where this does not fit the `parameters` of a model."""
+        for part in self.parts().values():
+            part.check(parameters)
+
+    def shown(self, p: Parameter) -> str | None:
+        """Return the slot that holds the weights to predict with, or None: `p` itself."""
+        return None
+
+    def rate_at(self, h: Mapping[str, Tensor], t: Tensor) -> Tensor | None:
+        """Return the learning rate in step `t`, the first one where there are several."""
+        if (own := self.settled(h, t).get("learning_rate")) is not None:
+            return own
+        rates = (part.rate_at(part_of(h, name), t) for name, part in self.parts().items())
+        return next((rate for rate in rates if rate is not None), None)
 
 
 @dataclass(frozen=True)
 class Chain(Optimizer):
     """Several optimizers in a row: each takes the changes of the one before as its gradients."""
 
-    parts: tuple[Optimizer, ...]
+    members: tuple[Optimizer, ...]
 
-    def hyper(self) -> dict[str, float]:
-        return {
-            f"{i}.{name}": value
-            for i, part in enumerate(self.parts)
-            for name, value in part.hyper().items()
-        }
+    def __post_init__(self) -> None:
+        stages = [member.stage for member in self.members]
+        if "change" in stages and "optimizer" not in stages[: stages.index("change")]:
+            wrong = self.members[stages.index("change")]
+            raise OptionError(
+                f"chain: {type(wrong).__name__} works on the change of an optimizer, so it comes "
+                f"after one: chain(SGD(...), {type(wrong).__name__}(...))."
+            )
+        if stages.count("optimizer") > 1:
+            raise OptionError(
+                "chain: only one part can make changes out of gradients, not "
+                + " and ".join(type(m).__name__ for m in self.members if m.stage == "optimizer")
+                + ". For several parameters give optim.groups({...}) as one part."
+            )
 
-    def slots(self) -> tuple[str, ...]:
-        return tuple(f"{i}.{name}" for i, part in enumerate(self.parts) for name in part.slots())
+    @property
+    def stage(self) -> str:  # type: ignore[override]
+        """What its parts make of gradients together."""
+        return "optimizer" if any(m.stage == "optimizer" for m in self.members) else "any"
+
+    def within(self) -> dict[str, Tunable]:
+        return {str(i): member for i, member in enumerate(self.members)}
+
+    def rebuilt(self, change: Callable[[Tunable], Any]) -> Chain:
+        return replace(self, members=tuple(change(member) for member in self.members))
+
+    def slots_of(self, p: Parameter) -> dict[str, Array]:
+        found: dict[str, Array] = {}
+        for name, part in self.parts().items():
+            found |= prefixed(name, part.slots_of(p))
+        return found
+
+    def shown(self, p: Parameter) -> str | None:
+        slots = ((name, part.shown(p)) for name, part in self.parts().items())
+        return next((f"{name}.{slot}" for name, slot in slots if slot is not None), None)
 
     def update_all(
         self,
         gradients: Sequence[Tensor],
-        parameters: Sequence[Tensor],
+        parameters: Sequence[Parameter],
         slots: Sequence[Slots],
         h: Mapping[str, Tensor],
         t: Tensor,
     ) -> tuple[list[Tensor], list[Slots]]:
         changes = list(gradients)
         renewed: list[Slots] = [{} for _ in slots]
-        for i, part in enumerate(self.parts):
-            mark = f"{i}."
-            mine = {k[len(mark) :]: v for k, v in h.items() if k.startswith(mark)}
-            own = [{name: s[mark + name] for name in part.slots()} for s in slots]
-            changes, new = part.update_all(changes, parameters, own, mine, t)
+        for name, part in self.parts().items():
+            own = [part_of(s, name) for s in slots]
+            changes, new = part.update_all(changes, parameters, own, part_of(h, name), t)
             for target, entries in zip(renewed, new, strict=True):
-                target.update({mark + name: value for name, value in entries.items()})
+                target.update(prefixed(name, entries))
         return changes, renewed
 
 
 def chain(*parts: Optimizer) -> Chain:
     """Return one optimizer that applies `parts` in order.
+
+    Clipping comes before the part that makes changes of gradients (SGD, Adam, ...),
+    :class:`~chainrule.optim.decay.WeightDecay` and
+    :class:`~chainrule.optim.decay.MaxNorm` after it.  Raises OptionError for another order.
 
     >>> from chainrule import optim
     >>> chain(optim.ClipNorm(1.0), optim.SGD(0.1)).hyper()
@@ -110,6 +178,9 @@ def chain(*parts: Optimizer) -> Chain:
     """
     if not parts:
         raise OptionError("chain: no optimizers were given.")
+    for part in parts:
+        if not isinstance(part, Optimizer):
+            raise OptionError(f"chain: {part!r} is no optimizer, such as optim.SGD(0.1).")
     return Chain(parts)
 
 

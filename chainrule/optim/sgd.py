@@ -9,9 +9,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from chainrule.core.errors import OptionError
-from chainrule.core.options import in_range
 from chainrule.core.tensor import Tensor
+from chainrule.optim.hyper import in_range
 from chainrule.optim.optimizer import Optimizer, Slots, check_learning_rate
+from chainrule.optim.schedule import Schedule
 
 __all__ = ["SGD"]
 
@@ -31,8 +32,8 @@ class SGD(Optimizer):
     ('v',)
     """
 
-    learning_rate: float = 0.01
-    momentum: float = 0.0
+    learning_rate: float | Schedule = 0.01
+    momentum: float | Schedule = 0.0
     nesterov: bool = False
 
     def __post_init__(self) -> None:

@@ -8,7 +8,8 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -18,15 +19,17 @@ from chainrule.nn.layer import Layer, initialize, parameters
 from chainrule.nn.regularizers import Regularizer
 from chainrule.optim.named import optimizer as optimizer_of
 from chainrule.optim.optimizer import Optimizer
+from chainrule.optim.plateau import ReduceOnPlateau
 from chainrule.run.program import Program, prepare
 from chainrule.train.metrics import metrics_of
 from chainrule.train.objective import objective
 from chainrule.train.part import Part
 from chainrule.train.parts import read_parts
 from chainrule.train.progress import Progress
+from chainrule.train.rates import Rates, plateaus
 from chainrule.train.run import Run
-from chainrule.train.step import record_step
-from chainrule.train.watch import LayerProbe, watch_report
+from chainrule.train.step import Step, record_step
+from chainrule.train.watch import watch_report
 from chainrule.train.weighting import ClassWeight
 
 __all__ = ["EarlyStopping", "fit"]
@@ -135,14 +138,17 @@ def fit(
     if isinstance(early_stopping, (int, np.integer)):
         early_stopping = EarlyStopping(early_stopping)
     measures = metrics_of(metrics, aim)
-    if early_stopping is not None:
-        _check_monitor(early_stopping, [m.name for m in measures], validation is not None)
+    for asking in (early_stopping, *(plan for _, plan in plateaus(method))):
+        if asking is not None:
+            _check_monitor(asking, [m.name for m in measures], validation is not None)
     train, held_out = read_parts(
         model, data, validation, aim, sample_weight, class_weight, int(seed)
     )
     initialize(model, int(seed), keep_assigned=True)
+    steps = -(-len(train) // int(batch_size))
+    planned = method.planned(int(epochs) * steps, steps)
     step = record_step(
-        model, aim, method, measures, train.x, train.y, watch, train.weight, regularizer, int(seed)
+        model, aim, planned, measures, train.x, train.y, watch, train.weight, regularizer, int(seed)
     )
     run = Run(
         model=model,
@@ -162,7 +168,8 @@ def fit(
         threads=threads,
     )
     program = prepare(step.graph, step.state, train.arrays, int(batch_size), threads, engine)
-    loop = _Loop(run, program, step.probes, train, held_out, early_stopping, int(seed))
+    rates = Rates(method, step.rate, program.state)
+    loop = _Loop(run, program, step, rates, train, held_out, early_stopping, int(seed))
     with Progress(progress, epochs, len(train)) as bar:
         loop.train(int(epochs), int(batch_size), bar, on_epoch)
     return run
@@ -180,15 +187,18 @@ def _check_made(model: Any, optimizer: Any) -> None:
         raise OptionError(f"fit: model is a {type(model).__name__}, and must be a layer; {hint}.")
 
 
-def _check_monitor(stopping: EarlyStopping, metrics: Sequence[str], validated: bool) -> None:
+def _check_monitor(
+    asking: EarlyStopping | ReduceOnPlateau, metrics: Sequence[str], validated: bool
+) -> None:
     """Raise OptionError, before any training, for a monitor the history will not have."""
     names = ["loss", *metrics]
     names += [f"val_{name}" for name in names] if validated else []
-    if stopping.monitor is not None and stopping.monitor not in names:
+    monitor = asking.monitor
+    if monitor is not None and monitor not in names:
         unseen = "" if validated else " Without validation=... there are no val_ entries."
         raise OptionError(
-            f"EarlyStopping: the history will have no {stopping.monitor!r} to monitor. "
-            f"{did_you_mean(stopping.monitor, names)}{unseen}"
+            f"{type(asking).__name__}: the history will have no {monitor!r} to monitor. "
+            f"{did_you_mean(monitor, names)}{unseen}"
         )
 
 
@@ -198,14 +208,15 @@ class _Loop:
 
     run: Run
     program: Program
-    probes: tuple[LayerProbe, ...]
+    step: Step
+    rates: Rates
     data: Part
     held_out: Part | None
     stopping: EarlyStopping | None
     seed: int
     best: float = math.inf
     best_epoch: int = 0
-    best_weights: Array | None = None
+    best_weights: list[Array] = field(default_factory=list)
     chunk: int = 1  # steps in one call of the engine
 
     def train(
@@ -216,9 +227,10 @@ class _Loop:
         on_epoch: Callable[[Run, dict[str, Any]], bool | None] | None,
     ) -> None:
         monitor = self._monitor()
-        self.best_weights = self.program.arenas["parameter"].buffer.copy()
+        self.best_weights = [weights.copy() for weights in self._weights()]
         for path, parameter in parameters(self.run.model).items():
-            parameter.watch(self.program.state[f"parameter/{path}"])
+            shown = self.step.shown.get(path, f"parameter/{path}")
+            parameter.watch(self.program.state[shown])
         restore = self.stopping is not None
         try:
             for epoch in range(1, epochs + 1):
@@ -228,7 +240,8 @@ class _Loop:
                     scores = self.run.score(self.held_out)
                     record.update({f"val_{name}": value for name, value in scores.items()})
                 self._check_end(monitor, record)
-                self._remember(epoch, record[monitor])
+                self._remember(epoch, self._lower_is_better(record, monitor))
+                self.rates.look(partial(self._lower_is_better, record))
                 bar.finish_epoch(record)
                 if on_epoch is not None and on_epoch(self.run, record):
                     self.run.stopped = f"on_epoch asked to stop at epoch {epoch}"
@@ -250,11 +263,17 @@ class _Loop:
 
     def _finish(self, restore: bool) -> None:
         """Leave the model with weights of its own: the best ones, or those of the last step."""
-        if restore and self.best_weights is not None:
-            self.program.arenas["parameter"].buffer[:] = self.best_weights
+        if restore:
+            for weights, best in zip(self._weights(), self.best_weights, strict=True):
+                weights[:] = best
         self.run.best_epoch = self.best_epoch
         for parameter in parameters(self.run.model).values():
             parameter.unwatch()
+
+    def _weights(self) -> list[Array]:
+        """Return the memory of the parameters, and of their averages where these are shown."""
+        kinds = {"parameter"} | {name.split("/")[0] for name in self.step.shown.values()}
+        return [self.program.arenas[kind].buffer for kind in sorted(kinds)]
 
     def _monitor(self) -> str:
         if self.stopping and self.stopping.monitor:
@@ -287,15 +306,12 @@ class _Loop:
             record["penalty"] = sums["penalty"] / rows
         for m in self.run.metrics:
             record[m.name] = m.finish(sums[m.name] / rows, self.data)
-        rate = next(
-            (float(v) for k, v in self.program.state.items() if k.endswith("learning_rate")), None
-        )
-        if rate is not None:
+        if (rate := self.rates.now()) is not None:
             record["learning_rate"] = rate
         record["seconds"] = seconds
         record["samples_per_second"] = rows / seconds
-        if self.probes:
-            record["layers"] = watch_report(self.probes, sums)
+        if self.step.probes:
+            record["layers"] = watch_report(self.step.probes, sums)
         return record
 
     def _check_end(self, monitor: str, record: dict[str, Any]) -> None:
@@ -321,13 +337,15 @@ class _Loop:
             "optim.chain(optim.ClipNorm(1.0), ...)."
         )
 
+    def _lower_is_better(self, record: dict[str, Any], name: str | None) -> float:
+        """Return an entry of the `record` (None: the monitor), turned round if more is better."""
+        name = name or self._monitor()
+        better = {m.name for m in self.run.metrics if m.higher_is_better}
+        return float(-record[name] if name.removeprefix("val_") in better else record[name])
+
     def _remember(self, epoch: int, score: float) -> None:
         """Keep a copy of the weights if this epoch is the best so far."""
         margin = self.stopping.min_delta if self.stopping else 0.0
-        if self._monitor().removeprefix("val_") in (
-            m.name for m in self.run.metrics if m.higher_is_better
-        ):
-            score = -score
         if score < self.best - margin:  # never true of NaN, so those weights are not kept
             self.best, self.best_epoch = score, epoch
-            self.best_weights = self.program.arenas["parameter"].buffer.copy()
+            self.best_weights = [weights.copy() for weights in self._weights()]

@@ -10,7 +10,7 @@ Read next: :mod:`chainrule.train.fit`.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import reduce
 from typing import Any
 
@@ -30,6 +30,7 @@ from chainrule.ops.shape import broadcast_to
 from chainrule.optim.optimizer import Optimizer
 from chainrule.train.metrics import Metric
 from chainrule.train.objective import Objective, check_output, check_range, check_recorded
+from chainrule.train.update import choose_trained, record_update
 from chainrule.train.watch import LayerProbe, layer_probes, watch_outputs
 from chainrule.transform.grad import grad
 from chainrule.transform.mode import for_training
@@ -42,11 +43,16 @@ ROWS = Dim("n")
 
 @dataclass(frozen=True)
 class Step:
-    """A training step: its graph, the state it starts from, and what in it is watched."""
+    """A training step: its graph, the state it starts from, and what in it is watched.
+
+    `shown` and `rate` are those of :class:`chainrule.train.update.Update`.
+    """
 
     graph: Graph
     state: dict[str, Array]
     probes: tuple[LayerProbe, ...] = ()
+    shown: Mapping[str, str] = field(default_factory=dict)
+    rate: Graph | None = None
 
 
 def check_rows(X: Any, name: str, dtype: np.dtype[Any]) -> Array:
@@ -156,7 +162,7 @@ def _over_rows(values: Tensor) -> Tensor:
 
 
 def _check_found(loss: Tensor, found: Mapping[str, Parameter]) -> None:
-    """Raise OptionError where there is nothing to train, or something that would not be trained."""
+    """Raise OptionError where there is something that would not be trained."""
     known = {parameter.node for parameter in found.values()}
     for node in reachable([loss.node]):
         for leaf in node.inputs:
@@ -167,9 +173,6 @@ def _check_found(loss: Tensor, found: Mapping[str, Parameter]) -> None:
                     "model itself: in a Sequential, or as an attribute of an object with __call__, "
                     "best a dataclass (@dataclass(eq=False)); a function's variables aren't seen."
                 )
-    if not any(parameter.trainable for parameter in found.values()):
-        none = "no parameter of the model is trainable" if found else "the model has no parameters"
-        raise OptionError(f"{none}, so there is nothing to train.")
 
 
 def record_step(
@@ -191,7 +194,6 @@ def record_step(
     :func:`chainrule.nn.regularizers.penalties`; `seed` decides what layers draw at random.
     """
     found = parameters(model)
-    trained = {path: p for path, p in found.items() if p.trainable}
     arrays = {"x": x, "y": y} | ({} if weight is None else {"weight": weight})
     data = {name: data_input(name, array) for name, array in arrays.items()}
     taken = input("step", (), np.int64)
@@ -200,12 +202,13 @@ def record_step(
     seen = for_training([output, loss, *totals.values()], taken, seed)
     output, loss, *sums = seen.tensors
     totals = dict(zip(totals, sums, strict=True))
+    _check_found(loss, found)
+    trained = choose_trained(optimizer, found)
     with scope("penalty"):
         if charges := [*seen.penalties, *penalties(regularizer, trained)]:
             penalty = reduce(add, (charge.astype(loss.dtype) for charge in charges))
             totals["penalty"] = _over_rows(penalty)
             loss = loss + penalty
-    _check_found(loss, found)
     probes = layer_probes(output) if watch else []
     with scope("backward"):
         slopes = grad(loss, [*trained.values(), *(probe.product for probe in probes)])
@@ -214,12 +217,16 @@ def record_step(
     if probes:
         with scope("watch"):
             outputs.update(watch_outputs(probes, slopes[len(trained) :]))
-    inputs.update({f"parameter/{path}": p.node for path, p in found.items()})
-    state = {f"parameter/{path}": p.value for path, p in found.items()}
+    for path, p in found.items():
+        inputs[f"parameter/{path}"] = outputs[f"parameter/{path}"] = p.node
     outputs.update(_kept(found, seen.updates))
     with scope("update"):
-        record_update(optimizer, trained, slopes[: len(trained)], taken, inputs, state, outputs)
-    return Step(Graph(outputs, inputs), state, tuple(probes))
+        update = record_update(optimizer, trained, slopes[: len(trained)], taken)
+        inputs |= {**update.inputs, "step": taken.node}
+        outputs |= {**update.outputs, "step": (taken + 1).node}
+    state = {f"parameter/{path}": p.value for path, p in found.items()}
+    state |= {**update.state, "step": np.array(0)}
+    return Step(Graph(outputs, inputs), state, tuple(probes), update.shown, update.rate)
 
 
 def _kept(
@@ -235,40 +242,3 @@ def _kept(
                 "model. Keep it as an attribute of a layer of the model."
             )
     return {f"parameter/{path}": fresh.get(node, node) for node, path in kept.items()}
-
-
-def record_update(
-    optimizer: Optimizer,
-    trained: Mapping[str, Parameter],
-    gradients: Sequence[Tensor],
-    taken: Tensor,
-    inputs: dict[str, Node],
-    state: dict[str, Array],
-    outputs: dict[str, Node],
-) -> None:
-    """Record the update of the parameters `trained`, adding its leaves, state and results."""
-
-    def carry(name: str, leaf: Tensor, value: Array) -> Tensor:
-        inputs[name], state[name] = leaf.node, value
-        return leaf
-
-    slots = []
-    for path, p in trained.items():
-        names = {name: f"{name}/{path}" for name in optimizer.slots()}
-        leaves = {name: input(full, p.shape, p.dtype) for name, full in names.items()}
-        zeros = np.zeros(p.value.shape, p.dtype)
-        slots.append({name: carry(names[name], leaf, zeros) for name, leaf in leaves.items()})
-    hyper = {
-        name: carry(f"hyper/{name}", input(f"hyper/{name}", (), np.float64), np.array(value))
-        for name, value in optimizer.hyper().items()
-    }
-    carry("step", taken, np.array(0))
-    now = taken + 1
-    changes, renewed = optimizer.update_all(
-        gradients, list(trained.values()), slots, hyper, now.astype(np.float64)
-    )
-    for path, p, change, new in zip(trained, trained.values(), changes, renewed, strict=True):
-        outputs[f"parameter/{path}"] = (p + change).node
-        outputs.update({f"{name}/{path}": slot.node for name, slot in new.items()})
-    outputs["step"] = now.node
-    outputs.update({f"hyper/{name}": leaf.node for name, leaf in hyper.items()})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -79,6 +80,94 @@ def clipped_value(p: Weights, limit: float) -> Iterator[Weights]:
         yield p
 
 
+Rule = Callable[[Any, Any, dict[str, Any], int], Any]
+
+
+def by(rule: Rule) -> Callable[[Weights], Iterator[Weights]]:
+    """Return the steps of a `rule` for one parameter: (p, g, memory, t) to the new p."""
+
+    def steps(p: Weights) -> Iterator[Weights]:
+        memory: list[dict[str, Any]] = [{}, {}]
+        for t in itertools.count(1):
+            g = gradients(*p)
+            p = tuple(rule(q, a, s, t) for q, a, s in zip(p, g, memory, strict=True))
+            yield p
+
+    return steps
+
+
+def kept(s: dict[str, Any], name: str, beta: float, new: Any) -> Any:
+    """Return a running mean that starts at zero."""
+    s[name] = beta * s.get(name, 0.0) + (1 - beta) * new
+    return s[name]
+
+
+def adagrad(p: Any, g: Any, s: dict[str, Any], t: int) -> Any:
+    s["sum"] = s.get("sum", 0) + g**2
+    return p - 0.1 * g / (np.sqrt(s["sum"]) + 1e-10)
+
+
+def rmsprop(p: Any, g: Any, s: dict[str, Any], t: int) -> Any:
+    return p - 0.02 * g / (np.sqrt(kept(s, "v", 0.99, g**2)) + 1e-8)
+
+
+def graves(p: Any, g: Any, s: dict[str, Any], t: int) -> Any:
+    n, mean = kept(s, "n", 0.95, g**2), kept(s, "g", 0.95, g)
+    s["b"] = 0.9 * s.get("b", 0) + g / (np.sqrt(n - mean**2) + 1e-4)
+    return p - 0.01 * s["b"]
+
+
+def adadelta(p: Any, g: Any, s: dict[str, Any], t: int) -> Any:
+    root = np.sqrt(kept(s, "v", 0.95, g**2) + 1e-2)
+    change = -np.sqrt(s.get("u", 0) + 1e-2) / root * g
+    kept(s, "u", 0.95, change**2)
+    return p + change
+
+
+def adamw(p: Any, g: Any, s: dict[str, Any], t: int) -> Any:
+    m = kept(s, "m", 0.9, g) / (1 - 0.9**t)
+    v = kept(s, "v", 0.999, g**2) / (1 - 0.999**t)
+    decay = 0.3 if p.ndim == 2 else 0.0
+    return p - 0.05 * (m / (np.sqrt(v) + 1e-8) + decay * p)
+
+
+def nadam(p: Any, g: Any, s: dict[str, Any], t: int) -> Any:
+    def mu(i: int) -> float:
+        return float(0.9 * (1 - 0.5 * 0.96 ** (i * 0.004)))
+
+    m, v = kept(s, "m", 0.9, g), kept(s, "v", 0.999, g**2) / (1 - 0.999**t)
+    so_far = np.prod([mu(i) for i in range(1, t + 1)])
+    m_hat = mu(t + 1) * m / (1 - so_far * mu(t + 1)) + (1 - mu(t)) * g / (1 - so_far)
+    return p - 0.05 * m_hat / (np.sqrt(v) + 1e-8)
+
+
+def amsgrad(p: Any, g: Any, s: dict[str, Any], t: int) -> Any:
+    m, v = kept(s, "m", 0.9, g) / (1 - 0.9**t), kept(s, "v", 0.7, g**2)
+    s["peak"] = np.maximum(s.get("peak", 0), v)
+    return p - 0.05 * m / (np.sqrt(s["peak"] / (1 - 0.7**t)) + 1e-8)
+
+
+def lion(p: Any, g: Any, s: dict[str, Any], t: int) -> Any:
+    m = s.get("m", 0)
+    s["m"] = 0.99 * m + 0.01 * g
+    return p - 0.01 * (np.sign(0.9 * m + 0.1 * g) + 0.2 * p)
+
+
+def shrunk(p: Any, g: Any, s: dict[str, Any], t: int) -> Any:
+    return p - 0.3 * g - (0.02 * p if p.ndim == 2 else 0)
+
+
+def limited(p: Any, g: Any, s: dict[str, Any], t: int) -> Any:
+    q = p - 0.3 * g
+    if p.ndim == 1:
+        return q
+    return np.stack([c * min(1, 0.5 / np.linalg.norm(c)) for c in q.T], axis=1)
+
+
+def halved(p: Any, g: Any, s: dict[str, Any], t: int) -> Any:
+    return p - (0.3 if t <= 10 else 0.15) * g
+
+
 TABLE: dict[str, tuple[Optimizer, Callable[[Weights], Iterator[Weights]]]] = {
     "sgd": (optim.SGD(0.3), lambda p: sgd(p, 0.3)),
     "sgd, rate an integer": (optim.SGD(1), lambda p: sgd(p, 1.0)),
@@ -100,6 +189,28 @@ TABLE: dict[str, tuple[Optimizer, Callable[[Weights], Iterator[Weights]]]] = {
     ),
     "clip value, momentum": (
         optim.chain(optim.ClipValue(0.2), optim.SGD(0.3, 0.9)), lambda p: clipped_value(p, 0.2),
+    ),
+    "adagrad": (optim.AdaGrad(0.1), by(adagrad)),
+    "rmsprop": (optim.RMSProp(0.02), by(rmsprop)),
+    "rmsprop, centered, momentum": (
+        optim.RMSProp(0.01, 0.95, 1e-4, momentum=0.9, centered=True), by(graves),
+    ),
+    "adadelta": (optim.AdaDelta(epsilon=1e-2), by(adadelta)),
+    "adamw": (optim.AdamW(0.05, weight_decay=0.3), by(adamw)),
+    "nadam": (optim.Nadam(0.05), by(nadam)),
+    "amsgrad": (optim.AMSGrad(0.05, beta2=0.7), by(amsgrad)),
+    "lion": (optim.Lion(0.01, weight_decay=0.2, everywhere=True), by(lion)),
+    "weight decay": (optim.chain(optim.SGD(0.3), optim.WeightDecay(0.02)), by(shrunk)),
+    "max norm": (optim.chain(optim.SGD(0.3), optim.MaxNorm(0.5)), by(limited)),
+    "scheduled": (optim.SGD(optim.StepDecay(0.3, every=10, factor=0.5)), by(halved)),
+    "accumulated over one": (
+        optim.Accumulate(1, optim.Adam(0.05)), lambda p: adam(p, 0.05, 0.9, 0.999, 1e-8),
+    ),
+    "averaged, unseen": (
+        optim.Averaged(optim.Adam(0.05)), lambda p: adam(p, 0.05, 0.9, 0.999, 1e-8),
+    ),
+    "one group": (
+        optim.groups({"*": optim.Adam(0.05)}), lambda p: adam(p, 0.05, 0.9, 0.999, 1e-8),
     ),
     "chain of one": (optim.chain(optim.Adam(0.05)), lambda p: adam(p, 0.05, 0.9, 0.999, 1e-8)),
 }  # fmt: skip
@@ -190,7 +301,13 @@ def test_hyper_parameters_of_adam_and_of_a_chain_are_state_too() -> None:
 
 
 @pytest.mark.parametrize("bad", [0, -0.1, float("inf"), float("nan"), "0.1", None, True])
-@pytest.mark.parametrize("kind", [optim.SGD, optim.Adam])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        optim.SGD, optim.Adam, optim.AdamW, optim.AMSGrad, optim.Nadam, optim.Lion,
+        optim.RMSProp, optim.AdaGrad, optim.AdaDelta,
+    ],
+)  # fmt: skip
 def test_a_learning_rate_out_of_range_is_refused(kind: Any, bad: Any) -> None:
     with pytest.raises(cr.OptionError, match=r"learning_rate must be in \(0, inf\), not"):
         kind(bad)
@@ -205,6 +322,19 @@ def test_a_learning_rate_out_of_range_is_refused(kind: Any, bad: Any) -> None:
         (lambda: optim.Adam(beta1=1.0), r"Adam: beta1 must be in \[0, 1\)"),
         (lambda: optim.Adam(beta2=-1e-9), "beta2 must be in"),
         (lambda: optim.Adam(epsilon=0.0), "epsilon must be in"),
+        (lambda: optim.AdamW(weight_decay=-0.1), r"AdamW: weight_decay must be in \[0, inf\)"),
+        (lambda: optim.AMSGrad(beta1=1), "AMSGrad: beta1 must be in"),
+        (lambda: optim.Nadam(momentum_decay=-1), "Nadam: momentum_decay must be in"),
+        (lambda: optim.Lion(beta2=2), "Lion: beta2 must be in"),
+        (lambda: optim.Lion(weight_decay="much"), "Lion: weight_decay must be in"),
+        (lambda: optim.RMSProp(rho=1.0), r"RMSProp: rho must be in \[0, 1\)"),
+        (lambda: optim.RMSProp(momentum=1.0), "RMSProp: momentum must be in"),
+        (lambda: optim.RMSProp(epsilon=0.0), r"RMSProp: epsilon must be in \(0, inf\)"),
+        (lambda: optim.AdaGrad(epsilon=-1.0), "AdaGrad: epsilon must be in"),
+        (lambda: optim.AdaDelta(rho=-0.1), "AdaDelta: rho must be in"),
+        (lambda: optim.AdaDelta(epsilon=0), "AdaDelta: epsilon must be in"),
+        (lambda: optim.WeightDecay(1.0), r"WeightDecay: rate must be in \[0, 1\)"),
+        (lambda: optim.MaxNorm(0.0), r"MaxNorm: limit must be in \(0, inf\)"),
         (lambda: optim.ClipNorm(0.0), "max_norm must be in"),
         (lambda: optim.ClipValue(-1.0), "limit must be in"),
         (lambda: optim.chain(), "no optimizers were given"),

@@ -80,6 +80,30 @@ OPTIMIZERS: dict[str, Callable[[str], Optimizer]] = {
         0.001 if problem == "rosenbrock" else 0.02, 0.9, nesterov=True
     ),
     "adam": lambda problem: optim.Adam(0.02 if problem == "logistic" else 0.1),
+    "adamw": lambda problem: optim.AdamW(
+        0.02 if problem == "logistic" else 0.1, weight_decay=0.0 if problem == "logistic" else 0.01
+    ),
+    "nadam": lambda problem: optim.Nadam(
+        {"rosenbrock": 0.03, "parabola": 0.1, "logistic": 0.05}[problem]
+    ),
+    "amsgrad": lambda problem: optim.AMSGrad(0.05 if problem == "logistic" else 0.1),
+    "lion": lambda problem: optim.Lion(
+        # Its steps have one size, so it comes as near as the last of them.
+        optim.Polynomial(
+            0.01 if problem == "rosenbrock" else 0.05,
+            1e-4,
+            steps={"rosenbrock": 1500, "parabola": 800}.get(problem, 600),
+        )
+    ),
+    "rmsprop": lambda problem: optim.RMSProp(
+        optim.Exponential(0.05, 0.1, steps=500), 0.9, momentum=0.9, centered=problem == "parabola"
+    ),
+    "adagrad": lambda problem: optim.AdaGrad(0.5),
+    "adadelta": lambda problem: optim.AdaDelta(
+        optim.Polynomial(0.5, steps=4000) if problem == "rosenbrock" else 10.0, 0.9
+    ),
+    "averaged": lambda problem: optim.Averaged(optim.Adam(0.05), 0.9),
+    "accumulated": lambda problem: optim.Accumulate(2, optim.Adam(0.1)),
     "clipped momentum": lambda problem: optim.chain(
         optim.ClipNorm(1.0), optim.SGD(0.001 if problem == "rosenbrock" else 0.02, 0.9)
     ),
@@ -94,7 +118,7 @@ def test_parabola(name: str) -> None:
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_rosenbrock(name: str) -> None:
-    steps = 4000 if name == "sgd" else 1500
+    steps = 4000 if name in ("sgd", "nadam", "adagrad", "adadelta") else 1500
     at = place(Point([0.0, 0.5]), rosenbrock, ROW, ROW, OPTIMIZERS[name]("rosenbrock"), steps)
     np.testing.assert_allclose(at, [1, 1], atol=0.05)
 

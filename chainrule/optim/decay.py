@@ -1,0 +1,89 @@
+"""Weight decay and a limit on weights, to stand behind an optimizer in a chain.
+
+Read next: :mod:`chainrule.optim.groups`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar
+
+from chainrule.core.parameter import Parameter
+from chainrule.core.tensor import Tensor
+from chainrule.ops.elementwise import maximum, minimum, sqrt
+from chainrule.optim.hyper import in_range
+from chainrule.optim.optimizer import Optimizer, Slots
+from chainrule.optim.schedule import Schedule
+
+__all__ = ["MaxNorm", "WeightDecay", "check_decay", "decayed"]
+
+
+@dataclass(frozen=True)
+class WeightDecay(Optimizer):
+    """Shrink weights a little in each step, apart from the gradient: ``p = p + change - rate * p``.
+
+    Biases and scales do not decay unless `everywhere`.  `rate` is not multiplied by the learning
+    rate, as that of :class:`~chainrule.optim.adam.AdamW` is; it may be a schedule of its own.
+    Raises OptionError for a rate outside [0, 1).
+
+    Source: Loshchilov and Hutter, "Decoupled weight decay regularization", 2019.
+
+    >>> from chainrule import optim
+    >>> optim.chain(optim.SGD(0.1), WeightDecay(1e-4)).hyper()["1.rate"]
+    0.0001
+    """
+
+    rate: float | Schedule
+    everywhere: bool = False
+    stage: ClassVar[str] = "change"
+
+    def __post_init__(self) -> None:
+        in_range(self, "rate", 0.0, 1.0)
+
+    def update(
+        self, g: Tensor, p: Parameter, slots: Slots, h: Mapping[str, Tensor], t: Tensor
+    ) -> tuple[Tensor, Slots]:
+        return decayed(g, p, h["rate"], self.everywhere), {}
+
+
+@dataclass(frozen=True)
+class MaxNorm(Optimizer):
+    """Keep the length of each unit's incoming weights at `limit` or below, after the change.
+
+    With ``q = p + change``, each column of q (weights that share an index on the last axis)
+    becomes ``q * min(1, limit / norm(q))``.  Biases, which have one axis, are left alone.
+    Raises OptionError for a limit that is not positive.
+
+    Source: Srebro and Shraibman, "Rank, trace-norm and max-norm", 2005; as used with dropout in
+    Srivastava and others, 2014.
+    """
+
+    limit: float | Schedule
+    stage: ClassVar[str] = "change"
+
+    def __post_init__(self) -> None:
+        in_range(self, "limit", 0.0, math.inf, open_low=True)
+
+    def update(
+        self, g: Tensor, p: Parameter, slots: Slots, h: Mapping[str, Tensor], t: Tensor
+    ) -> tuple[Tensor, Slots]:
+        if p.ndim < 2:
+            return g, {}
+        q = p + g
+        norm = sqrt((q * q).sum(tuple(range(p.ndim - 1)), keepdims=True))
+        tiny = 1e-30  # weights that are all zero stay so
+        return q * minimum(1.0, h["limit"].astype(g.dtype) / maximum(norm, tiny)) - p, {}
+
+
+def check_decay(owner: object, name: str) -> None:
+    """Raise OptionError unless the decay ``owner.name`` is a number from 0 on."""
+    in_range(owner, name, 0.0, math.inf)
+
+
+def decayed(change: Tensor, p: Parameter, rate: Tensor, everywhere: bool) -> Tensor:
+    """Return ``change - rate * p`` where `p` is a weight or all decay, else `change`."""
+    if not (everywhere or p.is_weight):
+        return change
+    return change - rate.astype(change.dtype) * p

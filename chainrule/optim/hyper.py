@@ -1,0 +1,100 @@
+"""Hyper-parameters: numbers that become inputs of the training graph, so that they can change.
+
+A dataclass with numbers goes in, and with other such dataclasses in its fields; names and values
+of all its numbers come out.  Optimizers and schedules are both of this kind: an optimizer's
+learning rate may be a schedule, and a schedule may hold another.
+
+Read next: :mod:`chainrule.optim.schedule`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, fields, replace
+from typing import Any, TypeVar
+
+from chainrule.core import options
+from chainrule.core.errors import OptionError
+from chainrule.core.options import is_number
+
+__all__ = ["Tunable", "in_range", "part_of", "prefixed", "whole"]
+
+T = TypeVar("T")
+Self = TypeVar("Self", bound="Tunable")
+
+
+@dataclass(frozen=True)
+class Tunable:
+    """A dataclass whose numbers, and those of the Tunables within it, are hyper-parameters."""
+
+    def within(self) -> dict[str, Tunable]:
+        """Return the Tunables directly within, by name."""
+        found = {f.name: getattr(self, f.name) for f in fields(self)}
+        return {name: value for name, value in found.items() if isinstance(value, Tunable)}
+
+    def rebuilt(self: Self, change: Callable[[Tunable], Any]) -> Self:
+        """Return a copy in which everything directly within is what `change` makes of it."""
+        return replace(self, **{name: change(part) for name, part in self.within().items()})
+
+    def hyper(self) -> dict[str, float]:
+        """Return the numbers that become inputs of the graph, by name, such as ``"1.momentum"``."""
+        found = {f.name: getattr(self, f.name) for f in fields(self)}
+        own = {name: float(value) for name, value in found.items() if is_number(value)}
+        for name, part in self.within().items():
+            own |= prefixed(name, part.hyper())
+        return own
+
+    def walk(self, name: str = "") -> Iterator[tuple[str, Tunable]]:
+        """Yield this and everything within it, with the prefix of its numbers in :meth:`hyper`."""
+        yield name, self
+        for at, part in self.within().items():
+            yield from part.walk(f"{name}.{at}" if name else at)
+
+    def planned(self: Self, steps: float, epoch: float) -> Self:
+        """Return a copy fit for a training of `steps` steps, `epoch` of them in each epoch."""
+        return self.rebuilt(lambda part: part.planned(steps, epoch))
+
+    def levels(self) -> Iterable[float]:
+        """Return the numbers between which a schedule moves."""
+        return ()
+
+
+def prefixed(name: str, entries: Mapping[str, T]) -> dict[str, T]:
+    """Return `entries` with ``name.`` before each key.
+
+    >>> prefixed("0", {"momentum": 0.9})
+    {'0.momentum': 0.9}
+    """
+    return {f"{name}.{key}": value for key, value in entries.items()}
+
+
+def part_of(entries: Mapping[str, T], name: str) -> dict[str, T]:
+    """Return what :func:`prefixed` was given: the entries whose keys begin with ``name.``."""
+    mark = f"{name}."
+    return {key[len(mark) :]: v for key, v in entries.items() if key.startswith(mark)}
+
+
+def in_range(owner: object, name: str, low: float, high: float, open_low: bool = False) -> None:
+    """Raise OptionError unless the number ``owner.name`` lies in [low, high) (or (low, high)).
+
+    Where it is a schedule, the numbers it moves between must; they may reach `low`.
+    """
+    value = getattr(owner, name)
+    if not isinstance(value, Tunable):
+        options.in_range(owner, name, low, high, open_low)
+        return
+    for level in value.levels():
+        if not low <= level < high:
+            raise OptionError(
+                f"{type(owner).__name__}: {name} must be in [{low:g}, {high:g}), but its schedule "
+                f"{type(value).__name__} goes to {level!r}."
+            )
+
+
+def whole(owner: object, name: str, least: int = 1) -> None:
+    """Raise OptionError unless ``owner.name`` is a whole number from `least` on."""
+    value = getattr(owner, name)
+    if not is_number(value) or value < least or value != int(value):
+        raise OptionError(
+            f"{type(owner).__name__}: {name} must be a whole number from {least} on, not {value!r}."
+        )

@@ -1,0 +1,94 @@
+"""Lower a learning rate when the score stops improving, which training looks at after each epoch.
+
+The factor reached so far is a hyper-parameter like others, an input of the training graph;
+:mod:`chainrule.train.rates` changes it, so nothing is compiled anew.
+
+Read next: :mod:`chainrule.train.rates`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from chainrule.core.tensor import Tensor
+from chainrule.ops.elementwise import maximum
+from chainrule.optim.hyper import in_range, part_of, prefixed, whole
+from chainrule.optim.schedule import Schedule
+
+__all__ = ["PlateauWatch", "ReduceOnPlateau"]
+
+
+@dataclass(frozen=True)
+class ReduceOnPlateau(Schedule):
+    """Multiply by `factor` whenever `monitor` has not improved for `patience` epochs.
+
+    `start` is a number or another schedule, which goes on meanwhile: the value is
+    ``max(least, scale * start)``, with `scale` falling from 1.  An improvement is one of more
+    than `min_delta`; after a reduction, `cooldown` epochs are not counted.  `monitor` is an
+    entry of the history, by default the one that early stopping takes: ``val_loss``, or ``loss``
+    without validation.  Raises OptionError for a factor outside (0, 1) or a patience below 1.
+
+    >>> ReduceOnPlateau(0.1, patience=5).hyper()
+    {'start': 0.1, 'least': 0.0, 'scale': 1.0}
+    """
+
+    start: float | Schedule
+    factor: float = 0.1
+    patience: int = 10
+    min_delta: float = 0.0
+    cooldown: int = 0
+    least: float = 0.0
+    monitor: str | None = None
+
+    def __post_init__(self) -> None:
+        self.check_numbers(start=0.0, min_delta=0.0, least=0.0)
+        in_range(self, "factor", 0.0, 1.0, open_low=True)
+        whole(self, "patience")
+        whole(self, "cooldown", least=0)
+
+    def levels(self) -> Iterable[float]:
+        own = self.start.levels() if isinstance(self.start, Schedule) else (self.start,)
+        return (*own, self.least)
+
+    def hyper(self) -> dict[str, float]:
+        if isinstance(self.start, Schedule):
+            first = prefixed("start", self.start.hyper())
+        else:
+            first = {"start": float(self.start)}
+        return {**first, "least": float(self.least), "scale": 1.0}
+
+    def value(self, h: Mapping[str, Tensor], s: Tensor) -> Tensor:
+        plan = self.start
+        first = plan.value(part_of(h, "start"), s) if isinstance(plan, Schedule) else h["start"]
+        return maximum(h["least"], h["scale"] * first)
+
+
+@dataclass
+class PlateauWatch:
+    """What a :class:`ReduceOnPlateau` has seen so far.
+
+    >>> watch = PlateauWatch(ReduceOnPlateau(0.1, patience=2))
+    >>> [watch.asks_to_lower(loss) for loss in (3.0, 2.0, 2.5, 2.0, 1.0)]
+    [False, False, False, True, False]
+    """
+
+    plan: ReduceOnPlateau
+    best: float = field(default=math.inf, init=False)
+    waited: int = field(default=0, init=False)
+    resting: int = field(default=0, init=False)
+
+    def asks_to_lower(self, score: float) -> bool:
+        """Take the `score` of an epoch, of which less is better, and say whether to lower now."""
+        if score < self.best - self.plan.min_delta:
+            self.best, self.waited = score, 0
+        else:
+            self.waited += 1
+        if self.resting:
+            self.resting -= 1
+            self.waited = 0
+        if self.waited < self.plan.patience:
+            return False
+        self.waited, self.resting = 0, self.plan.cooldown
+        return True

@@ -1,0 +1,49 @@
+"""Learning rates as the loop sees them: read for the history, lowered on a plateau.
+
+Read next: :mod:`chainrule.train.fit`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import numpy as np
+
+from chainrule.core.graph import Graph
+from chainrule.optim.optimizer import Optimizer
+from chainrule.optim.plateau import PlateauWatch, ReduceOnPlateau
+from chainrule.run.reference import evaluate
+
+__all__ = ["Rates", "plateaus"]
+
+Array = np.ndarray[Any, Any]
+
+
+def plateaus(optimizer: Optimizer) -> Iterator[tuple[str, ReduceOnPlateau]]:
+    """Yield each plan in `optimizer` that lowers on a plateau, with the state that scales it."""
+    for name, part in optimizer.walk():
+        if isinstance(part, ReduceOnPlateau):
+            yield f"hyper/{name}.scale", part
+
+
+class Rates:
+    """The learning rate of a training: `graph` computes it from the program's `state`."""
+
+    def __init__(self, optimizer: Optimizer, graph: Graph | None, state: Mapping[str, Array]):
+        self.graph, self.state = graph, state
+        self.watches = {name: PlateauWatch(plan) for name, plan in plateaus(optimizer)}
+
+    def now(self) -> float | None:
+        """Return the learning rate of the last step, or None where the optimizer has none."""
+        if self.graph is None:
+            return None
+        return float(
+            evaluate(self.graph, {n: self.state[n] for n in self.graph.inputs})["learning_rate"]
+        )
+
+    def look(self, score: Callable[[str | None], float]) -> None:
+        """Lower what asks for it; `score` returns an entry of the record, less is better."""
+        for name, watch in self.watches.items():
+            if watch.asks_to_lower(score(watch.plan.monitor)):
+                self.state[name][...] *= watch.plan.factor
