@@ -114,6 +114,7 @@ if TYPE_CHECKING:
     from chainrule import train as train
     from chainrule.insight.explain import explain
     from chainrule.nn.catalogue import activations
+    from chainrule.train.curve import fit_curve
     from chainrule.train.fit import EarlyStopping, fit
     from chainrule.train.run import Run, load
 
@@ -157,6 +158,7 @@ __all__ = [
     "explain",
     "expm1",
     "fit",
+    "fit_curve",
     "floor",
     "gather",
     "gelu",
@@ -229,6 +231,7 @@ _LATER = {
     "activations": "chainrule.nn.catalogue",
     "explain": "chainrule.insight.explain",
     "fit": "chainrule.train.fit",
+    "fit_curve": "chainrule.train.curve",
     "load": "chainrule.train.run",
 }
 _PACKAGES = frozenset({"data", "nn", "optim", "train"})

@@ -14,6 +14,9 @@ from chainrule.optim.clip import ClipNorm, ClipValue
 from chainrule.optim.decay import MaxNorm, WeightDecay
 from chainrule.optim.groups import Groups, freeze, groups
 from chainrule.optim.named import optimizer, optimizer_names, schedule, schedule_names
+from chainrule.optim.full_batch import FullBatch
+from chainrule.optim.levenberg_marquardt import LeastSquares, LevenbergMarquardt
+from chainrule.optim.named import optimizer, optimizer_names
 from chainrule.optim.optimizer import Chain, Optimizer, chain
 from chainrule.optim.plateau import ReduceOnPlateau
 from chainrule.optim.schedule import (
@@ -52,6 +55,9 @@ __all__ = [
     "MaxNorm",
     "Nadam",
     "OneCycle",
+    "FullBatch",
+    "LeastSquares",
+    "LevenbergMarquardt",
     "Optimizer",
     "Piecewise",
     "Polynomial",

@@ -11,6 +11,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from chainrule.train.curve import Curve, fit_curve
 from chainrule.train.fit import EarlyStopping, fit
 from chainrule.train.run import Run, load
 from chainrule.train.settings import Settings, choose_settings
@@ -19,12 +20,14 @@ if TYPE_CHECKING:
     from chainrule.train.table import Problem, fit_table, predict_table, read_problem
 
 __all__ = [
+    "Curve",
     "EarlyStopping",
     "Problem",
     "Run",
     "Settings",
     "choose_settings",
     "fit",
+    "fit_curve",
     "fit_table",
     "load",
     "predict_table",

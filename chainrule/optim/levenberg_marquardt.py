@@ -1,0 +1,275 @@
+"""Levenberg-Marquardt: least squares by steps between Gauss-Newton's and the gradient's.
+
+Residuals and their exact Jacobian go in; the parameters that make the sum of squares least
+come out, with the reason to stop and the parameters' covariance.
+
+Near the end the sum of squares has no more digits to tell one point from the next, while its
+gradient still has: there a step is judged by the gradient.  That is worth two to four digits.
+
+Sources: Moré, "The Levenberg-Marquardt algorithm: implementation and theory", 1978, whose
+scaling and trust region these are; MINPACK's lmder, whose constants they have.
+
+Read next: :mod:`chainrule.train.curve`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from chainrule.core.options import in_range
+from chainrule.optim.full_batch import ROUNDING, FullBatch, check_start
+
+__all__ = ["LeastSquares", "LevenbergMarquardt"]
+
+Array = np.ndarray[Any, Any]
+Function = Callable[[Array], Array]
+EPSILON = float(np.finfo(np.float64).eps)
+
+
+@dataclass(frozen=True)
+class LeastSquares:
+    """A point of a least-squares problem, and how it was reached.
+
+    `reason` says in words why nothing is left to do, or is None.
+    """
+
+    point: Array
+    residuals: Array
+    jacobian: Array
+    iterations: int = 0
+    evaluations: int = 1
+    reason: str | None = None
+
+    @cached_property
+    def squares(self) -> float:
+        """The sum of the squared residuals."""
+        return _squares(self.residuals)
+
+    @cached_property
+    def scale(self) -> Array:
+        """The norm of each column of the Jacobian."""
+        norms: Array = np.sqrt(np.einsum("ij,ij->j", self.jacobian, self.jacobian))
+        return norms
+
+    def covariance(self) -> Array:
+        """Return the covariance of the parameters, ``squares / (n - p) * inv(J^T J)``.
+
+        n residuals, p parameters.  What the data do not determine has the variance infinity;
+        with n = p nothing is left to estimate it from, and all of it is NaN.
+        """
+        n, p = self.jacobian.shape
+        if n <= p:
+            return np.full((p, p), np.nan)
+        scale = np.where(self.scale > 0, self.scale, 1.0)
+        _, s, v = np.linalg.svd(np.linalg.qr(self.jacobian / scale, mode="r"))
+        known = s > n * EPSILON * s[0]
+        half = v[known].T / s[known] / scale[:, None]
+        found: Array = self.squares / (n - p) * (half @ half.T)
+        loose = (np.abs(v[~known]) > math.sqrt(EPSILON)).any(axis=0)
+        found[loose, loose] = np.inf
+        return found
+
+
+@dataclass(frozen=True)
+class LevenbergMarquardt(FullBatch):
+    """Levenberg-Marquardt with Moré's scaling and trust region.
+
+    Step q from point x: ``min |J q + r|``, ``|scale * q| <= radius``, where scale is the largest
+    norm each column of J has had, so that the units of parameters do not matter.  The first
+    radius is ``trust * |scale * x|``.  Stops when steps are smaller than `tolerance` times the
+    parameters, or when rounding hides any improvement.
+
+    Raises OptionError unless tolerance is in [0, 1) and trust positive.
+
+    >>> x = np.array([0.0, 1.0, 2.0])
+    >>> fit = LevenbergMarquardt().minimize(
+    ...     lambda b: np.exp(-b[0] * x) - [1.0, 0.5, 0.25],
+    ...     lambda b: (-x * np.exp(-b[0] * x))[:, None],
+    ...     [0.1],
+    ... )
+    >>> fit.point.round(6), fit.reason is not None
+    (array([0.693147]), True)
+    """
+
+    tolerance: float = 1e-12
+    trust: float = 1.0
+
+    def __post_init__(self) -> None:
+        in_range(self, "tolerance", 0.0, 1.0)
+        in_range(self, "trust", 0.0, math.inf, open_low=True)
+
+    def minimize(
+        self, residuals: Function, jacobian: Function, start: Any, iterations: int = 2000
+    ) -> LeastSquares:
+        """Return the point with the least sum of squares found from `start`.
+
+        `residuals` maps parameters (p,) to (n,), `jacobian` to (n, p); see :meth:`iterate`.
+        """
+        found = None
+        for found in self.iterate(residuals, jacobian, start):
+            if found.iterations >= iterations:
+                break
+        assert found is not None
+        return found
+
+    def iterate(
+        self, residuals: Function, jacobian: Function, start: Any, epsilon: float = EPSILON
+    ) -> Iterator[LeastSquares]:
+        """Yield the start and the point after each step; the last one has a `reason`.
+
+        `epsilon` is the relative rounding error of the residuals.  Raises DivergedError when
+        they are not finite at the start; later such points are stepped back from.
+        """
+        point = np.array(start, np.float64)
+        with np.errstate(all="ignore"):
+            here = LeastSquares(point, residuals(point), jacobian(point))
+            check_start(self, "residual", here.residuals)
+            check_start(self, "the Jacobian", here.jacobian)
+            descent = _Descent(self, residuals, jacobian, here, epsilon)
+        while descent.here.reason is None:
+            yield descent.here
+            with np.errstate(all="ignore"):
+                descent.advance()
+        yield descent.here
+
+
+def _squares(residuals: Array) -> float:
+    return float(residuals @ residuals)
+
+
+class _Descent:
+    """A minimization under way: where it stands, and how far it trusts the tangent there."""
+
+    def __init__(
+        self,
+        method: LevenbergMarquardt,
+        residuals: Function,
+        jacobian: Function,
+        here: LeastSquares,
+        epsilon: float,
+    ):
+        self.method, self.residuals, self.jacobian = method, residuals, jacobian
+        self.here, self.noise = here, epsilon**0.75
+        self.scale = np.where(here.scale > 0, here.scale, 1.0)
+        self.radius = method.trust * (_norm(self.scale * here.point) or 1.0)
+        self.evaluations = 1
+
+    def advance(self) -> None:
+        """Take one step that is accepted, or find the reason to take no more."""
+        here = self.here
+        if here.squares == 0 or not np.any(here.jacobian.T @ here.residuals):
+            self._stay("every residual is zero" if here.squares == 0 else "the gradient is zero")
+            return
+        self.scale = np.maximum(self.scale, here.scale)
+        tangent = _Tangent(here, self.scale)
+        while True:
+            step, damping = tangent.step(self.radius)
+            size = _norm(step)
+            if here.iterations == 0:
+                self.radius = min(self.radius, size)
+            point = here.point + step / self.scale
+            r = self.residuals(point)
+            self.evaluations += 1
+            squares = _squares(r)
+            # More than tenfold, or infinite, or undefined: the number itself tells nothing.
+            actual = 1 - squares / here.squares if squares < 100 * here.squares else -1.0
+            promised, slope = tangent.promise(step, damping)
+            ratio = actual / promised
+            self._learn(ratio, actual, slope, size, damping)
+            unclear = promised <= self.noise and abs(actual) <= self.noise
+            if ratio >= 1e-4 or unclear:
+                there = self._at(point, r)
+                flatter = _slope(there, self.scale) < 0.99 * _slope(here, self.scale)
+                if ratio < 1e-4 and not flatter:
+                    self._stay(ROUNDING)
+                    return
+                if np.isfinite(there.jacobian).all():
+                    self.here = there
+            limit = self.method.tolerance * _norm(self.scale * self.here.point)
+            if self.radius <= limit or (self.here is not here and damping == 0 and size <= limit):
+                self._stay(f"steps became smaller than {self.method.tolerance:g} of the parameters")
+                return
+            if self.here is not here:
+                return
+
+    def _at(self, point: Array, residuals: Array) -> LeastSquares:
+        count = self.here.iterations + 1
+        return LeastSquares(point, residuals, self.jacobian(point), count, self.evaluations)
+
+    def _stay(self, reason: str) -> None:
+        h = self.here
+        self.here = LeastSquares(
+            h.point, h.residuals, h.jacobian, h.iterations, self.evaluations, reason
+        )
+
+    def _learn(
+        self, ratio: float, actual: float, slope: float, size: float, damping: float
+    ) -> None:
+        """Trust the tangent further where it held, and less far where it did not."""
+        if ratio <= 0.25:
+            # Where it went uphill: the least of the parabola through what is known.
+            shrink = 0.5 if actual >= 0 else 0.5 * slope / (slope + 0.5 * actual)
+            shrink = max(0.1, shrink) if actual > -1 else 0.1
+            self.radius = shrink * min(self.radius, size / 0.1)
+        elif damping == 0 or ratio >= 0.75:
+            self.radius = 2 * size
+
+
+class _Tangent:
+    """The problem as it would be if residuals were linear: ``|J / scale q + r|``."""
+
+    def __init__(self, here: LeastSquares, scale: Array):
+        # The last column of R holds what Q^T makes of r, so that Q itself is never formed.
+        augmented = np.column_stack([here.jacobian / scale, here.residuals])
+        triangle = np.asarray(np.linalg.qr(augmented, mode="r"))
+        u, self.s, self.v = np.linalg.svd(triangle[:, :-1], full_matrices=False)
+        self.c = u.T @ triangle[:, -1]
+        self.squares = here.squares
+        self.known = self.s > EPSILON * max(here.jacobian.shape) * self.s[0]
+
+    def step(self, radius: float) -> tuple[Array, float]:
+        """Return the step within `radius`, and the damping that keeps it there."""
+        damping = self._damping(radius)
+        if damping:
+            along = self.s * self.c / (self.s**2 + damping)
+        else:
+            along = np.where(self.known, self.c / np.where(self.known, self.s, 1.0), 0.0)
+        return -self.v.T @ along, damping
+
+    def _damping(self, radius: float) -> float:
+        """Return the λ with ``|q(λ)|`` within a tenth of `radius`, by safe Newton steps; or 0."""
+        if _norm(self.c[self.known] / self.s[self.known]) <= 1.1 * radius:
+            return 0.0
+        low, high = 0.0, _norm(self.s * self.c) / radius
+        damping = 0.001 * high
+        for _ in range(60):
+            divisor = self.s**2 + damping
+            q = self.s * self.c / divisor
+            size = _norm(q)
+            if abs(size - radius) <= 0.1 * radius:
+                break
+            low, high = (damping, high) if size > radius else (low, damping)
+            damping += (size - radius) / radius * size**2 / float(np.sum(q**2 / divisor))
+            if not low < damping < high:
+                damping = max(0.001 * high, math.sqrt(low * high))
+        return damping
+
+    def promise(self, step: Array, damping: float) -> tuple[float, float]:
+        """Return the relative decrease of the squares if all were linear, and half its slope."""
+        bent = float(np.sum((self.s * (self.v @ step)) ** 2)) / self.squares
+        held = damping * float(step @ step) / self.squares
+        return bent + 2 * held, -(bent + held)
+
+
+def _slope(place: LeastSquares, scale: Array) -> float:
+    return _norm(place.jacobian.T @ place.residuals / scale)
+
+
+def _norm(vector: Array) -> float:
+    return float(np.linalg.norm(vector))

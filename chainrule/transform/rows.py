@@ -1,0 +1,55 @@
+"""Does a graph treat each row by itself?  Then rows may be computed in pieces, in any number.
+
+Outputs go in, a yes or no comes out.  No is the answer to all that is not surely yes.
+
+Read next: :mod:`chainrule.run.program`, whose functions take rows in pieces.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from chainrule.core.graph import Node, reachable
+from chainrule.core.spec import Dim, dims_in
+
+__all__ = ["rows_stand_alone"]
+
+# Operations that leave rows alone as long as the rows stay the first axis (an axis whose length
+# data decide is only ever sliced whole).
+KEEPING = frozenset(
+    {"argmax", "broadcast", "matmul", "max", "reshape", "slice", "sum", "transpose"}
+)
+
+
+def rows_stand_alone(outputs: Iterable[Node]) -> bool:
+    """Whether each row of `outputs` depends on that row of the inputs alone.
+
+    >>> import chainrule as cr
+    >>> x = cr.input("x", ("n", 3))
+    >>> rows_stand_alone([cr.softmax(x).node]), rows_stand_alone([(x - x.mean(0)).node])
+    (True, False)
+    """
+    return all(_keeps_rows(node) for node in reachable(outputs) if not node.primitive.leaf)
+
+
+def _keeps_rows(node: Node) -> bool:
+    fed = [i for i in node.inputs if dims_in(i.spec.shape)]
+    if not fed:  # parameters and constants may do as they like, but not count the rows
+        return not node.symbolic or node.primitive.name == "broadcast"
+    if not all(_rows_first(n) for n in (node, *fed)):
+        return False
+    name, params = node.primitive.name, node.params
+    if node.primitive.elementwise:
+        return all(i.spec.ndim == node.spec.ndim for i in fed)
+    if name == "pad":
+        return not any(params[end][0] for end in ("low", "high", "interior"))
+    if name == "concat":
+        return bool(params["axis"] != 0)
+    if name == "gather":
+        return fed == [node.inputs[1]]
+    return name in KEEPING
+
+
+def _rows_first(node: Node) -> bool:
+    shape = node.spec.shape
+    return bool(shape) and isinstance(shape[0], Dim) and not dims_in(shape[1:])
