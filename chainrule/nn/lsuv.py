@@ -22,14 +22,16 @@ from chainrule.transform.mode import for_predicting
 
 __all__ = ["lsuv"]
 
+PRODUCTS = frozenset({"matmul", "sparse_matmul"})
+
 
 def lsuv(model: Layer, X: Any, seed: int = 0) -> None:
     """Set first weights so that every product of a layer has variance 1 on the rows of `X`.
 
-    Weights start orthogonal and all other parameters as their layers say, drawn from `seed`;
-    then, layer by layer in the order the data pass them, each weight is divided by the standard
-    deviation of ``x @ weight`` over all rows and units.  A weight used twice is set where it is
-    first used.  Training goes on from what is set.
+    Weights start orthogonal (those along edges of a pattern as drawn) and all other parameters
+    as their layers say, from `seed`; then, layer by layer in the order the data pass them, each
+    weight is divided by the standard deviation of ``x @ weight`` over all rows and units.  A
+    weight used twice is set where it is first used.  Training goes on from what is set.
 
     X: (rows, ...) as for training, some hundred rows or more; uint8 is scaled by 1/255.
     Raises OptionError if no weight of the model multiplies data, and DataError naming a layer
@@ -54,9 +56,9 @@ def lsuv(model: Layer, X: Any, seed: int = 0) -> None:
     graph = for_predicting(Graph({"output": output}))
     products = _first_products(graph, {p.node: path for path, p in named.items()})
     if not products:
-        raise OptionError("lsuv: no parameter of the model is multiplied with data as a matrix.")
+        raise OptionError("lsuv: no parameter of the model multiplies data as a matrix.")
     for place, (path, parameter) in enumerate(named.items()):
-        if path in products:
+        if path in products and parameter.ndim > 1:  # edges of a pattern keep their draw
             generator = np.random.Generator(np.random.Philox(key=[seed, place]))
             parameter.value = Orthogonal()(parameter.value.shape, generator)
     for path, product in products.items():
@@ -74,6 +76,6 @@ def _first_products(graph: Graph, named: dict[Node, str]) -> dict[str, Node]:
     """Return the first product of each parameter that is a right factor, in the data's order."""
     found: dict[str, Node] = {}
     for node in graph.nodes:
-        if node.primitive.name == "matmul" and node.inputs[1] in named:
+        if node.primitive.name in PRODUCTS and node.inputs[1] in named:
             found.setdefault(named[node.inputs[1]], node)
     return found

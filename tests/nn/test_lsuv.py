@@ -57,6 +57,22 @@ def test_a_seed_gives_the_same_weights_and_training_goes_on_from_them() -> None:
     np.testing.assert_allclose(one[0].weight.value, first, atol=1e-6)  # type: ignore[attr-defined]
 
 
+def test_a_weight_used_twice_is_set_where_it_is_first_used() -> None:
+    shared = nn.Linear(6, 6)
+    nn.lsuv(nn.Sequential([shared, nn.ReLU(), shared, nn.Linear(6, 2)]), X)
+    assert shared(cr.tensor(X)).numpy().var() == pytest.approx(1, rel=1e-4)
+
+
+def test_layers_along_edges_and_layers_that_act_in_training_alone() -> None:
+    first = nn.SparseLinear(6, 12, nn.Density(0.5))
+    last = nn.Linear(12, 3)
+    nn.lsuv(nn.Sequential([first, nn.Tanh(), nn.Dropout(0.5), last]), X)
+    inner = first(cr.tensor(X))
+    assert inner.numpy().var() == pytest.approx(1, rel=1e-4)
+    # As it predicts, so without dropout.
+    assert last(cr.tanh(inner)).numpy().var() == pytest.approx(1, rel=1e-4)
+
+
 def test_pixels_count_as_in_training() -> None:
     pixels = RNG.integers(0, 256, (100, 6)).astype(np.uint8)
     model, scaled = nn.Linear(6, 3), nn.Linear(6, 3)
@@ -70,5 +86,5 @@ def test_what_it_can_not_do_is_named() -> None:
         nn.lsuv(nn.Sequential([nn.Linear(6, 2)]), np.zeros((9, 6)))
     with pytest.raises(cr.OptionError, match=r"lsuv: the model has no parameters"):
         nn.lsuv(nn.ReLU(), X)
-    with pytest.raises(cr.OptionError, match=r"lsuv: no parameter of the model is multiplied"):
+    with pytest.raises(cr.OptionError, match=r"lsuv: no parameter of the model multiplies data"):
         nn.lsuv(nn.PReLU(), X)
