@@ -11,6 +11,7 @@ Read next: ``docs/tour.py``, then :mod:`chainrule.core`.
 
 from __future__ import annotations
 
+import sys
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -109,9 +110,11 @@ from chainrule.transform.jacobian import hessian, jacobian
 
 if TYPE_CHECKING:
     from chainrule import data as data
+    from chainrule import insight as insight
     from chainrule import nn as nn
     from chainrule import optim as optim
     from chainrule import train as train
+    from chainrule.insight.draw import draw
     from chainrule.insight.explain import explain
     from chainrule.nn.catalogue import activations
     from chainrule.train.curve import fit_curve
@@ -148,6 +151,7 @@ __all__ = [
     "concat",
     "cos",
     "div",
+    "draw",
     "edge_products",
     "elu",
     "equal",
@@ -229,12 +233,13 @@ _LATER = {
     "EarlyStopping": "chainrule.train.fit",
     "Run": "chainrule.train.run",
     "activations": "chainrule.nn.catalogue",
+    "draw": "chainrule.insight.draw",
     "explain": "chainrule.insight.explain",
     "fit": "chainrule.train.fit",
     "fit_curve": "chainrule.train.curve",
     "load": "chainrule.train.run",
 }
-_PACKAGES = frozenset({"data", "nn", "optim", "train"})
+_PACKAGES = frozenset({"data", "insight", "nn", "optim", "train"})
 
 
 def __getattr__(name: str) -> Any:
@@ -243,3 +248,14 @@ def __getattr__(name: str) -> Any:
     if name in _PACKAGES:
         return import_module(f"chainrule.{name}")
     raise no_attribute(__name__, name, [*__all__, *_PACKAGES])
+
+
+def _greet_notebook() -> None:
+    """Where IPython runs, let it show tensors, graphs, models and runs as what they are."""
+    ipython = sys.modules.get("IPython")
+    shell = ipython.get_ipython() if ipython is not None else None
+    if shell is not None:
+        import_module("chainrule.insight.notebook").register(shell)
+
+
+_greet_notebook()

@@ -23,6 +23,7 @@ from chainrule.cli.environment import as_lines, clear_cache, describe
 from chainrule.cli.errors import CommandLine
 from chainrule.cli.explain import explain_command
 from chainrule.cli.output import SavingError, emit, tell
+from chainrule.cli.pictures import draw_run
 from chainrule.cli.predictions import as_csv_text, as_json_text, check_out, write_whole
 from chainrule.cli.show import show_datasets, show_problem, show_results, warn_of_guess
 from chainrule.core.errors import DataError, RunError
@@ -296,6 +297,9 @@ def predict(run: str, data: str, out: str | None, force: bool, as_json: bool) ->
     else:
         write_whole(Path(out), text)
         tell(f"wrote {out}: {len(table):,} {'row' if len(table) == 1 else 'rows'}")
+
+
+command_line.add_command(draw_run)
 
 
 @command_line.command()

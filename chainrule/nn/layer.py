@@ -225,16 +225,26 @@ def summary(model: Layer, features: int | Sequence[int] | None = None) -> Summar
     131 floating-point operations to predict a row, about 393 to train on one
     76 bytes of layer outputs a row
     """
-    layers = dict(_named_layers(model))
+    found = parameters(model)
+    dtype = next(iter(found.values())).dtype if found else np.float32
+    shape = row_shape(model, features)
+    return summarize(model, found, dict(_named_layers(model)), shape, dtype)
+
+
+def row_shape(model: Layer, features: int | Sequence[int] | None = None) -> tuple[int, ...]:
+    """Return the shape of one row that `model` takes: as given, or as its first layer says.
+
+    Raises OptionError when none says it.
+    """
     if features is None:
+        layers = dict(_named_layers(model))
         sizes = (getattr(layer, "inputs", None) for layer in (*layers.values(), model))
         features = next((size for size in sizes if isinstance(size, int)), None)
         if features is None:
-            raise OptionError("summary: give the shape of one row, as in summary(model, 784).")
-    shape = (features,) if isinstance(features, int) else tuple(features)
-    found = parameters(model)
-    dtype = next(iter(found.values())).dtype if found else np.float32
-    return summarize(model, found, layers, shape, dtype)
+            raise OptionError(
+                "no layer says what it takes: give the shape of one row, as in features=784."
+            )
+    return (features,) if isinstance(features, int) else tuple(features)
 
 
 def _named_layers(model: Layer) -> Iterator[tuple[str, Layer]]:

@@ -11,7 +11,6 @@ from __future__ import annotations
 import ctypes
 import json
 import math
-from collections.abc import Callable
 from typing import Any
 
 import llvmlite
@@ -22,18 +21,14 @@ from chainrule.core.spec import Dim
 from chainrule.run import cache
 from chainrule.run.emit import emit
 from chainrule.run.fuse import Kernels, fuse
-from chainrule.run.lower import copy_moved, lower
+from chainrule.run.lower import copy_moved
 from chainrule.run.machine import host_features, host_name, host_target, target_machine
-from chainrule.run.moves import spread
+from chainrule.run.passes import PASSES
 from chainrule.run.schedule import Schedule, has_stops, schedule
 from chainrule.run.slots import Slots, slots_of
 from chainrule.run.view import Unsupported
-from chainrule.transform.simplify import simplify
 
-__all__ = ["PASSES", "NativeCode"]
-
-# Graph to graph, in this order; then fuse, schedule, plan and emit turn the graph into code.
-PASSES: tuple[Callable[[Graph], Graph], ...] = (lower, simplify, spread)
+__all__ = ["NativeCode"]
 
 
 class NativeCode:

@@ -76,8 +76,8 @@ def lower(graph: Graph) -> Graph:
     array([1, 0])
     """
     while True:
+        newest = max((n.serial for n in graph.nodes), default=0)
         for node in graph.nodes:
-            newest = max(n.serial for n in graph.nodes)
             rule = LOWERINGS.get(node.primitive.name)
             found = rule(node) if rule is not None else None
             if found is not None:

@@ -1,0 +1,100 @@
+"""What a notebook shows for a tensor, a graph, a model and a run, when it is a cell's last value.
+
+`chainrule` calls :func:`register` when it is imported where IPython runs; nothing else is needed.
+The classes stand on lower floors and know nothing of it.
+
+Read next: :mod:`chainrule.insight.draw`.
+"""
+
+from __future__ import annotations
+
+from html import escape
+from typing import Any
+
+import numpy as np
+
+from chainrule.core.errors import ChainruleError
+from chainrule.core.graph import Graph
+from chainrule.core.tensor import Tensor
+from chainrule.insight.chart import line_chart
+from chainrule.insight.draw import draw
+from chainrule.insight.svg import alone
+from chainrule.nn.layer import Sequential
+from chainrule.train.run import Run
+
+__all__ = ["graph_html", "model_html", "register", "run_html", "tensor_html"]
+
+MOST_ROWS, MOST_COLUMNS = 10, 12  # of a tensor that are shown
+_CLOCK = ("epoch", "seconds", "samples_per_second", "layers")
+
+
+def register(shell: Any) -> None:
+    """Teach the IPython `shell` to show tensors, graphs, models and runs."""
+    formatter = shell.display_formatter.formatters["text/html"]
+    for kind, show in (
+        (Tensor, tensor_html),
+        (Graph, graph_html),
+        (Sequential, model_html),
+        (Run, run_html),
+    ):
+        formatter.for_type(kind, show)
+
+
+def tensor_html(tensor: Tensor) -> str | None:
+    """Return a tensor's type and numbers as a table; None (its text) where that says more."""
+    graph = Graph({"value": tensor})
+    if any(node.primitive.name == "input" for node in graph.inputs.values()):
+        return None
+    value = tensor.numpy()
+    if value.ndim not in (1, 2):
+        return None
+    rows = value.reshape(1, -1) if value.ndim == 1 else value
+    cells = "".join(
+        f"<tr>{''.join(f'<td>{_number(v)}</td>' for v in row[:MOST_COLUMNS])}"
+        f"{'<td>…</td>' if rows.shape[1] > MOST_COLUMNS else ''}</tr>"
+        for row in rows[:MOST_ROWS]
+    )
+    more = "<tr><td>⋮</td></tr>" if len(rows) > MOST_ROWS else ""
+    head = f"<code>Tensor {escape(str(tensor.node.spec))}</code>"
+    return f"<div>{head}<table>{cells}{more}</table></div>"
+
+
+def _number(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, np.floating) else str(value)
+
+
+def graph_html(graph: Graph) -> str:
+    """Return the picture of a graph."""
+    return draw(graph)._repr_html_()
+
+
+def model_html(model: Sequential) -> str | None:
+    """Return the picture of a model's layers, None (its text) where none can be drawn."""
+    try:
+        return draw(model)._repr_html_()
+    except ChainruleError:
+        return None
+
+
+def run_html(run: Run) -> str:
+    """Return what a run's last epoch measured, and how the losses came down."""
+    last = run.history[-1] if run.history else {}
+    told = {name: value for name, value in last.items() if name not in _CLOCK}
+    heads = "".join(f"<th>{escape(name)}</th>" for name in told)
+    cells = "".join(f"<td>{_measure(value)}</td>" for value in told.values())
+    stopped = f"<p>stopped: {escape(run.stopped)}</p>" if run.stopped else ""
+    curves = {
+        name: [np.nan if record.get(name) is None else record[name] for record in run.history]
+        for name in ("loss", "val_loss")
+        if any(record.get(name) is not None for record in run.history)
+    }
+    epochs = [record["epoch"] for record in run.history]
+    chart = alone(line_chart(curves, epochs, x_label="epoch")) if len(epochs) > 1 else ""
+    return (
+        f"<div><p><b>{escape(repr(run).splitlines()[0])}</b></p>"
+        f"<table><tr>{heads}</tr><tr>{cells}</tr></table>{stopped}{chart}</div>"
+    )
+
+
+def _measure(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else escape(str(value))

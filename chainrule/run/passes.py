@@ -1,0 +1,17 @@
+"""The passes from graph to graph that native code goes through, in their order.
+
+Read next: :mod:`chainrule.run.fuse`, which turns the last graph into kernels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from chainrule.core.graph import Graph
+from chainrule.run.lower import lower
+from chainrule.run.moves import spread
+from chainrule.transform.simplify import simplify
+
+__all__ = ["PASSES"]
+
+PASSES: tuple[Callable[[Graph], Graph], ...] = (lower, simplify, spread)
