@@ -79,6 +79,8 @@ from chainrule.nn.losses import (
 )
 from chainrule.nn.lsuv import lsuv
 from chainrule.nn.maxout import Maxout
+from chainrule.nn.network import Network
+from chainrule.nn.neurons import Neurons
 from chainrule.nn.noise import Dropout, GaussianNoise
 from chainrule.nn.normalize import BatchNorm, LayerNorm
 from chainrule.nn.regularizers import L1, L2, ActivityPenalty, Elastic
@@ -126,6 +128,8 @@ __all__ = [
     "Maxout",
     "MaxoutNormal",
     "Mish",
+    "Network",
+    "Neurons",
     "Orthogonal",
     "PReLU",
     "ReLU",

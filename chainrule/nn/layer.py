@@ -92,6 +92,16 @@ class Flatten:
         return x.reshape((x.shape[0], -1))
 
 
+def suit(layer: Layer, following: Layer) -> None:
+    """Let the weights of `layer` start as `following` asks, where they have no choice of their own.
+
+    An activation asks by its `suited_initializer`; a layer listens by a method `start`.
+    """
+    suited, start = getattr(following, "suited_initializer", None), getattr(layer, "start", None)
+    if suited is not None and start is not None and getattr(layer, "weight_init", None) is None:
+        start(suited)
+
+
 @dataclass(eq=False)
 class Sequential:
     """Apply `layers` one after another: ``y = layers[-1](... layers[0](x))``.
@@ -124,10 +134,7 @@ class Sequential:
         # Dropout, say, between a Linear and its activation does not change what suits it.
         acting = [layer for layer in self.layers if not getattr(layer, "keeps_scale", False)]
         for layer, following in itertools.pairwise(acting):
-            suited = getattr(following, "suited_initializer", None)
-            start = getattr(layer, "start", None)
-            if start is not None and getattr(layer, "weight_init", None) is None and suited:
-                start(suited)
+            suit(layer, following)
 
     def __call__(self, x: Tensor) -> Tensor:
         for i, layer in enumerate(self.layers):
@@ -141,6 +148,10 @@ class Sequential:
     def summary(self, features: int | Sequence[int] | None = None) -> Summary:
         """Return a table of the layers; see :func:`summary`."""
         return summary(self, features)
+
+    def named_layers(self) -> dict[str, Layer]:
+        """Return the layers by the names they have in paths: their numbers."""
+        return {str(i): layer for i, layer in enumerate(self.layers)}
 
     def __getitem__(self, index: int) -> Layer:
         return self.layers[index]
@@ -184,8 +195,8 @@ def parameters(model: Any) -> dict[str, Parameter]:
             return
         for name, child in _children(thing):
             if isinstance(child, Parameter) or next(_children(child), None) is not None:
-                # "layers" adds nothing to a path that has the layer's number.
-                hidden = isinstance(thing, Sequential) and name == "layers"
+                # "layers" adds nothing to a path that has the layer's number or name.
+                hidden = name == "layers" and hasattr(thing, "named_layers")
                 walk(child, path if hidden else (*path, name))
 
     walk(model, ())
@@ -248,9 +259,9 @@ def row_shape(model: Layer, features: int | Sequence[int] | None = None) -> tupl
 
 
 def _named_layers(model: Layer) -> Iterator[tuple[str, Layer]]:
-    """Yield the layers of a Sequential, those of inner ones in their place, by path."""
-    if not isinstance(model, Sequential):
+    """Yield the layers of a container, those of inner ones in their place, by path."""
+    if isinstance(model, type) or not hasattr(model, "named_layers"):
         return
-    for i, layer in enumerate(model.layers):
-        inner = [(f"{i}.{path}", part) for path, part in _named_layers(layer)]
-        yield from inner or [(str(i), layer)]
+    for name, layer in model.named_layers().items():
+        inner = [(f"{name}.{path}", part) for path, part in _named_layers(layer)]
+        yield from inner or [(name, layer)]

@@ -212,24 +212,25 @@ class PerUnit:
     """Draw the weights of `wiring` as `start` would draw those of dense layers of its fans.
 
     A unit of k inputs gets a column of a matrix of k rows; such a matrix has as many columns
-    as an input has edges on average.
+    as an input has edges on average.  Where the wiring brings a unit only some of its inputs,
+    `fan_in` tells of all.
     """
 
     start: Initializer
     wiring: Wiring = field(repr=False)
+    fan_in: Array | None = field(repr=False, default=None)
 
     def __call__(self, shape: tuple[int, ...], generator: np.random.Generator) -> Any:
         wiring, value = self.wiring, np.empty(shape)
-        used = np.count_nonzero(wiring.fan_out)
-        columns = max(1, round(wiring.edges / used))
-        for fan_in in np.unique(wiring.fan_in[wiring.fan_in > 0]):
-            units = np.flatnonzero(wiring.fan_in == fan_in)
-            drawn = [
-                self.start((int(fan_in), columns), generator)
-                for _ in range(-(-len(units) // columns))
-            ]
-            places = wiring.starts[units] + np.arange(fan_in)[:, None]
-            value[places] = np.concatenate(drawn, axis=1)[:, : len(units)]
+        columns = max(1, round(wiring.edges / np.count_nonzero(wiring.fan_out)))
+        here = wiring.fan_in
+        fans = np.stack([here, here if self.fan_in is None else self.fan_in])
+        for edges, fan_in in np.unique(fans[:, here > 0], axis=1).T.tolist():
+            units = np.flatnonzero((fans[0] == edges) & (fans[1] == fan_in))
+            times = -(-len(units) // columns)
+            drawn = [self.start((fan_in, columns), generator) for _ in range(times)]
+            places = wiring.starts[units] + np.arange(edges)[:, None]
+            value[places] = np.concatenate(drawn, axis=1)[:edges, : len(units)]
         return value
 
 

@@ -31,6 +31,11 @@ EXAMPLES: list[Any] = [
     nn.SparseLinear.local(5, 3, 2), nn.SparseLinear.local((4, 4, 2), 2, (2, 2), 2),
     nn.Density(0.5, 1), nn.LocalFields(3), nn.ImageFields((4, 5), (2, 3), (1, 2), 2),
     nn.SparseLinear.from_edges([(1, 0)]).pattern,
+    nn.Network({"f": nn.Linear(4, 4)}, {"x": ["f", "s"], "f": "s"}, join={"s": "add"}),
+    nn.Neurons(
+        [("a", "h"), ("h", "y"), ("a", "y"), ("b", "z")], ["b", "a"], ["z", "h"], "relu",
+        "tanh", {"h": "sigmoid"}, False, "he_normal", "float64",
+    ),
     nn.CrossEntropy(0.1), nn.Huber(2.0),
     nn.Maxout(3, 2, 4, weight_init="he_normal", bias_init=0.01, dtype="float64"),
     nn.Embedding(4, 2, "float64"), nn.EmbedColumns(3, [(1, 4, 2)], "float64"),
