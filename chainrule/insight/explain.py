@@ -14,8 +14,11 @@ from typing import Any
 
 from chainrule.core.errors import OptionError
 from chainrule.core.tensor import Tensor
+from chainrule.insight.circuit import draw_circuit
+from chainrule.insight.circuit_page import circuit_page
 from chainrule.insight.expression import explain_expression
 from chainrule.insight.narrate import as_data, narrate
+from chainrule.insight.page import read_asset, standalone
 from chainrule.insight.walk import Check, Walk, walk
 
 __all__ = ["Explanation", "explain"]
@@ -35,6 +38,14 @@ class Explanation(Walk):
     def to_dict(self, checks: Mapping[str, Check] | None = None) -> dict[str, Any]:
         """Return the walk as plain data for JSON."""
         return as_data(self, checks)
+
+    def svg(self, digits: int = 4) -> str:
+        """Return the circuit as an SVG file; OptionError for one of more than 150 nodes."""
+        return standalone(draw_circuit(self, digits), read_asset("circuit.css"))
+
+    def html(self, digits: int = 4) -> str:
+        """Return a page that steps through the circuit; OptionError as for :meth:`svg`."""
+        return circuit_page(self, digits)
 
 
 def explain(what: Any, /, **named: Any) -> Explanation:

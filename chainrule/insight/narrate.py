@@ -19,7 +19,16 @@ import numpy as np
 from chainrule.insight import words
 from chainrule.insight.walk import Check, Edge, Step, Walk
 
-__all__ = ["as_data", "narrate", "step_back", "step_forward", "table", "told"]
+__all__ = [
+    "as_data",
+    "meeting",
+    "narrate",
+    "rule_in_words",
+    "step_back",
+    "step_forward",
+    "table",
+    "told",
+]
 
 
 _DOUBLED = re.compile(r"\((\([^()]*\))\)")
@@ -75,7 +84,7 @@ def rule_in_words(walk: Walk, step: Step) -> str:
     return words.saying(step.operation).say({edge.position for edge in walk.from_(step)})
 
 
-def _meeting(walk: Walk, step: Step, digits: int) -> str:
+def meeting(walk: Walk, step: Step, digits: int) -> str:
     """Return the gradient of `step`, as a sum where several paths meet."""
     edges = walk.into(step)
     total = told(step.gradient, digits)
@@ -99,26 +108,34 @@ def narrate(
     lines += ["Forward, from the inputs to the output:"]
     named = [s for s in walk.steps if not s.inputs and not s.constant]
     given = ", ".join(f"{s.name} = {told(s.value, digits)}" for s in named[:most])
-    lines += textwrap.wrap(given, 78, initial_indent="  ", subsequent_indent="  ",
-                           break_long_words=False)  # fmt: skip
+    lines += _wrap(given, 2)
     done = [s for s in walk.steps if s.inputs]
     lines += [f"  {s.name} = {step_forward(walk, s, digits)}" for s in done[:most]]
     lines += [f"  ... {len(done) - most} more"] * (len(done) > most)
     lines += ["", "Backward, from the output to the inputs; upstream × local derivative:"]
     back = [s for s in reversed(done) if s.gradient is not None and walk.from_(s)]
     for step in back[:most]:
-        gradient = _meeting(walk, step, digits)
+        gradient = meeting(walk, step, digits)
         start = f"{step.name} is the output, so its gradient is" if step is output else (
             f"{step.name} = {step.formula} has gradient")  # fmt: skip
-        lines.append(f"  {start} {gradient}")
-        lines.append(f"    {rule_in_words(walk, step)}:")
+        lines += _wrap(f"{start} {gradient}", 2)
+        lines += _wrap(f"{rule_in_words(walk, step)}:", 4)
         lines += [
             f"    {walk.steps[e.source].name} receives {step_back(walk, e, digits)}"
             for e in walk.from_(step)
         ]
     lines += [f"  ... {len(back) - most} more"] * (len(back) > most)
+    for step in named[:most]:
+        if len(walk.into(step)) > 1:
+            lines += _wrap(f"{step.name} has gradient {meeting(walk, step, digits)}", 2)
     lines += ["", *_summary(walk, named, digits, checks or {})]
     return "\n".join(lines) + "\n"
+
+
+def _wrap(text: str, indent: int) -> list[str]:
+    space = " " * indent
+    return textwrap.wrap(text, 80, initial_indent=space, subsequent_indent=space + "  ",
+                         break_long_words=False, break_on_hyphens=False)  # fmt: skip
 
 
 def _summary(
@@ -130,9 +147,9 @@ def _summary(
     for step in steps:
         if step.gradient is None or (step.constant and not checks):
             continue
-        row = [step.name, told(step.value, digits), _meeting(walk, step, digits)]
+        more = 4 * bool(checks)
+        row = [step.name, told(step.value, digits), told(step.gradient, digits + more)]
         if checks:
-            row[2] = told(step.gradient, digits + 4)
             row += _judged(checks.get(step.name), digits + 4)
         rows.append(row)
     heads = ["", "value", f"gradient of {output.name}"] + ["difference", ""] * bool(checks)

@@ -71,8 +71,8 @@ def embed(name: str, data: Any) -> str:
     return f'<script type="application/json" id="{escape(name)}">{text}</script>'
 
 
-def standalone(svg: str) -> str:
-    """Return an ``<svg>`` of :mod:`chainrule.insight.chart` as a file of its own, style inside."""
+def standalone(svg: str, style: str = "") -> str:
+    """Return an ``<svg>`` of this package as a file of its own, the colors and `style` inside."""
     head, closing, rest = svg.partition(">")
-    style = f"<style>{read_asset('page.css')} svg {{ background: var(--paper); }}</style>"
+    style = f"<style>{read_asset('page.css')}{style}svg {{ background: var(--paper); }}</style>"
     return f"{head}{closing}{style}{rest}\n"
