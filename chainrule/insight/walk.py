@@ -25,6 +25,7 @@ from chainrule.insight import words
 from chainrule.ops.shape import broadcast_to
 from chainrule.run.reference import evaluate
 from chainrule.transform.grad import depending_on, send_back
+from chainrule.transform.mode import for_predicting
 
 __all__ = ["Check", "Edge", "Step", "Walk", "walk"]
 
@@ -213,6 +214,7 @@ def walk(
     {'w': -1.0, 'x': 2.0}
     """
     _check_output(output)
+    output = Tensor(for_predicting(Graph({"f": output})).outputs["f"])
     nodes = reachable([output.node])
     given = {t.node: name for name, t in (names or {}).items()}
     roots = [n for n in nodes if is_float(n.spec.dtype) and (n in given or _variable(n))]
