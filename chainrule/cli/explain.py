@@ -1,4 +1,4 @@
-"""The command explain: words to a formula with numbers, and its walk as text or JSON.
+"""The command explain: words to a formula with numbers, and its walk as text, JSON or a page.
 
 Read next: :mod:`chainrule.insight.explain`.
 """
@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import json
 import re
+from pathlib import Path
 
 import click
 
-from chainrule.cli.output import emit
-from chainrule.core.errors import OptionError, did_you_mean
+from chainrule.cli.output import emit, tell
+from chainrule.cli.predictions import write_whole
+from chainrule.core.errors import OptionError, RunError, did_you_mean
 from chainrule.insight.explain import explain
 
 __all__ = ["explain_command"]
@@ -26,6 +28,9 @@ _VALUE = re.compile(r"\s*([^\W\d]\w*)\s*=(.*)", re.DOTALL)
               "status 1 if one differs.")  # fmt: skip
 @click.option("--digits", type=click.IntRange(1, 15), default=4, show_default=True, metavar="N",
               help="Significant digits.")  # fmt: skip
+@click.option("--svg", metavar="FILE", help="Write the circuit to FILE instead.")
+@click.option("--html", metavar="FILE", help="Write a page to FILE that steps through the circuit.")
+@click.option("--force", is_flag=True, help="Replace FILE if it exists.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @click.pass_context
 def explain_command(
@@ -34,6 +39,9 @@ def explain_command(
     values: tuple[str, ...],
     check: bool,
     digits: int,
+    svg: str | None,
+    html: str | None,
+    force: bool,
     as_json: bool,
 ) -> int:
     """Walk through a formula, forward and then backward, showing the chain rule at work.
@@ -46,13 +54,21 @@ def explain_command(
     Examples:
       chainrule explain 'x*y + sin(x)' x=2 y=3
       chainrule explain '1/(1+exp(-(w0*x0+w1*x1+w2)))' w0=2 x0=-1 w1=-3 x1=-2 w2=-3
+      chainrule explain 'x*y + x' x=2 y=3 --html steps.html
       chainrule explain 'log(1 + exp(-t*z))' t=1 z=0.5 --check
     """  # noqa: D301 - \b tells click to keep the lines
+    for file in filter(None, (svg, html)):
+        if Path(file).exists() and not force:
+            raise RunError(f"{file} exists; nothing was written. Give another name, or --force.")
     found = explain(what, **_numbers(values, ctx))
     checks = found.check() if check else None
+    for file, draw in ((svg, found.svg), (html, found.html)):
+        if file is not None:
+            write_whole(Path(file), draw(digits))
+            tell(f"wrote {file}")
     if as_json:
         emit(json.dumps(found.to_dict(checks), allow_nan=False) + "\n")
-    else:
+    elif check or not (svg or html):
         emit(found.tell(digits, checks))
     wrong = [c for c in (checks or {}).values() if not c.agrees and not c.kink]
     return 1 if wrong else 0

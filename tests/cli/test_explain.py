@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from click.testing import Result
@@ -43,6 +44,18 @@ def test_errors_are_paragraphs(call: Call, words: list[str], problem: str) -> No
     assert result.exit_code == 2
     assert result.stderr.startswith("error: ")
     assert problem in result.stderr
+
+
+def test_pictures_are_written_once(call: Call, place: Path) -> None:
+    result = call("explain", *CIRCUIT, "--svg", "c.svg", "--html", "c.html")
+    assert (result.exit_code, result.stdout) == (0, "")
+    assert result.stderr == "wrote c.svg\nwrote c.html\n"
+    assert (place / "c.svg").read_text().startswith("<svg")
+    assert "frames" in (place / "c.html").read_text()
+    again = call("explain", *CIRCUIT, "--svg", "c.svg")
+    assert again.exit_code == 2
+    assert "c.svg exists" in again.stderr
+    assert call("explain", *CIRCUIT, "--svg", "c.svg", "--force").exit_code == 0
 
 
 def test_an_expression_may_begin_with_a_minus(call: Call) -> None:
