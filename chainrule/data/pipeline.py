@@ -114,7 +114,7 @@ class Pipeline:
         verb = "turned" if fitted.kind == "pca" else "whitened"
         note = (
             f"{len(turned)} features {verb} along {fitted.components} uncorrelated directions, "
-            f"which hold {share:.4g} of their variance"
+            f"which hold {share:.1%} of their variance"
         )
         return replace(self, projection=fitted, notes=(*self.notes, note))
 

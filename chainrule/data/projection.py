@@ -170,6 +170,8 @@ class PCA(Projector):
     the fewest that explain the share `variance`; None: all that vary.  Pearson, "On lines and
     planes of closest fit", 1901.  Raises OptionError for ``components < 1`` and for `variance`
     not above 0 and at most 1; DataError for more components than the rows have.
+    Time and memory of a fit grow with the square of the number of features, as the
+    covariance does; memory does not grow with the rows.
 
     >>> rows = [[1.0, 2.0], [2.0, 4.0], [3.0, 6.1], [4.0, 7.9]]
     >>> fitted = PCA(variance=0.99).fit(rows)
@@ -237,7 +239,7 @@ def _principal_axes(found: Moments) -> tuple[Array, Array]:
     rounding = len(strength) * np.finfo(np.float64).eps * strength[-1]
     factor = spread[:, None] * turned * np.sqrt(np.where(strength > rounding, strength, 0.0))
     varying = factor[:, strength > _NULL * strength[-1]]
-    basis, _, _ = np.linalg.svd(varying, full_matrices=False)
+    basis, _ = np.linalg.qr(varying)
     # Rows have a trace of what does not vary also along the basis; its variance counts.
     within, deviation, _ = np.linalg.svd(basis.T @ factor, full_matrices=False)
     axes = basis @ within

@@ -106,15 +106,27 @@ def test_files_hold_every_bit(spec: Any) -> None:
 @pytest.mark.parametrize("spec", SPECS, ids=repr)
 @pytest.mark.parametrize(("far", "dtype"), [(0.0, np.float32), (1e6, np.float64)])
 def test_blocks_give_the_bits_of_the_whole(spec: Any, far: float, dtype: Any) -> None:
-    rows = (RNG.normal(size=(2 * CHUNK + 77, 3)) * [1, -5, 1e-3] + far).astype(dtype)
+    rng = np.random.default_rng(7)
+    rows = (rng.normal(size=(2 * CHUNK + 77, 3)) * [1, -5, 1e-3] + far).astype(dtype)
     rows[::7, 1] = 0
     cuts = [0, 1, 5, 5, 900, CHUNK + 3, CHUNK + 9, len(rows)]
     blocks = [rows[a:b] for a, b in pairwise(cuts)]
     assert spec.fit_blocks(blocks) == spec.fit(rows)
 
 
+def test_chunks_of_other_sizes_and_means_add_up() -> None:
+    rng = np.random.default_rng(7)
+    rows = np.cumsum(rng.normal(size=(2 * CHUNK + 900, 3)), axis=0)  # a walk: no chunk is like all
+    np.testing.assert_allclose(Center().fit(rows).shift, rows.mean(axis=0), rtol=1e-12)
+    np.testing.assert_allclose(Standardize().fit(rows).scale, rows.std(axis=0), rtol=1e-12)
+    found = PCA().fit(rows)
+    covariance = found.axes * found.explained_variance @ found.axes.T
+    np.testing.assert_allclose(covariance, np.cov(rows.T), rtol=1e-10)
+
+
 def test_sums_do_not_cancel() -> None:
-    rows = RNG.normal(size=(10_000, 2)) + 1e9
+    rng = np.random.default_rng(7)
+    rows = rng.normal(size=(10_000, 2)) + 1e9
     fitted = Standardize().fit_blocks(np.array_split(rows, 9))
     np.testing.assert_allclose(fitted.scale, rows.std(axis=0), rtol=1e-6)
     variance = np.sort(np.linalg.eigvalsh(np.cov(rows.T)))[::-1]
@@ -125,7 +137,8 @@ def test_sums_do_not_cancel() -> None:
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
 @pytest.mark.parametrize("units", [[1, 1, 1, 1], [1e5, 1, 1e-4, 30]])
 def test_whitened_rows_have_the_identity_as_covariance(kind: Any, dtype: Any, units: Any) -> None:
-    rows = (RNG.normal(size=(400, 4)) @ RNG.normal(size=(4, 4)) * units + 5).astype(dtype)
+    rng = np.random.default_rng(7)
+    rows = (rng.normal(size=(400, 4)) @ rng.normal(size=(4, 4)) * units + 5).astype(dtype)
     Z = Whiten(kind).fit(rows).transform(rows)
     assert Z.dtype == dtype
     np.testing.assert_allclose(np.cov(Z.T.astype(float)), np.eye(4), atol=1e-5)
@@ -135,8 +148,9 @@ def test_whitened_rows_have_the_identity_as_covariance(kind: Any, dtype: Any, un
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
 @pytest.mark.parametrize("few", [False, True])
 def test_directions_without_variance_are_dropped_or_left_at_zero(dtype: Any, few: bool) -> None:
+    rng = np.random.default_rng(7)
     units = [1, 1e4, 1e-3] if dtype == np.float64 else [1, 1e2, 1e-2]
-    base = RNG.normal(size=(4 if few else 500, 3)) * units
+    base = rng.normal(size=(4 if few else 500, 3)) * units
     rows = np.c_[base, base @ [1, 2, 3], np.full(len(base), 0.1), 7 * base[:, 0]].astype(dtype)
     flat = Whiten().fit(rows)
     assert flat.components == 3
@@ -150,6 +164,16 @@ def test_directions_without_variance_are_dropped_or_left_at_zero(dtype: Any, few
     np.testing.assert_allclose(values, [0, 0, 0, 1, 1, 1], atol=1e-5)
     np.testing.assert_allclose(Z @ vectors[:, :3], 0, atol=1e-4)
     np.testing.assert_allclose(zca.inverse(Z), rows, rtol=1e-3, atol=1e-5)
+
+
+def test_a_dropped_direction_does_not_spoil_those_that_are_kept() -> None:
+    """Two large features differ by a small one, and by something smaller still."""
+    rng = np.random.default_rng(7)
+    large, small, least = rng.normal(size=(3, 2000)) * [[1e5], [1], [0.3]]
+    rows = np.c_[large, large + small + least, small]
+    fitted = Whiten().fit(rows)
+    assert fitted.components == 2
+    np.testing.assert_allclose(np.cov(fitted.transform(rows).T), np.eye(2), atol=1e-5)
 
 
 def test_constant_columns_and_one_row_stay_finite() -> None:

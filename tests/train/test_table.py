@@ -186,6 +186,9 @@ def test_images_are_projected_where_asked(images: Path, tmp_path: Path) -> None:
     assert problem.train[0].dtype == np.float32
     np.testing.assert_allclose(np.cov(problem.train[0].T), np.eye(4), atol=1e-5)
     assert not np.allclose(np.cov(problem.test[0].T), np.eye(4), atol=1e-2)
+    centered = read_problem(images, preprocess="center").train[0]
+    unit = plain.train[0] / 255
+    np.testing.assert_allclose(centered, unit - unit.mean(axis=0), atol=1e-6)
     run = fit_table(problem, choose_settings(270, epochs=30), progress=False)
     assert run.scores["test"]["accuracy"] > 0.95
     loaded = cr.load(run.save(tmp_path / "run"))
