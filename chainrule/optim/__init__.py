@@ -12,11 +12,10 @@ from chainrule.optim.adam import Adam, AdamW, AMSGrad, Lion, Nadam
 from chainrule.optim.adaptive import AdaDelta, AdaGrad, RMSProp
 from chainrule.optim.clip import ClipNorm, ClipValue
 from chainrule.optim.decay import MaxNorm, WeightDecay
-from chainrule.optim.groups import Groups, freeze, groups
-from chainrule.optim.named import optimizer, optimizer_names, schedule, schedule_names
 from chainrule.optim.full_batch import FullBatch
+from chainrule.optim.groups import Groups, freeze, groups
 from chainrule.optim.levenberg_marquardt import LeastSquares, LevenbergMarquardt
-from chainrule.optim.named import optimizer, optimizer_names
+from chainrule.optim.named import optimizer, optimizer_names, schedule, schedule_names
 from chainrule.optim.optimizer import Chain, Optimizer, chain
 from chainrule.optim.plateau import ReduceOnPlateau
 from chainrule.optim.schedule import (
@@ -50,14 +49,14 @@ __all__ = [
     "Cosine",
     "CosineRestarts",
     "Exponential",
+    "FullBatch",
     "Groups",
+    "LeastSquares",
+    "LevenbergMarquardt",
     "Lion",
     "MaxNorm",
     "Nadam",
     "OneCycle",
-    "FullBatch",
-    "LeastSquares",
-    "LevenbergMarquardt",
     "Optimizer",
     "Piecewise",
     "Polynomial",
