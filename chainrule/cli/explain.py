@@ -57,9 +57,10 @@ def explain_command(
       chainrule explain 'x*y + x' x=2 y=3 --html steps.html
       chainrule explain 'log(1 + exp(-t*z))' t=1 z=0.5 --check
     """  # noqa: D301 - \b tells click to keep the lines
-    for file in filter(None, (svg, html)):
-        if Path(file).exists() and not force:
-            raise RunError(f"{file} exists; nothing was written. Give another name, or --force.")
+    files = [Path(name) for name in (svg, html) if name is not None]
+    for path in files:
+        if path.exists() and not force:
+            raise RunError(f"{path} exists; nothing was written. Give another name, or --force.")
     found = explain(what, **_numbers(values, ctx))
     checks = found.check() if check else None
     for file, draw in ((svg, found.svg), (html, found.html)):
