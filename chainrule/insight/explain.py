@@ -8,9 +8,9 @@ Read next: :mod:`chainrule.insight.walk`, where the numbers come from.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Any, overload
 
 from chainrule.core.errors import OptionError
 from chainrule.core.tensor import Tensor
@@ -18,8 +18,10 @@ from chainrule.insight.circuit import draw_circuit
 from chainrule.insight.circuit_page import circuit_page
 from chainrule.insight.expression import explain_expression
 from chainrule.insight.narrate import as_data, narrate
+from chainrule.insight.network import NetworkExplanation, explain_network
 from chainrule.insight.page import read_asset, standalone
 from chainrule.insight.walk import Check, Walk, walk
+from chainrule.train.run import Run
 
 __all__ = ["Explanation", "explain"]
 
@@ -48,17 +50,27 @@ class Explanation(Walk):
         return circuit_page(self, digits)
 
 
-def explain(what: Any, /, **named: Any) -> Explanation:
-    """Explain how the gradient of a scalar comes about, node by node.
+@overload
+def explain(what: str | Tensor, /, **named: Any) -> Explanation: ...
+@overload
+def explain(
+    what: Any, /, x: Any, y: Any, loss: str | Callable[[Tensor, Tensor], Tensor] | None = None
+) -> NetworkExplanation: ...
+def explain(
+    what: Any, /, x: Any = None, y: Any = None, loss: Any = None, **named: Any
+) -> Explanation | NetworkExplanation:
+    """Explain how the gradient of a scalar comes about, node by node or layer by layer.
 
     what
-        A formula as text, or a scalar tensor.
+        A formula as text, a scalar tensor, a model, or a run.
+    x, y, loss
+        For a model or run: rows or one row, their targets, and the loss, which a run knows itself.
     named
         The numbers of a formula's names.  With a tensor: values for its inputs, and tensors that
         are to be called so in the explanation.
 
     Raises OptionError for a formula that can't be read or evaluated, and what
-    :func:`chainrule.evaluate` raises for values that do not fit.
+    :func:`chainrule.evaluate` and :func:`chainrule.fit` raise for values that do not fit.
 
     >>> import chainrule as cr
     >>> e = cr.explain("1/(1+exp(-(w*x+b)))", w=2, x=-1, b=3)
@@ -67,14 +79,27 @@ def explain(what: Any, /, **named: Any) -> Explanation:
     >>> print(e["v1"].formula, "=", e["v1"].value)
     w * x = -2.0
     """
+    given = {"x": x, "y": y, "loss": loss}
     if isinstance(what, str):
-        found = explain_expression(what, named)
-    elif isinstance(what, Tensor):
+        named |= {name: value for name, value in given.items() if value is not None}
+        return _explanation(explain_expression(what, named))
+    if isinstance(what, Tensor):
+        named |= {name: value for name, value in given.items() if value is not None}
         names = {name: value for name, value in named.items() if isinstance(value, Tensor)}
         values = {name: value for name, value in named.items() if name not in names}
-        found = walk(what, values, names)
-    else:
+        return _explanation(walk(what, values, names))
+    if not callable(what) and not isinstance(what, Run):
         raise OptionError(
-            f"explain takes a formula as text or a scalar tensor, not a {type(what).__name__}."
+            "explain takes a formula as text, a scalar tensor, a model or a run, "
+            f"not a {type(what).__name__}."
         )
+    if named or x is None or y is None:
+        raise OptionError(
+            "to explain a network, give rows, their targets and a loss: "
+            "explain(model, x, y, loss='cross_entropy')."
+        )
+    return explain_network(what, x, y, loss)
+
+
+def _explanation(found: Walk) -> Explanation:
     return Explanation(**{f.name: getattr(found, f.name) for f in fields(found)})
