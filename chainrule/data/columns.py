@@ -93,7 +93,8 @@ def understand(columns: list[Column], roles: Roles | None = None) -> tuple[Under
     `roles` overrides by name with "number", "category", "date" or "dropped"; with "ordinal",
     the rank among its words in their natural order ("grade 2" before "grade 10"), or with the
     words themselves in the order meant; with "embedded", the number of the category, for up to
-    10,000 of them, which an embedding turns to features; with "cyclic", a date whose month,
+    10,000 of them, which an embedding turns to features, and words seen once together, so
+    that what is new later has a vector that was learned; with "cyclic", a date whose month,
     day, weekday and hour are the sine and cosine of their angle, so that December is
     beside January.
     Raises OptionError on an unknown role, DataError on a role the column can't have.
@@ -130,7 +131,7 @@ def _obey(column: Column, role: str | Sequence[str]) -> Understanding:
     if role == "category":
         return _category(column, keep_any=True)
     if role == "embedded":
-        found = _category(column, keep_any=True, most=MAX_EMBEDDED)
+        found = _category(column, keep_any=True, most=MAX_EMBEDDED, keep_lone=False)
         note = found.note or f"`{name}`: {len(found.levels)} categories, embedded as asked"
         return replace(found, role="embedded", note=note)
     if role == "ordinal":
@@ -213,7 +214,9 @@ def _counts_up(column: Column) -> bool:
     return rising and rows >= 0.5 * (values[-1] + 1)
 
 
-def _category(column: Column, keep_any: bool, most: int = MAX_LEVELS) -> Understanding:
+def _category(
+    column: Column, keep_any: bool, most: int = MAX_LEVELS, keep_lone: bool = True
+) -> Understanding:
     name = column.name
     words, counts = np.unique(column.as_text()[~column.missing].astype(str), return_counts=True)
     total = int(counts.sum())
@@ -226,7 +229,7 @@ def _category(column: Column, keep_any: bool, most: int = MAX_LEVELS) -> Underst
     if len(words) == total > 1 and not keep_any:
         return Understanding(name, "id", f"dropped `{name}`: every value differs{why}")
     order = np.lexsort((words, -counts))  # ties in alphabetical order, so no run differs
-    if len(words) <= most:
+    if len(words) <= most and (keep_lone or counts.min() > 1):
         note = f"`{name}`: {len(words)} categories{why}" if why and not keep_any else ""
         return Understanding(name, "category", note, levels=tuple(words[order].tolist()))
     kept = [i for i in order[:most] if counts[i] > 1]

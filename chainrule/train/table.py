@@ -10,7 +10,7 @@ Read next: :mod:`chainrule.train.scores`, :mod:`chainrule.cli.commands`.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ from chainrule.data.builtin import Dataset, load, names, read_idx_folder
 from chainrule.data.columns import Roles
 from chainrule.data.encode import CategoryEncoder
 from chainrule.data.explain import reject_near_query
-from chainrule.data.pipeline import Pipeline
+from chainrule.data.pipeline import CategoryCodes, Pipeline
 from chainrule.data.preprocess import Preprocessing, plan
 from chainrule.data.read import is_query, read_table
 from chainrule.data.splits import VALIDATION_FRACTION, split, split_parts
@@ -32,6 +32,7 @@ from chainrule.data.streaming import too_large_for_memory
 from chainrule.data.table import Table
 from chainrule.data.target import Target, inspect_target, reject_constant
 from chainrule.nn.activations import activation as activation_of
+from chainrule.nn.embedding import EmbedColumns
 from chainrule.nn.layer import Layer, Linear, Sequential
 from chainrule.nn.maxout import Maxout
 from chainrule.train.fit import EarlyStopping, fit
@@ -246,10 +247,22 @@ def _image_problem(
 
 
 def build_model(
-    features: int, outputs: int, hidden: tuple[int, ...], activation: str
+    features: int,
+    outputs: int,
+    hidden: tuple[int, ...],
+    activation: str,
+    codes: Sequence[CategoryCodes] = (),
 ) -> Sequential:
-    """Return a fully connected network, `activation` after each hidden layer, or Maxout layers."""
+    """Return a fully connected network, `activation` after each hidden layer, or Maxout layers.
+
+    Features that hold category numbers, `codes`, are first replaced by learned vectors of half
+    as many numbers as there are categories, at most 50.
+    """
     layers: list[Layer] = []
+    if codes:
+        sizes = [(c.feature, c.categories, min(50, (c.categories + 1) // 2)) for c in codes]
+        embedding = EmbedColumns(features, sizes)
+        layers, features = [embedding], embedding.outputs
     for size in hidden:
         if activation == "maxout":
             layers.append(Maxout(features, size))
@@ -279,7 +292,13 @@ def fit_table(
     if settings.patience and problem.validation is not None:
         stopping = EarlyStopping(settings.patience, min_delta=settings.min_delta)
     run = fit(
-        build_model(features, len(classes) or 1, settings.hidden, settings.activation),
+        build_model(
+            features,
+            len(classes) or 1,
+            settings.hidden,
+            settings.activation,
+            getattr(problem.pipeline, "category_codes", ()),
+        ),
         problem.train,
         loss="cross_entropy" if classes else "mse",
         optimizer=settings.optimizer,

@@ -137,6 +137,13 @@ def test_many_words_are_embedded_and_few_are_merged() -> None:
     table = Table.from_arrays({"w": words, "y": np.arange(400.0) / 3})
     assert Pipeline.fit(table, "y", roles={"w": "embedded"}).category_codes[0].categories == 101
     assert len(Pipeline.fit(table, "y", roles={"w": "category"}).feature_names) == 33
+    lone = table["w"].values.copy()
+    lone[7] = "lone"
+    table = Table.from_arrays({"w": lone, "y": np.arange(400.0) / 3})
+    pipeline = Pipeline.fit(table, "y", roles={"w": "embedded"})
+    assert pipeline.category_codes[0].categories == 102
+    found = pipeline.transform(Table.from_arrays({"w": ["lone", "new", "w7"]}))[:, 0]
+    assert found[0] == found[1] != found[2]  # what is new is what was rare
 
 
 def test_words_are_ranked() -> None:

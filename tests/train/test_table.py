@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import chainrule as cr
-from chainrule import data
+from chainrule import data, nn
 from chainrule.core.errors import DataError, OptionError
 from chainrule.data.target import Target
 from chainrule.train.pixels import PixelPipeline
@@ -213,3 +213,27 @@ def test_ranked_words_that_are_new_are_told() -> None:
     table = data.Table.from_arrays({"s": ["huge", "low"]})
     assert unseen_categories(run, table) == {"s": (1, "huge", False)}
     assert len(predict_table(run, table)["prediction"]) == 2
+
+
+@pytest.mark.parametrize("preprocess", [None, "whiten"])
+def test_embedded_columns_are_learned(
+    preprocess: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CHAINRULE_ENGINE", "native")  # falling back would be an error
+    rng = np.random.default_rng(0)
+    codes, x = rng.integers(0, 40, 1200), rng.normal(size=1200)
+    effect = rng.permutation(40) / 10
+    words = np.array([f"w{code}" for code in codes], object)
+    words[:3] = ["lone", "rare", "once"]
+    table = {"w": words, "x": x, "z": x + rng.normal(size=1200), "y": effect[codes] + 0.1 * x}
+    problem = read_problem(table, "y", roles={"w": "embedded"}, preprocess=preprocess)
+    settings = choose_settings(1000, task="regression", epochs=60)
+    run = fit_table(problem, settings, progress=False)
+    assert isinstance(run.model, nn.Sequential)
+    assert isinstance(run.model.layers[0], nn.EmbedColumns)
+    assert run.scores["test"]["r2"] > 0.9
+    table["w"][:3] = ["new", "newer", None]
+    loaded = cr.load(run.save(tmp_path / "run"))
+    found = predict_table(loaded, table)["prediction"]
+    np.testing.assert_array_equal(found, predict_table(run, table)["prediction"])
+    assert np.corrcoef(found[3:], table["y"][3:])[0, 1] > 0.95
