@@ -21,7 +21,7 @@ from chainrule.core.spec import Dim
 from chainrule.run.fuse import Kernel, Kernels
 from chainrule.run.gemm import Target
 from chainrule.run.instructions import I32, I64, least, load_repeating, splat, store_vector
-from chainrule.run.move_code import Memory, Mover
+from chainrule.run.move_code import Group, Memory, Mover
 from chainrule.run.moves import is_move
 from chainrule.run.random_code import emit_uniform
 from chainrule.run.schedule import Schedule, split_of
@@ -76,6 +76,7 @@ class Site:
     ):
         self.body, self.outer = body, outer
         self.row, self.column, self.lanes, self.count = row, column, lanes, count
+        self.group: Group | None = None
         self.known: dict[Node, Value] = {}
 
     def find(self, node: Node) -> Value | None:
@@ -246,7 +247,7 @@ class Body:
 
     def _moved(self, node: Node, site: Site) -> Value:
         """Load the elements of `node` from where they were before it moved them."""
-        mover = Mover(self.b, self._memory, self._checked, site.lanes, site.count)
+        mover = Mover(self.b, self._memory, self._checked, site.lanes, site.count, site.group)
         return self.from_memory(mover.load(node, site.row, site.column), node.spec.dtype.name)
 
     def _memory(self, node: Node) -> Memory:

@@ -34,6 +34,7 @@ __all__ = [
     "Kernel",
     "Kernels",
     "fuse",
+    "is_inner",
     "is_watched",
     "reduction_kind",
 ]
@@ -53,11 +54,11 @@ class Kernel:
 
     kind: "matmul", "sparse", "edges" or "scatter" (anchor is the product, see `PRODUCTS`),
     "rows" (elementwise work and reductions over columns, row by row), "sum_rows" (anchor
-    reduces over rows, column by column), "total" (anchor reduces everything), "each"
-    (elementwise work on a matrix of fixed size) or "reference" (the interpreter computes the
-    anchor, for `reason`).  A `watched` kernel serves watched outputs alone and
-    runs in some steps only.  `view` is what it iterates over: for sum_rows and
-    total, the view of the input.
+    reduces over rows, column by column), "inner" (anchor reduces the last of three axes, row
+    by row), "total" (anchor reduces everything), "each" (elementwise work on a matrix of fixed
+    size) or "reference" (the interpreter computes the anchor, for `reason`).  A `watched`
+    kernel serves watched outputs alone and runs in some steps only.  `view` is what it
+    iterates over: for reductions with an anchor, the view of the input.
     """
 
     kind: str
@@ -73,6 +74,8 @@ class Kernel:
         """The view of what elementwise members compute."""
         if self.kind == "sum_rows":
             return (1, self.view[1])
+        if self.kind == "inner" and self.anchor is not None:
+            return view_of(self.anchor.spec.shape) or self.view
         return (1, 1) if self.kind == "total" else self.view
 
 
@@ -145,6 +148,14 @@ def reduction_kind(node: Node) -> str:
     if axes == moving - inner:
         return "rows"
     raise Unsupported(node, f"reduces axes {sorted(axes)} of {source}")
+
+
+def is_inner(node: Node) -> bool:
+    """Whether a reduction is of the last axis of three in each row of a batch."""
+    shape, axes = node.inputs[0].spec.shape, node.params.get("axes")
+    if len(shape) != 3 or not isinstance(shape[0], Dim) or axes != (2,) or 1 in shape[1:]:
+        return False
+    return node.spec.ndim == 2
 
 
 def fuse(graph: Graph, refused: Mapping[Node, str] | None = None) -> Kernels:
@@ -321,7 +332,11 @@ class _Fuser:
 
     def _assign_reduction(self, node: Node) -> None:
         (source,) = node.inputs
-        kind, view = reduction_kind(node), self._view(source)
+        view = self._view(source)
+        if is_inner(node):
+            self._open("inner", view, node, node)
+            return
+        kind = reduction_kind(node)
         shape = {"columns": (view[0], 1), "rows": (1, view[1]), "all": (1, 1)}[kind]
         if self._view(node) != shape:
             raise Unsupported(node, f"reduces {source.spec} to a shape seen as another matrix")

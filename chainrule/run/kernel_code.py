@@ -17,6 +17,7 @@ from chainrule.run.body import Site
 from chainrule.run.fuse import ROW_UNROLL, passes
 from chainrule.run.gemm import Gemm, Tile
 from chainrule.run.instructions import I32, I64, least, loop
+from chainrule.run.move_code import Group
 from chainrule.run.scatter_code import ScatterCode
 from chainrule.run.sparse_code import SparseCode
 from chainrule.run.vector import Value, VectorBuilder, element_type
@@ -386,6 +387,34 @@ class KernelCode(SparseCode, ScatterCode):
         if columns > whole:
             with self.b.if_then(self.b.icmp_signed(">", end, I64(whole))):
                 group(I64(whole), [columns - whole])
+
+    def _emit_inner(self) -> None:
+        """Reduce each group of columns of each row, then finish what is made of the results."""
+        node = self.kernel.anchor
+        assert node is not None
+        source, b = node.inputs[0], self.b
+        groups, length = (int(d) for d in source.spec.shape[1:] if isinstance(d, int))
+        lanes = min(self.lanes, power_of_two(length))
+        whole = length // lanes * lanes
+        first, end = self.split()
+        with loop(b, first, end) as row, loop(b, I64(0), I64(groups)) as number:
+            place = self._accumulator(node, lanes)
+
+            def at(column: ir.Value, count: int) -> None:
+                start = b.add(b.mul(number, I64(length)), column)
+                site = Site(self, self.whole, row, start, lanes, count)
+                site.group = Group(number, column, length)
+                value = self._masked(node, site.value(source), site)
+                b.store(self._combine(node, b.load(place), value), place)
+
+            with loop(b, I64(0), I64(whole), lanes) as column:
+                at(column, lanes)
+            if length > whole:
+                at(I64(whole), length - whole)
+            site = Site(self, self.whole, row, number)
+            total = self._horizontal(node, b.load(place))
+            site.known[node] = Value(total, node.spec.dtype.name)
+            self.store_all(site)
 
     def _emit_total(self) -> None:
         """Reduce everything, in one pass for all the kernel's reductions, on the first thread."""

@@ -8,15 +8,18 @@ Read next: :mod:`chainrule.run.fuse`.
 from __future__ import annotations
 
 import functools
+import math
 import operator
 from collections.abc import Callable, Collection
 
 from chainrule.core.graph import Graph, Node, reachable, rebuild
 from chainrule.core.primitive import lookup
-from chainrule.core.spec import Dim
+from chainrule.core.spec import Dim, Shape
 from chainrule.core.tensor import Tensor
 from chainrule.ops.elementwise import where
 from chainrule.ops.shape import arange
+from chainrule.run.fuse import is_inner, reduction_kind
+from chainrule.run.view import Unsupported, view_of
 
 __all__ = ["LOWERINGS", "copy_moved", "lower"]
 
@@ -42,8 +45,51 @@ def _sum(node: Node) -> Tensor | None:
     (joined,) = node.inputs
     axes, keepdims = node.params["axes"], node.params["keepdims"]
     if joined.primitive.name != "concat" or joined.params["axis"] not in axes:
-        return None
+        return _reduction(node)
     return functools.reduce(operator.add, (Tensor(i).sum(axes, keepdims) for i in joined.inputs))
+
+
+def _reduction(node: Node) -> Tensor | None:
+    """Reduce over rows first, then over last axes: what kernels can do, one after the other."""
+    x = Tensor(node.inputs[0])
+    axes = [a for a in node.params["axes"] if x.shape[a] != 1]
+    if not axes or view_of(x.shape) is None or _is_kernel(node):
+        return None
+    reduce = Tensor.sum if node.primitive.name == "sum" else Tensor.max
+    by_rows = isinstance(x.shape[0], Dim)
+    if axes == list(range(len(axes))) or (by_rows and axes[0] == 0):
+        leading = 1 if by_rows else len(axes)
+        flat = x.reshape(*((x.shape[0],) if by_rows else ()), *_merged(x.shape, leading, by_rows))
+        rest = reduce(flat, 0).reshape(x.shape[leading:])
+        later = [a - leading for a in axes[leading:]] if by_rows else []
+        return (reduce(rest, later) if later else rest).reshape(node.spec.shape)
+    kept = [a for a in range(x.ndim) if a not in axes]
+    turned = x if kept + axes == sorted(kept + axes) else x.transpose(*kept, *axes)
+    length = math.prod(int(x.shape[a]) for a in axes)
+    if by_rows:
+        return reduce(turned.reshape(x.shape[0], -1, length), 2).reshape(node.spec.shape)
+    return reduce(turned.reshape(-1, length), 1, True).reshape(node.spec.shape)
+
+
+def _merged(shape: Shape, leading: int, by_rows: bool) -> list[int]:
+    """Return the lengths of the first axes and of the others, each as one, but for rows."""
+    first, rest = (
+        math.prod(d for d in part if isinstance(d, int))
+        for part in (shape[:leading], shape[leading:])
+    )
+    return [rest] if by_rows else [first, rest]
+
+
+def _is_kernel(node: Node) -> bool:
+    """Whether a kernel computes the reduction `node` as it is."""
+    if is_inner(node):
+        return True
+    try:
+        kind = reduction_kind(node)
+    except Unsupported:
+        return False
+    view, found = (view_of(n.spec.shape) or (1, 1) for n in (node.inputs[0], node))
+    return found == {"columns": (view[0], 1), "rows": (1, view[1]), "all": (1, 1)}[kind]
 
 
 def _transpose(node: Node) -> Tensor | None:
@@ -59,8 +105,20 @@ def _transpose(node: Node) -> Tensor | None:
     return left @ right
 
 
+def _matmul(node: Node) -> Tensor | None:
+    """Turn the product instead of both factors: ``a.T @ b.T`` is ``(b @ a).T``."""
+    if any(i.primitive.name != "transpose" or i.spec.ndim != 2 for i in node.inputs):
+        return None
+    a, b = (i.inputs[0] for i in node.inputs)
+    if "transpose" in (a.primitive.name, b.primitive.name):
+        return None  # simpler first, or the rule for turned products would undo this one
+    return (Tensor(b) @ Tensor(a)).T
+
+
 LOWERINGS: dict[str, Callable[[Node], Tensor | None]] = {
     "argmax": _argmax,
+    "matmul": _matmul,
+    "max": _reduction,
     "sum": _sum,
     "transpose": _transpose,
 }

@@ -24,7 +24,7 @@ from chainrule.run.instructions import I32, I64, load_masked, load_repeating, sp
 from chainrule.run.moves import Axis, Part, parts_of
 from chainrule.run.view import view_of
 
-__all__ = ["Memory", "Mover"]
+__all__ = ["Group", "Memory", "Mover"]
 
 I1 = ir.IntType(1)
 Number: TypeAlias = "int | list[int] | ir.Value"  # a number for each lane where it is a list
@@ -39,6 +39,14 @@ class Memory(NamedTuple):
 
     array: ir.Value
     order: ir.Value | None = None
+
+
+class Group(NamedTuple):
+    """Where columns are that are taken in groups of `length`: in which, and from where in it."""
+
+    number: ir.Value
+    column: ir.Value
+    length: int
 
 
 @dataclass(frozen=True)
@@ -65,9 +73,10 @@ class Mover:
         checked: Callable[[Node, ir.Value], ir.Value],
         lanes: int,
         count: int,
+        group: Group | None = None,
     ):
         self.b, self.memory, self.checked = b, memory, checked
-        self.lanes, self.count = lanes, count
+        self.lanes, self.count, self.group = lanes, count, group
 
     def load(self, node: Node, row: ir.Value | None, column: ir.Value | None) -> ir.Value:
         """Return the elements of `node`, as they are in memory: a vector, or one for all lanes."""
@@ -121,7 +130,11 @@ class Mover:
         """Return the index along each axis of what is seen as rows by columns."""
         by_rows = len(shape) > 0 and isinstance(shape[0], Dim)
         cut = 1 if by_rows else max(0, len(shape) - 1)
-        return [*self._split(row, shape[:cut]), *self._split(column, shape[cut:])]
+        rows = self._split(row, shape[:cut])
+        if self.group is not None and column.run and shape[-1] == self.group.length:
+            last = Index(_known(self.group.column), run=True)
+            return [*rows, *self._split(Index(self.group.number), shape[cut:-1]), last]
+        return [*rows, *self._split(column, shape[cut:])]
 
     def _split(self, index: Index, lengths: Shape) -> list[Index]:
         """Take the index into many axes, in row-major order, apart."""
@@ -141,7 +154,8 @@ class Mover:
 
     def _divide(self, index: Index, length: int) -> tuple[Index, Index]:
         """Return the rest and the quotient."""
-        whole = index.run and length % self.lanes == 0  # runs begin at multiples of the lanes
+        # Runs begin at multiples of the lanes, but for those of groups.
+        whole = index.run and length % self.lanes == 0 and self.group is None
         if index.run and isinstance(index.value, int):
             whole = index.value % length + self.count <= length
         if index.run and not whole:

@@ -64,6 +64,8 @@ def _aligned(reader: Kernel, source: Node, writer: Kernel, far: bool) -> bool:
         return False
     if split_of(reader) != split_of(writer) or (far and split_of(reader)[0] != "batch"):
         return False
+    if reader.kind == "inner":
+        return True
     if reader.anchor is not None and reader.kind not in BY_ROWS:
         inputs = set(reader.anchor.inputs)
         # A reduction crosses the split for what it reduces, not for its epilogue.

@@ -83,6 +83,29 @@ LOSSES: dict[str, Callable[[Leaves], cr.Tensor]] = {
         cr.concat([cr.gather(v["w"], v["ids"])[:, :3], v["x"][:, 3:]], 1) @ v["w"]
     ).mean(),
     "rows added": lambda v: cr.sin(cr.scatter_add(v["x"], v["ids"], 6) @ v["w"]).mean(),
+    "two rows each": lambda v: (cr.sin(cr.gather(v["w"], v["pairs"]))
+                                * v["b"]).reshape(-1, 2 * v["b"].shape[0]).mean(),
+    "numbers added": lambda v: (
+        cr.scatter_add(hidden(v)[:, 0], v["ids"], 6).reshape(6, 1) * v["w"]
+    ).mean(),
+    "inner repeats": lambda v: cr.sin(cube(v, 4) * cube(v, 4)[:, :, 1:2]).mean(),
+    "inner softmax": lambda v: cr.square(cr.softmax(cube(v, 4))).mean(),
+    "inner softmax of the middle": lambda v: cr.square(cr.softmax(cube(v, 4), 1)).mean(),
+    "long inner softmax": lambda v: cr.square(
+        cr.softmax((3 * hidden(v)).reshape(-1, 2, v["b"].shape[0] // 2))
+    ).mean(),
+    "layer normalization of three axes": lambda v: cr.sin(
+        (cube(v) - cube(v).mean(2, keepdims=True)) / cr.sqrt(cr.var(cube(v), 2, keepdims=True) + 1)
+        * v["b"][:2] + v["w"][0, :2]
+    ).mean(),
+    "largest of each": lambda v: (cube(v, 4).max(2) * cube(v, 4).sum(2) + cube(v, 4).max(1)[:, :1]
+                                  ).mean(),
+    "means of rows and inner axes": lambda v: cr.sin(
+        cube(v).mean((0, 2)).sum() + (cube(v).mean((0, 1)) * v["b"][:2]).sum()
+    ) + cr.sin(cube(v).max(0)).mean(),
+    "a weight's sums": lambda v: cr.sin(v["w"].sum(1)).mean() + cr.sin(
+        v["w"].reshape(2, 3, -1).max(1)
+    ).mean() * v["x"].mean() + cr.sin(v["w"].reshape(2, 3, -1).sum(0)).mean(),
     "a number": lambda v: (hidden(v) * v["b"][1]).mean() + v["w"][1, 2],
 }  # fmt: skip
 

@@ -203,8 +203,16 @@ def _part(b: Builder) -> cr.Tensor | None:
         parts = b.draw(st.lists(st.sampled_from(near[-4:]), min_size=1, max_size=3))
         return cr.concat([x, *parts], 1) if sum(int(v.shape[1]) for v in parts) < 99 else None
     if how == "fold" and k % 2 == 0:
-        y = x.reshape(x.shape[0], k // 2, 2)
-        return (y[:, :, :1] * y).transpose(0, 2, 1).reshape(x.shape[0], k)
+        inner = b.draw(st.sampled_from([d for d in (2, k // 2) if k % d == 0]))
+        y = x.reshape(x.shape[0], k // inner, inner)
+        if b.draw(st.booleans()):
+            kind = b.draw(st.sampled_from(["sum", "max", "mean"]))
+            return getattr(y, kind)(b.draw(st.sampled_from([1, 2, (0, 1), (0, 2)]))) * 0.5
+        return (
+            cr.softmax(y).reshape(x.shape[0], k)
+            if b.draw(st.booleans())
+            else (y[:, :, :1] * y).transpose(0, 2, 1).reshape(x.shape[0], k)
+        )
     if isinstance(x.shape[0], Dim):
         return None
     return cr.sin(x).T if how == "turn" else x[: 1 + x.shape[0] // 2]
@@ -315,4 +323,4 @@ def test_lanes_beyond_the_last_column_stay_out_of_sums() -> None:
 @pytest.mark.parametrize("name", CHANGES)
 def test_what_becomes_of_a_weight(name: str, threads: int) -> None:
     change, shape = CHANGES[name]
-    check(_weight_case(change, *shape), 2, threads)
+    assert check(_weight_case(change, *shape), 2, threads)
