@@ -9,8 +9,7 @@ Read next: :mod:`chainrule.train.table`, :mod:`chainrule.cli.show`.
 from __future__ import annotations
 
 import json
-import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from importlib.metadata import PackageNotFoundError, version
 from itertools import count
 from pathlib import Path
@@ -19,6 +18,7 @@ from typing import Any
 import click
 
 from chainrule.cli.activations import activations_command
+from chainrule.cli.config import as_options, as_toml, read_config
 from chainrule.cli.environment import as_lines, clear_cache, describe
 from chainrule.cli.errors import CommandLine
 from chainrule.cli.explain import explain_command
@@ -26,10 +26,11 @@ from chainrule.cli.output import SavingError, emit, tell
 from chainrule.cli.pictures import draw_run
 from chainrule.cli.predictions import as_csv_text, as_json_text, check_out, write_whole
 from chainrule.cli.show import show_datasets, show_problem, show_results, warn_of_guess
+from chainrule.cli.train_options import method_options, network_options, parse_fraction, positive
 from chainrule.core.errors import DataError, RunError
 from chainrule.data.builtin import names
 from chainrule.data.read import read_table
-from chainrule.optim.named import optimizer_names
+from chainrule.train.architecture import check_settings
 from chainrule.train.run import Run, check_writable, load
 from chainrule.train.settings import choose_settings
 from chainrule.train.table import (
@@ -72,64 +73,21 @@ def command_line() -> None:
     """  # noqa: D301 - \b tells click to keep the lines
 
 
-def _parse_hidden(
-    ctx: click.Context, option: click.Parameter, text: str | None
-) -> tuple[int, ...] | None:
-    if text is None:
-        return None
-    if text.strip().lower() == "none":
-        return ()
-    sizes = []
-    for part in text.split(","):
-        if not part.strip().isdecimal() or int(part) == 0:
-            raise click.BadParameter(
-                f"{part.strip()!r} is no number of units. Give a positive whole number for each "
-                "hidden layer, as in --hidden 128,64, or --hidden none",
-                ctx,
-                option,
-            )
-        sizes.append(int(part))
-    return tuple(sizes)
-
-
-def _parse_rate(ctx: click.Context, option: click.Parameter, rate: float | None) -> float | None:
-    if rate is not None and not (rate > 0 and math.isfinite(rate)):
-        raise click.BadParameter(f"must be a number above 0, not {rate:g}", ctx, option)
-    return rate
-
-
-def _parse_fraction(
-    ctx: click.Context, option: click.Parameter, fraction: float | None
-) -> float | None:
-    if fraction is not None and not 0 < fraction < 1:
-        raise click.BadParameter(
-            f"must lie between 0 and 1, both excluded, not {fraction:g}", ctx, option
-        )
-    return fraction
-
-
-_positive = click.IntRange(min=1)
-
-
 @command_line.command()
-@click.argument("source")
+@click.argument("source", required=False)
+@click.option("--config", metavar="FILE", is_eager=True, callback=read_config,
+              help="TOML file of options, as each run has one in config.toml.")  # fmt: skip
 @click.option("--target", metavar="COLUMN", help="Column to predict  [default: the column called "
               "target, label, class or y, else the last]")  # fmt: skip
 @click.option("--task", type=click.Choice(["classification", "regression"]), metavar="TASK",
               help="classification or regression  [default: told from the target]")  # fmt: skip
-@click.option("--hidden", metavar="SIZES", callback=_parse_hidden,
-              help="Units of each hidden layer, as in 128,64; or none.")  # fmt: skip
-@click.option("--activation", metavar="NAME", help="One that chainrule activations lists.")
-@click.option("--epochs", type=_positive, metavar="N", help="Most passes over the training rows.")
-@click.option("--batch-size", type=_positive, metavar="N", help="Rows a step.")
-@click.option("--lr", type=float, metavar="X", callback=_parse_rate, help="Learning rate.")
-@click.option("--optimizer", default="adam", show_default=True, metavar="NAME",
-              help=f"One of {', '.join(optimizer_names())}.")  # fmt: skip
-@click.option("--test-fraction", type=float, metavar="X", callback=_parse_fraction,
+@network_options
+@method_options
+@click.option("--test-fraction", type=float, metavar="X", callback=parse_fraction,
               help="Share of rows held out to score on  [default: 0.2]")  # fmt: skip
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, metavar="N",
               help="Decides the split, the first weights and the order of rows.")  # fmt: skip
-@click.option("--threads", type=_positive, metavar="N", help="Threads of the native engine.")
+@click.option("--threads", type=positive, metavar="N", help="Threads of the native engine.")
 @click.option("--stream/--no-stream", default=None, help="Encode SOURCE to disk instead of memory  "
               "[default: for a file over a quarter of the memory]")  # fmt: skip
 @click.option("--out", metavar="DIR", help="Where to save the run  [default: runs/NAME-1, -2, ...]")
@@ -137,7 +95,8 @@ _positive = click.IntRange(min=1)
 @click.option("--quiet", is_flag=True, help="Print only where the run was saved.")
 @click.option("--json", "as_json", is_flag=True, help="Print the results as one JSON object.")
 def train(
-    source: str,
+    source: str | None,
+    config: str | None,
     target: str | None,
     task: str | None,
     test_fraction: float | None,
@@ -147,7 +106,8 @@ def train(
     force: bool,
     quiet: bool,
     as_json: bool,
-    lr: float | None,
+    preprocess: list[str] | None,
+    embed: list[str] | None,
     stream: bool | None,
     **asked: Any,
 ) -> int:
@@ -164,9 +124,13 @@ def train(
       chainrule train houses.csv --target price
       chainrule train "select * from 'log.parquet' where year > 2020" --target failed
       chainrule train iris --hidden 16,16 --activation tanh --epochs 50 --out runs/small
+      chainrule train digits --dropout 0.2 --schedule cosine --l2 1e-4
+      chainrule train --config runs/digits-1/config.toml --seed 1
     """  # noqa: D301 - \b tells click to keep the lines
-    asked |= {"learning_rate": lr, "seed": seed}
-    choose_settings(1, **asked)  # an unknown name is told before a large file is read
+    if source is None:
+        raise click.UsageError("give SOURCE: a file, a data set, SQL; or --config with a source.")
+    asked |= {"seed": seed}
+    check_settings(choose_settings(1, **asked), task or "classification")  # before a file is read
     if out is not None:
         check_writable(out, force)
     problem = read_problem(
@@ -175,6 +139,8 @@ def train(
         task=task,
         test_fraction=test_fraction or 0.2,
         seed=seed,
+        roles=dict.fromkeys(embed, "embedded") if embed else None,
+        preprocess=preprocess,
         stream=stream,
         progress=not quiet,
     )
@@ -186,6 +152,7 @@ def train(
         validated=problem.validation is not None,
         **asked,
     )
+    check_settings(settings, problem.pipeline.task)
     if problem.own_test and test_fraction is not None:
         tell(f"note: {problem.name} brings its own test rows; --test-fraction is not used.")
     if as_json and settings.batch_size > problem.rows["train"]:
@@ -196,7 +163,13 @@ def train(
     if not run.history:
         tell("interrupted before the first epoch ended; nothing was saved.")
         return 130
-    saved, failure = _save(run, place, problem, out is None, force)
+    told = {
+        "source": source, "target": problem.pipeline.target.name, "task": problem.pipeline.task,
+        "test_fraction": test_fraction, "threads": threads, "stream": stream,
+        "preprocess": preprocess, "embed": embed,
+    }  # fmt: skip
+    written = as_toml(told | as_options(settings), "chainrule train --config THIS_FILE repeats it.")
+    saved, failure = _save(run, place, problem, out is None, force, {"config.toml": written})
     if as_json:
         emit(json.dumps(_summary(run, problem, saved)) + "\n")
         if warning := warn_of_guess(run.scores):
@@ -219,13 +192,13 @@ def _free(name: str) -> Iterator[Path]:
 
 
 def _save(
-    run: Run, place: Path, problem: Problem, numbered: bool, force: bool
+    run: Run, place: Path, problem: Problem, numbered: bool, force: bool, extra: Mapping[str, str]
 ) -> tuple[str | None, RunError | None]:
     """Save the run; return its place, or why it could not be saved."""
     if numbered and place.exists():  # another training took the number meanwhile
         place = next(_free(problem.name))
     try:
-        return str(run.save(place, force)), None
+        return str(run.save(place, force, extra)), None
     except RunError as error:
         return None, error
 

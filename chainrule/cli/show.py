@@ -16,6 +16,8 @@ from typing import Any
 from chainrule.cli.output import emit
 from chainrule.data.builtin import Summary, names
 from chainrule.nn.catalogue import Activation
+from chainrule.optim.named import optimizer as optimizer_of
+from chainrule.train.architecture import build_optimizer
 from chainrule.train.run import Run
 from chainrule.train.settings import Settings
 from chainrule.train.table import Problem
@@ -94,21 +96,35 @@ def show_problem(problem: Problem, settings: Settings) -> None:
     lines = [
         ("data", f"{', '.join(parts)}; seed {settings.seed}"),
         *(("", note) for note in group_notes(pipeline.notes)),
-        ("network", f"{'-'.join(map(str, sizes))}, {settings.activation}"),
+        ("network", f"{'-'.join(map(str, sizes))}, {_network(settings)}"),
         ("training", _training(settings, rows["train"])),
     ]
     _print(f"[bold]{_escape(problem.name)}[/]: predict `{_escape(pipeline.target.name)}`, {aim}")
     _print_pairs(lines)
 
 
+def _network(settings: Settings) -> str:
+    """Return what else there is to the network than its sizes."""
+    told = [settings.activation]
+    told += [f"{settings.norm} normalization"] if settings.norm else []
+    told += [f"dropout {settings.dropout:g}"] if settings.dropout else []
+    told += [f"input noise {settings.noise:g}"] if settings.noise else []
+    told += [f"{settings.density:.3g} of connections"] if settings.density < 1 else []
+    return ", ".join(told + (["residual"] if settings.residual else []))
+
+
 def _training(settings: Settings, rows: int) -> str:
-    method = type(settings.optimizer).__name__
-    rate = getattr(settings.optimizer, "learning_rate", None)
+    method = build_optimizer(settings)
+    plain = optimizer_of(settings.optimizer, settings.learning_rate)
+    rate = getattr(plain, "learning_rate", None)
     batch = f"batches of {settings.batch_size}"
     if settings.batch_size > rows:
         batch = f"batches of all {rows:,} rows, fewer than the {settings.batch_size:,} asked for"
     epochs = f"{'up to ' if settings.patience else ''}{_count(settings.epochs, 'epoch')}"
-    return f"{method}, learning rate {rate:g}, {batch}, {epochs}"
+    told = [type(plain).__name__ if isinstance(settings.optimizer, str) else repr(method)]
+    told += [f"learning rate {rate:g}"] if isinstance(rate, float) else []
+    told += [f"{settings.schedule} schedule"] if settings.schedule != "constant" else []
+    return ", ".join([*told, batch, epochs])
 
 
 def show_results(run: Run, saved: str | None) -> None:

@@ -218,14 +218,20 @@ class Run:
 
     # --- files ---------------------------------------------------------------------------
 
-    def save(self, path: str | os.PathLike[str], force: bool = False) -> Path:
-        """Write the run to the directory `path` and return it.
+    def save(
+        self,
+        path: str | os.PathLike[str],
+        force: bool = False,
+        extra: Mapping[str, str] | None = None,
+    ) -> Path:
+        """Write the run, and `extra` files of text by name, to the directory `path`; return it.
 
         The directory appears whole or not at all.  Raises RunError if it
         exists with anything in it (unless `force` replaces a run) or can't be
         written, OptionError if the model holds a layer that can't be saved.
         """
-        return write_run(self.files(), path, force)
+        texts = {name: text.encode() for name, text in (extra or {}).items()}
+        return write_run(self.files() | texts, path, force)
 
     def files(self) -> dict[str, bytes]:
         """Return the content of every file of the saved run, by name."""

@@ -1,19 +1,20 @@
 """The settings of a training on a table: what was asked for, and a sensible rest.
 
-Enters the size of the training data and what a user set, leaves one full `Settings`.
-It exists so that no option is needed, and so that the choices stand in one place.
+Enters the size of the training data and what a user set, leaves one full `Settings` of plain
+values, which a file can hold.  It exists so that no option is needed, and so that the choices
+stand in one place.
 
-Read next: :mod:`chainrule.train.table`.
+Read next: :mod:`chainrule.train.architecture`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from typing import Any
 
-from chainrule.core.errors import OptionError
+from chainrule.core.errors import OptionError, did_you_mean
 from chainrule.nn.activations import activation as activation_of
-from chainrule.optim.named import optimizer as optimizer_of
 from chainrule.optim.optimizer import Optimizer
 
 __all__ = ["Settings", "choose_settings"]
@@ -23,18 +24,57 @@ __all__ = ["Settings", "choose_settings"]
 class Settings:
     """All that decides a training, but for the data.
 
-    `hidden` are the units of each hidden layer; `patience` the epochs in which the
-    validation loss must fall by `min_delta`, or None to run all `epochs`.
+    The network: `hidden` are the units of each hidden layer, each followed by `norm` ("batch" or
+    "layer"), its `activation` (a name, or "maxout") and `dropout`; `noise` is the spread of what
+    is added to the inputs; `density` the share of connections; with `residual` layers of equal
+    width are skipped; `init` names the initializer; `embedding` the size of embedded categories.
+
+    What is minimized: `loss` (None: by the task), with `label_smoothing`, `class_weight`
+    ("balanced") and the penalties `l1` and `l2`.
+
+    How: `optimizer` (a name, or an Optimizer, which then says all of its part itself),
+    `learning_rate`, its `schedule` after `warmup` epochs, `weight_decay`, `max_norm`, `clip_norm`,
+    `clip_value`, `accumulate` batches a step, `average` the decay of averaged weights; `patience`
+    are the epochs in which the validation loss must fall by `min_delta`, or None to run all
+    `epochs`.
     """
 
     hidden: tuple[int, ...]
     activation: str
-    optimizer: Optimizer
+    optimizer: str | Optimizer
     epochs: int
     batch_size: int
     patience: int | None
+    learning_rate: float | None = None
     min_delta: float = 1e-3  # losses here are of order 1: less is creeping, not learning
     seed: int = 0
+    norm: str | None = None
+    dropout: float = 0.0
+    noise: float = 0.0
+    density: float = 1.0
+    residual: bool = False
+    init: str | None = None
+    embedding: int | None = None
+    loss: str | None = None
+    label_smoothing: float = 0.0
+    class_weight: str | None = None
+    l1: float = 0.0
+    l2: float = 0.0
+    schedule: str = "constant"
+    warmup: float = 0.0
+    weight_decay: float = 0.0
+    max_norm: float | None = None
+    clip_norm: float | None = None
+    clip_value: float | None = None
+    accumulate: int = 1
+    average: float | None = None
+
+    def plain(self) -> dict[str, Any]:
+        """Return the settings that say something, as values of JSON and TOML."""
+        values = {f.name: getattr(self, f.name) for f in fields(self)}
+        values["optimizer"] = str(self.optimizer)
+        values["hidden"] = list(self.hidden)
+        return {name: value for name, value in values.items() if value is not None}
 
 
 def choose_settings(
@@ -48,14 +88,16 @@ def choose_settings(
     learning_rate: float | None = None,
     epochs: int | None = None,
     batch_size: int | None = None,
-    seed: int = 0,
+    patience: int | None = None,
+    **more: Any,
 ) -> Settings:
     """Return settings for `rows` training rows; what is None is chosen by their number.
 
     More rows carry wider networks, larger batches and smaller steps, and need fewer
     passes.  Few rows of a real-valued target get tanh, whose smooth curve fits
     between them better than ReLU's corners.  Without a validation part
-    (`validated` False) nothing can say when to stop, so all epochs are run.
+    (`validated` False) nothing can say when to stop, so all epochs are run.  `more` are other
+    fields of :class:`Settings`; None leaves one at its default.
     Raises OptionError for what has no meaning.
 
     >>> choose_settings(120).hidden, choose_settings(60_000, batch_size=32).batch_size
@@ -65,6 +107,10 @@ def choose_settings(
     for size in hidden or ():
         if isinstance(size, bool) or int(size) != size or size < 1:
             raise OptionError(f"hidden: a layer needs a positive number of units, not {size!r}.")
+    known = [f.name for f in fields(Settings)]
+    for name in more:
+        if name not in known:
+            raise OptionError(f"there is no setting {name!r}. {did_you_mean(name, known)}")
     if activation is None:
         activation = "tanh" if small and task == "regression" else "relu"
     if activation != "maxout":
@@ -73,12 +119,15 @@ def choose_settings(
         hidden = (64,) if small else (256, 128) if large else (128, 64)
     if learning_rate is None and optimizer == "adam":
         learning_rate = 1e-3 if large else 3e-3
+    if patience is None:
+        patience = 5 if large else 15
     return Settings(
         hidden=tuple(int(size) for size in hidden),
         activation=activation,
-        optimizer=optimizer_of(optimizer, learning_rate),
+        optimizer=optimizer,
+        learning_rate=learning_rate,
         epochs=epochs or (30 if large else 100 if rows >= 5_000 else 200),
         batch_size=batch_size or (32 if small else 128 if large else 64),
-        patience=(5 if large else 15) if validated else None,
-        seed=seed,
+        patience=patience if validated and patience > 0 else None,
+        **{name: value for name, value in more.items() if value is not None},
     )

@@ -31,10 +31,7 @@ from chainrule.data.streaming import stream as encode_to_disk
 from chainrule.data.streaming import too_large_for_memory
 from chainrule.data.table import Table
 from chainrule.data.target import Target, inspect_target, reject_constant
-from chainrule.nn.activations import activation as activation_of
-from chainrule.nn.embedding import EmbedColumns
-from chainrule.nn.layer import Layer, Linear, Sequential
-from chainrule.nn.maxout import Maxout
+from chainrule.train.architecture import build_loss, build_model, build_optimizer, build_penalty
 from chainrule.train.fit import EarlyStopping, fit
 from chainrule.train.pixels import PixelPipeline
 from chainrule.train.progress import Progress
@@ -246,32 +243,6 @@ def _image_problem(
     )
 
 
-def build_model(
-    features: int,
-    outputs: int,
-    hidden: tuple[int, ...],
-    activation: str,
-    codes: Sequence[CategoryCodes] = (),
-) -> Sequential:
-    """Return a fully connected network, `activation` after each hidden layer, or Maxout layers.
-
-    Features that hold category numbers, `codes`, are first replaced by learned vectors of half
-    as many numbers as there are categories, at most 50.
-    """
-    layers: list[Layer] = []
-    if codes:
-        sizes = [(c.feature, c.categories, min(50, (c.categories + 1) // 2)) for c in codes]
-        embedding = EmbedColumns(features, sizes)
-        layers, features = [embedding], embedding.outputs
-    for size in hidden:
-        if activation == "maxout":
-            layers.append(Maxout(features, size))
-        else:
-            layers += [Linear(features, size), activation_of(activation)]
-        features = size
-    return Sequential([*layers, Linear(features, outputs)])
-
-
 def fit_table(
     problem: Problem, settings: Settings, *, threads: int | None = None, progress: bool = True
 ) -> Run:
@@ -291,17 +262,14 @@ def fit_table(
     stopping = None
     if settings.patience and problem.validation is not None:
         stopping = EarlyStopping(settings.patience, min_delta=settings.min_delta)
+    codes = getattr(problem.pipeline, "category_codes", ())
     run = fit(
-        build_model(
-            features,
-            len(classes) or 1,
-            settings.hidden,
-            settings.activation,
-            getattr(problem.pipeline, "category_codes", ()),
-        ),
+        build_model(features, len(classes) or 1, settings, codes),
         problem.train,
-        loss="cross_entropy" if classes else "mse",
-        optimizer=settings.optimizer,
+        loss=build_loss(settings, problem.pipeline.task),
+        optimizer=build_optimizer(settings),
+        regularizer=build_penalty(settings),
+        class_weight=settings.class_weight if classes else None,
         epochs=settings.epochs,
         batch_size=settings.batch_size,
         validation=problem.validation,
@@ -311,12 +279,7 @@ def fit_table(
         progress=progress,
     )
     run.pipeline = problem.pipeline
-    run.settings.update(
-        data=problem.name,
-        hidden=list(settings.hidden),
-        activation=settings.activation,
-        patience=settings.patience,
-    )
+    run.settings = {"data": problem.name, **settings.plain(), **run.settings}
     run.scores = _score(run, problem)
     return run
 

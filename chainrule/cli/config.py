@@ -1,0 +1,97 @@
+"""Options in a file: ``--config file.toml`` says what the options of the command say.
+
+A TOML file goes in, defaults of the command come out; and the settings of a run go out as such
+a file.  What is written on the command line wins over the file.
+
+Read next: :mod:`chainrule.cli.train_options`.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import click
+
+from chainrule.core.errors import DataError, OptionError, did_you_mean
+from chainrule.train.settings import Settings
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+__all__ = ["as_options", "as_toml", "read_config"]
+
+NOT_IN_FILES = {"config", "help", "json", "quiet", "force"}
+
+
+def read_config(ctx: click.Context, option: click.Parameter, path: str | None) -> str | None:
+    """Make what the file says the defaults of the command; the callback of ``--config``.
+
+    Raises DataError for a file that is no TOML, and OptionError for what is no option.
+    """
+    if path is None:
+        return None
+    try:
+        entries = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise DataError(f"can't read {path!r}: {error.strerror}.") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise DataError(f"{path!r} is no TOML file: {error}.") from error
+    # Options by the name after the dashes, as a person writes them.
+    known = {
+        max(p.opts, key=len).lstrip("-").replace("-", "_"): p
+        for p in ctx.command.params
+        if p is not option
+    }
+    known = {name: p for name, p in known.items() if name not in NOT_IN_FILES}
+    defaults = {}
+    for key, value in entries.items():
+        name = key.replace("-", "_")
+        if name not in known:
+            raise OptionError(f"{path}: there is no option {key!r}. {did_you_mean(name, known)}")
+        if isinstance(value, Mapping):
+            raise OptionError(f"{path}: {key!r} must be a value, not a table.")
+        defaults[str(known[name].name)] = _as_option(value, known[name])
+    ctx.default_map = defaults
+    return path
+
+
+def _as_option(value: Any, option: click.Parameter) -> Any:
+    """Return a value of TOML as the option reads it: lists as it writes them, with commas."""
+    if isinstance(value, list) and not option.multiple:
+        return ",".join(map(str, value)) or "none"
+    return value
+
+
+def as_options(settings: Settings) -> dict[str, Any]:
+    """Return settings by the names of the options that ask for them."""
+    entries = settings.plain()
+    entries["lr"] = entries.pop("learning_rate", None)
+    entries.pop("min_delta")  # no option sets it
+    entries.setdefault("patience", 0)
+    usual = {f.name: f.default for f in fields(Settings)}
+    return {k: v for k, v in entries.items() if v != usual.get(k) or k in ("seed", "patience")}
+
+
+def as_toml(entries: Mapping[str, Any], heading: str = "") -> str:
+    """Return flat `entries` as a TOML file; None is left out.
+
+    >>> print(as_toml({"hidden": [64, 32], "optimizer": "adam", "seed": None}, "Settings."), end="")
+    # Settings.
+    hidden = [64, 32]
+    optimizer = "adam"
+    """
+    lines = [f"# {line}" for line in heading.splitlines()]
+    # Strings, numbers, booleans and lists of these are written in TOML as in JSON.
+    lines += [
+        f"{name} = {json.dumps(value, ensure_ascii=False)}"
+        for name, value in entries.items()
+        if value is not None
+    ]
+    return "\n".join(lines) + "\n"

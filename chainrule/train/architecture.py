@@ -1,0 +1,164 @@
+"""Settings to the objects they stand for: network, loss, optimizer, penalty.
+
+Read next: :mod:`chainrule.train.table`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+from chainrule.core.errors import OptionError, did_you_mean
+from chainrule.core.tensor import Tensor
+from chainrule.data.pipeline import CategoryCodes
+from chainrule.nn.activations import activation as activation_of
+from chainrule.nn.embedding import EmbedColumns
+from chainrule.nn.initializers import initializer
+from chainrule.nn.layer import Layer, Linear, Sequential
+from chainrule.nn.losses import CrossEntropy
+from chainrule.nn.maxout import Maxout
+from chainrule.nn.noise import Dropout, GaussianNoise
+from chainrule.nn.normalize import BatchNorm, LayerNorm
+from chainrule.nn.regularizers import Elastic
+from chainrule.nn.residual import Residual
+from chainrule.nn.wiring import SparseLinear
+from chainrule.optim.clip import ClipNorm, ClipValue
+from chainrule.optim.decay import MaxNorm, WeightDecay
+from chainrule.optim.named import optimizer as optimizer_of
+from chainrule.optim.named import schedule as schedule_of
+from chainrule.optim.optimizer import Optimizer, chain
+from chainrule.optim.schedule import epochs as in_epochs
+from chainrule.optim.wrappers import Accumulate, Averaged
+from chainrule.train.settings import Settings
+
+__all__ = ["build_loss", "build_model", "build_optimizer", "build_penalty", "check_settings"]
+
+NORMS: dict[str, Callable[[int], Layer]] = {"batch": BatchNorm, "layer": LayerNorm}
+# Losses that tables can be scored by: of classes with probabilities, of values that were scaled.
+LOSSES = {
+    "classification": ("cross_entropy", "kl_divergence"),
+    "regression": ("mse", "mae", "huber"),
+}
+
+
+def check_settings(settings: Settings, task: str = "classification") -> None:
+    """Raise OptionError naming the setting that has no meaning, by making everything once."""
+    build_model(1, 1, settings)
+    build_optimizer(settings)
+    build_penalty(settings)
+    build_loss(settings, task)
+    if settings.class_weight not in (None, "balanced"):
+        raise OptionError(f"class_weight can be 'balanced' only, not {settings.class_weight!r}.")
+
+
+def build_model(
+    features: int, outputs: int, settings: Settings, codes: Sequence[CategoryCodes] = ()
+) -> Sequential:
+    """Return the network that `settings` describe; `codes` are the features to embed."""
+    layers: list[Layer] = []
+    if codes:
+        embed = EmbedColumns(
+            features, [(c.feature, c.categories, _embedding_size(c, settings)) for c in codes]
+        )
+        layers.append(embed)
+        features = embed.outputs
+    if settings.noise:
+        layers.append(GaussianNoise(settings.noise))
+    for size in settings.hidden:
+        block = _block(features, size, settings)
+        layers += [Residual(block)] if settings.residual and size == features else block
+        features = size
+    return Sequential([*layers, Linear(features, outputs)])
+
+
+def _embedding_size(codes: CategoryCodes, settings: Settings) -> int:
+    """Return half as many numbers as there are categories, and at most 50, if none is set."""
+    return settings.embedding or min(50, (codes.categories + 1) // 2)
+
+
+def _block(features: int, size: int, settings: Settings) -> list[Layer]:
+    """Return one hidden layer: weights, normalization, activation, dropout."""
+    layers: list[Layer] = [_weights(features, size, settings)]
+    if settings.norm is not None:
+        if settings.norm not in NORMS:
+            raise OptionError(
+                f"unknown norm {settings.norm!r}. {did_you_mean(settings.norm, NORMS)}"
+            )
+        layers.append(NORMS[settings.norm](size))
+    if settings.activation != "maxout":
+        layers.append(activation_of(settings.activation))
+    if settings.dropout:
+        layers.append(Dropout(settings.dropout))
+    return layers
+
+
+def _weights(features: int, size: int, settings: Settings) -> Layer:
+    init = settings.init
+    if init is not None:
+        initializer(init)  # an unknown name is told as such
+    if settings.activation == "maxout":
+        if settings.density != 1:
+            raise OptionError("density: maxout units are fully connected; use another activation.")
+        return Maxout(features, size, weight_init=init)
+    if settings.density != 1:
+        return SparseLinear.from_density(
+            features, size, settings.density, settings.seed, weight_init=init
+        )
+    return Linear(features, size, weight_init=init)
+
+
+def build_loss(settings: Settings, task: str) -> str | Callable[[Tensor, Tensor], Tensor]:
+    """Return the loss for `task`, "classification" or "regression"."""
+    names = LOSSES[task]
+    loss = settings.loss or names[0]
+    if loss not in names:
+        raise OptionError(f"loss {loss!r} does not fit {task}. {did_you_mean(loss, names)}")
+    if not settings.label_smoothing:
+        return loss
+    if loss != "cross_entropy":
+        raise OptionError(f"label_smoothing goes with loss cross_entropy, not with {loss}.")
+    return CrossEntropy(settings.label_smoothing)
+
+
+def build_penalty(settings: Settings) -> Elastic | None:
+    """Return the penalty on weights, None where there is none."""
+    penalty = Elastic(settings.l1, settings.l2)
+    return penalty if settings.l1 or settings.l2 else None
+
+
+def build_optimizer(settings: Settings) -> Optimizer:
+    """Return the optimizer with its schedule, clipping, decay and averaging.
+
+    An Optimizer among the settings is returned as it is.
+    """
+    if isinstance(settings.optimizer, Optimizer):
+        return settings.optimizer
+    plain = optimizer_of(settings.optimizer, settings.learning_rate)
+    rate = getattr(plain, "learning_rate", None)
+    if rate is None and settings.schedule != "constant":
+        raise OptionError(f"schedule: {settings.optimizer} has no learning rate to schedule.")
+    if rate is not None:
+        warmup = in_epochs(settings.warmup) if settings.warmup else None
+        planned = schedule_of(settings.schedule, rate, warmup)
+        plain = optimizer_of(settings.optimizer, planned)
+    decays_itself = hasattr(plain, "weight_decay")
+    if settings.weight_decay and decays_itself:
+        plain = replace(plain, weight_decay=settings.weight_decay)
+    parts: list[Any] = []
+    if settings.clip_value is not None:
+        parts.append(ClipValue(settings.clip_value))
+    if settings.clip_norm is not None:
+        parts.append(ClipNorm(settings.clip_norm))
+    parts.append(plain)
+    if settings.weight_decay and not decays_itself:
+        # As in AdamW, a step shrinks weights by the learning rate times the decay.
+        parts.append(WeightDecay(settings.weight_decay * (rate or 1.0)))
+    if settings.max_norm is not None:
+        parts.append(MaxNorm(settings.max_norm))
+    method: Optimizer = chain(*parts) if len(parts) > 1 else plain
+    if settings.accumulate != 1:
+        method = Accumulate(settings.accumulate, method)
+    if settings.average is not None:
+        method = Averaged(method, settings.average)
+    return method

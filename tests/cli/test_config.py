@@ -1,0 +1,122 @@
+"""Options reach all of the library, a file says the same, and each run writes such a file."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import Result
+
+import chainrule as cr
+from chainrule import nn
+
+Call = Callable[..., Result]
+ALL = [
+    "--preprocess", "robust,whiten", "--hidden", "8,8", "--activation", "leaky-relu", "--norm",
+    "batch", "--dropout", "0.1", "--noise", "0.05", "--density", "0.5", "--residual", "--init",
+    "lecun_normal", "--label-smoothing", "0.1", "--class-weight", "balanced", "--l1", "1e-4",
+    "--l2", "1e-3", "--epochs", "3", "--patience", "0", "--batch-size", "16", "--accumulate", "2",
+    "--lr", "0.01", "--schedule", "cosine", "--warmup", "1", "--optimizer", "adamw",
+    "--weight-decay", "0.05", "--max-norm", "3", "--clip-norm", "1", "--clip-value", "0.5",
+    "--average", "0.9",
+]  # fmt: skip
+
+
+def results(result: Result) -> dict[str, Any]:
+    assert result.exit_code == 0, result.output
+    loaded: dict[str, Any] = json.loads(result.stdout)
+    return loaded
+
+
+def test_a_run_repeats_from_its_own_file(call: Call, place: Path) -> None:
+    first = results(call("train", "iris", *ALL, "--json"))
+    again = results(call("train", "--config", "runs/iris-1/config.toml", "--json"))
+    assert (first["run"], again["run"]) == ("runs/iris-1", "runs/iris-2")
+    for summary in (first, again):
+        for varying in ("run", "seconds"):
+            summary.pop(varying)
+    assert first == again
+    files = [Path(f"runs/iris-{k}/config.toml").read_text() for k in (1, 2)]
+    assert files[0] == files[1]
+    assert 'optimizer = "adamw"' in files[0]
+    assert "hidden = [8, 8]" in files[0]
+
+
+def test_the_options_make_the_network(call: Call, place: Path) -> None:
+    results(call("train", "iris", *ALL, "--json"))
+    model = cr.load("runs/iris-1").model
+    assert isinstance(model, nn.Sequential)
+    kinds = [type(layer).__name__ for layer in model.layers]
+    block = ["SparseLinear", "BatchNorm", "LeakyReLU", "Dropout"]
+    assert kinds == ["GaussianNoise", *block, "Residual", "Linear"]
+    assert model[1].weight_init == "lecun_normal"  # type: ignore[attr-defined]
+    settings = cr.load("runs/iris-1").settings
+    for part in ("ClipValue", "ClipNorm", "AdamW", "Cosine", "Warmup", "MaxNorm", "Accumulate",
+                 "Averaged"):  # fmt: skip
+        assert part in settings["optimizer"], part
+
+
+def test_the_command_line_wins_over_the_file(call: Call, place: Path) -> None:
+    (place / "c.toml").write_text('source = "iris"\nepochs = 2\nhidden = [5]\nlr = 0.01\n')
+    summary = results(call("train", "--config", "c.toml", "--epochs", 1, "--json"))
+    assert summary["epochs"] == 1
+    assert summary["settings"]["hidden"] == [5]
+    summary = results(call("train", "wine", "--config", "c.toml", "--json"))
+    assert summary["data"] == "wine"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("epocs = 3", "there is no option 'epocs'. Did you mean 'epochs'?"),
+        ("epochs = ", "is no TOML file"),
+        ("epochs = 'many'", "'many' is not a valid integer"),
+        ("[epochs]\nn = 3", "'epochs' must be a value, not a table"),
+        ("", "give SOURCE"),
+        ("source = 'iris'\ndropout = 1.5", "Dropout: rate must be in [0, 1), not 1.5"),
+        ("source = 'iris'\noptimizer = 'adm'", "unknown optimizer 'adm'"),
+        ("source = 'iris'\nschedule = 'cosin'", "unknown schedule 'cosin'"),
+        ("source = 'iris'\nnorm = 'bach'", "'bach' is not one of"),
+        ("source = 'iris'\ninit = 'he'", "unknown initializer 'he'"),
+        ("source = 'iris'\nloss = 'mse'", "loss 'mse' does not fit classification"),
+        ("source = 'iris'\npreprocess = 'pka'", "preprocessing 'pka' is unknown"),
+        ("source = 'iris'\ndensity = 0.0", "density"),
+        ("source = 'iris'\nl2 = -1.0", "l2 must be in [0, inf)"),
+        ("source = 'iris'\nembed = 'nothing'", "nothing"),
+    ],
+)
+def test_bad_files_are_refused_before_training(
+    call: Call, place: Path, text: str, message: str
+) -> None:
+    (place / "bad.toml").write_text(text)
+    result = call("train", "--config", "bad.toml")
+    assert result.exit_code == 2
+    assert message in " ".join(result.stderr.split())
+    assert not (place / "runs").exists()
+
+
+def test_a_missing_file_is_named(call: Call) -> None:
+    result = call("train", "--config", "none.toml")
+    assert result.exit_code == 2
+    assert "can't read 'none.toml'" in result.stderr
+
+
+def test_categories_can_be_embedded(call: Call, colors: Path) -> None:
+    results(call("train", colors, "--embed", "color", "--embedding", 2, "--epochs", 2, "--json"))
+    model = cr.load("runs/colors-1").model
+    assert isinstance(model, nn.Sequential)
+    assert isinstance(model[0], nn.EmbedColumns)
+    assert [size for _, _, size in model[0].columns] == [2]
+    assert call("predict", "runs/colors-1", colors).exit_code == 0
+    again = results(call("train", "--config", "runs/colors-1/config.toml", "--json"))
+    assert again["settings"]["embedding"] == 2
+
+
+def test_losses_for_numbers(call: Call, place: Path) -> None:
+    summary = results(call("train", "diabetes", "--loss", "huber", "--activation", "maxout",
+                           "--epochs", 3, "--json"))  # fmt: skip
+    assert summary["test"]["r2"] > 0
+    assert cr.load("runs/diabetes-1").objective.name == "huber"
