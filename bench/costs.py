@@ -3,7 +3,7 @@
 Each measurement is a fresh process, and contestants take turns.  Rows of the kind (what, who,
 value, unit, how many measured) come out; values are medians.
 
-Read next: `bench/cold_start.py`, `bench/latency.py`.
+Read next: `bench/cold_start.py`, `bench/latency.py`, `bench/engine.py`.
 """
 
 from __future__ import annotations
@@ -39,6 +39,8 @@ def measure_costs(environment: dict[str, str], rounds: int) -> list[dict[str, An
         for _ in range(max(1, rounds // 2)):
             _memory(samples, environment)
             _latency(samples, environment)
+            for row in _answer(["engine.py"], environment).get("rows", []):
+                samples[row["what"], row["who"], row["unit"]].append(row["value"])
     for who, name in DISTRIBUTIONS.items():
         size = installed_size(name)
         if size is not None:

@@ -1,0 +1,78 @@
+"""What the native engine costs before and beside the steps: compiling one, watching a training.
+
+Started as `python bench/engine.py`; prints a JSON line.  Compiling is timed from a recorded graph
+to a program that can run, with LLVM loaded: first with nothing in the cache, then from it.
+Watching is the time of an epoch with the statistics of `fit(watch=True)` over one without, the two
+taking turns.
+
+Read next: `bench/costs.py`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import statistics
+import tempfile
+import time
+from typing import Any
+
+import numpy as np
+from contestants.ours import network, optimizer
+from workloads import MARKED, Workload, shortened
+
+from chainrule.run.program import Program, prepare
+from chainrule.train.objective import objective
+from chainrule.train.step import record_step
+
+TURNS = 15
+
+
+def program(workload: Workload, watch: bool = False) -> tuple[Program, float]:
+    """Return the compiled step, and the seconds from its graph to it."""
+    X, y = workload.data()
+    aim = objective(workload.loss)
+    target = y.astype(np.int32) if aim.kind == "classes" else y
+    step = record_step(network(workload), aim, optimizer(workload), [], X, target, watch)
+    began = time.perf_counter()
+    made = prepare(step.graph, step.state, {"x": X, "y": target}, workload.batch, engine="native")
+    return made, time.perf_counter() - began
+
+
+def compiling(workload: Workload) -> list[dict[str, Any]]:
+    """Return how long a step takes to compile, and to come from the cache."""
+    with tempfile.TemporaryDirectory() as folder:
+        os.environ["CHAINRULE_CACHE"] = folder
+        seconds = [program(workload)[1] for _ in range(2)]
+    return [
+        {"what": f"compile the step of {workload.name}", "who": who, "value": taken, "unit": "s"}
+        for who, taken in zip(("empty cache", "from the cache"), seconds, strict=True)
+    ]
+
+
+def watching(workload: Workload) -> dict[str, Any]:
+    """Return how many percent longer an epoch takes that is watched."""
+    programs = [program(workload, watch)[0] for watch in (False, True)]
+    order = np.random.default_rng(0).permutation(workload.rows)
+    for made in programs:
+        made.run(order, workload.batch)
+    ratios = []
+    for turn in range(TURNS):
+        taken = [0.0, 0.0]
+        for which in (0, 1) if turn % 2 else (1, 0):
+            began = time.perf_counter()
+            programs[which].run(order, workload.batch)
+            taken[which] = time.perf_counter() - began
+        ratios.append(taken[1] / taken[0])
+    cost = 100 * (statistics.median(ratios) - 1)
+    return {"what": f"watch {workload.name}", "who": "chainrule", "value": cost, "unit": "%"}
+
+
+def main() -> None:
+    program(shortened(MARKED[0], 1))  # loads LLVM
+    rows = [row for workload in MARKED for row in compiling(shortened(workload, 1))]
+    print(json.dumps({"rows": rows + [watching(workload) for workload in MARKED]}))
+
+
+if __name__ == "__main__":
+    main()
