@@ -12,7 +12,6 @@ from typing import Any, TypeVar
 import click
 
 from chainrule.data.preprocess import NAMES as PREPROCESSING
-from chainrule.nn.activations import activation_names
 from chainrule.nn.initializers import BY_NAME as INITIALIZERS
 from chainrule.optim.named import optimizer_names, schedule_names
 
@@ -96,7 +95,7 @@ network_options = _together(
     click.option("--hidden", metavar="SIZES", callback=parse_hidden,
                  help="Units of each hidden layer, as in 128,64; or none."),
     click.option("--activation", metavar="NAME", callback=parse_choice,
-                 help=_among([*activation_names(), "maxout"])),
+                 help="One that chainrule activations lists."),
     click.option("--norm", type=click.Choice(["batch", "layer"]),
                  help="Normalize each hidden layer."),
     click.option("--dropout", type=float, metavar="X", help="Share of hidden units to drop."),
