@@ -130,7 +130,7 @@ def train(
     if source is None:
         raise click.UsageError("give SOURCE: a file, a data set, SQL; or --config with a source.")
     asked |= {"seed": seed}
-    check_settings(choose_settings(1, **asked), task or "classification")  # before a file is read
+    check_settings(choose_settings(1, **asked), task)  # before a file is read
     if out is not None:
         check_writable(out, force)
     problem = read_problem(

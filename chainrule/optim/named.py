@@ -17,6 +17,7 @@ from chainrule.optim.plateau import ReduceOnPlateau
 from chainrule.optim.schedule import (
     Cosine,
     CosineRestarts,
+    Epochs,
     Exponential,
     OneCycle,
     Polynomial,
@@ -82,7 +83,7 @@ def optimizer(choice: str | Optimizer, learning_rate: float | Schedule | None = 
 
 
 def schedule(
-    name: str, rate: float, warmup: float | None = None, **options: Any
+    name: str, rate: float, warmup: float | Epochs | None = None, **options: Any
 ) -> float | Schedule:
     """Return the schedule of that name for a hyper-parameter that starts, or peaks, at `rate`.
 

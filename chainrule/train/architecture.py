@@ -23,6 +23,7 @@ from chainrule.nn.normalize import BatchNorm, LayerNorm
 from chainrule.nn.regularizers import Elastic
 from chainrule.nn.residual import Residual
 from chainrule.nn.wiring import SparseLinear
+from chainrule.optim.adam import AdamW, Lion
 from chainrule.optim.clip import ClipNorm, ClipValue
 from chainrule.optim.decay import MaxNorm, WeightDecay
 from chainrule.optim.named import optimizer as optimizer_of
@@ -42,12 +43,16 @@ LOSSES = {
 }
 
 
-def check_settings(settings: Settings, task: str = "classification") -> None:
-    """Raise OptionError naming the setting that has no meaning, by making everything once."""
+def check_settings(settings: Settings, task: str | None = None) -> None:
+    """Raise OptionError naming the setting that has no meaning, by making everything once.
+
+    Whether the loss fits is known with the `task` only.
+    """
     build_model(1, 1, settings)
     build_optimizer(settings)
     build_penalty(settings)
-    build_loss(settings, task)
+    if task is not None:
+        build_loss(settings, task)
     if settings.class_weight not in (None, "balanced"):
         raise OptionError(f"class_weight can be 'balanced' only, not {settings.class_weight!r}.")
 
@@ -142,8 +147,8 @@ def build_optimizer(settings: Settings) -> Optimizer:
         warmup = in_epochs(settings.warmup) if settings.warmup else None
         planned = schedule_of(settings.schedule, rate, warmup)
         plain = optimizer_of(settings.optimizer, planned)
-    decays_itself = hasattr(plain, "weight_decay")
-    if settings.weight_decay and decays_itself:
+    decays_itself = isinstance(plain, (AdamW, Lion))
+    if settings.weight_decay and isinstance(plain, (AdamW, Lion)):
         plain = replace(plain, weight_decay=settings.weight_decay)
     parts: list[Any] = []
     if settings.clip_value is not None:

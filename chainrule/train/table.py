@@ -10,7 +10,7 @@ Read next: :mod:`chainrule.train.scores`, :mod:`chainrule.cli.commands`.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ from chainrule.data.builtin import Dataset, load, names, read_idx_folder
 from chainrule.data.columns import Roles
 from chainrule.data.encode import CategoryEncoder
 from chainrule.data.explain import reject_near_query
-from chainrule.data.pipeline import CategoryCodes, Pipeline
+from chainrule.data.pipeline import Pipeline
 from chainrule.data.preprocess import Preprocessing, plan
 from chainrule.data.read import is_query, read_table
 from chainrule.data.splits import VALIDATION_FRACTION, split, split_parts
