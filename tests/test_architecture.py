@@ -50,7 +50,8 @@ LAZY = {
     ("chainrule.run.program", "chainrule.run.native"),
     ("chainrule.cli.environment", "chainrule.run.machine"),
 }
-THIRD_PARTY = HEAVY | {"numpy"}
+# tomli is what Python 3.10 lacks, tomllib what later ones bring.
+THIRD_PARTY = HEAVY | {"numpy", "tomli", "tomllib"}
 
 BANNED_NAMES = {"common", "helper", "helpers", "manager", "managers", "misc", "util", "utils"}
 MOST_LINES = 500
