@@ -13,7 +13,7 @@ from __future__ import annotations
 import math
 import operator
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, TypeAlias
 
 from llvmlite import ir
@@ -21,7 +21,7 @@ from llvmlite import ir
 from chainrule.core.graph import Node
 from chainrule.core.spec import Dim, Shape
 from chainrule.run.instructions import I32, I64, load_masked, load_repeating, splat, vector_type
-from chainrule.run.moves import Axis, Part, parts_of
+from chainrule.run.moves import Axis, parts_of
 from chainrule.run.view import view_of
 
 __all__ = ["Group", "Memory", "Mover"]
@@ -29,6 +29,7 @@ __all__ = ["Group", "Memory", "Mover"]
 I1 = ir.IntType(1)
 Number: TypeAlias = "int | list[int] | ir.Value"  # a number for each lane where it is a list
 Mask: TypeAlias = "bool | list[bool] | ir.Value"
+Placed: TypeAlias = "tuple[Node, Sequence[Axis]]"  # an input and where its elements are
 _STATIC: dict[str, Callable[[int, int], int]] = {
     "add": operator.add, "mul": operator.mul, "udiv": operator.floordiv, "urem": operator.mod,
 }  # fmt: skip
@@ -90,28 +91,66 @@ class Mover:
         where = self._coordinates(node.spec.shape, place, along)
         if node.primitive.name == "gather":
             return self._picked(node, where)
-        found: ir.Value | None = None
-        for part in parts_of(node):
-            if part.axes is None:
-                flat = self._flat([place, along], [columns, 1], None)
-                found = self._load(self.memory(part.source).array, flat, True, None)
-            else:
-                found = self._part(part, part.axes, where, found)
-        assert found is not None
-        return found
+        parts = parts_of(node)
+        if parts[0].axes is None:
+            flat = self._flat([place, along], [columns, 1], None)
+            return self._load(self.memory(parts[0].source).array, flat, True, None)
+        return self._any_of([(part.source, part.axes or ()) for part in parts], where)
 
-    def _part(
-        self, part: Part, axes: Sequence[Axis], where: Sequence[Index], found: ir.Value | None
-    ) -> ir.Value:
+    def _any_of(self, parts: Sequence[Placed], where: Sequence[Index]) -> ir.Value:
+        """Load from where the lanes are: mostly all in one part, which takes no mask."""
+        b = self.b
+        whole: list[tuple[ir.Value, ir.Block]] = []
+        done = None
+        for source, axes in parts:
+            at = self._border(axes, where)
+            if at is None:
+                continue
+            axis, done = axes[at], done or b.append_basic_block("moved")
+            start = b.add(where[axis.axis or 0].value, I64(axis.start))
+            inside, outside = (b.append_basic_block(name) for name in ("inside", "outside"))
+            room = I64(int(axis.length) - self.lanes)  # type: ignore[arg-type]
+            b.cbranch(b.icmp_unsigned("<=", start, room), inside, outside)
+            b.position_at_end(inside)
+            free = [replace(each, inside=True) for each in axes]
+            whole.append((self._part((source, free), where, None), b.block))
+            b.branch(done)
+            b.position_at_end(outside)
+        found: ir.Value | None = None
+        for part in parts:
+            found = self._part(part, where, found)
+        assert found is not None
+        if done is None:
+            return found
+        whole.append((found, b.block))
+        b.branch(done)
+        b.position_at_end(done)
+        value = b.phi(found.type)
+        for one, block in whole:
+            value.add_incoming(one, block)
+        return value
+
+    def _border(self, axes: Sequence[Axis], where: Sequence[Index]) -> int | None:
+        """Return the axis along which a run may lie inside an input or not, if no other does."""
+        partial = [a for a, axis in enumerate(axes) if not axis.inside]
+        if len(partial) != 1 or axes[partial[0]].gap != 1:
+            return None
+        axis = axes[partial[0]]
+        index = where[axis.axis or 0]
+        long = isinstance(axis.length, int) and axis.length >= self.lanes
+        return partial[0] if index.run and long and isinstance(index.value, ir.Value) else None
+
+    def _part(self, part: Placed, where: Sequence[Index], found: ir.Value | None) -> ir.Value:
         """Load what `part` gives; the other lanes are what was `found` before, or zero."""
-        array, order = self.memory(part.source)
+        source, axes = part
+        array, order = self.memory(source)
         mask: Mask = True
         indices = []
         for axis in axes:
             index, inside = self._follow(axis, where)
             indices.append(index)
             mask = self._both(mask, inside)
-        flat = self._flat(indices, _strides(part.source.spec.shape), order)
+        flat = self._flat(indices, _strides(source.spec.shape), order)
         return self._load(array, flat, mask, found)
 
     def _picked(self, node: Node, where: Sequence[Index]) -> ir.Value:
