@@ -107,7 +107,8 @@ def train(
     quiet: bool,
     as_json: bool,
     preprocess: list[str] | None,
-    embed: list[str] | None,
+    roles: dict[str, str | list[str]],
+    weight: str | None,
     stream: bool | None,
     **asked: Any,
 ) -> int:
@@ -139,8 +140,9 @@ def train(
         task=task,
         test_fraction=test_fraction or 0.2,
         seed=seed,
-        roles=dict.fromkeys(embed, "embedded") if embed else None,
+        roles=roles,
         preprocess=preprocess,
+        weight=weight,
         stream=stream,
         progress=not quiet,
     )
@@ -166,7 +168,8 @@ def train(
     told = {
         "source": source, "target": problem.pipeline.target.name, "task": problem.pipeline.task,
         "test_fraction": test_fraction, "threads": threads, "stream": stream,
-        "preprocess": preprocess, "embed": embed,
+        "preprocess": preprocess, "weight": weight,
+        "role": [f"{k}={'<'.join(v) if isinstance(v, list) else v}" for k, v in roles.items()],
     }  # fmt: skip
     written = as_toml(told | as_options(settings), "chainrule train --config THIS_FILE repeats it.")
     saved, failure = _save(run, place, problem, out is None, force, {"config.toml": written})

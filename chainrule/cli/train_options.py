@@ -65,6 +65,19 @@ def parse_list(ctx: click.Context, option: click.Parameter, text: str | None) ->
     return None if text is None else [part.strip() for part in text.split(",") if part.strip()]
 
 
+def parse_roles(
+    ctx: click.Context, option: click.Parameter, given: tuple[str, ...]
+) -> dict[str, str | list[str]]:
+    """Read ``column=role`` and ``column=low<mid<high``."""
+    roles: dict[str, str | list[str]] = {}
+    for text in given:
+        name, sign, role = text.rpartition("=")
+        if not sign or not name or not role:
+            raise click.BadParameter(f"{text!r} is not of the form COLUMN=ROLE", ctx, option)
+        roles[name] = role.split("<") if "<" in role else role
+    return roles
+
+
 def parse_choice(ctx: click.Context, option: click.Parameter, name: str | None) -> str | None:
     """Read a name as Python spells it: one-cycle is one_cycle."""
     return None if name is None else name.replace("-", "_")
@@ -88,14 +101,18 @@ network_options = _together(
                  help="How features are prepared: one of "
                  f"{', '.join(PREPROCESSING[:5])}, then one of {', '.join(PREPROCESSING[5:])}, as "
                  "in robust,pca."),
-    click.option("--embed", metavar="COLUMNS", callback=parse_list,
-                 help="Columns of categories to learn vectors for, with commas between."),
+    click.option("--role", "roles", metavar="COLUMN=ROLE", multiple=True, callback=parse_roles,
+                 help="What a column is used as: number, category, embedded, ordinal, its words "
+                 "in order as low<mid<high, date, cyclic or dropped. May be given again."),
     click.option("--embedding", type=positive, metavar="N",
-                 help="Size of these vectors  [default: half the categories, at most 50]"),
+                 help="Size of learned vectors  [default: half the categories, at most 50]"),
+    click.option("--weight", metavar="COLUMN", help="Column of how much each row counts."),
     click.option("--hidden", metavar="SIZES", callback=parse_hidden,
                  help="Units of each hidden layer, as in 128,64; or none."),
     click.option("--activation", metavar="NAME", callback=parse_choice,
                  help="One that chainrule activations lists."),
+    click.option("--pieces", type=click.IntRange(min=2), metavar="K",
+                 help="Products of which a maxout unit takes the largest  [default: 2]"),
     click.option("--norm", type=click.Choice(["batch", "layer"]),
                  help="Normalize each hidden layer."),
     click.option("--dropout", type=float, metavar="X", help="Share of hidden units to drop."),
@@ -108,6 +125,8 @@ network_options = _together(
     click.option("--init", metavar="NAME", callback=parse_choice,
                  help=f"First weights: {', '.join(INITIALIZERS)}  [default: what suits the "
                  "activation]"),
+    click.option("--bias-init", type=float, metavar="X",
+                 help="Where biases of hidden layers start, such as 0.01."),
 )  # fmt: skip
 
 method_options = _together(

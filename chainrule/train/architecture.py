@@ -105,12 +105,15 @@ def _weights(features: int, size: int, settings: Settings) -> Layer:
     if settings.activation == "maxout":
         if settings.density != 1:
             raise OptionError("density: maxout units are fully connected; use another activation.")
-        return Maxout(features, size, weight_init=init)
+        return Maxout(
+            features, size, settings.pieces, weight_init=init, bias_init=settings.bias_init
+        )
     if settings.density != 1:
         return SparseLinear.from_density(
-            features, size, settings.density, settings.seed, weight_init=init
-        )
-    return Linear(features, size, weight_init=init)
+            features, size, settings.density, settings.seed, weight_init=init,
+            bias_init=settings.bias_init,
+        )  # fmt: skip
+    return Linear(features, size, weight_init=init, bias_init=settings.bias_init)
 
 
 def build_loss(settings: Settings, task: str) -> str | Callable[[Tensor, Tensor], Tensor]:

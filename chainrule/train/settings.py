@@ -27,7 +27,8 @@ class Settings:
     The network: `hidden` are the units of each hidden layer, each followed by `norm` ("batch" or
     "layer"), its `activation` (a name, or "maxout") and `dropout`; `noise` is the spread of what
     is added to the inputs; `density` the share of connections; with `residual` layers of equal
-    width are skipped; `init` names the initializer; `embedding` the size of embedded categories.
+    width are skipped; `init` names the initializer, hidden biases start at `bias_init`; `pieces`
+    are those of maxout, `embedding` the size of embedded categories.
 
     What is minimized: `loss` (None: by the task), with `label_smoothing`, `class_weight`
     ("balanced") and the penalties `l1` and `l2`.
@@ -54,6 +55,8 @@ class Settings:
     density: float = 1.0
     residual: bool = False
     init: str | None = None
+    bias_init: float = 0.0
+    pieces: int = 2
     embedding: int | None = None
     loss: str | None = None
     label_smoothing: float = 0.0

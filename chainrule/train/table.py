@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from chainrule.core.errors import DataError, did_you_mean
+from chainrule.core.errors import DataError, OptionError, did_you_mean
 from chainrule.data.builtin import Dataset, load, names, read_idx_folder
 from chainrule.data.columns import Roles
 from chainrule.data.encode import CategoryEncoder
@@ -56,7 +56,8 @@ class Problem:
     """A table made ready: the fitted pipeline, and features and target of each part.
 
     `validation` is None when there are too few rows to spare; `own_test` says
-    that the set brings its test part.
+    that the set brings its test part.  `weights` are those of the training and the
+    validation rows, where a column gives them.
     """
 
     name: str
@@ -65,6 +66,7 @@ class Problem:
     validation: Pair | None
     test: Pair
     own_test: bool = False
+    weights: tuple[NDArray[Any] | None, NDArray[Any] | None] = (None, None)
 
     @property
     def rows(self) -> dict[str, int]:
@@ -82,6 +84,7 @@ def read_problem(
     seed: int = 0,
     roles: Roles | None = None,
     preprocess: Preprocessing = None,
+    weight: str | None = None,
     stream: bool | None = None,
     progress: bool = False,
 ) -> Problem:
@@ -97,7 +100,8 @@ def read_problem(
     each column; "pca", "whiten" or "zca" for all features together; a specification such as
     ``PCA(variance=0.95)``; or a list of a scaling and then a projection.  Images stay in their
     range unless asked: their pixels share one already.  roles: what columns are used as, see
-    :func:`chainrule.data.columns.understand`.
+    :func:`chainrule.data.columns.understand`.  weight: the column that says how much each row
+    counts in training, which is no feature.
     Raises DataError or OptionError for what can't be learned from.
 
     >>> problem = read_problem("iris")
@@ -110,16 +114,18 @@ def read_problem(
     if stream is None:
         stream = not isinstance(source, Table) and too_large_for_memory(source)
     if stream:
+        if weight is not None:
+            raise OptionError(f"weight: a streamed table can't take weights from {weight!r} yet.")
         options: dict[str, Any] = {"task": task, "test_fraction": test_fraction, "seed": seed}
         options |= {"roles": roles, "preprocess": preprocess}
         return _streamed_problem(source, target, options, progress)
     found = _open(source)
     if isinstance(found, Dataset):
-        if roles:
+        if roles or weight is not None:
             raise DataError(f"{found.name} is a set of images; its pixels have no roles.")
         return _image_problem(found, target, task, seed, preprocess)
     parts = _split(found, target, task, test_fraction, seed)
-    return _table_problem(found, _title(source), parts, roles, preprocess)
+    return _table_problem(found, _title(source), parts, roles, preprocess, weight)
 
 
 def _open(source: str | os.PathLike[str] | Table) -> Table | Dataset:
@@ -181,9 +187,17 @@ def _split(
 
 
 def _table_problem(
-    table: Table, name: str, parts: _Parts, roles: Roles | None, preprocess: Preprocessing
+    table: Table,
+    name: str,
+    parts: _Parts,
+    roles: Roles | None,
+    preprocess: Preprocessing,
+    weight: str | None,
 ) -> Problem:
     found = parts.target
+    weights = _weights(table, weight, parts)
+    if weight is not None:
+        roles = {**(roles or {}), weight: "dropped"}
     pipeline = Pipeline.fit(table, found.name, found.task, parts.train, roles, preprocess)
     pipeline = replace(pipeline, notes=tuple(dict.fromkeys((*parts.notes, *pipeline.notes))))
 
@@ -191,7 +205,25 @@ def _table_problem(
         return pipeline.transform(table, rows), pipeline.encode_target(table, rows)
 
     held_out = None if parts.validation is None else pair(parts.validation)
-    return Problem(name, pipeline, pair(parts.train), held_out, pair(parts.test))
+    return Problem(name, pipeline, pair(parts.train), held_out, pair(parts.test), weights=weights)
+
+
+def _weights(
+    table: Table, name: str | None, parts: _Parts
+) -> tuple[NDArray[Any] | None, NDArray[Any] | None]:
+    """Return the weights of the training and the validation rows, from the column `name`."""
+    if name is None:
+        return None, None
+    if name not in table.names or name == parts.target.name:
+        others = [other for other in table.names if other != parts.target.name]
+        raise DataError(f"weight: {name!r} is no feature column. {did_you_mean(name, others)}")
+    column = table[name]
+    rows = parts.train if parts.validation is None else np.r_[parts.train, parts.validation]
+    if column.kind not in ("number", "boolean") or column.missing[rows].any():
+        raise DataError(f"weight: column {name!r} must hold a number in each row.")
+    values = np.asarray(column.values, np.float64)
+    held = None if parts.validation is None else values[parts.validation]
+    return values[parts.train], held
 
 
 def _streamed_problem(
@@ -269,10 +301,11 @@ def fit_table(
         loss=build_loss(settings, problem.pipeline.task),
         optimizer=build_optimizer(settings),
         regularizer=build_penalty(settings),
+        sample_weight=problem.weights[0],
         class_weight=settings.class_weight if classes else None,
         epochs=settings.epochs,
         batch_size=settings.batch_size,
-        validation=problem.validation,
+        validation=problem.validation and (*problem.validation, problem.weights[1]),
         early_stopping=stopping,
         seed=settings.seed,
         threads=threads,

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from click.testing import Result
 
@@ -17,8 +18,8 @@ Call = Callable[..., Result]
 ALL = [
     "--preprocess", "robust,whiten", "--hidden", "8,8", "--activation", "leaky-relu", "--norm",
     "batch", "--dropout", "0.1", "--noise", "0.05", "--density", "0.5", "--residual", "--init",
-    "lecun_normal", "--label-smoothing", "0.1", "--class-weight", "balanced", "--l1", "1e-4",
-    "--l2", "1e-3", "--epochs", "3", "--patience", "0", "--batch-size", "16", "--accumulate", "2",
+    "lecun_normal", "--bias-init", "0.01", "--label-smoothing", "0.1", "--class-weight",
+    "balanced", "--l1", "1e-4", "--l2", "1e-3", "--epochs", "3", "--patience", "0", "--batch-size", "16", "--accumulate", "2",
     "--lr", "0.01", "--schedule", "cosine", "--warmup", "1", "--optimizer", "adamw",
     "--weight-decay", "0.05", "--max-norm", "3", "--clip-norm", "1", "--clip-value", "0.5",
     "--average", "0.9",
@@ -85,7 +86,9 @@ def test_the_command_line_wins_over_the_file(call: Call, place: Path) -> None:
         ("source = 'iris'\npreprocess = 'pka'", "preprocessing 'pka' is unknown"),
         ("source = 'iris'\ndensity = 0.0", "density"),
         ("source = 'iris'\nl2 = -1.0", "l2 must be in [0, inf)"),
-        ("source = 'iris'\nembed = 'nothing'", "nothing"),
+        ("source = 'iris'\nrole = ['nothing=number']", "There is no feature 'nothing'"),
+        ("source = 'iris'\nrole = ['petal']", "'petal' is not of the form COLUMN=ROLE"),
+        ("source = 'iris'\nweight = 'petal'", "weight: 'petal' is no feature column"),
     ],
 )
 def test_bad_files_are_refused_before_training(
@@ -105,7 +108,9 @@ def test_a_missing_file_is_named(call: Call) -> None:
 
 
 def test_categories_can_be_embedded(call: Call, colors: Path) -> None:
-    results(call("train", colors, "--embed", "color", "--embedding", 2, "--epochs", 2, "--json"))
+    results(
+        call("train", colors, "--role", "color=embedded", "--embedding", 2, "--epochs", 2, "--json")
+    )
     model = cr.load("runs/colors-1").model
     assert isinstance(model, nn.Sequential)
     assert isinstance(model[0], nn.EmbedColumns)
@@ -120,3 +125,27 @@ def test_losses_for_numbers(call: Call, place: Path) -> None:
                            "--epochs", 3, "--json"))  # fmt: skip
     assert summary["test"]["r2"] > 0
     assert cr.load("runs/diabetes-1").objective.name == "huber"
+
+
+def test_a_column_can_weigh_the_rows(call: Call, place: Path) -> None:
+    """Rows of weight 0 teach nothing: with all of one class left out, it is never predicted."""
+    lines = [f"{k % 7},{k % 2},{'a' if k % 2 else 'b'},{k % 2}" for k in range(200)]
+    (place / "t.csv").write_text("\n".join(["noise,signal,kind,w", *lines]))
+    shares = {}
+    for words in ((), ("--weight", "w")):
+        results(call("train", "t.csv", "--target", "kind", *words, "--json", "--epochs", 20))
+        run = cr.load(f"runs/t-{1 + len(shares)}")
+        shares[words] = np.mean(
+            cr.train.predict_table(run, {"noise": [1.0] * 4, "signal": [0, 1, 0, 1], "w": [1] * 4})[
+                "prediction"
+            ] == "a"
+        )  # fmt: skip
+    assert list(shares.values()) == [0.5, 1.0]
+    assert 'weight = "w"' in Path("runs/t-2/config.toml").read_text()
+
+
+def test_words_can_be_ranked(call: Call, place: Path) -> None:
+    (place / "t.csv").write_text("size,y\n" + "small,1\nlarge,3\nmedium,2\n" * 20)
+    results(call("train", "t.csv", "--role", "size=small<medium<large", "--epochs", 1, "--json"))
+    assert cr.load("runs/t-1").pipeline.feature_names == ("size",)  # type: ignore[union-attr]
+    assert 'role = ["size=small<medium<large"]' in Path("runs/t-1/config.toml").read_text()
