@@ -10,6 +10,7 @@ from __future__ import annotations
 import doctest
 import os
 import re
+import runpy
 import shlex
 import shutil
 import subprocess
@@ -104,7 +105,9 @@ def test_the_python_of_the_readme_runs_and_prints_what_it_shows(
         assert printed == shown or not shown
 
 
-@pytest.mark.parametrize(("document", "steps"), [("architecture.md", 10), ("table.md", 8)])
+@pytest.mark.parametrize(
+    ("document", "steps"), [("architecture.md", 10), ("draw.md", 5), ("table.md", 8)]
+)
 def test_the_steps_of_a_page_are_those_of_the_code(
     document: str, steps: int, repository: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -158,6 +161,16 @@ def test_the_picture_is_what_the_command_prints(repository: Path, place: Path) -
     assert command.split() == ["$", "chainrule", "train", "digits"]
     result = CliRunner().invoke(command_line, ["train", "digits"])
     assert words(result.stdout) == words(printed)
+
+
+def test_the_drawings_are_what_is_drawn_today(repository: Path) -> None:
+    """The boxes, that is: numbers of values and weights may change."""
+    script = runpy.run_path(str(repository / "docs" / "draw_pictures.py"))
+    for name, drawn in (("draw-kernels", script["step"]()), ("draw-neurons", script["trained"]())):
+        kept = (repository / "docs" / f"{name}.svg").read_text("utf-8")
+        boxes, today = (re.findall(r'class="title[^>]*>([^<]*)<', svg) for svg in (kept, drawn))
+        assert boxes == today
+        assert len(boxes) >= 3
 
 
 def test_the_columns_become_what_the_page_says(repository: Path) -> None:

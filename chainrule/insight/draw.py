@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from chainrule.core.errors import OptionError, RunError, did_you_mean
-from chainrule.core.graph import Graph
+from chainrule.core.graph import Graph, reachable
 from chainrule.core.tensor import Tensor, input
 from chainrule.insight.diagram import Diagram
 from chainrule.insight.dot import to_dot
@@ -36,7 +36,7 @@ from chainrule.insight.operations import operations
 from chainrule.insight.page import escape, page, read_asset
 from chainrule.insight.svg import alone, to_svg
 from chainrule.insight.terminal import to_text
-from chainrule.nn.layer import row_shape
+from chainrule.nn.layer import parameters, row_shape
 from chainrule.optim.named import optimizer as optimizer_named
 from chainrule.optim.optimizer import Optimizer
 from chainrule.train.objective import Objective, objective
@@ -246,8 +246,12 @@ def _graph_of(
         aim = thing.objective if isinstance(thing, Run) and loss is None else _aim(loss)
         return _record_step(model, aim, optimizer_named(optimizer), shape, dtype)
     x = input("x", (ROWS, *shape), dtype)
-    graph = Graph({"output": forward(model, x)}, {"x": x})
-    return graph if level == "layers" else for_predicting(graph)  # layers show dropout, too
+    outputs = {"output": forward(model, x).node}
+    if level != "layers":  # which show dropout, too
+        outputs = for_predicting(Graph(outputs, {"x": x})).outputs
+    read = set(reachable(outputs.values()))
+    named = {path: p.node for path, p in parameters(model).items() if p.node in read}
+    return Graph(outputs, {"x": x.node, **named})
 
 
 def _aim(loss: str | Callable[[Tensor, Tensor], Tensor] | None) -> Objective:

@@ -100,30 +100,38 @@ def _ranks(count: int, edges: list[Edge], bands: Sequence[int]) -> list[int]:
             rank[i] = max([first, *(rank[s] + 1 for s in sources[i])])
         last[band] = max(rank[i] for i in members)
         first = last[band] + 1
+    free = [False] * count  # whether all that a box depends on is there for it alone
+    for i in ready:
+        free[i] = all(free[s] and len(targets[s]) == 1 for s in sources[i])
     for _ in range(RANK_SWEEPS):
         for i in reversed(ready):
             if targets[i]:
-                rank[i] = _lowered(i, last[bands[i]], rank, sources, targets)
+                rank[i] = _lowered(i, last[bands[i]], rank, sources, targets, free)
     used = {r: k for k, r in enumerate(sorted(set(rank)))}
     return [used[r] for r in rank]
 
 
 def _lowered(
-    i: int, last: int, rank: list[int], sources: list[list[int]], targets: list[list[int]]
+    i: int,
+    last: int,
+    rank: list[int],
+    sources: list[list[int]],
+    targets: list[list[int]],
+    free: list[bool],
 ) -> int:
     """Return the rank, no higher than its own, that makes the lines to and from box `i` shortest.
 
     A source counts as far as its lowest target, for its lines share their lanes; one that
-    only `i` needs, and that needs nothing, follows and costs nothing.
+    is there for `i` alone follows and costs nothing.
     """
     most = min([last, *(rank[t] - 1 for t in targets[i])])
-    follows = [len(targets[s]) == 1 and not sources[s] for s in sources[i]]
-    if all(follows):
+    if free[i]:
         return most
+    follows = [free[s] and len(targets[s]) == 1 for s in sources[i]]
     others = [
         max((rank[t] for t in targets[s] if t != i), default=0)
-        for s, free in zip(sources[i], follows, strict=True)
-        if not free
+        for s, follow in zip(sources[i], follows, strict=True)
+        if not follow
     ]
     choices = {rank[i], most, *(o for o in others if rank[i] < o < most)}
     return min(sorted(choices), key=lambda r: most - r + sum(max(0, r - o) for o in others))
@@ -233,7 +241,7 @@ def _place(slots: _Slots) -> list[float]:
 
 
 def _straighten(slots: _Slots, x: list[float]) -> None:
-    """Put the lanes of each line under one another, as far down as their neighbors let them."""
+    """Put the lanes of each line, and chains, under one another where their neighbors let them."""
     near: dict[int, tuple[int | None, int | None]] = {}
     for rank in slots.ranks:
         for left, slot, right in zip([None, *rank], rank, [*rank[1:], None], strict=False):
@@ -241,6 +249,15 @@ def _straighten(slots: _Slots, x: list[float]) -> None:
     lines: dict[int, list[int]] = {}
     for (box, _), slot in sorted(slots.lane.items()):
         lines.setdefault(box, []).append(slot)
+    follower = {
+        a: below[0] for a, below in enumerate(slots.down)
+        if len(below) == len(slots.up[below[0] if below else 0]) == 1
+    }  # fmt: skip
+    for start in sorted(follower.keys() - set(follower.values())):
+        chain = [start]
+        while chain[-1] in follower:
+            chain.append(follower[chain[-1]])
+        lines[-1 - start] = chain
     for _ in range(STRAIGHTEN_SWEEPS):
         for line in lines.values():
             _straighten_line(slots, x, line, near)
@@ -259,9 +276,9 @@ def _straighten_line(
         if slot is not None:
             left, right = near[slot]
             if left is not None:
-                lowest = x[left] + (slots.widths[left] + LANE) / 2 + LEAST_GAP
+                lowest = x[left] + _apart(slots, left, slot)
             if right is not None:
-                highest = x[right] - (slots.widths[right] + LANE) / 2 - LEAST_GAP
+                highest = x[right] - _apart(slots, slot, right)
         if slot is None or max(low, lowest) > min(high, highest):
             middle = sum(x[s] for s in stretch) / max(1, len(stretch))
             for s in stretch:
@@ -272,9 +289,17 @@ def _straighten_line(
             low, high = max(low, lowest), min(high, highest)
 
 
+def _apart(slots: _Slots, a: int, b: int) -> float:
+    """Return how far the centers of neighbors must be apart where one of them is moved."""
+    gap = GAP_X if max(a, b) < slots.boxes else LEAST_GAP
+    return (slots.widths[a] + slots.widths[b]) / 2 + gap
+
+
 def _stiffness(slots: _Slots, a: int, b: int) -> float:
-    """How strongly the line between two slots wants to be vertical: lanes most of all."""
-    return {2: 1.0, 1: 2.0, 0: 8.0}[(a < slots.boxes) + (b < slots.boxes)]
+    """How strongly the line between two slots wants to be vertical: lanes and chains most."""
+    upper, lower = (a, b) if b in slots.down[a] else (b, a)
+    chained = len(slots.down[upper]) == len(slots.up[lower]) == 1
+    return 8.0 if chained else {2: 1.0, 1: 2.0, 0: 8.0}[(a < slots.boxes) + (b < slots.boxes)]
 
 
 def _spread(

@@ -428,3 +428,36 @@ def test_a_run_is_drawn_with_the_names_of_its_table(tmp_path: Path) -> None:
     assert cr.draw(run).text == cr.draw(run.model).text
     assert cr.draw(run, optimizer="sgd").text.count("backward") == 1
     assert "2 inputs: 0, 1" in cr.draw(run, "neurons").text
+
+
+def test_parameters_are_named_by_their_place_in_the_model() -> None:
+    model = nn.Sequential([nn.Linear(2, 2), nn.Residual([nn.Linear(2, 2)])])  # never initialized
+    titles = [box.title for box in cr.draw(model, "ops").diagram.boxes if box.kind == "parameter"]
+    assert titles == ["0.weight", "0.bias", "1.body.0.weight", "1.body.0.bias"]
+
+
+def test_many_groups_are_told_apart_without_joining(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("chainrule.insight.diagram.GROUPS_JOINED", 0)
+    titles = [box.title for box in cr.draw(small()).diagram.boxes]
+    assert titles == ["x", "0 Linear(2, 3)", "1 Tanh", "2 Linear(3, 2)"]
+
+
+def test_a_scalar_that_is_returned_has_a_box() -> None:
+    rate = cr.input("rate")
+    twice = rate * 2.0
+    graph = cr.Graph({"twice": twice, "y": cr.input("x", (3,)) * twice})
+    assert ("rate × 2", ("f32[]", "→ twice")) in [
+        (b.title, b.lines) for b in operations(graph).boxes
+    ]
+
+
+def test_wires_lead_only_to_units_that_are_shown() -> None:
+    layer = nn.SparseLinear.local(64, 30, 5)
+    drawing = cr.draw(nn.Sequential([layer]), "neurons")
+    shown = {int(box.name): i for i, box in enumerate(drawing.diagram.boxes[:16]) if box.name}
+    assert sorted(shown) == [*range(8), *range(57, 64)]
+    wired = set(zip(layer.wiring.sources.tolist(), layer.wiring.targets.tolist(), strict=True))
+    units = {int(box.name): i for i, box in enumerate(drawing.diagram.boxes) if i > 15 and box.name}
+    assert {(e.source, e.target) for e in drawing.diagram.edges} == {
+        (shown[i], units[j]) for i, j in wired if i in shown and j in units
+    }
