@@ -116,6 +116,7 @@ if TYPE_CHECKING:
     from chainrule import train as train
     from chainrule.insight.draw import draw
     from chainrule.insight.explain import explain
+    from chainrule.insight.range_finder import find_learning_rate
     from chainrule.nn.catalogue import activations
     from chainrule.train.curve import fit_curve
     from chainrule.train.fit import EarlyStopping, fit
@@ -161,6 +162,7 @@ __all__ = [
     "expand_dims",
     "explain",
     "expm1",
+    "find_learning_rate",
     "fit",
     "fit_curve",
     "floor",
@@ -235,6 +237,7 @@ _LATER = {
     "activations": "chainrule.nn.catalogue",
     "draw": "chainrule.insight.draw",
     "explain": "chainrule.insight.explain",
+    "find_learning_rate": "chainrule.insight.range_finder",
     "fit": "chainrule.train.fit",
     "fit_curve": "chainrule.train.curve",
     "load": "chainrule.train.run",

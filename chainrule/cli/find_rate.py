@@ -1,0 +1,85 @@
+"""The command find-lr: a table to the learning rate that a network for it takes best.
+
+Read next: :mod:`chainrule.insight.range_finder`.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+from chainrule.cli.output import emit, tell
+from chainrule.cli.predictions import write_whole
+from chainrule.insight.range_finder import find_learning_rate
+from chainrule.train.architecture import (
+    build_loss,
+    build_model,
+    build_optimizer,
+    check_settings,
+)
+from chainrule.train.settings import choose_settings
+from chainrule.train.table import read_problem
+
+__all__ = ["find_rate"]
+
+
+@click.command("find-lr")
+@click.argument("source")
+@click.option("--target", metavar="COLUMN", help="Column to predict, as in chainrule train.")
+@click.option("--task", type=click.Choice(["classification", "regression"]), metavar="TASK",
+              help="classification or regression  [default: told from the target]")  # fmt: skip
+@click.option("--activation", metavar="NAME", help="One that chainrule activations lists.")
+@click.option("--optimizer", default="adam", show_default=True, metavar="NAME",
+              help="One that chainrule train knows.")  # fmt: skip
+@click.option("--batch-size", type=click.IntRange(min=1), metavar="N", help="Rows a step.")
+@click.option("--steps", type=click.IntRange(min=20), default=120, show_default=True, metavar="N",
+              help="Steps from the lowest rate, 1e-6, to the highest, 10.")  # fmt: skip
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, metavar="N",
+              help="Decides the split, the first weights and the order of rows.")  # fmt: skip
+@click.option("--svg", metavar="FILE", help="Write a chart of the losses there.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def find_rate(
+    source: str,
+    target: str | None,
+    task: str | None,
+    steps: int,
+    seed: int,
+    svg: str | None,
+    as_json: bool,
+    **asked: Any,
+) -> int:
+    """Find a learning rate for the network that chainrule train would make for SOURCE.
+
+    It is trained for a few steps while the rate rises, and the loss on rows held out is looked
+    at.  Where that does not tell, nothing is suggested and the status is 1.
+
+    \b
+    Examples:
+      chainrule find-lr digits
+      chainrule find-lr houses.csv --target price --optimizer momentum --svg rates.svg
+    """  # noqa: D301 - \b tells click to keep the lines
+    asked |= {"seed": seed}
+    check_settings(
+        choose_settings(1, **asked)
+    )  # an unknown name is told before a large file is read
+    problem = read_problem(source, target, task=task, seed=seed)
+    settings = choose_settings(problem.rows["train"], task=problem.pipeline.task, **asked)
+    classes, features = problem.pipeline.classes, problem.train[0].shape[1]
+    codes = getattr(problem.pipeline, "category_codes", ())
+    found = find_learning_rate(
+        build_model(features, len(classes) or 1, settings, codes),
+        problem.train,
+        loss=build_loss(settings, problem.pipeline.task),
+        optimizer=build_optimizer(settings),
+        steps=steps,
+        batch_size=settings.batch_size,
+        seed=seed,
+    )
+    emit(json.dumps(found.to_dict(), allow_nan=False) + "\n" if as_json else f"{found!r}\n")
+    if svg is not None and len(found.rates):
+        write_whole(Path(svg), found.to_svg())
+        tell(f"wrote {svg}")
+    return 0 if found.suggestion is not None else 1
