@@ -14,6 +14,7 @@ from chainrule.optim.clip import ClipNorm, ClipValue
 from chainrule.optim.decay import MaxNorm, WeightDecay
 from chainrule.optim.full_batch import FullBatch
 from chainrule.optim.groups import Groups, freeze, groups
+from chainrule.optim.lbfgs import LBFGS, Minimum
 from chainrule.optim.levenberg_marquardt import LeastSquares, LevenbergMarquardt
 from chainrule.optim.named import optimizer, optimizer_names, schedule, schedule_names
 from chainrule.optim.optimizer import Chain, Optimizer, chain
@@ -35,6 +36,7 @@ from chainrule.optim.sgd import SGD
 from chainrule.optim.wrappers import Accumulate, Averaged
 
 __all__ = [
+    "LBFGS",
     "SGD",
     "AMSGrad",
     "Accumulate",
@@ -55,6 +57,7 @@ __all__ = [
     "LevenbergMarquardt",
     "Lion",
     "MaxNorm",
+    "Minimum",
     "Nadam",
     "OneCycle",
     "Optimizer",

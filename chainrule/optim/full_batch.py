@@ -1,39 +1,51 @@
 """Optimizers that look at all rows before each step, and search along it; what they share.
 
-They are no graph: a step of theirs takes as many evaluations as it needs.  They call a
-compiled function for the numbers that cost, and do the rest in float64.
+Their steps are no graph: one takes as many evaluations as it needs.  The graph of theirs
+gathers the gradient over all rows, batch by batch; the rest is done in float64.
 
 Read next: :mod:`chainrule.optim.lbfgs`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from chainrule.core.errors import DivergedError, OptionError
+from chainrule.core.errors import DivergedError
+from chainrule.core.parameter import Parameter
+from chainrule.core.primitive import lookup
+from chainrule.core.spec import Dim
+from chainrule.core.tensor import Tensor, record
+from chainrule.optim.optimizer import Optimizer, Slots
 
-__all__ = ["ROUNDING", "FullBatch", "check_count", "check_start"]
+__all__ = ["ROUNDING", "FullBatch", "check_start"]
 
 Array = np.ndarray[Any, Any]
 ROUNDING = "rounding hides any further improvement"
+ROWS = Dim("n")  # of a batch
 
 
 @dataclass(frozen=True)
-class FullBatch:
-    """Base of optimizers that see all rows at once; for :func:`chainrule.fit` and by themselves."""
+class FullBatch(Optimizer):
+    """Base of optimizers that see all rows at once; for :func:`chainrule.fit` and by themselves.
 
+    ``gradient = gradient + rows * g``: the step that is compiled changes no parameter.
+    """
 
-def check_count(owner: object, name: str) -> None:
-    """Raise OptionError unless ``owner.name`` is a whole number from 1 on."""
-    value = getattr(owner, name)
-    whole = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
-    if not whole or value < 1:
-        raise OptionError(
-            f"{type(owner).__name__}: {name} must be a whole number from 1 on, not {value!r}."
-        )
+    def hyper(self) -> dict[str, float]:
+        return {}
+
+    def slots(self) -> tuple[str, ...]:
+        return ("gradient",)
+
+    def update(
+        self, g: Tensor, p: Parameter, slots: Slots, h: Mapping[str, Tensor], t: Tensor
+    ) -> tuple[Tensor, Slots]:
+        rows = record(lookup("count"), lengths=(ROWS,), dtype=g.dtype.name)
+        return p * 0.0, {"gradient": slots["gradient"] + rows * g}
 
 
 def check_start(owner: object, what: str, values: Any) -> None:

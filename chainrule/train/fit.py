@@ -17,10 +17,12 @@ import numpy as np
 from chainrule.core.errors import DivergedError, OptionError, did_you_mean
 from chainrule.nn.layer import Layer, initialize, parameters
 from chainrule.nn.regularizers import Regularizer
+from chainrule.optim.full_batch import FullBatch
 from chainrule.optim.named import optimizer as optimizer_of
 from chainrule.optim.optimizer import Optimizer
 from chainrule.optim.plateau import ReduceOnPlateau
 from chainrule.run.program import Program, prepare
+from chainrule.train.full_batch import FullBatchProgram, check_alone, full_batch_program
 from chainrule.train.metrics import metrics_of
 from chainrule.train.objective import objective
 from chainrule.train.part import Part
@@ -108,6 +110,9 @@ def fit(
     for all weights but biases, or a mapping says for which: ``{"0.*": nn.L1(1e-3)}``; the
     history tells it apart as "penalty".
 
+    With ``optim.LBFGS()`` or ``optim.LevenbergMarquardt()`` an epoch is one iteration over all
+    rows, whatever `batch_size`, and training ends where nothing is left to gain.
+
     With `watch`, each record also describes every layer under "layers": see
     :func:`chainrule.train.watch.watch_report`; it costs a few percent.
     `on_epoch` is called with the run and each history record; returning True
@@ -135,6 +140,7 @@ def fit(
     _check_whole("fit: seed", seed, least=0, below=2**63)
     _check_made(model, optimizer)
     aim, method = objective(loss), optimizer_of(optimizer)
+    check_alone(method, watch)
     if isinstance(early_stopping, (int, np.integer)):
         early_stopping = EarlyStopping(early_stopping)
     measures = metrics_of(metrics, aim)
@@ -145,7 +151,8 @@ def fit(
         model, data, validation, aim, sample_weight, class_weight, int(seed)
     )
     initialize(model, int(seed), keep_assigned=True)
-    steps = -(-len(train) // int(batch_size))
+    batch_size = len(train) if isinstance(method, FullBatch) else int(batch_size)
+    steps = -(-len(train) // batch_size)
     planned = method.planned(int(epochs) * steps, steps)
     step = record_step(
         model, aim, planned, measures, train.x, train.y, watch, train.weight, regularizer, int(seed)
@@ -160,18 +167,22 @@ def fit(
         settings={
             "optimizer": repr(method),
             "epochs": int(epochs),
-            "batch_size": int(batch_size),
+            "batch_size": batch_size,
             "seed": int(seed),
             "rows": len(train),
         },
         engine=engine,
         threads=threads,
     )
-    program = prepare(step.graph, step.state, train.arrays, int(batch_size), threads, engine)
+    program: Program
+    if isinstance(method, FullBatch):
+        program = full_batch_program(method, model, aim, step, train, int(seed), threads, engine)
+    else:
+        program = prepare(step.graph, step.state, train.arrays, batch_size, threads, engine)
     rates = Rates(method, step.rate, program.state)
     loop = _Loop(run, program, step, rates, train, held_out, early_stopping, int(seed))
     with Progress(progress, epochs, len(train)) as bar:
-        loop.train(int(epochs), int(batch_size), bar, on_epoch)
+        loop.train(int(epochs), batch_size, bar, on_epoch)
     return run
 
 
@@ -245,6 +256,9 @@ class _Loop:
                 bar.finish_epoch(record)
                 if on_epoch is not None and on_epoch(self.run, record):
                     self.run.stopped = f"on_epoch asked to stop at epoch {epoch}"
+                    break
+                if isinstance(self.program, FullBatchProgram) and self.program.reason:
+                    self.run.stopped = f"{self.program.reason}, after {epoch} iterations"
                     break
                 if self.stopping and epoch - self.best_epoch >= self.stopping.patience:
                     self.run.stopped = (

@@ -1,0 +1,169 @@
+"""L-BFGS: Newton's direction from the last few steps and the changes of the gradient along them.
+
+A function giving a value and a gradient goes in, the point where the value is least comes out,
+with the reason to stop.  Everything but that function is float64.
+
+Source: Nocedal and Wright, "Numerical optimization", 2006, algorithms 7.4 and 7.5.
+
+Read next: :mod:`chainrule.train.full_batch`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from chainrule.core.errors import OptionError
+from chainrule.optim.full_batch import ROUNDING, FullBatch, check_start
+from chainrule.optim.hyper import in_range, whole
+from chainrule.optim.line_search import Trial, strong_wolfe
+
+__all__ = ["LBFGS", "Minimum"]
+
+Array = np.ndarray[Any, Any]
+Function = Callable[[Array], tuple[float, Array]]
+EPSILON = float(np.finfo(np.float64).eps)
+
+
+@dataclass(frozen=True)
+class Minimum:
+    """A point of a minimization; `reason` says in words why nothing is left to do, or is None."""
+
+    point: Array
+    value: float
+    gradient: Array
+    iterations: int = 0
+    evaluations: int = 1
+    reason: str | None = None
+
+
+@dataclass(frozen=True)
+class LBFGS(FullBatch):
+    """L-BFGS with a line search for the strong Wolfe conditions.
+
+    ``direction = -H gradient``, where H is the inverse Hessian as the last `memory` steps s and
+    changes of the gradient y tell it, starting from ``s.y / y.y`` times the identity; then a
+    step along it with ``value <= value0 + c1 * step * slope0`` and ``|slope| <= c2 * |slope0|``.
+    Stops when no part of the gradient is larger than `tolerance`, or when rounding hides any
+    improvement.
+
+    Raises OptionError unless memory is a whole number from 1 on, tolerance at least 0, and
+    ``0 < c1 < c2 < 1``.
+
+    >>> def parabola(x):
+    ...     return float((x - 3) @ (x - 3)), 2 * (x - 3)
+    >>> LBFGS().minimize(parabola, [0.0, 10.0]).point
+    array([3., 3.])
+    """
+
+    memory: int = 10
+    tolerance: float = 1e-8
+    c1: float = 1e-4
+    c2: float = 0.9
+
+    def __post_init__(self) -> None:
+        whole(self, "memory")
+        in_range(self, "tolerance", 0.0, math.inf)
+        in_range(self, "c1", 0.0, 1.0, open_low=True)
+        in_range(self, "c2", 0.0, 1.0, open_low=True)
+        if self.c1 >= self.c2:
+            raise OptionError(
+                f"LBFGS: c1 must be smaller than c2, or no step need fulfil both conditions; got "
+                f"c1={self.c1!r}, c2={self.c2!r}."
+            )
+
+    def minimize(self, function: Function, start: Any, iterations: int = 1000) -> Minimum:
+        """Return the lowest point found from `start`; `function` gives a value and a gradient.
+
+        Raises DivergedError when they are not finite at the start.
+        """
+        found = None
+        for found in self.iterate(function, start):
+            if found.iterations >= iterations:
+                break
+        assert found is not None
+        return found
+
+    def iterate(
+        self, function: Function, start: Any, epsilon: float = EPSILON
+    ) -> Iterator[Minimum]:
+        """Yield the start and the point after each step; the last one has a `reason`.
+
+        `epsilon` is the relative rounding error of the values.
+        """
+        point = np.array(start, np.float64)
+        value, gradient = function(point)
+        check_start(self, "the value", value)
+        check_start(self, "the gradient", gradient)
+        here = Minimum(point, float(value), np.array(gradient, np.float64))
+        pairs: list[tuple[Array, Array]] = []
+        while (reason := self._rests(here)) is None:
+            yield here
+            with np.errstate(all="ignore"):
+                there = self._step(function, here, pairs, epsilon)
+                if there.reason is not None and pairs:
+                    pairs.clear()  # the curvature learned may be what misleads
+                    there = self._step(function, there, pairs, epsilon)
+            if there.reason is not None:
+                yield there
+                return
+            s, y = there.point - here.point, there.gradient - here.gradient
+            if s @ y > EPSILON * float(np.linalg.norm(s)) * float(np.linalg.norm(y)):
+                pairs.append((s, y))
+                del pairs[: -self.memory]
+            here = there
+        yield replace(here, reason=reason)
+
+    def _rests(self, here: Minimum) -> str | None:
+        largest = float(np.abs(here.gradient).max(initial=0.0))
+        if largest == 0:
+            return "the gradient is zero"
+        if largest <= self.tolerance:
+            return f"no part of the gradient is larger than {self.tolerance:g}"
+        return None
+
+    def _step(
+        self, function: Function, here: Minimum, pairs: list[tuple[Array, Array]], epsilon: float
+    ) -> Minimum:
+        """Return the point after one line search, or the same one with a reason."""
+        count = here.evaluations
+
+        def look(step: float) -> Trial:
+            nonlocal count
+            count += 1
+            point = here.point + step * direction
+            value, gradient = function(point)
+            slopes = np.array(gradient, np.float64)
+            return Trial(step, float(value), float(slopes @ direction), point, slopes)
+
+        direction = -_inverse_hessian_times(here.gradient, pairs)
+        slope = float(direction @ here.gradient)
+        # Without curvature nothing says how long a step is: at most 1, in the parameters' units.
+        first = 1.0 if pairs else 1 / max(1.0, float(np.linalg.norm(here.gradient)))
+        start = Trial(0.0, here.value, slope, here.point, here.gradient)
+        found = None
+        if slope < 0:
+            found = strong_wolfe(look, start, first, self.c1, self.c2, 10 * epsilon)
+        if found is None:
+            return replace(here, evaluations=count, reason=ROUNDING)
+        return Minimum(found.point, found.value, found.gradient, here.iterations + 1, count)
+
+
+def _inverse_hessian_times(gradient: Array, pairs: list[tuple[Array, Array]]) -> Array:
+    """Return ``H @ gradient`` by the two loops of algorithm 7.4, newest pair first, then last."""
+    q = gradient.copy()
+    weights = []
+    for s, y in reversed(pairs):
+        weight = (s @ q) / (s @ y)
+        q -= weight * y
+        weights.append(weight)
+    if pairs:
+        s, y = pairs[-1]
+        q *= (s @ y) / (y @ y)
+    for (s, y), weight in zip(pairs, reversed(weights), strict=True):
+        q += (weight - (y @ q) / (s @ y)) * s
+    return q
