@@ -1,4 +1,4 @@
-"""The command explain: words to a formula with numbers, and its walk as text, JSON or a page.
+"""The command explain: a formula with numbers, or a run and a row, as text, JSON or a page.
 
 Read next: :mod:`chainrule.insight.explain`.
 """
@@ -8,13 +8,20 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 import click
 
 from chainrule.cli.output import emit, tell
 from chainrule.cli.predictions import write_whole
 from chainrule.core.errors import OptionError, RunError, did_you_mean
+from chainrule.data.builtin import load as load_set
+from chainrule.data.builtin import names
+from chainrule.data.read import read_table
+from chainrule.data.table import Table
 from chainrule.insight.explain import explain
+from chainrule.insight.network import encode_row
+from chainrule.train.run import Run, load
 
 __all__ = ["explain_command"]
 
@@ -22,8 +29,8 @@ _VALUE = re.compile(r"\s*([^\W\d]\w*)\s*=(.*)", re.DOTALL)
 
 
 @click.command("explain", context_settings={"ignore_unknown_options": True})
-@click.argument("what", metavar="EXPRESSION")
-@click.argument("values", metavar="[NAME=NUMBER]...", nargs=-1)
+@click.argument("what", metavar="EXPRESSION|RUN")
+@click.argument("values", metavar="[NAME=NUMBER|DATA]...", nargs=-1)
 @click.option("--check", is_flag=True, help="Put the central difference beside each gradient; "
               "status 1 if one differs.")  # fmt: skip
 @click.option("--digits", type=click.IntRange(1, 15), default=4, show_default=True, metavar="N",
@@ -32,23 +39,24 @@ _VALUE = re.compile(r"\s*([^\W\d]\w*)\s*=(.*)", re.DOTALL)
 @click.option("--html", metavar="FILE", help="Write a page to FILE that steps through the circuit.")
 @click.option("--force", is_flag=True, help="Replace FILE if it exists.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@click.option("--row", type=click.IntRange(min=0), metavar="N", help="Of a run: the row of DATA, "
+              "numbered from 0  [default: 0]")  # fmt: skip
+@click.option("--layer", metavar="PATH", help="Of a run: open a neuron of this layer, such as 0.")
+@click.option("--unit", type=click.IntRange(min=0), metavar="N", help="Of a run: the neuron in "
+              "--layer, numbered from 0.")  # fmt: skip
 @click.pass_context
 def explain_command(
-    ctx: click.Context,
-    what: str,
-    values: tuple[str, ...],
-    check: bool,
-    digits: int,
-    svg: str | None,
-    html: str | None,
-    force: bool,
-    as_json: bool,
+    ctx: click.Context, /, what: str, values: tuple[str, ...], digits: int, **options: Any
 ) -> int:
-    """Walk through a formula, forward and then backward, showing the chain rule at work.
+    """Walk forward and then backward, with the chain rule in numbers, through a formula or a run.
 
     EXPRESSION knows + - * / **, brackets, pi, e, and abs cos elu erf exp expm1 floor gelu
     leaky_relu log log1p max min relu sigmoid sign silu sin softplus sqrt square tanh.  Every other
     name needs a number.  At most 2,000 characters and 50 levels of brackets.
+
+    RUN is the directory of a run trained on a table or a data set by name.  Shown are its layers
+    for one row of DATA, a file or SQL that holds the target too, and the data set itself by
+    default; --layer and --unit open one neuron.
 
     \b
     Examples:
@@ -56,12 +64,35 @@ def explain_command(
       chainrule explain '1/(1+exp(-(w0*x0+w1*x1+w2)))' w0=2 x0=-1 w1=-3 x1=-2 w2=-3
       chainrule explain 'x*y + x' x=2 y=3 --html steps.html
       chainrule explain 'log(1 + exp(-t*z))' t=1 z=0.5 --check
+      chainrule explain runs/iris-1 --row 3
+      chainrule explain runs/houses-1 houses.csv --row 3 --layer 0 --unit 5
     """  # noqa: D301 - \b tells click to keep the lines
+    place = Path(what)
+    named = any(options[name] is not None for name in ("row", "layer", "unit"))
+    if named or place.is_dir() or (place.parent != Path() and place.parent.is_dir()):
+        return _explain_run(load(what), values, digits, ctx, **options)
+    return _explain_expression(what, values, digits, ctx, **options)
+
+
+def _explain_expression(
+    what: str,
+    values: tuple[str, ...],
+    digits: int,
+    ctx: click.Context,
+    *,
+    check: bool,
+    svg: str | None,
+    html: str | None,
+    force: bool,
+    as_json: bool,
+    **others: Any,
+) -> int:
+    numbers = _numbers(values, ctx)
     files = [Path(name) for name in (svg, html) if name is not None]
     for path in files:
         if path.exists() and not force:
             raise RunError(f"{path} exists; nothing was written. Give another name, or --force.")
-    found = explain(what, **_numbers(values, ctx))
+    found = explain(what, **numbers)
     checks = found.check() if check else None
     for file, draw in ((svg, found.svg), (html, found.html)):
         if file is not None:
@@ -69,10 +100,59 @@ def explain_command(
             tell(f"wrote {file}")
     if as_json:
         emit(json.dumps(found.to_dict(checks), allow_nan=False) + "\n")
-    elif check or not (svg or html):
+    elif check or not files:
         emit(found.tell(digits, checks))
     wrong = [c for c in (checks or {}).values() if not c.agrees and not c.kink]
     return 1 if wrong else 0
+
+
+def _explain_run(
+    run: Run,
+    values: tuple[str, ...],
+    digits: int,
+    ctx: click.Context,
+    *,
+    row: int | None,
+    layer: str | None,
+    unit: int | None,
+    as_json: bool,
+    **others: Any,
+) -> int:
+    for parameter in ctx.command.params:
+        if others.get(str(parameter.name)):
+            raise OptionError(f"{parameter.opts[0]} is for an expression only.")
+    if (layer is None) != (unit is None):
+        raise OptionError("--layer and --unit go together, as in --layer 0 --unit 5.")
+    x, y = encode_row(run, _rows(run, values), row or 0)
+    found = explain(run, x, y)
+    if layer is not None and unit is not None:
+        neuron = found.neuron(layer, unit)
+        told, data = neuron.tell(digits=digits), neuron.to_dict()
+    else:
+        told, data = f"{_predicted(run, x, y)}\n{found}", found.to_dict()
+    emit((json.dumps(data, allow_nan=False) if as_json else told) + "\n")
+    return 0
+
+
+def _rows(run: Run, values: tuple[str, ...]) -> Table:
+    """Return the rows that the words after a run name, or the data set it was trained on."""
+    trained_on = run.settings.get("data")
+    if len(values) > 1:
+        raise OptionError(f"after a run comes one file or SQL, not {' '.join(values)}.")
+    if values and values[0] not in names():
+        return read_table(values[0])
+    if not values and trained_on not in names():
+        raise OptionError("name the file with the row to explain, as in: explain RUN data.csv.")
+    return load_set(values[0] if values else str(trained_on)).to_table()
+
+
+def _predicted(run: Run, x: Any, y: Any) -> str:
+    """Return what the row is and what the network takes it for."""
+    assert run.pipeline is not None
+    target = run.pipeline.target
+    shown = [target.decode(values).tolist()[0] for values in (y, run.decide(run.outputs(x)))]
+    told = [f"{v:.6g}" if isinstance(v, float) else str(v) for v in shown]
+    return f"{target.name}: {told[0]}, predicted {told[1]}"
 
 
 def _numbers(words: tuple[str, ...], ctx: click.Context) -> dict[str, float]:

@@ -16,12 +16,13 @@ from typing import Any
 
 import numpy as np
 
-from chainrule.core.errors import OptionError, did_you_mean
+from chainrule.core.errors import DataError, OptionError, did_you_mean
 from chainrule.core.graph import Graph, Node
 from chainrule.core.parameter import Parameter
 from chainrule.core.spec import Dim, is_float
 from chainrule.core.tensor import Tensor
 from chainrule.data.check import check_same_length
+from chainrule.data.table import Table
 from chainrule.insight import words
 from chainrule.insight.narrate import table
 from chainrule.insight.neuron import Neuron, explain_neuron, weighted_sums
@@ -34,7 +35,7 @@ from chainrule.train.step import check_rows, data_input, forward, model_dtype, r
 from chainrule.transform.grad import grad
 from chainrule.transform.mode import for_predicting
 
-__all__ = ["LayerStep", "NetworkExplanation", "explain_network"]
+__all__ = ["LayerStep", "NetworkExplanation", "encode_row", "explain_network"]
 
 Array = np.ndarray[Any, Any]
 
@@ -188,6 +189,26 @@ def explain_network(
     mean, _ = record_totals(aim, (), output, ys)
     graph = for_predicting(Graph({"loss": mean, "output": output}, {"x": xs, "y": ys}))
     return _explained(network, graph, aim, {"x": rows, "y": target}, names)
+
+
+def encode_row(run: Run, rows: Table, row: int) -> tuple[Array, Array]:
+    """Return one of `rows`, numbered from 0, as the run's model and its loss are given it.
+
+    Raises DataError for a run without a pipeline, and for columns or a row that are not there.
+    """
+    if run.pipeline is None:
+        raise DataError(
+            "this run was trained on arrays, so it has no columns to match; "
+            "use chainrule.explain(run, x, y)."
+        )
+    if not 0 <= row < len(rows):
+        raise DataError(
+            f"{rows.source} has no row {row}: its {len(rows):,} rows are numbered 0 to "
+            f"{len(rows) - 1}."
+        )
+    one = rows.take(np.array([row]))
+    target = run.pipeline.target
+    return run.pipeline.transform(one), target.encode(one[target.name], one.source)
 
 
 def _opened(model: Any, loss: Any) -> tuple[Any, Objective, tuple[str, ...]]:

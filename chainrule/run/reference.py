@@ -26,7 +26,7 @@ class Interpreter:
 
     def __init__(self, graph: Graph):
         self.graph = graph
-        self.slots = {node: i for i, node in enumerate(graph.inputs.values())}
+        self.slots = {node: i for i, node in enumerate(dict.fromkeys(graph.inputs.values()))}
         last_use: dict[Node, int] = {}
         for node in graph.nodes:
             self.slots.setdefault(node, len(self.slots))

@@ -66,3 +66,60 @@ def test_names_may_be_those_of_arguments(call: Call) -> None:
     result = call("explain", "what*loss + self*y", "what=2", "loss=3", "self=4", "y=5")
     assert result.exit_code == 0
     assert "26" in result.stdout
+
+
+# --- runs -------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def iris(call: Call) -> str:
+    return call("train", "iris", "--quiet", "--epochs", 2, "--hidden", "5").stdout.strip()
+
+
+def test_a_run_is_explained_on_a_row_of_its_data_set(call: Call, iris: str) -> None:
+    result = call("explain", iris, "--row", 70)
+    assert result.exit_code == 0
+    assert result.stdout.startswith("target: versicolor, predicted ")
+    assert "Linear(4, 5)" in result.stdout
+    data = json.loads(call("explain", iris, "--row", 70, "--json").stdout)
+    assert [layer["path"] for layer in data["layers"]] == ["0", "1", "2"]
+
+
+def test_a_neuron_of_a_run_is_opened(call: Call, iris: str) -> None:
+    result = call("explain", iris, "--layer", 0, "--unit", 4)
+    assert "Unit 4 of layer 0" in result.stdout
+    assert "petal_width_cm" in result.stdout
+    neuron = json.loads(call("explain", iris, "--layer", 0, "--unit", 4, "--json").stdout)
+    total = sum(x * w for x, w in zip(neuron["inputs"], neuron["weights"], strict=True))
+    assert total + neuron["bias"] == pytest.approx(neuron["total"], abs=1e-5)
+
+
+def test_rows_may_come_from_a_file(call: Call, colors: Path) -> None:
+    run = call("train", "colors.csv", "--quiet", "--epochs", 1, "--batch-size", 2).stdout.strip()
+    assert "color=red" in call("explain", run, colors, "--layer", 0, "--unit", 0).stdout
+    assert "kind: large, predicted" in call("explain", run, colors, "--row", 5).stdout
+    assert "name the file" in call("explain", run).stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "problem"),
+    [
+        (["--row", 150], "iris has no row 150: its 150 rows are numbered 0 to 149"),
+        (["--layer", 0], "--layer and --unit go together"),
+        (["--layer", 0, "--unit", 5], "there is no unit 5"),
+        (["--layer", 7, "--unit", 0], "Choose from: 0, 2."),
+        (["--svg", "x.svg"], "--svg is for an expression only"),
+        (["a.csv", "b.csv"], "one file or SQL"),
+    ],
+)
+def test_what_does_not_fit_a_run(call: Call, iris: str, words: list[str], problem: str) -> None:
+    result = call("explain", iris, *words)
+    assert result.exit_code == 2
+    assert problem in result.stderr
+
+
+def test_a_run_that_is_not_there(call: Call, iris: str) -> None:
+    for words in (["runs/iris-2"], ["runs/iris-2", "--row", 1], ["x", "x=2", "--row", 1]):
+        result = call("explain", *words)
+        assert result.exit_code == 2
+        assert "is no saved run" in result.stderr

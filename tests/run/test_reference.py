@@ -53,6 +53,12 @@ def test_a_value_used_late_is_kept_until_then() -> None:
     assert out["early"] == 1.0
 
 
+def test_one_node_may_be_an_input_under_two_names() -> None:
+    x = cr.input("x", ())
+    graph = cr.Graph({"y": 1 / (x + 2)}, {"x": x, "again": x})
+    assert cr.evaluate(graph, {"x": 2.0, "again": 2.0})["y"] == 0.25
+
+
 def test_parameters_default_to_their_value_and_may_be_given() -> None:
     w = cr.Parameter((2,), _zeros, name="w")
     graph = Graph({"y": (w + 1).node})
