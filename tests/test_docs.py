@@ -106,7 +106,8 @@ def test_the_python_of_the_readme_runs_and_prints_what_it_shows(
 
 
 @pytest.mark.parametrize(
-    ("document", "steps"), [("architecture.md", 10), ("draw.md", 5), ("table.md", 8)]
+    ("document", "steps"),
+    [("architecture.md", 10), ("draw.md", 5), ("explain.md", 15), ("table.md", 8)],
 )
 def test_the_steps_of_a_page_are_those_of_the_code(
     document: str, steps: int, repository: Path, monkeypatch: pytest.MonkeyPatch
@@ -126,7 +127,8 @@ SHOWN = re.compile(r"^\$ chainrule (.*)\n((?:(?!\$ |```).*\n)*)", re.MULTILINE)
 
 
 @pytest.mark.parametrize(
-    ("document", "commands"), [("docs/table.md", 4), ("examples/README.md", 2)]
+    ("document", "commands"),
+    [("docs/table.md", 4), ("examples/README.md", 2), ("docs/explain.md", 2)],
 )
 def test_transcripts_are_what_the_commands_print(
     document: str, commands: int, repository: Path, place: Path

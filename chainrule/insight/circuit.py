@@ -16,7 +16,7 @@ from chainrule.core.errors import OptionError
 from chainrule.insight import words
 from chainrule.insight.axes import CHARACTER, svg, tag, text, titled
 from chainrule.insight.layout import Point, layered
-from chainrule.insight.narrate import rule_in_words, step_back, step_forward, told
+from chainrule.insight.narrate import rule_in_words, step_back, step_forward
 from chainrule.insight.svg import curve
 from chainrule.insight.walk import Edge, Step, Walk
 
@@ -67,9 +67,9 @@ def _title(step: Step) -> str:
 
 
 def _numbers(step: Step, digits: int) -> list[tuple[str, str]]:
-    lines = [("value", told(step.value, digits))]
+    lines = [("value", words.told(step.value, digits))]
     return lines + (
-        [("gradient", told(step.gradient, digits))] if step.gradient is not None else []
+        [("gradient", words.told(step.gradient, digits))] if step.gradient is not None else []
     )
 
 
@@ -96,7 +96,7 @@ def _tip(walk: Walk, step: Step, digits: int) -> str:
     lines = [step_forward(walk, step, digits) if step.inputs else _title(step)]
     lines[0] = lines[0] if step.leaf else f"{step.name} = {lines[0]}"
     if step.gradient is not None:
-        lines.append(f"gradient {told(step.gradient, digits)}")
+        lines.append(f"gradient {words.told(step.gradient, digits)}")
     if sent := walk.from_(step):
         lines.append(rule_in_words(walk, step) + ":")
         lines += [f"{walk.steps[e.source].name}: {step_back(walk, e, digits)}" for e in sent]

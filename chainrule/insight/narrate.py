@@ -27,7 +27,6 @@ __all__ = [
     "step_back",
     "step_forward",
     "table",
-    "told",
 ]
 
 
@@ -36,23 +35,8 @@ _FIRST = re.compile(r"^\((-[\d.e+-]+)\)(?!\*\*)")
 _SINGLE = re.compile(r"[\w.#]+(\([^()]*\))?")  # a name, a number, or a function of one
 
 
-def told(value: Any, digits: int = 4) -> str:
-    """Return a number, a few numbers, or of an array its shape and its length as a vector.
-
-    >>> told(np.array(-0.19661)), told(np.ones((3, 4)))
-    ('-0.1966', '(3×4, norm 3.464)')
-    """
-    array = np.asarray(value)
-    if array.size == 1:
-        return words.number(array.reshape(()).item(), digits)
-    if array.ndim == 1 and array.size <= 4:
-        return "[" + ", ".join(words.number(v, digits) for v in array.tolist()) + "]"
-    norm = words.number(float(np.linalg.norm(array.astype(np.float64))), digits)
-    return f"({'×'.join(map(str, array.shape))}, norm {norm})"
-
-
 def _factor(value: Any, digits: int) -> str:
-    text = told(value, digits)
+    text = words.told(value, digits)
     return f"({text})" if text.startswith("-") else text
 
 
@@ -61,17 +45,20 @@ def step_forward(walk: Walk, step: Step, digits: int = 4) -> str:
     inputs = [walk.steps[i] for i in step.inputs]
     filled = words.formula(step.operation, [_factor(s.value, digits) for s in inputs])
     filled = _FIRST.sub(r"\1", _DOUBLED.sub(r"\1", filled))
-    parts = [step.formula, filled, told(step.value, digits)]
+    parts = [step.formula, filled, words.told(step.value, digits)]
     return " = ".join(part for k, part in enumerate(parts) if part not in parts[:k])
 
 
 def step_back(walk: Walk, edge: Edge, digits: int = 4) -> str:
     """Return the chain rule at `edge`, in numbers: ``1 × (-1 / v7**2) = 1 × (-0.53) = -0.53``."""
     target = walk.steps[edge.target]
-    upstream = told(target.gradient, digits)
-    result = told(edge.contribution, digits)
+    upstream = words.told(target.gradient, digits)
+    result = words.told(edge.contribution, digits)
     if edge.local is None:
-        return f"{result}, of {upstream} by the rule"
+        if "@" in edge.rule:
+            return f"{edge.rule} = {result}"
+        repeated = target.node.primitive.elementwise
+        return f"{result}, {'the sum over all its uses' if repeated else f'from {upstream}'}"
     local = _factor(edge.local, digits)
     rule = edge.rule if _SINGLE.fullmatch(edge.rule) else f"({edge.rule})"
     plain = not edge.rule or edge.rule.lstrip("-").isdecimal()
@@ -87,7 +74,7 @@ def rule_in_words(walk: Walk, step: Step) -> str:
 def meeting(walk: Walk, step: Step, digits: int) -> str:
     """Return the gradient of `step`, as a sum where several paths meet."""
     edges = walk.into(step)
-    total = told(step.gradient, digits)
+    total = words.told(step.gradient, digits)
     if len(edges) < 2:
         return total
     parts = " + ".join(
@@ -107,7 +94,7 @@ def narrate(
     lines = [f"{output.name} = {walk.text.strip()}", ""] if walk.text else []
     lines += ["Forward, from the inputs to the output:"]
     named = [s for s in walk.steps if not s.inputs and not s.constant]
-    given = ", ".join(f"{s.name} = {told(s.value, digits)}" for s in named[:most])
+    given = ", ".join(f"{s.name} = {words.told(s.value, digits)}" for s in named[:most])
     lines += _wrap(given, 2)
     done = [s for s in walk.steps if s.inputs]
     lines += [f"  {s.name} = {step_forward(walk, s, digits)}" for s in done[:most]]
@@ -148,7 +135,7 @@ def _summary(
         if step.gradient is None or (step.constant and not checks):
             continue
         more = 4 * bool(checks)
-        row = [step.name, told(step.value, digits), told(step.gradient, digits + more)]
+        row = [step.name, words.told(step.value, digits), words.told(step.gradient, digits + more)]
         if checks:
             row += _judged(checks.get(step.name), digits + 4)
         rows.append(row)

@@ -128,9 +128,8 @@ class Neuron:
         lines = ["Backward: the gradient, from where its value goes"]
         told = []
         for out in self.outgoing:
-            lines += [
-                f"  {len(out.units):,} {'unit' if len(out.units) == 1 else 'units'} of layer {out.layer}"
-            ]
+            units = "1 unit" if len(out.units) == 1 else f"{len(out.units):,} units"
+            lines.append(f"  {units} of layer {out.layer}")
             columns = [list(map(str, out.units)), out.gradients, out.weights, out.parts]
             heads = ("unit", "its gradient", "weight", "gradient × weight")
             lines += _largest(heads, columns, most, said)

@@ -43,7 +43,8 @@ class Edge:
         there is to it: ``contribution = gradient of target * local``.  None where each
         number depends on many, as in a matrix product.
     rule
-        The local derivative as a formula, such as ``-1 / v7**2``; may be empty.
+        The local derivative as a formula, such as ``-1 / v7**2``, or the contribution itself as
+        one of the gradient g, such as ``g @ W.T``; may be empty.
     """
 
     source: int
@@ -314,7 +315,7 @@ def _labels(
         if name:
             seen[name] += 1
             labels.append(name if seen[name] == 1 else f"{name}#{seen[name]}")
-        elif node.primitive.leaf:
+        elif not node.inputs:
             labels.append(_constant(found[f"value/{i}"]))
         elif node is output:
             labels.append(last)
@@ -336,7 +337,5 @@ def _numbered(letter: str, name: str) -> bool:
 
 
 def _constant(value: Array) -> str:
-    if value.shape != ():
-        return f"[{'×'.join(map(str, value.shape))}]"
-    text = words.number(value.item(), 6)
+    text = words.told(value, 6)
     return f"({text})" if text.startswith("-") else text

@@ -14,15 +14,18 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["Saying", "formula", "number", "saying", "slope"]
+import numpy as np
+
+__all__ = ["Saying", "formula", "number", "saying", "slope", "told"]
 
 
 @dataclass(frozen=True)
 class Saying:
     """An operation on inputs a, b, c: `formula`, the slope to each input, its rule in `words`.
 
-    In a slope, `out` is the operation's value.  An empty slope is none, or none to be written
-    with numbers alone.  `others` are the words for the second input where they differ.
+    In a slope, `out` is the operation's value; a rule with `g`, the gradient of that, is what the
+    input receives as a whole.  An empty slope is none, or none to be written.  `others` are the
+    words for the second input where they differ.
     """
 
     formula: str
@@ -93,11 +96,11 @@ SAYINGS: dict[str, Saying] = {
     "less": Saying("a < b", ("", ""), "a yes or no is flat: nothing flows back"),
     "less_equal": Saying("a <= b", ("", ""), "a yes or no is flat: nothing flows back"),
     "equal": Saying("a == b", ("", ""), "a yes or no is flat: nothing flows back"),
-    "stop_gradient": Saying("a", ("",), "the gradient is stopped here on purpose"),
+    "stop_gradient": Saying("stop_gradient(a)", ("",), "the gradient is stopped here on purpose"),
     "cast": Saying("a", ("1",), "the same number in another dtype"),
     "matmul": Saying(
-        "a @ b", ("", ""),
-        "each matrix receives the gradient times the other one, transposed: g @ bᵀ and aᵀ @ g",
+        "a @ b", ("g @ b.T", "a.T @ g"),
+        "each matrix receives the gradient g times the other one, transposed",
     ),
     "sum": Saying("sum(a)", ("1",), _HAND_ON),
     "max": Saying("max(a)", ("",), "the largest number receives the whole gradient"),
@@ -161,3 +164,24 @@ def number(value: Any, digits: int = 4) -> str:
         text = f"{value:.{max(0, digits - whole)}f}"
         return text.rstrip("0").rstrip(".") if "." in text else text
     return f"{value:.{digits}g}"
+
+
+def told(value: Any, digits: int = 4) -> str:
+    """Return a number, a few numbers, or of an array its shape and its length as a vector.
+
+    >>> told(np.array(-0.19661)), told(np.eye(2)), told(np.ones((3, 4))), told(np.eye(3))
+    ('-0.1966', '[[1, 0], [0, 1]]', '(3×4, all 1)', '(3×3, norm 1.732)')
+    """
+    array = np.asarray(value)
+    if array.size <= 4:
+        return _listed(array.tolist(), digits)
+    if array.min() == array.max():
+        return f"({'×'.join(map(str, array.shape))}, all {number(array.flat[0].item(), digits)})"
+    norm = number(float(np.linalg.norm(array.astype(np.float64))), digits)
+    return f"({'×'.join(map(str, array.shape))}, norm {norm})"
+
+
+def _listed(value: Any, digits: int) -> str:
+    if isinstance(value, list):
+        return f"[{', '.join(_listed(v, digits) for v in value)}]"
+    return number(value, digits)

@@ -11,7 +11,7 @@ import pytest
 
 from chainrule.core.errors import OptionError
 from chainrule.insight.explain import Explanation, explain
-from chainrule.insight.narrate import told
+from chainrule.insight.words import told
 
 SVG = "{http://www.w3.org/2000/svg}"
 FORMULAS = ["1/(1+exp(-(w0*x0+w1*x1+w2)))", "x*x + max(x, w0)*x", "x", "softplus(x)*tanh(x0)/w1"]

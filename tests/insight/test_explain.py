@@ -261,6 +261,9 @@ def test_arrays_are_walked_as_grad_walks_them() -> None:
         assert np.array_equal(slope, expected[name])
     assert all(check.agrees for check in e.check().values())
     assert "W = (3×2, norm" in str(e)
+    assert "W receives x.T @ g = (3×2, norm" in str(e)
+    assert "b receives" in str(e)
+    assert " / 10 = " in str(e)  # a mean divides by the count
     with pytest.raises(KeyError, match="no step is called 'V'; there are"):
         e["V"]
 
