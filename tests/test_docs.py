@@ -107,7 +107,13 @@ def test_the_python_of_the_readme_runs_and_prints_what_it_shows(
 
 @pytest.mark.parametrize(
     ("document", "steps"),
-    [("architecture.md", 10), ("draw.md", 5), ("explain.md", 15), ("table.md", 8)],
+    [
+        ("architecture.md", 10),
+        ("catalogue.md", 25),
+        ("draw.md", 5),
+        ("explain.md", 15),
+        ("table.md", 8),
+    ],
 )
 def test_the_steps_of_a_page_are_those_of_the_code(
     document: str, steps: int, repository: Path, monkeypatch: pytest.MonkeyPatch
