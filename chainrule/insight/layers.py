@@ -30,7 +30,9 @@ def layers(diagram: Diagram, graph: Graph, model: Any = None) -> Diagram:
 
     def key(box: Box) -> str | None:
         data = box.kind == "input" and not state.intersection(box.nodes)
-        return None if data and phase_of(box.where) in ("forward", "loss") else box.where
+        if data and phase_of(box.where) in ("forward", "loss"):
+            return None
+        return box.where or None  # what was recorded in no layer stands for itself
 
     def join(boxes: Sequence[Box]) -> Box:
         return _joined(boxes, model)

@@ -461,3 +461,9 @@ def test_wires_lead_only_to_units_that_are_shown() -> None:
     assert {(e.source, e.target) for e in drawing.diagram.edges} == {
         (shown[i], units[j]) for i, j in wired if i in shown and j in units
     }
+
+
+def test_a_model_without_layers_shows_its_operations() -> None:
+    first = nn.Linear(4, 4)
+    titles = [b.title for b in cr.draw(lambda x: cr.tanh(first(x)) + x, features=4).diagram.boxes]
+    assert titles == ["x", "weight", "matmul", "bias", "add", "tanh", "add"]
