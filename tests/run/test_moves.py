@@ -55,6 +55,9 @@ LOSSES: dict[str, Callable[[Leaves], cr.Tensor]] = {
     "columns of data": lambda v: cr.sin(v["x"][:, 1:4] @ v["w"][2:5]).mean(),
     "pad": lambda v: cr.cos(cr.pad(hidden(v), [(0, 0), (2, 1)])).mean(),
     "join": lambda v: cr.sin(cr.concat([v["x"], hidden(v), v["x"][:, :1]], 1)).mean(),
+    "join long ones": lambda v: cr.sin(
+        cr.concat([hidden(v), v["x"], cr.sin(hidden(v))], 1)
+    ).mean(),
     "join and softmax": lambda v: cr.square(
         cr.softmax(cr.concat([v["x"], hidden(v)], 1))
     ).sum(1).mean(),
