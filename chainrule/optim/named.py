@@ -12,6 +12,8 @@ from typing import Any
 from chainrule.core.errors import OptionError, did_you_mean
 from chainrule.optim.adam import Adam, AdamW, AMSGrad, Lion, Nadam
 from chainrule.optim.adaptive import AdaDelta, AdaGrad, RMSProp
+from chainrule.optim.lbfgs import LBFGS
+from chainrule.optim.levenberg_marquardt import LevenbergMarquardt
 from chainrule.optim.optimizer import Optimizer
 from chainrule.optim.plateau import ReduceOnPlateau
 from chainrule.optim.schedule import (
@@ -43,6 +45,11 @@ BY_NAME: dict[str, Callable[..., Optimizer]] = {
     "adagrad": AdaGrad,
     "adadelta": AdaDelta,
 }
+# These find the length of their steps themselves.
+WITHOUT_RATE: dict[str, Callable[[], Optimizer]] = {
+    "lbfgs": LBFGS,
+    "levenberg_marquardt": LevenbergMarquardt,
+}
 SCHEDULES: dict[str, Callable[..., float | Schedule]] = {
     "constant": float,
     "step": partial(StepDecay, every=epochs(10)),
@@ -58,7 +65,7 @@ SCHEDULES: dict[str, Callable[..., float | Schedule]] = {
 
 def optimizer_names() -> list[str]:
     """Return the names :func:`optimizer` knows."""
-    return list(BY_NAME)
+    return [*BY_NAME, *WITHOUT_RATE]
 
 
 def schedule_names() -> list[str]:
@@ -77,8 +84,14 @@ def optimizer(choice: str | Optimizer, learning_rate: float | Schedule | None = 
     if isinstance(choice, Optimizer):
         return choice
     key = str(choice).lower()
+    if key in WITHOUT_RATE:
+        if learning_rate is not None:
+            raise OptionError(
+                f"optimizer {key!r} has no learning rate: it finds the length of each step itself."
+            )
+        return WITHOUT_RATE[key]()
     if key not in BY_NAME:
-        raise OptionError(f"unknown optimizer {choice!r}. {did_you_mean(key, BY_NAME)}")
+        raise OptionError(f"unknown optimizer {choice!r}. {did_you_mean(key, optimizer_names())}")
     return BY_NAME[key]() if learning_rate is None else BY_NAME[key](learning_rate=learning_rate)
 
 

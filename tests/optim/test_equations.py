@@ -350,6 +350,11 @@ def test_optimizers_by_name() -> None:
     assert optim.optimizer("nesterov", 0.5) == optim.SGD(0.5, 0.9, nesterov=True)
     assert optim.optimizer("Adam") == optim.Adam()
     assert optim.optimizer(given := optim.SGD(0.2)) is given
-    assert {optim.optimizer(name).hyper()["learning_rate"] for name in optim.optimizer_names()}
+    for name in optim.optimizer_names():
+        method = optim.optimizer(name)
+        assert ("learning_rate" in method.hyper()) != isinstance(method, optim.FullBatch)
+    assert optim.optimizer("lbfgs") == optim.LBFGS()
+    with pytest.raises(cr.OptionError, match="'lbfgs' has no learning rate"):
+        optim.optimizer("lbfgs", 0.1)
     with pytest.raises(cr.OptionError, match=r"unknown optimizer 'adan'.*Did you mean 'adam'"):
         optim.optimizer("adan")
