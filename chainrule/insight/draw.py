@@ -215,6 +215,8 @@ def _draw_neurons(thing: Any, model: Any) -> Drawing:
     pipeline = getattr(thing, "pipeline", None)
     names = getattr(pipeline, "feature_names", None)
     outputs = list(getattr(pipeline, "classes", None) or ())
+    if pipeline is not None and not outputs:
+        outputs = [pipeline.target.name]
     diagram = neurons(model, list(names) if names else None, outputs or None)
     return Drawing(f"{_name(thing)}: neurons", diagram)
 

@@ -185,11 +185,11 @@ def _wire(edge: Edge, at: dict[int, tuple[float, float]], share: float) -> str:
 
 def _unit(i: int, box: Box, at: tuple[float, float], side: int) -> str:
     x, y = at
-    if not box.name:
-        return f'<text class="line middle" x="{x:.1f}" y="{y + 4:.1f}">⋮ {escape(box.title)}</text>'
     anchor = {-1: "end", 0: "middle", 1: "start"}[side]
+    label = f'<text class="line halo {anchor}" x="{x + side * (RADIUS + 5):.1f}" y="{y + 4:.1f}">'
+    if not box.name:
+        return f"{label}⋮ {escape(box.title)}</text>"
     word = _clipped(box.title)
-    label = f'<text class="line {anchor}" x="{x + side * (RADIUS + 5):.1f}" y="{y + 4:.1f}">'
     label = f"{label}{escape(word)}</text>" if side else ""
     return (
         f'<g class="unit" data-i="{i}" tabindex="0"><title>{escape(box.tip)}</title>'

@@ -20,7 +20,9 @@ from chainrule.insight.operations import operations
 from chainrule.insight.terminal import to_text
 from chainrule.run.program import prepare
 from chainrule.train.objective import objective
+from chainrule.train.settings import choose_settings
 from chainrule.train.step import Step, record_step
+from chainrule.train.table import fit_table, read_problem
 
 X = np.array([[0, 0], [0, 1], [1, 0], [1, 1]], np.float32)
 Y = np.array([0, 1, 1, 0], np.int32)
@@ -428,6 +430,13 @@ def test_a_run_is_drawn_with_the_names_of_its_table(tmp_path: Path) -> None:
     assert cr.draw(run).text == cr.draw(run.model).text
     assert cr.draw(run, optimizer="sgd").text.count("backward") == 1
     assert "2 inputs: 0, 1" in cr.draw(run, "neurons").text
+    file = tmp_path / "table.csv"
+    file.write_text("size,price\n" + "".join(f"{i},{3 * i}\n" for i in range(1, 40)))
+    settings = choose_settings(30, epochs=1, hidden=(2,))
+    table = fit_table(read_problem(file, "price"), settings, progress=False)
+    text = cr.draw(table, "neurons").text
+    assert "1 input: size" in text
+    assert text.endswith("1 unit: price")
 
 
 def test_parameters_are_named_by_their_place_in_the_model() -> None:
