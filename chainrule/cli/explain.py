@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from chainrule.data.read import read_table
 from chainrule.data.table import Table
 from chainrule.insight.explain import explain
 from chainrule.insight.network import encode_row
+from chainrule.insight.network_page import network_page
 from chainrule.train.run import Run, load
 
 __all__ = ["explain_command"]
@@ -36,7 +38,8 @@ _VALUE = re.compile(r"\s*([^\W\d]\w*)\s*=(.*)", re.DOTALL)
 @click.option("--digits", type=click.IntRange(1, 15), default=4, show_default=True, metavar="N",
               help="Significant digits.")  # fmt: skip
 @click.option("--svg", metavar="FILE", help="Write the circuit to FILE instead.")
-@click.option("--html", metavar="FILE", help="Write a page to FILE that steps through the circuit.")
+@click.option("--html", metavar="FILE", help="Write a page to FILE instead; of an expression, it "
+              "steps through the circuit.")  # fmt: skip
 @click.option("--force", is_flag=True, help="Replace FILE if it exists.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @click.option("--row", type=click.IntRange(min=0), metavar="N", help="Of a run: the row of DATA, "
@@ -48,7 +51,7 @@ _VALUE = re.compile(r"\s*([^\W\d]\w*)\s*=(.*)", re.DOTALL)
 def explain_command(
     ctx: click.Context, /, what: str, values: tuple[str, ...], digits: int, **options: Any
 ) -> int:
-    """Walk forward and then backward, with the chain rule in numbers, through a formula or a run.
+    """Show the chain rule at work, in numbers: in a formula, or in a run.
 
     EXPRESSION knows + - * / **, brackets, pi, e, and abs cos elu erf exp expm1 floor gelu
     leaky_relu log log1p max min relu sigmoid sign silu sin softplus sqrt square tanh.  Every other
@@ -88,10 +91,7 @@ def _explain_expression(
     **others: Any,
 ) -> int:
     numbers = _numbers(values, ctx)
-    files = [Path(name) for name in (svg, html) if name is not None]
-    for path in files:
-        if path.exists() and not force:
-            raise RunError(f"{path} exists; nothing was written. Give another name, or --force.")
+    _check_free([svg, html], force)
     found = explain(what, **numbers)
     checks = found.check() if check else None
     for file, draw in ((svg, found.svg), (html, found.html)):
@@ -100,10 +100,16 @@ def _explain_expression(
             tell(f"wrote {file}")
     if as_json:
         emit(json.dumps(found.to_dict(checks), allow_nan=False) + "\n")
-    elif check or not files:
+    elif check or not (svg or html):
         emit(found.tell(digits, checks))
     wrong = [c for c in (checks or {}).values() if not c.agrees and not c.kink]
     return 1 if wrong else 0
+
+
+def _check_free(files: Sequence[str | None], force: bool) -> None:
+    for file in files:
+        if file is not None and Path(file).exists() and not force:
+            raise RunError(f"{file} exists; nothing was written. Give another name, or --force.")
 
 
 def _explain_run(
@@ -115,6 +121,8 @@ def _explain_run(
     row: int | None,
     layer: str | None,
     unit: int | None,
+    html: str | None,
+    force: bool,
     as_json: bool,
     **others: Any,
 ) -> int:
@@ -124,13 +132,18 @@ def _explain_run(
     if (layer is None) != (unit is None):
         raise OptionError("--layer and --unit go together, as in --layer 0 --unit 5.")
     x, y = encode_row(run, _rows(run, values), row or 0)
-    found = explain(run, x, y)
+    _check_free([html], force)
+    found, about = explain(run, x, y), _predicted(run, x, y)
+    told, data = f"{about}\n{found}", found.to_dict()
+    neurons = []
     if layer is not None and unit is not None:
-        neuron = found.neuron(layer, unit)
-        told, data = neuron.tell(digits=digits), neuron.to_dict()
-    else:
-        told, data = f"{_predicted(run, x, y)}\n{found}", found.to_dict()
-    emit((json.dumps(data, allow_nan=False) if as_json else told) + "\n")
+        neurons.append(found.neuron(layer, unit))
+        told, data = neurons[0].tell(digits=digits), neurons[0].to_dict()
+    if html is not None:
+        write_whole(Path(html), network_page(found, neurons, about))
+        tell(f"wrote {html}")
+    if as_json or html is None:
+        emit((json.dumps(data, allow_nan=False) if as_json else told) + "\n")
     return 0
 
 

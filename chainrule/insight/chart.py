@@ -151,7 +151,7 @@ def bar_chart(values: Mapping[str, float], *, title: str = "", label: str = "") 
     >>> bar_chart({"a": 2.0, "b": -1.0}).count("<rect")
     2
     """
-    numbers = {name: float(value) for name, value in values.items()}
+    numbers = {name: float(value) + 0.0 for name, value in values.items()}  # no -0
     left = 12 + CHARACTER * min(18, max(map(len, numbers), default=1))
     written = {name: f"{value:.4g}" for name, value in numbers.items()}
     room = 8 + CHARACTER * max(map(len, written.values()), default=1)

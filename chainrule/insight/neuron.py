@@ -109,7 +109,7 @@ class Neuron:
         lines = [f"Unit {self.unit} of layer {self.layer}, row {self.row} of {self.rows}", ""]
         lines += [f"Forward: {len(self.inputs):,} inputs, each times its weight"]
         products = self.inputs.astype(np.float64) * self.weights
-        columns = [self._named(), self.inputs, self.weights, products]
+        columns = [self.named(), self.inputs, self.weights, products]
         lines += _largest(("input", "value", "weight", "value × weight"), columns, most, said)
         summed = [("weighted sum", said(self.weighted_sum))]
         if self.bias is not None:
@@ -120,7 +120,8 @@ class Neuron:
         lines += ["", *self._back(most, said)]
         return "\n".join(lines)
 
-    def _named(self) -> list[str]:
+    def named(self) -> list[str]:
+        """Return what each input is called: its column, or its number."""
         numbers = self.sources.tolist()
         return [self.names[i] if i < len(self.names) else str(i) for i in numbers]
 
@@ -146,7 +147,7 @@ class Neuron:
                      said(self.total_gradient)))  # fmt: skip
         lines += table(told, numbers=(1,))
         lines += ["", "Each weight's gradient: its input × the gradient of the total"]
-        columns = [self._named(), self.inputs, self.weight_gradients]
+        columns = [self.named(), self.inputs, self.weight_gradients]
         return lines + _largest(("weight of input", "input", "gradient"), columns, most, said)
 
     def to_dict(self) -> dict[str, Any]:

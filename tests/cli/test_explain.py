@@ -94,6 +94,15 @@ def test_a_neuron_of_a_run_is_opened(call: Call, iris: str) -> None:
     assert total + neuron["bias"] == pytest.approx(neuron["total"], abs=1e-5)
 
 
+def test_a_run_becomes_a_page(call: Call, iris: str, place: Path) -> None:
+    result = call("explain", iris, "--layer", 2, "--unit", 0, "--html", "run.html")
+    assert (result.exit_code, result.stdout) == (0, "")
+    page = (place / "run.html").read_text()
+    assert "<p>target: setosa, predicted " in page
+    assert "<h2>Unit 0 of layer 2, row 0</h2>" in page
+    assert page.count("<svg") >= 8
+
+
 def test_rows_may_come_from_a_file(call: Call, colors: Path) -> None:
     run = call("train", "colors.csv", "--quiet", "--epochs", 1, "--batch-size", 2).stdout.strip()
     assert "color=red" in call("explain", run, colors, "--layer", 0, "--unit", 0).stdout
@@ -108,10 +117,12 @@ def test_rows_may_come_from_a_file(call: Call, colors: Path) -> None:
         (["--layer", 0], "--layer and --unit go together"),
         (["--layer", 0, "--unit", 5], "there is no unit 5"),
         (["--layer", 7, "--unit", 0], "Choose from: 0, 2."),
+        (["--html", "colors.csv"], "colors.csv exists"),
         (["--svg", "x.svg"], "--svg is for an expression only"),
         (["a.csv", "b.csv"], "one file or SQL"),
     ],
 )
+@pytest.mark.usefixtures("colors")
 def test_what_does_not_fit_a_run(call: Call, iris: str, words: list[str], problem: str) -> None:
     result = call("explain", iris, *words)
     assert result.exit_code == 2
