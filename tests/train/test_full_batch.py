@@ -12,6 +12,10 @@ from sklearn.linear_model import LogisticRegression
 
 import chainrule as cr
 from chainrule import nn, optim
+from chainrule.train.full_batch import FullBatchProgram, full_batch_program
+from chainrule.train.objective import objective
+from chainrule.train.part import Part
+from chainrule.train.step import record_step
 
 RNG = np.random.default_rng(0)
 X = RNG.uniform(-2, 2, (60, 2))
@@ -82,6 +86,24 @@ def test_more_rows_than_one_pass_takes(engine: str, dtype: str) -> None:
     errors = (run.outputs(x)[:, 0] - y) ** 2
     mean = np.sum(errors * weight) / weight.sum()
     assert run.history[-1]["loss"] == pytest.approx(mean, rel=1e-4 if dtype == "float32" else 1e-9)
+
+
+@ENGINES
+def test_the_gradient_gathered_in_pieces_is_the_loss_s(engine: str) -> None:
+    x = RNG.normal(size=(2500, 2))  # two whole pieces and a part
+    model, aim = network(), objective("mse")
+    nn.initialize(model, 3)
+    data = Part(x, np.tanh(x @ [[1.0], [-2.0]]), weight=RNG.uniform(0.5, 1.5, 2500))
+    step = record_step(
+        model, aim, optim.LBFGS(), (), data.x, data.y, weight=data.weight, regularizer=nn.L2(0.01)
+    )
+    program = full_batch_program(optim.LBFGS(), model, aim, step, data, 0, None, engine)
+    assert program.chunk < 2500
+    point = np.concatenate([program.state[f"parameter/{path}"].ravel() for path in program.trained])
+    _, gradient = program.look(point)
+    along = RNG.normal(size=point.size)
+    ends = [program.look(point + sign * 1e-5 * along)[0] for sign in (1, -1)]
+    assert gradient @ along == pytest.approx((ends[0] - ends[1]) / 2e-5, rel=1e-7)
 
 
 def test_levenberg_marquardt_goes_where_first_order_methods_hardly_do() -> None:
@@ -161,8 +183,6 @@ def test_on_epoch_may_stop_and_may_move_the_weights(method: str) -> None:
 def test_interrupted_within_a_step_the_last_accepted_weights_stay(
     method: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from chainrule.train.full_batch import FullBatchProgram
-
     calls = 0
     place = FullBatchProgram.place
 
