@@ -21,14 +21,17 @@ from pathlib import Path
 from typing import Any
 
 from contestants.contestant import CannotRunError, Contestant
-from workloads import WORKLOADS, mean_loss, shortened
+from workloads import EVERY, mean_loss, shortened
 
 CONTESTANTS = {
     "peak": "fma_peak.Peak",
     "chainrule": "ours.Ours",
     "fit": "ours.Fit",
+    "sparse": "ours.Sparse",
     "pytorch": "pytorch.Eager",
     "fused": "pytorch.Fused",
+    "masked": "pytorch.Masked",
+    "torch_sparse": "pytorch.Sparse",
     "compile": "pytorch.Compiled",
     "jax": "jax_scan.Scan",
     "sklearn": "scikit_learn.Perceptron",
@@ -87,7 +90,7 @@ class Worker:
         self.contestant = None  # its memory goes before the next one's comes
         module, name = CONTESTANTS[self.kind].split(".")
         make = getattr(importlib.import_module(f"contestants.{module}"), name)
-        chosen = shortened(WORKLOADS[workload], steps)
+        chosen = shortened(EVERY[workload], steps)
         self.contestant = made = make(chosen, self.threads)
         if self.kind == "peak":
             made.epoch()
@@ -109,7 +112,7 @@ class Worker:
         """Train two epochs and return the peak of memory in MB."""
         module, name = CONTESTANTS[self.kind].split(".")
         made = getattr(importlib.import_module(f"contestants.{module}"), name)(
-            WORKLOADS[workload], self.threads
+            EVERY[workload], self.threads
         )
         made.reset()
         made.epoch()

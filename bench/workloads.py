@@ -36,6 +36,7 @@ class Workload:
     batch: int
     rows: int
     marks: tuple[float, float] | None = None  # how many times as fast as PyTorch and as JAX
+    density: float | None = None  # of the edges of each layer, the others being absent
 
     @property
     def name(self) -> str:
@@ -43,7 +44,8 @@ class Workload:
         if len(sizes) > 6:
             inner = sizes[1:-1]
             sizes = [sizes[0], f"({inner[0]} x{len(inner)})", sizes[-1]]
-        return f"{'-'.join(sizes)} {self.activation} {self.loss} b{self.batch} {self.optimizer}"
+        name = f"{'-'.join(sizes)} {self.activation} {self.loss} b{self.batch} {self.optimizer}"
+        return name if self.density is None else f"{name}, {self.density:.0%} of the edges"
 
     @property
     def steps(self) -> int:
@@ -79,6 +81,10 @@ class Workload:
         """Return the first weights: He's or Glorot's spread, by the activation; biases 0."""
         return _weights(self)
 
+    def masks(self) -> list[Array]:
+        """Return which edges (inputs, outputs) each layer of a sparse workload has."""
+        return [weight != 0 for weight, _ in self.weights()]
+
     def draws(self, purpose: str) -> np.random.Generator:
         return np.random.default_rng(zlib.crc32(f"{self.name}/{purpose}".encode()))
 
@@ -87,8 +93,11 @@ class Workload:
 def _weights(workload: Workload) -> Weights:
     rng, drawn = workload.draws("weights"), []
     for inputs, outputs in pairwise(workload.sizes):
-        variance = 2 / inputs if workload.activation in HE else 2 / (inputs + outputs)
+        part = workload.density or 1.0
+        variance = 2 / (part * (inputs if workload.activation in HE else inputs + outputs))
         weight = rng.standard_normal((inputs, outputs), np.float32)
+        if workload.density is not None:
+            weight[rng.random(weight.shape) >= workload.density] = 0
         drawn.append((weight * np.float32(math.sqrt(variance)), np.zeros(outputs, np.float32)))
     return drawn
 
@@ -117,7 +126,15 @@ OTHERS = (
     Workload((256, 1000, 256), "sigmoid", VALUES, "adam", 1e-3, 200, 8_192),  # a last batch of 192
     Workload((512, 768, 768, 100), "silu", CLASSES, "momentum", 0.01, 96, 7_680),
 )
+# For bench/sparse.py: some edges alone; the last layer, too, leaves no unit without any.
+SPARSE = (
+    Workload((2048, 2048), "relu", VALUES, "sgd", 0.1, 128, 2_048, density=0.05),
+    Workload((784, 2048, 2048, 10), "relu", CLASSES, "momentum", 0.01, 128, 4_096, density=0.05),
+)
 WORKLOADS = {workload.name: workload for workload in (*MARKED, *OTHERS)}
+
+
+EVERY = {**WORKLOADS, **{workload.name: workload for workload in SPARSE}}
 
 
 def mean_loss(workload: Workload, weights: Weights, X: Array, y: Array) -> float:

@@ -45,10 +45,13 @@ def optimizer(workload: Workload) -> Any:
 class Ours(Contestant):
     """The compiled step, an epoch a call."""
 
+    def network(self) -> nn.Sequential:
+        return network(self.workload)
+
     def __init__(self, workload: Workload, threads: int | None):
         self.workload = workload
         X, y = workload.data()
-        aim, model = objective(workload.loss), network(workload)
+        aim, model = objective(workload.loss), self.network()
         output = forward(model, data_input("x", X)).shape
         target = aim.target(y, output, np.dtype(np.float32))
         step = record_step(model, aim, optimizer(workload), [], X, target)
@@ -73,6 +76,28 @@ class Ours(Contestant):
             (state[f"parameter/{2 * i}.weight"], state[f"parameter/{2 * i}.bias"])
             for i in range(len(self.workload.sizes) - 1)
         ]
+
+
+class Sparse(Ours):
+    """The compiled step of sparse layers."""
+
+    def network(self) -> nn.Sequential:
+        self.linear = [nn.SparseLinear.from_mask(mask) for mask in self.workload.masks()]
+        layers: list[Any] = []
+        for layer, (weight, bias) in zip(self.linear, self.workload.weights(), strict=True):
+            layer.weight.value = weight[layer.wiring.sources, layer.wiring.targets]
+            assert layer.bias is not None
+            layer.bias.value = bias
+            layers += [layer, activation(self.workload.activation)]
+        return nn.Sequential(layers[:-1])
+
+    def weights(self) -> Weights:
+        found = []
+        for layer, (values, bias) in zip(self.linear, super().weights(), strict=True):
+            dense = np.zeros((layer.inputs, layer.outputs), values.dtype)
+            dense[layer.wiring.sources, layer.wiring.targets] = values
+            found.append((dense, bias))
+        return found
 
 
 class Fit(Contestant):

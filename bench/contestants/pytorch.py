@@ -38,13 +38,16 @@ class Eager(Contestant):
 
     fused: bool | None = None
 
+    def network(self) -> nn.Sequential:
+        return network(self.workload)
+
     def __init__(self, workload: Workload, threads: int | None):
         if threads is not None:
             torch.set_num_threads(threads)
         self.workload = workload
         X, y = workload.data()
         self.X, self.y = torch.from_numpy(X), torch.from_numpy(y)
-        self.model, self.loss = network(workload), LOSSES[workload.loss]
+        self.model, self.loss = self.network(), LOSSES[workload.loss]
         parameters, rate = self.model.parameters(), workload.rate
         self.optimizer: torch.optim.Optimizer
         if workload.optimizer == "adam":
@@ -56,12 +59,16 @@ class Eager(Contestant):
         self.update: Any = self.optimizer.step
         self.reset()
 
-    def reset(self) -> None:
+    def assign(self) -> None:
+        """Set the first weights."""
         linear = [layer for layer in self.model if isinstance(layer, nn.Linear)]
+        for layer, (weight, bias) in zip(linear, self.workload.weights(), strict=True):
+            layer.weight.copy_(torch.from_numpy(weight.T.copy()))
+            layer.bias.copy_(torch.from_numpy(bias))
+
+    def reset(self) -> None:
         with torch.no_grad():
-            for layer, (weight, bias) in zip(linear, self.workload.weights(), strict=True):
-                layer.weight.copy_(torch.from_numpy(weight.T.copy()))
-                layer.bias.copy_(torch.from_numpy(bias))
+            self.assign()
             for slots in self.optimizer.state.values():
                 for slot in slots.values():
                     if slot is not None:
@@ -91,6 +98,69 @@ class Fused(Eager):
     """The same with the optimizer's fused kernel, which has to be asked for."""
 
     fused = True
+
+
+class MaskedLinear(nn.Linear):
+    """A dense layer whose absent edges are multiplied by 0."""
+
+    def __init__(self, mask: Any):
+        super().__init__(*mask.shape)
+        self.register_buffer("mask", torch.from_numpy(mask.T.astype("float32")))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return functional.linear(x, self.weight * self.mask, self.bias)
+
+
+class Masked(Eager):
+    """The usual way to a sparse layer: a dense one with a mask."""
+
+    def network(self) -> nn.Sequential:
+        layers: list[nn.Module] = []
+        for mask in self.workload.masks():
+            layers += [MaskedLinear(mask), ACTIVATIONS[self.workload.activation]()]
+        return nn.Sequential(*layers[:-1])
+
+
+class SparseLinear(nn.Module):
+    """A layer whose weight is a sparse tensor made of a vector of values."""
+
+    def __init__(self, mask: Any):
+        super().__init__()
+        self.mask = torch.from_numpy(mask.T.copy())
+        self.places, self.size = self.mask.nonzero().T.contiguous(), tuple(self.mask.shape)
+        self.weight = nn.Parameter(torch.zeros(self.places.shape[1]))
+        self.bias = nn.Parameter(torch.zeros(self.size[0]))
+
+    def matrix(self) -> torch.Tensor:
+        return torch.sparse_coo_tensor(
+            self.places, self.weight, self.size, is_coalesced=True, check_invariants=False
+        )
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.sparse.mm(self.matrix(), x.T).T + self.bias
+
+
+class Sparse(Eager):
+    """The same with torch.sparse."""
+
+    def network(self) -> nn.Sequential:
+        layers: list[nn.Module] = []
+        for mask in self.workload.masks():
+            layers += [SparseLinear(mask), ACTIVATIONS[self.workload.activation]()]
+        return nn.Sequential(*layers[:-1])
+
+    def assign(self) -> None:
+        linear = [layer for layer in self.model if isinstance(layer, SparseLinear)]
+        for layer, (weight, bias) in zip(linear, self.workload.weights(), strict=True):
+            layer.weight.copy_(torch.from_numpy(weight.T.copy())[layer.mask])
+            layer.bias.copy_(torch.from_numpy(bias))
+
+    def weights(self) -> Weights:
+        linear = [layer for layer in self.model if isinstance(layer, SparseLinear)]
+        return [
+            (layer.matrix().detach().to_dense().numpy().T, layer.bias.detach().numpy())
+            for layer in linear
+        ]
 
 
 class Compiled(Fused):
