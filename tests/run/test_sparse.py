@@ -76,6 +76,16 @@ def test_any_number_of_threads_computes_the_same_bits(sizes: Any) -> None:
     assert states[0] == states[1] == states[2]
 
 
+@pytest.mark.parametrize("width", [4, 16])
+def test_registers_of_other_widths(width: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    registers = Target(width=width, registers=16)
+    monkeypatch.setattr("chainrule.run.code.host_target", lambda: registers)
+    case = _case(90, 260, 65, 0.05)
+    assert_agree(case, shuffled(90, 2), 90, 1e-11)
+    single = _case(90, 260, 65, 0.05, "float32")
+    assert_agree(single, shuffled(90, 2), 90, 1e-4)
+
+
 def test_products_without_a_batch_and_slopes_alone() -> None:
     """Rows of a fixed number, a single row too, and products of edges that no update follows."""
     rng = np.random.default_rng(0)
