@@ -1,9 +1,9 @@
 """Measure sparse layers beside dense ones and beside what PyTorch offers for either.
 
-Run `python bench/sparse.py [--rounds N] [--only TEXT]`.  Contestants are chainrule with sparse and
-with dense layers, and PyTorch with dense layers, with dense layers and a mask, and with
-torch.sparse; PyTorch on one thread and on all.  Processes and turns are those of
-`bench/speed.py`.  All start from the same weights, and those that train the present edges
+Run `python bench/sparse.py [--rounds N] [--only TEXT] [--without NAME,...]`.  Contestants are
+chainrule with sparse and with dense layers, and PyTorch with dense layers, with dense layers and
+a mask, and with torch.sparse; PyTorch on one thread and on all.  Processes and turns are those
+of `bench/speed.py`.  All start from the same weights, and those that train the present edges
 alone must agree on the loss after an epoch in order.  Prints Markdown, medians over turns, and
 exits with 1 when chainrule's sparse layers disagree.
 
@@ -35,10 +35,12 @@ def table_line(workload: Workload, found: dict[str, Any]) -> str:
     """Return the row of the table: microseconds a step, and times those of our sparse layers."""
     medians = {}
     for column, names in COLUMNS.items():
-        turns = [found[n]["turns"] for n in names if found[n]["turns"]]
-        medians[column] = min(map(statistics.median, turns), default=float("nan"))
+        turns = [found[n]["turns"] for n in names if n in found and found[n]["turns"]]
+        medians[column] = min(map(statistics.median, turns), default=0.0)
     ours = medians["chainrule sparse"]
-    cells = [f"{1e6 * m / workload.steps:,.0f} ({m / ours:.1f}x)" for m in medians.values()]
+    cells = [
+        f"{1e6 * m / workload.steps:,.0f} ({m / ours:.1f}x)" if m else "–" for m in medians.values()
+    ]
     return f"| {workload.name} | {' | '.join(cells)} | {len(found['sparse']['turns'])} |"
 
 
@@ -47,17 +49,20 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=7, help="turns of each contestant, at least")
     parser.add_argument("--steps", type=int, default=10**9, help="steps of an epoch, at most")
     parser.add_argument("--only", default="", help="only workloads whose name contains this text")
+    parser.add_argument("--without", default="", metavar="NAMES", help="pytorch, masked, ...")
     given = parser.parse_args()
+    without = set(given.without.split(","))
     machine = describe_machine()
     loads = ", ".join(f"{load:.1f}" for load in machine["load_before"])
     print(f"{machine['cpu']}, {machine['cores']} cores, load average {loads}.\n")
-    processes = [Process(name) for names in COLUMNS.values() for name in names]
+    names = [name for column in COLUMNS.values() for name in column]
+    processes = [Process(name) for name in names if name.split("/")[0] not in without]
     lines, right = [], True
     try:
         for workload in (shortened(w, given.steps) for w in SPARSE if given.only in w.name):
             options = Options(steps=given.steps, rounds=given.rounds, seconds=0.0)
             found = measure_workload(workload, processes, options)
-            words, wrong = disagreements({name: found[name] for name in ALIKE})
+            words, wrong = disagreements({name: found[name] for name in ALIKE if name in found})
             right = right and "sparse" not in wrong
             print(f"- {workload.name}: {words}", flush=True)
             for name, entry in found.items():
