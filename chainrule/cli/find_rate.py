@@ -62,9 +62,8 @@ def find_rate(
       chainrule find-lr houses.csv --target price --optimizer momentum --svg rates.svg
     """  # noqa: D301 - \b tells click to keep the lines
     asked |= {"seed": seed}
-    check_settings(
-        choose_settings(1, **asked)
-    )  # an unknown name is told before a large file is read
+    # An unknown name is told before a large file is read.
+    check_settings(choose_settings(1, **asked))
     problem = read_problem(source, target, task=task, seed=seed)
     settings = choose_settings(problem.rows["train"], task=problem.pipeline.task, **asked)
     classes, features = problem.pipeline.classes, problem.train[0].shape[1]

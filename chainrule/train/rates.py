@@ -13,7 +13,7 @@ import numpy as np
 from chainrule.core.graph import Graph
 from chainrule.optim.optimizer import Optimizer
 from chainrule.optim.plateau import PlateauWatch, ReduceOnPlateau
-from chainrule.run.reference import evaluate
+from chainrule.run.reference import Interpreter
 
 __all__ = ["Rates", "plateaus"]
 
@@ -31,16 +31,16 @@ class Rates:
     """The learning rate of a training: `graph` computes it from the program's `state`."""
 
     def __init__(self, optimizer: Optimizer, graph: Graph | None, state: Mapping[str, Array]):
-        self.graph, self.state = graph, state
+        self.computed = None if graph is None else Interpreter(graph)
+        self.state = state
         self.watches = {name: PlateauWatch(plan) for name, plan in plateaus(optimizer)}
 
     def now(self) -> float | None:
         """Return the learning rate of the last step, or None where the optimizer has none."""
-        if self.graph is None:
+        if self.computed is None:
             return None
-        return float(
-            evaluate(self.graph, {n: self.state[n] for n in self.graph.inputs})["learning_rate"]
-        )
+        known = {name: self.state[name] for name in self.computed.graph.inputs}
+        return float(self.computed(known)["learning_rate"])
 
     def look(self, score: Callable[[str | None], float]) -> None:
         """Lower what asks for it; `score` returns an entry of the record, less is better."""

@@ -68,7 +68,7 @@ def test_a_hundred_steps_in_float64(name: str) -> None:
     assert_agree(made, shuffled(23, 25), 7, 1e-9)
 
 
-@pytest.mark.parametrize("name", OPTIMIZERS)
+@pytest.mark.parametrize("name", ["nadam", "lion", "max norm", "groups", "all at once"])
 def test_ten_steps_in_float32_on_two_threads(name: str) -> None:
     assert_agree(case(OPTIMIZERS[name], "float32"), shuffled(23, 3)[:70], 7, 1e-4, threads=2)
 
