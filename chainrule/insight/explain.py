@@ -26,12 +26,14 @@ from chainrule.train.run import Run
 __all__ = ["Explanation", "explain"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Explanation(Walk):
     """A walk that tells itself: ``print`` it, or take its numbers from `steps` and `edges`."""
 
     def __str__(self) -> str:
         return narrate(self).rstrip()
+
+    __repr__ = __str__
 
     def tell(self, digits: int = 4, checks: Mapping[str, Check] | None = None) -> str:
         """Return the walk as text with `digits` significant digits, beside `checks` if given."""

@@ -11,7 +11,7 @@ Read next: :mod:`chainrule.insight.neuron`.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -55,7 +55,7 @@ class LayerStep:
     gradients: Mapping[str, Array]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class NetworkExplanation:
     """A network's way from rows to a loss and back: ``print`` it, then open a :meth:`neuron`."""
 
@@ -64,8 +64,8 @@ class NetworkExplanation:
     layers: tuple[LayerStep, ...]
     input: Array
     input_gradient: Array | None
-    graph: Graph = field(repr=False)
-    values: Mapping[str, Array] = field(repr=False)
+    graph: Graph
+    values: Mapping[str, Array]
     names: tuple[str, ...] = ()
 
     def __getitem__(self, layer: str | int) -> LayerStep:
@@ -101,20 +101,24 @@ class NetworkExplanation:
             "Forward, and the gradient that comes back to each layer's output:",
         ]
         rows_told = [("layer", "", "output", "mean", "std", "zeros", "gradient")]
+        back = "" if self.input_gradient is None else _norm(self.input_gradient)
+        rows_told += [("x", "input", _shape(self.input), *_spread(self.input), back)]
         rows_told += [
-            (s.path, s.layer, "×".join(map(str, s.output.shape)), *_spread(s.output),
+            (s.path, s.layer, _shape(s.output), *_spread(s.output),
              _norm(s.gradient)) for s in self.layers
         ]  # fmt: skip
         lines += table(rows_told, numbers=(3, 4, 5, 6))
         lines += ["", "Parameters, and the gradients to them, as lengths of vectors:"]
         told = [("", "shape", "weight", "gradient", "gradient / weight")]
         told += [
-            (f"{s.path}.{name}" if s.path else name, "×".join(map(str, value.shape)),
+            (f"{s.path}.{name}" if s.path else name, _shape(value),
              _norm(value), _norm(s.gradients[name]), _ratio(s.gradients[name], value))
             for s in self.layers for name, value in s.parameters.items()
         ]  # fmt: skip
         lines += table(told, numbers=(2, 3, 4))
         return "\n".join(lines)
+
+    __repr__ = __str__
 
     def to_dict(self) -> dict[str, Any]:
         """Return the statistics of every layer as plain data for JSON."""
@@ -140,6 +144,10 @@ class NetworkExplanation:
 
 def _length(array: Array) -> float:
     return float(np.linalg.norm(array.astype(np.float64)))
+
+
+def _shape(array: Array) -> str:
+    return "×".join(map(str, array.shape))
 
 
 def _norm(array: Array) -> str:

@@ -51,7 +51,7 @@ class Outgoing:
         return parts
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Neuron:
     """Unit `unit` of `layer` on row `row`; ``print`` it, or take its numbers.
 
@@ -99,6 +99,8 @@ class Neuron:
 
     def __str__(self) -> str:
         return self.tell()
+
+    __repr__ = __str__
 
     def tell(self, most: int = 8, digits: int = 4) -> str:
         """Return the neuron as text, of its edges the `most` that weigh most."""

@@ -11,8 +11,9 @@ Read next: :mod:`chainrule.insight.words`, :mod:`chainrule.insight.narrate`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -128,11 +129,19 @@ class Walk:
 
     def into(self, step: Step) -> tuple[Edge, ...]:
         """Return the edges whose contributions add up to the gradient of `step`."""
-        return tuple(edge for edge in self.edges if edge.source == step.index)
+        return self._by_source.get(step.index, ())
 
     def from_(self, step: Step) -> tuple[Edge, ...]:
         """Return the edges along which `step` sends its gradient back to its inputs."""
-        return tuple(edge for edge in self.edges if edge.target == step.index)
+        return self._by_target.get(step.index, ())
+
+    @cached_property
+    def _by_source(self) -> dict[int, tuple[Edge, ...]]:
+        return _grouped(self.edges, lambda edge: edge.source)
+
+    @cached_property
+    def _by_target(self) -> dict[int, tuple[Edge, ...]]:
+        return _grouped(self.edges, lambda edge: edge.target)
 
     @property
     def value(self) -> float:
@@ -178,6 +187,13 @@ class Walk:
         measured = (at(h) - at(-h)) / (2 * h)
         slope = float(step.gradient) if scalar else length
         return Check(step.name, slope, measured, kink, tolerance)
+
+
+def _grouped(edges: Sequence[Edge], key: Callable[[Edge], int]) -> dict[int, tuple[Edge, ...]]:
+    found: dict[int, list[Edge]] = {}
+    for edge in edges:
+        found.setdefault(key(edge), []).append(edge)
+    return {index: tuple(group) for index, group in found.items()}
 
 
 def _plain(value: Any) -> Any:

@@ -210,6 +210,13 @@ def test_a_place_in_a_long_line_is_shown() -> None:
     assert line[caret.index("^")] == "?"
 
 
+def test_names_that_are_taken_are_left_to_the_user() -> None:
+    e = explain("f*v1 + exp(v2)", f=2, v1=3, v2=0)
+    assert e["out"].value == 7
+    assert e["u1"].formula == "f * v1"
+    assert repr(e) == str(e)
+
+
 def test_the_longest_chain_is_walked() -> None:
     e = explain("+".join(["x"] * 1000), x=1)
     assert e.gradients["x"] == 1000

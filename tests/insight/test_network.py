@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from typing import Any
 
 import numpy as np
@@ -67,6 +68,7 @@ def test_layers_hold_what_numpy_computes() -> None:
     assert e.input_gradient == pytest.approx(hand["dx"], rel=1e-9)
     text = str(e)
     assert "mean of 6 rows" in text
+    assert re.search(r"x +input +6×4 ", text)
     assert "0.weight  4×5" in text
     assert json.loads(json.dumps(e.to_dict()))["layers"][1]["path"] == "1"
 
