@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -37,6 +37,7 @@ from chainrule.train.weighting import ClassWeight
 __all__ = ["EarlyStopping", "fit"]
 
 Array = np.ndarray[Any, Any]
+OnEpoch: TypeAlias = "Callable[[Run, dict[str, Any]], bool | None]"
 SHUFFLES = 2**32  # where the streams of shuffles begin; those of parameters begin at 0
 CHUNK_SECONDS = 0.1  # how long the engine runs before Python looks up: bar, Ctrl-C, finite loss
 
@@ -86,7 +87,7 @@ def fit(
     engine: str | None = None,
     progress: bool = True,
     watch: bool = False,
-    on_epoch: Callable[[Run, dict[str, Any]], bool | None] | None = None,
+    on_epoch: OnEpoch | None = None,
 ) -> Run:
     """Train `model` on ``data = (X, y)`` by mini-batches, and return the run.
 
@@ -235,7 +236,7 @@ class _Loop:
         epochs: int,
         batch_size: int,
         bar: Progress,
-        on_epoch: Callable[[Run, dict[str, Any]], bool | None] | None,
+        on_epoch: OnEpoch | None,
     ) -> None:
         monitor = self._monitor()
         self.best_weights = [weights.copy() for weights in self._weights()]
@@ -254,7 +255,7 @@ class _Loop:
                 self._remember(epoch, self._lower_is_better(record, monitor))
                 self.rates.look(partial(self._lower_is_better, record))
                 bar.finish_epoch(record)
-                if on_epoch is not None and on_epoch(self.run, record):
+                if on_epoch is not None and self._ask(on_epoch, record):
                     self.run.stopped = f"on_epoch asked to stop at epoch {epoch}"
                     break
                 if isinstance(self.program, FullBatchProgram) and self.program.reason:
@@ -274,6 +275,16 @@ class _Loop:
             raise
         finally:
             self._finish(restore)
+
+    def _ask(self, on_epoch: OnEpoch, record: dict[str, Any]) -> bool:
+        """Return whether `on_epoch` ends training; weights it sets are trained on from there."""
+        state = self.program.state
+        before = {name: state[name].copy() for name in self.step.shown.values()}
+        stop = on_epoch(self.run, record)
+        for path, name in self.step.shown.items():
+            if not np.array_equal(before[name], state[name]):
+                state[f"parameter/{path}"][...] = state[name]  # an average was set, not they
+        return bool(stop)
 
     def _finish(self, restore: bool) -> None:
         """Leave the model with weights of its own: the best ones, or those of the last step."""

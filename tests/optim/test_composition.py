@@ -185,6 +185,19 @@ def test_validation_and_the_final_model_use_the_average(tmp_path: Path) -> None:
     np.testing.assert_array_equal(cr.load(tmp_path / "run").predict(X), run.predict(X))
 
 
+def test_weights_set_between_epochs_are_trained_on_from_there() -> None:
+    seen: list[Any] = []
+
+    def put_at_seven(run: cr.Run, record: dict[str, Any]) -> None:
+        weight = run.model.layers[0].weight  # type: ignore[attr-defined]
+        seen.append(weight.value.copy())
+        weight.value = np.full((3, 4), 7.0)
+
+    fit(optim.Averaged(optim.SGD(1e-9), 0.5), epochs=3, on_epoch=put_at_seven)
+    assert abs(seen[0]).max() < 3
+    np.testing.assert_allclose(seen[1:], 7.0, atol=1e-6)
+
+
 def test_early_stopping_keeps_the_best_average() -> None:
     noise = RNG.normal(size=(24, 2))
     method = optim.groups(
