@@ -116,6 +116,7 @@ if TYPE_CHECKING:
     from chainrule import train as train
     from chainrule.insight.draw import draw
     from chainrule.insight.explain import explain
+    from chainrule.insight.features import features
     from chainrule.insight.range_finder import find_learning_rate
     from chainrule.nn.catalogue import activations
     from chainrule.train.curve import fit_curve
@@ -162,6 +163,7 @@ __all__ = [
     "expand_dims",
     "explain",
     "expm1",
+    "features",
     "find_learning_rate",
     "fit",
     "fit_curve",
@@ -237,6 +239,7 @@ _LATER = {
     "activations": "chainrule.nn.catalogue",
     "draw": "chainrule.insight.draw",
     "explain": "chainrule.insight.explain",
+    "features": "chainrule.insight.features",
     "find_learning_rate": "chainrule.insight.range_finder",
     "fit": "chainrule.train.fit",
     "fit_curve": "chainrule.train.curve",

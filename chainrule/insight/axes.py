@@ -22,6 +22,7 @@ __all__ = [
     "Scale",
     "color",
     "cut",
+    "dot",
     "scale_for",
     "svg",
     "tag",
@@ -115,6 +116,12 @@ def scale_for(
 def color(index: int) -> str:
     """Return the CSS color of the series with this number."""
     return f"var(--s{index % _COLORS})"
+
+
+def dot(index: int) -> dict[str, str]:
+    """Return how a point of the series with this number is filled: rings, after all colors."""
+    ring = index // _COLORS % 2
+    return {"fill": "none", "stroke": color(index)} if ring else {"fill": color(index)}
 
 
 def cut(text: str, width: float) -> str:
@@ -228,7 +235,7 @@ def _head(title: str, names: Sequence[str], y_label: str) -> tuple[str, float]:
         wide = 22 + CHARACTER * min(len(name), 28)
         if left == 2.0 or left + wide > WIDTH:
             left, at = 2.0, at + 16
-        parts.append(tag("rect", x=left, y=at - 9, width=10, height=10, rx=2, fill=color(i)))
+        parts.append(tag("rect", x=left, y=at - 9, width=10, height=10, rx=2, **dot(i)))
         parts.append(text(name, left + 14, at, room=28 * CHARACTER))
         left += wide
     if y_label:

@@ -21,6 +21,7 @@ from chainrule.insight.axes import (
     WIDTH,
     Plane,
     color,
+    dot,
     scale_for,
     svg,
     tag,
@@ -131,7 +132,7 @@ def scatter(
     )  # fmt: skip
     marks = "".join(
         titled("circle", f"{name}: {a:.5g}, {b:.5g}", cx=plane.x(a), cy=plane.y(b), r=2.5,
-               fill=color(i), fill_opacity=0.7)
+               fill_opacity=0.7, **dot(i))
         for i, (name, (xs, ys)) in enumerate(points.items())
         for a, b in zip(xs, ys, strict=True)
         if _inside(plane, a, b)

@@ -35,7 +35,15 @@ from chainrule.train.step import check_rows, data_input, forward, model_dtype, r
 from chainrule.transform.grad import grad
 from chainrule.transform.mode import for_predicting
 
-__all__ = ["LayerStep", "NetworkExplanation", "encode_row", "explain_network"]
+__all__ = [
+    "LayerStep",
+    "NetworkExplanation",
+    "described",
+    "encode_row",
+    "explain_network",
+    "layer_at",
+    "layer_ends",
+]
 
 Array = np.ndarray[Any, Any]
 
@@ -239,7 +247,7 @@ def _explained(
     values: dict[str, Array],
     names: tuple[str, ...],
 ) -> NetworkExplanation:
-    ends = _ends(graph)
+    ends = layer_ends(graph)
     own = {p.node: path for path, p in parameters(network).items()}
     used = {node: own[node] for node in graph.nodes if node in own}
     x = graph.inputs["x"]
@@ -259,7 +267,7 @@ def _explained(
         mine = {name: node for node, name in used.items() if _owner(name, ends) == path}
         short = {name: name.removeprefix(f"{path}.") if path else name for name in mine}
         layers.append(LayerStep(
-            path, _described(network, path), found[f"value/{path}"], found[f"gradient/{path}"],
+            path, described(network, path), found[f"value/{path}"], found[f"gradient/{path}"],
             {short[name]: _value(node) for name, node in mine.items()},
             {short[name]: found[f"parameter/{name}"] for name in mine},
         ))  # fmt: skip
@@ -272,7 +280,7 @@ def _value(node: Node) -> Array:
     return parameter.value.copy()
 
 
-def _ends(graph: Graph) -> dict[str, Node]:
+def layer_ends(graph: Graph) -> dict[str, Node]:
     """Return the last value over the rows that each layer computes, by path, in order.
 
     A layer is what was recorded in one scope; a model without scopes is one layer.
@@ -298,12 +306,24 @@ def _owner(name: str, ends: Mapping[str, Node]) -> str:
     return max(fitting, key=len, default=next(iter(ends)))
 
 
-def _described(network: Any, path: str) -> str:
-    """Return the layer at `path` in a few words, or nothing where a path leads nowhere."""
+def layer_at(network: Any, path: str) -> Any:
+    """Return what stands at `path` in the network, None where a path leads nowhere."""
     layer = network
     for part in filter(None, path.split(".")):
-        if part.isdecimal() and hasattr(layer, "__getitem__") and int(part) < len(layer):
-            layer = layer[int(part)]
+        if hasattr(layer, "named_layers"):
+            layer = layer.named_layers().get(part)
+        elif isinstance(layer, (list, tuple)) and part.isdecimal():
+            layer = layer[int(part)] if int(part) < len(layer) else None
+        elif isinstance(layer, Mapping):
+            layer = layer.get(part)
+        elif isinstance(inner := getattr(layer, "layers", None), Mapping) and part in inner:
+            layer = inner[part]
         else:
             layer = getattr(layer, part, None)
+    return layer
+
+
+def described(network: Any, path: str) -> str:
+    """Return the layer at `path` in a few words, or nothing where a path leads nowhere."""
+    layer = layer_at(network, path)
     return "" if layer is None else describe(layer)

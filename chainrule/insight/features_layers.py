@@ -1,0 +1,208 @@
+"""What every layer of a network gives for some rows, and how steep its activations are there.
+
+A network and rows go in, as the model sees them; an :class:`Activity` comes out, with an array
+(rows, units) for each layer that its scopes tell.  The network is looked at as it predicts:
+without dropout, with running statistics.
+
+Read next: :mod:`chainrule.insight.features_unit`, where one unit is looked at.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache, cached_property
+from typing import Any
+
+import numpy as np
+
+from chainrule.core.errors import OptionError, did_you_mean
+from chainrule.core.graph import Graph, Node, reachable
+from chainrule.core.spec import Dim, Shape
+from chainrule.core.tensor import Tensor, input
+from chainrule.insight.network import described, layer_at, layer_ends
+from chainrule.nn.catalogue import Activation, activations
+from chainrule.ops.reduce import sum
+from chainrule.run.program import prepare_function
+from chainrule.run.reference import Interpreter
+from chainrule.train.step import ROWS, forward, model_dtype
+from chainrule.transform.grad import grad
+from chainrule.transform.mode import for_predicting
+
+__all__ = ["Activity", "as_seen", "layer_sizes", "record_activity"]
+
+Array = np.ndarray[Any, Any]
+FLAT = 0.05  # of its steepest slope, below which an activation counts as saturated
+PRODUCTS = ("matmul", "sparse_matmul")
+
+
+def as_seen(network: Any, X: Array) -> Array:
+    """Return rows as the model's first layer sees them: in its dtype, uint8 scaled by 1/255."""
+    dtype = model_dtype(network)
+    scaled: Array = X.astype(dtype)
+    return scaled * dtype.type(1 / 255) if X.dtype == np.uint8 else scaled
+
+
+@dataclass(frozen=True)
+class Activity:
+    """A network on some rows: `values` by layer, (rows, units); axes beyond two are laid flat.
+
+    `slopes` are those of the layers that are activation functions whose slope can fade, the
+    derivative of each output to the input of its own unit.
+    """
+
+    network: Any
+    graph: Graph
+    ends: Mapping[str, Node]
+    rows: Array
+    values: Mapping[str, Array]
+    slopes: Mapping[str, Array]
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """The layers' paths in the order they are computed."""
+        return tuple(self.ends)
+
+    def check_layer(self, layer: str | int) -> str:
+        """Return the path of `layer`; OptionError naming the nearest for what is none."""
+        path = str(layer)
+        if path not in self.ends:
+            raise OptionError(f"there is no layer {path!r}. {did_you_mean(path, self.ends)}")
+        return path
+
+    def check_unit(self, path: str, unit: int) -> int:
+        """Return `unit`; OptionError for one that the layer does not have."""
+        units = self.values[path].shape[1]
+        whole = isinstance(unit, (int, np.integer)) and not isinstance(unit, bool)
+        if not whole or not 0 <= unit < units:
+            raise OptionError(f"layer {path!r} has units 0 to {units - 1}, not {unit!r}.")
+        return int(unit)
+
+    def describe(self, path: str) -> str:
+        """Return the layer at `path` in a few words."""
+        return described(self.network, path) or "layer"
+
+    def activation(self, path: str) -> Activation | None:
+        """Return what is known of the layer's activation function, None where it is none."""
+        return _known(layer_at(self.network, path))
+
+    def saturated(self, path: str) -> Array | None:
+        """Return for each unit the share of rows in which its activation is nearly flat.
+
+        Nearly flat is a slope under 1/20 of the function's steepest.  None for a layer that is
+        no activation function that saturates.
+        """
+        if path not in self.slopes:
+            return None
+        record = self.activation(path)
+        assert record is not None
+        shares: Array = (np.abs(self.slopes[path]) < FLAT * _steepest(record)).mean(axis=0)
+        return shares
+
+    def dead(self, path: str) -> Array:
+        """Return the units that learn from none of the rows, by number.
+
+        Their slope is 0 on every row; in layers without a slope of their own, their output is
+        the same on every row.
+        """
+        if path in self.slopes:
+            return np.flatnonzero((self.slopes[path] == 0).all(axis=0))
+        values = self.values[path]
+        return np.flatnonzero((values == values[:1]).all(axis=0))
+
+    @cached_property
+    def first_weighted(self) -> str | None:
+        """The path of the first layer that has a weighted sum of what enters it."""
+        for path, node in self.ends.items():
+            if any(n.primitive.name in PRODUCTS for n in reachable([node])):
+                return path
+        return None
+
+    def responses(self, path: str) -> Interpreter:
+        """Return a function of rows ``x`` and ``pick`` (rows, units), one unit marked in each row.
+
+        It gives ``activation`` (rows,) of the unit marked, and its ``slope`` to x.
+        """
+        x, end = Tensor(self.graph.inputs["x"]), Tensor(self.ends[path])
+        flat = end.reshape((end.shape[0], -1))
+        pick = input("pick", (ROWS, self.values[path].shape[1]), end.dtype)
+        marked = (flat * pick).sum(axis=1)
+        slope = grad(sum(marked), x)
+        return Interpreter(
+            Graph({"activation": marked, "slope": slope}, {"x": x, "pick": pick}),
+        )
+
+
+def layer_sizes(network: Any, X: Array) -> tuple[Shape, int]:
+    """Return the shape of the output for rows like X, and how many numbers a row takes in all."""
+    graph, ends = _recorded(network, X.shape[1:], model_dtype(network))
+    sizes = [math.prod(d for d in n.spec.shape if isinstance(d, int)) for n in ends.values()]
+    return graph.outputs["output"].spec.shape, 2 * int(np.sum(sizes)) + X[0].size
+
+
+def _recorded(
+    network: Any, shape: tuple[int, ...], dtype: np.dtype[Any]
+) -> tuple[Graph, dict[str, Node]]:
+    x = input("x", (ROWS, *shape), dtype)
+    graph = for_predicting(Graph({"output": forward(network, x)}, {"x": x}))
+    return graph, layer_ends(graph)
+
+
+def record_activity(
+    network: Any, rows: Array, *, engine: str | None = None, threads: int | None = None
+) -> Activity:
+    """Return what each layer of `network` gives for `rows`, which are as :func:`as_seen` returns.
+
+    Computed by one compiled function of all layers, in blocks of rows.
+    """
+    graph, ends = _recorded(network, rows.shape[1:], rows.dtype)
+    outputs = {f"value/{path}": node for path, node in ends.items()}
+    for path, node in ends.items():
+        if (slope := _slope(network, path, node)) is not None:
+            outputs[f"slope/{path}"] = slope
+    function = prepare_function(Graph(outputs, {"x": graph.inputs["x"]}), ["x"], threads, engine)
+    found = {name: _flat(array) for name, array in function({"x": rows}).items()}
+    return Activity(
+        network, graph, ends, rows,
+        {path: found[f"value/{path}"] for path in ends},
+        {path: found[f"slope/{path}"] for path in ends if f"slope/{path}" in found},
+    )  # fmt: skip
+
+
+def _flat(array: Array) -> Array:
+    flat: Array = array.reshape(len(array), -1)
+    return flat
+
+
+def _known(layer: Any) -> Activation | None:
+    """Return the catalogue's record of an activation layer or function."""
+    names = {type(layer).__name__, getattr(layer, "__name__", "")}
+    return next((r for r in activations() if r.layer in names or r.name in names), None)
+
+
+def _slope(network: Any, path: str, end: Node) -> Node | None:
+    """Return the derivative of a layer's outputs to its inputs, for activations that saturate."""
+    record = _known(layer_at(network, path))
+    if record is None or record.saturates == "no":
+        return None
+    inner = {node for node in reachable([end]) if node.scope == path}
+    entering = {
+        source
+        for node in inner
+        for source in node.inputs
+        if source not in inner and source.spec.shape[:1] and isinstance(source.spec.shape[0], Dim)
+    }
+    before = next(iter(entering)) if len(entering) == 1 else None
+    if before is None or before.spec != end.spec:
+        return None
+    return grad(sum(Tensor(end)), Tensor(before)).node
+
+
+@cache
+def _steepest(record: Activation) -> float:
+    """Return the largest slope of an activation function, measured from -8 to 8."""
+    x = input("x", ("n", 1), "float64")
+    slope = grad(sum(record.example()(x)), x)
+    grid = np.linspace(-8.0, 8.0, 641)[:, None]
+    return float(np.abs(Interpreter(Graph({"slope": slope}))({"x": grid})["slope"]).max())
