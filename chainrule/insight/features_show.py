@@ -1,6 +1,6 @@
 """Hidden layers as pictures: small functions from what was found to pieces of HTML and SVG.
 
-Each takes a :class:`~chainrule.insight.features.Features`, or a unit of it, and returns a
+Each takes a :class:`~chainrule.insight.features_findings.Findings`, or a unit of it, and returns a
 fragment for a page of this package; :func:`features_page` puts them together.
 
 Read next: :mod:`chainrule.insight.page`.
@@ -10,17 +10,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from html import escape
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from chainrule.core.errors import ChainruleError
 from chainrule.insight.chart import bar_chart, histogram, image_grid, line_chart, scatter
+from chainrule.insight.features_findings import Findings
 from chainrule.insight.features_unit import Unit, exciting_inputs
 from chainrule.insight.page import page
-
-if TYPE_CHECKING:
-    from chainrule.insight.features import Features
 
 __all__ = [
     "features_page",
@@ -40,7 +38,7 @@ MOST_BARS = 8
 MOST_COLUMNS = 12
 
 
-def layers_table(f: Features) -> str:
+def layers_table(f: Findings) -> str:
     """Return the table of layers: units, spread, dead units, flat activations, probe."""
     head, *lines = f.cells()
     return _table(head, lines, words=2)
@@ -59,7 +57,7 @@ def _table(head: Sequence[str], lines: Sequence[Sequence[str]], words: int = 0) 
     return f'<div class="wide"><table><tr>{line(head, "th")}</tr>{body}</table></div>'
 
 
-def weights_figure(f: Features, most: int = MOST_IMAGES) -> str:
+def weights_figure(f: Findings, most: int = MOST_IMAGES) -> str:
     """Return the weights of the first layer: images of the longest, or bars by feature."""
     if f.weights is None:
         return "<p>No layer has a weighted sum of the input.</p>"
@@ -82,7 +80,7 @@ def weights_figure(f: Features, most: int = MOST_IMAGES) -> str:
     return _charts(charts)
 
 
-def probes_figure(f: Features) -> str:
+def probes_figure(f: Findings) -> str:
     """Return how well a linear probe does at the input and after each layer, as bars."""
     if f.goal is None:
         return ""
@@ -94,7 +92,7 @@ def probes_figure(f: Features) -> str:
     return f"<figure>{chart}</figure>"
 
 
-def map_figure(f: Features, layer: str | int) -> str:
+def map_figure(f: Findings, layer: str | int) -> str:
     """Return a layer's units on the rows along their two principal directions, by class."""
     points, share = f.map(layer)
     title = _name(str(layer), f.described(layer))
@@ -112,7 +110,7 @@ def map_figure(f: Features, layer: str | int) -> str:
     )  # fmt: skip
 
 
-def gradients_figure(f: Features) -> str:
+def gradients_figure(f: Findings) -> str:
     """Return the size of the loss's gradient at each weighted layer, as a line over them."""
     shown = [g for g in f.gradients if g.weights is not None] or list(f.gradients)
     sizes = {
@@ -127,7 +125,7 @@ def gradients_figure(f: Features) -> str:
     return f"<figure>{chart}<figcaption>{escape(named)}</figcaption></figure>"
 
 
-def units_figure(f: Features, layer: str | int, most: int = 6) -> str:
+def units_figure(f: Findings, layer: str | int, most: int = 6) -> str:
     """Return, for the units of a layer that vary most, the rows that excite them most."""
     path = f.activity.check_layer(layer)
     values = f.activity.values[path]
@@ -153,7 +151,7 @@ def units_figure(f: Features, layer: str | int, most: int = 6) -> str:
     return f"<p>{told}</p>{_charts(lines)}"
 
 
-def _bars_of(f: Features, title: str, exciting: Array) -> str:
+def _bars_of(f: Findings, title: str, exciting: Array) -> str:
     """Return the features of an exciting input that are furthest from the mean row, as bars."""
     rows = f.activity.rows.reshape(len(f.activity.rows), -1)
     spread = rows.std(axis=0)
@@ -164,7 +162,7 @@ def _bars_of(f: Features, title: str, exciting: Array) -> str:
     return bar_chart(bars, title=title, label="standard deviations from the mean")
 
 
-def unit_section(f: Features, unit: Unit) -> str:
+def unit_section(f: Findings, unit: Unit) -> str:
     """Return one unit: its numbers, its histogram, and what excites it most and least."""
     parts = [f"<pre>{escape(str(unit))}</pre>"]
     parts.append(f"<figure>{histogram(unit.values, x_label='activation')}</figure>")
@@ -187,7 +185,7 @@ def unit_section(f: Features, unit: Unit) -> str:
     return "".join(parts)
 
 
-def _rows_table(f: Features, numbers: Array, rows: Array, unit: Unit, at: Array) -> str:
+def _rows_table(f: Findings, numbers: Array, rows: Array, unit: Unit, at: Array) -> str:
     """Return rows as a table with their columns' names, in the data's own units."""
     shown = f.view.original(rows)[:, :MOST_COLUMNS]
     classes = ["class"] if f.class_names else []
@@ -207,7 +205,7 @@ def _name(path: str, layer: str) -> str:
     return path if path == layer or not layer else f"{path} {layer}".strip()
 
 
-def features_page(f: Features, unit: Unit | None = None) -> str:
+def features_page(f: Findings, unit: Unit | None = None) -> str:
     """Return the page of all layers, or that of one unit."""
     intro = f'<p class="faint">{escape(f.note)}</p>'
     if unit is not None:
