@@ -26,7 +26,7 @@ from chainrule.core.errors import (
     ShapeError,
     no_attribute,
 )
-from chainrule.core.graph import Graph
+from chainrule.core.graph import Graph, set_drawer
 from chainrule.core.parameter import Parameter
 from chainrule.core.tensor import Tensor, input, tensor
 from chainrule.core.verify import verify
@@ -254,6 +254,14 @@ def __getattr__(name: str) -> Any:
     if name in _PACKAGES:
         return import_module(f"chainrule.{name}")
     raise no_attribute(__name__, name, [*__all__, *_PACKAGES])
+
+
+def _draw(*args: Any, **options: Any) -> Any:
+    """Draw with :mod:`chainrule.insight.draw`, loaded when the first picture is asked for."""
+    return import_module("chainrule.insight.draw").draw(*args, **options)
+
+
+set_drawer(_draw)
 
 
 def _greet_notebook() -> None:

@@ -13,7 +13,7 @@ from __future__ import annotations
 import itertools
 import os
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -33,6 +33,22 @@ __all__ = ["Graph", "Node", "current_scope", "reachable", "scope"]
 _PACKAGE = str(Path(__file__).parents[1]) + os.sep
 _serial = itertools.count()
 _scope: ContextVar[str] = ContextVar("chainrule_scope", default="")
+
+
+_draw: Callable[..., Any] | None = None
+
+
+def set_drawer(draw: Callable[..., Any]) -> None:
+    """Install what draws graphs and models, for their ``draw`` methods (chainrule.insight.draw)."""
+    global _draw
+    _draw = draw
+
+
+def drawn(thing: Any, level: str | None, **options: Any) -> Any:
+    """Return the picture of `thing` by what :func:`set_drawer` installed."""
+    if _draw is None:
+        raise GraphError("nothing that draws is installed; import chainrule first.")
+    return _draw(thing, level, **options)
 
 
 @contextmanager
@@ -140,6 +156,10 @@ class Graph:
 
     def __len__(self) -> int:
         return len(self.nodes)
+
+    def draw(self, level: str | None = None) -> Any:
+        """Return a picture of the graph, as :func:`chainrule.draw` does."""
+        return drawn(self, level)
 
     def names(self) -> dict[Node, str]:
         """Return the name each node is printed under."""

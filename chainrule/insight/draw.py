@@ -1,8 +1,9 @@
 """Draw networks, graphs and compiled programs: one call, and the picture in any format.
 
 What there is (a model, a run, a graph, a tensor, a step, a compiled program) goes in with a
-level; a :class:`Drawing` comes out, which knows its text, SVG, HTML and DOT.  Graphs and layers
-stand on lower floors and can't know of pictures, so drawing is a function and not their method.
+level; a :class:`Drawing` comes out, which knows its text, SVG, HTML and DOT.  Graphs and
+layers stand on lower floors and can't know of pictures: ``graph.draw()`` and ``model.draw()`` call
+what :mod:`chainrule` installed, which is :func:`draw`.
 
 Read next: :mod:`chainrule.insight.diagram`.
 """

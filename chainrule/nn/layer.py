@@ -18,7 +18,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from chainrule.core.errors import OptionError, ShapeError
-from chainrule.core.graph import scope
+from chainrule.core.graph import drawn, scope
 from chainrule.core.parameter import Parameter
 from chainrule.core.spec import as_dtype
 from chainrule.core.tensor import Tensor
@@ -144,6 +144,10 @@ class Sequential:
                 except ShapeError as error:
                     raise ShapeError(f"layer {i}: {error}") from None
         return x
+
+    def draw(self, level: str | None = None, **options: Any) -> Any:
+        """Return a picture of the network, as :func:`chainrule.draw` does."""
+        return drawn(self, level, **options)
 
     def summary(self, features: int | Sequence[int] | None = None) -> Summary:
         """Return a table of the layers; see :func:`summary`."""

@@ -476,3 +476,10 @@ def test_a_model_without_layers_shows_its_operations() -> None:
     first = nn.Linear(4, 4)
     titles = [b.title for b in cr.draw(lambda x: cr.tanh(first(x)) + x, features=4).diagram.boxes]
     assert titles == ["x", "weight", "matmul", "bias", "add", "tanh", "add"]
+
+
+def test_graphs_and_models_draw_themselves() -> None:
+    model = nn.Sequential([nn.Linear(3, 2), nn.ReLU()])
+    graph = cr.Graph({"y": model(cr.input("x", ("n", 3)))})
+    assert graph.draw("ops").text == cr.draw(graph, "ops").text
+    assert model.draw().svg == cr.draw(model).svg
