@@ -1,7 +1,7 @@
 """Floor 4, training: the loop, its objective, its history, and runs that can be saved.
 
-For tables it goes the whole way, from a file to a scored run; that part is loaded by its
-first use, for it brings along what fetches data sets.
+For tables it goes the whole way, from a file to a scored run.  Each part is loaded by its first
+use, so that a prediction waits for no data sets and a fit for no tables.
 
 Read next: :mod:`chainrule.train.fit`.
 """
@@ -11,12 +11,13 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from chainrule.train.curve import Curve, fit_curve
-from chainrule.train.fit import EarlyStopping, fit
-from chainrule.train.run import Run, load
-from chainrule.train.settings import Settings, choose_settings
+from chainrule.core.errors import no_attribute
+from chainrule.train.fit import EarlyStopping, fit  # now: the module bears the function's name
 
 if TYPE_CHECKING:
+    from chainrule.train.curve import Curve, fit_curve
+    from chainrule.train.run import Run, load
+    from chainrule.train.settings import Settings, choose_settings
     from chainrule.train.table import Problem, fit_table, predict_table, read_problem
 
 __all__ = [
@@ -34,10 +35,16 @@ __all__ = [
     "read_problem",
 ]
 
-_TABLE = frozenset({"Problem", "fit_table", "predict_table", "read_problem"})
+_MODULES = {
+    "curve": ("Curve", "fit_curve"),
+    "run": ("Run", "load"),
+    "settings": ("Settings", "choose_settings"),
+    "table": ("Problem", "fit_table", "predict_table", "read_problem"),
+}
+_MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
 
 
 def __getattr__(name: str) -> Any:
-    if name in _TABLE:
-        return getattr(import_module("chainrule.train.table"), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if name in _MODULE_OF:
+        return getattr(import_module(f"chainrule.train.{_MODULE_OF[name]}"), name)
+    raise no_attribute(__name__, name, __all__)
