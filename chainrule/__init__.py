@@ -114,6 +114,7 @@ if TYPE_CHECKING:
     from chainrule import nn as nn
     from chainrule import optim as optim
     from chainrule import train as train
+    from chainrule.insight.attribute import attribute
     from chainrule.insight.draw import draw
     from chainrule.insight.explain import explain
     from chainrule.insight.features import features
@@ -146,6 +147,7 @@ __all__ = [
     "arange",
     "arctan",
     "argmax",
+    "attribute",
     "broadcast_to",
     "cast",
     "check_grads",
@@ -237,6 +239,7 @@ _LATER = {
     "EarlyStopping": "chainrule.train.fit",
     "Run": "chainrule.train.run",
     "activations": "chainrule.nn.catalogue",
+    "attribute": "chainrule.insight.attribute",
     "draw": "chainrule.insight.draw",
     "explain": "chainrule.insight.explain",
     "features": "chainrule.insight.features",

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from html import escape
@@ -22,10 +22,8 @@ import numpy as np
 from chainrule.core.errors import DataError, OptionError, RunError
 from chainrule.core.spec import Shape
 from chainrule.core.tensor import Tensor
-from chainrule.data.check import check_same_length
-from chainrule.data.table import Table
 from chainrule.insight.features_findings import Findings, LayerGradient
-from chainrule.insight.features_layers import as_seen, layer_sizes, record_activity
+from chainrule.insight.features_layers import as_seen, given_rows, layer_sizes, record_activity
 from chainrule.insight.features_probe import Goal
 from chainrule.insight.features_rows import row_view
 from chainrule.insight.features_show import features_page
@@ -33,9 +31,7 @@ from chainrule.insight.narrate import table
 from chainrule.insight.network import explain_network
 from chainrule.nn.size import check_size
 from chainrule.train.objective import Objective, objective
-from chainrule.train.pixels import PixelPipeline
 from chainrule.train.run import Run
-from chainrule.train.step import check_rows, model_dtype
 
 __all__ = ["Features", "features"]
 
@@ -127,7 +123,7 @@ def features(
     network = thing.model if isinstance(thing, Run) else thing
     pipeline = thing.pipeline if isinstance(thing, Run) else None
     aim = _aim(thing, loss)
-    raw, targets = _checked(thing, X, y)
+    raw, targets = given_rows(thing, X, y)
     outputs, width = layer_sizes(network, raw)
     count = min(rows, len(raw), max(1, NUMBERS // width))
     numbers = _drawn(len(raw), count, seed)
@@ -141,7 +137,7 @@ def features(
     classes = tuple(map(str, getattr(pipeline, "classes", ()))) or classes
     test = None
     if held_out is not None:
-        others, answers = _checked(thing, *held_out)
+        others, answers = given_rows(thing, *held_out)
         if answers is None:
             raise DataError("held_out needs a pair (X, y) with targets.")
         aims, _ = goal_of(answers, aim, outputs, seen.dtype)
@@ -174,31 +170,6 @@ def _title(thing: Any) -> str:
     if isinstance(thing, Run):
         return str(thing.settings.get("data") or "a run")
     return type(thing).__name__
-
-
-def _checked(thing: Any, X: Any, y: Any) -> tuple[Array, Array | None]:
-    """Return rows as the model is given them, and targets; tables go through the pipeline."""
-    pipeline = thing.pipeline if isinstance(thing, Run) else None
-    if isinstance(X, (Table, Mapping)):
-        if pipeline is None:
-            raise DataError("a table needs the pipeline of a run that was trained on one.")
-        frame = Table.from_arrays(X)
-        X = pipeline.transform(frame)
-        if y is None and pipeline.target.name in frame.names:
-            y = pipeline.target.encode(frame[pipeline.target.name], frame.source)
-    elif isinstance(pipeline, PixelPipeline) and getattr(X, "dtype", None) == np.uint8:
-        X = pipeline.encode(X)
-    network = thing.model if isinstance(thing, Run) else thing
-    found = check_rows(X, "X", model_dtype(network))
-    if len(found) == 0:
-        raise DataError("X has no rows to look at.")
-    if isinstance(thing, Run):
-        thing.outputs(found[:1])  # says what does not look like the training data
-    if y is None:
-        return found, None
-    targets = np.asarray(y)
-    check_same_length(found, targets)
-    return found, targets
 
 
 def _drawn(rows: int, count: int, seed: int) -> Array:

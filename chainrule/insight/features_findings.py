@@ -33,7 +33,8 @@ __all__ = ["Findings", "LayerFacts", "LayerGradient"]
 
 Array = np.ndarray[Any, Any]
 PROBE_ROWS = 2000  # that a probe learns from, at most
-WIDEST = 1024  # units of a layer that a map or a probe is made of; wider ones are thinned out
+WIDEST = 1024  # units that a probe is made of; wider layers are thinned out evenly
+MAPPED = 512  # units that a map is made of, likewise
 HELD_OUT = 0.3
 
 
@@ -188,10 +189,11 @@ class Findings:
         """Return the rows along a layer's two principal directions, (rows, 2), and their share.
 
         The share is that of the layer's variance.  A layer that varies in one direction only
-        has zeros along the second; one that does not vary, in both.
+        has zeros along the second; one that does not vary, in both.  Of a layer of more than
+        512 units, as many evenly spread are used.
         """
         values = self.values(layer)
-        values = values[:, :: -(-values.shape[1] // WIDEST)].astype(np.float64)
+        values = values[:, :: -(-values.shape[1] // MAPPED)].astype(np.float64)
         points = np.zeros((len(values), 2))
         if np.ptp(values, axis=0).max(initial=0) == 0:
             return points, 1.0

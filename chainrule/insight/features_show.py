@@ -65,11 +65,12 @@ def weights_figure(f: Findings, most: int = MOST_IMAGES) -> str:
     order = np.argsort(-lengths, kind="stable")
     if f.view.image is not None:
         chosen = order[:most]
-        images = f.view.as_images(f.weights[chosen], original=False)
+        images = [_clipped(w) for w in f.view.as_images(f.weights[chosen], original=False)]
         signed = len(f.view.image) == 2
         title = f"{len(chosen)} of {len(order)} units, the longest weights first"
         grid = image_grid(images, [str(k) for k in chosen], signed=signed, title=title)
-        told = " Blue raises the unit, orange lowers it." if signed else ""
+        told = " Blue raises the unit, orange lowers it; the strongest in a hundred pixels"
+        told = f"{told} have full color." if signed else ""
         return f"<figure>{grid}<figcaption>The numbers are the units'.{told}</figcaption></figure>"
     charts = []
     for k in order[:6]:
@@ -78,6 +79,12 @@ def weights_figure(f: Findings, most: int = MOST_IMAGES) -> str:
         bars = {f.view.names[i]: float(weights[i]) for i in strongest}
         charts.append(bar_chart(bars, title=f"unit {k}", label="weight"))
     return _charts(charts)
+
+
+def _clipped(weights: Array) -> Array:
+    """Return weights without the few largest, beside which the others could not be seen."""
+    most = np.quantile(np.abs(weights), 0.99)
+    return np.clip(weights, -most, most)
 
 
 def probes_figure(f: Findings) -> str:

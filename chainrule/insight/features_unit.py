@@ -24,7 +24,7 @@ from chainrule.insight.features_layers import Activity
 __all__ = ["Unit", "correlated_pairs", "correlation", "exciting_inputs", "unit_facts"]
 
 Array = np.ndarray[Any, Any]
-STEPS = 60  # of the ascent
+STEPS = 40  # of the ascent
 DRAWN = 6  # of its starts, at random in the box
 AT_ONCE = 2**22  # numbers of rows held at once
 
@@ -168,7 +168,7 @@ def exciting_inputs(
 def _ascend(respond: Any, x: Array, pick: Array, low: Array, high: Array) -> tuple[Array, Array]:
     """Climb from each row of `x` inside the box; return the best point seen, and its height."""
     best, top = x.copy(), np.full(len(x), -np.inf, x.dtype)
-    for share in (*np.geomspace(0.25, 0.002, STEPS), 0.0):
+    for share in (*np.geomspace(0.25, 0.004, STEPS), 0.0):
         found = respond({"x": x, "pick": pick})
         height = found["activation"]
         better = height > top
