@@ -119,6 +119,7 @@ if TYPE_CHECKING:
     from chainrule.insight.explain import explain
     from chainrule.insight.features import features
     from chainrule.insight.range_finder import find_learning_rate
+    from chainrule.insight.report import report
     from chainrule.nn.catalogue import activations
     from chainrule.train.curve import fit_curve
     from chainrule.train.fit import EarlyStopping, fit
@@ -206,6 +207,7 @@ __all__ = [
     "pow",
     "relu",
     "relu6",
+    "report",
     "reshape",
     "scatter_add",
     "selu",
@@ -247,6 +249,7 @@ _LATER = {
     "fit": "chainrule.train.fit",
     "fit_curve": "chainrule.train.curve",
     "load": "chainrule.train.run",
+    "report": "chainrule.insight.report",
 }
 _PACKAGES = frozenset({"data", "insight", "nn", "optim", "train"})
 

@@ -26,6 +26,7 @@ from chainrule.cli.find_rate import find_rate
 from chainrule.cli.output import SavingError, emit, tell
 from chainrule.cli.pictures import draw_run
 from chainrule.cli.predictions import as_csv_text, as_json_text, check_out, write_whole
+from chainrule.cli.runs import compare_command, show_command, write_report
 from chainrule.cli.show import show_datasets, show_problem, show_results, warn_of_guess
 from chainrule.cli.train_options import method_options, network_options, parse_fraction, positive
 from chainrule.core.errors import DataError, RunError
@@ -93,6 +94,8 @@ def command_line() -> None:
               "[default: for a file over a quarter of the memory]")  # fmt: skip
 @click.option("--out", metavar="DIR", help="Where to save the run  [default: runs/NAME-1, -2, ...]")
 @click.option("--force", is_flag=True, help="Replace the finished run in --out.")
+@click.option("--report/--no-report", "wanted", default=True, help="Whether to write report.html "
+              "into the run  [default: report]")  # fmt: skip
 @click.option("--quiet", is_flag=True, help="Print only where the run was saved.")
 @click.option("--json", "as_json", is_flag=True, help="Print the results as one JSON object.")
 def train(
@@ -105,6 +108,7 @@ def train(
     threads: int | None,
     out: str | None,
     force: bool,
+    wanted: bool,
     quiet: bool,
     as_json: bool,
     preprocess: list[str] | None,
@@ -170,10 +174,12 @@ def train(
         "source": source, "target": problem.pipeline.target.name, "task": problem.pipeline.task,
         "test_fraction": test_fraction, "threads": threads, "stream": stream,
         "preprocess": preprocess, "weight": weight,
+        "report": None if wanted else False,
         "role": [f"{k}={'<'.join(v) if isinstance(v, list) else v}" for k, v in roles.items()],
     }  # fmt: skip
     written = as_toml(told | as_options(settings), "chainrule train --config THIS_FILE repeats it.")
-    saved, failure = _save(run, place, problem, out is None, force, {"config.toml": written})
+    files = {"config.toml": written} | (write_report(run, problem) if wanted else {})
+    saved, failure = _save(run, place, problem, out is None, force, files)
     if as_json:
         emit(json.dumps(_summary(run, problem, saved)) + "\n")
         if warning := warn_of_guess(run.scores):
@@ -312,3 +318,5 @@ def env(as_json: bool, clear: bool) -> None:
 command_line.add_command(explain_command)
 command_line.add_command(find_rate)
 command_line.add_command(activations_command)
+command_line.add_command(show_command)
+command_line.add_command(compare_command)

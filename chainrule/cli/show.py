@@ -8,22 +8,24 @@ Read next: :mod:`chainrule.train.scores`, where the numbers come from.
 
 from __future__ import annotations
 
-import re
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from chainrule.cli.output import emit
 from chainrule.data.builtin import Summary, names
+from chainrule.data.notes import group_notes
+from chainrule.insight.overview import REPORT
 from chainrule.nn.catalogue import Activation
 from chainrule.optim.named import optimizer as optimizer_of
 from chainrule.train.architecture import build_optimizer
 from chainrule.train.run import Run
+from chainrule.train.scores import MEASURES, beats_guess
 from chainrule.train.settings import Settings
 from chainrule.train.table import Problem
 
 __all__ = [
-    "group_notes",
     "number",
     "show_activations",
     "show_datasets",
@@ -32,16 +34,6 @@ __all__ = [
     "warn_of_guess",
 ]
 
-MOST_NAMES = 6  # of columns dropped for one reason, before "and 12 more"
-_DROPPED = re.compile(r"dropped `(.*)`: (.*)", re.DOTALL)
-_MEASURES = {
-    "accuracy": "accuracy",
-    "balanced_accuracy": "balanced accuracy",
-    "log_loss": "log loss",
-    "mae": "mean absolute error",
-    "rmse": "root mean square error",
-    "r2": "R² (variance explained)",
-}
 _SHARES = {"0.5": "half the errors within", "0.9": "90 % within", "1": "largest error"}
 
 
@@ -54,28 +46,6 @@ def number(value: float | None) -> str:
     if value is None:
         return "-"
     return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
-
-
-def group_notes(notes: Iterable[str]) -> list[str]:
-    """Join notes on columns dropped for the same reason.
-
-    >>> group_notes(["dropped `a`: every value is 0", "dropped `b`: every value is 0"])
-    ['dropped `a`, `b`: every value is 0']
-    """
-    grouped: dict[str, list[str]] = {}
-    for note in notes:
-        match = _DROPPED.fullmatch(note)
-        if match:
-            grouped.setdefault(match[2], []).append(f"`{match[1]}`")
-        else:
-            grouped[note] = []
-    return [_dropped(found, why) if found else why for why, found in grouped.items()]
-
-
-def _dropped(found: list[str], why: str) -> str:
-    more = len(found) - MOST_NAMES
-    listed = found if more <= 1 else [*found[:MOST_NAMES], f"and {more} more"]
-    return f"dropped {', '.join(listed)}: {why}"
 
 
 def _count(number: int, word: str) -> str:
@@ -140,7 +110,7 @@ def show_results(run: Run, saved: str | None) -> None:
     table.add_column("network", justify="right", style="bold")
     table.add_column(_escape(plain if len(plain) < 30 else plain[:28] + "…`"), justify="right")
     for key, value in scores["test"].items():
-        table.add_row(_MEASURES[key], *(_measure(key, v) for v in (value, scores["baseline"][key])))
+        table.add_row(MEASURES[key], *(_measure(key, v) for v in (value, scores["baseline"][key])))
     for share, label in _SHARES.items() if regression else ():
         table.add_row(
             label,
@@ -174,6 +144,8 @@ def _ending(run: Run, saved: str | None) -> list[tuple[str, str]]:
         lines.append(("warning", warning))
     if saved is not None:
         lines.append(("saved", saved))
+        if (report := Path(saved) / REPORT).exists():
+            lines.append(("report", str(report)))
         lines.append(("next", _next(run, saved)))
     return lines
 
@@ -186,12 +158,7 @@ def _next(run: Run, saved: str) -> str:
 
 def warn_of_guess(scores: Mapping[str, Any]) -> str:
     """Return what to try when the held-out rows are predicted worse than by the plain guess."""
-    test, guess = scores["test"], scores["baseline"]
-    if scores["task"] == "regression":
-        better = test["rmse"] is not None and test["rmse"] <= guess["rmse"]
-    else:
-        better = test["accuracy"] >= guess["accuracy"]
-    if better:
+    if beats_guess(scores):
         return ""
     return (
         "worse than the plain guess: this network learned nothing that holds for new rows. "

@@ -45,11 +45,13 @@ def line_chart(
     y_label: str = "",
     log_x: bool = False,
     log_y: bool = False,
+    marks: Mapping[str, float] | None = None,
 ) -> str:
     """Draw each of `series` (numbers by name) as a line over `x`, by default 1, 2, 3, ...
 
     A series may be longer or shorter than others.  Numbers that are not finite, and on a
-    logarithmic axis not positive, leave a gap.  Raises ShapeError unless `x` fits a series.
+    logarithmic axis not positive, leave a gap.  `marks` are places on the x axis, by what to
+    write there.  Raises ShapeError unless `x` fits a series.
 
     >>> line_chart({"loss": [3.0, 2.0]}).count("<title>loss")
     2
@@ -65,8 +67,17 @@ def line_chart(
         title=title, x_label=x_label, y_label=y_label, names=list(series),
         log_x=log_x, log_y=log_y,
     )  # fmt: skip
-    marks = "".join(_trace(plane, i, *line) for i, line in enumerate(lines))
-    return plane.finish(marks)
+    traces = "".join(_trace(plane, i, *line) for i, line in enumerate(lines))
+    return plane.finish("".join(_mark(plane, *mark) for mark in (marks or {}).items()) + traces)
+
+
+def _mark(plane: Plane, words: str, x: float) -> str:
+    """Return an upright line at `x` with `words` at its head, on the side where there is room."""
+    at, top = plane.x(x), plane.y.end
+    left = at + 6 + len(words) * CHARACTER > plane.x.end
+    line = tag("line", class_="mark", x1=at, x2=at, y1=top, y2=plane.y.start)
+    return line + text(words, at - 4 if left else at + 4, top + 8, "faint halo",
+                       "end" if left else "start")  # fmt: skip
 
 
 def _trace(plane: Plane, index: int, name: str, xs: Any, ys: Any) -> str:
@@ -118,8 +129,12 @@ def scatter(
     y_label: str = "",
     log_x: bool = False,
     log_y: bool = False,
+    line: str | None = None,
 ) -> str:
-    """Draw each of `groups`, a pair of arrays (x, y) by name, as points."""
+    """Draw each of `groups`, a pair of arrays (x, y) by name, as points.
+
+    `line` names one of them whose points are joined instead.
+    """
     points = {
         name: _same_length(name, *(np.asarray(a, np.float64).reshape(-1) for a in pair))
         for name, pair in groups.items()
@@ -135,8 +150,10 @@ def scatter(
                fill_opacity=0.7, **dot(i))
         for i, (name, (xs, ys)) in enumerate(points.items())
         for a, b in zip(xs, ys, strict=True)
-        if _inside(plane, a, b)
+        if name != line and _inside(plane, a, b)
     )  # fmt: skip
+    if line is not None:
+        marks += _trace(plane, list(points).index(line), line, *points[line])
     return plane.finish(marks)
 
 

@@ -115,7 +115,8 @@ def fit(
     rows, whatever `batch_size`, and training ends where nothing is left to gain.
 
     With `watch`, each record also describes every layer under "layers": see
-    :func:`chainrule.train.watch.watch_report`; it costs a few percent.
+    :func:`chainrule.train.watch.watch_report`; it costs a few percent.  Every tenth step is looked
+    at, so of epochs of fewer steps some have no such entry.
     `on_epoch` is called with the run and each history record; returning True
     stops.  Ctrl-C ends training and keeps the best weights so far.
 
@@ -335,7 +336,7 @@ class _Loop:
             record["learning_rate"] = rate
         record["seconds"] = seconds
         record["samples_per_second"] = rows / seconds
-        if self.step.probes:
+        if sums.get("watch/rows"):  # an epoch of under ten steps may have none that is watched
             record["layers"] = watch_report(self.step.probes, sums)
         return record
 

@@ -132,14 +132,14 @@ class Run:
         :func:`chainrule.train.table.predict_table`, since numbers that are not scaled would
         give wrong predictions without a word; rows of numbers are refused with a DataError.
         """
-        return self.decide(self.outputs(self._encode(X)))
+        return self.decide(self.outputs(self.encode(X)))
 
     def predict_proba(self, X: Any) -> Array:
         """Return the probability of each class (rows, classes), or of each label.
 
         Raises OptionError when the loss trains no probabilities.
         """
-        return self.probabilities(self.outputs(self._encode(X)))
+        return self.probabilities(self.outputs(self.encode(X)))
 
     def decide(self, outputs: Array) -> Array:
         """Return the predictions that the model's raw `outputs` stand for."""
@@ -153,14 +153,17 @@ class Run:
         """Return the mean loss and every metric on ``data = (X, y)``."""
         if not isinstance(data, (tuple, list)) or len(data) != 2:
             raise DataError(f"evaluate needs a pair (X, y), not {type(data).__name__}.")
-        X = self._check(self._encode(data[0]))
+        X = self._check(self.encode(data[0]))
         check_same_length(X, np.asarray(data[1]))
         output = forward(self.model, data_input("x", X))
         y = self.objective.target(data[1], output.shape, self._dtype)
         return self.score(Part(X, y))
 
-    def _encode(self, X: Any) -> Any:
-        """Return what the model is given for X: pixels encoded, and nothing taken for a table."""
+    def encode(self, X: Any) -> Any:
+        """Return what the model is given for X: pixels encoded, other arrays as they are.
+
+        Raises DataError in a run that was trained on a table.
+        """
         if isinstance(self.pipeline, Pipeline):
             raise DataError(
                 "this run was trained on a table, and its pipeline has to scale and encode the "

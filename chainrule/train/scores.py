@@ -9,7 +9,7 @@ Read next: :mod:`chainrule.train.table`, which fills ``metrics.json`` with it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,7 +18,9 @@ from numpy.typing import NDArray
 from chainrule.core.errors import DataError
 
 __all__ = [
+    "MEASURES",
     "QUANTILES",
+    "beats_guess",
     "confusion_matrix",
     "error_quantiles",
     "score_classes",
@@ -27,6 +29,14 @@ __all__ = [
 ]
 
 QUANTILES = (0.5, 0.75, 0.9, 0.95, 1.0)
+MEASURES = {
+    "accuracy": "accuracy",
+    "balanced_accuracy": "balanced accuracy",
+    "log_loss": "log loss",
+    "mae": "mean absolute error",
+    "rmse": "root mean square error",
+    "r2": "R² (variance explained)",
+}
 MOST_CLASSES = 100  # a larger matrix would fill metrics.json with zeros
 
 Array = NDArray[Any]
@@ -123,6 +133,14 @@ def worst_classes(matrix: Array, names: Sequence[Any], most: int = 10) -> list[d
             }
         )
     return found
+
+
+def beats_guess(scores: Mapping[str, Any]) -> bool:
+    """Whether ``scores["test"]`` are as good as those of the plain guess, or better."""
+    test, guess = scores["test"], scores["baseline"]
+    if scores["task"] == "regression":
+        return test["rmse"] is not None and test["rmse"] <= guess["rmse"]
+    return bool(test["accuracy"] >= guess["accuracy"])
 
 
 def _check_pair(true: Array, predicted: Array) -> None:

@@ -9,15 +9,15 @@ Read next: :mod:`chainrule.train.architecture`.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Mapping, Sequence
+from dataclasses import MISSING, dataclass, fields
 from typing import Any
 
 from chainrule.core.errors import OptionError, did_you_mean
 from chainrule.nn.activations import activation as activation_of
 from chainrule.optim.optimizer import Optimizer
 
-__all__ = ["Settings", "choose_settings"]
+__all__ = ["Settings", "choose_settings", "unusual"]
 
 
 @dataclass(frozen=True)
@@ -78,6 +78,16 @@ class Settings:
         values["optimizer"] = str(self.optimizer)
         values["hidden"] = list(self.hidden)
         return {name: value for name, value in values.items() if value is not None}
+
+
+def unusual(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return those of the saved `settings` of a run that are not what they are when not asked for.
+
+    >>> unusual({"hidden": [64], "dropout": 0.0, "l2": 1e-4, "schedule": "constant"})
+    {'hidden': [64], 'l2': 0.0001}
+    """
+    usual = {f.name: f.default for f in fields(Settings) if f.name not in ("seed", "min_delta")}
+    return {k: v for k, v in settings.items() if v is not None and v != usual.get(k, MISSING)}
 
 
 def choose_settings(

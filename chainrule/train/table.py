@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +58,8 @@ class Problem:
     `validation` is None when there are too few rows to spare; `own_test` says
     that the set brings its test part.  `weights` are those of the training and the
     validation rows, where a column gives them.
+    `raw` is what was read (a table, or the pixels of test images) and which of its rows are the
+    test part's, None where that is no longer in memory.
     """
 
     name: str
@@ -67,6 +69,9 @@ class Problem:
     test: Pair
     own_test: bool = False
     weights: tuple[NDArray[Any] | None, NDArray[Any] | None] = (None, None)
+    raw: tuple[Table | NDArray[Any], NDArray[np.intp]] | None = field(
+        default=None, compare=False, repr=False
+    )
 
     @property
     def rows(self) -> dict[str, int]:
@@ -205,7 +210,8 @@ def _table_problem(
         return pipeline.transform(table, rows), pipeline.encode_target(table, rows)
 
     held_out = None if parts.validation is None else pair(parts.validation)
-    return Problem(name, pipeline, pair(parts.train), held_out, pair(parts.test), weights=weights)
+    return Problem(name, pipeline, pair(parts.train), held_out, pair(parts.test), weights=weights,
+                   raw=(table, parts.test))  # fmt: skip
 
 
 def _weights(
@@ -272,6 +278,7 @@ def _image_problem(
         (pipeline.encode(dataset.X[held]), dataset.y[held]),
         (pipeline.encode(dataset.X_test), dataset.y_test),
         own_test=True,
+        raw=(dataset.X_test, np.arange(len(dataset.X_test))),
     )
 
 
@@ -280,8 +287,9 @@ def fit_table(
 ) -> Run:
     """Train on `problem`, score on its test part, and return the run with both.
 
-    The run predicts for tables by :func:`predict_table`.  Ctrl-C keeps the best
-    weights so far.  Raises what :func:`chainrule.train.fit.fit` raises.
+    Layers are watched while they train, which the history tells of.  The run predicts for
+    tables by :func:`predict_table`.  Ctrl-C keeps the best weights so far.
+    Raises what :func:`chainrule.train.fit.fit` raises.
 
     >>> from chainrule.train.settings import choose_settings
     >>> problem = read_problem("iris")
@@ -310,6 +318,7 @@ def fit_table(
         seed=settings.seed,
         threads=threads,
         progress=progress,
+        watch=True,
     )
     run.pipeline = problem.pipeline
     run.settings = {"data": problem.name, **settings.plain(), **run.settings}

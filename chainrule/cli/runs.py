@@ -1,0 +1,68 @@
+"""The commands show and compare: saved runs in a terminal, and where their report lies.
+
+Read next: :mod:`chainrule.insight.overview`.
+"""
+
+from __future__ import annotations
+
+import json
+
+import click
+
+from chainrule.cli.output import emit, tell
+from chainrule.core.errors import OptionError
+from chainrule.insight.overview import REPORT, compare, overview
+from chainrule.insight.report import report
+from chainrule.train.run import Run, load
+from chainrule.train.table import Problem
+
+__all__ = ["compare_command", "show_command", "write_report"]
+
+
+def write_report(run: Run, problem: Problem) -> dict[str, str]:
+    """Return the report of `run` as a file by its name, or nothing, and a note why.
+
+    Whatever goes wrong here, a training of hours is not lost for it.
+    """
+    try:
+        return {REPORT: report(run, problem).html}
+    except (Exception, KeyboardInterrupt) as error:
+        tell(f"note: there will be no {REPORT}: {type(error).__name__}: {error}".rstrip(": "))
+        return {}
+
+
+@click.command("show")
+@click.argument("run", metavar="RUN")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def show_command(run: str, as_json: bool) -> None:
+    """Summarize the run in the directory RUN: scores, curves, settings, network.
+
+    The curves are drawn from the first epoch to the last, each on its own scale.  A run that
+    chainrule train saved also has a report.html, to be opened in a browser.
+
+    \b
+    Examples:
+      chainrule show runs/digits-1
+      chainrule show runs/digits-1 --json
+    """  # noqa: D301 - \b tells click to keep the lines
+    found = overview(load(run), run)
+    emit(json.dumps(found.to_dict(), allow_nan=False) + "\n" if as_json else f"{found}\n")
+
+
+@click.command("compare")
+@click.argument("runs", metavar="RUN RUN...", nargs=-1, required=True)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def compare_command(runs: tuple[str, ...], as_json: bool) -> None:
+    """Put saved runs side by side: scores, the settings that differ, curves.
+
+    The best of each score has a star, where all runs were scored on the same rows.
+
+    \b
+    Examples:
+      chainrule compare runs/digits-1 runs/digits-2
+      chainrule compare runs/* --json
+    """  # noqa: D301 - \b tells click to keep the lines
+    if len(set(runs)) < 2:
+        raise OptionError(f"compare needs two runs or more; got {', '.join(sorted(set(runs)))}.")
+    found = compare({run: load(run) for run in runs})
+    emit(json.dumps(found.to_dict(), allow_nan=False) + "\n" if as_json else f"{found}\n")
