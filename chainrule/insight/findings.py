@@ -82,7 +82,7 @@ def series(history: Sequence[Mapping[str, Any]], name: str) -> np.ndarray[Any, A
 
 
 def _course(run: Run) -> list[Finding | None]:
-    """Return what the losses tell: learned by heart, not done yet, not learning at all."""
+    """Return what the losses tell: overfitting, not done yet, not learning at all."""
     loss, held = series(run.history, "loss"), series(run.history, "val_loss")
     epochs = len(loss)
     if epochs < FEW_EPOCHS or not np.isfinite(loss).all():
@@ -98,7 +98,8 @@ def _course(run: Run) -> list[Finding | None]:
             "note",
             f"After epoch {best + 1} the training loss fell on, from {loss[best]:.4g} to "
             f"{loss[-1]:.4g}, while the validation loss rose from {held[best]:.4g} to "
-            f"{held[-1]:.4g}: from there on the network learned its training rows by heart.",
+            f"{held[-1]:.4g}: what it learned from there on holds for the training rows alone "
+            "(overfitting).",
         )]  # fmt: skip
     tenth = max(1, epochs // 10)
     if run.stopped is None and best == epochs - 1 and held[-1] < 0.98 * held[-1 - tenth]:

@@ -31,6 +31,7 @@ from chainrule.data.streaming import stream as encode_to_disk
 from chainrule.data.streaming import too_large_for_memory
 from chainrule.data.table import Table
 from chainrule.data.target import Target, inspect_target, reject_constant
+from chainrule.optim.full_batch import FullBatch
 from chainrule.train.architecture import build_loss, build_model, build_optimizer, build_penalty
 from chainrule.train.fit import EarlyStopping, fit
 from chainrule.train.pixels import PixelPipeline
@@ -303,11 +304,12 @@ def fit_table(
     if settings.patience and problem.validation is not None:
         stopping = EarlyStopping(settings.patience, min_delta=settings.min_delta)
     codes = getattr(problem.pipeline, "category_codes", ())
+    optimizer = build_optimizer(settings)
     run = fit(
         build_model(features, len(classes) or 1, settings, codes),
         problem.train,
         loss=build_loss(settings, problem.pipeline.task),
-        optimizer=build_optimizer(settings),
+        optimizer=optimizer,
         regularizer=build_penalty(settings),
         sample_weight=problem.weights[0],
         class_weight=settings.class_weight if classes else None,
@@ -318,7 +320,7 @@ def fit_table(
         seed=settings.seed,
         threads=threads,
         progress=progress,
-        watch=True,
+        watch=not isinstance(optimizer, FullBatch),
     )
     run.pipeline = problem.pipeline
     run.settings = {"data": problem.name, **settings.plain(), **run.settings}

@@ -36,8 +36,8 @@ def test_digits_needs_no_option(call: Call, place: Path) -> None:
     assert run.scores["baseline"]["accuracy"] < 0.12
     assert np.sum(run.scores["confusion_matrix"]) == run.scores["rows"]["test"]
     assert sorted(p.name for p in (place / "runs/digits-1").iterdir()) == [
-        "config.toml", "history.jsonl", "metrics.json", "pipeline.json", "run.json",
-        "weights.safetensors",
+        "config.toml", "history.jsonl", "metrics.json", "pipeline.json", "report.html",
+        "run.json", "weights.safetensors",
     ]  # fmt: skip
 
 
