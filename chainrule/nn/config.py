@@ -8,6 +8,8 @@ from __future__ import annotations
 from dataclasses import fields, is_dataclass
 from typing import Any, TypeVar
 
+import numpy as np
+
 from chainrule.core.errors import OptionError, did_you_mean
 from chainrule.nn import (
     activations,
@@ -77,6 +79,8 @@ def to_config(model: Any) -> Any:
     """
     if model is None or isinstance(model, (bool, int, float, str)):
         return model
+    if isinstance(model, np.generic):
+        return to_config(model.item())
     if isinstance(model, (list, tuple)):
         return [to_config(entry) for entry in model]
     if isinstance(model, dict):

@@ -35,7 +35,12 @@ def _table(categories: int, size: int, dtype: str, name: str) -> Parameter:
 
 
 def _check_codes(codes: Array, categories: int, what: str) -> None:
-    """Raise DataError naming the first row whose code is no category."""
+    """Raise DataError for pixels, or naming the first row whose code is no category."""
+    if codes.dtype == np.uint8:
+        raise DataError(
+            f"{what} reads numbers of categories, but uint8 is read as the pixels of images and "
+            "scaled by 1/255; give X as X.astype('int32')."
+        )
     bad = (codes < 0) | (codes >= categories) | (codes != np.floor(codes))
     if bad.any():
         row = int(np.argwhere(bad)[0][0])
@@ -142,6 +147,8 @@ class EmbedColumns:
 
     def check_input(self, X: Array) -> None:
         """Raise DataError unless each column of categories holds numbers of such."""
+        if X.shape[1:] != (self.features,):
+            return  # which the call refuses, telling both widths
         for column, categories, _ in self.columns:
             _check_codes(X[:, column], categories, f"EmbedColumns, column {column},")
 

@@ -92,6 +92,17 @@ class Flatten:
         return x.reshape((x.shape[0], -1))
 
 
+def check_input(layers: Iterable[Any], X: Any) -> None:
+    """Let those of `layers` that look numbers up refuse rows of the data `X`, by a DataError.
+
+    A layer has its say by a method `check_input`; what holds layers asks those that data enter.
+    """
+    for layer in layers:
+        check = getattr(layer, "check_input", None)
+        if check is not None:
+            check(X)
+
+
 def suit(layer: Layer, following: Layer) -> None:
     """Let the weights of `layer` start as `following` asks, where they have no choice of their own.
 
@@ -148,6 +159,10 @@ class Sequential:
     def draw(self, level: str | None = None, **options: Any) -> Any:
         """Return a picture of the network, as :func:`chainrule.draw` does."""
         return drawn(self, level, **options)
+
+    def check_input(self, X: Any) -> None:
+        """Let the first layer say which rows of `X` it can't take; see :func:`check_input`."""
+        check_input(self.layers[:1], X)
 
     def summary(self, features: int | Sequence[int] | None = None) -> Summary:
         """Return a table of the layers; see :func:`summary`."""

@@ -17,7 +17,7 @@ from typing import Any, TypeAlias
 from chainrule.core.errors import OptionError, ShapeError, did_you_mean
 from chainrule.core.graph import scope
 from chainrule.core.tensor import Tensor
-from chainrule.nn.layer import Layer, suit
+from chainrule.nn.layer import Layer, check_input, suit
 from chainrule.nn.summary import describe
 from chainrule.ops.shape import concat
 
@@ -201,6 +201,11 @@ class Network:
     def named_layers(self) -> dict[str, Layer]:
         """Return the layers by name, in the order they are applied."""
         return {name: self.layers[name] for name in self.order if name in self.layers}
+
+    def check_input(self, X: Any) -> None:
+        """Let the layers that the input alone leads to say which rows of `X` they can't take."""
+        first = (name for name in self.layers if self._sources(name) == [self.input])
+        check_input((self.layers[name] for name in first), X)
 
     def _sources(self, name: str) -> list[str]:
         return [source for source, target in self.edges if target == name]

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from chainrule.core.errors import ShapeError
 from chainrule.core.graph import scope
 from chainrule.core.tensor import Tensor
-from chainrule.nn.layer import Layer, Sequential
+from chainrule.nn.layer import Layer, Sequential, check_input
 
 __all__ = ["Residual"]
 
@@ -38,6 +39,10 @@ class Residual:
     def __post_init__(self) -> None:
         if isinstance(self.body, (list, tuple)):
             self.body = Sequential(self.body)
+
+    def check_input(self, X: Any) -> None:
+        """Let both ways say which rows of `X` they can't take."""
+        check_input((self.body, self.shortcut), X)
 
     def __call__(self, x: Tensor) -> Tensor:
         assert callable(self.body)

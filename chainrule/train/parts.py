@@ -16,10 +16,10 @@ import numpy as np
 from chainrule.core.errors import DataError, OptionError
 from chainrule.data.check import check_same_length
 from chainrule.data.splits import split
-from chainrule.nn.layer import Layer
+from chainrule.nn.layer import Layer, check_input
 from chainrule.train.objective import Objective, check_target
 from chainrule.train.part import Part
-from chainrule.train.step import check_codes, check_rows, data_input, forward, model_dtype
+from chainrule.train.step import check_rows, data_input, forward, model_dtype
 from chainrule.train.weighting import ClassWeight, class_weights, row_weights
 
 __all__ = ["check_pair", "read_parts"]
@@ -43,7 +43,7 @@ def read_parts(
     dtype = model_dtype(model)
     X, y = check_pair(data, "X", "y", dtype)
     output = forward(model, data_input("x", X)).shape
-    check_codes(model, X)
+    check_input([model], X)
     target = aim.target(y, output, dtype)
     by_class = None if class_weight is None else class_weights(class_weight, target)
     train = Part(
@@ -61,7 +61,7 @@ def read_parts(
             f"validation holds {Xv.dtype} and X {X.dtype}; uint8 is scaled by 1/255 and other "
             "numbers are not, so give both in one form."
         )
-    check_codes(model, Xv)
+    check_input([model], Xv)
     held_target = aim.target(yv, output, dtype)
     own = validation[2] if len(validation) == 3 else None
     return train, Part(

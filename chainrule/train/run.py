@@ -30,7 +30,7 @@ from chainrule.core.tensor import Tensor, input
 from chainrule.data.check import check_same_length
 from chainrule.data.pipeline import Pipeline
 from chainrule.nn.config import from_config, to_config
-from chainrule.nn.layer import Layer, Sequential, parameters
+from chainrule.nn.layer import Layer, Sequential, check_input, parameters
 from chainrule.nn.summary import describe
 from chainrule.run.program import RowFunction, prepare_function
 from chainrule.train.metrics import BY_NAME, Metric, metrics_of
@@ -39,7 +39,6 @@ from chainrule.train.part import Part
 from chainrule.train.pixels import PixelPipeline
 from chainrule.train.step import (
     ROWS,
-    check_codes,
     check_rows,
     data_input,
     forward,
@@ -212,7 +211,7 @@ class Run:
                 f"X holds {rows.dtype} but the model was trained on {self.feature_dtype}; uint8 is "
                 "scaled by 1/255 and other numbers are not, so the two can't stand for each other."
             )
-        check_codes(self.model, rows)
+        check_input([self.model], rows)
         return rows
 
     def _flat(self, values: Array) -> Array:
@@ -250,6 +249,7 @@ class Run:
         description = {
             "format": FORMAT,
             "model": config,
+            "frozen": [name for name, p in parameters(self.model).items() if not p.trainable],
             "loss": self.objective.saved(),
             "custom_loss": self.objective.kind == "custom",
             "metrics": [m.name for m in self.metrics],
@@ -262,7 +262,9 @@ class Run:
             "versions": {"python": platform.python_version(), "numpy": np.__version__},
         }
         weights = {
-            name: np.ascontiguousarray(p.value) for name, p in parameters(self.model).items()
+            # Not ascontiguousarray, which would give a single number an axis.
+            name: np.asarray(p.value, order="C")
+            for name, p in parameters(self.model).items()
         }
         lines = [json.dumps(_plain(record), allow_nan=False) for record in self.history]
         files = {
@@ -422,6 +424,8 @@ def load(
             raise
         raise RunError(f"the run in {str(root)!r} is damaged: {error}.") from error
     _load_weights(run.model, root / "weights.safetensors")
+    for name, parameter in parameters(run.model).items():
+        parameter.trainable = parameter.trainable and name not in about.get("frozen", ())
     return run
 
 

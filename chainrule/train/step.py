@@ -22,7 +22,7 @@ from chainrule.core.parameter import Parameter
 from chainrule.core.spec import SUPPORTED, Dim
 from chainrule.core.tensor import Tensor, input
 from chainrule.data.check import check_features
-from chainrule.nn.layer import Layer, Sequential, parameters
+from chainrule.nn.layer import Layer, parameters
 from chainrule.nn.regularizers import Regularizer, penalties
 from chainrule.ops.elementwise import add
 from chainrule.ops.reduce import sum
@@ -70,15 +70,6 @@ def model_dtype(model: Layer) -> np.dtype[Any]:
     """Return the dtype a model computes in, that of its first parameter."""
     found = parameters(model)
     return next(iter(found.values())).dtype if found else np.dtype(np.float32)
-
-
-def check_codes(model: Layer, X: Array) -> None:
-    """Let a first layer that looks things up say which rows of `X` it has no entry for."""
-    first: Any = model
-    while isinstance(first, Sequential) and len(first):
-        first = first[0]
-    if hasattr(first, "check_input"):
-        first.check_input(X)
 
 
 def data_input(name: str, array: Array) -> Tensor:

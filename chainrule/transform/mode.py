@@ -47,7 +47,9 @@ def for_predicting(graph: Graph) -> Graph:
     if not any(node.primitive.name in _NOTES for node in graph.nodes):
         return graph
     leaves = {node: node for node in graph.inputs.values()}
-    new = _resolve(_used(graph.outputs.values(), 1, leaves), 1, leaves)
+    nodes = _used(graph.outputs.values(), 1, leaves)
+    draws = (node for node in nodes if node.primitive.name == "fresh_seed")
+    new = _resolve(nodes, 1, leaves | {node: tensor(np.array(0)).node for node in draws})
     return Graph({name: new[node] for name, node in graph.outputs.items()}, graph.inputs)
 
 

@@ -16,9 +16,9 @@ __all__ = ["rows_stand_alone"]
 
 # Operations that leave rows alone as long as the rows stay the first axis (an axis whose length
 # data decide is only ever sliced whole).
-KEEPING = frozenset(
-    {"argmax", "broadcast", "matmul", "max", "reshape", "slice", "sum", "transpose"}
-)
+KEEPING = frozenset({
+    "argmax", "broadcast", "matmul", "max", "reshape", "slice", "sparse_matmul", "sum", "transpose",
+})  # fmt: skip
 
 
 def rows_stand_alone(outputs: Iterable[Node]) -> bool:

@@ -79,6 +79,35 @@ def test_numbers_that_are_no_category_are_refused(first: Any) -> None:
         run.predict(np.array([[77, 0]]))
 
 
+@pytest.mark.parametrize("engine", ["reference", "native"])
+def test_numbers_are_checked_wherever_data_enter(engine: str) -> None:
+    """A rounded 1.5 or a -1 counted from the end would look up some row without a word."""
+    y, more = np.arange(4) % 2, {"loss": "cross_entropy", "progress": False, "engine": engine}
+    looks: list[Any] = [
+        nn.Network({"e": nn.Embedding(5, 3), "l": nn.Linear(3, 2)}, [("x", "e"), ("e", "l")]),
+        nn.Sequential([nn.Residual([nn.Embedding(5, 2)], nn.Embedding(7, 2))]),
+        nn.Sequential([nn.Residual(nn.Embedding(7, 2), nn.Sequential([nn.Embedding(5, 2)]))]),
+    ]
+    for net in looks:
+        for bad in (1.5, -1.0, 5.0):
+            with pytest.raises(cr.DataError, match=rf"whole numbers from 0 .* row 3 has {bad}"):
+                cr.fit(net, (np.array([0, 1, 2, bad]), y), **more)
+
+
+@pytest.mark.parametrize("first", [nn.Embedding(5, 3), nn.EmbedColumns(2, [(0, 5, 2)])])
+def test_pixels_are_not_taken_for_categories(first: Any) -> None:
+    """uint8 is scaled by 1/255, which makes every number of a category 0."""
+    net = nn.Sequential([first, nn.Linear(6 if isinstance(first, nn.Embedding) else 3, 3)])
+    with pytest.raises(cr.DataError, match=r"give X as X\.astype\('int32'\)"):
+        cr.fit(net, (CODES.astype("uint8"), Y), loss="cross_entropy", progress=False)
+
+
+def test_columns_that_are_not_there_are_told_by_both_widths() -> None:
+    net = nn.Sequential([nn.EmbedColumns(4, [(3, 5, 2)]), nn.Linear(5, 3)])
+    with pytest.raises(cr.ShapeError, match=r"rows of 4 features, but got shape \(n, 2\)"):
+        cr.fit(net, (CODES, Y), loss="cross_entropy", progress=False)
+
+
 def test_it_comes_back_from_its_files(tmp_path: Path) -> None:
     net = model(nn.EmbedColumns(4, [(1, 5, 2), (3, 5, 3)], "float64"), 7)
     run = cr.fit(net, (MIXED, Y), loss="cross_entropy", epochs=1, progress=False)

@@ -112,6 +112,29 @@ def test_sizes_counted_with_numpy_are_saved(tmp_path: Path) -> None:
     np.testing.assert_array_equal(cr.load(run.save(tmp_path / "a")).outputs(X), run.outputs(X))
 
 
+def test_numbers_of_numpy_are_saved(tmp_path: Path) -> None:
+    model = nn.Sequential([nn.Linear(4, 3), nn.Dropout(np.float32(0.25)), nn.Linear(3, 3)])
+    run = cr.fit(model, (X, CLASSES), loss="cross_entropy", epochs=1, progress=False)
+    assert cr.load(run.save(tmp_path / "a")).model[1].rate == 0.25  # type: ignore[attr-defined]
+
+
+def test_a_parameter_that_is_one_number_comes_back(tmp_path: Path) -> None:
+    model = nn.Sequential([nn.Linear(4, 3), nn.PReLU()])
+    run = cr.fit(model, (X, CLASSES), loss="cross_entropy", epochs=1, progress=False)
+    np.testing.assert_array_equal(cr.load(run.save(tmp_path / "a")).outputs(X), run.outputs(X))
+
+
+def test_what_was_frozen_stays_frozen(tmp_path: Path) -> None:
+    model = nn.Sequential([nn.Linear(4, 3), nn.BatchNorm(3), nn.Linear(3, 3)])
+    model[0].weight.trainable = False  # type: ignore[attr-defined]
+    run = cr.fit(model, (X, CLASSES), loss="cross_entropy", epochs=1, progress=False)
+    again = cr.load(run.save(tmp_path / "a")).model
+    told = {name: p.trainable for name, p in nn.parameters(again).items()}
+    assert told == {name: p.trainable for name, p in nn.parameters(model).items()}
+    assert not told["0.weight"]
+    assert told["0.bias"]
+
+
 def absolute(output: cr.Tensor, target: cr.Tensor) -> cr.Tensor:
     return cr.abs(output - target).mean(1)
 

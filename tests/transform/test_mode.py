@@ -83,6 +83,15 @@ def test_a_function_of_rows_predicts() -> None:
         assert function({"x": np.ones((3, 2), "float32")})["y"].tolist() == [[2, 2]] * 3
 
 
+def test_a_fresh_seed_is_0_outside_training_on_both_engines() -> None:
+    x = cr.input("x", ("n", 2))
+    graph = cr.Graph({"y": x + cr.uniform(fresh_seed(), x.shape)}, {"x": x})
+    expected = 1 + cr.uniform(0, (3, 2)).numpy()
+    for engine in ("native", "reference"):
+        function = prepare_function(graph, ["x"], engine=engine)
+        np.testing.assert_array_equal(function({"x": np.ones((3, 2), "float32")})["y"], expected)
+
+
 def test_gradients_follow_the_mode() -> None:
     x = cr.tensor([1.0, 2.0])
     y = by_mode(x * 5.0, x * 3.0).sum()

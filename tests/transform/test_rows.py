@@ -16,6 +16,7 @@ APART: dict[str, Callable[[Any], Any]] = {
     "a layer": lambda x: cr.tanh(x @ W + 1.0),
     "softmax": lambda x: cr.softmax(x),
     "moves": lambda x: x.reshape(-1, 3, 1).transpose(0, 2, 1)[:, :, ::2],
+    "a sparse layer": lambda x: cr.sparse_matmul(x, W[0, :2], cr.Wiring(3, 2, [0, 2], [1, 0])),
     "joins": lambda x: cr.concat([x, cr.pad(x, ((0, 0), (1, 1)))], 1),
     "rows of a table": lambda x: cr.gather(cr.tensor(W), (x[:, 0] > 0).astype("int64")),
     "the largest": lambda x: x.max(1) + cr.argmax(x, 1),
