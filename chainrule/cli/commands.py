@@ -22,6 +22,7 @@ from chainrule.cli.config import as_options, as_toml, read_config
 from chainrule.cli.environment import as_lines, clear_cache, describe
 from chainrule.cli.errors import CommandLine
 from chainrule.cli.explain import explain_command
+from chainrule.cli.features import features_command
 from chainrule.cli.find_rate import find_rate
 from chainrule.cli.output import SavingError, emit, tell
 from chainrule.cli.pictures import draw_run
@@ -316,6 +317,7 @@ def env(as_json: bool, clear: bool) -> None:
 
 
 command_line.add_command(explain_command)
+command_line.add_command(features_command)
 command_line.add_command(find_rate)
 command_line.add_command(activations_command)
 command_line.add_command(show_command)

@@ -9,7 +9,7 @@ Read next: :mod:`chainrule.insight.features_show`, which draws them.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any
 
@@ -249,3 +249,16 @@ class Findings:
             return rows
         said = [f"probe {self.goal.measure}", *(scores[row[0]] for row in rows[1:])]
         return [[*row, score] for row, score in zip(rows, said, strict=True)]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return facts, probes and, where there is a loss, gradients as plain data for JSON."""
+        layers = [
+            {**asdict(facts), "dead": list(facts.dead)} for facts in self.layers
+        ]  # fmt: skip
+        return {
+            "title": self.title,
+            "rows": len(self.numbers),
+            "layers": layers,
+            "probes": [asdict(p) for p in self.probes] if self.goal else [],
+            "gradients": [asdict(g) for g in self.gradients] if self.follow else [],
+        }

@@ -78,6 +78,22 @@ class Unit:
             lines.append(f"  most correlated with: {told}")
         return "\n".join(lines)
 
+    def to_dict(self) -> dict[str, Any]:
+        """Return the unit as plain data for JSON, without its values on each row."""
+        return {
+            "layer": self.layer,
+            "unit": self.index,
+            "mean": float(self.values.mean(dtype=np.float64)),
+            "std": float(self.values.std(dtype=np.float64)),
+            "most": self.most.tolist(),
+            "least": self.least.tolist(),
+            "dead": self.dead,
+            "saturated": self.saturated,
+            "neighbors": [{"unit": unit, "correlation": r} for unit, r in self.neighbors],
+            "exciting": self.exciting.tolist(),
+            "exciting_value": self.exciting_value,
+        }
+
 
 def correlation(values: Array) -> Array:
     """Return the correlation of each pair of units, (units, units); 0 with a constant unit."""

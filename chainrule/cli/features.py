@@ -1,0 +1,132 @@
+"""The command features: a saved run and its data to a look into the hidden layers.
+
+Without data, the run's own are read again as they were for training, with the options in its
+``config.toml``: probes then learn from the training rows and are scored on the test rows.
+
+Read next: :mod:`chainrule.insight.features`.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+from chainrule.cli.output import emit, tell
+from chainrule.cli.predictions import write_whole
+from chainrule.core.errors import ChainruleError, DataError, OptionError, RunError
+from chainrule.data.builtin import Dataset
+from chainrule.data.builtin import load as load_data
+from chainrule.data.builtin import names as data_names
+from chainrule.data.read import read_table
+from chainrule.insight.features import Features, features
+from chainrule.train.run import Run, load
+from chainrule.train.table import Problem, read_problem
+
+__all__ = ["features_command"]
+
+# The options of training that decide which rows and features there are.
+READING = ("target", "task", "test_fraction", "seed", "roles", "preprocess", "weight", "stream")
+
+
+@click.command("features")
+@click.argument("run", metavar="RUN")
+@click.argument("data", metavar="[DATA]", required=False)
+@click.option("--layer", metavar="L", help="With --unit: a layer by the name in the table.")
+@click.option("--unit", type=click.IntRange(min=0), metavar="U",
+              help="Look at this unit of the layer alone.")  # fmt: skip
+@click.option("--rows", type=click.IntRange(min=10), default=4000, show_default=True, metavar="N",
+              help="Look at so many rows at most, drawn at random.")  # fmt: skip
+@click.option("--out", metavar="FILE", help="Write a page with pictures to FILE, an .html file.")
+@click.option("--force", is_flag=True, help="Replace FILE if it exists.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@click.pass_context
+def features_command(
+    ctx: click.Context,
+    run: str,
+    data: str | None,
+    layer: str | None,
+    unit: int | None,
+    rows: int,
+    out: str | None,
+    force: bool,
+    as_json: bool,
+) -> None:
+    """Look into the hidden layers of the network saved in the directory RUN.
+
+    Tells for each layer how its units spread, which are dead, and how well a linear probe
+    separates the classes there.  The page adds the weights of the first layer, maps of the rows,
+    and what excites single units.  DATA is a file, SQL or a data set, by default that of RUN.
+
+    \b
+    Examples:
+      chainrule features runs/digits-1
+      chainrule features runs/digits-1 --out layers.html
+      chainrule features runs/digits-1 --layer 1 --unit 3
+      chainrule features runs/houses-1 new-houses.csv --out layers.html
+    """  # noqa: D301 - \b tells click to keep the lines
+    if (layer is None) != (unit is None):
+        raise OptionError("a unit is told by its layer and its number: give --layer and --unit.")
+    if out is not None and Path(out).suffix.lower() not in (".html", ".htm"):
+        raise OptionError(f"--out {out}: the page is an .html file.")
+    if out is not None and Path(out).exists() and not force:
+        raise RunError(f"{out} exists; nothing was written. Give another name, or --force.")
+    saved = load(run)
+    if saved.pipeline is None:
+        raise DataError(
+            f"{run} was trained on arrays, so it has no columns to match; in Python, "
+            f"chainrule.features(chainrule.load({run!r}), X, y) looks at its layers."
+        )
+    found = _of_data(saved, data, rows) if data else _of_own(saved, _own(ctx, run, saved), rows)
+    one = None if layer is None or unit is None else found.unit(layer, unit)
+    if as_json:
+        emit(json.dumps(found.to_dict() if one is None else one.to_dict(), allow_nan=False) + "\n")
+    elif out is None:
+        emit(f"{found if one is None else one}\n")
+    if out is not None:
+        write_whole(Path(out), found.html(layer, unit))
+        tell(f"wrote {out}")
+
+
+def _of_own(run: Run, problem: Problem, rows: int) -> Features:
+    # Notes tell how the target was chosen, which the options now say.
+    before, now = (
+        json.dumps({**p.to_json(), "notes": []}) for p in (run.pipeline, problem.pipeline) if p
+    )
+    if before != now:
+        raise DataError(
+            f"the data of {problem.name} are not what the network was trained on any more; "
+            "name DATA to look at the network on them all the same."
+        )
+    return features(run, *problem.train, held_out=problem.test, rows=rows)
+
+
+def _own(ctx: click.Context, place: str, run: Run) -> Problem:
+    """Read the run's own data again; DataError asking for DATA where they are not found."""
+    config = Path(place) / "config.toml"
+    name = run.settings.get("data")
+    try:
+        if config.is_file() and ctx.parent is not None:
+            group: Any = ctx.parent.command
+            words = ["--config", str(config)]
+            asked = group.commands["train"].make_context("train", words, parent=ctx.parent).params
+            options = {option: asked[option] for option in READING}
+            options["test_fraction"] = options["test_fraction"] or 0.2
+            return read_problem(asked["source"], **options)
+        if name is not None and name in data_names():
+            assert run.pipeline is not None
+            return read_problem(name, run.pipeline.target.name, seed=run.settings.get("seed", 0))
+    except (ChainruleError, click.ClickException) as error:
+        told = error.message if isinstance(error, click.ClickException) else str(error)
+        raise DataError(f"the data of {place} can't be read again: {told} Name DATA.") from error
+    raise DataError(f"{place} does not say where its data are; name DATA after it.")
+
+
+def _of_data(run: Run, data: str, rows: int) -> Features:
+    """Look at the rows of DATA, with probes where it has the target."""
+    found: Any = load_data(data) if data in data_names() and not Path(data).is_file() else None
+    if isinstance(found, Dataset) and found.X_test is not None:
+        return features(run, found.X, found.y, held_out=(found.X_test, found.y_test), rows=rows)
+    return features(run, read_table(data) if found is None else found.to_table(), rows=rows)
