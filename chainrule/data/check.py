@@ -18,6 +18,7 @@ from chainrule.core.errors import DataError
 __all__ = ["check_classes", "check_features", "check_numbers", "check_same_length"]
 
 _LOOKED_AT = 2**22  # values examined at once
+_FEW = 4096  # values for which a mask costs less than holding back the warnings of a sum
 
 
 def check_numbers(values: ArrayLike, name: str) -> NDArray[Any]:
@@ -106,6 +107,8 @@ def check_classes(y: ArrayLike, n_classes: int) -> NDArray[np.int64]:
 
 
 def _check_finite(array: NDArray[Any], name: str) -> None:
+    if array.size <= _FEW and np.count_nonzero(np.isfinite(array)) == array.size:
+        return
     # One sum is finite only if every term is, and needs no mask as big as the data;
     # overflow of large finite terms merely leads to the exact look below.
     with np.errstate(over="ignore", invalid="ignore"):

@@ -5,6 +5,7 @@ Read next: :mod:`chainrule.run.program`, which chooses between the engines.
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Mapping
 from threading import Lock
@@ -14,8 +15,8 @@ import numpy as np
 
 from chainrule.core.errors import OptionError, RunError
 from chainrule.core.graph import Graph
-from chainrule.core.spec import Dim
-from chainrule.run.arena import group
+from chainrule.core.spec import Dim, Spec, resolve
+from chainrule.run.arena import Arena, group
 from chainrule.run.caller import Caller
 from chainrule.run.code import NativeCode
 from chainrule.run.machine import available_cores, thread_limit
@@ -24,6 +25,7 @@ __all__ = ["NativeFunction", "NativeProgram"]
 
 Array = np.ndarray[Any, Any]
 ROWS_AT_ONCE = 1024  # a function of many rows takes them in pieces of so many
+FEW_BYTES = 16384  # rows of no more are copied to where code reads, sooner than it is told where
 FLOPS_WORTH_A_THREAD = 150_000  # a step with less work for each thread runs on fewer
 
 
@@ -104,40 +106,86 @@ class NativeFunction:
             for name, node in graph.inputs.items()
             if node.primitive.name == "parameter"
         }
-        self.order = np.arange(ROWS_AT_ONCE)
+        self.shapes = {name: graph.outputs[name].spec.shape[1:] for name in self.code.slots.wholes}
+        self.blocks = {n: self.alone.buffers[node] for n, node in self.code.slots.wholes.items()}
+        self.rows = {name: spec.shape[1:] for name, spec in self.specs.items()}
+        self.few = min((_few(spec) for spec in self.specs.values()), default=0)
+        self.places = {
+            name: np.zeros(resolve((self.few, *spec.shape[1:]), {}), spec.dtype)
+            for name, spec in (self.specs.items() if self.few else ())
+        }
         self.busy = Lock()
         self.process = os.getpid()
 
+    def freeze(self) -> None:
+        """Keep a copy of the parameters as they are now, whatever becomes of them."""
+        arena = Arena({name: parameter.value for name, parameter in self.parameters.items()})
+        for name, view in arena.views.items():
+            self.alone.give(name, view)
+            self.several.give(name, view)
+        self.parameters = {}
+
     def __call__(self, data: Mapping[str, Array]) -> dict[str, Any]:
         """Return outputs by name: arrays of rows, and numbers added up over the rows."""
-        arrays = {
-            name: np.ascontiguousarray(data[name], spec.dtype) for name, spec in self.specs.items()
-        }
-        lengths: dict[Dim, int] = {}
-        for name, array in arrays.items():
-            self.specs[name].bind(array, lengths, name)
-        rows = len(next(iter(arrays.values())))
-        wholes = self.code.slots.wholes
-        results: dict[str, Any] = dict.fromkeys(self.code.slots.sums, 0.0)
-        for name in wholes:
-            spec = self.graph.outputs[name].spec
-            results[name] = np.empty((rows, *spec.shape[1:]), spec.dtype)
+        arrays = {name: np.asarray(data[name]) for name in self.specs}
+        rows = next(iter(arrays.values())).shape[:1]
+        for name, row in self.rows.items():
+            if arrays[name].shape != rows + row:
+                self._bind(arrays)
+                break
         if self.process != os.getpid():  # a fork while another thread held it would never end
             self.busy, self.process = Lock(), os.getpid()
         with self.busy:  # the buffers are one caller's at a time
-            caller = self.alone if rows < ROWS_AT_ONCE else self.several
-            for name, parameter in self.parameters.items():
-                caller.give(name, parameter.value)
-            for start in range(0, rows, ROWS_AT_ONCE):
-                count = min(ROWS_AT_ONCE, rows - start)
-                for name, array in arrays.items():
-                    caller.give(name, array[start : start + count] if start else array)
-                caller(self.order[:count], ROWS_AT_ONCE)
-                for name, total in caller.totals().items():
-                    results[name] += total
-                for name, node in wholes.items():
-                    block = results[name][start : start + count]
-                    block[...] = caller.buffers[node][:count].reshape(block.shape)
-            for name in arrays:  # the caller's data are its own again
-                caller.arrays.pop(name, None)
+            small = rows[0] <= self.few
+            return self._of_few(arrays, rows[0]) if small else self._of(arrays, rows[0])
+
+    def _bind(self, arrays: Mapping[str, Array]) -> None:
+        """Raise ShapeError for arrays that fit neither their specs nor one another."""
+        lengths: dict[Dim, int] = {}
+        for name, array in arrays.items():
+            self.specs[name].bind(array, lengths, name)
+
+    def _of_few(self, arrays: Mapping[str, Array], rows: int) -> dict[str, Any]:
+        """Return what :meth:`__call__` does for rows that are copied to where code reads them."""
+        caller = self.alone
+        for name, parameter in self.parameters.items():
+            caller.give(name, parameter.value)
+        for name, place in self.places.items():
+            place[:rows] = arrays[name]
+            caller.give(name, place)
+        caller.step(rows)
+        results: dict[str, Any] = caller.totals()
+        for name, block in self.blocks.items():
+            results[name] = block[:rows].reshape(rows, *self.shapes[name]).copy()
         return results
+
+    def _of(self, arrays: Mapping[str, Array], rows: int) -> dict[str, Any]:
+        """Return what :meth:`__call__` does for any number of rows, read where they are."""
+        caller = self.alone if rows < ROWS_AT_ONCE else self.several
+        results: dict[str, Any] = dict.fromkeys(self.code.slots.sums, 0.0)
+        for name, shape in self.shapes.items():
+            results[name] = np.empty((rows, *shape), self.blocks[name].dtype)
+        arrays = {n: np.ascontiguousarray(a, self.specs[n].dtype) for n, a in arrays.items()}
+        for name, parameter in self.parameters.items():
+            caller.give(name, parameter.value)
+        for start in range(0, rows, ROWS_AT_ONCE):
+            count = min(ROWS_AT_ONCE, rows - start)
+            for name, array in arrays.items():
+                caller.give(name, array[start : start + count] if start else array)
+            caller(caller.natural[:count], ROWS_AT_ONCE)
+            for name, total in caller.totals().items():
+                results[name] += total
+            for name, node in self.code.slots.wholes.items():
+                block = results[name][start : start + count]
+                block[...] = caller.buffers[node][:count].reshape(block.shape)
+        for name in arrays:  # the caller's data are its own again
+            caller.arrays.pop(name, None)
+        return results
+
+
+def _few(spec: Spec) -> int:
+    """Return how many rows of an input are few, none where only data decide their size."""
+    if not all(isinstance(d, int) for d in spec.shape[1:]):
+        return 0
+    row = spec.dtype.itemsize * math.prod(d for d in spec.shape[1:] if isinstance(d, int))
+    return min(FEW_BYTES // max(1, row), ROWS_AT_ONCE)

@@ -123,8 +123,12 @@ class RowFunction(Protocol):
     def __call__(self, data: Mapping[str, Array]) -> dict[str, Any]:
         """Return outputs by name: arrays of rows, and numbers added up over pieces of rows.
 
-        Parameters have the value they have at the call.
+        Parameters have the value they have at the call, or had at :meth:`freeze`.
         """
+        ...
+
+    def freeze(self) -> None:
+        """Keep a copy of the parameters as they are now, whatever becomes of them."""
         ...
 
 
@@ -135,12 +139,23 @@ class ReferenceFunction:
 
     def __init__(self, graph: Graph):
         self.interpreter = Interpreter(graph)
+        self.frozen: dict[str, Array] = {}
+
+    def freeze(self) -> None:
+        """Keep a copy of the parameters as they are now, whatever becomes of them."""
+        self.frozen = {
+            name: node.params["parameter"].value.copy()
+            for name, node in self.interpreter.graph.inputs.items()
+            if node.primitive.name == "parameter"
+        }
 
     def __call__(self, data: Mapping[str, Array]) -> dict[str, Any]:
         """Return outputs by name: arrays of rows, and numbers added up over pieces of rows."""
         rows = len(next(iter(data.values())))
         pieces = [
-            self.interpreter({name: array[i : i + ROWS_AT_ONCE] for name, array in data.items()})
+            self.interpreter(
+                self.frozen | {name: array[i : i + ROWS_AT_ONCE] for name, array in data.items()}
+            )
             for i in range(0, rows, ROWS_AT_ONCE)
         ]
         return {

@@ -16,6 +16,7 @@ from chainrule.train.fit import EarlyStopping, fit  # now: the module bears the 
 
 if TYPE_CHECKING:
     from chainrule.train.curve import Curve, fit_curve
+    from chainrule.train.predictor import Predictor
     from chainrule.train.run import Run, load
     from chainrule.train.settings import Settings, choose_settings
     from chainrule.train.table import Problem, fit_table, predict_table, read_problem
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Curve",
     "EarlyStopping",
+    "Predictor",
     "Problem",
     "Run",
     "Settings",
@@ -37,6 +39,7 @@ __all__ = [
 
 _MODULES = {
     "curve": ("Curve", "fit_curve"),
+    "predictor": ("Predictor",),
     "run": ("Run", "load"),
     "settings": ("Settings", "choose_settings"),
     "table": ("Problem", "fit_table", "predict_table", "read_problem"),

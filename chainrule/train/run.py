@@ -37,6 +37,7 @@ from chainrule.train.metrics import BY_NAME, Metric, metrics_of
 from chainrule.train.objective import Objective, objective
 from chainrule.train.part import Part
 from chainrule.train.pixels import PixelPipeline
+from chainrule.train.predictor import Predictor
 from chainrule.train.step import (
     ROWS,
     check_rows,
@@ -139,6 +140,24 @@ class Run:
         Raises OptionError when the loss trains no probabilities.
         """
         return self.probabilities(self.outputs(self.encode(X)))
+
+    def predictor(self) -> Predictor:
+        """Return a callable that predicts a row, or rows, with the weights as they are now.
+
+        For single rows it takes a fraction of the time of :meth:`predict`; see
+        :class:`~chainrule.train.predictor.Predictor`.  A run trained on a table has to encode its
+        columns first, so that its predictor has ``outputs(features)`` alone, for features that
+        ``run.pipeline.transform(table)`` returned.
+        """
+        row, pipeline = self.features, self.pipeline
+        if isinstance(pipeline, PixelPipeline):
+            row = (len(pipeline.feature_names),)
+        dtype = np.dtype(np.uint8) if self.feature_dtype == "uint8" else self._dtype
+        return Predictor(
+            self.model, self.features, dtype, row,
+            self._check, self.encode, self.decide, self.probabilities,
+            engine=self.engine, threads=self.threads,
+        )  # fmt: skip
 
     def decide(self, outputs: Array) -> Array:
         """Return the predictions that the model's raw `outputs` stand for."""

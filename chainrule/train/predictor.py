@@ -1,0 +1,132 @@
+"""Predict single rows at little cost: everything that a call can find ready is made once.
+
+A run's compiled model goes in, with a copy of its weights; a callable comes out that takes a row
+or rows.  It exists because a small network takes a microsecond or two for a row, and looking at
+each call for what to check, which code to run and where the weights are took twenty times that.
+
+Read next: :class:`chainrule.run.native.NativeFunction`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from chainrule.core.graph import Graph
+from chainrule.core.tensor import input
+from chainrule.nn.layer import Layer, check_input
+from chainrule.run.program import RowFunction, prepare_function
+from chainrule.train.step import ROWS, forward
+
+__all__ = ["Predictor"]
+
+Array = np.ndarray[Any, Any]
+
+
+class Predictor:
+    """Predict for a row or for rows, as the run that made it does, at the least cost for each call.
+
+    ``predictor(X)`` is ``run.predict(X)`` for rows X of shape (n, features) and, without the first
+    axis, for a single row of shape (features,); :meth:`outputs` and :meth:`probabilities` are
+    ``run.outputs`` and ``run.predict_proba``.  Rows in the dtype of :attr:`dtype` cost the least;
+    others are converted.  Raises what the run does, for NaN and infinity among others.
+
+    The weights are a copy, those of the run when it was made: training on changes nothing here.
+    Threads may share a predictor and take turns; with one each they need not wait.
+
+    >>> import numpy as np
+    >>> import chainrule as cr
+    >>> X = np.array([[0, 0], [0, 1], [1, 0], [1, 1]], "float32")
+    >>> model = cr.nn.Linear(2, 1)
+    >>> run = cr.fit(model, (X, X.sum(1)), loss="mse", optimizer=cr.optim.LBFGS(), progress=False)
+    >>> predict = run.predictor()
+    >>> predict(X[3]).round(3), predict(X[1:]).round(3)
+    (np.float32(2.0), array([1., 1., 2.], dtype=float32))
+    """
+
+    def __init__(
+        self,
+        model: Layer,
+        features: tuple[int, ...],
+        dtype: np.dtype[Any],
+        row: tuple[int, ...],
+        check: Callable[[Any], Array],
+        encode: Callable[[Any], Any],
+        decide: Callable[[Array], Array],
+        probabilities: Callable[[Array], Array],
+        *,
+        engine: str | None = None,
+        threads: int | None = None,
+    ):
+        self.dtype, self._features = dtype, features
+        self._row = row  # the shape of what is given to predict; pixels may be encoded first
+        self._models = (model,)
+        self._check, self._encode = check, encode
+        self._decide, self._to_probabilities = decide, probabilities
+        self._function: RowFunction = prepare_function(
+            _checked(model, features, dtype), ["x"], threads, engine
+        )
+        self._function.freeze()
+
+    def __call__(self, X: Any) -> Any:
+        """Return predictions for the rows of X, or the one for a single row."""
+        rows, single = self._rows(X, self._row)
+        predictions = self._decide(self._compute(self._encode(rows)))
+        return predictions[0] if single else predictions
+
+    def outputs(self, X: Any) -> Array:
+        """Return the model's raw outputs for the rows of X, or for a single row."""
+        rows, single = self._rows(X, self._features)
+        outputs = self._compute(rows)
+        result: Array = outputs[0] if single else outputs
+        return result
+
+    def probabilities(self, X: Any) -> Any:
+        """Return the probability of each class, or label, for the rows of X or for a single row.
+
+        Raises OptionError when the loss trains no probabilities.
+        """
+        rows, single = self._rows(X, self._row)
+        found = self._to_probabilities(self._compute(self._encode(rows)))
+        return found[0] if single else found
+
+    @staticmethod
+    def _rows(X: Any, row: tuple[Any, ...]) -> tuple[Any, bool]:
+        """Return X with its axis of rows, and whether it is a single row that had none."""
+        if type(X) is not np.ndarray:
+            try:
+                X = np.asarray(X)
+            except ValueError:  # lists of unequal length, which the check tells of
+                return X, False
+        return (X[None], True) if X.shape == row else (X, False)
+
+    def _compute(self, X: Any) -> Array:
+        """Return the raw outputs for rows; what is not clearly in order is checked as ever."""
+        usual = (
+            type(X) is np.ndarray
+            and X.dtype == self.dtype
+            and X.shape[1:] == self._features
+            and len(X) > 0
+        )
+        if usual:
+            check_input(self._models, X)  # a layer that looks things up has its say
+        results = self._function({"x": X if usual else self._check(X)})
+        if results.get("trouble", 0.0) != 0.0:  # NaN is not
+            self._check(X)
+        output: Array = results["output"]
+        return output
+
+
+def _checked(model: Layer, features: tuple[int, ...], dtype: np.dtype[Any]) -> Graph:
+    """Return the graph from ``x`` to ``output`` and ``trouble``.
+
+    ``trouble = sum(0 * x)`` is 0, or NaN where a number of x is NaN or infinite: native code
+    finds that out in less time than Python takes to ask.
+    """
+    x = input("x", (ROWS, *features), dtype)
+    outputs = {"output": forward(model, x)}
+    if dtype.kind == "f":
+        outputs["trouble"] = (x * 0.0).sum()
+    return Graph(outputs, {"x": x})
