@@ -5,11 +5,12 @@ Read next: :mod:`chainrule.core.spec`.
 
 from __future__ import annotations
 
-from numbers import Real
+import math
+from numbers import Integral, Real
 
 from chainrule.core.errors import OptionError
 
-__all__ = ["in_range", "is_number"]
+__all__ = ["check_whole", "in_range", "is_number"]
 
 
 def is_number(value: object) -> bool:
@@ -24,3 +25,15 @@ def in_range(owner: object, name: str, low: float, high: float, open_low: bool =
         left = "(" if open_low else "["
         bounds = f"{left}{low:g}, {high:g})"
         raise OptionError(f"{type(owner).__name__}: {name} must be in {bounds}, not {value!r}.")
+
+
+def check_whole(name: str, value: object, least: int = 1, below: float = math.inf) -> None:
+    """Raise OptionError unless `value` is a whole number from `least` on and less than `below`.
+
+    >>> check_whole("epochs", 3)
+    """
+    whole = isinstance(value, Integral) and not isinstance(value, bool)
+    if not whole or not least <= int(value) < below:  # type: ignore[call-overload]
+        kind = "a positive integer" if least == 1 else f"an integer from {least} on"
+        kind += f" and below {below}" if below < math.inf else ""
+        raise OptionError(f"{name} must be {kind}, not {value!r}.")

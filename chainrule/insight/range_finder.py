@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from chainrule.core.errors import OptionError
+from chainrule.core.options import check_whole, is_number
 from chainrule.insight.chart import line_chart
 from chainrule.insight.page import standalone
 from chainrule.nn.layer import Layer, initialize, parameters
@@ -27,7 +28,7 @@ from chainrule.optim.schedule import Exponential
 from chainrule.run.program import prepare
 from chainrule.train.objective import objective
 from chainrule.train.part import Part
-from chainrule.train.parts import check_pair, read_parts
+from chainrule.train.parts import check_made, check_pair, read_parts
 from chainrule.train.rates import Rates
 from chainrule.train.run import Run
 from chainrule.train.step import model_dtype, record_step
@@ -178,7 +179,8 @@ def find_learning_rate(
     >>> 1e-3 < found.suggestion < 1
     True
     """
-    _check(low, high, steps, batch_size)
+    _check(low, high, steps, batch_size, seed)
+    check_made(model, optimizer)
     trial, aim = copy.deepcopy(model), objective(loss)
     method = rising(optimizer_of(optimizer), low, high).planned(steps, steps)
     X, y = check_pair(data, "X", "y", model_dtype(trial))
@@ -210,18 +212,16 @@ def find_learning_rate(
     return _judge(sweep, start, knew, rng)
 
 
-def _check(low: float, high: float, steps: int, batch_size: int) -> None:
+def _check(low: float, high: float, steps: int, batch_size: int, seed: int) -> None:
     """Raise OptionError for numbers without meaning."""
-    if not 0 < low < high < math.inf:
+    numbers = is_number(low) and is_number(high)
+    if not (numbers and 0 < low < high < math.inf):
         raise OptionError(
             f"find_learning_rate: low must be positive and below high, not {low!r} and {high!r}."
         )
-    for name, value, least in (("steps", steps, 20), ("batch_size", batch_size, 1)):
-        whole = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
-        if not whole or value < least:
-            raise OptionError(
-                f"find_learning_rate: {name} must be an integer from {least} on, not {value!r}."
-            )
+    check_whole("find_learning_rate: steps", steps, least=20)
+    check_whole("find_learning_rate: batch_size", batch_size)
+    check_whole("find_learning_rate: seed", seed, least=0, below=2**63)
 
 
 def _batches(part: Part, steps: int, size: int, rng: np.random.Generator) -> list[Array]:

@@ -124,6 +124,9 @@ def penalties(
     """
     if choice is None:
         return []
+    for given in choice.values() if isinstance(choice, Mapping) else [choice]:
+        if not callable(given) or isinstance(given, type):
+            raise OptionError(f"regularizer must be one such as nn.L2(1e-4), not {given!r}.")
     if not isinstance(choice, Mapping):
         return [choice(p) for p in found.values() if p.is_weight]
     for pattern in choice:

@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 from chainrule.core import options
 from chainrule.core.errors import OptionError
-from chainrule.core.options import is_number
+from chainrule.core.options import check_whole, is_number
 
 __all__ = ["Tunable", "in_range", "part_of", "prefixed", "whole"]
 
@@ -93,8 +93,4 @@ def in_range(owner: object, name: str, low: float, high: float, open_low: bool =
 
 def whole(owner: object, name: str, least: int = 1) -> None:
     """Raise OptionError unless ``owner.name`` is a whole number from `least` on."""
-    value = getattr(owner, name)
-    if not is_number(value) or value < least or value != int(value):
-        raise OptionError(
-            f"{type(owner).__name__}: {name} must be a whole number from {least} on, not {value!r}."
-        )
+    check_whole(f"{type(owner).__name__}: {name}", getattr(owner, name), least)

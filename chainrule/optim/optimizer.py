@@ -10,6 +10,7 @@ Read next: :mod:`chainrule.optim.adam`.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
@@ -136,6 +137,16 @@ class Chain(Optimizer):
 
     def rebuilt(self, change: Callable[[Tunable], Any]) -> Chain:
         return replace(self, members=tuple(change(member) for member in self.members))
+
+    def check(self, parameters: Sequence[Parameter]) -> None:
+        super().check(parameters)
+        for part, later in itertools.pairwise(self.members):
+            if any(part.shown(p) is not None for p in parameters):
+                raise OptionError(
+                    f"chain: {type(part).__name__} would average weights that "
+                    f"{type(later).__name__} changes after it; average what the whole chain makes: "
+                    "optim.Averaged(optim.chain(...))."
+                )
 
     def slots_of(self, p: Parameter) -> dict[str, Array]:
         found: dict[str, Array] = {}

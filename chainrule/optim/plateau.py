@@ -11,13 +11,15 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
+from chainrule.core.errors import OptionError
 from chainrule.core.tensor import Tensor
 from chainrule.ops.elementwise import maximum
 from chainrule.optim.hyper import in_range, part_of, prefixed, whole
 from chainrule.optim.schedule import Schedule
 
-__all__ = ["PlateauWatch", "ReduceOnPlateau"]
+__all__ = ["PlateauWatch", "ReduceOnPlateau", "check_monitor"]
 
 
 @dataclass(frozen=True)
@@ -47,6 +49,7 @@ class ReduceOnPlateau(Schedule):
         in_range(self, "factor", 0.0, 1.0, open_low=True)
         whole(self, "patience")
         whole(self, "cooldown", least=0)
+        check_monitor(self)
 
     def levels(self) -> Iterable[float]:
         own = self.start.levels() if isinstance(self.start, Schedule) else (self.start,)
@@ -63,6 +66,15 @@ class ReduceOnPlateau(Schedule):
         plan = self.start
         first = plan.value(part_of(h, "start"), s) if isinstance(plan, Schedule) else h["start"]
         return maximum(h["least"], h["scale"] * first)
+
+
+def check_monitor(owner: Any) -> None:
+    """Raise OptionError unless ``owner.monitor`` is a name, or None."""
+    if owner.monitor is not None and not isinstance(owner.monitor, str):
+        raise OptionError(
+            f"{type(owner).__name__}: monitor must be the name of an entry of the history, such "
+            f"as 'val_loss', not {owner.monitor!r}."
+        )
 
 
 @dataclass

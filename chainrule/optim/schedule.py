@@ -244,9 +244,10 @@ class OneCycle(Schedule):
         self.check_numbers(peak=0.0)
         if self.start is None:
             object.__setattr__(self, "start", self.peak / 25)
+        self.check_numbers(start=0.0)
         if self.end is None:
             object.__setattr__(self, "end", (self.start or 0.0) / 1e4)
-        self.check_numbers(start=0.0, end=0.0)
+        self.check_numbers(end=0.0)
         in_range(self, "rise", 0.0, 1.0, open_low=True)
 
     def levels(self) -> Iterable[float]:

@@ -30,7 +30,8 @@ class Accumulate(Optimizer):
 
     This equals training on batches `steps` times as large where all batches have the same number
     of rows; the last, smaller batch of an epoch counts as much as the others.  Schedules inside
-    count the optimizer's own steps.  Raises OptionError for steps that are no positive integer.
+    count the optimizer's own steps.  Raises OptionError for steps that are no positive integer,
+    and for more than there are batches in the training.
 
     >>> from chainrule import optim
     >>> Accumulate(4, optim.SGD(0.1)).hyper()
@@ -45,7 +46,12 @@ class Accumulate(Optimizer):
         check_inner(self)
 
     def planned(self, steps: float, epoch: float) -> Accumulate:
-        inner = self.optimizer.planned(max(1, steps // self.steps), epoch / self.steps)
+        if steps < self.steps:
+            raise OptionError(
+                f"Accumulate: {self.steps} batches make a step, and there are {steps:g} in all of "
+                "the training, so that nothing would be learned; accumulate fewer."
+            )
+        inner = self.optimizer.planned(steps // self.steps, epoch / self.steps)
         return replace(self, optimizer=inner)
 
     def slots_of(self, p: Parameter) -> dict[str, Array]:

@@ -15,18 +15,19 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from chainrule.core.errors import DivergedError, OptionError, did_you_mean
+from chainrule.core.options import check_whole, in_range
 from chainrule.nn.layer import Layer, initialize, parameters
 from chainrule.nn.regularizers import Regularizer
 from chainrule.optim.full_batch import FullBatch
 from chainrule.optim.named import optimizer as optimizer_of
 from chainrule.optim.optimizer import Optimizer
-from chainrule.optim.plateau import ReduceOnPlateau
+from chainrule.optim.plateau import ReduceOnPlateau, check_monitor
 from chainrule.run.program import Program, prepare
 from chainrule.train.full_batch import FullBatchProgram, check_alone, full_batch_program
 from chainrule.train.metrics import metrics_of
 from chainrule.train.objective import objective
 from chainrule.train.part import Part
-from chainrule.train.parts import read_parts
+from chainrule.train.parts import check_made, read_parts
 from chainrule.train.progress import Progress
 from chainrule.train.rates import Rates, plateaus
 from chainrule.train.run import Run
@@ -48,7 +49,8 @@ class EarlyStopping:
 
     The weights of the best epoch are restored.  `monitor` names an entry of the
     history; by default ``val_loss``, or ``loss`` where there is no validation.
-    Better is lower, but higher for accuracies and r2.
+    Better is lower, but higher for accuracies and r2.  Raises OptionError for a patience below 1
+    and a negative min_delta.
     """
 
     patience: int = 10
@@ -56,16 +58,9 @@ class EarlyStopping:
     min_delta: float = 0.0
 
     def __post_init__(self) -> None:
-        _check_whole("EarlyStopping: patience", self.patience)
-
-
-def _check_whole(name: str, value: Any, least: int = 1, below: float = math.inf) -> None:
-    """Raise OptionError unless `value` is a whole number from `least` on and less than `below`."""
-    whole = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
-    if not whole or not least <= value < below:
-        kind = "a positive integer" if least else "an integer from 0 on"
-        kind += f" and below {below}" if below < math.inf else ""
-        raise OptionError(f"{name} must be {kind}, not {value!r}.")
+        check_whole("EarlyStopping: patience", self.patience)
+        in_range(self, "min_delta", 0.0, math.inf)
+        check_monitor(self)
 
 
 def fit(
@@ -136,19 +131,20 @@ def fit(
     >>> len(run.history)
     200
     """
-    _check_whole("fit: epochs", epochs)
-    _check_whole("fit: batch_size", batch_size)
-    _check_whole("fit: threads", 1 if threads is None else threads)
-    _check_whole("fit: seed", seed, least=0, below=2**63)
-    _check_made(model, optimizer)
+    check_whole("fit: epochs", epochs)
+    check_whole("fit: batch_size", batch_size)
+    check_whole("fit: threads", 1 if threads is None else threads)
+    check_whole("fit: seed", seed, least=0, below=2**63)
+    check_made(model, optimizer)
     aim, method = objective(loss), optimizer_of(optimizer)
     check_alone(method, watch)
-    if isinstance(early_stopping, (int, np.integer)):
+    if early_stopping is not None and not isinstance(early_stopping, EarlyStopping):
+        check_whole("fit: early_stopping", early_stopping)
         early_stopping = EarlyStopping(early_stopping)
     measures = metrics_of(metrics, aim)
     for asking in (early_stopping, *(plan for _, plan in plateaus(method))):
         if asking is not None:
-            _check_monitor(asking, [m.name for m in measures], validation is not None)
+            _check_monitored(asking, [m.name for m in measures], validation is not None)
     train, held_out = read_parts(
         model, data, validation, aim, sample_weight, class_weight, int(seed)
     )
@@ -180,6 +176,7 @@ def fit(
     if isinstance(method, FullBatch):
         program = full_batch_program(method, model, aim, step, train, int(seed), threads, engine)
     else:
+        batch_size = min(batch_size, len(train))
         program = prepare(step.graph, step.state, train.arrays, batch_size, threads, engine)
     rates = Rates(method, step.rate, program.state)
     loop = _Loop(run, program, step, rates, train, held_out, early_stopping, int(seed))
@@ -188,19 +185,7 @@ def fit(
     return run
 
 
-def _check_made(model: Any, optimizer: Any) -> None:
-    """Raise OptionError for a class where a thing made by calling it belongs, or a bare list."""
-    for what, given, call in (("model", model, "(...)"), ("optimizer", optimizer, "()")):
-        if isinstance(given, type):
-            name = given.__name__
-            raise OptionError(f"fit: {what} is the class {name}; call it: {name}{call}.")
-    if not callable(model):
-        listed = isinstance(model, (list, tuple))
-        hint = "wrap it: nn.Sequential([...])" if listed else "such as nn.Linear or nn.Sequential"
-        raise OptionError(f"fit: model is a {type(model).__name__}, and must be a layer; {hint}.")
-
-
-def _check_monitor(
+def _check_monitored(
     asking: EarlyStopping | ReduceOnPlateau, metrics: Sequence[str], validated: bool
 ) -> None:
     """Raise OptionError, before any training, for a monitor the history will not have."""

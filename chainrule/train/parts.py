@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from chainrule.core.errors import DataError, OptionError
+from chainrule.core.options import is_number
 from chainrule.data.check import check_same_length
 from chainrule.data.splits import split
 from chainrule.nn.layer import Layer, check_input
@@ -22,7 +23,7 @@ from chainrule.train.part import Part
 from chainrule.train.step import check_rows, data_input, forward, model_dtype
 from chainrule.train.weighting import ClassWeight, class_weights, row_weights
 
-__all__ = ["check_pair", "read_parts"]
+__all__ = ["check_made", "check_pair", "read_parts"]
 
 Array = np.ndarray[Any, Any]
 
@@ -51,9 +52,13 @@ def read_parts(
     )
     if validation is None:
         return train, None
-    if isinstance(validation, (int, float)):
-        return _hold_out(train, y, float(validation), aim, seed)
-    Xv, yv = check_pair(validation[:2], "X of validation", "y of validation", dtype)
+    if is_number(validation) or isinstance(validation, bool):
+        return _hold_out(train, y, float(validation), aim, seed)  # type: ignore[arg-type]
+    pair: Any = validation
+    own = None
+    if isinstance(pair, (tuple, list)) and len(pair) == 3:
+        *pair, own = pair
+    Xv, yv = check_pair(pair, "X of validation", "y of validation", dtype)
     if Xv.shape[1:] != X.shape[1:]:
         raise DataError(f"validation rows have shape {Xv.shape[1:]}, training rows {X.shape[1:]}.")
     if (Xv.dtype == np.uint8) != (X.dtype == np.uint8):
@@ -63,10 +68,21 @@ def read_parts(
         )
     check_input([model], Xv)
     held_target = aim.target(yv, output, dtype)
-    own = validation[2] if len(validation) == 3 else None
     return train, Part(
         Xv, held_target, None, row_weights(own, by_class, held_target, dtype, aim.elementwise)
     )
+
+
+def check_made(model: Any, optimizer: Any) -> None:
+    """Raise OptionError for a class where a thing made by calling it belongs, or a bare list."""
+    for what, given, call in (("model", model, "(...)"), ("optimizer", optimizer, "()")):
+        if isinstance(given, type):
+            name = given.__name__
+            raise OptionError(f"{what} is the class {name}; call it: {name}{call}.")
+    if not callable(model):
+        listed = isinstance(model, (list, tuple))
+        hint = "wrap it: nn.Sequential([...])" if listed else "such as nn.Linear or nn.Sequential"
+        raise OptionError(f"model is a {type(model).__name__}, and must be a layer; {hint}.")
 
 
 def check_pair(data: Any, x_name: str, y_name: str, dtype: np.dtype[Any]) -> tuple[Array, Any]:
@@ -93,4 +109,11 @@ def _hold_out(
         )
     stratify = aim.kind == "classes" and np.ndim(y) == 1
     train, held = split(y if stratify else len(whole), fraction, seed)
-    return replace(whole, rows=train), replace(whole, rows=held)
+    parts = replace(whole, rows=train), replace(whole, rows=held)
+    for part, which in zip(parts, ("that train", "held out"), strict=True):
+        if part.total_weight == 0:
+            raise DataError(
+                f"fit: all {len(part)} rows {which} by validation={fraction:g} have weight 0, so "
+                "they tell nothing; choose the rows yourself, validation=(X, y, weights)."
+            )
+    return parts

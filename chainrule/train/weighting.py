@@ -63,8 +63,8 @@ def _is_class(label: Any) -> bool:
 def _labels(target: Array) -> Array:
     """Return encoded targets as class numbers."""
     flat = target[:, 0] if target.ndim == 2 and target.shape[1] == 1 else target
-    if flat.ndim == 2:
-        flat = flat.argmax(axis=1) if (np.sort(flat, axis=1)[:, -1] == 1).all() else flat
+    if flat.ndim == 2 and np.isin(flat, (0, 1)).all() and (flat.sum(axis=1) == 1).all():
+        flat = flat.argmax(axis=1)
     if flat.ndim != 1 or (flat != np.floor(flat)).any() or (flat < 0).any():
         raise DataError(
             "class_weight needs one class for each row, as class numbers, one-hot rows or 0/1 "
@@ -109,8 +109,9 @@ def row_weights(
         weights = (
             weights * np.append(by_class, np.ones(max(0, labels.max() + 1 - len(by_class))))[labels]
         )
-    total = weights.sum()
-    if total == 0:
+    largest = weights.max()
+    if largest == 0:
         raise DataError("every row has weight 0, so there is nothing to learn from.")
-    scaled: Array = (weights * (weights.size / total)).astype(dtype)
+    weights = weights / largest  # a sum of them is finite then
+    scaled: Array = (weights * (weights.size / weights.sum())).astype(dtype)
     return scaled

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -119,10 +120,14 @@ def test_the_first_pattern_counts_and_a_chain_clips_its_group_or_all_that_is_tra
         (lambda: optim.chain(optim.WeightDecay(0.1), optim.SGD()), "so it comes after one"),
         (lambda: optim.chain(optim.SGD(), optim.Adam()), "only one part .* SGD and Adam"),
         (lambda: optim.chain(optim.SGD(), 3), "3 is no optimizer"),
-        (lambda: optim.Accumulate(0, optim.SGD()), "steps must be a whole number from 1"),
+        (lambda: optim.Accumulate(0, optim.SGD()), "steps must be a positive integer"),
         (lambda: optim.Accumulate(2, optim.ClipNorm(1.0)), "optimizer must be one such as"),
+        (lambda: optim.Accumulate(math.nan, optim.SGD()), "steps must be a positive integer"),  # type: ignore[arg-type]
+        (lambda: optim.Accumulate(10**9, optim.SGD()), "1000000000 batches make a step, and there"),
+        (lambda: optim.chain(optim.Averaged(optim.SGD()), optim.WeightDecay(0.1)),
+         "Averaged would average weights that WeightDecay changes after it"),
         (lambda: optim.Averaged(optim.SGD(), 1.0), r"Averaged: decay must be in \[0, 1\)"),
-        (lambda: optim.Averaged(optim.SGD(), start=-1), "start must be a whole number from 0"),
+        (lambda: optim.Averaged(optim.SGD(), start=-1), "start must be an integer from 0 on"),
     ],
 )  # fmt: skip
 def test_what_has_no_meaning_is_refused_before_training(method: Any, message: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -129,8 +130,10 @@ def test_rounding_ends_the_search() -> None:
 
 
 BAD: list[tuple[dict[str, Any], str]] = [
-    ({"memory": 0}, "LBFGS: memory must be a whole number from 1 on, not 0"),
-    ({"memory": 2.5}, "memory must be a whole number"),
+    ({"memory": 0}, "LBFGS: memory must be a positive integer, not 0"),
+    ({"memory": 2.5}, "memory must be a positive integer"),
+    ({"memory": 2.0}, "memory must be a positive integer"),  # a list can't be cut there
+    ({"memory": math.inf}, "memory must be a positive integer"),
     ({"tolerance": -1.0}, r"tolerance must be in \[0, inf\), not -1"),
     ({"c1": 0.0}, r"c1 must be in \(0, 1\), not 0"),
     ({"c2": 1.0}, r"c2 must be in \(0, 1\), not 1"),

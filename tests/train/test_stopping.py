@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -190,6 +191,12 @@ def test_a_misspelled_monitor_is_told_before_any_training() -> None:
     with pytest.raises(cr.OptionError, match=r"no 'val_los' .*Without validation=.*no val_ entr"):
         train(model, early_stopping=cr.EarlyStopping(3, monitor="val_los"))
     assert not model.layers[0].weight.assigned  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("wrong", [math.nan, -1.0, math.inf, "small"])
+def test_a_least_progress_without_meaning_is_refused(wrong: Any) -> None:
+    with pytest.raises(cr.OptionError, match=r"EarlyStopping: min_delta must be in \[0, inf\)"):
+        cr.EarlyStopping(3, min_delta=wrong)
 
 
 def test_accuracy_of_labels_is_better_when_higher() -> None:
