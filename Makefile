@@ -19,10 +19,10 @@ demo: $(VENV)/.chainrule ## install chainrule in .venv and train a network on ha
 	$(VENV)/bin/chainrule train digits
 
 test: $(VENV)/.test ## run the tests, about 5 minutes on two cores
-	$(PY) -m pytest -m "not oracle and not slow and not browser" $(ARGS)
+	$(PY) -m pytest -n auto -m "not oracle and not slow and not browser" $(ARGS)
 
 oracle: $(VENV)/.oracle ## compare with PyTorch (a large download the first time)
-	$(PY) -m pytest -m oracle $(ARGS)
+	$(PY) -m pytest -n auto -m oracle $(ARGS)
 
 browser: $(VENV)/.browser ## open the pages in a headless chromium, light and dark, wide and narrow
 	$(PY) -m pytest -m browser tests/browser $(ARGS)

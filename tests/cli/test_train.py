@@ -13,7 +13,7 @@ import pytest
 from click.testing import Result
 
 import chainrule as cr
-from chainrule.cli import commands
+from chainrule.cli import train as command
 from chainrule.train import run as run_module
 
 Call = Callable[..., Result]
@@ -134,7 +134,7 @@ def test_a_finished_run_is_refused_before_training(
     assert call("train", colors, "--epochs", 1, "--out", "a").exit_code == 0
     before = Path("a/weights.safetensors").read_bytes()
     with monkeypatch.context() as patch:
-        patch.setattr(commands, "fit_table", None)  # calling it would be a TypeError
+        patch.setattr(command, "fit_table", None)  # calling it would be a TypeError
         result = call("train", colors, "--seed", 5, "--out", "a")
     assert result.exit_code == 2
     assert "already holds a finished run" in result.stderr
@@ -155,7 +155,7 @@ def test_what_is_no_run_is_never_replaced(call: Call, colors: Path, place: Path)
 def test_a_directory_that_can_not_be_written_is_refused_before_training(
     call: Call, colors: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(commands, "fit_table", None)
+    monkeypatch.setattr(command, "fit_table", None)
     result = call("train", colors, "--out", colors / "a")
     assert result.exit_code == 2
     assert "is a file" in result.stderr
@@ -169,7 +169,7 @@ def test_a_directory_that_can_not_be_written_is_refused_before_training(
 def test_the_default_place_is_checked_too(
     call: Call, colors: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(commands, "fit_table", None)
+    monkeypatch.setattr(command, "fit_table", None)
     colors.parent.chmod(0o500)
     result = call("train", colors)
     colors.parent.chmod(0o700)
@@ -239,7 +239,7 @@ def test_ctrl_c_elsewhere_saves_nothing(
     def interrupt(*words: object, **more: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(commands, "read_problem", interrupt)
+    monkeypatch.setattr(command, "read_problem", interrupt)
     result = call("train", colors)
     assert result.exit_code == 130
     assert result.stderr.strip() == "interrupted; nothing was saved."

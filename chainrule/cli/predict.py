@@ -1,0 +1,74 @@
+"""``chainrule predict``: a saved run and a table in, the table with predictions out.
+
+Read next: :mod:`chainrule.cli.predictions`.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from chainrule.cli.output import emit, tell
+from chainrule.cli.predictions import as_csv_text, as_json_text, check_out, write_whole
+from chainrule.core.errors import DataError
+from chainrule.data.read import read_table
+from chainrule.train.run import load
+from chainrule.train.table import predict_table, unseen_categories
+
+__all__ = ["predict"]
+
+
+@click.command("predict")
+@click.argument("run", metavar="RUN")
+@click.argument("data", metavar="DATA")
+@click.option("--out", metavar="FILE", help="Write to FILE, as .csv, .tsv, .parquet, or .json "
+              "(as --json)  [default: CSV to standard output]")  # fmt: skip
+@click.option("--force", is_flag=True, help="Replace FILE if it exists.")
+@click.option("--json", "as_json", is_flag=True, help="Write one JSON object instead of CSV.")
+def predict(run: str, data: str, out: str | None, force: bool, as_json: bool) -> None:
+    """Predict for the rows of DATA with the network saved in the directory RUN.
+
+    DATA is a file or SQL as for train.  Its columns are matched by name; the target
+    need not be among them.  Writes every column of DATA, then prediction, and for
+    classes probability_CLASS for each.  Cells are written in one form whatever they
+    were: 1.50 as 1.5, dates as 2024-01-31, missing ones empty.
+
+    \b
+    Examples:
+      chainrule predict runs/houses-1 new-houses.csv
+      chainrule predict runs/houses-1 new-houses.csv --out prices.csv
+    """  # noqa: D301 - \b tells click to keep the lines
+    form = ".json" if as_json else ".csv"
+    if out is not None:
+        form = check_out(Path(out), force, as_json)
+    saved = load(run)
+    if saved.pipeline is None:
+        raise DataError(
+            f"{run} was trained on arrays, so it has no columns to match; in Python, "
+            f"chainrule.load({run!r}).predict(X) predicts for arrays."
+        )
+    table = read_table(data)
+    predicted = predict_table(saved, table)
+    for name, (rows, example, other) in unseen_categories(saved, table).items():
+        why = (
+            "was rare in training or not there: it counts as 'other'"
+            if other
+            else ("training did not have")
+        )
+        tell(
+            f"note: {rows:,} {'row has' if rows == 1 else 'rows have'} a `{name}` that {why}, "
+            f"such as {example!r}."
+        )
+    twice = sorted(set(predicted) & set(table.names))
+    if twice and form != ".json":
+        raise DataError(f"{data} already has a column {twice[0]!r}; rename or leave it out.")
+    if form == ".json":
+        text = as_json_text(saved, predicted)
+    else:
+        text = as_csv_text(table, predicted, "\t" if form == ".tsv" else ",")
+    if out is None:
+        emit(text)
+    else:
+        write_whole(Path(out), text)
+        tell(f"wrote {out}: {len(table):,} {'row' if len(table) == 1 else 'rows'}")

@@ -1,0 +1,182 @@
+"""``chainrule train``: options in, one call into the library, a saved run and its results out.
+
+It refuses what can't work before anything is trained, and hands the work to
+:mod:`chainrule.train.table`.
+
+Read next: :mod:`chainrule.cli.train_options`, :mod:`chainrule.cli.show`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import click
+
+from chainrule.cli.config import as_options, as_toml, read_config
+from chainrule.cli.output import SavingError, emit, tell
+from chainrule.cli.runs import write_report
+from chainrule.cli.show import show_problem, show_results, warn_of_guess
+from chainrule.cli.train_options import method_options, network_options, parse_fraction, positive
+from chainrule.core.errors import RunError
+from chainrule.train.architecture import check_settings
+from chainrule.train.run import Run, check_writable
+from chainrule.train.settings import choose_settings
+from chainrule.train.table import Problem, fit_table, read_problem
+
+__all__ = ["train"]
+
+
+@click.command("train")
+@click.argument("source", required=False)
+@click.option("--config", metavar="FILE", is_eager=True, callback=read_config,
+              help="TOML file of options, as each run has one in config.toml.")  # fmt: skip
+@click.option("--target", metavar="COLUMN", help="Column to predict  [default: the column called "
+              "target, label, class or y, else the last]")  # fmt: skip
+@click.option("--task", type=click.Choice(["classification", "regression"]), metavar="TASK",
+              help="classification or regression  [default: told from the target]")  # fmt: skip
+@network_options
+@method_options
+@click.option("--test-fraction", type=float, metavar="X", callback=parse_fraction,
+              help="Share of rows held out to score on  [default: 0.2]")  # fmt: skip
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, metavar="N",
+              help="Decides the split, the first weights and the order of rows.")  # fmt: skip
+@click.option("--threads", type=positive, metavar="N", help="Threads of the native engine.")
+@click.option("--stream/--no-stream", default=None, help="Encode SOURCE to disk instead of memory  "
+              "[default: for a file over a quarter of the memory]")  # fmt: skip
+@click.option("--out", metavar="DIR", help="Where to save the run  [default: runs/NAME-1, -2, ...]")
+@click.option("--force", is_flag=True, help="Replace the finished run in --out.")
+@click.option("--report/--no-report", "wanted", default=True, help="Whether to write report.html "
+              "into the run  [default: report]")  # fmt: skip
+@click.option("--quiet", is_flag=True, help="Print only where the run was saved.")
+@click.option("--json", "as_json", is_flag=True, help="Print the results as one JSON object.")
+def train(
+    source: str | None,
+    config: str | None,
+    target: str | None,
+    task: str | None,
+    test_fraction: float | None,
+    seed: int,
+    threads: int | None,
+    out: str | None,
+    force: bool,
+    wanted: bool,
+    quiet: bool,
+    as_json: bool,
+    preprocess: list[str] | None,
+    roles: dict[str, str | list[str]],
+    weight: str | None,
+    stream: bool | None,
+    **asked: Any,
+) -> int:
+    """Train a network to predict one column of SOURCE, and score it on rows held out.
+
+    SOURCE is a built-in data set (see chainrule datasets), a CSV, TSV, Parquet or
+    JSON file, plain or gzipped, or an SQL query over such files.  Every option has a
+    sensible default, chosen by the size of the data.  Ctrl-C ends training early and
+    saves the best network so far.
+
+    \b
+    Examples:
+      chainrule train digits
+      chainrule train houses.csv --target price
+      chainrule train "select * from 'log.parquet' where year > 2020" --target failed
+      chainrule train iris --hidden 16,16 --activation tanh --epochs 50 --out runs/small
+      chainrule train digits --dropout 0.2 --schedule cosine --l2 1e-4
+      chainrule train --config runs/digits-1/config.toml --seed 1
+    """  # noqa: D301 - \b tells click to keep the lines
+    if source is None:
+        raise click.UsageError("give SOURCE: a file, a data set, SQL; or --config with a source.")
+    asked |= {"seed": seed}
+    check_settings(choose_settings(1, **asked), task)  # before a file is read
+    if out is not None:
+        check_writable(out, force)
+    problem = read_problem(
+        source,
+        target,
+        task=task,
+        test_fraction=test_fraction or 0.2,
+        seed=seed,
+        roles=roles,
+        preprocess=preprocess,
+        weight=weight,
+        stream=stream,
+        progress=not quiet,
+    )
+    place = Path(out) if out is not None else next(_free(problem.name))
+    check_writable(place, force)
+    settings = choose_settings(
+        problem.rows["train"],
+        task=problem.pipeline.task,
+        validated=problem.validation is not None,
+        **asked,
+    )
+    check_settings(settings, problem.pipeline.task)
+    if problem.own_test and test_fraction is not None:
+        tell(f"note: {problem.name} brings its own test rows; --test-fraction is not used.")
+    if as_json and settings.batch_size > problem.rows["train"]:
+        tell(f"note: the batch is larger than the {problem.rows['train']} training rows.")
+    if not (quiet or as_json):
+        show_problem(problem, settings)
+    run = fit_table(problem, settings, threads=threads, progress=not quiet)
+    if not run.history:
+        tell("interrupted before the first epoch ended; nothing was saved.")
+        return 130
+    told = {
+        "source": source, "target": problem.pipeline.target.name, "task": problem.pipeline.task,
+        "test_fraction": test_fraction, "threads": threads, "stream": stream,
+        "preprocess": preprocess, "weight": weight,
+        "report": None if wanted else False,
+        "role": [f"{k}={'<'.join(v) if isinstance(v, list) else v}" for k, v in roles.items()],
+    }  # fmt: skip
+    written = as_toml(told | as_options(settings), "chainrule train --config THIS_FILE repeats it.")
+    files = {"config.toml": written} | (write_report(run, problem) if wanted else {})
+    saved, failure = _save(run, place, problem, out is None, force, files)
+    if as_json:
+        emit(json.dumps(_summary(run, problem, saved)) + "\n")
+        if warning := warn_of_guess(run.scores):
+            tell(f"warning: {warning}.")
+    elif quiet:
+        emit(f"{saved}\n" if saved else "")
+    else:
+        show_results(run, saved)
+    if failure is not None:
+        raise SavingError(f"the network was trained but not saved: {failure}") from failure
+    return 130 if run.stopped == "interrupted" else 0
+
+
+def _free(name: str) -> Iterator[Path]:
+    """Yield the directories ``runs/NAME-1``, ``-2``, ... that do not exist."""
+    for k in count(1):
+        path = Path("runs") / f"{name}-{k}"
+        if not path.exists():
+            yield path
+
+
+def _save(
+    run: Run, place: Path, problem: Problem, numbered: bool, force: bool, extra: Mapping[str, str]
+) -> tuple[str | None, RunError | None]:
+    """Save the run; return its place, or why it could not be saved."""
+    if numbered and place.exists():  # another training took the number meanwhile
+        place = next(_free(problem.name))
+    try:
+        return str(run.save(place, force, extra)), None
+    except RunError as error:
+        return None, error
+
+
+def _summary(run: Run, problem: Problem, saved: str | None) -> dict[str, Any]:
+    return {
+        "run": saved,
+        "data": problem.name,
+        **run.scores,
+        "settings": run.settings,
+        "notes": list(problem.pipeline.notes),
+        "epochs": len(run.history),
+        "best_epoch": run.best_epoch,
+        "stopped": run.stopped,
+        "seconds": round(sum(record["seconds"] for record in run.history), 3),
+    }
