@@ -197,8 +197,8 @@ def _told(judged: Judged, row: int) -> str:
     if not judged.certain or judged.scores is None:
         return f"said <b>{escape(names[said])}</b>, is <b>{escape(names[true])}</b>"
     return (
-        f"said <b>{escape(names[said])}</b> ({_percent(judged.scores[row, said])}), "
-        f"is <b>{escape(names[true])}</b> ({_percent(judged.scores[row, true])})"
+        f"<span>said <b>{escape(names[said])}</b> ({_percent(judged.scores[row, said])}),</span> "
+        f"<span>is <b>{escape(names[true])}</b> ({_percent(judged.scores[row, true])})</span>"
     )
 
 

@@ -24,6 +24,7 @@ from chainrule.data.notes import group_notes
 from chainrule.insight.curves import course, layer_charts
 from chainrule.insight.draw import draw
 from chainrule.insight.findings import Finding, find, wilson
+from chainrule.insight.hidden import find_dead, hidden_views, look_inside
 from chainrule.insight.judge import Judged, judge
 from chainrule.insight.mistakes import agreement, number, worst_rows
 from chainrule.insight.page import page, read_asset
@@ -33,6 +34,7 @@ from chainrule.nn.summary import Summary
 from chainrule.train.run import Run
 from chainrule.train.scores import MEASURES, score_classes, score_values
 from chainrule.train.settings import unusual
+from chainrule.train.table import Problem
 
 __all__ = ["Report", "report"]
 
@@ -42,8 +44,8 @@ MOST_NOTES = 40
 class Report:
     """A report: `html` is the text of the file; a notebook shows it; :meth:`save` writes it."""
 
-    def __init__(self, run: Run, judged: Judged | None):
-        self.run, self.judged = run, judged
+    def __init__(self, run: Run, judged: Judged | None, data: Any = None):
+        self.run, self.judged, self.data = run, judged, data
         self.title = _title(run)
 
     @cached_property
@@ -64,7 +66,12 @@ class Report:
         run, judged = self.run, self.judged
         outline = _outline(run)
         title = _layer_titles(outline)
-        found = find(run)
+        found, inside = find(run), ""
+        if self.data is not None and outline is not None:
+            seen = look_inside(run, self.data, outline.flops)
+            if seen is not None:
+                found += find_dead(seen)
+                inside = hidden_views(seen, isinstance(self.data, Problem))
         return [
             ("Result", _result(run, judged, outline) + _findings(found)),
             ("How it learned", _charts(course(run))),
@@ -72,6 +79,7 @@ class Report:
             ("What it got most wrong", worst_rows(judged) if judged else ""),
             ("The network", _network(run, outline)),
             ("Inside while learning", _charts(layer_charts(run, title))),
+            ("What its layers make of the rows", inside),
             ("Weights", _weights(run, title)),
             ("Data", _notes(run)),
             ("Settings", _settings(run)),
@@ -107,8 +115,9 @@ def report(run: Run, data: Any = None) -> Report:
 
     In it: the result beside a plain guess, remarks where the numbers leave little doubt, curves
     of losses, metrics and learning rate, confusions or residuals, the rows that were got most
-    wrong, the network, how its layers were doing where it was trained with ``watch=True``, its
-    weights, and the settings.  Raises DataError for data that do not fit the run.
+    wrong, the network, how its layers were doing where it was trained with ``watch=True``, what
+    they make of the rows, its weights, and the settings.  Raises DataError for data that do not
+    fit the run.
 
     >>> import chainrule as cr
     >>> from chainrule import nn
@@ -123,7 +132,7 @@ def report(run: Run, data: Any = None) -> Report:
             f"report is made of a run, as cr.fit and cr.load return it, not of a "
             f"{type(run).__name__}."
         )
-    return Report(run, None if data is None else judge(run, data))
+    return Report(run, None if data is None else judge(run, data), data)
 
 
 def _title(run: Run) -> str:
