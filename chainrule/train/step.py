@@ -207,7 +207,8 @@ def record_step(
     outputs = {name: total.node for name, total in totals.items()}
     if probes:
         with scope("watch"):
-            outputs.update(watch_outputs(probes, slopes[len(trained) :]))
+            weights = dict(zip(trained, slopes, strict=False))
+            outputs.update(watch_outputs(probes, slopes[len(trained) :], weights))
     for path, p in found.items():
         inputs[f"parameter/{path}"] = outputs[f"parameter/{path}"] = p.node
     outputs.update(_kept(found, seen.updates))

@@ -12,14 +12,19 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import reduce
 from typing import Any
 
 from chainrule.core.graph import Node, reachable
 from chainrule.core.primitive import lookup
 from chainrule.core.spec import Dim
 from chainrule.core.tensor import Tensor, record, tensor
+from chainrule.ops.elementwise import add
 
 __all__ = ["LayerProbe", "layer_probes", "watch_outputs", "watch_report"]
+
+
+PRODUCTS = ("matmul", "sparse_matmul")
 
 
 @dataclass(frozen=True)
@@ -36,11 +41,11 @@ class LayerProbe:
 
 
 def layer_probes(output: Tensor) -> list[LayerProbe]:
-    """Return a probe for each matrix product over the rows of the batch behind `output`."""
+    """Return a probe for each product with weights over the rows of the batch behind `output`."""
     probes: list[LayerProbe] = []
     taken: set[str] = set()
     for node in reachable([output.node]):
-        if node.primitive.name != "matmul" or not isinstance(node.spec.shape[0], Dim):
+        if node.primitive.name not in PRODUCTS or not isinstance(node.spec.shape[0], Dim):
             continue
         layer, again = node.scope or "model", 2
         while layer in taken:
@@ -50,10 +55,13 @@ def layer_probes(output: Tensor) -> list[LayerProbe]:
     return probes
 
 
-def watch_outputs(probes: Sequence[LayerProbe], gradients: Sequence[Tensor]) -> dict[str, Node]:
+def watch_outputs(
+    probes: Sequence[LayerProbe], gradients: Sequence[Tensor], weights: Mapping[str, Tensor]
+) -> dict[str, Node]:
     """Return the outputs that let :func:`watch_report` describe each probe.
 
-    `gradients` are those of the loss to each probe's product.
+    `gradients` are those of the loss to each probe's product, `weights` those to parameters, by
+    path.
     """
     rows = next(d for p in probes for d in p.product.shape if isinstance(d, Dim))
     count = record(lookup("count"), lengths=(rows,), dtype="float64")
@@ -67,6 +75,9 @@ def watch_outputs(probes: Sequence[LayerProbe], gradients: Sequence[Tensor]) -> 
             "zeros": (x == 0).astype(x.dtype).sum(),
             "gradient": (g * g).sum(),
         }
+        own = [w for path, w in weights.items() if path.rpartition(".")[0] == probe.layer]
+        if own:
+            sums["weights"] = reduce(add, ((w * w).sum() for w in own))
         outputs.update({f"watch/{probe.layer}/{k}": v.node for k, v in sums.items()})
     return outputs
 
@@ -78,7 +89,8 @@ def watch_report(
 
     ``input_mean``, ``input_std`` and ``input_zeros`` describe the activations
     that enter the layer, ``gradient_rms`` the root mean square of the gradient
-    of the mean loss to its weighted sums.
+    of the mean loss to its weighted sums, ``weight_gradient`` the norm of that to all parameters
+    of the layer (where it has some of its own; root mean square over the steps looked at).
     """
     report = {}
     rows = sums["watch/rows"]
@@ -95,4 +107,6 @@ def watch_report(
             "input_zeros": found["zeros"] / inputs,
             "gradient_rms": math.sqrt(sums[f"watch/{probe.layer}/gradient"] / units),
         }
+        if (squares := sums.get(f"watch/{probe.layer}/weights")) is not None:
+            report[probe.layer]["weight_gradient"] = math.sqrt(squares / sums["watch/steps"])
     return report

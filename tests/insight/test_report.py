@@ -353,3 +353,33 @@ def test_gradients_that_fade_or_grow_are_told(ratio: float, word: str) -> None:
 def test_the_interval_is_wilsons(hits: int, rows: int) -> None:
     ends = binomtest(hits, rows).proportion_ci(method="wilson")
     np.testing.assert_allclose(wilson(hits, rows), (ends.low, ends.high), atol=1e-4)
+
+
+def test_dead_units_are_told_and_layers_are_seen_on_training_rows() -> None:
+    problem = read_problem("iris")
+    run = fit_table(problem, choose_settings(102, hidden=[8], epochs=2), progress=False)
+    bias = parameters(run.model)["0.bias"]
+    bias.value = np.where(np.arange(8) < 3, -1e3, bias.value)
+    page = read(cr.report(run, problem).html)
+    assert "In layer 1 (ReLU) 3 of 8 units are dead" in page.told("Result")
+    inside = page.told("What its layers make of the rows")
+    assert "Seen on 102 rows that it was trained on." in inside
+    assert "two directions" in inside
+    bias.value = np.where(np.arange(8) < 1, -1e3, 1e3)
+    assert "are dead" not in read(cr.report(run, problem).html).told("Result")
+
+
+def test_a_model_that_is_one_function_is_reported_without_its_layers() -> None:
+    weight = cr.Parameter((3, 1), lambda shape, generator: np.zeros(shape))
+
+    class Bare:
+        def __init__(self) -> None:
+            self.weight = weight
+
+        def __call__(self, x: cr.Tensor) -> cr.Tensor:
+            return x @ self.weight
+
+    X = np.random.default_rng(0).normal(size=(30, 3)).astype("float32")
+    run = cr.fit(Bare(), (X, X[:, 0]), loss="mse", epochs=2, progress=False)
+    page = read(cr.report(run, (X, X[:, 0])).html)
+    assert "3 parameters" in page.told("Result")

@@ -34,11 +34,13 @@ def test_one_step_is_described_as_computed_by_hand() -> None:
     layers = run.history[0]["layers"]
     assert list(layers) == ["0", "2"]
     for name, inputs, slope in (("0", X.astype(float), g0), ("2", h, g2)):
+        weights = [*(inputs.T @ slope).ravel(), *slope.sum(axis=0)]
         expected = {
             "input_mean": inputs.mean(),
             "input_std": inputs.std(),
             "input_zeros": (inputs == 0).mean(),
             "gradient_rms": np.sqrt((slope**2).mean()),
+            "weight_gradient": np.linalg.norm(weights),
         }
         assert layers[name] == pytest.approx(expected, rel=1e-4)
 
@@ -68,3 +70,27 @@ def test_the_spread_of_inputs_far_from_0_keeps_its_digits(engine: str) -> None:
     )  # fmt: skip
     found = run.history[0]["layers"]["0"]
     assert found["input_std"] == pytest.approx(far.astype(float).std(), rel=1e-6)
+
+
+@pytest.mark.parametrize("engine", ["native", "reference"])
+def test_sparse_layers_are_watched_as_dense_ones_are(engine: str) -> None:
+    dense, sparse = nn.Linear(5, 4), nn.SparseLinear.from_density(5, 4, 1.0)
+    nn.initialize(dense, 1)
+    nn.initialize(sparse, 1)
+    sparse.weight.value = dense.weight.value[sparse.wiring.sources, sparse.wiring.targets]
+    found = []
+    for layer in (dense, sparse):
+        net = nn.Sequential([layer, nn.Tanh(), nn.Linear(4, 3)])
+        nn.initialize(net, 2, keep_assigned=True)
+        run = cr.fit(net, (X, Y), loss="cross_entropy", epochs=1, batch_size=64, watch=True,
+                     engine=engine, progress=False)  # fmt: skip
+        found.append(run.history[0]["layers"])
+    assert found[0]["0"] == pytest.approx(found[1]["0"], rel=1e-4)
+
+
+@pytest.mark.parametrize("engine", ["native", "reference"])
+def test_an_epoch_without_a_step_that_is_watched_has_no_such_entry(engine: str) -> None:
+    run = cr.fit(model(), (X, Y), loss="cross_entropy", epochs=12, batch_size=32, watch=True,
+                 engine=engine, progress=False)  # fmt: skip
+    watched = [record["epoch"] for record in run.history if "layers" in record]
+    assert watched == [1, 6, 11]  # steps 1, 11 and 21 of 24
