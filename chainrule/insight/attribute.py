@@ -104,7 +104,8 @@ class Attribution:
     __repr__ = __str__
 
     def _told(self) -> str:
-        head = f"{self.method} of output {self.output_name} = {words.number(self.value)}"
+        method = self.method.replace("_", " ").capitalize()
+        head = f"{method} of output {self.output_name} = {words.number(self.value)}"
         if self.gap is None:
             return f"{head}: its slope to each feature."
         share = "they add up" if self.complete else "they do NOT add up"

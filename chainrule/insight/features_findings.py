@@ -239,6 +239,8 @@ class Findings:
         rows = [["layer", "", "units", "mean", "std", "dead", "nearly flat"]]
         values = self.values("input")
         spread = [float(values.mean(dtype=np.float64)), float(values.std(dtype=np.float64))]
+        if abs(spread[0]) < 1e-6 * spread[1]:
+            spread[0] = 0.0  # rounding, of standardized columns
         rows.append(["input", "", f"{values.shape[1]:,}", *map(words.number, spread), "", ""])
         for k in self.layers:
             flat = "" if k.saturated is None else f"{100 * k.saturated:.0f} %"

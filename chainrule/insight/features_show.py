@@ -14,13 +14,14 @@ from typing import Any
 
 import numpy as np
 
-from chainrule.core.errors import ChainruleError
+from chainrule.core.errors import ChainruleError, OptionError
 from chainrule.insight.chart import bar_chart, histogram, image_grid, line_chart, scatter
 from chainrule.insight.features_findings import Findings
 from chainrule.insight.features_unit import Unit, exciting_inputs
 from chainrule.insight.page import page
 
 __all__ = [
+    "correlation_figure",
     "features_page",
     "gradients_figure",
     "layers_table",
@@ -29,12 +30,14 @@ __all__ = [
     "unit_section",
     "units_figure",
     "weights_figure",
+    "weights_grid",
 ]
 
 Array = np.ndarray[Any, Any]
 MOST_IMAGES = 32
 MOST_DOTS = 300  # of a map
 MOST_BARS = 8
+MOST_CORRELATED = 1024  # units whose every pair is looked at
 MOST_COLUMNS = 12
 
 
@@ -61,24 +64,41 @@ def weights_figure(f: Findings, most: int = MOST_IMAGES) -> str:
     """Return the weights of the first layer: images of the longest, or bars by feature."""
     if f.weights is None:
         return "<p>No layer has a weighted sum of the input.</p>"
-    lengths = np.sqrt(np.square(f.weights.reshape(len(f.weights), -1)).sum(axis=1))
-    order = np.argsort(-lengths, kind="stable")
     if f.view.image is not None:
-        chosen = order[:most]
-        images = [_clipped(w) for w in f.view.as_images(f.weights[chosen], original=False)]
-        signed = len(f.view.image) == 2
-        title = f"{len(chosen)} of {len(order)} units, the longest weights first"
-        grid = image_grid(images, [str(k) for k in chosen], signed=signed, title=title)
-        told = " Blue raises the unit, orange lowers it; the strongest in a hundred pixels"
-        told = f"{told} have full color." if signed else ""
-        return f"<figure>{grid}<figcaption>The numbers are the units'.{told}</figcaption></figure>"
+        told = (
+            " Blue raises the unit, orange lowers it; the strongest in a hundred pixels have full "
+            "color." if len(f.view.image) == 2 else ""
+        )  # fmt: skip
+        caption = f"<figcaption>The numbers are the units'.{told}</figcaption>"
+        return f"<figure>{weights_grid(f, most)}{caption}</figure>"
     charts = []
-    for k in order[:6]:
+    for k in _by_length(f.weights)[:6]:
         weights = f.weights[k].reshape(-1)
         strongest = np.argsort(-np.abs(weights), kind="stable")[:MOST_BARS]
         bars = {f.view.names[i]: float(weights[i]) for i in strongest}
         charts.append(bar_chart(bars, title=f"unit {k}", label="weight"))
     return _charts(charts)
+
+
+def weights_grid(f: Findings, most: int = MOST_IMAGES) -> str:
+    """Return the first layer's longest weights as images in one ``<svg>``.
+
+    Raises OptionError where rows are no images, or no layer has weights.
+    """
+    if f.weights is None or f.view.image is None:
+        raise OptionError("only weights of a layer that sees images are shown as images.")
+    order = _by_length(f.weights)
+    chosen = order[:most]
+    images = [_clipped(w) for w in f.view.as_images(f.weights[chosen], original=False)]
+    title = f"{len(chosen)} of {len(order)} units, the longest weights first"
+    signed = len(f.view.image) == 2
+    return image_grid(images, [str(k) for k in chosen], signed=signed, title=title)
+
+
+def _by_length(weights: Array) -> Array:
+    """Return the units, those with the longest weights first."""
+    lengths = np.sqrt(np.square(weights.reshape(len(weights), -1)).sum(axis=1))
+    return np.argsort(-lengths, kind="stable")
 
 
 def _clipped(weights: Array) -> Array:
@@ -117,6 +137,23 @@ def map_figure(f: Findings, layer: str | int) -> str:
     )  # fmt: skip
 
 
+def correlation_figure(f: Findings, layer: str | int) -> str:
+    """Return the correlation of each pair of a layer's units as one image.
+
+    Units stand in the order of the first principal axis, so that those that go together are near.
+    """
+    matrix = f.correlation(layer)
+    order = np.linalg.eigh(matrix)[1][:, -1].argsort(kind="stable")
+    pairs = f.correlated(layer, 5)
+    told = ", ".join(f"{i} and {j} ({r:+.2f})" for i, j, r in pairs)
+    drawn = image_grid([matrix[order][:, order]], columns=1, signed=True)
+    return (
+        f"<figure>{drawn}<figcaption>Correlation of the units of {_name(str(layer), '')}: blue "
+        f"together, orange against each other, white unrelated. Strongest: {told}.</figcaption>"
+        "</figure>"
+    )
+
+
 def gradients_figure(f: Findings) -> str:
     """Return the size of the loss's gradient at each weighted layer, as a line over them."""
     shown = [g for g in f.gradients if g.weights is not None] or list(f.gradients)
@@ -140,30 +177,34 @@ def units_figure(f: Findings, layer: str | int, most: int = 6) -> str:
     chosen = np.argsort(-values.std(axis=0), kind="stable")[: min(most, int(alive.sum()))]
     if not len(chosen):
         return "<p>No unit of this layer varies over the rows.</p>"
+    if f.view.image is None:
+        told = "How the twentieth of the rows that excites the unit most differs from the mean row."
+        bars = [_difference(f, values[:, k], f"unit {k}") for k in chosen.tolist()]
+        return f"<p>{told}</p>{_charts(bars)}"
+    told = "Rows that excite the unit most, and last the input that gradient ascent found."
     inputs, _ = exciting_inputs(f.activity, path, chosen.tolist())
     lines = []
     for k, exciting in zip(chosen.tolist(), inputs, strict=True):
         order = np.argsort(-values[:, k], kind="stable")[:7]
-        if f.view.image is None:
-            lines.append(_bars_of(f, f"unit {k}", exciting))
-            continue
         images = [*f.view.as_images(f.activity.rows[order]), *f.view.as_images(exciting[None])]
         captions = [f.class_of(i) for i in order] + ["ascent"]
         lines.append(image_grid(images, captions, title=f"unit {k}"))
-    told = (
-        "Rows that excite the unit most, and last the input that gradient ascent found."
-        if f.view.image is not None
-        else "The input found to excite the unit most: its features furthest from the mean row."
-    )
     return f"<p>{told}</p>{_charts(lines)}"
 
 
-def _bars_of(f: Findings, title: str, exciting: Array) -> str:
-    """Return the features of an exciting input that are furthest from the mean row, as bars."""
+def _difference(f: Findings, values: Array, title: str) -> str:
+    """Return how the rows that excite a unit most differ from the mean row, as bars."""
+    most = np.argsort(-values, kind="stable")[: max(1, len(values) // 20)]
     rows = f.activity.rows.reshape(len(f.activity.rows), -1)
-    spread = rows.std(axis=0)
-    distance = np.divide(exciting.reshape(-1) - rows.mean(axis=0), spread,
-                         out=np.zeros(len(spread)), where=spread > 0)  # fmt: skip
+    return _bars_of(f, title, rows[most].mean(axis=0, dtype=np.float64))
+
+
+def _bars_of(f: Findings, title: str, row: Array) -> str:
+    """Return the features of `row` that are furthest from the mean row, as bars."""
+    rows = f.activity.rows.reshape(len(f.activity.rows), -1)
+    spread = rows.std(axis=0, dtype=np.float64)
+    away = row.reshape(-1) - rows.mean(axis=0, dtype=np.float64)
+    distance = np.divide(away, spread, out=np.zeros(len(spread)), where=spread > 0)
     order = np.argsort(-np.abs(distance), kind="stable")[:MOST_BARS]
     bars = {f.view.names[i]: float(distance[i]) for i in order}
     return bar_chart(bars, title=title, label="standard deviations from the mean")
@@ -187,8 +228,10 @@ def unit_section(f: Findings, unit: Unit) -> str:
         parts.append(f"<figure>{drawn}<figcaption>The input found to excite it most, each "
                      "feature within its range in the rows.</figcaption></figure>")  # fmt: skip
     else:
-        chart = _bars_of(f, "The input found to excite it most", unit.exciting)
-        parts.append(f"<figure>{chart}</figure>")
+        told = "The twentieth of the rows that excites it most"
+        charts = [_difference(f, unit.values, told)]
+        charts.append(_bars_of(f, "The input found to excite it most", unit.exciting))
+        parts.append(_charts(charts))
     return "".join(parts)
 
 
@@ -227,6 +270,8 @@ def features_page(f: Findings, unit: Unit | None = None) -> str:
     for path in f.hidden[:1] + f.hidden[-1:] if len(f.hidden) > 1 else f.hidden:
         heading = f"What excites units of layer {_name(path, f.described(path))}"
         sections.append((heading, units_figure(f, path)))
+    if f.hidden and f.values(f.hidden[-1]).shape[1] <= MOST_CORRELATED:
+        sections.append(("Units that go together", correlation_figure(f, f.hidden[-1])))
     try:
         if f.gradients:
             sections.append(("Gradients", gradients_figure(f)))

@@ -102,6 +102,36 @@ def test_only_some_of_many_rows_are_looked_at_and_it_says_so() -> None:
     assert f.unit(0, 2).most[0] == best
 
 
+def test_wide_layers_are_seen_on_fewer_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("chainrule.insight.features.NUMBERS", 1000)
+    f = cr.features(two_layers(), draw(500, 5))
+    width = 5 + 2 * (7 + 7 + 2)  # a row, and for each unit its value and its slope
+    assert len(f.numbers) == 1000 // width
+    assert f"{1000 // width} of 500 rows" in f.note
+
+
+@pytest.mark.filterwarnings("error")
+def test_native_code_sees_what_the_reference_does() -> None:
+    graph = nn.Network(
+        {"a": nn.Linear(4, 3), "y": nn.Linear(7, 2)}, [("x", "a"), ("x", "y"), ("a", "y")]
+    )
+    body = [nn.Linear(4, 4), nn.ELU()]
+    model = nn.Sequential([
+        nn.BatchNorm(4), nn.Residual(body), nn.LayerNorm(4), nn.Maxout(4, 4), nn.Sigmoid(), graph,
+    ])  # fmt: skip
+    nn.initialize(model, 0)
+    X = draw(300, 4)
+    one, two = (cr.features(model, X, engine=engine) for engine in ("reference", "native"))
+    assert one.activity.paths == two.activity.paths
+    for path in one.activity.paths:
+        np.testing.assert_allclose(one.values(path), two.values(path), rtol=1e-4, atol=1e-5)
+    for path in one.activity.slopes:
+        np.testing.assert_allclose(
+            one.activity.slopes[path], two.activity.slopes[path], rtol=1e-4, atol=1e-5
+        )
+    assert {"1.body.1", "4"} <= set(one.activity.slopes)
+
+
 # --- dead and saturated units ----------------------------------------------------------------
 
 
