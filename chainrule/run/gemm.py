@@ -16,6 +16,9 @@ Every element of C is one chain of multiply-adds in the order of k whatever the 
 the thread, so splitting the rows between threads changes no bit of the result. A single column is
 the exception: its k is summed in lanes, but in an order that the depth alone decides.
 
+One row or two, where a product may have so few (`often_one`), go over B as it lies in memory, and
+neither copy it nor skip about in it; their sums are the same bits.
+
 No element outside the operands is read or written: the last columns use short vectors, and tiles
 that hang over the last row read that row again and store nothing for it.
 
@@ -32,12 +35,13 @@ from llvmlite import ir
 
 from chainrule.run.gemm_pack import copy_function, transpose_function
 from chainrule.run.gemm_plan import Panels, Plan, Target
-from chainrule.run.gemm_tile import Epilogue, Tile, TileShape, dot_function
+from chainrule.run.gemm_tile import Epilogue, Tile, TileShape, dot_function, row_function
 from chainrule.run.instructions import I64, least, load_vector, loop, prefetch
 
 __all__ = ["Epilogue", "Gemm", "Target", "Tile"]
 
 LINE = 64  # bytes of a line of the cache
+ROWS_ALONE = 2  # as many rows, one by one, take no longer than a tile of them
 
 
 @dataclass(frozen=True)
@@ -111,6 +115,31 @@ class _Loops:
         self.machine_lanes = gemm.target.width * 4 // gemm.size
 
     def run(self, start: ir.Value, stop: ir.Value) -> None:
+        b = self.b
+        if not self.gemm.has_row:
+            self._rows(start, stop)
+            return
+        few = b.icmp_signed("<=", b.sub(stop, start), I64(ROWS_ALONE))
+        with b.if_else(few) as (then, otherwise):
+            with then, loop(b, start, stop) as row:
+                self._row(row)
+            with otherwise:
+                self._rows(start, stop)
+
+    def _row(self, row: ir.Value) -> None:
+        """Multiply one row: all its sums, then the epilogue along them."""
+        b, g = self.b, self.gemm
+        tail = g.n % g.lanes
+        a = b.gep(self.a, [b.mul(row, I64(g.stride_a))])
+        function = row_function(b.module, g.element, g.lanes, tail)
+        b.call(function, [a, self.matrix_b, self.sums, self.k, I64(g.n)])
+        with loop(b, I64(0), I64(g.n - tail), g.lanes) as column:
+            self._finish(Panels(0, 1, 1, g.lanes), row, column, b.gep(self.sums, [column]), I64(1))
+        if tail:
+            column = I64(g.n - tail)
+            self._finish(Panels(0, 1, 1, tail), row, column, b.gep(self.sums, [column]), I64(1))
+
+    def _rows(self, start: ir.Value, stop: ir.Value) -> None:
         b, g = self.b, self.gemm
         with loop(b, start, stop, g.height) as row:
             row_end = least(b, b.add(row, I64(g.height)), stop)

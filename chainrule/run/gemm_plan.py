@@ -47,7 +47,8 @@ class Plan:
     """Describe a product C[m, n] = op(A)[m, k] op(B)[k, n], row-major and dense, for one machine.
 
     `m` None leaves the rows to run time; with `runtime_k` the depth is given at run time too and
-    `k` is its maximum. `trans_a` says A is stored [k, m], `trans_b` that B is stored [n, k].
+    `k` is its maximum. `often_one` says that rows known at run time are often a single one, which
+    is worth code of its own. `trans_a` says A is stored [k, m], `trans_b` that B is stored [n, k].
     Raises ValueError for sizes that are not positive and element types that are not floats.
     """
 
@@ -58,6 +59,7 @@ class Plan:
     trans_a: bool = False
     trans_b: bool = False
     runtime_k: bool = False
+    often_one: bool = False
     target: Target = field(default_factory=Target)
 
     def __post_init__(self) -> None:
@@ -104,6 +106,12 @@ class Plan:
     def is_dot(self) -> bool:
         """Say whether each element is a dot product of two rows in memory, so that k has lanes."""
         return self.n == 1 and not self.trans_a and self.k >= self.target.width
+
+    @property
+    def has_row(self) -> bool:
+        """Say whether a single row is multiplied by code of its own, in one pass over B."""
+        plain = not (self.trans_a or self.trans_b or self.runtime_k or self.is_dot)
+        return self.often_one and self.m is None and plain and self.n > self.panel_width
 
     @cached_property
     def tiles(self) -> tuple[int, int, int]:
@@ -211,6 +219,8 @@ class Plan:
         a = rows * self.packed_stride * self.size if self.packs_a else 0
         panels = sum(run.count for run in self.panels) if self.blocked else 1
         sums = (rows if self.blocked else self.tiles[0]) * panels * wide * self.size
+        if self.has_row:
+            sums = max(sums, -(-self.n // self.lanes) * self.lanes * self.size)
         b = self.depth * wide * self.size if self.packs_b else 0
         return _align(a), _align(sums), _align(b)
 

@@ -30,7 +30,9 @@ from chainrule.run.instructions import (
     vector_type,
 )
 
-__all__ = ["Epilogue", "Tile", "TileShape", "dot_function"]
+__all__ = ["Epilogue", "Tile", "TileShape", "dot_function", "row_function"]
+
+_LINES = 4  # rows of B that a single row of A is multiplied with in one pass over its sums
 
 
 @dataclass
@@ -255,6 +257,56 @@ def dot_function(
         place = b.gep(kept, [I64(i)])
         earlier = b.select(first[0], zero, b.load(place)) if first else zero
         b.store(b.fadd(earlier, total), place)
+    b.ret_void()
+    return function
+
+
+def row_function(module: ir.Module, element: ir.Type, lanes: int, tail: int) -> ir.Function:
+    """Give `void (A*, B*, sums*, depth, columns)`, all sums of a single row of A.
+
+    A tile would go down a panel of B and skip from line to line of memory; here B is read once, in
+    the order in which it lies, and what limits the time is how fast memory gives it. The sums wait
+    in the cache, each still one chain of multiply-adds in the order of k, so they are those of a
+    tile bit for bit. `tail` are the columns left over from whole vectors.
+    """
+    name = ".".join(map(str, ("row", element, lanes, tail)))
+    known = module.globals.get(name)
+    if known is not None:
+        return known
+    pointer = element.as_pointer()
+    kinds = [pointer, pointer, pointer, I64, I64]
+    function = ir.Function(module, ir.FunctionType(ir.VoidType(), kinds), name)
+    function.linkage = "internal"
+    a, matrix, sums, depth, columns = function.args
+    b = ir.IRBuilder(function.append_basic_block("entry"))
+    whole = b.sub(columns, I64(tail))
+    zero = ir.Constant(vector_type(element, lanes), None)
+    with loop(b, I64(0), columns, lanes) as j:
+        store_vector(b, b.gep(sums, [j]), zero, lanes)
+
+    def grow(k: ir.Value, count: int) -> None:
+        scalars = [splat(b, b.load(b.gep(a, [b.add(k, I64(i))])), lanes) for i in range(count)]
+        lines = [b.gep(matrix, [b.mul(b.add(k, I64(i)), columns)]) for i in range(count)]
+
+        def vector(j: ir.Value, valid: int) -> None:
+            place = b.gep(sums, [j])
+            value = load_vector(b, place, lanes, lanes)
+            for scalar, line in zip(scalars, lines, strict=True):
+                value = multiply_add(
+                    b, scalar, load_vector(b, b.gep(line, [j]), lanes, valid), value
+                )
+            store_vector(b, place, value, lanes)
+
+        with loop(b, I64(0), whole, lanes) as j:
+            vector(j, lanes)
+        if tail:
+            vector(whole, tail)
+
+    most = b.sub(depth, b.urem(depth, I64(_LINES)))
+    with loop(b, I64(0), most, _LINES) as k:
+        grow(k, _LINES)
+    with loop(b, most, depth) as k:
+        grow(k, 1)
     b.ret_void()
     return function
 

@@ -80,6 +80,7 @@ class KernelCode(SparseCode, ScatterCode):
             trans_a=trans_a,
             trans_b=trans_b,
             runtime_k=runtime_k,
+            often_one=not self.context.state,  # a function of rows, not a step of training
             target=self.context.target,
         )
         slots = self.context.slots

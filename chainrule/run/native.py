@@ -156,7 +156,9 @@ class NativeFunction:
         caller.step(rows)
         results: dict[str, Any] = caller.totals()
         for name, block in self.blocks.items():
-            results[name] = block[:rows].reshape(rows, *self.shapes[name]).copy()
+            shape = rows, *self.shapes[name]
+            found = block[:rows].copy()
+            results[name] = found if found.shape == shape else found.reshape(shape)
         return results
 
     def _of(self, arrays: Mapping[str, Array], rows: int) -> dict[str, Any]:

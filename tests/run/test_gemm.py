@@ -156,6 +156,24 @@ def test_splitting_rows_changes_no_bit(n: int, k: int, trans_b: bool) -> None:
         np.testing.assert_array_equal(parts, whole)
 
 
+@pytest.mark.parametrize(
+    ("dtype", "target"),
+    [("float32", Target(8, 16)), ("float32", Target(16, 32)), ("float64", SMALL)],
+)
+@pytest.mark.parametrize(("n", "k"), [(200, 384), (101, 66), (65, 3), (16, 9)])
+def test_rows_one_by_one_are_the_same_bits(n: int, k: int, dtype: str, target: Target) -> None:
+    m, gemm = 5, Gemm(n, k, dtype=dtype, target=target)
+    alone = replace(gemm, often_one=True)
+    assert alone.has_row == (n > gemm.panel_width)
+    a, b, whole, _ = operands(gemm, m)
+    Compiled(gemm)(a, b, whole, (0, m))
+    compiled, parts = Compiled(alone), np.zeros_like(whole)
+    for start, stop in ((0, 1), (1, 3), (3, 3), (3, 4)):
+        compiled(a, b, parts, (start, stop))
+    assert np.all(parts[4:] == 0)
+    np.testing.assert_array_equal(parts[:4], whole[:4])
+
+
 def test_blocks_tiles_and_packing_change_no_bit() -> None:
     m, n, k = 50, 90, 200
     a, b, _, _ = operands(Gemm(n, k), m)
@@ -211,19 +229,29 @@ def test_no_byte_past_any_operand_is_touched(order: str, target: Target) -> None
     for m, n, k in ((1, 1, 1), (7, 3, 5), (13, 10, 9), (9, 1, 21), (11, 101, 66)):
         for machine in (target, small):
             gemm = Gemm(n, k, m, trans_a=order[0] == "T", trans_b=order[1] == "T", target=machine)
-            a, b, c, want = operands(gemm, m)
-            fa, fb, fc = (guarded(x.shape, gemm.dtype) for x in (a, b, c))
-            fa[:], fb[:] = a, b
-            Compiled(gemm)(fa, fb, fc, (0, m))
-            assert_near(fc, want, k)
+            stays_inside(gemm, m)
+    if order == "NN":
+        for n, k in ((101, 66), (64, 5), (57, 1)):
+            stays_inside(Gemm(n, k, often_one=True, target=target), 1)
+
+
+def stays_inside(gemm: Gemm, m: int) -> None:
+    a, b, c, want = operands(gemm, m)
+    fa, fb, fc = (guarded(x.shape, gemm.dtype) for x in (a, b, c))
+    fa[:], fb[:] = a, b
+    Compiled(gemm)(fa, fb, fc, (0, m))
+    assert_near(fc, want, gemm.k)
 
 
 @pytest.mark.parametrize("target", [Target(8, 16), SMALL])
-@pytest.mark.parametrize(("m", "n", "k"), [(10, 16, 2), (17, 10, 33), (70, 41, 500), (9, 1, 70)])
+@pytest.mark.parametrize(
+    ("m", "n", "k"),
+    [(10, 16, 2), (17, 10, 33), (70, 41, 500), (9, 1, 70), (1, 41, 500), (2, 101, 3)],
+)
 def test_an_epilogue_fuses_bias_activation_and_row_weights(
     m: int, n: int, k: int, target: Target
 ) -> None:
-    gemm = Gemm(n, k, target=target)
+    gemm = Gemm(n, k, often_one=True, target=target)
     a, b, c, product = operands(gemm, m)
     rng = np.random.default_rng(1)
     bias, weight = (rng.normal(size=size).astype("f4") for size in (n, m))
