@@ -55,18 +55,32 @@ def read_config(ctx: click.Context, option: click.Parameter, path: str | None) -
         name = key.replace("-", "_")
         if name not in known:
             raise OptionError(f"{path}: there is no option {key!r}. {did_you_mean(name, known)}")
-        if isinstance(value, Mapping):
-            raise OptionError(f"{path}: {key!r} must be a value, not a table.")
-        defaults[str(known[name].name)] = _as_option(value, known[name])
+        try:
+            defaults[str(known[name].name)] = _as_option(value, known[name])
+        except OptionError as error:
+            raise OptionError(f"{path}: {key!r} {error}") from None
     ctx.default_map = defaults
     return path
 
 
 def _as_option(value: Any, option: click.Parameter) -> Any:
-    """Return a value of TOML as the option reads it: lists as it writes them, with commas."""
-    if isinstance(value, list) and not option.multiple:
+    """Return a value of TOML as it is written on the command line, where it is checked then.
+
+    Raises OptionError for a kind of value that the option does not take.
+    """
+    if isinstance(value, Mapping):
+        raise OptionError("must be a value, not a table.")
+    if isinstance(option, click.Option) and option.is_flag:
+        if not isinstance(value, bool):
+            raise OptionError(f"must be true or false, not {value!r}.")
+        return value
+    if isinstance(value, bool):
+        raise OptionError(f"must be a value, not {str(value).lower()}.")
+    if option.multiple:
+        return list(map(str, value)) if isinstance(value, list) else [str(value)]
+    if isinstance(value, list):
         return ",".join(map(str, value)) or "none"
-    return value
+    return str(value)
 
 
 def as_options(settings: Settings) -> dict[str, Any]:
@@ -88,9 +102,10 @@ def as_toml(entries: Mapping[str, Any], heading: str = "") -> str:
     optimizer = "adam"
     """
     lines = [f"# {line}" for line in heading.splitlines()]
-    # Strings, numbers, booleans and lists of these are written in TOML as in JSON.
+    # Strings, numbers, booleans and lists of these are written in TOML as in JSON, but for the
+    # one control character that JSON leaves as it is.
     lines += [
-        f"{name} = {json.dumps(value, ensure_ascii=False)}"
+        f"{name} = {json.dumps(value, ensure_ascii=False)}".replace("\x7f", "\\u007f")
         for name, value in entries.items()
         if value is not None
     ]

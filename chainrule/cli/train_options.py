@@ -5,15 +5,16 @@ Read next: :mod:`chainrule.cli.commands`.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from typing import Any, TypeVar
 
 import click
 
+from chainrule.core.errors import OptionError
 from chainrule.data.preprocess import NAMES as PREPROCESSING
 from chainrule.nn.initializers import BY_NAME as INITIALIZERS
 from chainrule.optim.named import optimizer_names, schedule_names
+from chainrule.train.settings import check_range
 
 __all__ = ["method_options", "network_options", "parse_fraction", "positive"]
 
@@ -42,11 +43,15 @@ def parse_hidden(
     return tuple(sizes)
 
 
-def parse_rate(ctx: click.Context, option: click.Parameter, rate: float | None) -> float | None:
-    """Read a number above 0."""
-    if rate is not None and not (rate > 0 and math.isfinite(rate)):
-        raise click.BadParameter(f"must be a number above 0, not {rate:g}", ctx, option)
-    return rate
+def parse_number(ctx: click.Context, option: click.Parameter, value: float | None) -> float | None:
+    """Read a number in the range that the setting of this name has."""
+    if value is not None:
+        setting = str(option.name)
+        try:
+            check_range(setting, value)
+        except OptionError as error:
+            raise click.BadParameter(str(error).removeprefix(f"{setting} "), ctx, option) from None
+    return value
 
 
 def parse_fraction(
@@ -62,7 +67,11 @@ def parse_fraction(
 
 def parse_list(ctx: click.Context, option: click.Parameter, text: str | None) -> list[str] | None:
     """Read names with commas between."""
-    return None if text is None else [part.strip() for part in text.split(",") if part.strip()]
+    if text is None:
+        return None
+    if not text.strip():
+        raise click.BadParameter("give a name, such as none", ctx, option)
+    return [part.strip() for part in text.split(",") if part.strip()]
 
 
 def parse_roles(
@@ -115,8 +124,9 @@ network_options = _together(
                  help="Products of which a maxout unit takes the largest  [default: 2]"),
     click.option("--norm", type=click.Choice(["batch", "layer"]),
                  help="Normalize each hidden layer."),
-    click.option("--dropout", type=float, metavar="X", help="Share of hidden units to drop."),
-    click.option("--noise", type=float, metavar="X",
+    click.option("--dropout", type=float, metavar="X", callback=parse_number,
+                 help="Share of hidden units to drop."),
+    click.option("--noise", type=float, metavar="X", callback=parse_number,
                  help="Spread of normal noise on the inputs."),
     click.option("--density", type=float, metavar="X",
                  help="Share of connections that hidden layers have."),
@@ -125,7 +135,7 @@ network_options = _together(
     click.option("--init", metavar="NAME", callback=parse_choice,
                  help=f"First weights: {', '.join(INITIALIZERS)}  [default: what suits the "
                  "activation]"),
-    click.option("--bias-init", type=float, metavar="X",
+    click.option("--bias-init", type=float, metavar="X", callback=parse_number,
                  help="Where biases of hidden layers start, such as 0.01."),
 )  # fmt: skip
 
@@ -133,33 +143,36 @@ method_options = _together(
     click.option("--loss", metavar="NAME", callback=parse_choice,
                  help="cross_entropy, or for numbers mse, mae or huber  [default: cross_entropy, "
                  "mse]"),
-    click.option("--label-smoothing", type=float, metavar="X",
+    click.option("--label-smoothing", type=float, metavar="X", callback=parse_number,
                  help="Share of each target spread over all classes."),
     click.option("--class-weight", type=click.Choice(["balanced"]),
                  help="Let every class count alike, however many rows it has."),
-    click.option("--l1", type=float, metavar="X", help="Penalty on the size of weights."),
-    click.option("--l2", type=float, metavar="X", help="Penalty on the squares of weights."),
+    click.option("--l1", type=float, metavar="X", callback=parse_number,
+                 help="Penalty on the size of weights."),
+    click.option("--l2", type=float, metavar="X", callback=parse_number,
+                 help="Penalty on the squares of weights."),
     click.option("--epochs", type=positive, metavar="N", help="Most passes over the rows."),
     click.option("--patience", type=click.IntRange(min=0), metavar="N",
                  help="Epochs without progress after which to stop; 0: never."),
     click.option("--batch-size", type=positive, metavar="N", help="Rows a step."),
     click.option("--accumulate", type=positive, metavar="N",
                  help="Batches whose gradients are added up for a step."),
-    click.option("--lr", "learning_rate", type=float, metavar="X", callback=parse_rate,
-                 help="Learning rate."),
+    click.option("--lr", "learning_rate", type=float, metavar="X",
+                 callback=parse_number, help="Learning rate."),
     click.option("--schedule", metavar="NAME", callback=parse_choice,
                  help=f"How the learning rate changes: {', '.join(schedule_names())}."),
-    click.option("--warmup", type=float, metavar="N",
+    click.option("--warmup", type=float, metavar="N", callback=parse_number,
                  help="Epochs in which the learning rate rises to its start."),
     click.option("--optimizer", default="adam", show_default=True, metavar="NAME",
                  callback=parse_choice, help=_among(optimizer_names())),
-    click.option("--weight-decay", type=float, metavar="X",
+    click.option("--weight-decay", type=float, metavar="X", callback=parse_number,
                  help="Weights shrink by this times the learning rate in each step."),
-    click.option("--max-norm", type=float, metavar="X",
+    click.option("--max-norm", type=float, metavar="X", callback=parse_number,
                  help="Most length of a unit's incoming weights."),
-    click.option("--clip-norm", type=float, metavar="X", help="Most length of the gradient."),
-    click.option("--clip-value", type=float, metavar="X",
+    click.option("--clip-norm", type=float, metavar="X", callback=parse_number,
+                 help="Most length of the gradient."),
+    click.option("--clip-value", type=float, metavar="X", callback=parse_number,
                  help="Most size of an element of the gradient."),
-    click.option("--average", type=float, metavar="X",
+    click.option("--average", type=float, metavar="X", callback=parse_number,
                  help="Predict with an average of the weights, with this decay, as 0.999."),
 )  # fmt: skip

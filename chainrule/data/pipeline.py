@@ -34,7 +34,7 @@ from chainrule.data.target import Target, Task, inspect_target
 
 __all__ = ["CategoryCodes", "Pipeline", "fit_encoders"]
 
-_VERSION = 1
+_VERSION = 2
 _MOST_NAMED = 5  # columns listed in one error
 
 

@@ -6,7 +6,7 @@ Read next: :mod:`chainrule.train.table`.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import Any
 
 from chainrule.core.errors import OptionError, did_you_mean
@@ -26,9 +26,11 @@ from chainrule.nn.wiring import SparseLinear
 from chainrule.optim.adam import AdamW, Lion
 from chainrule.optim.clip import ClipNorm, ClipValue
 from chainrule.optim.decay import MaxNorm, WeightDecay
+from chainrule.optim.full_batch import FullBatch
 from chainrule.optim.named import optimizer as optimizer_of
 from chainrule.optim.named import schedule as schedule_of
 from chainrule.optim.optimizer import Optimizer, chain
+from chainrule.optim.schedule import Schedule
 from chainrule.optim.schedule import epochs as in_epochs
 from chainrule.optim.wrappers import Accumulate, Averaged
 from chainrule.train.settings import Settings
@@ -55,6 +57,12 @@ def check_settings(settings: Settings, task: str | None = None) -> None:
         build_loss(settings, task)
     if settings.class_weight not in (None, "balanced"):
         raise OptionError(f"class_weight can be 'balanced' only, not {settings.class_weight!r}.")
+    if settings.class_weight is not None and task == "regression":
+        raise OptionError("class_weight: a number to predict has no classes.")
+    if settings.pieces != 2 and settings.activation != "maxout":
+        raise OptionError(
+            f"pieces are those of maxout units, and the activation is {settings.activation}."
+        )
 
 
 def build_model(
@@ -143,25 +151,29 @@ def build_optimizer(settings: Settings) -> Optimizer:
     if isinstance(settings.optimizer, Optimizer):
         return settings.optimizer
     plain = optimizer_of(settings.optimizer, settings.learning_rate)
-    rate = getattr(plain, "learning_rate", None)
-    if rate is None and settings.schedule != "constant":
-        raise OptionError(f"schedule: {settings.optimizer} has no learning rate to schedule.")
-    if rate is not None:
-        warmup = in_epochs(settings.warmup) if settings.warmup else None
-        planned = schedule_of(settings.schedule, rate, warmup)
-        plain = optimizer_of(settings.optimizer, planned)
+    if isinstance(plain, FullBatch):
+        _check_alone(settings)
+        return plain
+    rate = plain.learning_rate  # type: ignore[attr-defined]
+    plain = optimizer_of(settings.optimizer, _planned(settings, rate))
+    decay = settings.weight_decay
     decays_itself = isinstance(plain, (AdamW, Lion))
-    if settings.weight_decay and isinstance(plain, (AdamW, Lion)):
-        plain = replace(plain, weight_decay=settings.weight_decay)
+    if decay is not None and isinstance(plain, (AdamW, Lion)):
+        plain = replace(plain, weight_decay=decay)
     parts: list[Any] = []
     if settings.clip_value is not None:
         parts.append(ClipValue(settings.clip_value))
     if settings.clip_norm is not None:
         parts.append(ClipNorm(settings.clip_norm))
     parts.append(plain)
-    if settings.weight_decay and not decays_itself:
-        # As in AdamW, a step shrinks weights by the learning rate times the decay.
-        parts.append(WeightDecay(settings.weight_decay * (rate or 1.0)))
+    if decay and not decays_itself:
+        if decay * rate >= 1:
+            raise OptionError(
+                f"weight_decay {decay:g} times the learning rate {rate:g} must be below 1, or "
+                "a step would shrink weights past zero."
+            )
+        # As in AdamW, a step shrinks weights by its learning rate times the decay.
+        parts.append(WeightDecay(_planned(settings, decay * rate)))
     if settings.max_norm is not None:
         parts.append(MaxNorm(settings.max_norm))
     method: Optimizer = chain(*parts) if len(parts) > 1 else plain
@@ -170,3 +182,23 @@ def build_optimizer(settings: Settings) -> Optimizer:
     if settings.average is not None:
         method = Averaged(method, settings.average)
     return method
+
+
+def _planned(settings: Settings, start: float) -> float | Schedule:
+    """Return the schedule of a number that is at first, or at most, `start`."""
+    warmup = in_epochs(settings.warmup) if settings.warmup else None
+    return schedule_of(settings.schedule, start, warmup)
+
+
+def _check_alone(settings: Settings) -> None:
+    """Raise OptionError for what does not go with an optimizer that looks along its own steps."""
+    usual = {f.name: f.default for f in fields(Settings)}
+    for name in (
+        "schedule", "warmup", "weight_decay", "max_norm", "clip_norm", "clip_value",
+        "accumulate", "average",
+    ):  # fmt: skip
+        if getattr(settings, name) != usual[name]:
+            raise OptionError(
+                f"{name}: {settings.optimizer} finds the length of each step itself, so it goes "
+                "without; leave one of the two out."
+            )

@@ -26,7 +26,7 @@ from chainrule.data.target import Target, Task
 
 __all__ = ["PixelPipeline"]
 
-_VERSION = 1
+_VERSION = 2
 
 
 @dataclass(frozen=True)

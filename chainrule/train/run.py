@@ -51,7 +51,7 @@ from chainrule.transform.mode import for_predicting
 __all__ = ["Run", "load"]
 
 Array = np.ndarray[Any, Any]
-FORMAT = 1
+FORMAT = 2  # raised whenever a run saved before can't be read
 LAYERS_TOLD = 8  # by repr(run)
 
 
@@ -417,7 +417,7 @@ def load(
         if about["format"] != FORMAT:
             raise RunError(
                 f"{str(root)!r} has format {about['format']}, this chainrule reads {FORMAT}; "
-                "use the version that saved it."
+                "use the version that saved it, or train it again."
             )
         history = [json.loads(line) for line in (root / "history.jsonl").read_text().splitlines()]
         scores = json.loads((root / "metrics.json").read_bytes())

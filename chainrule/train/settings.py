@@ -9,15 +9,55 @@ Read next: :mod:`chainrule.train.architecture`.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, dataclass, fields
 from typing import Any
 
 from chainrule.core.errors import OptionError, did_you_mean
+from chainrule.core.options import check_whole, is_number
 from chainrule.nn.activations import activation as activation_of
 from chainrule.optim.optimizer import Optimizer
 
-__all__ = ["Settings", "choose_settings", "unusual"]
+__all__ = ["Settings", "check_range", "choose_settings", "unusual"]
+
+# The least of each count; None is allowed where it is the default.
+COUNTS = {
+    "epochs": 1, "batch_size": 1, "patience": 1, "seed": 0, "pieces": 2, "embedding": 1,
+    "accumulate": 1,
+}  # fmt: skip
+# Of each number the least, what it is below, and whether it is above the least.
+RANGES = {
+    "learning_rate": (0.0, math.inf, True),
+    "min_delta": (0.0, math.inf, False),
+    "dropout": (0.0, 1.0, False),
+    "noise": (0.0, math.inf, False),
+    "bias_init": (-math.inf, math.inf, True),
+    "label_smoothing": (0.0, 1.0, False),
+    "l1": (0.0, math.inf, False),
+    "l2": (0.0, math.inf, False),
+    "warmup": (0.0, math.inf, False),
+    "weight_decay": (0.0, math.inf, False),
+    "max_norm": (0.0, math.inf, True),
+    "clip_norm": (0.0, math.inf, True),
+    "clip_value": (0.0, math.inf, True),
+    "average": (0.0, 1.0, False),
+}
+WORDS = ("activation", "norm", "init", "loss", "class_weight", "schedule")
+
+
+def check_range(setting: str, value: Any) -> None:
+    """Raise OptionError unless the number `value` is in the range of that setting.
+
+    >>> check_range("dropout", 0.5)
+    """
+    low, high, open_low = RANGES[setting]
+    if is_number(value) and low <= value < high and not (open_low and value == low):
+        return
+    bounds = f"in {'(' if open_low else '['}{low:g}, {high:g})"
+    if high == math.inf:
+        bounds = "a finite number" + ("" if low < 0 else " above 0" if open_low else " from 0 on")
+    raise OptionError(f"{setting} must be {bounds}, not {value!r}.")
 
 
 @dataclass(frozen=True)
@@ -34,7 +74,8 @@ class Settings:
     ("balanced") and the penalties `l1` and `l2`.
 
     How: `optimizer` (a name, or an Optimizer, which then says all of its part itself),
-    `learning_rate`, its `schedule` after `warmup` epochs, `weight_decay`, `max_norm`, `clip_norm`,
+    `learning_rate`, its `schedule` after `warmup` epochs, `weight_decay` (None: that of the
+    optimizer, 0 for most), `max_norm`, `clip_norm`,
     `clip_value`, `accumulate` batches a step, `average` the decay of averaged weights; `patience`
     are the epochs in which the validation loss must fall by `min_delta`, or None to run all
     `epochs`.
@@ -65,12 +106,26 @@ class Settings:
     l2: float = 0.0
     schedule: str = "constant"
     warmup: float = 0.0
-    weight_decay: float = 0.0
+    weight_decay: float | None = None
     max_norm: float | None = None
     clip_norm: float | None = None
     clip_value: float | None = None
     accumulate: int = 1
     average: float | None = None
+
+    def __post_init__(self) -> None:
+        for f in fields(self):
+            value = getattr(self, f.name)
+            if value is None and (f.default is None or f.name == "patience"):
+                continue
+            if f.name in COUNTS:
+                check_whole(f.name, value, COUNTS[f.name])
+            elif f.name in RANGES:
+                check_range(f.name, value)
+            elif f.name in WORDS and not isinstance(value, str):
+                raise OptionError(f"{f.name} must be a name, not {value!r}.")
+        if not isinstance(self.residual, bool):
+            raise OptionError(f"residual must be True or False, not {self.residual!r}.")
 
     def plain(self) -> dict[str, Any]:
         """Return the settings that say something, as values of JSON and TOML."""
@@ -109,7 +164,7 @@ def choose_settings(
     More rows carry wider networks, larger batches and smaller steps, and need fewer
     passes.  Few rows of a real-valued target get tanh, whose smooth curve fits
     between them better than ReLU's corners.  Without a validation part
-    (`validated` False) nothing can say when to stop, so all epochs are run.  `more` are other
+    (`validated` False), or with a patience of 0, all epochs are run.  `more` are other
     fields of :class:`Settings`; None leaves one at its default.
     Raises OptionError for what has no meaning.
 
@@ -117,16 +172,17 @@ def choose_settings(
     ((64,), 32)
     """
     small, large = rows < 1_000, rows >= 20_000
+    if isinstance(hidden, (str, bytes)) or not (hidden is None or isinstance(hidden, Sequence)):
+        raise OptionError(f"hidden must be a list of numbers of units, not {hidden!r}.")
     for size in hidden or ():
-        if isinstance(size, bool) or int(size) != size or size < 1:
-            raise OptionError(f"hidden: a layer needs a positive number of units, not {size!r}.")
+        check_whole("hidden: the units of a layer", size)
     known = [f.name for f in fields(Settings)]
     for name in more:
         if name not in known:
             raise OptionError(f"there is no setting {name!r}. {did_you_mean(name, known)}")
     if activation is None:
         activation = "tanh" if small and task == "regression" else "relu"
-    if activation != "maxout":
+    if activation != "maxout" and isinstance(activation, str):
         activation_of(activation)  # an unknown name fails here, before training
     if hidden is None:
         hidden = (64,) if small else (256, 128) if large else (128, 64)
@@ -134,13 +190,18 @@ def choose_settings(
         learning_rate = 1e-3 if large else 3e-3
     if patience is None:
         patience = 5 if large else 15
+    check_whole("patience", patience, least=0)
+    if epochs is None:
+        epochs = 30 if large else 100 if rows >= 5_000 else 200
+    if batch_size is None:
+        batch_size = 32 if small else 128 if large else 64
     return Settings(
         hidden=tuple(int(size) for size in hidden),
         activation=activation,
         optimizer=optimizer,
         learning_rate=learning_rate,
-        epochs=epochs or (30 if large else 100 if rows >= 5_000 else 200),
-        batch_size=batch_size or (32 if small else 128 if large else 64),
+        epochs=epochs,
+        batch_size=batch_size,
         patience=patience if validated and patience > 0 else None,
         **{name: value for name, value in more.items() if value is not None},
     )

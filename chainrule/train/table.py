@@ -304,6 +304,8 @@ def fit_table(
     if settings.patience and problem.validation is not None:
         stopping = EarlyStopping(settings.patience, min_delta=settings.min_delta)
     codes = getattr(problem.pipeline, "category_codes", ())
+    if settings.embedding is not None and not codes:
+        raise OptionError("embedding: no column is embedded; give one the role embedded.")
     optimizer = build_optimizer(settings)
     run = fit(
         build_model(features, len(classes) or 1, settings, codes),

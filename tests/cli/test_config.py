@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,12 @@ from click.testing import Result
 
 import chainrule as cr
 from chainrule import nn
+from chainrule.cli.config import as_toml
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
 
 Call = Callable[..., Result]
 ALL = [
@@ -78,7 +85,7 @@ def test_the_command_line_wins_over_the_file(call: Call, place: Path) -> None:
         ("epochs = 'many'", "'many' is not a valid integer"),
         ("[epochs]\nn = 3", "'epochs' must be a value, not a table"),
         ("", "give SOURCE"),
-        ("source = 'iris'\ndropout = 1.5", "Dropout: rate must be in [0, 1), not 1.5"),
+        ("source = 'iris'\ndropout = 1.5", "'--dropout': must be in [0, 1), not 1.5"),
         ("source = 'iris'\noptimizer = 'adm'", "unknown optimizer 'adm'"),
         ("source = 'iris'\nschedule = 'cosin'", "unknown schedule 'cosin'"),
         ("source = 'iris'\nnorm = 'bach'", "'bach' is not one of"),
@@ -86,7 +93,16 @@ def test_the_command_line_wins_over_the_file(call: Call, place: Path) -> None:
         ("source = 'iris'\nloss = 'mse'", "loss 'mse' does not fit classification"),
         ("source = 'iris'\npreprocess = 'pka'", "preprocessing 'pka' is unknown"),
         ("source = 'iris'\ndensity = 0.0", "density"),
-        ("source = 'iris'\nl2 = -1.0", "l2 must be in [0, inf)"),
+        ("source = 'iris'\nl2 = -1.0", "'--l2': must be a finite number from 0 on, not -1.0"),
+        ("source = 'iris'\nmax-norm = 0", "'--max-norm': must be a finite number above 0"),
+        ("epochs = 2.5", "'2.5' is not a valid integer"),
+        ("epochs = true", "bad.toml: 'epochs' must be a value, not true"),
+        ("lr = true", "bad.toml: 'lr' must be a value, not true"),
+        ("lr = 2024-01-01", "'2024-01-01' is not a valid float"),
+        ("residual = 3", "bad.toml: 'residual' must be true or false, not 3"),
+        ("residual = 'yes'", "bad.toml: 'residual' must be true or false, not 'yes'"),
+        ("role = 'petal'", "'petal' is not of the form COLUMN=ROLE"),
+        ("source = 'iris'\nembedding = 3", "embedding: no column is embedded"),
         ("source = 'iris'\nrole = ['nothing=number']", "There is no feature 'nothing'"),
         ("source = 'iris'\nrole = ['petal']", "'petal' is not of the form COLUMN=ROLE"),
         ("source = 'iris'\nweight = 'petal'", "weight: 'petal' is no feature column"),
@@ -100,6 +116,12 @@ def test_bad_files_are_refused_before_training(
     assert result.exit_code == 2
     assert message in " ".join(result.stderr.split())
     assert not (place / "runs").exists()
+
+
+def test_any_text_comes_back_from_a_file() -> None:
+    query = "select 'é' as \"ü\"\nfrom 'a\tb.csv'\x7f\x01"
+    entries = {"source": query, "hidden": [], "lr": 1e-05}
+    assert tomllib.loads(as_toml(entries)) == entries
 
 
 def test_a_missing_file_is_named(call: Call) -> None:

@@ -166,7 +166,7 @@ def test_a_run_trained_on_arrays_says_how_to_predict(call: Call, colors: Path) -
 
 
 def test_a_damaged_pipeline_is_named(call: Call, trained: Path, colors: Path) -> None:
-    (trained / "pipeline.json").write_text('{"version": 1}')
+    (trained / "pipeline.json").write_text('{"version": 2}')
     result = call("predict", trained, colors)
     assert result.exit_code == 2
     assert "damaged" in result.stderr

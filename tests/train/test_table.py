@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import math
 import struct
 from pathlib import Path
 from typing import Any
@@ -11,9 +12,10 @@ import numpy as np
 import pytest
 
 import chainrule as cr
-from chainrule import data, nn
+from chainrule import data, nn, optim
 from chainrule.core.errors import DataError, OptionError
 from chainrule.data.target import Target
+from chainrule.train.architecture import build_optimizer, check_settings
 from chainrule.train.pixels import PixelPipeline
 from chainrule.train.settings import choose_settings
 from chainrule.train.table import fit_table, predict_table, read_problem, unseen_categories
@@ -161,8 +163,58 @@ def test_settings_follow_the_size_unless_asked() -> None:
     assert choose_settings(100, task="regression", activation="relu").activation == "relu"
     with pytest.raises(OptionError, match="Did you mean 'tanh'"):
         choose_settings(100, activation="tahn")
-    with pytest.raises(OptionError, match="positive number of units"):
+    with pytest.raises(OptionError, match="units of a layer must be a positive integer, not 0"):
         choose_settings(100, hidden=(3, 0))
+
+
+@pytest.mark.parametrize(
+    ("setting", "wrong"),
+    [
+        ("epochs", 0), ("epochs", 2.5), ("batch_size", 0), ("batch_size", "x"), ("patience", -1),
+        ("seed", -1), ("pieces", 1), ("embedding", 0), ("accumulate", math.nan),
+        ("learning_rate", 0.0), ("learning_rate", math.inf), ("min_delta", math.nan),
+        ("dropout", 1.0), ("noise", -1.0), ("bias_init", math.nan), ("label_smoothing", "x"),
+        ("l1", -1.0), ("l2", math.nan), ("warmup", -1.0), ("weight_decay", math.inf),
+        ("max_norm", 0.0), ("clip_norm", True), ("clip_value", math.nan), ("average", 1.0),
+        ("hidden", 5), ("hidden", "64"), ("activation", 3), ("norm", ["batch"]), ("loss", 0),
+        ("residual", 1), ("schedule", 5), ("optimizer", "addam"),
+    ],
+)  # fmt: skip
+def test_a_setting_without_meaning_is_refused_by_its_own_name(setting: str, wrong: Any) -> None:
+    with pytest.raises(OptionError, match=rf"^(unknown )?{setting}"):
+        check_settings(choose_settings(1000, **{setting: wrong}))
+
+
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [
+        ({"pieces": 3}, "pieces are those of maxout units, and the activation is relu"),
+        ({"optimizer": "lbfgs", "warmup": 2.0}, "warmup: lbfgs .* goes without"),
+        ({"optimizer": "lbfgs", "clip_norm": 1.0}, "clip_norm: lbfgs .* goes without"),
+        ({"weight_decay": 400.0}, "weight_decay 400 times the learning rate 0.003 must be below 1"),
+    ],
+)
+def test_settings_that_would_do_nothing_are_refused(asked: dict[str, Any], message: str) -> None:
+    with pytest.raises(OptionError, match=message):
+        check_settings(choose_settings(1000, **asked))
+
+
+def test_settings_that_do_not_fit_the_table_are_refused() -> None:
+    with pytest.raises(OptionError, match="class_weight: a number to predict has no classes"):
+        check_settings(choose_settings(1000, class_weight="balanced"), "regression")
+    with pytest.raises(OptionError, match="embedding: no column is embedded"):
+        fit_table(read_problem("iris"), choose_settings(102, embedding=3), progress=False)
+
+
+def test_weight_decay_is_that_asked_for_and_follows_the_schedule() -> None:
+    def built(**asked: Any) -> Any:
+        return build_optimizer(choose_settings(1000, learning_rate=0.1, **asked))
+
+    assert built(optimizer="adamw").weight_decay == optim.AdamW().weight_decay
+    assert built(optimizer="adamw", weight_decay=0.0).weight_decay == 0.0
+    chained = built(optimizer="sgd", weight_decay=0.5, schedule="cosine")
+    rate, decay = chained.members[0].learning_rate, chained.members[1].rate
+    np.testing.assert_allclose(optim.tabulate(decay, 50), 0.5 * optim.tabulate(rate, 50))
 
 
 @pytest.mark.parametrize("preprocess", ["robust", "whiten", ["center", "zca"]], ids=str)
