@@ -19,6 +19,7 @@ from chainrule.run.gemm import Gemm, Tile
 from chainrule.run.instructions import I32, I64, least, loop
 from chainrule.run.move_code import Group
 from chainrule.run.scatter_code import ScatterCode
+from chainrule.run.schedule import split_of
 from chainrule.run.sparse_code import SparseCode
 from chainrule.run.vector import Value, VectorBuilder, element_type
 from chainrule.run.view import unmoved, view_of
@@ -124,8 +125,8 @@ class KernelCode(SparseCode, ScatterCode):
 
     def _emit_each(self) -> None:
         first, end = self.split()
-        rows, columns = self.kernel.view
-        if rows == 1:
+        _, columns = self.kernel.view
+        if split_of(self.kernel)[0] == "columns":
             self._columns(first, end, I64(0), columns)
             return
         with loop(self.b, first, end) as row:

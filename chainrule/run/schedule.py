@@ -50,7 +50,10 @@ def split_of(kernel: Kernel) -> Split:
     rows, columns = kernel.view
     if kernel.kind in ("total", "reference"):
         return ("one", 1)
-    if kernel.kind == "sum_rows" or (rows == 1 and kernel.kind not in BY_ROWS):
+    by_rows = kernel.kind in BY_ROWS
+    if kernel.kind == "scatter" and kernel.anchor is not None:
+        by_rows = kernel.anchor.spec.ndim > 1  # a table of one row is one row to own
+    if kernel.kind == "sum_rows" or (rows == 1 and not by_rows):
         return ("columns", columns)
     return ("batch", 0) if isinstance(rows, Dim) else ("rows", rows)
 

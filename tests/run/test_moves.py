@@ -85,6 +85,9 @@ LOSSES: dict[str, Callable[[Leaves], cr.Tensor]] = {
     "picked, joined and multiplied": lambda v: cr.sin(
         cr.concat([cr.gather(v["w"], v["ids"])[:, :3], v["x"][:, 3:]], 1) @ v["w"]
     ).mean(),
+    "a table of one row": lambda v: cr.sin(
+        cr.gather(v["w"][:1] + 1, (v["x"][:, 0] > 9).astype("int32"))
+    ).mean() + cr.sin(cr.gather(v["w"][1, :1], (v["x"][:, :2] > 9).astype("int32"))).mean(),
     "rows added": lambda v: cr.sin(cr.scatter_add(v["x"], v["ids"], 6) @ v["w"]).mean(),
     "two rows each": lambda v: (cr.sin(cr.gather(v["w"], v["pairs"]))
                                 * v["b"]).reshape(-1, 2 * v["b"].shape[0]).mean(),
