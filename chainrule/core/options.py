@@ -1,4 +1,4 @@
-"""Checks of the numbers a user sets, made where they are set and not where they fail.
+"""Checks of what a user sets, made where it is set and not where it fails.
 
 Read next: :mod:`chainrule.core.spec`.
 """
@@ -7,10 +7,14 @@ from __future__ import annotations
 
 import math
 from numbers import Integral, Real
+from typing import Any
+
+from numpy.typing import DTypeLike
 
 from chainrule.core.errors import OptionError
+from chainrule.core.spec import as_dtype, is_float
 
-__all__ = ["check_whole", "in_range", "is_number"]
+__all__ = ["check_whole", "float_dtype", "in_range", "is_number"]
 
 
 def is_number(value: object) -> bool:
@@ -27,13 +31,32 @@ def in_range(owner: object, name: str, low: float, high: float, open_low: bool =
         raise OptionError(f"{type(owner).__name__}: {name} must be in {bounds}, not {value!r}.")
 
 
-def check_whole(name: str, value: object, least: int = 1, below: float = math.inf) -> None:
-    """Raise OptionError unless `value` is a whole number from `least` on and less than `below`.
+def check_whole(name: str, value: Any, least: int = 1, below: float = math.inf) -> int:
+    """Return `value` as a plain integer, which JSON holds; NumPy's integers are welcome.
 
-    >>> check_whole("epochs", 3)
+    Raises OptionError with the `name` unless it is an integer in [least, below).
+
+    >>> check_whole("fit: epochs", 3)
+    3
     """
     whole = isinstance(value, Integral) and not isinstance(value, bool)
-    if not whole or not least <= int(value) < below:  # type: ignore[call-overload]
+    if not whole or not least <= value < below:
         kind = "a positive integer" if least == 1 else f"an integer from {least} on"
         kind += f" and below {below}" if below < math.inf else ""
         raise OptionError(f"{name} must be {kind}, not {value!r}.")
+    return int(value)
+
+
+def float_dtype(name: str, dtype: DTypeLike) -> str:
+    """Return the name of the `dtype` that parameters have.
+
+    Raises OptionError with the `name` unless it is float32 or float64, DTypeError for what is
+    no dtype of graphs at all.
+
+    >>> float_dtype("Linear: dtype", float)
+    'float64'
+    """
+    found = as_dtype(dtype)
+    if not is_float(found):
+        raise OptionError(f"{name} must be 'float32' or 'float64', not {found.name!r}.")
+    return found.name

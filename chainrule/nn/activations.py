@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 from typing import ClassVar
 
 from chainrule.core.errors import OptionError, ShapeError, did_you_mean
+from chainrule.core.options import check_whole, float_dtype, in_range
 from chainrule.core.parameter import Parameter
-from chainrule.core.spec import as_dtype
 from chainrule.core.tensor import Tensor
 from chainrule.nn.initializers import (
     Constant,
@@ -24,7 +24,6 @@ from chainrule.nn.initializers import (
     Initializer,
     LeCunNormal,
 )
-from chainrule.nn.size import check_size
 from chainrule.ops.composite import (
     elu,
     gelu,
@@ -87,9 +86,15 @@ class ReLU6:
 
 @dataclass(frozen=True)
 class LeakyReLU:
-    """``x`` where positive, else ``slope * x``: a ReLU that does not die."""
+    """``x`` where positive, else ``slope * x``: a ReLU that does not die.
+
+    Raises OptionError for a slope that is no finite number.
+    """
 
     slope: float = 0.01
+
+    def __post_init__(self) -> None:
+        in_range(self, "slope", -math.inf, math.inf, open_low=True)
 
     @property
     def suited_initializer(self) -> Initializer:
@@ -121,10 +126,9 @@ class PReLU:
 
     def __post_init__(self) -> None:
         if self.units is not None:
-            self.units = check_size("PReLU: units", self.units)
-        if not math.isfinite(self.start):
-            raise OptionError(f"PReLU: start must be a finite number, not {self.start!r}.")
-        self.dtype = as_dtype(self.dtype).name
+            self.units = check_whole("PReLU: units", self.units)
+        in_range(self, "start", -math.inf, math.inf, open_low=True)
+        self.dtype = float_dtype("PReLU: dtype", self.dtype)
         shape = () if self.units is None else self.units
         self.slope = Parameter(shape, Constant(self.start), self.dtype, "slope", is_weight=False)
 
@@ -144,10 +148,16 @@ class PReLU:
 
 @dataclass(frozen=True)
 class ELU:
-    """``x`` where positive, else ``alpha * (exp(x) - 1)``: means closer to zero, costs an exp."""
+    """``x`` where positive, else ``alpha * (exp(x) - 1)``: means closer to zero, costs an exp.
+
+    Raises OptionError for an alpha that is no number of at least 0.
+    """
 
     alpha: float = 1.0
     suited_initializer: ClassVar[Initializer] = HeUniform()
+
+    def __post_init__(self) -> None:
+        in_range(self, "alpha", 0.0, math.inf)
 
     def __call__(self, x: Tensor) -> Tensor:
         return elu(x, self.alpha)
@@ -306,6 +316,8 @@ def activation(name: str) -> Callable[[Tensor], Tensor]:
     >>> activation("relu")
     ReLU()
     """
+    if not isinstance(name, str):
+        raise OptionError(f"an activation is chosen by its name, such as 'relu', not by {name!r}.")
     key = name.lower().replace("-", "_")
     if key == "maxout":
         raise OptionError(

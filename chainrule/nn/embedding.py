@@ -16,11 +16,10 @@ from typing import Any
 import numpy as np
 
 from chainrule.core.errors import DataError, OptionError, ShapeError
+from chainrule.core.options import check_whole, float_dtype
 from chainrule.core.parameter import Parameter
-from chainrule.core.spec import as_dtype
 from chainrule.core.tensor import Tensor
 from chainrule.nn.initializers import TruncatedNormal
-from chainrule.nn.size import check_size
 from chainrule.ops.index import gather
 from chainrule.ops.shape import concat
 
@@ -72,9 +71,9 @@ class Embedding:
     weight: Parameter = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        self.categories = check_size("Embedding: categories", self.categories)
-        self.size = check_size("Embedding: size", self.size)
-        self.dtype = as_dtype(self.dtype).name
+        self.categories = check_whole("Embedding: categories", self.categories)
+        self.size = check_whole("Embedding: size", self.size)
+        self.dtype = float_dtype("Embedding: dtype", self.dtype)
         self.weight = _table(self.categories, self.size, self.dtype, "weight")
 
     def __call__(self, x: Tensor) -> Tensor:
@@ -111,13 +110,19 @@ class EmbedColumns:
     tables: list[Parameter] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        self.features = check_size("EmbedColumns: features", self.features)
-        self.dtype = as_dtype(self.dtype).name
+        self.features = check_whole("EmbedColumns: features", self.features)
+        self.dtype = float_dtype("EmbedColumns: dtype", self.dtype)
+        entries = self.columns if isinstance(self.columns, Sequence) else [None]
+        if not all(isinstance(entry, Sequence) and len(entry) == 3 for entry in entries):
+            raise OptionError(
+                "EmbedColumns: columns must be a list of (column, categories, size), not "
+                f"{self.columns!r:.60}."
+            )
         self.columns = [
             (
-                check_size("EmbedColumns: column", column, least=0),
-                check_size("EmbedColumns: categories", categories),
-                check_size("EmbedColumns: size", size),
+                check_whole("EmbedColumns: column", column, least=0),
+                check_whole("EmbedColumns: categories", categories),
+                check_whole("EmbedColumns: size", size),
             )
             for column, categories, size in self.columns
         ]

@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 
 from chainrule.core.errors import OptionError, ShapeError, did_you_mean
-from chainrule.nn.size import check_size
+from chainrule.core.options import check_whole, in_range, is_number
 
 __all__ = [
     "Constant",
@@ -51,11 +51,6 @@ def _fans(shape: tuple[int, ...]) -> tuple[int, int]:
             f"a parameter of shape {shape} has no fan-in and fan-out; use Zeros or Constant."
         )
     return math.prod(shape[:-1]), shape[-1]
-
-
-def _check_above_zero(name: str, value: float) -> None:
-    if not (isinstance(value, (int, float)) and 0 < value < math.inf):
-        raise OptionError(f"{name} must be a number above 0, not {value!r}.")
 
 
 def _uniform(variance: float, shape: tuple[int, ...], generator: np.random.Generator) -> Any:
@@ -88,10 +83,14 @@ class GlorotNormal:
 class HeUniform:
     """Draw from U(-a, a) with ``a = sqrt(6 / ((1 + slope²) fan_in))``, for ReLU and its kin.
 
-    `slope` is that of a leaky ReLU below 0, and 0 for ReLU.
+    `slope` is that of a leaky ReLU below 0, and 0 for ReLU.  Raises OptionError for a slope that
+    is no finite number.
     """
 
     slope: float = 0.0
+
+    def __post_init__(self) -> None:
+        in_range(self, "slope", -math.inf, math.inf, open_low=True)
 
     def __call__(self, shape: tuple[int, ...], generator: np.random.Generator) -> Any:
         return _uniform(2 / ((1 + self.slope**2) * _fans(shape)[0]), shape, generator)
@@ -101,10 +100,14 @@ class HeUniform:
 class HeNormal:
     """Draw from N(0, s²) with ``s = sqrt(2 / ((1 + slope²) fan_in))``, for ReLU and its kin.
 
-    `slope` is that of a leaky ReLU below 0, and 0 for ReLU.
+    `slope` is that of a leaky ReLU below 0, and 0 for ReLU.  Raises OptionError for a slope that
+    is no finite number.
     """
 
     slope: float = 0.0
+
+    def __post_init__(self) -> None:
+        in_range(self, "slope", -math.inf, math.inf, open_low=True)
 
     def __call__(self, shape: tuple[int, ...], generator: np.random.Generator) -> Any:
         spread = math.sqrt(2 / ((1 + self.slope**2) * _fans(shape)[0]))
@@ -133,10 +136,13 @@ class MaxoutNormal:
 
     m is the mean square of the largest of `pieces` standard normal numbers, 1 for two pieces
     and 1.55 for four.  Source: Tseran and Montúfar, "Expected gradients of maxout networks and
-    consequences to parameter initialization", 2023.
+    consequences to parameter initialization", 2023.  Raises OptionError for no positive integer.
     """
 
     pieces: int = 2
+
+    def __post_init__(self) -> None:
+        check_whole("MaxoutNormal: pieces", self.pieces)
 
     def __call__(self, shape: tuple[int, ...], generator: np.random.Generator) -> Any:
         # The largest of k has the density k f(x) F(x)^(k - 1), f and F those of one.
@@ -157,7 +163,7 @@ class TruncatedNormal:
     spread: float = 0.02
 
     def __post_init__(self) -> None:
-        _check_above_zero("TruncatedNormal: spread", self.spread)
+        in_range(self, "spread", 0.0, math.inf, open_low=True)
 
     def __call__(self, shape: tuple[int, ...], generator: np.random.Generator) -> Any:
         drawn = generator.normal(size=shape)
@@ -183,7 +189,7 @@ class Orthogonal:
     gain: float = 1.0
 
     def __post_init__(self) -> None:
-        _check_above_zero("Orthogonal: gain", self.gain)
+        in_range(self, "gain", 0.0, math.inf, open_low=True)
 
     def __call__(self, shape: tuple[int, ...], generator: np.random.Generator) -> Any:
         rows, columns = _fans(shape)
@@ -218,8 +224,8 @@ class Sparse:
     spread: float = 1.0
 
     def __post_init__(self) -> None:
-        check_size("Sparse: connections", self.connections)
-        _check_above_zero("Sparse: spread", self.spread)
+        check_whole("Sparse: connections", self.connections)
+        in_range(self, "spread", 0.0, math.inf, open_low=True)
 
     def __call__(self, shape: tuple[int, ...], generator: np.random.Generator) -> Any:
         inputs, units = _fans(shape)
@@ -240,11 +246,16 @@ class Zeros:
 class Constant:
     """Fill with `value`; 0.01 for the biases of ReLU units makes fewer of them start dead.
 
+    Raises OptionError for a value that is no finite number.
+
     >>> Constant(0.01)((2,), np.random.default_rng(0))
     array([0.01, 0.01])
     """
 
     value: float
+
+    def __post_init__(self) -> None:
+        in_range(self, "value", -math.inf, math.inf, open_low=True)
 
     def __call__(self, shape: tuple[int, ...], generator: np.random.Generator) -> Any:
         return np.full(shape, self.value)
@@ -269,17 +280,20 @@ BY_NAME: dict[str, Initializer] = {
 def initializer(choice: str | float | Initializer) -> Initializer:
     """Return the initializer of that name, one that fills with a number, or `choice` itself.
 
-    Raises OptionError naming the nearest, or for a number that is not finite.
+    Raises OptionError naming the nearest, or for what is none of these.
 
     >>> initializer(0.01)
     Constant(value=0.01)
     """
-    if isinstance(choice, (int, float)):
-        if isinstance(choice, bool) or not math.isfinite(choice):
-            raise OptionError(f"an initializer that is a number must be finite, not {choice!r}.")
-        return Constant(choice)
-    if not isinstance(choice, str):
+    if is_number(choice):
+        return Constant(float(choice))  # type: ignore[arg-type]
+    if callable(choice) and not isinstance(choice, type):
         return choice
+    if not isinstance(choice, str):
+        name = f"the class {choice.__name__}; call it" if isinstance(choice, type) else repr(choice)
+        raise OptionError(
+            f"an initializer is a name, a number or a function of shape and generator, not {name}."
+        )
     if choice not in BY_NAME:
         raise OptionError(f"unknown initializer {choice!r}. {did_you_mean(choice, BY_NAME)}")
     return BY_NAME[choice]

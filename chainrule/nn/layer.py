@@ -19,11 +19,10 @@ import numpy as np
 
 from chainrule.core.errors import OptionError, ShapeError
 from chainrule.core.graph import drawn, scope
+from chainrule.core.options import check_whole, float_dtype
 from chainrule.core.parameter import Parameter
-from chainrule.core.spec import as_dtype
 from chainrule.core.tensor import Tensor
 from chainrule.nn.initializers import GlorotUniform, Initializer, initializer
-from chainrule.nn.size import check_size
 from chainrule.nn.summary import Summary, summarize
 
 __all__ = ["Flatten", "Layer", "Linear", "Sequential", "initialize", "parameters", "summary"]
@@ -61,9 +60,9 @@ class Linear:
     bias: Parameter | None = field(init=False, repr=False, default=None)
 
     def __post_init__(self) -> None:
-        self.inputs = check_size("Linear: inputs", self.inputs)
-        self.outputs = check_size("Linear: outputs", self.outputs)
-        self.dtype = as_dtype(self.dtype).name
+        self.inputs = check_whole("Linear: inputs", self.inputs)
+        self.outputs = check_whole("Linear: outputs", self.outputs)
+        self.dtype = float_dtype("Linear: dtype", self.dtype)
         start = GlorotUniform() if self.weight_init is None else initializer(self.weight_init)
         shape = (self.inputs, self.outputs)
         self.weight = Parameter(shape, start, self.dtype, "weight")
@@ -90,6 +89,18 @@ class Flatten:
 
     def __call__(self, x: Tensor) -> Tensor:
         return x.reshape((x.shape[0], -1))
+
+
+def check_layer(name: str, layer: Any) -> None:
+    """Raise OptionError, with the `name`, for a class of layers or what is no layer."""
+    if isinstance(layer, type):
+        kind = layer.__name__
+        raise OptionError(
+            f"{name} is the class {kind}; call it to make a layer: "
+            f"{kind}({'...' if layer is Linear else ''})."
+        )
+    if not callable(layer):
+        raise OptionError(f"{name} is {layer!r}, which is no layer.")
 
 
 def check_input(layers: Iterable[Any], X: Any) -> None:
@@ -135,13 +146,7 @@ class Sequential:
             raise OptionError("Sequential takes its layers in a list: Sequential([first, ...]).")
         self.layers = list(layers)
         for i, layer in enumerate(self.layers):
-            if isinstance(layer, type):
-                raise OptionError(
-                    f"Sequential: entry {i} is the class {layer.__name__}; call it to make a "
-                    f"layer: {layer.__name__}({'...' if layer is Linear else ''})."
-                )
-            if not callable(layer):
-                raise OptionError(f"Sequential: entry {i} is {layer!r}, which is no layer.")
+            check_layer(f"Sequential: entry {i}", layer)
         # Dropout, say, between a Linear and its activation does not change what suits it.
         acting = [layer for layer in self.layers if not getattr(layer, "keeps_scale", False)]
         for layer, following in itertools.pairwise(acting):

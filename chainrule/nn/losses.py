@@ -23,7 +23,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from chainrule.core.errors import OptionError, ShapeError
+from chainrule.core.errors import ShapeError
+from chainrule.core.options import in_range
 from chainrule.core.spec import is_float
 from chainrule.core.tensor import Tensor
 from chainrule.ops.composite import from_peak, log_softmax, square
@@ -251,11 +252,7 @@ class CrossEntropy:
     label_smoothing: float = 0.0
 
     def __post_init__(self) -> None:
-        if not 0 <= self.label_smoothing < 1:
-            raise OptionError(
-                "CrossEntropy: label_smoothing must be at least 0 and below 1, not "
-                f"{self.label_smoothing!r}."
-            )
+        in_range(self, "label_smoothing", 0.0, 1.0)
 
     def __call__(self, logits: Tensor, target: Tensor) -> Tensor:
         return cross_entropy(logits, target, self.label_smoothing)
@@ -268,8 +265,7 @@ class Huber:
     delta: float = 1.0
 
     def __post_init__(self) -> None:
-        if not 0 < self.delta < math.inf:
-            raise OptionError(f"Huber: delta must be a number above 0, not {self.delta!r}.")
+        in_range(self, "delta", 0.0, math.inf, open_low=True)
 
     def __call__(self, prediction: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:
         return huber(prediction, target, self.delta, weight)

@@ -13,11 +13,10 @@ from dataclasses import dataclass, field
 from functools import reduce
 
 from chainrule.core.errors import ShapeError
+from chainrule.core.options import check_whole, float_dtype
 from chainrule.core.parameter import Parameter
-from chainrule.core.spec import as_dtype
 from chainrule.core.tensor import Tensor
 from chainrule.nn.initializers import Initializer, MaxoutNormal, initializer
-from chainrule.nn.size import check_size
 from chainrule.ops.elementwise import maximum
 
 __all__ = ["Maxout"]
@@ -56,10 +55,10 @@ class Maxout:
     bias: list[Parameter] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        self.inputs = check_size("Maxout: inputs", self.inputs)
-        self.outputs = check_size("Maxout: outputs", self.outputs)
-        self.pieces = check_size("Maxout: pieces", self.pieces, least=2)
-        self.dtype = as_dtype(self.dtype).name
+        self.inputs = check_whole("Maxout: inputs", self.inputs)
+        self.outputs = check_whole("Maxout: outputs", self.outputs)
+        self.pieces = check_whole("Maxout: pieces", self.pieces, least=2)
+        self.dtype = float_dtype("Maxout: dtype", self.dtype)
         start: Initializer = MaxoutNormal(self.pieces)
         if self.weight_init is not None:
             start = initializer(self.weight_init)

@@ -17,7 +17,7 @@ from typing import Any, TypeAlias
 from chainrule.core.errors import OptionError, ShapeError, did_you_mean
 from chainrule.core.graph import scope
 from chainrule.core.tensor import Tensor
-from chainrule.nn.layer import Layer, check_input, suit
+from chainrule.nn.layer import Layer, check_input, check_layer, suit
 from chainrule.nn.summary import describe
 from chainrule.ops.shape import concat
 
@@ -148,6 +148,8 @@ class Network:
         if isinstance(join, str) and not joins:
             self.join = join
         else:
+            if not isinstance(join, (str, Mapping)):
+                raise OptionError(f"Network: join must be 'concat' or 'add', not {join!r}.")
             named = dict.fromkeys(self._joined(), join) if isinstance(join, str) else join
             self.join = {**{str(name): how for name, how in named.items()}, **joins}
         level = levels_of(self.edges, self.layers)
@@ -186,8 +188,7 @@ class Network:
                 f"input, such as ('x', {self.input!r})."
             )
         for name, layer in self.layers.items():
-            if isinstance(layer, type) or not callable(layer):
-                raise OptionError(f"Network: {name!r} is {layer!r}, which is no layer.")
+            check_layer(f"Network: {name!r}", layer)
         told = {self.join: "all"} if isinstance(self.join, str) else {}
         named = {} if isinstance(self.join, str) else self.join
         for name, how in named.items():

@@ -18,8 +18,8 @@ import numpy as np
 
 from chainrule.core.errors import OptionError, ShapeError, did_you_mean
 from chainrule.core.graph import scope
+from chainrule.core.options import float_dtype
 from chainrule.core.parameter import Parameter
-from chainrule.core.spec import as_dtype
 from chainrule.core.tensor import Tensor
 from chainrule.nn.activations import activation
 from chainrule.nn.initializers import GlorotUniform, Initializer, initializer
@@ -86,7 +86,7 @@ class Neurons:
     biases: dict[str, Parameter] = field(init=False)
 
     def __post_init__(self) -> None:
-        self.dtype = as_dtype(self.dtype).name
+        self.dtype = float_dtype("Neurons: dtype", self.dtype)
         self.activations = {str(name): choice for name, choice in self.activations.items()}
         for choice in (self.activation, self.output_activation, *self.activations.values()):
             activation(choice)  # refuses what is none

@@ -14,13 +14,11 @@ from dataclasses import dataclass, field
 from typing import ClassVar
 
 from chainrule.core.errors import ShapeError
-from chainrule.core.options import in_range
+from chainrule.core.options import check_whole, float_dtype, in_range
 from chainrule.core.parameter import Parameter
 from chainrule.core.primitive import lookup
-from chainrule.core.spec import as_dtype
 from chainrule.core.tensor import Tensor, record
 from chainrule.nn.initializers import Constant, Zeros
-from chainrule.nn.size import check_size
 from chainrule.ops.composite import square
 from chainrule.ops.elementwise import maximum, sqrt
 from chainrule.ops.reduce import mean
@@ -30,8 +28,8 @@ __all__ = ["BatchNorm", "LayerNorm"]
 
 
 def _check_width(owner: BatchNorm | LayerNorm) -> None:
-    owner.features = check_size(f"{type(owner).__name__}: features", owner.features)
-    owner.dtype = as_dtype(owner.dtype).name
+    owner.features = check_whole(f"{type(owner).__name__}: features", owner.features)
+    owner.dtype = float_dtype(f"{type(owner).__name__}: dtype", owner.dtype)
     in_range(owner, "epsilon", 0.0, math.inf, open_low=True)
 
 

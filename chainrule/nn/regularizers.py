@@ -14,7 +14,7 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from typing import ClassVar, TypeAlias
+from typing import Any, ClassVar, TypeAlias
 
 from chainrule.core.errors import OptionError, did_you_mean
 from chainrule.core.options import in_range
@@ -108,9 +108,17 @@ class ActivityPenalty:
     keeps_scale: ClassVar[bool] = True
     regularizer: Regularizer
 
+    def __post_init__(self) -> None:
+        _check("ActivityPenalty: regularizer", self.regularizer)
+
     def __call__(self, x: Tensor) -> Tensor:
         rows = record(lookup("count"), lengths=x.shape[:1], dtype=x.dtype.name)
         return penalizing(x, self.regularizer(x) / rows)
+
+
+def _check(name: str, choice: Any) -> None:
+    if isinstance(choice, type) or not callable(choice):
+        raise OptionError(f"{name} must be one such as nn.L2(1e-4), not {choice!r}.")
 
 
 def penalties(
@@ -120,13 +128,12 @@ def penalties(
 
     A regularizer alone acts on all weights, not on biases and scales; a mapping acts where a
     pattern, such as ``"0.weight"`` or ``"*.weight"``, matches a parameter's path, the first that
-    does.  Raises OptionError for a pattern that matches none.
+    does.  Raises OptionError for a pattern that matches none, and for what is no regularizer.
     """
     if choice is None:
         return []
-    for given in choice.values() if isinstance(choice, Mapping) else [choice]:
-        if not callable(given) or isinstance(given, type):
-            raise OptionError(f"regularizer must be one such as nn.L2(1e-4), not {given!r}.")
+    for one in choice.values() if isinstance(choice, Mapping) else [choice]:
+        _check("regularizer", one)
     if not isinstance(choice, Mapping):
         return [choice(p) for p in found.values() if p.is_weight]
     for pattern in choice:

@@ -12,7 +12,7 @@ from typing import Any
 from chainrule.core.errors import ShapeError
 from chainrule.core.graph import scope
 from chainrule.core.tensor import Tensor
-from chainrule.nn.layer import Layer, Sequential, check_input
+from chainrule.nn.layer import Layer, Sequential, check_input, check_layer
 
 __all__ = ["Residual"]
 
@@ -23,7 +23,8 @@ class Residual:
 
     The gradient reaches the layers before it undiminished, through the sum.  `body` is a layer
     or a list of layers; `shortcut` is a layer, such as a Linear, where body changes the shape,
-    and the identity by default.  Raises ShapeError when the two do not fit.
+    and the identity by default.  Raises OptionError for what is no layer, and ShapeError when the
+    two do not fit.
 
     Source: He, Zhang, Ren and Sun, "Deep residual learning for image recognition", 2016.
 
@@ -39,6 +40,9 @@ class Residual:
     def __post_init__(self) -> None:
         if isinstance(self.body, (list, tuple)):
             self.body = Sequential(self.body)
+        check_layer("Residual: body", self.body)
+        if self.shortcut is not None:
+            check_layer("Residual: shortcut", self.shortcut)
 
     def check_input(self, X: Any) -> None:
         """Let both ways say which rows of `X` they can't take."""

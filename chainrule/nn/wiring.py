@@ -21,11 +21,10 @@ from typing import Any, Protocol, TypeAlias
 import numpy as np
 
 from chainrule.core.errors import OptionError, ShapeError
+from chainrule.core.options import check_whole, float_dtype
 from chainrule.core.parameter import Parameter
-from chainrule.core.spec import as_dtype
 from chainrule.core.tensor import Tensor
 from chainrule.nn.initializers import GlorotUniform, Initializer, initializer
-from chainrule.nn.size import check_size
 from chainrule.ops.sparse import Wiring, sparse_matmul
 
 __all__ = ["Density", "Edges", "ImageFields", "LocalFields", "Pattern", "SparseLinear"]
@@ -58,7 +57,7 @@ class Density:
         if not number or isinstance(self.density, bool) or not 0 < self.density <= 1:
             raise OptionError(f"density must be above 0 and at most 1, not {self.density!r}.")
         object.__setattr__(self, "density", float(self.density))
-        object.__setattr__(self, "seed", check_size("seed", self.seed, 0))
+        object.__setattr__(self, "seed", check_whole("seed", self.seed, 0, 2**64))
 
     def wiring(self, inputs: int, outputs: int) -> Wiring:
         """Draw the edges."""
@@ -96,7 +95,7 @@ class LocalFields:
     field: int
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "field", check_size("field", self.field))
+        object.__setattr__(self, "field", check_whole("field", self.field))
 
     def wiring(self, inputs: int, outputs: int) -> Wiring:
         """Place the fields; the first begins at the first input, the last ends at the last."""
@@ -131,9 +130,9 @@ class ImageFields:
             sizes = (given,) * 2 if name == "stride" and isinstance(given, int) else given
             if not isinstance(sizes, (tuple, list)) or len(sizes) not in lengths:
                 raise OptionError(f"{name} must hold {lengths[-1]} sizes, not {given!r}.")
-            plain = tuple(check_size(f"{name}[{i}]", s) for i, s in enumerate(sizes))
+            plain = tuple(check_whole(f"{name}[{i}]", s) for i, s in enumerate(sizes))
             object.__setattr__(self, name, plain)
-        object.__setattr__(self, "units", check_size("units", self.units))
+        object.__setattr__(self, "units", check_whole("units", self.units))
         if self.field[0] > self.shape[0] or self.field[1] > self.shape[1]:
             raise OptionError(f"a field of {self.field} is larger than the image {self.shape}.")
 
@@ -264,9 +263,9 @@ class SparseLinear:
     bias: Parameter | None = field(init=False, repr=False, default=None)
 
     def __post_init__(self) -> None:
-        self.inputs = check_size("SparseLinear: inputs", self.inputs)
-        self.outputs = check_size("SparseLinear: outputs", self.outputs)
-        self.dtype = as_dtype(self.dtype).name
+        self.inputs = check_whole("SparseLinear: inputs", self.inputs)
+        self.outputs = check_whole("SparseLinear: outputs", self.outputs)
+        self.dtype = float_dtype("SparseLinear: dtype", self.dtype)
         if not callable(getattr(self.pattern, "wiring", None)):
             raise OptionError(
                 "SparseLinear: pattern must be one such as nn.Density(0.05), not "

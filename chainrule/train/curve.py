@@ -19,6 +19,7 @@ import numpy as np
 
 from chainrule.core.errors import DataError, DivergedError, OptionError, ShapeError, did_you_mean
 from chainrule.core.graph import Graph, reachable
+from chainrule.core.options import check_whole
 from chainrule.core.parameter import Parameter
 from chainrule.core.tensor import Tensor, input
 from chainrule.data.check import check_numbers, check_same_length
@@ -108,8 +109,7 @@ def fit_curve(
         raise OptionError(
             f"fit_curve: optimizer must be an optim.LevenbergMarquardt(), not {optimizer!r}."
         )
-    if isinstance(iterations, bool) or not isinstance(iterations, int) or iterations < 1:
-        raise OptionError(f"fit_curve: iterations must be a positive integer, not {iterations!r}.")
+    iterations = check_whole("fit_curve: iterations", iterations)
     first = _check_start(start)
     _check_names(function, first)
     rows, target = _rows_of(x, "x"), _rows_of(y, "y")

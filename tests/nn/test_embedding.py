@@ -121,6 +121,8 @@ def test_it_comes_back_from_its_files(tmp_path: Path) -> None:
         (lambda: nn.Embedding(0, 2), "Embedding: categories must be a positive integer, not 0"),
         (lambda: nn.EmbedColumns(2, [(2, 3, 1)]), r"different numbers below 2, not \[2\]"),
         (lambda: nn.EmbedColumns(2, [(0, 3, 1), (0, 3, 1)]), "columns must be different"),
+        (lambda: nn.EmbedColumns(2, [(0, 3)]), r"list of \(column, categories, size\)"),
+        (lambda: nn.EmbedColumns(2, 5), "columns must be a list of"),  # type: ignore[arg-type]
         (lambda: nn.EmbedColumns(2, [(0, 3, -1)]), "EmbedColumns: size must be a positive"),
     ],
 )

@@ -65,7 +65,7 @@ def test_a_number_is_a_bias_to_start_with() -> None:
     assert layer.bias is not None
     np.testing.assert_array_equal(layer.bias.value, np.full(3, 0.01, np.float32))
     for bad in (float("nan"), float("inf"), True):
-        with pytest.raises(cr.OptionError, match="a number must be finite"):
+        with pytest.raises(cr.OptionError, match=r"Constant: value must be in|is a name, a number"):
             nn.Linear(2, 3, bias_init=bad)
 
 
@@ -116,10 +116,17 @@ def test_maxout_keeps_the_mean_square_through_layers(pieces: int) -> None:
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: nn.Orthogonal(0), "Orthogonal: gain must be a number above 0, not 0"),
-        (lambda: nn.TruncatedNormal(-1), "TruncatedNormal: spread must be a number above 0"),
+        (lambda: nn.Orthogonal(0), r"Orthogonal: gain must be in \(0, inf\), not 0"),
+        (lambda: nn.Orthogonal(True), "Orthogonal: gain must be"),
+        (lambda: nn.TruncatedNormal(-1), r"TruncatedNormal: spread must be in \(0, inf\), not -1"),
+        (lambda: nn.HeUniform("a"), r"HeUniform: slope must be in \(-inf, inf\), not 'a'"),  # type: ignore[arg-type]
+        (lambda: nn.HeNormal(float("inf")), "HeNormal: slope must be"),
+        (lambda: nn.MaxoutNormal(0), "MaxoutNormal: pieces must be a positive integer, not 0"),
+        (lambda: nn.Constant(float("nan")), "Constant: value must be"),
+        (lambda: nn.Linear(2, 2, weight_init=nn.HeNormal), "the class HeNormal; call it"),
+        (lambda: nn.Linear(2, 2, bias_init=[1.0]), r"a name, a number or .*, not \[1.0\]"),  # type: ignore[arg-type]
         (lambda: nn.Sparse(0), "Sparse: connections must be a positive integer, not 0"),
-        (lambda: nn.Sparse(2, float("nan")), "Sparse: spread must be a number above 0"),
+        (lambda: nn.Sparse(2, float("nan")), "Sparse: spread must be in"),
     ],
 )
 def test_options_out_of_range_are_refused_by_name(make: Any, message: str) -> None:

@@ -256,6 +256,26 @@ def test_sequential_names_what_to_write_instead() -> None:
 
 
 @pytest.mark.parametrize(
+    "make",
+    [
+        lambda dtype: nn.Linear(2, 2, dtype=dtype),
+        lambda dtype: nn.SparseLinear.from_density(2, 2, 0.5, dtype=dtype),
+        lambda dtype: nn.Neurons([("a", "b")], dtype=dtype),
+        lambda dtype: nn.Maxout(2, 2, dtype=dtype),
+        lambda dtype: nn.PReLU(dtype=dtype),
+        lambda dtype: nn.BatchNorm(2, dtype=dtype),
+        lambda dtype: nn.LayerNorm(2, dtype=dtype),
+        lambda dtype: nn.Embedding(2, 2, dtype=dtype),
+        lambda dtype: nn.EmbedColumns(2, [(0, 2, 2)], dtype=dtype),
+    ],
+)
+def test_parameters_are_floats(make: Any) -> None:
+    """Others have no gradient, and would be rounded from their first value on."""
+    with pytest.raises(cr.OptionError, match="dtype must be 'float32' or 'float64', not 'int32'"):
+        make("int32")
+
+
+@pytest.mark.parametrize(
     ("module", "name", "nearest"),
     [(cr, "sigmiod", "sigmoid"), (nn, "Relu", "ReLU"), (cr.optim, "adam_", "Adam")],
 )

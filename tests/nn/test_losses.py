@@ -224,10 +224,12 @@ def test_slopes_at_the_kinks_are_one_sided_or_the_middle() -> None:
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: nn.CrossEntropy(1.0), "label_smoothing must be at least 0 and below 1, not 1.0"),
+        (lambda: nn.CrossEntropy(1.0), r"label_smoothing must be in \[0, 1\), not 1.0"),
         (lambda: nn.CrossEntropy(-0.1), "label_smoothing must be"),
-        (lambda: nn.Huber(0), "Huber: delta must be a number above 0, not 0"),
+        (lambda: nn.Huber(0), r"Huber: delta must be in \(0, inf\), not 0"),
         (lambda: nn.Huber(float("inf")), "Huber: delta"),
+        (lambda: nn.Huber("a"), "Huber: delta"),  # type: ignore[arg-type]
+        (lambda: nn.CrossEntropy("a"), "CrossEntropy: label_smoothing"),  # type: ignore[arg-type]
     ],
 )
 def test_options_out_of_range_are_refused_by_name(make: Any, message: str) -> None:

@@ -131,7 +131,7 @@ LAYERS: dict[str, Any] = {"a": nn.Linear(4, 3), "b": nn.Linear(3, 2)}
         (lambda: nn.Network(LAYERS, [("a", "b")]), r"begin with an edge from the input.*\('x', 'a"),
         (lambda: nn.Network(LAYERS, [("x", "a"), ("a", "b")], "mul"), "'concat' or 'add', not 'mu"),
         (lambda: nn.Network(LAYERS, [("x", "a"), ("a", "b")], {"bb": "add"}), "join names 'bb'.*b"),
-        (lambda: nn.Network({"a": nn.Linear}, [("x", "a")]), "'a' is .* no layer"),
+        (lambda: nn.Network({"a": nn.Linear}, [("x", "a")]), "'a' is the class Linear; call it"),
         (lambda: nn.Network(LAYERS, ["xa", "ab"]), r"a pair of names \(from, to\), not 'xa'"),
         (lambda: nn.Network(LAYERS, [("x", "a", 1)]), "an edge must be a pair of names"),
         (lambda: nn.Network(LAYERS, DiGraph([("x", "a")], directed=False)), "need a direction"),

@@ -225,6 +225,13 @@ def test_weights_that_do_not_fit_are_refused(more: dict[str, Any], message: str)
         (lambda: nn.LayerNorm(2, epsilon=0), r"LayerNorm: epsilon must be in \(0, inf\)"),
         (lambda: nn.L2(-1), r"L2: rate must be in \[0, inf\), not -1"),
         (lambda: nn.Elastic(l1="a"), r"Elastic: l1 must be in"),  # type: ignore[arg-type]
+        (lambda: nn.ActivityPenalty(nn.L2), r"ActivityPenalty: regularizer must be .* nn.L2\("),
+        (lambda: nn.Residual(nn.Tanh), r"Residual: body is the class Tanh; call it .* Tanh\(\)"),
+        (lambda: nn.Residual(nn.Tanh(), 3), "Residual: shortcut is 3"),  # type: ignore[arg-type]
+        (lambda: nn.LeakyReLU(float("nan")), r"LeakyReLU: slope must be in \(-inf, inf\)"),
+        (lambda: nn.ELU(-1), r"ELU: alpha must be in \[0, inf\), not -1"),
+        (lambda: nn.PReLU(start="a"), "PReLU: start must be"),  # type: ignore[arg-type]
+        (lambda: nn.activation(3), "by its name, such as 'relu', not by 3"),  # type: ignore[arg-type]
     ],
 )
 def test_bad_values_are_named_with_their_range(make: Any, message: str) -> None:
