@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from chainrule.core.errors import DataError, OptionError, RunError
+from chainrule.core.options import check_whole
 from chainrule.core.spec import Shape
 from chainrule.core.tensor import Tensor
 from chainrule.insight.features_findings import Findings, LayerGradient
@@ -29,7 +30,6 @@ from chainrule.insight.features_rows import row_view
 from chainrule.insight.features_show import features_page
 from chainrule.insight.narrate import table
 from chainrule.insight.network import explain_network
-from chainrule.nn.size import check_size
 from chainrule.train.objective import Objective, objective
 from chainrule.train.run import Run
 
@@ -119,7 +119,7 @@ def features(
     """
     if not isinstance(thing, Run) and not callable(thing):
         raise OptionError(f"features takes a model or a run, not a {type(thing).__name__}.")
-    check_size("features: rows", rows)
+    check_whole("features: rows", rows)
     network = thing.model if isinstance(thing, Run) else thing
     pipeline = thing.pipeline if isinstance(thing, Run) else None
     aim = _aim(thing, loss)
