@@ -68,16 +68,17 @@ def line_chart(
         log_x=log_x, log_y=log_y,
     )  # fmt: skip
     traces = "".join(_trace(plane, i, *line) for i, line in enumerate(lines))
-    return plane.finish("".join(_mark(plane, *mark) for mark in (marks or {}).items()) + traces)
+    ups = [_mark(plane, *mark) for mark in (marks or {}).items()]
+    return plane.finish("".join([*(line for line, _ in ups), traces, *(said for _, said in ups)]))
 
 
-def _mark(plane: Plane, words: str, x: float) -> str:
-    """Return an upright line at `x` with `words` at its head, on the side where there is room."""
+def _mark(plane: Plane, words: str, x: float) -> tuple[str, str]:
+    """Return an upright line at `x`, and `words` for its head, on the side where there is room."""
     at, top = plane.x(x), plane.y.end
     left = at + 6 + len(words) * CHARACTER > plane.x.end
     line = tag("line", class_="mark", x1=at, x2=at, y1=top, y2=plane.y.start)
-    return line + text(words, at - 4 if left else at + 4, top + 8, "faint halo",
-                       "end" if left else "start")  # fmt: skip
+    return line, text(words, at - 4 if left else at + 4, top + 8, "faint halo",
+                      "end" if left else "start")  # fmt: skip
 
 
 def _trace(plane: Plane, index: int, name: str, xs: Any, ys: Any) -> str:

@@ -116,7 +116,7 @@ class Comparison:
             if not present:
                 continue
             best = (max if key.endswith("accuracy") or key == "r2" else min)(present)
-            star = self.same_test_rows
+            star = self.same_test_rows and len(set(present)) > 1
             written = [_measure(key, value) for value in found]
             lines.append([words, *(
                 w + ("*" if star and w == _measure(key, best) else " " * star) for w in written

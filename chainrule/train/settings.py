@@ -141,7 +141,7 @@ def unusual(settings: Mapping[str, Any]) -> dict[str, Any]:
     >>> unusual({"hidden": [64], "dropout": 0.0, "l2": 1e-4, "schedule": "constant"})
     {'hidden': [64], 'l2': 0.0001}
     """
-    usual = {f.name: f.default for f in fields(Settings) if f.name not in ("seed", "min_delta")}
+    usual = {f.name: f.default for f in fields(Settings) if f.name != "seed"}
     return {k: v for k, v in settings.items() if v is not None and v != usual.get(k, MISSING)}
 
 

@@ -2,7 +2,7 @@
 
 They are outputs of the step's own graph named ``watch/...``, which engines
 compute in the first step of a call and every tenth after it, from values that
-training keeps in memory anyway.
+training keeps in memory anyway, and from the gradients of weights.
 
 Read next: :mod:`chainrule.train.fit`.
 """

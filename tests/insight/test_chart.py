@@ -198,3 +198,16 @@ def test_an_image_grid_keeps_order_and_captions() -> None:
     assert max(x for _, x in places) < WIDTH
     with pytest.raises(ShapeError, match="5 images have 1 captions"):
         image_grid(images, ["a"])
+
+
+def test_a_mark_stands_at_its_place_and_its_words_within_the_chart() -> None:
+    for x in (1.0, 3.0, 5.0):
+        root = ElementTree.fromstring(line_chart({"a": [1, 2, 3, 4, 5]}, marks={"best epoch": x}))
+        name = "{http://www.w3.org/2000/svg}"
+        [line] = [e for e in root.iter(f"{name}line") if e.get("class") == "mark"]
+        [dot] = [e for e in root.iter(f"{name}circle") if f"at {x:g}" in (e[0].text or "")]
+        assert float(line.get("x1", 0)) == pytest.approx(float(dot.get("cx", 1)))
+        [words] = [e for e in root.iter(f"{name}text") if e.text == "best epoch"]
+        room = 400 - float(words.get("x", 0))
+        assert words.get("text-anchor", "start") == ("start" if x < 5 else "end")
+        assert words.get("text-anchor") == "end" or room > 60
