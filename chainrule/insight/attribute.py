@@ -30,6 +30,7 @@ from chainrule.insight.features_rows import RowView, row_view
 from chainrule.insight.narrate import table
 from chainrule.insight.page import page
 from chainrule.insight.svg import alone
+from chainrule.nn.layer import row_shape
 from chainrule.train.run import Run
 
 __all__ = ["METHODS", "Attribution", "attribute"]
@@ -230,12 +231,21 @@ def _one_row(thing: Any, x: Any, name: str) -> Array:
         rows, _ = given_rows(thing, cells, None)
     else:
         array = np.asarray(x)
-        shape = thing.features if isinstance(thing, Run) else None
-        alone = array.shape == shape if shape else array.ndim < 2 or len(array) != 1
+        shape = thing.features if isinstance(thing, Run) else _told_shape(thing)
+        batch = array.ndim > 1 and (array.shape[1:] == shape or len(array) == 1)
+        alone = not batch and (array.shape == shape or not isinstance(thing, Run))
         rows, _ = given_rows(thing, array[None] if alone else array, None)
     if len(rows) != 1:
         raise DataError(f"attribute explains one row, but {name} has {len(rows)}; give {name}[0].")
     return rows
+
+
+def _told_shape(network: Any) -> tuple[int, ...] | None:
+    """Return the shape of a row as the first layer tells it, None where it does not."""
+    try:
+        return row_shape(network)
+    except OptionError:
+        return None
 
 
 def _baseline(thing: Any, network: Any, pipeline: Any, given: Any, row: Array) -> Array:

@@ -133,14 +133,15 @@ def features(
     view = row_view(raw.shape[1:], seen, pipeline, names, image_shape)
     if targets is None:
         return Features(_title(thing), activity, numbers, view, note)
-    goal, classes = goal_of(targets, aim, outputs, seen.dtype)
-    classes = tuple(map(str, getattr(pipeline, "classes", ()))) or classes
+    goal, found = goal_of(targets, aim, outputs, seen.dtype)
+    classes = tuple(map(str, getattr(pipeline, "classes", ()))) or found
     test = None
     if held_out is not None:
+        if not isinstance(held_out, (tuple, list)) or len(held_out) != 2 or held_out[1] is None:
+            raise DataError("held_out needs a pair (X, y): rows, and their targets.")
         others, answers = given_rows(thing, *held_out)
-        if answers is None:
-            raise DataError("held_out needs a pair (X, y) with targets.")
-        aims, _ = goal_of(answers, aim, outputs, seen.dtype)
+        assert answers is not None
+        aims, _ = goal_of(answers, aim, outputs, seen.dtype, found)
         some = _drawn(len(others), min(count, len(others)), seed)
         scored = record_activity(
             network, as_seen(network, others[some]), engine=engine or _engine(thing)
@@ -187,11 +188,16 @@ def _note(rows: int, count: int, seed: int) -> str:
 
 
 def goal_of(
-    targets: Array, aim: Objective | None, outputs: Shape, dtype: np.dtype[Any]
+    targets: Array,
+    aim: Objective | None,
+    outputs: Shape,
+    dtype: np.dtype[Any],
+    like: tuple[str, ...] | None = None,
 ) -> tuple[Goal, tuple[str, ...]]:
     """Return what probes are to tell, and the classes' names if it is classes.
 
-    Without an objective, text and at most 100 different whole numbers are classes.
+    Without an objective, text and at most 100 different whole numbers are classes; `like` are
+    those found in other targets (none for values), which these must be of.
     """
     if aim is not None and aim.kind != "custom":
         array = aim.target(targets, outputs, dtype)
@@ -201,7 +207,13 @@ def goal_of(
             return Goal("classes", codes, classes), tuple(map(str, range(classes)))
         kind = "labels" if aim.kind == "labels" else "values"
         return Goal(kind, array.reshape(len(array), -1)), ()
-    if targets.ndim == 1 and targets.dtype.kind in "biuOUS":
+    if like:
+        place = {name: code for code, name in enumerate(like)}
+        told = [str(entry) for entry in targets.tolist()]
+        if new := next((name for name in told if name not in place), None):
+            raise DataError(f"held_out has the class {new!r}, which y has not.")
+        return Goal("classes", np.array([place[name] for name in told]), len(like)), like
+    if like is None and targets.ndim == 1 and targets.dtype.kind in "biuOUS":
         known, codes = np.unique(targets, return_inverse=True)
         if len(known) <= MOST_CLASSES or targets.dtype.kind in "OUS":
             return Goal("classes", codes, len(known)), tuple(map(str, known.tolist()))

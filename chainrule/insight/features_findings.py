@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from chainrule.core.errors import OptionError
+from chainrule.core.errors import DataError, OptionError
 from chainrule.data.projection import PCA
 from chainrule.data.splits import split
 from chainrule.insight import words
@@ -36,6 +36,7 @@ PROBE_ROWS = 2000  # that a probe learns from, at most
 WIDEST = 1024  # units that a probe is made of; wider layers are thinned out evenly
 MAPPED = 512  # units that a map is made of, likewise
 HELD_OUT = 0.3
+FEWEST = 10  # rows, of which some are held out for a probe
 
 
 @dataclass(frozen=True)
@@ -146,11 +147,24 @@ class Findings:
             blocks.append(respond({"x": x, "pick": pick})["slope"])
         return np.concatenate(blocks)
 
+    @property
+    def probing(self) -> bool:
+        """Whether there are targets, and rows enough, for :attr:`probes`."""
+        return self.goal is not None and (self.held_out is not None or len(self.numbers) >= FEWEST)
+
     @cached_property
     def probes(self) -> tuple[Probe, ...]:
-        """A linear probe of the input and of each layer; OptionError where there are no targets."""
+        """A linear probe of the input and of each layer.
+
+        Raises OptionError where there are no targets, DataError where there are too few rows.
+        """
         if self.goal is None:
             raise OptionError("probes tell targets apart: give y, as in features(model, X, y).")
+        if not self.probing:
+            raise DataError(
+                f"probes of {len(self.numbers)} rows would tell nothing; give {FEWEST} or more, or "
+                "held_out=(X, y)."
+            )
         if self.held_out is None:
             learn, test = split(len(self.numbers), HELD_OUT, self.seed)
             learn = learn[:: -(-len(learn) // PROBE_ROWS)]
@@ -235,7 +249,7 @@ class Findings:
 
     def cells(self) -> list[list[str]]:
         """Return the table of layers as text, its head first; the input has a line of its own."""
-        scores = {p.path: f"{p.score:.3f}" for p in self.probes} if self.goal else {}
+        scores = {p.path: f"{p.score:.3f}" for p in self.probes} if self.probing else {}
         rows = [["layer", "", "units", "mean", "std", "dead", "nearly flat"]]
         values = self.values("input")
         spread = [float(values.mean(dtype=np.float64)), float(values.std(dtype=np.float64))]
@@ -247,7 +261,7 @@ class Findings:
             spread = [k.mean, k.std]
             rows.append([k.path, k.layer, f"{k.units:,}", *map(words.number, spread),
                          f"{len(k.dead):,}", flat])  # fmt: skip
-        if self.goal is None:
+        if self.goal is None or not scores:
             return rows
         said = [f"probe {self.goal.measure}", *(scores[row[0]] for row in rows[1:])]
         return [[*row, score] for row, score in zip(rows, said, strict=True)]
@@ -261,6 +275,6 @@ class Findings:
             "title": self.title,
             "rows": len(self.numbers),
             "layers": layers,
-            "probes": [asdict(p) for p in self.probes] if self.goal else [],
+            "probes": [asdict(p) for p in self.probes] if self.probing else [],
             "gradients": [asdict(g) for g in self.gradients] if self.follow else [],
         }

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from chainrule.core.errors import DataError, OptionError, did_you_mean
+from chainrule.core.errors import DataError, DivergedError, OptionError, did_you_mean
 from chainrule.core.graph import Graph, Node, reachable
 from chainrule.core.spec import Dim, Shape
 from chainrule.core.tensor import Tensor, input
@@ -146,7 +146,7 @@ class Activity:
         if path in self.slopes:
             return np.flatnonzero((self.slopes[path] == 0).all(axis=0))
         values = self.values[path]
-        return np.flatnonzero((values == values[:1]).all(axis=0))
+        return np.flatnonzero((values == values[:1]).all(axis=0) & (len(values) > 1))
 
     @cached_property
     def first_weighted(self) -> str | None:
@@ -196,7 +196,8 @@ def record_activity(
 ) -> Activity:
     """Return what each layer of `network` gives for `rows`, which are as :func:`as_seen` returns.
 
-    Computed by one compiled function of all layers, in blocks of rows.
+    Computed by one compiled function of all layers, in blocks of rows.  Raises DivergedError for
+    a layer that gives what is no finite number.
     """
     graph, ends = recorded(network, rows.shape[1:], rows.dtype)
     outputs = {f"value/{path}": node for path, node in ends.items()}
@@ -205,6 +206,13 @@ def record_activity(
             outputs[f"slope/{path}"] = slope
     function = prepare_function(Graph(outputs, {"x": graph.inputs["x"]}), ["x"], threads, engine)
     found = {name: _flat(array) for name, array in function({"x": rows}).items()}
+    for path in ends:
+        if not np.isfinite(found[f"value/{path}"]).all():
+            raise DivergedError(
+                f"layer {path!r} gives infinite or undefined numbers for some rows: the network's "
+                "weights have diverged, so there is nothing to see in them. Train it again with a "
+                "smaller learning rate."
+            )
     return Activity(
         network, graph, ends, rows,
         {path: found[f"value/{path}"] for path in ends},

@@ -109,7 +109,7 @@ def _clipped(weights: Array) -> Array:
 
 def probes_figure(f: Findings) -> str:
     """Return how well a linear probe does at the input and after each layer, as bars."""
-    if f.goal is None:
+    if not f.probing:
         return ""
     bars = {_name(p.path, p.layer): p.score for p in f.probes}
     last = f.probes[-1]
@@ -262,7 +262,7 @@ def features_page(f: Findings, unit: Unit | None = None) -> str:
         title = f"Unit {unit.index} of layer {unit.layer}: {unit.described}"
         return page(title, [("", unit_section(f, unit))], intro=intro)
     sections = [("Layers", layers_table(f)), ("What the first layer looks for", weights_figure(f))]
-    if f.goal is not None:
+    if f.probing:
         sections.append(("How well a line separates what each layer gives", probes_figure(f)))
     if f.goal is None or f.goal.kind == "classes":
         maps = [map_figure(f, path) for path in ("input", *f.hidden[-3:])]

@@ -171,5 +171,7 @@ def test_what_does_not_fit_is_refused(wine: Any) -> None:
         cr.attribute(3, x)
     with pytest.raises(cr.DataError, match="one row"):
         cr.attribute(run, problem.test[0][:2])
+    with pytest.raises(cr.DataError, match="one row"):
+        cr.attribute(relu_net(), draw(2, 6))
     with pytest.raises(cr.ShapeError, match="baseline"):
         cr.attribute(relu_net(), draw(6), baseline=draw(5))

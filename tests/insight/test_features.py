@@ -439,3 +439,29 @@ def test_what_does_not_fit_is_said() -> None:
         cr.features(model, draw(20, 4))
     with pytest.raises(cr.DataError):
         cr.features(model, X[:0])
+    for pair in (3, (X,), (X, None)):
+        with pytest.raises(cr.DataError, match="pair"):
+            cr.features(model, X, np.arange(20) % 2, held_out=pair)
+    model[0].weight.value = np.full((5, 7), np.nan)
+    with pytest.raises(cr.DivergedError, match="layer '0'"):
+        cr.features(model, X)
+
+
+def test_few_rows_are_shown_without_probes() -> None:
+    f = cr.features(two_layers(), draw(1, 5), [0], loss="cross_entropy")
+    assert "probe" not in str(f)
+    assert "Gradients" in f.html()
+    assert f.layers[0].dead == ()  # one row tells of none
+    with pytest.raises(cr.DataError, match="10 or more"):
+        _ = f.probes
+
+
+def test_classes_held_out_are_those_of_the_rows() -> None:
+    X, y = draw(60, 5), np.array(["a", "b", "c"] * 20)
+    X[:, 0] += 10 * (np.arange(60) % 3)
+    f = cr.features(two_layers(), X, y, held_out=(X[y != "a"], y[y != "a"]))
+    assert f.held_out is not None
+    assert set(f.held_out[1].target.tolist()) == {1, 2}
+    assert f.probes[0].score > 0.6
+    with pytest.raises(cr.DataError, match="'d'"):
+        cr.features(two_layers(), X, y, held_out=(X[:1], ["d"]))
