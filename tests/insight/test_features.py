@@ -11,6 +11,7 @@ import pytest
 
 import chainrule as cr
 from chainrule import nn
+from chainrule.data.splits import split
 from chainrule.insight.features_probe import PENALTIES, Goal, probe, ridge
 from chainrule.insight.features_rows import row_view
 from chainrule.train.settings import choose_settings
@@ -98,6 +99,7 @@ def test_only_some_of_many_rows_are_looked_at_and_it_says_so() -> None:
     assert f.numbers.tolist() == again.numbers.tolist() == sorted(set(f.numbers.tolist()))
     np.testing.assert_array_equal(f.activity.rows, X[f.numbers])
     # Rows of a unit are told by their numbers in X.
+    assert f.numbers[-1] > 250  # from all of X, not the first
     best = f.numbers[f.values(0)[:, 2].argmax()]
     assert f.unit(0, 2).most[0] == best
 
@@ -232,9 +234,11 @@ def test_weights_of_a_sparse_layer_are_0_where_it_has_no_edge() -> None:
 # --- probes ----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("units", [4, 80])  # fewer than rows, and more
-def test_ridge_minimizes_what_it_says(units: int) -> None:
-    Z, Y = draw(50, units).astype(float), draw(50, 3, seed=1).astype(float)
+@pytest.mark.parametrize("units", [4, 40, 80])  # fewer than rows, and more
+@pytest.mark.parametrize("noise", [0.1, 1.0, 4.0])
+def test_ridge_minimizes_what_it_says(units: int, noise: float) -> None:
+    Z = draw(50, units).astype(float)
+    Y = Z @ draw(units, 3, seed=2) / np.sqrt(units) + noise * draw(50, 3, seed=1)
     Z, Y = Z - Z.mean(axis=0), Y - Y.mean(axis=0)
     W, penalty = ridge(Z, Y)
     direct = np.linalg.solve(Z.T @ Z + penalty * 50 * np.eye(units), Z.T @ Y)
@@ -266,7 +270,11 @@ def test_a_probe_of_values_is_r2() -> None:
     model = two_layers(4)
     f = cr.features(model, X, y)
     assert f.probes[0].measure == "R²"
-    assert 0.99 < f.probes[0].score < 1
+    learn, test = split(300, 0.3, 0)
+    Z = np.column_stack([X, np.ones(300)])
+    fitted, *_ = np.linalg.lstsq(Z[learn], y[learn], rcond=None)
+    left = np.square(y[test] - Z[test] @ fitted).sum() / np.square(y[test] - y[test].mean()).sum()
+    assert f.probes[0].score == pytest.approx(1 - left, abs=1e-3 * left)
     noise = cr.features(model, X, draw(300, seed=9)).probes[0].score
     assert noise < 0.1
 
