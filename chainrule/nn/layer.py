@@ -206,6 +206,7 @@ def parameters(model: Any) -> dict[str, Parameter]:
 
     Walks the fields of dataclasses, the attributes of callable objects, lists, tuples
     and dictionaries; a parameter shared by two layers is listed once, under its first path.
+    Raises OptionError for two under one path.
     """
     found: dict[str, Parameter] = {}
     seen: dict[int, Any] = {}  # holds what it has seen, so that no other thing takes its id
@@ -215,7 +216,13 @@ def parameters(model: Any) -> dict[str, Parameter]:
             return
         seen[id(thing)] = thing
         if isinstance(thing, Parameter):
-            found[".".join(path)] = thing
+            name = ".".join(path)
+            if name in found:
+                raise OptionError(
+                    f"two parameters of the model are called {name!r}, by names with a dot in "
+                    "them; give one of their layers another name."
+                )
+            found[name] = thing
             return
         for name, child in _children(thing):
             if isinstance(child, Parameter) or next(_children(child), None) is not None:

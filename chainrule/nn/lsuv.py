@@ -34,8 +34,8 @@ def lsuv(model: Layer, X: Any, seed: int = 0) -> None:
     weight used twice is set where it is first used.  Training goes on from what is set.
 
     X: (rows, ...) as for training, some hundred rows or more; uint8 is scaled by 1/255.
-    Raises OptionError if no weight of the model multiplies data, and DataError naming a layer
-    whose product does not vary.
+    Raises OptionError if no weight of the model multiplies data, and DataError for what holds no
+    numbers, or naming a layer whose product does not vary.
     Source: Mishkin and Matas, "All you need is a good init", 2016.
 
     >>> from chainrule import nn
@@ -51,6 +51,8 @@ def lsuv(model: Layer, X: Any, seed: int = 0) -> None:
         raise OptionError("lsuv: the model has no parameters.")
     dtype = next(iter(named.values())).dtype
     rows = np.asarray(X)
+    if rows.dtype.kind not in "buif" or rows.size == 0:
+        raise DataError(f"lsuv: X must be rows of numbers, not {rows.dtype} of shape {rows.shape}.")
     scale = 1 / 255 if rows.dtype == np.uint8 else 1.0
     output = model(tensor(rows.astype(dtype) * dtype.type(scale)))
     graph = for_predicting(Graph({"output": output}))

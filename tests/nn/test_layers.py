@@ -183,6 +183,13 @@ def test_parameters_are_found_by_path_and_shared_ones_once() -> None:
     assert nn.parameters([lambda x: x, nn.ReLU()]) == {}
 
 
+def test_two_parameters_of_one_path_are_refused() -> None:
+    """One would be lost, to training and to what is saved."""
+    layers = {"a": nn.Sequential([nn.Linear(4, 3)]), "a.0": nn.Linear(3, 3)}
+    with pytest.raises(cr.OptionError, match=r"are called 'a\.0\.weight'.* another name"):
+        nn.parameters(nn.Network(layers, [("x", "a"), ("a", "a.0")]))
+
+
 def test_parameters_of_a_sequence_are_numbered() -> None:
     model = nn.Sequential([nn.Linear(2, 3), nn.ReLU(), nn.Sequential([nn.Linear(3, 1)])])
     assert list(nn.parameters(model)) == ["0.weight", "0.bias", "2.0.weight", "2.0.bias"]

@@ -88,3 +88,6 @@ def test_what_it_can_not_do_is_named() -> None:
         nn.lsuv(nn.ReLU(), X)
     with pytest.raises(cr.OptionError, match=r"lsuv: no parameter of the model multiplies data"):
         nn.lsuv(nn.PReLU(), X)
+    for bad in (np.array([["a"] * 6]), np.empty((0, 6))):
+        with pytest.raises(cr.DataError, match="lsuv: X must be rows of numbers, not"):
+            nn.lsuv(nn.Linear(6, 2), bad)
