@@ -100,7 +100,8 @@ def _memory(samples: Samples, environment: dict[str, str]) -> None:
 
 def _latency(samples: Samples, environment: dict[str, str]) -> None:
     for line in _answer(["latency.py"], environment).get("medians", []):
-        samples[f"one row through {line['network']}", line["who"], "µs"].append(line["value"])
+        what = f"{line['rows']} row{'s' * (line['rows'] > 1)} through {line['network']}"
+        samples[what, line["who"], "µs"].append(line["value"])
 
 
 def _answer(command: Sequence[str], environment: dict[str, str], **request: Any) -> dict[str, Any]:

@@ -1,6 +1,8 @@
-"""Time the prediction of a single row, in turns: chainrule, onnxruntime, PyTorch, scikit-learn.
+"""Time the prediction of a row, and of 32, in turns: chainrule, onnxruntime, PyTorch, scikit-learn.
 
-The same weights are in each, and their outputs must agree.  Prints medians in microseconds as JSON.
+The same weights are in each, and their outputs must agree; chainrule takes part twice, as
+`run.outputs` and as the `outputs` of its predictor.  Prints medians in microseconds as JSON, and
+each as a multiple of the predictor's.
 
 Read next: `bench/costs.py`.
 """
@@ -17,10 +19,19 @@ import numpy as np
 from workloads import MARKED, Workload
 
 ROUNDS, CALLS = 30, 50
+BATCHES = 1, 32
 Predict = Callable[[Any], Any]
 
 
-def with_chainrule(workload: Workload) -> Predict:
+def with_run(workload: Workload) -> Predict:
+    return trained(workload).outputs
+
+
+def with_predictor(workload: Workload) -> Predict:
+    return trained(workload).predictor().outputs
+
+
+def trained(workload: Workload) -> Any:
     from contestants.ours import network, set_weights
 
     import chainrule as cr
@@ -29,7 +40,7 @@ def with_chainrule(workload: Workload) -> Predict:
     model = network(workload)
     run = cr.fit(model, (X[:64], y[:64]), loss=workload.loss, epochs=1, progress=False)
     set_weights(model, workload.weights())
-    return run.outputs
+    return run
 
 
 def with_onnxruntime(workload: Workload) -> Predict:
@@ -82,15 +93,15 @@ def with_scikit_learn(workload: Workload) -> Predict:
 
 
 def as_probabilities(outputs: Any) -> Any:
-    exponents = np.exp(outputs - outputs.max())
-    return exponents / exponents.sum()
+    exponents = np.exp(outputs - outputs.max(axis=1, keepdims=True))
+    return exponents / exponents.sum(axis=1, keepdims=True)
 
 
-def prepared(workload: Workload, row: Any) -> dict[str, Predict]:
+def prepared(workload: Workload, rows: Any) -> dict[str, Predict]:
     """Return the contestants that are installed, having checked that they agree."""
     makers = {
-        "chainrule": with_chainrule, "onnxruntime": with_onnxruntime,
-        "PyTorch": with_pytorch, "scikit-learn": with_scikit_learn,
+        "predictor": with_predictor, "chainrule": with_run,
+        "onnxruntime": with_onnxruntime, "PyTorch": with_pytorch, "scikit-learn": with_scikit_learn,
     }  # fmt: skip
     calls: dict[str, Predict] = {}
     for who, make in makers.items():
@@ -98,7 +109,7 @@ def prepared(workload: Workload, row: Any) -> dict[str, Predict]:
             calls[who] = make(workload)
         except ImportError:
             continue
-    answers = {who: call(row) for who, call in calls.items()}
+    answers = {who: call(rows) for who, call in calls.items()}
     answers = {
         who: found if who == "scikit-learn" else as_probabilities(found)
         for who, found in answers.items()
@@ -109,25 +120,37 @@ def prepared(workload: Workload, row: Any) -> dict[str, Predict]:
     return calls
 
 
-def medians_of(workload: Workload) -> list[dict[str, Any]]:
-    row = workload.data()[0][:1].copy()
-    calls = prepared(workload, row)
+def medians_of(workload: Workload, batch: int) -> list[dict[str, Any]]:
+    rows = workload.data()[0][:batch].copy()
+    calls = prepared(workload, rows)
     times: dict[str, list[float]] = {who: [] for who in calls}
     for _ in range(ROUNDS):
         for who, call in calls.items():
             for _ in range(CALLS):
                 began = time.perf_counter()
-                call(row)
+                call(rows)
                 times[who].append(time.perf_counter() - began)
+    medians = {who: 1e6 * statistics.median(taken) for who, taken in times.items()}
     network = "-".join(map(str, workload.sizes))
     return [
-        {"network": network, "who": who, "value": 1e6 * statistics.median(taken)}
-        for who, taken in times.items()
+        {
+            "network": network,
+            "rows": batch,
+            "who": who,
+            "value": value,
+            "ratio": value / medians["predictor"],
+        }
+        for who, value in medians.items()
     ]
 
 
 def main() -> None:
-    found = [line for workload in MARKED[1:3] for line in medians_of(workload)]
+    found = [
+        line
+        for workload in MARKED[1:4]
+        for batch in BATCHES
+        for line in medians_of(workload, batch)
+    ]
     print(json.dumps({"medians": found}))
 
 

@@ -136,8 +136,8 @@ class NativeFunction:
         if self.process != os.getpid():  # a fork while another thread held it would never end
             self.busy, self.process = Lock(), os.getpid()
         with self.busy:  # the buffers are one caller's at a time
-            small = rows[0] <= self.few
-            return self._of_few(arrays, rows[0]) if small else self._of(arrays, rows[0])
+            one_step = rows[0] < ROWS_AT_ONCE
+            return self._step(arrays, rows[0]) if one_step else self._steps(arrays, rows[0])
 
     def _bind(self, arrays: Mapping[str, Array]) -> None:
         """Raise ShapeError for arrays that fit neither their specs nor one another."""
@@ -145,25 +145,35 @@ class NativeFunction:
         for name, array in arrays.items():
             self.specs[name].bind(array, lengths, name)
 
-    def _of_few(self, arrays: Mapping[str, Array], rows: int) -> dict[str, Any]:
-        """Return what :meth:`__call__` does for rows that are copied to where code reads them."""
-        caller = self.alone
+    def _step(self, arrays: Mapping[str, Array], rows: int) -> dict[str, Any]:
+        """Return what :meth:`__call__` does for rows that one step of one thread can take."""
+        caller, few = self.alone, rows <= self.few
         for name, parameter in self.parameters.items():
             caller.give(name, parameter.value)
-        for name, place in self.places.items():
-            place[:rows] = arrays[name]
-            caller.give(name, place)
+        for name, spec in self.specs.items():
+            if few:
+                self.places[name][:rows] = arrays[name]
+                caller.give(name, self.places[name])
+            else:
+                caller.give(name, np.ascontiguousarray(arrays[name], spec.dtype))
         caller.step(rows)
         results: dict[str, Any] = caller.totals()
         for name, block in self.blocks.items():
             shape = rows, *self.shapes[name]
             found = block[:rows].copy()
             results[name] = found if found.shape == shape else found.reshape(shape)
+        if not few:
+            self._take_back(caller)
         return results
 
-    def _of(self, arrays: Mapping[str, Array], rows: int) -> dict[str, Any]:
-        """Return what :meth:`__call__` does for any number of rows, read where they are."""
-        caller = self.alone if rows < ROWS_AT_ONCE else self.several
+    def _take_back(self, caller: Caller) -> None:
+        """Let go of the data: they are their owner's again."""
+        for name in self.specs:
+            caller.arrays.pop(name, None)
+
+    def _steps(self, arrays: Mapping[str, Array], rows: int) -> dict[str, Any]:
+        """Return what :meth:`__call__` does for more rows, taken in pieces by several threads."""
+        caller = self.several
         results: dict[str, Any] = dict.fromkeys(self.code.slots.sums, 0.0)
         for name, shape in self.shapes.items():
             results[name] = np.empty((rows, *shape), self.blocks[name].dtype)
@@ -180,8 +190,7 @@ class NativeFunction:
             for name, node in self.code.slots.wholes.items():
                 block = results[name][start : start + count]
                 block[...] = caller.buffers[node][:count].reshape(block.shape)
-        for name in arrays:  # the caller's data are its own again
-            caller.arrays.pop(name, None)
+        self._take_back(caller)
         return results
 
 
