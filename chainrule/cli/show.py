@@ -18,6 +18,7 @@ from chainrule.data.builtin import Summary, names
 from chainrule.data.notes import group_notes
 from chainrule.insight.overview import REPORT
 from chainrule.nn.catalogue import Activation
+from chainrule.optim.full_batch import FullBatch
 from chainrule.optim.named import optimizer as optimizer_of
 from chainrule.train.architecture import build_optimizer
 from chainrule.train.run import Run
@@ -90,6 +91,8 @@ def _training(settings: Settings, rows: int) -> str:
     batch = f"batches of {settings.batch_size}"
     if settings.batch_size > rows:
         batch = f"batches of all {rows:,} rows, fewer than the {settings.batch_size:,} asked for"
+    if isinstance(method, FullBatch):
+        batch = f"all {rows:,} rows in each step"
     epochs = f"{'up to ' if settings.patience else ''}{_count(settings.epochs, 'epoch')}"
     told = [type(plain).__name__ if isinstance(settings.optimizer, str) else repr(method)]
     told += [f"learning rate {rate:g}"] if isinstance(rate, float) else []

@@ -101,6 +101,11 @@ def write_parquet(path: Path) -> None:
 
 def check_source(source: str) -> None:
     """Raise DataError unless `source` is SQL or a file that can be read."""
+    try:
+        source.encode()
+    except UnicodeEncodeError:  # bytes of a file name, which neither DuckDB nor TOML can hold
+        shown = source.encode(errors="replace").decode()
+        raise DataError(f"the name {shown!r} is no UTF-8 text; rename the file.") from None
     if not is_query(source):
         if not os.path.exists(source):
             reject_near_query(source)

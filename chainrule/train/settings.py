@@ -119,7 +119,8 @@ class Settings:
             if value is None and (f.default is None or f.name == "patience"):
                 continue
             if f.name in COUNTS:
-                check_whole(f.name, value, COUNTS[f.name])
+                below = 2**63 if f.name == "seed" else math.inf
+                check_whole(f.name, value, COUNTS[f.name], below)
             elif f.name in RANGES:
                 check_range(f.name, value)
             elif f.name in WORDS and not isinstance(value, str):

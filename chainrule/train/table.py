@@ -128,7 +128,8 @@ def read_problem(
     found = _open(source)
     if isinstance(found, Dataset):
         if roles or weight is not None:
-            raise DataError(f"{found.name} is a set of images; its pixels have no roles.")
+            what = "its pixels have no roles" if roles else "no column of it holds weights"
+            raise DataError(f"{found.name} is a set of images; {what}.")
         return _image_problem(found, target, task, seed, preprocess)
     parts = _split(found, target, task, test_fraction, seed)
     return _table_problem(found, _title(source), parts, roles, preprocess, weight)

@@ -119,6 +119,12 @@ def test_a_batch_larger_than_the_data_works_and_is_noted(call: Call, colors: Pat
     assert "batches of all 6 rows, fewer than the 1,000 asked for" in said
 
 
+def test_a_full_batch_method_is_said_to_take_all_rows(call: Call, colors: Path) -> None:
+    result = call("train", colors, "--optimizer", "lbfgs", "--epochs", 2)
+    assert result.exit_code == 0
+    assert "LBFGS, all 6 rows in each step, 2 epochs" in " ".join(result.stdout.split())
+
+
 def test_many_classes_show_the_worst(call: Call, place: Path) -> None:
     rows = [f"{k + j / 10},{j},k{k:02}" for k in range(30) for j in range(6)]
     (place / "many.csv").write_text("x,z,kind\n" + "\n".join(rows) + "\n")

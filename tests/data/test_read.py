@@ -251,3 +251,11 @@ def test_a_long_query_is_no_path(tmp_path: Path) -> None:
 def test_import_does_not_load_duckdb() -> None:
     code = "import sys, chainrule.data; sys.exit('duckdb' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere file names are text")
+def test_a_file_name_that_is_no_text_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / b"h\xff.csv".decode(errors="surrogateescape")
+    file.write_text("a,b\n1,2\n")
+    with pytest.raises(DataError, match="is no UTF-8 text; rename the file"):
+        read_table(file)

@@ -171,7 +171,7 @@ def test_settings_follow_the_size_unless_asked() -> None:
     ("setting", "wrong"),
     [
         ("epochs", 0), ("epochs", 2.5), ("batch_size", 0), ("batch_size", "x"), ("patience", -1),
-        ("seed", -1), ("pieces", 1), ("embedding", 0), ("accumulate", math.nan),
+        ("seed", -1), ("seed", 2**63), ("pieces", 1), ("embedding", 0), ("accumulate", math.nan),
         ("learning_rate", 0.0), ("learning_rate", math.inf), ("min_delta", math.nan),
         ("dropout", 1.0), ("noise", -1.0), ("bias_init", math.nan), ("label_smoothing", "x"),
         ("l1", -1.0), ("l2", math.nan), ("warmup", -1.0), ("weight_decay", math.inf),
@@ -256,6 +256,8 @@ def test_images_are_projected_where_asked(images: Path, tmp_path: Path) -> None:
         loaded.predict(pixels / 255)
     with pytest.raises(DataError, match="pixels have no roles"):
         read_problem(images, roles={"pixel_0_0": "category"})
+    with pytest.raises(DataError, match="no column of it holds weights"):
+        read_problem(images, weight="pixel_0_0")
 
 
 def test_ranked_words_that_are_new_are_told() -> None:
