@@ -16,6 +16,7 @@ import click
 
 from chainrule.cli.output import emit, tell
 from chainrule.cli.predictions import write_whole
+from chainrule.cli.train import train
 from chainrule.core.errors import ChainruleError, DataError, OptionError, RunError
 from chainrule.data.builtin import Dataset
 from chainrule.data.builtin import load as load_data
@@ -42,9 +43,7 @@ READING = ("target", "task", "test_fraction", "seed", "roles", "preprocess", "we
 @click.option("--out", metavar="FILE", help="Write a page with pictures to FILE, an .html file.")
 @click.option("--force", is_flag=True, help="Replace FILE if it exists.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-@click.pass_context
 def features_command(
-    ctx: click.Context,
     run: str,
     data: str | None,
     layer: str | None,
@@ -79,7 +78,7 @@ def features_command(
             f"{run} was trained on arrays, so it has no columns to match; in Python, "
             f"chainrule.features(chainrule.load({run!r}), X, y) looks at its layers."
         )
-    found = _of_data(saved, data, rows) if data else _of_own(saved, _own(ctx, run, saved), rows)
+    found = _of_data(saved, data, rows) if data else _of_own(saved, _own(run, saved), rows)
     one = None if layer is None or unit is None else found.unit(layer, unit)
     if as_json:
         emit(json.dumps(found.to_dict() if one is None else one.to_dict(), allow_nan=False) + "\n")
@@ -103,15 +102,13 @@ def _of_own(run: Run, problem: Problem, rows: int) -> Features:
     return features(run, *problem.train, held_out=problem.test, rows=rows)
 
 
-def _own(ctx: click.Context, place: str, run: Run) -> Problem:
+def _own(place: str, run: Run) -> Problem:
     """Read the run's own data again; DataError asking for DATA where they are not found."""
     config = Path(place) / "config.toml"
     name = run.settings.get("data")
     try:
-        if config.is_file() and ctx.parent is not None:
-            group: Any = ctx.parent.command
-            words = ["--config", str(config)]
-            asked = group.commands["train"].make_context("train", words, parent=ctx.parent).params
+        if config.is_file():
+            asked = train.make_context("train", ["--config", str(config)]).params
             options = {option: asked[option] for option in READING}
             options["test_fraction"] = options["test_fraction"] or 0.2
             return read_problem(asked["source"], **options)
