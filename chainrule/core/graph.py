@@ -13,7 +13,7 @@ from __future__ import annotations
 import itertools
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -28,7 +28,7 @@ from chainrule.core.spec import Spec, dims_in
 if TYPE_CHECKING:
     from chainrule.core.primitive import Primitive
 
-__all__ = ["Graph", "Node", "current_scope", "reachable", "scope"]
+__all__ = ["Graph", "Node", "current_scope", "reachable", "rebuild", "scope", "with_inputs"]
 
 _PACKAGE = str(Path(__file__).parents[1]) + os.sep
 _serial = itertools.count()
@@ -221,6 +221,13 @@ def _show(value: Any) -> str:
     return str(value)
 
 
+def with_inputs(node: Node, inputs: tuple[Node, ...]) -> Node:
+    """Return `node` applied to other `inputs` of the same specs; itself where they are its own."""
+    if all(a is b for a, b in zip(inputs, node.inputs, strict=True)):
+        return node
+    return Node(node.primitive, inputs, node.params, node.spec, node.scope, node.line)
+
+
 def rebuild(graph: Graph, replace: Mapping[Node, Node]) -> Graph:
     """Return `graph` with each key of `replace`, and what depends on it, recorded anew.
 
@@ -231,11 +238,5 @@ def rebuild(graph: Graph, replace: Mapping[Node, Node]) -> Graph:
     for node in graph.nodes:
         if node in new:
             continue
-        inputs = tuple(new.get(i, i) for i in node.inputs)
-        same: Sequence[bool] = [a is b for a, b in zip(inputs, node.inputs, strict=True)]
-        new[node] = (
-            node
-            if all(same)
-            else Node(node.primitive, inputs, node.params, node.spec, node.scope, node.line)
-        )
+        new[node] = with_inputs(node, tuple(new.get(i, i) for i in node.inputs))
     return Graph({name: new[node] for name, node in graph.outputs.items()}, kept_inputs)

@@ -14,7 +14,7 @@ import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from chainrule.core.graph import Graph, Node
+from chainrule.core.graph import Graph, Node, with_inputs
 from chainrule.core.primitive import lookup
 from chainrule.core.spec import Dim, Shape
 from chainrule.run.view import Unsupported, broadcasts, view_of
@@ -127,13 +127,7 @@ def spread(graph: Graph) -> Graph:
     """Return `graph` with a broadcast wherever an input is to be repeated along inner axes."""
     new: dict[Node, Node] = {}
     for node in graph.nodes:
-        inputs = tuple(_spread_to(node, new.get(i, i)) for i in node.inputs)
-        same = all(a is b for a, b in zip(inputs, node.inputs, strict=True))
-        new[node] = (
-            node
-            if same
-            else Node(node.primitive, inputs, node.params, node.spec, node.scope, node.line)
-        )
+        new[node] = with_inputs(node, tuple(_spread_to(node, new.get(i, i)) for i in node.inputs))
     return Graph({name: new[node] for name, node in graph.outputs.items()}, graph.inputs)
 
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from chainrule.core.errors import GraphError
-from chainrule.core.graph import Graph, Node
+from chainrule.core.graph import Graph, Node, with_inputs
 from chainrule.core.tensor import Tensor, tensor
 
 __all__ = ["Trained", "for_predicting", "for_training"]
@@ -119,11 +119,5 @@ def _resolve(nodes: Sequence[Node], branch: int, known: Mapping[Node, Node]) -> 
         elif name in ("updating", "penalizing"):
             new[node] = new[node.inputs[0]]
         else:
-            inputs = tuple(new[i] for i in node.inputs)
-            same = all(a is b for a, b in zip(inputs, node.inputs, strict=True))
-            new[node] = (
-                node
-                if same
-                else Node(node.primitive, inputs, node.params, node.spec, node.scope, node.line)
-            )
+            new[node] = with_inputs(node, tuple(new[i] for i in node.inputs))
     return new

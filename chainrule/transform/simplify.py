@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from chainrule.core.graph import Graph, Node
+from chainrule.core.graph import Graph, Node, with_inputs
 from chainrule.core.primitive import lookup
 from chainrule.core.spec import broadcast_shapes
 
@@ -46,19 +46,13 @@ def simplify(graph: Graph) -> Graph:
             if better is None:
                 break
             # A rule may have made new inputs, which rules may improve in turn.
-            node = _with_inputs(better, tuple(settle(i) for i in better.inputs))
+            node = with_inputs(better, tuple(settle(i) for i in better.inputs))
         return known.setdefault(_key(node), node)
 
     for node in graph.nodes:
         if node not in new:
-            new[node] = settle(_with_inputs(node, tuple(new[i] for i in node.inputs)))
+            new[node] = settle(with_inputs(node, tuple(new[i] for i in node.inputs)))
     return Graph({name: new[node] for name, node in graph.outputs.items()}, graph.inputs)
-
-
-def _with_inputs(node: Node, inputs: tuple[Node, ...]) -> Node:
-    if all(a is b for a, b in zip(inputs, node.inputs, strict=True)):
-        return node
-    return Node(node.primitive, inputs, node.params, node.spec, node.scope, node.line)
 
 
 def _like(node: Node, name: str, *inputs: Node, **params: Any) -> Node | None:
