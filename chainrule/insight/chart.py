@@ -34,6 +34,7 @@ __all__ = ["bar_chart", "heat_map", "histogram", "image_grid", "line_chart", "sc
 
 _MOST_POINTS = 800  # of a line; more can't be told apart at this width
 _MOST_DOTS = 60
+WIDEST = 1.1 * CHARACTER  # in a name of wide letters, beside which nothing may be cut off
 
 
 def line_chart(
@@ -171,7 +172,7 @@ def bar_chart(values: Mapping[str, float], *, title: str = "", label: str = "") 
     2
     """
     numbers = {name: float(value) + 0.0 for name, value in values.items()}  # no -0
-    left = 12 + CHARACTER * min(18, max(map(len, numbers), default=1))
+    left = 12 + WIDEST * min(18, max(map(len, numbers), default=1))
     written = {name: f"{value:.4g}" for name, value in numbers.items()}
     room = 8 + CHARACTER * max(map(len, written.values()), default=1)
     below = room if any(v < 0 for v in numbers.values()) else 0
@@ -243,7 +244,7 @@ def heat_map(
             f"heat_map: a matrix of shape {cells.shape} has {len(rows)} names of rows and "
             f"{len(columns)} of columns."
         )
-    left = 8 + CHARACTER * min(16, max(map(len, rows), default=0))
+    left = 8 + WIDEST * min(16, max(map(len, rows), default=0))
     side = min(46.0, (WIDTH - left - 4) / max(1, len(columns)))
     tall = max(side, 8.0) if side < 20 else max(20.0, side * 0.7)
     heads, top = _heads(columns, left, side, title, row_label, column_label)

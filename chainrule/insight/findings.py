@@ -92,8 +92,10 @@ def _course(run: Run) -> list[Finding | None]:
                                f"{loss[-1]:.4g} in the last.")]  # fmt: skip
     if not np.isfinite(held).all():
         return []
-    best = int(held.argmin())
-    if held[-1] > WORSE * held[best] and loss[-1] < loss[best] and held[best] > 0:
+    lowest = int(held.argmin())
+    best = run.best_epoch - 1 if 0 < run.best_epoch <= lowest + 1 else lowest
+    last = max(3, epochs // 10)  # the lowest of them must be worse: one epoch may be by chance
+    if held[-last:].min() > WORSE * held[best] > 0 and loss[-1] < loss[best]:
         return [Finding(
             "note",
             f"After epoch {best + 1} the training loss fell on, from {loss[best]:.4g} to "
@@ -102,7 +104,7 @@ def _course(run: Run) -> list[Finding | None]:
             "(overfitting).",
         )]  # fmt: skip
     tenth = max(1, epochs // 10)
-    if run.stopped is None and best == epochs - 1 and held[-1] < 0.98 * held[-1 - tenth]:
+    if run.stopped is None and lowest == epochs - 1 and held[-1] < 0.98 * held[-1 - tenth]:
         return [Finding(
             "note",
             f"The validation loss still fell in the last epochs, from {held[-1 - tenth]:.4g} to "

@@ -118,6 +118,14 @@ class Judged:
         found: list[int] = order[wrong[order] > 0].tolist()
         return found
 
+    def doubts(self, most: int) -> list[int]:
+        """Return the rows whose class was told with least certainty, [] where that is not known."""
+        if self.kind != "classes" or self.scores is None or self.scores.shape[1] < 2:
+            return []
+        two = np.partition(self.scores, -2, axis=1)[:, -2:]
+        found: list[int] = np.argsort(two[:, 1] - two[:, 0], kind="stable")[:most].tolist()
+        return found
+
     def wrongness(self) -> Array:
         """Return how wrong each row is, 0 where it is right."""
         if self.kind == "values":

@@ -156,9 +156,13 @@ def _values(true: Array, said: Array, name: str) -> list[str]:
 
 def worst_rows(judged: Judged) -> str:
     """Return the rows that are most wrong, as images or with what their columns hold."""
-    worst = judged.mistakes(MOST_IMAGES if judged.rows.shape else MOST_ROWS)
+    most = MOST_IMAGES if judged.rows.shape else MOST_ROWS
+    worst, said = judged.mistakes(most), ""
     if not worst:
-        return "<p>There is none: every row is right.</p>"
+        worst, said = judged.doubts(most), "<p>Nothing: every row is right.</p>"
+        if not worst:
+            return said
+        said = "<p>Nothing: every row is right. These it was least sure of.</p>"
     told = [_told(judged, row) for row in worst]
     images = judged.rows.images(worst)
     cells = judged.rows.cells(worst, MOST_CELLS) if not images else [[] for _ in worst]
@@ -174,7 +178,7 @@ def worst_rows(judged: Judged) -> str:
         if judged.rows.encoded
         else ""
     )
-    return f'{encoded}<div class="cards{" images" if images else ""}">{cards}</div>'
+    return f'{said}{encoded}<div class="cards{" images" if images else ""}">{cards}</div>'
 
 
 def _told(judged: Judged, row: int) -> str:

@@ -316,6 +316,7 @@ def test_weights_before_training_are_those_it_began_with() -> None:
 
 
 def told(run: cr.Run, **curves: list[float]) -> list[Finding]:
+    run.best_epoch = 0
     run.history = [
         {"epoch": i + 1, **{name: values[i] for name, values in curves.items()}}
         for i in range(len(next(iter(curves.values()))))
@@ -329,6 +330,8 @@ def test_remarks_are_made_where_numbers_leave_no_doubt_and_nowhere_else() -> Non
     falling = [float(v) for v in 2.0 ** -np.arange(20)]
     assert told(run, loss=falling, val_loss=[v + 0.1 for v in falling]) == []
     turning = [v + 0.02 * i for i, v in enumerate(falling)]
+    once = [*falling[:-1], 0.5]  # worse in one epoch alone
+    assert told(run, loss=falling, val_loss=once) == []
     [over] = told(run, loss=falling, val_loss=turning)
     best = int(np.argmin(turning))
     assert f"After epoch {best + 1} the training loss fell on" in over.text
@@ -383,3 +386,16 @@ def test_a_model_that_is_one_function_is_reported_without_its_layers() -> None:
     run = cr.fit(Bare(), (X, X[:, 0]), loss="mse", epochs=2, progress=False)
     page = read(cr.report(run, (X, X[:, 0])).html)
     assert "3 parameters" in page.told("Result")
+
+
+def test_where_all_is_right_the_rows_of_least_certainty_are_shown() -> None:
+    X = np.array([[-3.0], [-1.0], [0.2], [2.0]], np.float32)
+    layer = nn.Linear(1, 2)
+    layer.weight.value = [[-1.0, 1.0]]
+    run = cr.fit(layer, (X, [0, 0, 1, 1]), loss="cross_entropy", epochs=1, progress=False,
+                 optimizer="sgd")  # fmt: skip
+    layer.weight.value, layer.bias.value = [[-1.0, 1.0]], [0.0, 0.0]
+    page = read(cr.report(run, (X, [0, 0, 1, 1])).html)
+    told = page.told("What it got most wrong")
+    assert "every row is right" in told
+    assert re.findall(r"row (\d)", told) == ["2", "1", "3", "0"]
