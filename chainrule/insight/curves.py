@@ -87,7 +87,8 @@ def layer_charts(run: Run, title: Callable[[str], str]) -> list[str]:
             continue
         lines = {name: line for name, line in lines.items() if np.isfinite(line).any()}
         if lines:
-            charts.append(line_chart(lines, epochs, title=words, x_label="epoch", log_y=log))
+            wide = log and spans_widely(*lines.values())
+            charts.append(line_chart(lines, epochs, title=words, x_label="epoch", log_y=wide))
     return charts
 
 

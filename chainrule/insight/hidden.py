@@ -28,6 +28,7 @@ ROWS = 500
 MANY_DEAD = 0.2  # of a layer's units
 MOST_WORK = 2e10  # floating-point operations of the interpreter: about a second
 MOST_MAPS = 3
+MOST_CLASSES = 16  # that dots can be told apart by
 
 
 def look_inside(run: Run, data: Any, flops: int) -> Features | None:
@@ -78,7 +79,8 @@ def hidden_views(seen: Features, on_training: bool) -> str:
     parts = [f'<p class="faint">Seen on {rows}.</p>', layers_table(seen)]
     try:
         parts += ["<h3>What the first layer looks for</h3>", weights_figure(seen)]
-        if seen.hidden and seen.goal is not None and seen.goal.kind == "classes":
+        classes = len(seen.class_names) if seen.goal and seen.goal.kind == "classes" else 0
+        if seen.hidden and 0 < classes <= MOST_CLASSES:
             paths = ("input", *seen.hidden[-(MOST_MAPS - 1) :])
             maps = "".join(map_figure(seen, path) for path in paths)
             parts.append("<h3>The rows as layers see them, each point a row, by class</h3>")

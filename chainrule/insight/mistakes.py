@@ -200,6 +200,8 @@ def _told(judged: Judged, row: int) -> str:
     names = judged.names
     if not judged.certain or judged.scores is None:
         return f"said <b>{escape(names[said])}</b>, is <b>{escape(names[true])}</b>"
+    if true == said:
+        return f"said <b>{escape(names[said])}</b> ({_percent(judged.scores[row, said])}), rightly"
     return (
         f"<span>said <b>{escape(names[said])}</b> ({_percent(judged.scores[row, said])}),</span> "
         f"<span>is <b>{escape(names[true])}</b> ({_percent(judged.scores[row, true])})</span>"

@@ -398,4 +398,5 @@ def test_where_all_is_right_the_rows_of_least_certainty_are_shown() -> None:
     page = read(cr.report(run, (X, [0, 0, 1, 1])).html)
     told = page.told("What it got most wrong")
     assert "every row is right" in told
+    assert told.count("rightly") == 4
     assert re.findall(r"row (\d)", told) == ["2", "1", "3", "0"]
