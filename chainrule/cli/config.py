@@ -27,6 +27,8 @@ else:
 
 __all__ = ["as_options", "as_toml", "read_config"]
 
+# A run's own file has these; a command that has no use for them passes over them.
+TRAIN_ALONE = {"report", "stream", "test_fraction", "threads"}
 NOT_IN_FILES = {"config", "help", "json", "quiet", "force"}
 
 
@@ -53,6 +55,8 @@ def read_config(ctx: click.Context, option: click.Parameter, path: str | None) -
     defaults = {}
     for key, value in entries.items():
         name = key.replace("-", "_")
+        if name not in known and name in TRAIN_ALONE:
+            continue
         if name not in known:
             raise OptionError(f"{path}: there is no option {key!r}. {did_you_mean(name, known)}")
         try:

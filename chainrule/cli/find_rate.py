@@ -11,8 +11,10 @@ from typing import Any
 
 import click
 
+from chainrule.cli.config import read_config
 from chainrule.cli.output import emit, tell
 from chainrule.cli.predictions import write_whole
+from chainrule.cli.train_options import method_options, network_options
 from chainrule.insight.range_finder import find_learning_rate
 from chainrule.train.architecture import (
     build_loss,
@@ -27,14 +29,14 @@ __all__ = ["find_rate"]
 
 
 @click.command("find-lr")
-@click.argument("source")
+@click.argument("source", required=False)
+@click.option("--config", metavar="FILE", is_eager=True, callback=read_config,
+              help="TOML file of options, as each run has one in config.toml.")  # fmt: skip
 @click.option("--target", metavar="COLUMN", help="Column to predict, as in chainrule train.")
 @click.option("--task", type=click.Choice(["classification", "regression"]), metavar="TASK",
               help="classification or regression  [default: told from the target]")  # fmt: skip
-@click.option("--activation", metavar="NAME", help="One that chainrule activations lists.")
-@click.option("--optimizer", default="adam", show_default=True, metavar="NAME",
-              help="One that chainrule train knows.")  # fmt: skip
-@click.option("--batch-size", type=click.IntRange(min=1), metavar="N", help="Rows a step.")
+@network_options
+@method_options
 @click.option("--steps", type=click.IntRange(min=20), default=120, show_default=True, metavar="N",
               help="Steps from the lowest rate, 1e-6, to the highest, 10.")  # fmt: skip
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, metavar="N",
@@ -42,11 +44,15 @@ __all__ = ["find_rate"]
 @click.option("--svg", metavar="FILE", help="Write a chart of the losses there.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def find_rate(
-    source: str,
+    source: str | None,
+    config: str | None,
     target: str | None,
     task: str | None,
     steps: int,
     seed: int,
+    preprocess: list[str] | None,
+    roles: dict[str, str | list[str]],
+    weight: str | None,
     svg: str | None,
     as_json: bool,
     **asked: Any,
@@ -54,17 +60,24 @@ def find_rate(
     """Find a learning rate for the network that chainrule train would make for SOURCE.
 
     It is trained for a few steps while the rate rises, and the loss on rows held out is looked
-    at.  Where that does not tell, nothing is suggested and the status is 1.
+    at.  Where that does not tell, nothing is suggested and the status is 1.  The options are those
+    of chainrule train; a schedule, epochs and weights of rows play no part.
 
     \b
     Examples:
       chainrule find-lr digits
       chainrule find-lr houses.csv --target price --optimizer momentum --svg rates.svg
+      chainrule find-lr --config runs/digits-1/config.toml
     """  # noqa: D301 - \b tells click to keep the lines
-    asked |= {"seed": seed}
+    if source is None:
+        raise click.UsageError("give SOURCE: a file, a data set, SQL; or --config with a source.")
+    # The finder sets the rate of each step itself.
+    asked |= {"seed": seed, "schedule": None, "warmup": None}
     # An unknown name is told before a large file is read.
     check_settings(choose_settings(1, **asked))
-    problem = read_problem(source, target, task=task, seed=seed)
+    problem = read_problem(
+        source, target, task=task, seed=seed, roles=roles, preprocess=preprocess, weight=weight
+    )
     settings = choose_settings(problem.rows["train"], task=problem.pipeline.task, **asked)
     classes, features = problem.pipeline.classes, problem.train[0].shape[1]
     codes = getattr(problem.pipeline, "category_codes", ())

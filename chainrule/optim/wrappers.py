@@ -96,7 +96,9 @@ class Averaged(Optimizer):
     exponential average, free of its start, over the last ``1 / (1 - decay)`` steps or so.  With
     ``decay=None`` it is Polyak's, the mean of all.  Averaging begins after `start` steps (or
     epochs); until then the average is the weights.  Validation, early stopping and the model
-    after training use the average.  Raises OptionError for a decay outside [0, 1).
+    after training use the average.  Running statistics, as
+    of BatchNorm, are not averaged: they are those of the weights that train.  Raises OptionError
+    for a decay outside [0, 1).
 
     Sources: Polyak and Juditsky, "Acceleration of stochastic approximation by averaging", 1992;
     the correction is that of Kingma and Ba, "Adam", 2015, section 7.2.

@@ -35,3 +35,12 @@ def test_an_unknown_optimizer_is_told_first(call: Call) -> None:
     result = call("find-lr", "nothing.csv", "--optimizer", "adan")
     assert result.exit_code == 2
     assert "Did you mean 'adam'?" in result.stderr
+
+
+def test_it_searches_for_the_network_that_train_made(call: Call) -> None:
+    assert call("train", "iris", "--hidden", "8", "--norm", "batch", "--no-report").exit_code == 0
+    file = "runs/iris-1/config.toml"
+    same = json.loads(call("find-lr", "--config", file, "--json").stdout)
+    spelled = call("find-lr", "iris", "--hidden", "8", "--norm", "batch", "--json").stdout
+    other = json.loads(call("find-lr", "--config", file, "--hidden", "16", "--json").stdout)
+    assert same["losses"] == json.loads(spelled)["losses"] != other["losses"]
