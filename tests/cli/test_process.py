@@ -72,7 +72,8 @@ def test_head_takes_one_line(environment: dict[str, str], place: Path) -> None:
     assert done.stderr == ""
 
 
-def test_ctrl_c_saves_the_best_so_far(environment: dict[str, str], place: Path) -> None:
+def interrupted(environment: dict[str, str], place: Path, after: float) -> tuple[int, str, str]:
+    """Train without end, press Ctrl-C `after` seconds, and return what was said."""
     process = subprocess.Popen(
         [*COMMAND, "train", "digits", "--epochs", "100000", "--lr", "1e-6", "--hidden", "16",
          "--seed", "3"],
@@ -84,10 +85,17 @@ def test_ctrl_c_saves_the_best_so_far(environment: dict[str, str], place: Path) 
     for line in process.stdout:
         if line.startswith("training"):
             break
-    time.sleep(2.5)
+    time.sleep(after)
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=60)
-    assert process.returncode == 130, err
+    return process.returncode, out, err
+
+
+def test_ctrl_c_saves_the_best_so_far(environment: dict[str, str], place: Path) -> None:
+    status, out, err = interrupted(environment, place, 2.5)
+    if "before the first epoch ended" in err:  # a busy machine; once more, with patience
+        status, out, err = interrupted(environment, place, 20)
+    assert status == 130, err
     assert "interrupted; kept the weights of epoch" in out
     assert "Traceback" not in err
     assert cr.load(place / "runs" / "digits-1").stopped == "interrupted"
