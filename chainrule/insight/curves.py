@@ -76,7 +76,6 @@ def layer_charts(run: Run, title: Callable[[str], str]) -> list[str]:
     charts = []
     for key, words, log in (
         ("gradient_rms", "Gradient of each layer's sums, root mean square", True),
-        ("weight_gradient", "Gradient of each layer's weights, norm", True),
         ("input_std", "Spread of what enters each layer", False),
         ("input_zeros", "Share of zeros in what enters each layer", False),
     ):

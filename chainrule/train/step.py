@@ -207,8 +207,7 @@ def record_step(
     outputs = {name: total.node for name, total in totals.items()}
     if probes:
         with scope("watch"):
-            weights = dict(zip(trained, slopes, strict=False))
-            outputs.update(watch_outputs(probes, slopes[len(trained) :], weights))
+            outputs.update(watch_outputs(probes, slopes[len(trained) :]))
     for path, p in found.items():
         inputs[f"parameter/{path}"] = outputs[f"parameter/{path}"] = p.node
     outputs.update(_kept(found, seen.updates))

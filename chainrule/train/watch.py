@@ -2,7 +2,7 @@
 
 They are outputs of the step's own graph named ``watch/...``, which engines
 compute in the first step of a call and every tenth after it, from values that
-training keeps in memory anyway, and from the gradients of weights.
+training keeps in memory anyway.
 
 Read next: :mod:`chainrule.train.fit`.
 """
@@ -12,14 +12,12 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import reduce
 from typing import Any
 
 from chainrule.core.graph import Node, reachable
 from chainrule.core.primitive import lookup
 from chainrule.core.spec import Dim
 from chainrule.core.tensor import Tensor, record, tensor
-from chainrule.ops.elementwise import add
 
 __all__ = ["LayerProbe", "layer_probes", "watch_outputs", "watch_report"]
 
@@ -55,13 +53,11 @@ def layer_probes(output: Tensor) -> list[LayerProbe]:
     return probes
 
 
-def watch_outputs(
-    probes: Sequence[LayerProbe], gradients: Sequence[Tensor], weights: Mapping[str, Tensor]
-) -> dict[str, Node]:
+def watch_outputs(probes: Sequence[LayerProbe], gradients: Sequence[Tensor]) -> dict[str, Node]:
     """Return the outputs that let :func:`watch_report` describe each probe.
 
-    `gradients` are those of the loss to each probe's product, `weights` those to parameters, by
-    path.
+    `gradients` are those of the loss to each probe's product.  Those to weights are not looked at:
+    they never reach memory, and writing them there in every step costs a tenth of it and more.
     """
     rows = next(d for p in probes for d in p.product.shape if isinstance(d, Dim))
     count = record(lookup("count"), lengths=(rows,), dtype="float64")
@@ -75,9 +71,6 @@ def watch_outputs(
             "zeros": (x == 0).astype(x.dtype).sum(),
             "gradient": (g * g).sum(),
         }
-        own = [w for path, w in weights.items() if path.rpartition(".")[0] == probe.layer]
-        if own:
-            sums["weights"] = reduce(add, ((w * w).sum() for w in own))
         outputs.update({f"watch/{probe.layer}/{k}": v.node for k, v in sums.items()})
     return outputs
 
@@ -89,8 +82,7 @@ def watch_report(
 
     ``input_mean``, ``input_std`` and ``input_zeros`` describe the activations
     that enter the layer, ``gradient_rms`` the root mean square of the gradient
-    of the mean loss to its weighted sums, ``weight_gradient`` the norm of that to all parameters
-    of the layer (where it has some of its own; root mean square over the steps looked at).
+    of the mean loss to its weighted sums.
     """
     report = {}
     rows = sums["watch/rows"]
@@ -107,6 +99,4 @@ def watch_report(
             "input_zeros": found["zeros"] / inputs,
             "gradient_rms": math.sqrt(sums[f"watch/{probe.layer}/gradient"] / units),
         }
-        if (squares := sums.get(f"watch/{probe.layer}/weights")) is not None:
-            report[probe.layer]["weight_gradient"] = math.sqrt(squares / sums["watch/steps"])
     return report
