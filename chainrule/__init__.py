@@ -262,6 +262,10 @@ def __getattr__(name: str) -> Any:
     raise no_attribute(__name__, name, [*__all__, *_PACKAGES])
 
 
+def __dir__() -> list[str]:
+    return sorted([*__all__, *_PACKAGES])
+
+
 def _draw(*args: Any, **options: Any) -> Any:
     """Draw with :mod:`chainrule.insight.draw`, loaded when the first picture is asked for."""
     return import_module("chainrule.insight.draw").draw(*args, **options)

@@ -5,16 +5,22 @@ Read next: :mod:`chainrule.core.spec`.
 
 from __future__ import annotations
 
+import functools
+import inspect
 import math
+from collections.abc import Callable
 from numbers import Integral, Real
-from typing import Any
+from typing import Any, TypeVar
 
 from numpy.typing import DTypeLike
 
-from chainrule.core.errors import OptionError
+from chainrule.core.errors import OptionError, did_you_mean
 from chainrule.core.spec import as_dtype, is_float
 
-__all__ = ["check_whole", "float_dtype", "in_range", "is_number"]
+__all__ = ["check_whole", "checks_arguments", "float_dtype", "in_range", "is_number"]
+
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 
 def is_number(value: object) -> bool:
@@ -60,3 +66,40 @@ def float_dtype(name: str, dtype: DTypeLike) -> str:
     if not is_float(found):
         raise OptionError(f"{name} must be 'float32' or 'float64', not {found.name!r}.")
     return found.name
+
+
+def checks_arguments(**instead: str) -> Callable[[F], F]:
+    """Return a decorator that tells of wrong arguments as chainrule does, not as Python does.
+
+    A name that is none is answered with the nearest; `instead` holds more to say where a name is
+    unknown, or under "positional" where there are too many.
+
+    >>> @checks_arguments(lr="Give learning_rate to the optimizer.")
+    ... def train(data, *, epochs=10): ...
+    >>> train(1, epoch=3)
+    Traceback (most recent call last):
+    chainrule.core.errors.OptionError: train has no argument 'epoch'. Did you mean 'epochs'? ...
+    """
+
+    def decorate(function: F) -> F:
+        signature = inspect.signature(function)
+
+        @functools.wraps(function)
+        def checked(*args: Any, **named: Any) -> Any:
+            try:
+                signature.bind(*args, **named)
+            except TypeError as error:
+                unknown = next((name for name in named if name not in signature.parameters), None)
+                if unknown is not None:
+                    hint = instead.get(unknown) or did_you_mean(unknown, signature.parameters)
+                    text = f"{function.__name__} has no argument {unknown!r}. {hint}"
+                else:
+                    many = "positional" in str(error) and "too many" in str(error)
+                    hint = f" {instead['positional']}" if many and "positional" in instead else ""
+                    text = f"{function.__name__}: {error}.{hint}"
+                raise OptionError(text) from None
+            return function(*args, **named)
+
+        return checked  # type: ignore[return-value]
+
+    return decorate

@@ -83,3 +83,7 @@ def __getattr__(name: str) -> Any:
     if name in _STREAMING:
         return getattr(import_module("chainrule.data.streaming"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

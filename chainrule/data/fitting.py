@@ -17,7 +17,7 @@ from typing import Any, Generic, TypeVar
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from chainrule.core.errors import DataError
+from chainrule.core.errors import DataError, OptionError
 from chainrule.data.check import check_features, check_numbers
 
 __all__ = ["CHUNK", "Fitted", "Preprocessor", "Rows"]
@@ -173,6 +173,14 @@ class Preprocessor(ABC, Generic[Learned]):
         The result is that of `fit` on all rows, bit for bit.
         """
         return self._learn(Rows(blocks, type(self).__name__))
+
+    def transform(self, X: ArrayLike) -> NDArray[Any]:
+        """Raise OptionError: what was learned transforms, and that is what `fit` returns."""
+        name = type(self).__name__
+        raise OptionError(
+            f"{name} has learned nothing yet, and fit returns what has: "
+            f"{name}().fit(X_train).transform(X)."
+        )
 
     @abstractmethod
     def _learn(self, rows: Rows) -> Learned: ...

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from chainrule.core.errors import DataError, OptionError
+from chainrule.core.options import is_number
 
 __all__ = ["folds", "split", "split_parts", "stratified_folds"]
 
@@ -36,6 +37,12 @@ def split(
     >>> len(train), sorted(int(row) // 3 for row in test)
     (4, [0, 1])
     """
+    if not is_number(test_fraction):
+        raise OptionError(
+            f"split: test_fraction must be a number between 0 and 1, not "
+            f"{type(test_fraction).__name__}. It takes the target alone and returns row numbers: "
+            "train, test = split(y, 0.2)."
+        )
     if not 0.0 < test_fraction < 1.0:
         raise OptionError(
             f"test_fraction must be between 0 and 1, both excluded; got {test_fraction}."

@@ -172,3 +172,7 @@ if not TYPE_CHECKING:  # a type checker knows the names, and must go on telling 
 
     def __getattr__(name: str) -> Any:
         raise no_attribute(__name__, name, __all__)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

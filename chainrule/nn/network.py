@@ -17,8 +17,8 @@ from typing import Any, TypeAlias
 from chainrule.core.errors import OptionError, ShapeError, did_you_mean
 from chainrule.core.graph import scope
 from chainrule.core.tensor import Tensor
-from chainrule.nn.layer import Layer, check_input, check_layer, suit
-from chainrule.nn.summary import describe
+from chainrule.nn.layer import Layer, check_input, check_layer, suit, summary
+from chainrule.nn.summary import Summary, describe
 from chainrule.ops.shape import concat
 
 __all__ = ["EdgeList", "Network", "levels_of", "pairs_of"]
@@ -198,6 +198,10 @@ class Network:
         for how in told:
             if how not in JOINS:
                 raise OptionError(f"Network: join must be 'concat' or 'add', not {how!r}.")
+
+    def summary(self, features: int | Sequence[int] | None = None) -> Summary:
+        """Return a table of the layers; see :func:`chainrule.nn.summary`."""
+        return summary(self, features)
 
     def named_layers(self) -> dict[str, Layer]:
         """Return the layers by name, in the order they are applied."""

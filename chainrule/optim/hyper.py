@@ -14,7 +14,7 @@ from dataclasses import dataclass, fields, replace
 from typing import Any, TypeVar
 
 from chainrule.core import options
-from chainrule.core.errors import OptionError
+from chainrule.core.errors import OptionError, did_you_mean
 from chainrule.core.options import check_whole, is_number
 
 __all__ = ["Tunable", "in_range", "part_of", "prefixed", "whole"]
@@ -26,6 +26,17 @@ Self = TypeVar("Self", bound="Tunable")
 @dataclass(frozen=True)
 class Tunable:
     """A dataclass whose numbers, and those of the Tunables within it, are hyper-parameters."""
+
+    def __new__(cls: type[Self], *args: Any, **named: Any) -> Self:
+        """Refuse names that are no field, with the nearest, before Python does without it."""
+        known = [f.name for f in fields(cls) if f.init]
+        for name in named:
+            if name not in known:
+                near = "learning_rate" if name == "lr" and "learning_rate" in known else name
+                raise OptionError(
+                    f"{cls.__name__} has no argument {name!r}. {did_you_mean(near, known)}"
+                )
+        return super().__new__(cls)
 
     def within(self) -> dict[str, Tunable]:
         """Return the Tunables directly within, by name."""

@@ -19,7 +19,7 @@ import numpy as np
 
 from chainrule.core.errors import DataError, DivergedError, OptionError, ShapeError, did_you_mean
 from chainrule.core.graph import Graph, reachable
-from chainrule.core.options import check_whole
+from chainrule.core.options import check_whole, checks_arguments
 from chainrule.core.parameter import Parameter
 from chainrule.core.tensor import Tensor, input
 from chainrule.data.check import check_numbers, check_same_length
@@ -76,6 +76,7 @@ class Curve:
         return "\n".join(lines)
 
 
+@checks_arguments()
 def fit_curve(
     function: Callable[..., Tensor],
     x: Any,

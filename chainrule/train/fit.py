@@ -15,7 +15,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from chainrule.core.errors import DivergedError, OptionError, did_you_mean
-from chainrule.core.options import check_whole, in_range
+from chainrule.core.options import check_whole, checks_arguments, in_range
 from chainrule.nn.layer import Layer, initialize, parameters
 from chainrule.nn.regularizers import Regularizer
 from chainrule.optim.full_batch import FullBatch
@@ -63,6 +63,11 @@ class EarlyStopping:
         check_monitor(self)
 
 
+@checks_arguments(
+    positional="Features and targets go together: fit(model, (X, y), loss=...).",
+    learning_rate="It belongs to the optimizer: optimizer=optim.Adam(1e-3).",
+    lr="It belongs to the optimizer: optimizer=optim.Adam(1e-3).",
+)
 def fit(
     model: Layer,
     data: tuple[Any, Any],

@@ -42,7 +42,7 @@ def read_parts(
     Raises DataError, ShapeError or OptionError for what can't be trained or scored on.
     """
     dtype = model_dtype(model)
-    X, y = check_pair(data, "X", "y", dtype)
+    X, y = check_pair(_without_masked(data, sample_weight), "X", "y", dtype)
     output = forward(model, data_input("x", X)).shape
     check_input([model], X)
     target = aim.target(y, output, dtype)
@@ -58,7 +58,7 @@ def read_parts(
     own = None
     if isinstance(pair, (tuple, list)) and len(pair) == 3:
         *pair, own = pair
-    Xv, yv = check_pair(pair, "X of validation", "y of validation", dtype)
+    Xv, yv = check_pair(_without_masked(pair, own), "X of validation", "y of validation", dtype)
     if Xv.shape[1:] != X.shape[1:]:
         raise DataError(f"validation rows have shape {Xv.shape[1:]}, training rows {X.shape[1:]}.")
     if (Xv.dtype == np.uint8) != (X.dtype == np.uint8):
@@ -71,6 +71,16 @@ def read_parts(
     return train, Part(
         Xv, held_target, None, row_weights(own, by_class, held_target, dtype, aim.elementwise)
     )
+
+
+def _without_masked(data: Any, weight: Any) -> Any:
+    """Return ``data = (X, y)`` with 0 for targets of weight 0: not known, often they are NaN."""
+    if weight is None or not isinstance(data, (tuple, list)) or len(data) != 2:
+        return data
+    y, weights = np.asarray(data[1]), np.asarray(weight)
+    if y.shape != weights.shape or y.dtype.kind != "f":
+        return data
+    return data[0], np.where(weights == 0, 0, y)
 
 
 def check_made(model: Any, optimizer: Any) -> None:

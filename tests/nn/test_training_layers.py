@@ -308,3 +308,18 @@ def test_the_activation_behind_dropout_still_chooses_the_initializer() -> None:
     first = nn.Linear(5, 8)
     nn.Sequential([first, nn.BatchNorm(8), nn.Dropout(0.1), nn.ReLU()])
     assert first.weight.initializer == nn.HeUniform()
+
+
+def test_targets_not_known_may_be_nan() -> None:
+    y = RNG.normal(size=(40, 3))
+    y[3, 1] = y[7, 0] = np.nan
+    known = (~np.isnan(y)).astype(float)
+    run = fitted_values(y, known)
+    assert np.isfinite(run.history[-1]["loss"])
+    assert run.history[-1]["loss"] == fitted_values(np.nan_to_num(y), known).history[-1]["loss"]
+
+
+def fitted_values(y: Any, weight: Any) -> cr.Run:
+    model = network()
+    nn.initialize(model, 1)
+    return cr.fit(model, (X, y), loss="mse", sample_weight=weight, epochs=2, progress=False)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import chainrule as cr
-from chainrule import nn, optim
+from chainrule import data, nn, optim
 from chainrule.run.program import ReferenceProgram, prepare
 from chainrule.train.metrics import metric
 from chainrule.train.objective import objective
@@ -291,3 +291,21 @@ def test_the_engine_of_training_is_that_of_validation_and_prediction() -> None:
     run.predict(X)
     assert {f.engine for f in run._functions.values()} == {"reference"}
     assert len(run._functions) == 2
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda m, X, y: cr.fit(m, X, y, loss="mse"), r"fit\(model, \(X, y\), loss="),  # type: ignore[call-arg,arg-type]
+        (lambda m, X, y: cr.fit(m, (X, y), loss="mse", epoch=3), "Did you mean 'epochs'"),  # type: ignore[call-arg]
+        (lambda m, X, y: cr.fit(m, (X, y), loss="mse", lr=0.1), "belongs to the optimizer"),  # type: ignore[call-arg]
+        (lambda m, X, y: cr.fit(m, (X, y)), "missing a required argument: 'loss'"),  # type: ignore[call-arg]
+        (lambda m, X, y: optim.Adam(lr=0.1), "Did you mean 'learning_rate'"),  # type: ignore[call-arg]
+        (lambda m, X, y: data.split(X, y, 0.2), r"train, test = split\(y, 0.2\)"),  # type: ignore[arg-type]
+        (lambda m, X, y: data.Whiten().transform(X), r"Whiten\(\).fit\(X_train\).transform"),
+    ],
+)
+def test_the_commonest_slips_are_answered(call: Any, message: str) -> None:
+    X = np.eye(3)
+    with pytest.raises(cr.OptionError, match=message):
+        call(nn.Linear(3, 1), X, X[:, 0])
