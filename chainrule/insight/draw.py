@@ -38,6 +38,7 @@ from chainrule.insight.page import escape, page, read_asset
 from chainrule.insight.svg import alone, to_svg
 from chainrule.insight.terminal import to_text
 from chainrule.nn.layer import parameters, row_shape
+from chainrule.nn.neurons import Neurons
 from chainrule.optim.named import optimizer as optimizer_named
 from chainrule.optim.optimizer import Optimizer
 from chainrule.train.objective import Objective, objective
@@ -155,7 +156,8 @@ def draw(
 
     level
         "layers" (the default for models and runs), "neurons" (units, and weights as lines:
-        blue above zero, orange below, as wide as they are large), "ops" (every operation; the
+        blue above zero, orange below, as wide as they are large; the default for
+        :class:`~chainrule.nn.Neurons`), "ops" (every operation; the
         default for graphs and tensors) or "kernels" (what the native engine runs, and where
         its threads meet; in HTML beside the graph after each pass).
     features
@@ -181,6 +183,8 @@ def draw(
     model = thing.model if isinstance(thing, Run) else thing
     if isinstance(thing, (Graph, Tensor, Step)) or not callable(model):
         model = None
+    if level is None and isinstance(model, Neurons) and optimizer is None:
+        level = "neurons"
     if level == "neurons":
         return _draw_neurons(thing, model)
     level = level or ("layers" if model is not None else "ops")

@@ -26,7 +26,11 @@ __all__ = ["Passes", "compile_passes", "gone_after", "kernel_labels", "kernels_o
 WIDE = 34  # characters of a line in a kernel's box
 _MEANS = {
     "matmul": "a matrix product; the rest is done to each tile of it while it is at hand",
+    "sparse": "a product along the edges of a fixed pattern, block of rows by block of rows",
+    "edges": "for each edge of a fixed pattern, the sum over rows of what its ends multiply to",
+    "scatter": "adds rows to those rows of a table that numbers name",
     "rows": "one pass over each row",
+    "inner": "reduces the last of three axes, row by row",
     "sum_rows": "adds up rows, column by column",
     "total": "adds up everything",
     "each": "one pass over every number",
@@ -161,8 +165,8 @@ def _box(
     lines += ["in every tenth step"] if kernel.watched else []
     interpreted = kernel.kind == "reference"
     lines += wrap(f"it {kernel.reason}", WIDE) if interpreted else []
-    about = [_MEANS[kernel.kind], _SPLITS[split_of(kernel)[0]]]
-    tip = "\n".join([*about, *(told[n] for n in kernel.nodes)])
+    about = [_MEANS.get(kernel.kind, ""), _SPLITS.get(split_of(kernel)[0], "")]
+    tip = "\n".join([*filter(None, about), *(told[n] for n in kernel.nodes)])
     kind = "interpreter" if interpreted else "kernel"
     word = "interpreter" if interpreted else kernel.kind
     return Box(f"{number} {word} {rows} × {columns}", tuple(lines), kind, tip, name=str(number),

@@ -15,11 +15,14 @@ from html import escape
 from typing import Any
 
 from chainrule.core.errors import OptionError
+from chainrule.core.parameter import Parameter
 from chainrule.insight.diagram import Box, Diagram, Edge
 from chainrule.insight.svg import frame
 from chainrule.nn.layer import Linear, Sequential, parameters
+from chainrule.nn.neurons import Neurons
 from chainrule.nn.summary import describe
 from chainrule.nn.wiring import SparseLinear
+from chainrule.ops.sparse import Wiring
 
 __all__ = ["columns_svg", "neurons"]
 
@@ -36,42 +39,92 @@ class _Wired:
     heading: str
 
 
+@dataclass
+class _Column:
+    """Units beside each other: what stands above them, their names and their biases."""
+
+    heading: str
+    titles: list[str]
+    bias: Parameter | None = None
+
+
+@dataclass
+class _Wires:
+    """What leads from one column to another: a matrix, or a weight for each edge of `wiring`."""
+
+    source: int
+    target: int
+    weights: Any
+    wiring: Wiring | None = None
+
+
 def neurons(
     model: Any, inputs: Sequence[str] | None = None, outputs: Sequence[str] | None = None
 ) -> Diagram:
     """Return the units of `model` in columns, and its weights as edges.
 
     `inputs` and `outputs` name the first and the last units.  Raises OptionError for a model
-    that is no chain of layers, or holds matrices other than those of linear layers.
+    that is no chain of layers, or holds matrices other than those of linear layers.  A
+    :class:`~chainrule.nn.Neurons` has a column for each group of its neurons, with their names.
     """
-    wired = _wired(model)
-    widths = [wired[0].layer.inputs, *(one.layer.outputs for one in wired)]
+    layers = list(_flat(model))
+    alone = len(layers) == 1 and isinstance(layers[0], Neurons)
+    columns, wires = _net(layers[0]) if alone else _chain(_wired(model), inputs, outputs)
     boxes: list[Box] = []
-    columns: list[tuple[str, tuple[int, ...]]] = []
+    shown: list[tuple[str, tuple[int, ...]]] = []
     place: list[dict[int, int]] = []
-    for c, width in enumerate(widths):
-        names = inputs if c == 0 else outputs if c == len(wired) else None
-        heading = f"{width:,} input{'s' * (width != 1)}" if c == 0 else wired[c - 1].heading
-        bias = wired[c - 1].layer.bias if c else None
-        rows, start = _shown(width), len(boxes)
+    for column in columns:
+        rows, start = _shown(len(column.titles)), len(boxes)
         for unit in rows:
             if unit is None:
-                boxes.append(Box(f"{width - len(rows) + 1:,} more", kind="unit"))
+                boxes.append(Box(f"{len(column.titles) - len(rows) + 1:,} more", kind="unit"))
                 continue
-            title = str(names[unit] if names is not None and len(names) == width else unit)
-            tip = title if bias is None else f"{title}: bias {bias.value[unit]:.4g}"
+            title = column.titles[unit]
+            bias = None if column.bias is None else column.bias.value[unit]
+            tip = title if bias is None else f"{title}: bias {bias:.4g}"
             boxes.append(Box(title, kind="unit", tip=tip, name=str(unit)))
-        columns.append((heading, tuple(range(start, len(boxes)))))
+        shown.append((column.heading, tuple(range(start, len(boxes)))))
         place.append({u: start + k for k, u in enumerate(rows) if u is not None})
     edges = []
-    for c, one in enumerate(wired):
-        for i, j, w in _wires(one.layer, place[c], place[c + 1]):
-            source, target = place[c][i], place[c + 1][j]
+    for wire in wires:
+        for i, j, w in _wires(wire, place[wire.source], place[wire.target]):
+            source, target = place[wire.source][i], place[wire.target][j]
             tip = f"{boxes[source].title} to {boxes[target].title}: {w:.4g}"
             edges.append(Edge(source, target, tip, w))
-    hidden = any(len(rows) < width for (_, rows), width in zip(columns, widths, strict=True))
+    hidden = any(len(_shown(len(c.titles))) < len(c.titles) for c in columns)
     note = f"Of wide layers {SHOWN - 1} units are shown." if hidden else ""
-    return Diagram(tuple(boxes), tuple(edges), columns=tuple(columns), note=note)
+    return Diagram(tuple(boxes), tuple(edges), columns=tuple(shown), note=note)
+
+
+def _chain(
+    wired: Sequence[_Wired], inputs: Sequence[str] | None, outputs: Sequence[str] | None
+) -> tuple[list[_Column], list[_Wires]]:
+    """Return the columns of a chain of layers, and what connects each with the next."""
+    widths = [wired[0].layer.inputs, *(one.layer.outputs for one in wired)]
+    columns, wires = [], []
+    for c, width in enumerate(widths):
+        names = inputs if c == 0 else outputs if c == len(wired) else None
+        named = names if names is not None and len(names) == width else range(width)
+        heading = _count(width, "input") if c == 0 else wired[c - 1].heading
+        columns.append(
+            _Column(heading, [str(name) for name in named], wired[c - 1].layer.bias if c else None)
+        )
+    for c, one in enumerate(wired):
+        wiring = one.layer.wiring if isinstance(one.layer, SparseLinear) else None
+        wires.append(_Wires(c, c + 1, one.layer.weight.value, wiring))
+    return columns, wires
+
+
+def _net(model: Neurons) -> tuple[list[_Column], list[_Wires]]:
+    """Return the groups of single neurons as columns, and exactly their edges."""
+    given = list(model.inputs or ())
+    columns, wires = [_Column(_count(len(given), "input"), given)], []
+    for g, group in enumerate(model.groups, 1):
+        heading = f"{_count(len(group.names), 'unit')}, {group.activation}"
+        columns.append(_Column(heading, group.names, model.biases.get(str(g))))
+        for source, wiring in group.wirings.items():
+            wires.append(_Wires(source, g, model.weights[f"{source}-{g}"].value, wiring))
+    return columns, wires
 
 
 def _shown(width: int) -> list[int | None]:
@@ -95,7 +148,12 @@ def _wired(model: Any) -> list[_Wired]:
     found: list[_Wired] = []
     for layer in _flat(model):
         if isinstance(layer, (Linear, SparseLinear)):
-            found.append(_Wired(layer, _units(layer.outputs)))
+            found.append(_Wired(layer, _count(layer.outputs, "unit")))
+        elif isinstance(layer, Neurons):
+            raise OptionError(
+                "single neurons beside other layers have no columns of their own: draw the "
+                "nn.Neurons alone, or all with level='layers' or 'ops'."
+            )
         elif any(len(parameter.shape) > 1 for parameter in parameters(layer).values()):
             raise OptionError(
                 f"{describe(layer)} is no layer of units and wires; neurons are drawn of chains "
@@ -111,21 +169,20 @@ def _wired(model: Any) -> list[_Wired]:
     return found
 
 
-def _units(count: int) -> str:
-    return f"{count:,} unit{'s' * (count != 1)}"
+def _count(count: int, what: str) -> str:
+    return f"{count:,} {what}{'s' * (count != 1)}"
 
 
 def _wires(
-    layer: Linear | SparseLinear, rows: Collection[int], columns: Collection[int]
+    wires: _Wires, rows: Collection[int], columns: Collection[int]
 ) -> Iterator[tuple[int, int, float]]:
     """Yield input, output and weight of each wire between the inputs and outputs that are shown."""
-    if isinstance(layer, SparseLinear):
-        wiring = layer.wiring
-        wires = zip(wiring.sources.tolist(), wiring.targets.tolist(), layer.weight.value.tolist(),
-                    strict=True)  # fmt: skip
-        yield from ((i, j, w) for i, j, w in wires if i in rows and j in columns)
+    if wires.wiring is not None:
+        ends = wires.wiring.sources.tolist(), wires.wiring.targets.tolist()
+        each = zip(*ends, wires.weights.tolist(), strict=True)
+        yield from ((i, j, w) for i, j, w in each if i in rows and j in columns)
     else:
-        yield from ((i, j, float(layer.weight.value[i, j])) for i in rows for j in columns)
+        yield from ((i, j, float(wires.weights[i, j])) for i in rows for j in columns)
 
 
 def columns_svg(diagram: Diagram) -> str:
@@ -146,7 +203,8 @@ def columns_svg(diagram: Diagram) -> str:
     parts = []
     for edge in sorted(diagram.edges, key=lambda e: abs(e.weight or 0.0)):
         share = abs(edge.weight or 0.0) / (heaviest[column_of[edge.target]] or 1.0)
-        parts.append(_wire(edge, at, share))
+        over = column_of[edge.target] - column_of[edge.source] > 1
+        parts.append(_wire(edge, at, share, over))
     for c, (heading, places) in enumerate(columns):
         x = f"{left + c * COLUMN:.1f}"
         for k, word in enumerate(heading.split(", ")[:3]):
@@ -172,14 +230,18 @@ def _clipped(text: str) -> str:
     return text if len(text) <= LONGEST else text[: LONGEST - 1] + "…"
 
 
-def _wire(edge: Edge, at: dict[int, tuple[float, float]], share: float) -> str:
+def _wire(edge: Edge, at: dict[int, tuple[float, float]], share: float, over: bool) -> str:
     (x1, y1), (x2, y2) = at[edge.source], at[edge.target]
     sign = "minus" if (edge.weight or 0.0) < 0 else "plus"
+    place = f'x1="{x1 + RADIUS:.1f}" y1="{y1:.1f}" x2="{x2 - RADIUS:.1f}" y2="{y2:.1f}"'
+    if over:  # bent clear of the units between, which it does not touch
+        bend = f"{(x1 + x2) / 2:.1f} {(y1 + y2) / 2 - 1.2 * ROW:.1f}"
+        place = f'd="M{x1 + RADIUS:.1f} {y1:.1f} Q{bend} {x2 - RADIUS:.1f} {y2:.1f}" fill="none"'
+    kind = "path" if over else "line"
     return (
-        f'<line class="wire {sign}" data-a="{edge.source}" data-b="{edge.target}" '
-        f'x1="{x1 + RADIUS:.1f}" y1="{y1:.1f}" x2="{x2 - RADIUS:.1f}" y2="{y2:.1f}" '
-        f'stroke-width="{0.4 + 3.2 * share:.2f}" stroke-opacity="{0.15 + 0.8 * share:.2f}">'
-        f"<title>{escape(edge.tip)}</title></line>"
+        f'<{kind} class="wire {sign}" data-a="{edge.source}" data-b="{edge.target}" '
+        f'{place} stroke-width="{0.4 + 3.2 * share:.2f}" stroke-opacity="{0.15 + 0.8 * share:.2f}">'
+        f"<title>{escape(edge.tip)}</title></{kind}>"
     )
 
 

@@ -19,7 +19,9 @@ from chainrule.core.tensor import Tensor
 from chainrule.insight.chart import line_chart
 from chainrule.insight.draw import draw
 from chainrule.insight.svg import alone
-from chainrule.nn.layer import Sequential
+from chainrule.nn.layer import Layer, Sequential
+from chainrule.nn.network import Network
+from chainrule.nn.neurons import Neurons
 from chainrule.train.run import Run
 
 __all__ = ["graph_html", "model_html", "register", "run_html", "tensor_html"]
@@ -35,6 +37,8 @@ def register(shell: Any) -> None:
         (Tensor, tensor_html),
         (Graph, graph_html),
         (Sequential, model_html),
+        (Network, model_html),
+        (Neurons, model_html),
         (Run, run_html),
     ):
         formatter.for_type(kind, show)
@@ -68,8 +72,8 @@ def graph_html(graph: Graph) -> str:
     return draw(graph)._repr_html_()
 
 
-def model_html(model: Sequential) -> str | None:
-    """Return the picture of a model's layers, None (its text) where none can be drawn."""
+def model_html(model: Layer) -> str | None:
+    """Return the picture of a model, None (its text) where none can be drawn."""
     try:
         return draw(model)._repr_html_()
     except ChainruleError:

@@ -1,7 +1,8 @@
 """A graph as boxes, one for each operation; constants and tiny scalars stand in the labels.
 
-A graph goes in, a :class:`~chainrule.insight.diagram.Diagram` comes out.  A leaf that several
-layers read is drawn once for each, near what reads it, so that no line crosses the whole picture.
+A graph goes in, a :class:`~chainrule.insight.diagram.Diagram` comes out.  A parameter that several
+layers read is drawn once for each, near what reads it, so that no line crosses the whole picture;
+data is drawn once going forward, so that one input never looks like two.
 
 Read next: :mod:`chainrule.insight.layers`, where the boxes of a layer are one.
 """
@@ -72,6 +73,7 @@ class _View:
         self.returned: dict[Node, list[str]] = {}
         for name, node in graph.outputs.items():
             self.returned.setdefault(node, []).append(name)
+        self.state = {node for name, node in graph.inputs.items() if name in graph.outputs}
         self.told = recorded_lines(graph)
         self.boxes: list[Box] = []
         self.edges: dict[tuple[int, int], Edge] = {}
@@ -135,7 +137,11 @@ class _View:
     def _source(self, value: Node, reader: Node) -> int:
         if value not in self.given:
             return self.place[value]
-        at = (value, reader.scope)
+        # Data is one thing that comes in, and so one box of each phase, whichever layers read it.
+        phase = phase_of(reader.scope)
+        is_data = value.primitive.name == "input" and value not in self.state
+        together = is_data and phase in ("forward", "loss")
+        at = (value, phase if together else reader.scope)
         if at not in self.copies:
             self.copies[at] = self._add_leaf(value, reader.scope)
         return self.copies[at]

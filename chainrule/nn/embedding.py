@@ -135,6 +135,11 @@ class EmbedColumns:
         self.tables = [_table(k, size, self.dtype, f"column {c}") for c, k, size in self.columns]
 
     @property
+    def inputs(self) -> int:
+        """The number of columns that go in."""
+        return self.features
+
+    @property
     def outputs(self) -> int:
         """The number of columns that come out."""
         return self.features - len(self.columns) + sum(size for _, _, size in self.columns)

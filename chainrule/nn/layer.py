@@ -280,7 +280,8 @@ def row_shape(model: Layer, features: int | Sequence[int] | None = None) -> tupl
     """
     if features is None:
         layers = dict(_named_layers(model))
-        sizes = (getattr(layer, "inputs", None) for layer in (*layers.values(), model))
+        told = (getattr(layer, "inputs", None) for layer in (*layers.values(), model))
+        sizes = (len(names) if isinstance(names, list) else names for names in told)
         features = next((size for size in sizes if isinstance(size, int)), None)
         if features is None:
             raise OptionError(

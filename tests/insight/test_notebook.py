@@ -70,7 +70,7 @@ def test_every_kind_is_registered() -> None:
     register(
         SimpleNamespace(display_formatter=SimpleNamespace(formatters={"text/html": formatter}))
     )
-    assert set(taught) == {cr.Tensor, cr.Graph, nn.Sequential, cr.Run}
+    assert set(taught) == {cr.Tensor, cr.Graph, nn.Sequential, nn.Network, nn.Neurons, cr.Run}
 
 
 def test_importing_chainrule_in_ipython_is_enough() -> None:
