@@ -8,19 +8,21 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import click
 
 from chainrule.cli.output import emit, tell
-from chainrule.cli.predictions import write_whole
+from chainrule.cli.predictions import check_extension, write_whole
 from chainrule.core.errors import OptionError, RunError, did_you_mean
 from chainrule.data.builtin import load as load_set
 from chainrule.data.builtin import names
 from chainrule.data.read import read_table
 from chainrule.data.table import Table
 from chainrule.insight.explain import explain
+from chainrule.insight.expression import EXAMPLE
 from chainrule.insight.network import encode_row
 from chainrule.insight.network_page import network_page
 from chainrule.train.run import Run, load
@@ -70,8 +72,12 @@ def explain_command(
       chainrule explain runs/iris-1 --row 3
       chainrule explain runs/houses-1 houses.csv --row 3 --layer 0 --unit 5
     """  # noqa: D301 - \b tells click to keep the lines
+    check_extension("--svg", options["svg"], ".svg")
+    check_extension("--html", options["html"], ".html")
     place = Path(what)
     named = any(options[name] is not None for name in ("row", "layer", "unit"))
+    if not what.strip():
+        raise OptionError(f"the formula is empty; {EXAMPLE}.")
     if named or place.is_dir() or (place.parent != Path() and place.parent.is_dir()):
         return _explain_run(load(what), values, digits, ctx, **options)
     return _explain_expression(what, values, digits, ctx, **options)
@@ -131,13 +137,15 @@ def _explain_run(
             raise OptionError(f"{parameter.opts[0]} is for an expression only.")
     if (layer is None) != (unit is None):
         raise OptionError("--layer and --unit go together, as in --layer 0 --unit 5.")
-    x, y = encode_row(run, _rows(run, values), row or 0)
+    rows, number = _rows(run, values), row or 0
+    x, y = encode_row(run, rows, number)
     _check_free([html], force)
     found, about = explain(run, x, y), _predicted(run, x, y)
     told, data = f"{about}\n{found}", found.to_dict()
     neurons = []
     if layer is not None and unit is not None:
-        neurons.append(found.neuron(layer, unit))
+        # The network was given one row; a reader wants its number in the data.
+        neurons.append(replace(found.neuron(layer, unit), row=number, rows=len(rows)))
         told, data = neurons[0].tell(digits=digits), neurons[0].to_dict()
     if html is not None:
         write_whole(Path(html), network_page(found, neurons, about))

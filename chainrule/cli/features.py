@@ -15,7 +15,7 @@ from typing import Any
 import click
 
 from chainrule.cli.output import emit, tell
-from chainrule.cli.predictions import write_whole
+from chainrule.cli.predictions import check_extension, write_whole
 from chainrule.cli.train import train
 from chainrule.core.errors import ChainruleError, DataError, OptionError, RunError
 from chainrule.data.builtin import Dataset
@@ -68,8 +68,7 @@ def features_command(
     """  # noqa: D301 - \b tells click to keep the lines
     if (layer is None) != (unit is None):
         raise OptionError("a unit is told by its layer and its number: give --layer and --unit.")
-    if out is not None and Path(out).suffix.lower() not in (".html", ".htm"):
-        raise OptionError(f"--out {out}: the page is an .html file.")
+    check_extension("--out", out, ".html", ".htm")
     if out is not None and Path(out).exists() and not force:
         raise RunError(f"{out} exists; nothing was written. Give another name, or --force.")
     saved = load(run)

@@ -13,7 +13,7 @@ import click
 
 from chainrule.cli.config import read_config
 from chainrule.cli.output import emit, tell
-from chainrule.cli.predictions import write_whole
+from chainrule.cli.predictions import check_extension, write_whole
 from chainrule.cli.train_options import method_options, network_options
 from chainrule.insight.range_finder import find_learning_rate
 from chainrule.train.architecture import (
@@ -41,7 +41,7 @@ __all__ = ["find_rate"]
               help="Steps from the lowest rate, 1e-6, to the highest, 10.")  # fmt: skip
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, metavar="N",
               help="Decides the split, the first weights and the order of rows.")  # fmt: skip
-@click.option("--svg", metavar="FILE", help="Write a chart of the losses there.")
+@click.option("--svg", metavar="FILE", help="Write a chart of the losses to FILE, an .svg file.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def find_rate(
     source: str | None,
@@ -71,6 +71,7 @@ def find_rate(
     """  # noqa: D301 - \b tells click to keep the lines
     if source is None:
         raise click.UsageError("give SOURCE: a file, a data set, SQL; or --config with a source.")
+    check_extension("--svg", svg, ".svg")
     # The finder sets the rate of each step itself.
     asked |= {"seed": seed, "schedule": None, "warmup": None}
     # An unknown name is told before a large file is read.

@@ -24,7 +24,7 @@ from chainrule.data.read import write_parquet
 from chainrule.data.table import Column, Table
 from chainrule.train.run import Run
 
-__all__ = ["as_csv_text", "as_json_text", "check_out", "write_whole"]
+__all__ = ["as_csv_text", "as_json_text", "check_extension", "check_out", "write_whole"]
 
 
 FORMATS = (".csv", ".tsv", ".json", ".parquet")
@@ -52,6 +52,18 @@ def check_out(path: Path, force: bool, as_json: bool = False) -> str:
             f"--out {path}: {written} {', '.join(known)}, not {form or 'a file without extension'}."
         )
     return form
+
+
+def check_extension(option: str, file: str | None, *extensions: str) -> None:
+    """Raise OptionError unless `file`, given as `option`, has one of `extensions`; None has all.
+
+    Called before the work is done, so that no text of one format lies in a file of another.
+    """
+    if file is not None and Path(file).suffix.lower() not in extensions:
+        raise OptionError(
+            f"{option} {file}: what is written is {extensions[0][1:].upper()}; give a name that "
+            f"ends in {extensions[0]}, as in {Path(file).stem or 'picture'}{extensions[0]}."
+        )
 
 
 def write_whole(path: Path, text: str) -> None:

@@ -28,9 +28,10 @@ from chainrule.core.tensor import Tensor, input, tensor
 from chainrule.insight.walk import Step, Walk, walk
 from chainrule.ops import composite, elementwise
 
-__all__ = ["FUNCTIONS", "MOST_CHARACTERS", "MOST_DEPTH", "explain_expression"]
+__all__ = ["EXAMPLE", "FUNCTIONS", "MOST_CHARACTERS", "MOST_DEPTH", "explain_expression"]
 
 MOST_CHARACTERS = 2000
+EXAMPLE = "write one with numbers for its names, as in 'x*y + sin(x)' x=2 y=3"
 MOST_DEPTH = 50  # brackets, signs and powers within each other
 
 FUNCTIONS: dict[str, Callable[..., Tensor]] = {
@@ -257,6 +258,8 @@ def explain_expression(text: str, values: Mapping[str, Any]) -> Walk:
         raise OptionError(
             f"the expression has {len(text):,} characters; at most {MOST_CHARACTERS:,} are taken."
         )
+    if not text.strip():
+        raise OptionError(f"the formula is empty; {EXAMPLE}.")
     formula = _Formula(text, {name: _value(name, value) for name, value in values.items()})
     formula.tokens = list(_tokenize(formula))
     made = _sum(formula)
@@ -264,15 +267,30 @@ def explain_expression(text: str, values: Mapping[str, Any]) -> Walk:
         if formula.token.text == ")":
             raise formula.error("this closing bracket was never opened.", formula.token.at)
         raise _no_operator(formula, formula.token)
+    unused = _unused(formula)
+    if not formula.leaves:
+        none = "the expression has no names, so there is nothing to take a gradient to."
+        raise OptionError(unused or none)
+    used = {name: formula.values[name] for name in formula.leaves}
+    try:
+        found = walk(made, used, spans=formula.spans, text=text)
+        _check_defined(formula, found)
+    except OptionError as error:
+        if unused:  # so that mending the one does not lead to the other
+            raise OptionError(f"{error}\nAnd {unused}") from None
+        raise
+    if unused:
+        raise OptionError(unused)
+    return found
+
+
+def _unused(formula: _Formula) -> str:
+    """Return what is wrong with the first value that no name of the formula takes, or nothing."""
     for name in formula.values:
         if name not in formula.leaves:
             hint = did_you_mean(name, formula.leaves) if formula.leaves else "It has no names."
-            raise OptionError(f"{name} has a value, but the expression does not use it. {hint}")
-    if not formula.leaves:
-        raise OptionError("the expression has no names, so there is nothing to take a gradient to.")
-    found = walk(made, formula.values, spans=formula.spans, text=text)
-    _check_defined(formula, found)
-    return found
+            return f"{name} has a value, but the expression does not use it. {hint}"
+    return ""
 
 
 def _value(name: str, value: Any) -> float:

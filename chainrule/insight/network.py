@@ -11,7 +11,7 @@ Read next: :mod:`chainrule.insight.neuron`.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -26,6 +26,7 @@ from chainrule.data.table import Table
 from chainrule.insight import words
 from chainrule.insight.narrate import table
 from chainrule.insight.neuron import Neuron, explain_neuron, weighted_sums
+from chainrule.nn.embedding import EmbedColumns
 from chainrule.nn.layer import parameters
 from chainrule.nn.summary import describe
 from chainrule.run.reference import evaluate
@@ -75,6 +76,7 @@ class NetworkExplanation:
     graph: Graph
     values: Mapping[str, Array]
     names: tuple[str, ...] = ()
+    embedded: Mapping[Node, tuple[str, ...]] = field(default_factory=dict)
 
     def __getitem__(self, layer: str | int) -> LayerStep:
         """Return a layer by its path, such as ``"0"`` or ``"2.0"``; OptionError for another."""
@@ -96,7 +98,8 @@ class NetworkExplanation:
                 f"layer {str(layer)!r} has no weighted sum over its inputs to open. "
                 f"{did_you_mean(str(layer), sums)}"
             )
-        names = self.names if sums[str(layer)].inputs[0] is _first(self.graph) else ()
+        given = sums[str(layer)].inputs[0]
+        names = self.names if given is _first(self.graph) else self.embedded.get(given, ())
         layers = {step.path: step.layer for step in self.layers}
         return explain_neuron(self.graph, self.values, str(layer), unit, row, names, layers)
 
@@ -271,8 +274,22 @@ def _explained(
             {short[name]: _value(node) for name, node in mine.items()},
             {short[name]: found[f"parameter/{name}"] for name in mine},
         ))  # fmt: skip
-    return NetworkExplanation(float(found["loss"]), aim.name, tuple(layers), values["x"],
-                              found.get("x"), graph, values, names)  # fmt: skip
+    return NetworkExplanation(
+        float(found["loss"]), aim.name, tuple(layers), values["x"], found.get("x"), graph, values,
+        names, _embedded(network, ends, names),
+    )  # fmt: skip
+
+
+def _embedded(
+    network: Any, ends: Mapping[str, Node], names: tuple[str, ...]
+) -> dict[Node, tuple[str, ...]]:
+    """Return the names of what layers that look up columns put out: ``column[k]``."""
+    found = {path: layer_at(network, path) for path in ends}
+    return {
+        ends[path]: layer.output_names(names)
+        for path, layer in found.items()
+        if isinstance(layer, EmbedColumns) and layer.features == len(names)
+    }
 
 
 def _value(node: Node) -> Array:

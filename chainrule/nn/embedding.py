@@ -144,6 +144,17 @@ class EmbedColumns:
         """The number of columns that come out."""
         return self.features - len(self.columns) + sum(size for _, _, size in self.columns)
 
+    def output_names(self, names: Sequence[str]) -> tuple[str, ...]:
+        """Return what comes out by the `names` of the columns that go in.
+
+        >>> EmbedColumns(3, [(1, 5, 2)]).output_names(["size", "color", "age"])
+        ('size', 'age', 'color[0]', 'color[1]')
+        """
+        looked_up = {column for column, _, _ in self.columns}
+        kept = [name for i, name in enumerate(names) if i not in looked_up]
+        vectors = [f"{names[c]}[{k}]" for c, _, size in self.columns for k in range(size)]
+        return (*kept, *vectors)
+
     def __call__(self, x: Tensor) -> Tensor:
         if x.ndim != 2 or x.shape[1] != self.features:
             raise ShapeError(

@@ -58,6 +58,36 @@ def test_pictures_are_written_once(call: Call, place: Path) -> None:
     assert call("explain", *CIRCUIT, "--svg", "c.svg", "--force").exit_code == 0
 
 
+@pytest.mark.parametrize(
+    ("words", "problem"),
+    [
+        (["--svg", "a.png"], "--svg a.png: what is written is SVG; give a name that ends in .svg"),
+        (["--html", "a.svg"], "--html a.svg: what is written is HTML"),
+        (["--svg", "a"], "as in a.svg"),
+    ],
+)
+def test_files_are_named_as_what_they_hold(
+    call: Call, place: Path, words: list[str], problem: str
+) -> None:
+    result = call("explain", "x*y", "x=2", "y=1", *words)
+    assert result.exit_code == 2
+    assert problem in " ".join(result.stderr.split())
+    assert not list(place.iterdir())
+
+
+@pytest.mark.parametrize("words", [[""], ["  "], ["", "--row", "1"]])
+def test_an_empty_formula_is_told(call: Call, words: list[str]) -> None:
+    result = call("explain", *words)
+    assert result.exit_code == 2
+    assert "the formula is empty" in result.stderr
+
+
+def test_two_problems_are_told_at_once(call: Call) -> None:
+    told = call("explain", "log(x)", "x=-2", "y=0").stderr
+    assert "the logarithm of a negative number" in told
+    assert "y has a value, but the expression does not use it" in told
+
+
 def test_an_expression_may_begin_with_a_minus(call: Call) -> None:
     assert "-4" in call("explain", "-x*2", "x=2").stdout
 
@@ -94,6 +124,23 @@ def test_a_neuron_of_a_run_is_opened(call: Call, iris: str) -> None:
     assert total + neuron["bias"] == pytest.approx(neuron["total"], abs=1e-5)
 
 
+def test_the_row_is_called_by_its_number_in_the_data(call: Call, iris: str, place: Path) -> None:
+    words = ["explain", iris, "--row", 70, "--layer", 0, "--unit", 4]
+    assert call(*words).stdout.startswith("Unit 4 of layer 0, row 70 of 150\n")
+    told = json.loads(call(*words, "--json").stdout)
+    assert (told["row"], told["rows"]) == (70, 150)
+    call(*words, "--html", "run.html")
+    assert "<h2>Unit 4 of layer 0, row 70</h2>" in (place / "run.html").read_text()
+
+
+def test_embedded_columns_have_names(call: Call, colors: Path) -> None:
+    trained = call("train", colors, "--role", "color=embedded", "--embedding", 3, "--epochs", 1,
+                   "--hidden", 4, "--batch-size", 2, "--quiet")  # fmt: skip
+    told = call("explain", trained.stdout.strip(), colors, "--layer", 1, "--unit", 2).stdout
+    for name in ("color[0]", "color[1]", "color[2]", "size", "weight"):
+        assert f"  {name} " in told
+
+
 def test_a_run_becomes_a_page(call: Call, iris: str, place: Path) -> None:
     result = call("explain", iris, "--layer", 2, "--unit", 0, "--html", "run.html")
     assert (result.exit_code, result.stdout) == (0, "")
@@ -101,6 +148,9 @@ def test_a_run_becomes_a_page(call: Call, iris: str, place: Path) -> None:
     assert "<p>target: setosa, predicted " in page
     assert "<h2>Unit 0 of layer 2, row 0</h2>" in page
     assert page.count("<svg") >= 8
+    again = call("explain", iris, "--html", "run.html")
+    assert again.exit_code == 2
+    assert "run.html exists" in again.stderr
 
 
 def test_rows_may_come_from_a_file(call: Call, colors: Path) -> None:
@@ -117,7 +167,7 @@ def test_rows_may_come_from_a_file(call: Call, colors: Path) -> None:
         (["--layer", 0], "--layer and --unit go together"),
         (["--layer", 0, "--unit", 5], "there is no unit 5"),
         (["--layer", 7, "--unit", 0], "Choose from: 0, 2."),
-        (["--html", "colors.csv"], "colors.csv exists"),
+        (["--html", "colors.csv"], "ends in .html, as in colors.html"),
         (["--svg", "x.svg"], "--svg is for an expression only"),
         (["a.csv", "b.csv"], "one file or SQL"),
     ],

@@ -31,6 +31,12 @@ def test_noise_gives_none_and_status_1(call: Call, place: Path) -> None:
     assert result.stdout.startswith("learning rate: no suggestion (")
 
 
+def test_a_chart_is_no_png(call: Call, place: Path) -> None:
+    result = call("find-lr", "nothing.csv", "--svg", "lr.png")
+    assert result.exit_code == 2
+    assert "as in lr.svg" in result.stderr
+
+
 def test_an_unknown_optimizer_is_told_first(call: Call) -> None:
     result = call("find-lr", "nothing.csv", "--optimizer", "adan")
     assert result.exit_code == 2
