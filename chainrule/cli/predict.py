@@ -60,6 +60,8 @@ def predict(run: str, data: str, out: str | None, force: bool, as_json: bool) ->
             f"note: {rows:,} {'row has' if rows == 1 else 'rows have'} a `{name}` that {why}, "
             f"such as {example!r}."
         )
+    for name, unread in getattr(saved.pipeline, "unread", lambda _: {})(table).items():
+        tell(f"note: `{name}`: {unread}.")
     twice = sorted(set(predicted) & set(table.names))
     if twice and form != ".json":
         raise DataError(f"{data} already has a column {twice[0]!r}; rename or leave it out.")

@@ -19,6 +19,7 @@ import numpy as np
 from chainrule.core.errors import DataError, OptionError, did_you_mean
 from chainrule.data.spelling import advise
 from chainrule.data.table import Column, Table, format_number
+from chainrule.data.text import parse_date
 
 __all__ = ["MAX_LEVELS", "Role", "Roles", "Understanding", "choose_target", "understand"]
 
@@ -33,6 +34,7 @@ Roles = Mapping[str, str | Sequence[str]]
 
 MAX_LEVELS = 32
 MAX_EMBEDDED = 10_000
+_YEARS = (1800, 2100)
 _USED = ("number", "category", "ordinal", "embedded", "date", "cyclic")
 _SHOWN_LEVELS = 6
 _TARGET_NAMES = ("target", "label", "class", "y")
@@ -88,7 +90,7 @@ def understand(columns: list[Column], roles: Roles | None = None) -> tuple[Under
     - dates: parts of the date;
     - dropped: a column of one value, of no value, of words that all differ, and a
       row number (whole numbers that all differ, either named like an id, or counting up
-      from 0 or 1 through the file).
+      from 0 or 1 through the file, or by one in each row from any start but a year).
 
     `roles` overrides by name with "number", "category", "date" or "dropped"; with "ordinal",
     the rank among its words in their natural order ("grade 2" before "grade 10"), or with the
@@ -186,7 +188,7 @@ def _decide(column: Column) -> Understanding:
         shown = column.as_text()[0]
         return Understanding(name, "constant", f"dropped `{name}`: every value is {shown}")
     if column.kind == "date":
-        return Understanding(name, "date")
+        return Understanding(name, "date", _order_note(column))
     if column.kind == "number" and len(distinct) == len(column) > 2:
         if _ID_NAME.search(name.lower()) and bool((present == np.floor(present)).all()):
             return Understanding(name, "id", f"dropped `{name}`: every value differs")
@@ -204,14 +206,36 @@ def _spelling_note(column: Column) -> str:
     return f"`{column.name}`: numbers written as {column.spelling}, so {cell!r} is {value}"
 
 
+def _order_note(column: Column) -> str:
+    """Return the line that says how dates of which no day is above 12 were read; "" for others."""
+    if column.date_format != "%m/%d/%Y" or column.cells is None:
+        return ""
+    cells = column.cells[~column.missing].tolist()
+    if any(parse_date(cell.strip(), "%d/%m/%Y") is None for cell in cells):
+        return ""
+    cell = cells[0].strip()
+    meant = str(parse_date(cell, "%m/%d/%Y"))[:10]
+    name = column.name if column.name.isidentifier() else f'"{column.name}"'
+    return (
+        f"`{column.name}`: no day is above 12, so {cell!r} was read month first, as {meant}; if "
+        "the day is first, write dates with the year first, or read them by SQL with "
+        f"strptime({name}, '%d/%m/%Y')"
+    )
+
+
 def _counts_up(column: Column) -> bool:
     """Whether `column` numbers the rows; rows that are held out leave gaps."""
     values = column.values
     if len(values) < 10 or values[0] < 0 or not np.isfinite(values).all():
         return False
     rising = bool((values == np.floor(values)).all() and (np.diff(values) > 0).all())
-    rows = len(values) if column.origin is None else int(column.origin[-1]) + 1
-    return rising and rows >= 0.5 * (values[-1] + 1)
+    origin = np.arange(len(values)) if column.origin is None else column.origin
+    rows = int(origin[-1]) + 1
+    if rising and rows >= 0.5 * (values[-1] + 1):
+        return True
+    # From any start, if each row adds one; years in order do so too, and mean something.
+    years = values[0] >= _YEARS[0] and values[-1] <= _YEARS[1]
+    return bool(len(np.unique(values - origin)) == 1) and not years
 
 
 def _category(

@@ -9,8 +9,8 @@ Read next: :mod:`chainrule.data.pipeline`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import Any, cast
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,16 +18,14 @@ from numpy.typing import NDArray
 from chainrule.core.errors import DataError
 from chainrule.data.columns import Understanding
 from chainrule.data.scaling import Scaler, Scaling
-from chainrule.data.spelling import parse_spelled
 from chainrule.data.table import Column
-from chainrule.data.text import ISO, parse_date, parse_number
+from chainrule.data.unread import Unread, read_dates, read_numbers
 
 __all__ = [
     "CategoryEncoder",
     "Encoder",
     "NumericEncoder",
     "fit_encoder",
-    "respell",
     "restore_encoder",
     "save_encoder",
 ]
@@ -71,6 +69,14 @@ class NumericEncoder:
         filled = np.where(missing[:, None], np.array(self.median), raw)
         scaled = self.scaling.transform(filled)
         return np.column_stack([scaled, missing]) if self.indicator else scaled
+
+    def unread(self, column: Column, where: str) -> Unread | None:
+        """Return the cells that `encode` takes for missing as they are no number or date."""
+        if self.levels:
+            return None
+        read = read_dates if self.parts else read_numbers
+        _, rows = read(column, self.date_format or self.spelling, where)
+        return Unread.of(column, rows) if len(rows) else None
 
 
 @dataclass(frozen=True)
@@ -171,23 +177,17 @@ def _raw_numbers(
 ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
     """Return (numbers, ranks or date parts, missing).
 
-    A cell that is no number or date where one should be is an error with its row; a word
-    that is none of the `levels` is missing.
+    A cell that is no number or date where one should be is missing, as is a word that is none
+    of the `levels`; infinity is an error with its row.
     """
     if levels:
         place = {level: float(i) for i, level in enumerate(levels)}
         ranks = np.array([place.get(cell, np.nan) for cell in column.as_text()], np.float64)
         return ranks[:, None], np.isnan(ranks)
     if parts:
-        moments = _dates(column, form, where)
-        return _date_parts(moments, parts), column.missing
-    column = respell(column, form, where)
-    if column.kind == "text" and not column.missing.all():
-        _reject(column, "number", where, lambda cell: parse_number(cell) is not None)
-    if column.kind == "date":
-        raise DataError(
-            f"{where}: column {column.name!r} held numbers in training and holds dates here."
-        )
+        column, _ = read_dates(column, form, where)
+        return _date_parts(column.values, parts), column.missing
+    column, _ = read_numbers(column, form, where)
     gone = column.missing.all()
     numbers = np.full(len(column), np.nan) if gone else column.values.astype(np.float64)
     infinite = np.flatnonzero(np.isinf(numbers))
@@ -197,69 +197,6 @@ def _raw_numbers(
             f"({len(infinite)} in all); correct or clear the cell."
         )
     return numbers[:, None], column.missing
-
-
-def respell(column: Column, spelling: str, where: str) -> Column:
-    """Return `column` with its numbers read in the `spelling` of training ("": plain).
-
-    Raises DataError on the first cell that is spelled otherwise.
-    """
-    gone = column.missing
-    if column.spelling == spelling or gone.all() or column.kind not in ("number", "text"):
-        return column
-    if not spelling:
-        return replace(column, kind="text", values=column.as_text(), cells=None, spelling="")
-    plain = column.kind == "number" and column.cells is None
-    cells = column.as_text().tolist()
-    values = np.full(len(column), np.nan)
-    for row in np.flatnonzero(~gone).tolist():
-        value = parse_spelled(cells[row], spelling)
-        if value is None or (plain and value != column.values[row]):
-            raise DataError(
-                f"{where}: row {column.row_number(row)} of column {column.name!r} holds "
-                f"{cells[row]!r}, but training wrote its numbers as {spelling}; write them so."
-            )
-        values[row] = value
-    return replace(column, kind="number", values=values, cells=None, spelling=spelling)
-
-
-def _dates(column: Column, form: str, where: str) -> NDArray[np.datetime64]:
-    # Year first is never misread, however training wrote its dates.
-    if column.kind == "date" and column.date_format in (form, ISO):
-        return cast("NDArray[np.datetime64]", column.values)
-    if column.cells is not None:  # the format was guessed from these rows; training knows it
-        dates = [parse_date(cell.strip(), form) for cell in column.cells]
-        wrong = [i for i, d in enumerate(dates) if d is None and not column.missing[i]]
-        if wrong:
-            raise DataError(
-                f"{where}: row {column.row_number(wrong[0])} of column {column.name!r} holds "
-                f"{column.cells[wrong[0]]!r}, but training wrote its dates as {form!r}. "
-                "Write them so, or with the year first, as 2024-01-31."
-            )
-        return np.array(dates, dtype="datetime64[us]")
-    if column.kind == "text" and not column.missing.all():
-        _reject(column, "date", where, lambda cell: parse_date(cell, form) is not None)
-    if column.missing.all():
-        return np.full(len(column), np.datetime64("NaT"), dtype="datetime64[us]")
-    if column.kind == "date":
-        raise DataError(
-            f"{where}: column {column.name!r} wrote its dates as {form!r} in training and as "
-            f"{column.date_format!r} here. Write them with the year first, as 2024-01-31."
-        )
-    raise DataError(
-        f"{where}: column {column.name!r} held dates in training and holds {column.kind} here."
-    )
-
-
-def _reject(column: Column, wanted: str, where: str, accepts: Any) -> None:
-    """Name the first cell that is not a `wanted`."""
-    for row, cell in enumerate(column.values.tolist()):
-        if not column.missing[row] and not accepts(cell):
-            raise DataError(
-                f"{where}: row {column.row_number(row)} of column {column.name!r} holds {cell!r}, "
-                f"but training had a {wanted} there."
-            )
-    raise DataError(f"{where}: column {column.name!r} held a {wanted} in training, text here.")
 
 
 def _date_parts(moments: NDArray[np.datetime64], parts: tuple[str, ...]) -> NDArray[np.float64]:

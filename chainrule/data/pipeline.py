@@ -21,6 +21,7 @@ from chainrule.data.columns import Roles, understand
 from chainrule.data.encode import (
     CategoryEncoder,
     Encoder,
+    NumericEncoder,
     fit_encoder,
     restore_encoder,
     save_encoder,
@@ -31,10 +32,12 @@ from chainrule.data.projection import Projection, Projector
 from chainrule.data.scaling import Scaler, Standardize
 from chainrule.data.table import Column, Table
 from chainrule.data.target import Target, Task, inspect_target
+from chainrule.data.unread import Unread, settle
 
 __all__ = ["CategoryCodes", "Pipeline", "fit_encoders"]
 
 _VERSION = 2
+_READ = ("number", "date", "cyclic")  # roles for which a few cells that can't be read are missing
 _MOST_NAMED = 5  # columns listed in one error
 
 
@@ -171,8 +174,9 @@ class Pipeline:
     def transform(self, table: Table, rows: ArrayLike | None = None) -> NDArray[np.float32]:
         """Return the features of `rows` of `table`, float32 of shape (rows, features).
 
-        Columns are matched by name; others are ignored.  Raises DataError on a missing
-        column, text in a numeric column, and infinity, with row and column.
+        Columns are matched by name; others are ignored.  A few cells that are no number or
+        date where training had them count as missing, see `unread`.  Raises DataError on a
+        missing column, a column that can't be read, and infinity, with row and column.
         """
         absent = [e.name for e in self.encoders if e.name not in table]
         if absent:
@@ -193,6 +197,19 @@ class Pipeline:
             out[:, start:stop] = encoder.encode(table[encoder.name].take(chosen), table.source)
             start = stop
         return self.project(out)
+
+    def unread(self, table: Table, rows: ArrayLike | None = None) -> dict[str, Unread]:
+        """Return, by column, the cells of `rows` that are no number or date and count as missing.
+
+        Raises DataError as `transform` does.
+        """
+        chosen = None if rows is None else np.asarray(rows, dtype=np.intp)
+        found = {
+            encoder.name: encoder.unread(table[encoder.name].take(chosen), table.source)
+            for encoder in self.encoders
+            if isinstance(encoder, NumericEncoder)
+        }
+        return {name: unread for name, unread in found.items() if unread is not None}
 
     def project(self, X: NDArray[Any]) -> NDArray[Any]:
         """Return the features `X` that the encoders gave, turned by the projection if any."""
@@ -246,8 +263,14 @@ def fit_encoders(
     scaler: Scaler | None = None,
 ) -> tuple[tuple[Encoder, ...], tuple[str, ...]]:
     """Return an encoder for each column that is of use, and a note on each decision."""
+    read = [
+        settle(column) if (roles or {}).get(column.name, "date") in _READ else (column, "")
+        for column in features
+    ]
+    features = [column for column, _ in read]
     understood = understand(features, roles)
-    decided = tuple(item.note for item in understood if item.note)
+    told = (note for (_, note), item in zip(read, understood, strict=True) if note and item.used)
+    decided = (*told, *(item.note for item in understood if item.note))
     if not any(item.used for item in understood):
         raise DataError(
             f"{where}: no usable feature is left beside the target {target!r}"

@@ -15,6 +15,7 @@ import sys
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -263,14 +264,16 @@ def _encode(
     names = [encoder.name for encoder in pipeline.encoders]
     words = [e.name for e in pipeline.encoders if isinstance(e, CategoryEncoder) or e.levels]
     step = max(1_000, _BLOCK_CELLS // max(width, len(names)))
-    for start in range(0, len(table), step):
-        X = pipeline.transform(table.block(start, start + step, names, words))
+    # Blocks are alike in size: whether a column can be read at all is judged block by block.
+    ends = np.linspace(0, len(table), -(-len(table) // step) + 1).astype(int).tolist()
+    for start, stop in pairwise(ends):
+        X = pipeline.transform(table.block(start, stop, names, words))
         for i, file in enumerate(files):
-            chosen = X[side[start : start + step] == i]
+            chosen = X[side[start:stop] == i]
             file[done[i] : done[i] + len(chosen)] = chosen
             done[i] += len(chosen)
         if watch is not None:
-            watch(min(start + step, len(table)), len(table))
+            watch(stop, len(table))
     for file in files:
         file.flags.writeable = False
     return files

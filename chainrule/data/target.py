@@ -18,10 +18,10 @@ from numpy.typing import ArrayLike, NDArray
 
 from chainrule.core.errors import DataError, OptionError, did_you_mean
 from chainrule.data.columns import choose_target
-from chainrule.data.encode import respell
 from chainrule.data.spelling import advise
 from chainrule.data.table import Column, Table
 from chainrule.data.text import parse_number
+from chainrule.data.unread import respell
 
 __all__ = ["Target", "Task", "infer_task", "inspect_target", "reject_constant"]
 

@@ -212,8 +212,16 @@ def _table_problem(
         return pipeline.transform(table, rows), pipeline.encode_target(table, rows)
 
     held_out = None if parts.validation is None else pair(parts.validation)
+    pipeline = replace(pipeline, notes=(*pipeline.notes, *_held_out_notes(pipeline, table, parts)))
     return Problem(name, pipeline, pair(parts.train), held_out, pair(parts.test), weights=weights,
                    raw=(table, parts.test))  # fmt: skip
+
+
+def _held_out_notes(pipeline: Pipeline, table: Table, parts: _Parts) -> list[str]:
+    """Tell of cells that can't be read in rows that training does not see."""
+    held = parts.test if parts.validation is None else np.r_[parts.validation, parts.test]
+    found = pipeline.unread(table, np.sort(held))
+    return [f"`{name}`, rows held out: {unread}" for name, unread in found.items()]
 
 
 def _weights(

@@ -85,6 +85,15 @@ def test_text_where_a_number_was_is_named(call: Call, trained: Path, place: Path
     assert "row 2 of column 'size' holds 'big'" in result.stderr
 
 
+def test_a_cell_that_cannot_be_read_is_told(call: Call, trained: Path, place: Path) -> None:
+    (place / "new.csv").write_text("size,color,weight\n5,red,50\nbig,red,50\n5,red,50\n")
+    result = call("predict", trained, "new.csv")
+    assert result.exit_code == 0
+    said = "note: `size`: 1 cell that can't be read counts as missing, 'big' in row 2."
+    assert said in result.stderr
+    assert len(rows_of(result.stdout)) == 3
+
+
 def test_a_file_is_not_overwritten(call: Call, trained: Path, colors: Path) -> None:
     out = Path("preds.csv")
     result = call("predict", trained, colors, "--out", out)
