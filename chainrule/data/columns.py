@@ -238,6 +238,16 @@ def _counts_up(column: Column) -> bool:
     return bool(len(np.unique(values - origin)) == 1) and not years
 
 
+def _case_advice(words: list[str]) -> str:
+    """Return the line on two of `words` that differ in case alone; "" if none do."""
+    seen: dict[str, str] = {}
+    for word in words:
+        other = seen.setdefault(word.casefold(), word)
+        if other != word:
+            return f"{other!r} and {word!r}, different in case alone, count as two"
+    return ""
+
+
 def _category(
     column: Column, keep_any: bool, most: int = MAX_LEVELS, keep_lone: bool = True
 ) -> Understanding:
@@ -248,7 +258,7 @@ def _category(
         return Understanding(
             name, "constant", f"dropped `{name}`: every value is {str(words[0])!r}"
         )
-    advice = advise(words.tolist())
+    advice = advise(words.tolist()) or _case_advice(words.tolist())
     why = f"; {advice}" if advice else ""
     if len(words) == total > 1 and not keep_any:
         return Understanding(name, "id", f"dropped `{name}`: every value differs{why}")

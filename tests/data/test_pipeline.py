@@ -154,6 +154,17 @@ def test_many_categories_keep_the_frequent_ones() -> None:
     assert pipeline.transform(new).tolist() == [[0, 0, 1], [0, 1, 0]]
 
 
+def test_categories_that_differ_in_case_alone_are_told() -> None:
+    cities = ["Berlin", "Köln", "berlin", "Bonn"] * 5
+    pipeline = Pipeline.fit(Table.from_arrays({"city": cities, "y": range(20)}), "y")
+    told = "`city`: 4 categories; 'Berlin' and 'berlin', different in case alone, count as two"
+    assert told in pipeline.notes
+    assert len(pipeline.feature_names) == 4
+    cities = [city.lower() for city in cities]
+    pipeline = Pipeline.fit(Table.from_arrays({"city": cities, "y": range(20)}), "y")
+    assert not any("case alone" in note for note in pipeline.notes)
+
+
 def test_ambiguous_dates_follow_training() -> None:
     fit = Table.from_arrays({"d": ["13/4/2024", "2/4/2024", "5/6/2024"], "y": [1.5, 2.5, 3.5]})
     pipeline = Pipeline.fit(fit, "y")
