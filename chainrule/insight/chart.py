@@ -22,6 +22,8 @@ from chainrule.insight.axes import (
     Plane,
     color,
     dot,
+    fitted,
+    measured,
     scale_for,
     svg,
     tag,
@@ -34,7 +36,7 @@ __all__ = ["bar_chart", "heat_map", "histogram", "image_grid", "line_chart", "sc
 
 _MOST_POINTS = 800  # of a line; more can't be told apart at this width
 _MOST_DOTS = 60
-WIDEST = 1.1 * CHARACTER  # in a name of wide letters, beside which nothing may be cut off
+NAMES = 170.0  # for names at the left; longer ones are cut, and told on hover
 
 
 def line_chart(
@@ -172,7 +174,7 @@ def bar_chart(values: Mapping[str, float], *, title: str = "", label: str = "") 
     2
     """
     numbers = {name: float(value) + 0.0 for name, value in values.items()}  # no -0
-    left = 12 + WIDEST * min(18, max(map(len, numbers), default=1))
+    left = 12 + min(NAMES, max(map(measured, numbers), default=CHARACTER))
     written = {name: f"{value:.4g}" for name, value in numbers.items()}
     room = 8 + CHARACTER * max(map(len, written.values()), default=1)
     below = room if any(v < 0 for v in numbers.values()) else 0
@@ -181,7 +183,7 @@ def bar_chart(values: Mapping[str, float], *, title: str = "", label: str = "") 
     parts = [text(title, 2, 18, "head")] if title else []
     for i, (name, value) in enumerate(numbers.items()):
         at = top + 20 * i
-        parts.append(text(name, left - 6, at + 14, anchor="end", room=18 * CHARACTER))
+        parts.append(text(fitted(name, NAMES), left - 6, at + 14, anchor="end"))
         if not math.isfinite(value):
             parts.append(text(str(value), left, at + 14, "faint"))
             continue
@@ -244,7 +246,7 @@ def heat_map(
             f"heat_map: a matrix of shape {cells.shape} has {len(rows)} names of rows and "
             f"{len(columns)} of columns."
         )
-    left = 8 + WIDEST * min(16, max(map(len, rows), default=0))
+    left = 8 + min(NAMES, max(map(measured, rows), default=0.0))
     side = min(46.0, (WIDTH - left - 4) / max(1, len(columns)))
     tall = max(side, 8.0) if side < 20 else max(20.0, side * 0.7)
     heads, top = _heads(columns, left, side, title, row_label, column_label)
@@ -254,7 +256,7 @@ def heat_map(
     for i, name in enumerate(rows):
         y = top + tall * i
         if name:
-            parts.append(text(name, left - 5, y + tall / 2 + 4, "", "end", 16 * CHARACTER))
+            parts.append(text(fitted(name, NAMES), left - 5, y + tall / 2 + 4, "", "end"))
         for j, value in enumerate(cells[i].tolist()):
             told = f"{value:,}" if isinstance(value, int) else f"{value:.2g}"
             fits = numbers and len(told) * CHARACTER <= side - 1 and tall >= 12
