@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from shutil import get_terminal_size
+from textwrap import wrap
 from typing import Any
 
 import numpy as np
@@ -27,6 +29,8 @@ __all__ = ["REPORT", "Comparison", "Overview", "compare", "overview"]
 
 LONGEST = 28  # characters of a setting where runs stand side by side
 WIDE = 32  # blocks of a sparkline
+_OTHER_ROWS = ("These runs were not all scored on the same rows, so small differences between "
+               "scores say little.")  # fmt: skip
 REPORT = "report.html"  # its name in the directory of a run
 
 
@@ -81,15 +85,24 @@ class Comparison:
         return len(told) == 1 and None not in told
 
     def _differing(self) -> dict[str, list[str]]:
-        """Return the settings that are not the same in all runs, each with its values."""
+        """Return the settings that are not the same in all runs, each with its values.
+
+        One that older runs do not know, and that stands as nobody set it in the others, is none.
+        """
         every = [run.settings for run in self.runs.values()]
-        names = dict.fromkeys(name for settings in every for name in settings)
+        asked = {name for s in every for name, value in unusual(s).items() if value != []}
+        names = [n for n in dict.fromkeys(name for s in every for name in s) if n in asked]
         values = {name: [_plain(s.get(name)) for s in every] for name in names}
         return {name: found for name, found in values.items() if len(set(found)) > 1}
 
     def __str__(self) -> str:
+        return self.tell(get_terminal_size().columns)
+
+    def tell(self, width: int = 80) -> str:
+        """Return the comparison as text of `width` characters; what is wider goes on below."""
         runs = list(self.runs.values())
-        rows = [["", *self.runs], *self._results(runs)]
+        names = [_tail(place) for place in self.runs]
+        rows = [["", *names], *self._results(runs)]
         rows.append(["epochs", *(str(len(run.history)) for run in runs)])
         rows.append(["best epoch", *(str(run.best_epoch or "–") for run in runs)])
         rows.append(["seconds", *(f"{_seconds(run):.3g}" for run in runs)])
@@ -99,12 +112,11 @@ class Comparison:
             rows.append([""])
             for name, found in differing.items():
                 rows.append([name.replace("_", " "), *(_cut(value) for value in found)])
-        lines = _columns(rows)
+        lines = _blocks(rows, width)
         if (curves := self._shared_curves(runs)) is not None:
             lines += ["", *curves]
         if not self.same_test_rows and any(run.scores for run in runs):
-            lines += ["", "These runs were not all scored on the same rows, so small differences "
-                          "between scores say little."]  # fmt: skip
+            lines += ["", *wrap(_OTHER_ROWS, max(width, 20))]
         return "\n".join(lines)
 
     def _results(self, runs: Sequence[Run]) -> list[list[str]]:
@@ -135,7 +147,7 @@ class Comparison:
         ends = (float(finite.min()), float(finite.max()))
         longest = max(len(curve) for curve in curves)
         rows = [
-            [place, spark(c, max(1, round(WIDE * len(c) / longest)), ends)]
+            [_tail(place), spark(c, max(1, round(WIDE * len(c) / longest)), ends)]
             for place, c in zip(self.runs, curves, strict=True)
         ]
         head = f"{name}, {10 ** ends[0]:.3g} to {10 ** ends[1]:.3g} (logarithmic), by epochs"
@@ -226,6 +238,30 @@ def _plain(value: Any) -> str:
 def _cut(value: str) -> str:
     """Return `value`, shortened to `LONGEST` characters."""
     return value if len(value) <= LONGEST else value[: LONGEST - 1] + "…"
+
+
+def _tail(place: str) -> str:
+    """Return the place of a run, of a long one its end, which tells it from others."""
+    return place if len(place) <= LONGEST else "…" + place[1 - LONGEST :]
+
+
+def _blocks(rows: Sequence[Sequence[str]], width: int) -> list[str]:
+    """Return rows as lines of at most `width`: the columns that do not fit go on below."""
+    count = max(map(len, rows))
+    wide = [max((len(row[i]) for row in rows if len(row) > i), default=0) for i in range(count)]
+    blocks: list[list[int]] = []
+    left = -1
+    for i in range(1, count):
+        if wide[i] + 2 > left:
+            blocks.append([])
+            left = width - wide[0]
+        blocks[-1].append(i)
+        left -= wide[i] + 2
+    lines: list[str] = []
+    for block in blocks:
+        part = [[row[0], *(row[i] for i in block if i < len(row))] for row in rows]
+        lines += ["", *_columns(part)] if lines else _columns(part)
+    return lines
 
 
 def _columns(rows: Sequence[Sequence[str]], right: Sequence[int] | None = None) -> list[str]:

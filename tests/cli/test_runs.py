@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -138,6 +139,34 @@ def test_full_batch_training_has_a_report_too(call: Call, place: Path) -> None:
     result = call("train", "diabetes", *words, "--out", "all", "--quiet")
     assert result.exit_code == 0, result.output
     assert "<h2>Result</h2>" in (place / "all/report.html").read_text("utf-8")
+
+
+@pytest.mark.parametrize("width", [60, 80, 132])
+def test_many_runs_fit_the_terminal(
+    call: Call, trained: Path, monkeypatch: pytest.MonkeyPatch, width: int
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(width))
+    names = [f"{'a-run-' * (k % 8)}{k}" for k in range(12)]
+    for k, name in enumerate(names):
+        shutil.copytree(trained / f"r{k % 3}", trained / name)
+    text = call("compare", *names).stdout
+    assert text
+    assert max(map(len, text.splitlines())) <= width
+    heads = [line.split() for line in text.splitlines() if line.startswith(" ")]
+    shown = [name for head in heads for name in head]
+    assert shown == [name if len(name) <= 28 else f"…{name[-27:]}" for name in names]
+    assert text.count("\naccuracy ") == len(heads) > 1
+
+
+def test_settings_as_nobody_set_them_are_not_compared(call: Call, trained: Path) -> None:
+    for name in ("r1", "r2"):
+        file = trained / name / "run.json"
+        told = json.loads(file.read_text("utf-8"))
+        assert told["settings"].pop("dropout") == 0.0
+        file.write_text(json.dumps(told), "utf-8")
+    result = call("compare", "r0", "r1", "--json")
+    assert "dropout" not in json.loads(result.stdout)["differing"]
+    assert "dropout" not in call("compare", "r0", "r1").stdout
 
 
 def test_sparklines_keep_shape_ends_and_gaps() -> None:
