@@ -14,12 +14,13 @@ from typing import Any, overload
 
 from chainrule.core.errors import OptionError
 from chainrule.core.tensor import Tensor
-from chainrule.insight.circuit import draw_circuit
+from chainrule.insight.circuit import MOST_BOXES, draw_circuit, drawn
 from chainrule.insight.circuit_page import circuit_page
 from chainrule.insight.expression import explain_expression
 from chainrule.insight.narrate import as_data, narrate
 from chainrule.insight.network import NetworkExplanation, explain_network
 from chainrule.insight.page import read_asset, standalone
+from chainrule.insight.svg import alone
 from chainrule.insight.walk import Check, Walk, walk
 from chainrule.train.run import Run
 
@@ -50,6 +51,16 @@ class Explanation(Walk):
     def html(self, digits: int = 4) -> str:
         """Return a page that steps through the circuit; OptionError as for :meth:`svg`."""
         return circuit_page(self, digits)
+
+    def _repr_html_(self) -> str | None:
+        """Return the circuit for a notebook; None (the text) for one too large to draw."""
+        if len(drawn(self)) > MOST_BOXES:
+            return None
+        drawing = alone(draw_circuit(self).replace(' class="circuit"', "", 1))
+        drawing = drawing.replace('class="drawing"', 'class="drawing circuit"', 1)
+        width = 1.3 * float(drawing.split('viewBox="0 0 ')[1].split()[0])
+        style = f"<style>{read_asset('circuit.css')}</style>"
+        return f'<div style="max-width: {width:.0f}px">{style}{drawing}</div>'
 
 
 @overload

@@ -19,12 +19,14 @@ from chainrule.core.tensor import Tensor
 from chainrule.insight.chart import line_chart
 from chainrule.insight.draw import draw
 from chainrule.insight.svg import alone
+from chainrule.nn.catalogue import ActivationTable
 from chainrule.nn.layer import Layer, Sequential
 from chainrule.nn.network import Network
 from chainrule.nn.neurons import Neurons
+from chainrule.nn.summary import Summary
 from chainrule.train.run import Run
 
-__all__ = ["graph_html", "model_html", "register", "run_html", "tensor_html"]
+__all__ = ["graph_html", "model_html", "register", "run_html", "tensor_html", "text_html"]
 
 MOST_ROWS, MOST_COLUMNS = 10, 12  # of a tensor that are shown
 _CLOCK = ("epoch", "seconds", "samples_per_second", "layers")
@@ -40,6 +42,8 @@ def register(shell: Any) -> None:
         (Network, model_html),
         (Neurons, model_html),
         (Run, run_html),
+        (Summary, text_html),
+        (ActivationTable, text_html),
     ):
         formatter.for_type(kind, show)
 
@@ -70,6 +74,11 @@ def _number(value: Any) -> str:
 def graph_html(graph: Graph) -> str:
     """Return the picture of a graph."""
     return draw(graph)._repr_html_()
+
+
+def text_html(thing: object) -> str:
+    """Return the text of `thing`, a table in characters, as it is."""
+    return f"<pre>{escape(str(thing))}</pre>"
 
 
 def model_html(model: Layer) -> str | None:

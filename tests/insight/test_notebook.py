@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from types import SimpleNamespace
@@ -19,7 +20,10 @@ from chainrule.insight.notebook import (
     register,
     run_html,
     tensor_html,
+    text_html,
 )
+from chainrule.nn.catalogue import ActivationTable
+from chainrule.nn.summary import Summary
 
 X = np.array([[0, 0], [0, 1], [1, 0], [1, 1]], np.float32)
 
@@ -70,7 +74,29 @@ def test_every_kind_is_registered() -> None:
     register(
         SimpleNamespace(display_formatter=SimpleNamespace(formatters={"text/html": formatter}))
     )
-    assert set(taught) == {cr.Tensor, cr.Graph, nn.Sequential, nn.Network, nn.Neurons, cr.Run}
+    assert set(taught) == {
+        cr.Tensor, cr.Graph, nn.Sequential, nn.Network, nn.Neurons, cr.Run, Summary,
+        ActivationTable,
+    }  # fmt: skip
+
+
+def test_tables_in_characters_stay_as_they_are() -> None:
+    summary = nn.Sequential([nn.Linear(2, 3)]).summary()
+    for table in (summary, cr.activations()):
+        pre = ElementTree.fromstring(text_html(table))
+        assert (pre.tag, pre.text) == ("pre", str(table))
+
+
+def test_an_explanation_is_its_circuit() -> None:
+    html = cr.explain("x*y + x", x=2, y=3)._repr_html_()
+    assert html is not None
+    svg = ElementTree.fromstring(html).find("{http://www.w3.org/2000/svg}svg")
+    assert svg is not None
+    assert svg.get("class") == "drawing circuit"
+    assert ".circuit .box rect" in html
+    assert not re.search(r"[;}]\s*(svg|:root|text)\s[^}]*{", html)  # styles nothing else there
+    large = " + ".join(f"x*{k}.5" for k in range(100))
+    assert cr.explain(large, x=2)._repr_html_() is None
 
 
 def test_importing_chainrule_in_ipython_is_enough() -> None:
