@@ -204,7 +204,8 @@ def columns_svg(diagram: Diagram) -> str:
     for edge in sorted(diagram.edges, key=lambda e: abs(e.weight or 0.0)):
         share = abs(edge.weight or 0.0) / (heaviest[column_of[edge.target]] or 1.0)
         over = column_of[edge.target] - column_of[edge.source] > 1
-        parts.append(_wire(edge, at, share, over))
+        above = at[edge.source][1] + at[edge.target][1] <= 2 * 58 + (tallest - 1) * ROW
+        parts.append(_wire(edge, at, share, (-1 if above else 1) * over))
     for c, (heading, places) in enumerate(columns):
         x = f"{left + c * COLUMN:.1f}"
         for k, word in enumerate(heading.split(", ")[:3]):
@@ -230,12 +231,12 @@ def _clipped(text: str) -> str:
     return text if len(text) <= LONGEST else text[: LONGEST - 1] + "…"
 
 
-def _wire(edge: Edge, at: dict[int, tuple[float, float]], share: float, over: bool) -> str:
+def _wire(edge: Edge, at: dict[int, tuple[float, float]], share: float, over: int) -> str:
     (x1, y1), (x2, y2) = at[edge.source], at[edge.target]
     sign = "minus" if (edge.weight or 0.0) < 0 else "plus"
     place = f'x1="{x1 + RADIUS:.1f}" y1="{y1:.1f}" x2="{x2 - RADIUS:.1f}" y2="{y2:.1f}"'
-    if over:  # bent clear of the units between, which it does not touch
-        bend = f"{(x1 + x2) / 2:.1f} {(y1 + y2) / 2 - 1.2 * ROW:.1f}"
+    if over:  # bent outward, clear of the units between, which it does not touch
+        bend = f"{(x1 + x2) / 2:.1f} {(y1 + y2) / 2 + over * 1.4 * ROW:.1f}"
         place = f'd="M{x1 + RADIUS:.1f} {y1:.1f} Q{bend} {x2 - RADIUS:.1f} {y2:.1f}" fill="none"'
     kind = "path" if over else "line"
     return (
@@ -252,8 +253,10 @@ def _unit(i: int, box: Box, at: tuple[float, float], side: int) -> str:
     if not box.name:
         return f"{label}⋮ {escape(box.title)}</text>"
     word = _clipped(box.title)
-    label = f"{label}{escape(word)}</text>" if side else ""
+    if not side and box.title != box.name:  # a neuron's own name, above it
+        label = f'<text class="line halo middle" x="{x:.1f}" y="{y - RADIUS - 2:.1f}">'
+    label = f"{label}{escape(word)}</text>" if side or box.title != box.name else ""
     return (
         f'<g class="unit" data-i="{i}" tabindex="0"><title>{escape(box.tip)}</title>'
-        f'<circle cx="{x:.1f}" cy="{y:.1f}" r="{RADIUS:.0f}"/>{label}</g>'
+        f'{label}<circle cx="{x:.1f}" cy="{y:.1f}" r="{RADIUS:.0f}"/></g>'
     )

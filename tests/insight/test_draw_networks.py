@@ -82,6 +82,10 @@ def test_single_neurons_are_drawn_with_exactly_their_wires() -> None:
     assert len(list(svg.iter(f"{SVG}line"))) == 4
     [over] = svg.iter(f"{SVG}path")  # a to y is bent clear of h
     assert (boxes[int(over.get("data-a", -1))].title, over.get("fill")) == ("a", "none")
+    bend, units = float((over.get("d") or "").split()[3]), list(svg.iter(f"{SVG}circle"))
+    assert bend < min(float(unit.get("cy", 0)) for unit in units)
+    labels = {text.text for text in svg.iter(f"{SVG}text")}
+    assert {"a", "b", "h", "y", "z"} <= labels
     assert cr.draw(nn.Sequential([net])).text != drawing.text
     assert cr.draw(nn.Sequential([net]), "neurons").text == drawing.text
 
