@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -99,8 +100,15 @@ class Node:
         return f"<{self.primitive.name} {self.spec} #{self.serial}>"
 
 
-def reachable(outputs: Iterable[Node], stop: Iterable[Node] = ()) -> list[Node]:
-    """Return every node that `outputs` depend on, oldest first, not looking behind `stop`."""
+def reachable(
+    outputs: Iterable[Node],
+    stop: Iterable[Node] = (),
+    follow: Callable[[Node], Iterable[Node]] = attrgetter("inputs"),
+) -> list[Node]:
+    """Return every node that `outputs` depend on, oldest first, not looking behind `stop`.
+
+    `follow` says what a node depends on: its inputs, or those of them that matter.
+    """
     barrier = set(stop)
     seen: set[Node] = set()
     pending = list(outputs)
@@ -109,7 +117,7 @@ def reachable(outputs: Iterable[Node], stop: Iterable[Node] = ()) -> list[Node]:
         if node not in seen:
             seen.add(node)
             if node not in barrier:
-                pending.extend(node.inputs)
+                pending.extend(follow(node))
     return sorted(seen, key=lambda node: node.serial)
 
 

@@ -21,7 +21,7 @@ from chainrule.core.spec import is_float
 from chainrule.core.tensor import Tensor, tensor
 from chainrule.ops.shape import broadcast_to, sum_to
 
-__all__ = ["depending_on", "grad", "pull_back", "send_back"]
+__all__ = ["check_tensors", "depending_on", "grad", "pull_back", "send_back"]
 
 
 @overload
@@ -43,13 +43,7 @@ def grad(output: Tensor, inputs: Tensor | Sequence[Tensor]) -> Tensor | list[Ten
     """
     single = isinstance(inputs, Tensor) or not isinstance(inputs, Iterable)
     many: list[Tensor] = [inputs] if single else list(inputs)  # type: ignore[list-item]
-    for thing in (output, *many):
-        if not isinstance(thing, Tensor):
-            raise GraphError(
-                f"grad follows the graph from tensors to a tensor, and a {type(thing).__name__} "
-                "has none: leave out float(), .item() and .numpy() on the way, and make inputs "
-                "with chainrule.tensor(...)."
-            )
+    check_tensors("grad", output, *many)
     if output.shape != ():
         raise ShapeError(
             f"grad needs a scalar, but the output is {output.node.spec}; "
@@ -60,6 +54,17 @@ def grad(output: Tensor, inputs: Tensor | Sequence[Tensor]) -> Tensor | list[Ten
         raise DTypeError(f"grad needs a float output, not {output.node.spec}.")
     slopes = pull_back(output, one, many)
     return slopes[0] if isinstance(inputs, Tensor) else slopes
+
+
+def check_tensors(who: str, *things: object) -> None:
+    """Raise GraphError, on behalf of the function `who`, for what is no tensor."""
+    for thing in things:
+        if not isinstance(thing, Tensor):
+            raise GraphError(
+                f"{who} follows the graph from tensors to a tensor, and a {type(thing).__name__} "
+                "has none: leave out float(), .item() and .numpy() on the way, and make inputs "
+                "with chainrule.tensor(...)."
+            )
 
 
 def pull_back(output: Tensor, g: Tensor, inputs: Sequence[Tensor]) -> list[Tensor]:

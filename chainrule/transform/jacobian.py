@@ -16,11 +16,11 @@ from typing import overload
 
 import numpy as np
 
-from chainrule.core.errors import DTypeError, GraphError, ShapeError
+from chainrule.core.errors import DTypeError, ShapeError
 from chainrule.core.spec import Shape, is_float
 from chainrule.core.tensor import Tensor, tensor
 from chainrule.ops.shape import broadcast_to, stack
-from chainrule.transform.grad import grad, pull_back
+from chainrule.transform.grad import check_tensors, grad, pull_back
 
 __all__ = ["hessian", "jacobian", "push_forward"]
 
@@ -105,16 +105,11 @@ def hessian(output: Tensor, inputs: Tensor | Sequence[Tensor]) -> Tensor | list[
     return [jacobian(slope, many) for slope in grad(output, many)]
 
 
-def _check(who: str, output: object, inputs: Sequence[object]) -> None:
-    for thing in (output, *inputs):
-        if not isinstance(thing, Tensor):
-            raise GraphError(
-                f"{who} follows the graph from tensors to a tensor, and a {type(thing).__name__} "
-                "has none: leave out float(), .item() and .numpy() on the way, and make inputs "
-                "with chainrule.tensor(...)."
-            )
-        if not is_float(thing.dtype):
-            raise DTypeError(f"{who} needs floats, not {thing.node.spec}.")
+def _check(who: str, output: Tensor, inputs: Sequence[Tensor]) -> None:
+    check_tensors(who, output, *inputs)
+    for x in (output, *inputs):
+        if not is_float(x.dtype):
+            raise DTypeError(f"{who} needs floats, not {x.node.spec}.")
 
 
 def _size(shape: Shape) -> float:

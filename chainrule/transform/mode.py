@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from chainrule.core.errors import GraphError
-from chainrule.core.graph import Graph, Node, with_inputs
+from chainrule.core.graph import Graph, Node, reachable, with_inputs
 from chainrule.core.tensor import Tensor, tensor
 
 __all__ = ["Trained", "for_predicting", "for_training"]
@@ -92,19 +92,14 @@ def for_training(outputs: Sequence[Tensor], step: Tensor, seed: int = 0) -> Trai
 
 def _used(outputs: Iterable[Node], branch: int, leaves: Collection[Node]) -> list[Node]:
     """Return what `outputs` need, oldest first, where only `branch` of each mode is followed."""
-    seen: set[Node] = set()
-    pending = list(outputs)
-    while pending:
-        node = pending.pop()
-        if node not in seen:
-            seen.add(node)
-            if node.primitive.name == "by_mode":
-                pending.append(node.inputs[branch])
-            elif branch and node.primitive.name in ("updating", "penalizing"):
-                pending.append(node.inputs[0])
-            elif node not in leaves:
-                pending.extend(node.inputs)
-    return sorted(seen, key=lambda node: node.serial)
+
+    def needed(node: Node) -> tuple[Node, ...]:
+        if node.primitive.name == "by_mode":
+            return (node.inputs[branch],)
+        notes = branch and node.primitive.name in ("updating", "penalizing")
+        return node.inputs[:1] if notes else node.inputs
+
+    return reachable(outputs, leaves, needed)
 
 
 def _resolve(nodes: Sequence[Node], branch: int, known: Mapping[Node, Node]) -> dict[Node, Node]:
