@@ -6,7 +6,7 @@ one of two threads would see it. Contestants take turns in one process without `
 variables; figures are medians over rounds of processor time, in GFLOP/s on one thread. The peak is
 a loop of independent multiply-adds on registers, emitted and timed here, in turn with the rest.
 
-Read next: `chainrule/run/gemm.py`.
+Read next: `chainrule/run/llvm/gemm.py`.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ import scipy_openblas32
 from llvmlite import ir
 from numpy.typing import NDArray
 
-from chainrule.run.gemm import Gemm, Target
+from chainrule.run.llvm.gemm import Gemm, Target
 
 LAYERS = (  # inputs, outputs, batch
     (2, 16, 10),

@@ -47,8 +47,8 @@ BESIDE = {"train": {"nn", "optim", "data"}}
 HEAVY = {"click", "duckdb", "llvmlite", "rich", "safetensors", "sklearn"}
 # The native engine is the house's own heavy, optional part: LLVM stands behind it.
 LAZY = {
-    ("chainrule.run.program", "chainrule.run.native"),
-    ("chainrule.cli.environment", "chainrule.run.machine"),
+    ("chainrule.run.program", "chainrule.run.llvm.native"),
+    ("chainrule.cli.environment", "chainrule.run.llvm.machine"),
 }
 # tomli is what Python 3.10 lacks, tomllib what later ones bring.
 # Loads commands by name, one at a time; above them all there is no floor to reach up to.

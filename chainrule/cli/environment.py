@@ -3,7 +3,7 @@
 Enters nothing, leaves sections of names and values, shown as lines or as JSON.  What can't be
 found out is left as "not found"; nothing here needs llvmlite to be installed.
 
-Read next: :mod:`chainrule.run.machine`.
+Read next: :mod:`chainrule.run.llvm.machine`.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from chainrule.core.errors import OptionError
-from chainrule.run.cache import cache_folder
+from chainrule.run.llvm.cache import cache_folder
 
 __all__ = ["as_lines", "clear_cache", "describe"]
 
@@ -81,7 +81,7 @@ def _machine() -> Any:
     """Return the compiler's view of this machine, or in words why there is none."""
     try:
         # Here alone: LLVM takes a while to load, and may be missing.
-        from chainrule.run import machine
+        from chainrule.run.llvm import machine
 
         return machine
     except ImportError as error:

@@ -3,7 +3,7 @@
 A graph goes in; a :class:`Passes` comes out, with the graph as each pass left it, the kernels
 and their levels, as the compiler would plan them.  No code is emitted and llvmlite is not needed.
 
-Read next: :mod:`chainrule.run.fuse`, which makes the kernels.
+Read next: :mod:`chainrule.run.plan.fuse`, which makes the kernels.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from typing import Any
 from chainrule.core.graph import Graph, Node
 from chainrule.insight.diagram import Box, Diagram, Edge
 from chainrule.insight.operations import recorded_lines, short
-from chainrule.run.fuse import Kernel, Kernels, fuse
-from chainrule.run.lower import copy_moved
-from chainrule.run.passes import PASSES
-from chainrule.run.schedule import Schedule, loads, schedule, split_of
+from chainrule.run.plan.fuse import Kernel, Kernels, fuse
+from chainrule.run.plan.levels import Schedule, loads, schedule, split_of
+from chainrule.run.plan.lower import copy_moved
+from chainrule.run.plan.passes import PASSES
 
 __all__ = ["Passes", "compile_passes", "gone_after", "kernel_labels", "kernels_of", "passes_of"]
 

@@ -5,7 +5,7 @@ edges are one vector.  What enters and leaves is dense.  The two operations are 
 under differentiation: the slope of a product is a product along the same edges the other
 way, and one sampled product; the slopes of that are products.
 
-Read next: :mod:`chainrule.run.sparse_code`.
+Read next: :mod:`chainrule.run.llvm.sparse_code`.
 """
 
 from __future__ import annotations

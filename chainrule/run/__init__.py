@@ -1,4 +1,8 @@
-"""Floor 3, graph to numbers: the reference interpreter, which defines what every graph means.
+"""Floor 3, graph to numbers: the reference interpreter and the native engine.
+
+The reference interpreter defines what every graph means.  ``plan/`` turns a graph into
+kernels, levels and memory; ``llvm/`` turns that plan into machine code.  Another compiler
+is a folder beside ``llvm/``.
 
 Read next: :mod:`chainrule.run.reference`.
 """

@@ -24,7 +24,7 @@ from chainrule.core.errors import DTypeError, GraphError, OptionError, did_you_m
 from chainrule.core.graph import Graph
 from chainrule.core.spec import Dim
 from chainrule.run.arena import Arena, group
-from chainrule.run.fuse import WATCH_EVERY, is_watched
+from chainrule.run.plan.fuse import WATCH_EVERY, is_watched
 from chainrule.run.reference import Interpreter
 from chainrule.transform.mode import for_predicting
 
@@ -242,7 +242,7 @@ def _on_engine(
         return on_reference("it was asked for")
     try:
         # Here alone, and only when something is compiled: LLVM takes a while to load.
-        from chainrule.run import native
+        from chainrule.run.llvm import native
     except (ImportError, OSError) as error:  # not installed, or its library can't be loaded
         reason = f"llvmlite can't be loaded ({error})"
     else:

@@ -4,7 +4,7 @@ A run's compiled model goes in, with a copy of its weights; a callable comes out
 or rows.  It exists because a small network takes a microsecond or two for a row, and looking at
 each call for what to check, which code to run and where the weights are took twenty times that.
 
-Read next: :class:`chainrule.run.native.NativeFunction`.
+Read next: :class:`chainrule.run.llvm.native.NativeFunction`.
 """
 
 from __future__ import annotations

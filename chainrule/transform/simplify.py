@@ -6,7 +6,7 @@ instead, or None.  What nothing needs any more is not copied.
 
 Rules keep results bit for bit, but for the sign of a zero.
 
-Read next: :mod:`chainrule.run.fuse`.
+Read next: :mod:`chainrule.run.plan.fuse`.
 """
 
 from __future__ import annotations

@@ -12,8 +12,8 @@ import pytest
 import chainrule as cr
 from chainrule import nn
 from chainrule.insight import kernels
-from chainrule.run import fuse
-from chainrule.run.view import PRODUCTS
+from chainrule.run.plan import fuse
+from chainrule.run.plan.view import PRODUCTS
 
 SVG = "{http://www.w3.org/2000/svg}"
 EDGES = [("a", "h"), ("b", "h"), ("h", "y"), ("a", "y"), ("h", "z")]

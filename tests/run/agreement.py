@@ -12,7 +12,7 @@ import numpy as np
 from chainrule import nn
 from chainrule.core.graph import Graph
 from chainrule.optim import Optimizer
-from chainrule.run.native import NativeProgram
+from chainrule.run.llvm.native import NativeProgram
 from chainrule.run.program import ReferenceProgram
 from chainrule.train.metrics import metrics_of
 from chainrule.train.objective import objective

@@ -15,8 +15,8 @@ import pytest
 
 import chainrule as cr
 from chainrule.core.graph import Graph
-from chainrule.run import cache, code
-from chainrule.run.native import NativeFunction
+from chainrule.run.llvm import cache, code
+from chainrule.run.llvm.native import NativeFunction
 
 X = np.linspace(-1, 1, 6, dtype=np.float32).reshape(3, 2)
 
@@ -62,7 +62,7 @@ def test_the_second_time_nothing_is_compiled(folder: Path, compiled: list[int]) 
 
 PROCESS = """
     import sys
-    from chainrule.run import code
+    from chainrule.run.llvm import code
     calls, compile_ = [], code._object_code
     code._object_code = lambda text: calls.append(1) or compile_(text)
     from tests.run.test_cache import function, is_right

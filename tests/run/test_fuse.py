@@ -12,9 +12,9 @@ import chainrule as cr
 from chainrule import optim
 from chainrule.core.graph import Graph
 from chainrule.core.spec import Dim
-from chainrule.run.fuse import Kernel, Kernels, fuse, reduction_kind
-from chainrule.run.passes import PASSES
-from chainrule.run.view import Unsupported, view_of
+from chainrule.run.plan.fuse import Kernel, Kernels, fuse, reduction_kind
+from chainrule.run.plan.passes import PASSES
+from chainrule.run.plan.view import Unsupported, view_of
 from tests.run.agreement import network, targets, training
 
 N = Dim("n")

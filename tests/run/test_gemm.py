@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from llvmlite import ir
 from numpy.typing import NDArray
 
-from chainrule.run.gemm import Epilogue, Gemm, Target, Tile
-from chainrule.run.vector_math import emit_tanh
+from chainrule.run.llvm.gemm import Epilogue, Gemm, Target, Tile
+from chainrule.run.llvm.vector_math import emit_tanh
 
 Array = NDArray[Any]
 TARGETS = [Target(4, 16), Target(8, 16), Target(16, 32)]

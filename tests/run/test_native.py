@@ -20,7 +20,7 @@ from chainrule.core.graph import Graph, Node
 from chainrule.core.primitive import registry
 from chainrule.nn.activations import activation_names
 from chainrule.optim import Optimizer
-from chainrule.run.native import NativeFunction
+from chainrule.run.llvm.native import NativeFunction
 from chainrule.run.reference import Interpreter
 from chainrule.train.objective import BY_NAME
 from tests.run.agreement import (

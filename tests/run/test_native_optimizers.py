@@ -9,7 +9,7 @@ import pytest
 
 from chainrule import optim
 from chainrule.optim import Optimizer
-from chainrule.run.code import NativeCode
+from chainrule.run.llvm.code import NativeCode
 from tests.run.agreement import Case, assert_agree, network, shuffled, targets, training
 
 SGD, chain = optim.SGD, optim.chain

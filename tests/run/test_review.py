@@ -15,7 +15,7 @@ import chainrule as cr
 from chainrule import nn
 from chainrule.core.graph import Graph
 from chainrule.core.spec import Dim
-from chainrule.run.native import NativeFunction, NativeProgram
+from chainrule.run.llvm.native import NativeFunction, NativeProgram
 from chainrule.run.program import ReferenceProgram, prepare, prepare_function
 from chainrule.run.reference import evaluate
 
@@ -119,7 +119,7 @@ import sys
 import numpy as np
 import chainrule as cr
 from chainrule.core.graph import Graph
-from chainrule.run.native import NativeProgram
+from chainrule.run.llvm.native import NativeProgram
 from chainrule.run.program import ReferenceProgram
 leaves = {n: cr.input(n, ("n", 3 if n == "x" else 300)) for n in sys.argv[1]}
 x, z, w = leaves["x"], leaves["z"], cr.input("w", (3, 300))

@@ -12,7 +12,7 @@ import chainrule as cr
 from chainrule import optim
 from chainrule.core.graph import Graph
 from chainrule.optim import Optimizer
-from chainrule.run.code import NativeCode
+from chainrule.run.llvm.code import NativeCode
 from tests.run.agreement import Case, distance, network, shuffled, training
 
 

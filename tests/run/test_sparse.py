@@ -11,10 +11,10 @@ import chainrule as cr
 from chainrule.core.graph import Graph
 from chainrule.core.spec import Dim
 from chainrule.ops.sparse import Wiring, edge_products, sparse_matmul
-from chainrule.run.emit import emit
-from chainrule.run.gemm_plan import Target
+from chainrule.run.llvm.emit import emit
+from chainrule.run.llvm.gemm_plan import Target
+from chainrule.run.llvm.sparse_code import rows_of_block
 from chainrule.run.program import prepare_function
-from chainrule.run.sparse_code import rows_of_block
 from tests.run.agreement import Case, assert_agree, shuffled
 
 
@@ -79,7 +79,7 @@ def test_any_number_of_threads_computes_the_same_bits(sizes: Any) -> None:
 @pytest.mark.parametrize("width", [4, 16])
 def test_registers_of_other_widths(width: int, monkeypatch: pytest.MonkeyPatch) -> None:
     registers = Target(width=width, registers=16)
-    monkeypatch.setattr("chainrule.run.code.host_target", lambda: registers)
+    monkeypatch.setattr("chainrule.run.llvm.code.host_target", lambda: registers)
     case = _case(90, 260, 65, 0.05)
     assert_agree(case, shuffled(90, 2), 90, 1e-11)
     single = _case(90, 260, 65, 0.05, "float32")

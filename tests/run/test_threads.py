@@ -15,9 +15,9 @@ import pytest
 import chainrule as cr
 from chainrule import nn, optim
 from chainrule.core.graph import Graph
-from chainrule.run.caller import Pace
-from chainrule.run.machine import available_cores, thread_limit
-from chainrule.run.native import NativeFunction, NativeProgram
+from chainrule.run.llvm.caller import Pace
+from chainrule.run.llvm.machine import available_cores, thread_limit
+from chainrule.run.llvm.native import NativeFunction, NativeProgram
 from tests.run.agreement import Case, distance, network, shuffled, training
 
 

@@ -14,7 +14,7 @@ import pytest
 from llvmlite import ir
 from numpy.typing import NDArray
 
-from chainrule.run.vector_math import EMITTERS
+from chainrule.run.llvm.vector_math import EMITTERS
 
 ULPS = 2.0
 Array = NDArray[Any]

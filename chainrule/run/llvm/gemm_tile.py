@@ -7,7 +7,7 @@ those sums, a vector at a time.
 The functions take strides and depth as arguments, so the products of a module share them: a network
 of ten layers needs no more of them than one of two, and most of a module's compile time is here.
 
-Read next: `chainrule/run/gemm.py`.
+Read next: `chainrule/run/llvm/gemm.py`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 from llvmlite import ir
 
-from chainrule.run.instructions import (
+from chainrule.run.llvm.instructions import (
     I32,
     I64,
     indices,

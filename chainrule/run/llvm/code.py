@@ -3,7 +3,7 @@
 A graph and the names of its state and data go in; a :class:`NativeCode`
 comes out, with the entries to call and the slots they expect.
 
-Read next: :mod:`chainrule.run.caller`.
+Read next: :mod:`chainrule.run.llvm.caller`.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ import llvmlite.binding as llvm
 
 from chainrule.core.graph import Graph, Node
 from chainrule.core.spec import Dim
-from chainrule.run import cache
-from chainrule.run.emit import emit
-from chainrule.run.fuse import Kernels, fuse
-from chainrule.run.lower import copy_moved
-from chainrule.run.machine import host_features, host_name, host_target, target_machine
-from chainrule.run.passes import PASSES
-from chainrule.run.schedule import Schedule, has_stops, schedule
-from chainrule.run.slots import Slots, slots_of
-from chainrule.run.view import Unsupported
+from chainrule.run.llvm import cache
+from chainrule.run.llvm.emit import emit
+from chainrule.run.llvm.machine import host_features, host_name, host_target, target_machine
+from chainrule.run.plan.fuse import Kernels, fuse
+from chainrule.run.plan.levels import Schedule, has_stops, schedule
+from chainrule.run.plan.lower import copy_moved
+from chainrule.run.plan.passes import PASSES
+from chainrule.run.plan.slots import Slots, slots_of
+from chainrule.run.plan.view import Unsupported
 
 __all__ = ["NativeCode"]
 
@@ -128,7 +128,7 @@ def _key(graph: Graph, state: set[str], data: set[str], capacity: int) -> str:
 def _object_code(text: str) -> bytes:
     """Return the object code of LLVM assembly.
 
-    The kernels come out of :mod:`~chainrule.run.emit` in nearly final form, so
+    The kernels come out of :mod:`~chainrule.run.llvm.emit` in nearly final form, so
     LLVM's usual optimizations cost seconds and gain nothing measurable; they
     are left out but for putting variables in registers.
     """

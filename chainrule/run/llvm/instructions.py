@@ -4,7 +4,7 @@ In: an `llvmlite.ir` builder and values. Out: values, or code at the builder's p
 may be longer than what is in memory: loads fill the lanes past `count` with zero, stores leave
 them out, so that no element outside an array is touched.
 
-Read next: `chainrule/run/gemm.py`, which is made of these.
+Read next: `chainrule/run/llvm/gemm.py`, which is made of these.
 """
 
 from __future__ import annotations

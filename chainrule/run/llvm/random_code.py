@@ -3,7 +3,7 @@
 A seed and the places of elements go in; numbers in [0, 1) come out, without
 state, so threads draw the numbers of their own rows.
 
-Read next: :mod:`chainrule.run.body`.
+Read next: :mod:`chainrule.run.llvm.body`.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 from llvmlite import ir
 
 from chainrule.ops.random import PARITY, ROTATIONS
-from chainrule.run.instructions import I32, I64, splat, vector_type
+from chainrule.run.llvm.instructions import I32, I64, splat, vector_type
 
 __all__ = ["emit_uniform"]
 

@@ -1,6 +1,6 @@
 """The passes from graph to graph that native code goes through, in their order.
 
-Read next: :mod:`chainrule.run.fuse`, which turns the last graph into kernels.
+Read next: :mod:`chainrule.run.plan.fuse`, which turns the last graph into kernels.
 """
 
 from __future__ import annotations
@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from chainrule.core.graph import Graph
-from chainrule.run.lower import lower
-from chainrule.run.moves import spread
+from chainrule.run.plan.lower import lower
+from chainrule.run.plan.moves import spread
 from chainrule.transform.simplify import simplify
 
 __all__ = ["PASSES"]

@@ -5,7 +5,7 @@ Entries are whole or absent: they are written aside and renamed, and carry a
 digest of their content.  A folder that can't be written, a full disk or a
 damaged entry cost a compilation, never an error.
 
-Read next: :mod:`chainrule.run.native`.
+Read next: :mod:`chainrule.run.llvm.native`.
 """
 
 from __future__ import annotations
@@ -37,9 +37,9 @@ def cache_folder() -> Path:
 def compiler_digest() -> str:
     """Return a digest of the compiler's own source, so that no version reads another's code."""
     digest = hashlib.sha256()
-    root = Path(__file__).resolve().parents[1]
+    root = Path(__file__).resolve().parents[2]
     for folder in ("run", "ops", "transform", "core"):
-        for path in sorted((root / folder).glob("*.py")):
+        for path in sorted((root / folder).rglob("*.py")):
             digest.update(path.read_bytes())
     return digest.hexdigest()
 

@@ -1,6 +1,6 @@
 """Compiled code being run: its memory, its threads, and the stops for the interpreter.
 
-Read next: :mod:`chainrule.run.native`.
+Read next: :mod:`chainrule.run.llvm.native`.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from chainrule.core.errors import ShapeError
 from chainrule.core.graph import Node
 from chainrule.core.spec import Dim, dims_in, resolve
 from chainrule.run.arena import Arena
-from chainrule.run.code import NativeCode
-from chainrule.run.fuse import WATCH_EVERY
-from chainrule.run.plan import plan_memory
-from chainrule.run.slots import SCALAR_BYTES, SCALARS_A_THREAD, Slots
+from chainrule.run.llvm.code import NativeCode
+from chainrule.run.plan.fuse import WATCH_EVERY
+from chainrule.run.plan.memory import plan_memory
+from chainrule.run.plan.slots import SCALAR_BYTES, SCALARS_A_THREAD, Slots
 
 __all__ = ["Caller"]
 

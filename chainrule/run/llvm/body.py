@@ -4,7 +4,7 @@ A :class:`Site` is a place in the code where values are wanted (a row, a vector
 of columns); a :class:`Body` computes a node at a site from what is in memory,
 in registers, or found already.
 
-Read next: :mod:`chainrule.run.kernel_code`.
+Read next: :mod:`chainrule.run.llvm.kernel_code`.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ from llvmlite import ir
 
 from chainrule.core.graph import Graph, Node
 from chainrule.core.spec import Dim
-from chainrule.run.fuse import Kernel, Kernels
-from chainrule.run.gemm import Target
-from chainrule.run.instructions import I32, I64, least, load_repeating, splat, store_vector
-from chainrule.run.move_code import Group, Memory, Mover
-from chainrule.run.moves import is_move
-from chainrule.run.random_code import emit_uniform
-from chainrule.run.schedule import Schedule, split_of
-from chainrule.run.slots import SCALAR_BYTES, SCALARS_A_THREAD, Slots
-from chainrule.run.vector import Value, VectorBuilder, element_type, memory_type
-from chainrule.run.view import Unsupported, unmoved, view_of
+from chainrule.run.llvm.gemm import Target
+from chainrule.run.llvm.instructions import I32, I64, least, load_repeating, splat, store_vector
+from chainrule.run.llvm.move_code import Group, Memory, Mover
+from chainrule.run.llvm.random_code import emit_uniform
+from chainrule.run.llvm.vector import Value, VectorBuilder, element_type, memory_type
+from chainrule.run.plan.fuse import Kernel, Kernels
+from chainrule.run.plan.levels import Schedule, split_of
+from chainrule.run.plan.moves import is_move
+from chainrule.run.plan.slots import SCALAR_BYTES, SCALARS_A_THREAD, Slots
+from chainrule.run.plan.view import Unsupported, unmoved, view_of
 
 __all__ = ["Body", "Context", "Site"]
 

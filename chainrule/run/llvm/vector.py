@@ -4,7 +4,7 @@ In: values that are Python numbers, LLVM scalars or LLVM vectors, each with its
 dtype.  Out: the same.  Numbers and scalars are widened where a vector meets
 them, so one rule serves a single number and a register of them.
 
-Read next: :mod:`chainrule.run.emit`.
+Read next: :mod:`chainrule.run.llvm.emit`.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 from llvmlite import ir
 
-from chainrule.run.instructions import splat
-from chainrule.run.vector_math import EMITTERS
+from chainrule.run.llvm.instructions import splat
+from chainrule.run.llvm.vector_math import EMITTERS
 
 __all__ = ["Value", "VectorBuilder", "element_type", "memory_type"]
 

@@ -15,7 +15,7 @@ and sin, cos, erf and pow of float64.
 
 The two multiply-adds that need true fusion say `llvm.fma`; the others may be split in two.
 
-Read next: `chainrule/run/float_lanes.py` for the arithmetic these are written in.
+Read next: `chainrule/run/llvm/float_lanes.py` for the arithmetic these are written in.
 
 Sources: Cody and Waite, *Software Manual for the Elementary Functions* (1980), for the reductions;
 Muller, *Elementary Functions* (2016), for the compensated forms. Coefficients are minimax fits
@@ -28,7 +28,7 @@ from collections.abc import Callable
 
 from llvmlite import ir
 
-from chainrule.run.float_lanes import Lanes, declare
+from chainrule.run.llvm.float_lanes import Lanes, declare
 
 __all__ = [
     "EMITTERS",

@@ -1,9 +1,9 @@
 """Choose how a matrix product is cut up: tiles, panels, blocks, and which operands are copied.
 
 In: a product's sizes and order, and the machine. Out: a `Plan`, numbers and yes-or-no answers
-only, from which `chainrule/run/gemm.py` writes the loops.
+only, from which `chainrule/run/llvm/gemm.py` writes the loops.
 
-Read next: `chainrule/run/gemm.py`.
+Read next: `chainrule/run/llvm/gemm.py`.
 
 Source: Goto and van de Geijn, *Anatomy of High-Performance Matrix Multiplication* (2008).
 """

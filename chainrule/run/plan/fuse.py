@@ -8,7 +8,7 @@ join the kernel of their latest input, as its epilogue.  What depends on leaves
 alone and is cheap, every scalar, and what only moves elements of something
 stored, is not given a place at all: it is computed again wherever it is used.
 
-Read next: :mod:`chainrule.run.schedule`.
+Read next: :mod:`chainrule.run.plan.levels`.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from dataclasses import dataclass, field
 
 from chainrule.core.graph import Graph, Node, reachable
 from chainrule.core.spec import Dim
-from chainrule.run.moves import check_move, is_move
-from chainrule.run.view import (
+from chainrule.run.plan.moves import check_move, is_move
+from chainrule.run.plan.view import (
     PRODUCTS,
     Unsupported,
     View,

@@ -3,7 +3,7 @@
 A schedule goes in; a :class:`Slots` comes out, on which the code and the
 program that calls it agree, whether the code was compiled now or kept on disk.
 
-Read next: :mod:`chainrule.run.body`.
+Read next: :mod:`chainrule.run.llvm.body`.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from typing import TypeAlias
 
 from chainrule.core.graph import Node
 from chainrule.ops.sparse import Wiring
-from chainrule.run.fuse import Kernels
-from chainrule.run.schedule import Schedule
-from chainrule.run.view import unmoved, view_of
+from chainrule.run.plan.fuse import Kernels
+from chainrule.run.plan.levels import Schedule
+from chainrule.run.plan.view import unmoved, view_of
 
 __all__ = ["SCALARS_A_THREAD", "SCALAR_BYTES", "Slots", "slots_of", "wiring_tables"]
 

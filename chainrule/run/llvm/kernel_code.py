@@ -1,6 +1,6 @@
 """The loops of each kind of kernel around the code of its body.
 
-Read next: :mod:`chainrule.run.emit`, which puts kernels together.
+Read next: :mod:`chainrule.run.llvm.emit`, which puts kernels together.
 """
 
 from __future__ import annotations
@@ -13,16 +13,16 @@ from llvmlite import ir
 
 from chainrule.core.graph import Node
 from chainrule.core.spec import Dim
-from chainrule.run.body import Site
-from chainrule.run.fuse import ROW_UNROLL, passes
-from chainrule.run.gemm import Gemm, Tile
-from chainrule.run.instructions import I32, I64, least, loop
-from chainrule.run.move_code import Group
-from chainrule.run.scatter_code import ScatterCode
-from chainrule.run.schedule import split_of
-from chainrule.run.sparse_code import SparseCode
-from chainrule.run.vector import Value, VectorBuilder, element_type
-from chainrule.run.view import unmoved, view_of
+from chainrule.run.llvm.body import Site
+from chainrule.run.llvm.gemm import Gemm, Tile
+from chainrule.run.llvm.instructions import I32, I64, least, loop
+from chainrule.run.llvm.move_code import Group
+from chainrule.run.llvm.scatter_code import ScatterCode
+from chainrule.run.llvm.sparse_code import SparseCode
+from chainrule.run.llvm.vector import Value, VectorBuilder, element_type
+from chainrule.run.plan.fuse import ROW_UNROLL, passes
+from chainrule.run.plan.levels import split_of
+from chainrule.run.plan.view import unmoved, view_of
 
 __all__ = ["KernelCode"]
 

@@ -1,6 +1,6 @@
 """What this machine is to the compiler: its processor, vector width, caches and cores.
 
-Read next: :mod:`chainrule.run.native`.
+Read next: :mod:`chainrule.run.llvm.native`.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 import llvmlite.binding as llvm
 
 from chainrule.core.errors import OptionError
-from chainrule.run.gemm import Target
+from chainrule.run.llvm.gemm import Target
 
 __all__ = ["available_cores", "host_target", "llvm_version", "target_machine", "thread_limit"]
 

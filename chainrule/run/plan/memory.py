@@ -5,7 +5,7 @@ lives from the level that writes it to the last level that reads it, and two
 buffers share memory when their lives do not meet; within a level threads run
 apart, so nothing finer is safe.
 
-Read next: :mod:`chainrule.run.caller`.
+Read next: :mod:`chainrule.run.llvm.caller`.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from dataclasses import dataclass
 from chainrule.core.graph import Node
 from chainrule.core.spec import Dim
 from chainrule.run.arena import ALIGNMENT
-from chainrule.run.fuse import Kernels
-from chainrule.run.schedule import Schedule, loads
-from chainrule.run.slots import Slots
+from chainrule.run.plan.fuse import Kernels
+from chainrule.run.plan.levels import Schedule, loads
+from chainrule.run.plan.slots import Slots
 
 __all__ = ["MemoryPlan", "plan_memory"]
 

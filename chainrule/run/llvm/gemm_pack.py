@@ -3,14 +3,14 @@
 In: an LLVM module. Out: functions `void (source*, stride, target*, stride, rows, columns)`, made
 once for each module and shared by all its products, since sizes and strides are arguments.
 
-Read next: `chainrule/run/gemm.py`.
+Read next: `chainrule/run/llvm/gemm.py`.
 """
 
 from __future__ import annotations
 
 from llvmlite import ir
 
-from chainrule.run.instructions import I64, indices, load_vector, loop, store_vector
+from chainrule.run.llvm.instructions import I64, indices, load_vector, loop, store_vector
 
 __all__ = ["copy_function", "transpose_function"]
 

@@ -3,7 +3,7 @@
 A shape or a node goes in, its rows and columns come out; and the exception that
 says a node has no such form, or no other one that machine code could have.
 
-Read next: :mod:`chainrule.run.fuse`.
+Read next: :mod:`chainrule.run.plan.fuse`.
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ Threads own rows of the result.  Each goes over all numbers in order and adds th
 that fall into its own rows, so that every sum is made in the order of the updates, whatever
 the number of threads; beside clearing the result, the work is that of the rows used.
 
-Read next: :mod:`chainrule.run.kernel_code`.
+Read next: :mod:`chainrule.run.llvm.kernel_code`.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ import math
 from llvmlite import ir
 
 from chainrule.core.spec import Dim, Shape
-from chainrule.run.body import Body
-from chainrule.run.instructions import I64, load_vector, loop, store_vector
-from chainrule.run.vector import Value
-from chainrule.run.view import unmoved
+from chainrule.run.llvm.body import Body
+from chainrule.run.llvm.instructions import I64, load_vector, loop, store_vector
+from chainrule.run.llvm.vector import Value
+from chainrule.run.plan.view import unmoved
 
 __all__ = ["ScatterCode"]
 

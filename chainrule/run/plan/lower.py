@@ -2,7 +2,7 @@
 
 A graph goes in and one with the same meaning comes out; see :data:`LOWERINGS`.
 
-Read next: :mod:`chainrule.run.fuse`.
+Read next: :mod:`chainrule.run.plan.fuse`.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from chainrule.core.spec import Dim, Shape
 from chainrule.core.tensor import Tensor
 from chainrule.ops.elementwise import where
 from chainrule.ops.shape import arange
-from chainrule.run.fuse import is_inner, reduction_kind
-from chainrule.run.view import Unsupported, view_of
+from chainrule.run.plan.fuse import is_inner, reduction_kind
+from chainrule.run.plan.view import Unsupported, view_of
 
 __all__ = ["LOWERINGS", "copy_moved", "lower"]
 

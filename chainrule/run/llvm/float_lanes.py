@@ -2,12 +2,12 @@
 
 In: an `llvmlite.ir` builder and a type, float or double or a vector of either. Out: `Lanes`, whose
 methods write one operation each on values of that type, and its `Format`: the layout of the number
-and the constants by which `chainrule/run/vector_math.py` reduces arguments.
+and the constants by which `chainrule/run/llvm/vector_math.py` reduces arguments.
 
 Fused multiply-adds are written `llvm.fmuladd`: fused where the processor can, never a slow library
 call where it cannot.
 
-Read next: `chainrule/run/vector_math.py`.
+Read next: `chainrule/run/llvm/vector_math.py`.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """What threads need around the kernels: a barrier to meet at, and denormals counted as zero.
 
-Read next: :mod:`chainrule.run.body`.
+Read next: :mod:`chainrule.run.llvm.body`.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from platform import machine
 
 from llvmlite import ir
 
-from chainrule.run.instructions import I32
+from chainrule.run.llvm.instructions import I32
 
 __all__ = ["emit_meeting", "without_denormals"]
 

@@ -17,9 +17,9 @@ from chainrule.core.errors import OptionError, RunError
 from chainrule.core.graph import Graph
 from chainrule.core.spec import Dim, Spec, resolve
 from chainrule.run.arena import Arena, group
-from chainrule.run.caller import Caller
-from chainrule.run.code import NativeCode
-from chainrule.run.machine import available_cores, thread_limit
+from chainrule.run.llvm.caller import Caller
+from chainrule.run.llvm.code import NativeCode
+from chainrule.run.llvm.machine import available_cores, thread_limit
 
 __all__ = ["NativeFunction", "NativeProgram"]
 

@@ -5,7 +5,7 @@ pointer it is given must point to.  Nothing is allocated and nothing is
 interpreted inside: the loop gathers a batch, runs the levels, meets the other
 threads at a barrier between levels, and goes on.
 
-Read next: :mod:`chainrule.run.native`.
+Read next: :mod:`chainrule.run.llvm.native`.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ from typing import NamedTuple
 from llvmlite import ir
 
 from chainrule.core.graph import Node
-from chainrule.run.body import Body, Context
-from chainrule.run.fuse import WATCH_EVERY, Kernel, Kernels, is_watched
-from chainrule.run.gemm import Target
-from chainrule.run.instructions import I32, I64, least, loop
-from chainrule.run.kernel_code import KernelCode
-from chainrule.run.meeting import emit_meeting, without_denormals
-from chainrule.run.schedule import Schedule, has_stops
-from chainrule.run.slots import SCALAR_BYTES, SCALARS_A_THREAD, Slots, slots_of
-from chainrule.run.vector import memory_type
-from chainrule.run.view import PRODUCTS, operands_of, unmoved, view_of
+from chainrule.run.llvm.barrier import emit_meeting, without_denormals
+from chainrule.run.llvm.body import Body, Context
+from chainrule.run.llvm.gemm import Target
+from chainrule.run.llvm.instructions import I32, I64, least, loop
+from chainrule.run.llvm.kernel_code import KernelCode
+from chainrule.run.llvm.vector import memory_type
+from chainrule.run.plan.fuse import WATCH_EVERY, Kernel, Kernels, is_watched
+from chainrule.run.plan.levels import Schedule, has_stops
+from chainrule.run.plan.slots import SCALAR_BYTES, SCALARS_A_THREAD, Slots, slots_of
+from chainrule.run.plan.view import PRODUCTS, operands_of, unmoved, view_of
 
 __all__ = ["emit"]
 

@@ -1,11 +1,11 @@
-"""The loads of operations that move elements: each from where :mod:`chainrule.run.moves` says.
+"""The loads of operations that move elements: each from where :mod:`chainrule.run.plan.moves` says.
 
 A node, and the row and columns wanted of it, go in; LLVM values come out.  An
 index is a number where it is known while code is emitted, so that most of the
 arithmetic never reaches the machine; elements that lie side by side are
 loaded at once, others one by one.
 
-Read next: :mod:`chainrule.run.body`.
+Read next: :mod:`chainrule.run.llvm.body`.
 """
 
 from __future__ import annotations
@@ -20,9 +20,16 @@ from llvmlite import ir
 
 from chainrule.core.graph import Node
 from chainrule.core.spec import Dim, Shape
-from chainrule.run.instructions import I32, I64, load_masked, load_repeating, splat, vector_type
-from chainrule.run.moves import Axis, parts_of
-from chainrule.run.view import view_of
+from chainrule.run.llvm.instructions import (
+    I32,
+    I64,
+    load_masked,
+    load_repeating,
+    splat,
+    vector_type,
+)
+from chainrule.run.plan.moves import Axis, parts_of
+from chainrule.run.plan.view import view_of
 
 __all__ = ["Group", "Memory", "Mover"]
 

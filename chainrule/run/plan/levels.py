@@ -8,7 +8,7 @@ otherwise it is put on a later level, and all threads meet between levels.
 
 State is updated in place where no other kernel can still want the old value.
 
-Read next: :mod:`chainrule.run.emit`.
+Read next: :mod:`chainrule.run.llvm.emit`.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from typing import TypeAlias
 
 from chainrule.core.graph import Node
 from chainrule.core.spec import Dim
-from chainrule.run.fuse import Kernel, Kernels
-from chainrule.run.view import operands_of, unmoved
+from chainrule.run.plan.fuse import Kernel, Kernels
+from chainrule.run.plan.view import operands_of, unmoved
 
 __all__ = ["Schedule", "Split", "has_stops", "loads", "schedule", "split_of"]
 

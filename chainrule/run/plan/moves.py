@@ -5,7 +5,7 @@ which elements of the result it bears and where in that input they are.  Such a 
 no pass of its own: whoever wants an element of it loads it from where it was,
 which must be in memory by then.
 
-Read next: :mod:`chainrule.run.move_code`, which writes the loads.
+Read next: :mod:`chainrule.run.llvm.move_code`, which writes the loads.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from chainrule.core.graph import Graph, Node, with_inputs
 from chainrule.core.primitive import lookup
 from chainrule.core.spec import Dim, Shape
-from chainrule.run.view import Unsupported, broadcasts, view_of
+from chainrule.run.plan.view import Unsupported, broadcasts, view_of
 
 __all__ = ["Axis", "Part", "check_move", "is_move", "parts_of", "spread"]
 

@@ -14,7 +14,7 @@ rows waits in the workspace for the next, until the epilogue gets the whole.
 Threads own rows in a product and edges in a slope, and the order of every sum follows from
 the sizes alone: any number of threads computes the same bits.
 
-Read next: :mod:`chainrule.run.kernel_code`.
+Read next: :mod:`chainrule.run.llvm.kernel_code`.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ from llvmlite import ir
 
 from chainrule.core.graph import Node
 from chainrule.core.spec import Dim
-from chainrule.run.body import Body, Site
-from chainrule.run.gemm_pack import transpose_function
-from chainrule.run.gemm_plan import Target
-from chainrule.run.instructions import (
+from chainrule.run.llvm.body import Body, Site
+from chainrule.run.llvm.gemm_pack import transpose_function
+from chainrule.run.llvm.gemm_plan import Target
+from chainrule.run.llvm.instructions import (
     I32,
     I64,
     indices,
@@ -41,8 +41,8 @@ from chainrule.run.instructions import (
     store_vector,
     vector_type,
 )
-from chainrule.run.slots import wiring_tables
-from chainrule.run.vector import Value, element_type
+from chainrule.run.llvm.vector import Value, element_type
+from chainrule.run.plan.slots import wiring_tables
 
 __all__ = ["SparseCode", "rows_of_block"]
 

@@ -22,7 +22,7 @@ neither copy it nor skip about in it; their sums are the same bits.
 No element outside the operands is read or written: the last columns use short vectors, and tiles
 that hang over the last row read that row again and store nothing for it.
 
-Read next: `chainrule/run/gemm_tile.py` for the innermost loop, `chainrule/run/vector_math.py` for
+Read next: `chainrule/run/llvm/gemm_tile.py` for the innermost loop, `chainrule/run/llvm/vector_math.py` for
 what an epilogue may call; `bench/gemm.py` for speed.
 """
 
@@ -33,10 +33,10 @@ from dataclasses import dataclass
 
 from llvmlite import ir
 
-from chainrule.run.gemm_pack import copy_function, transpose_function
-from chainrule.run.gemm_plan import Panels, Plan, Target
-from chainrule.run.gemm_tile import Epilogue, Tile, TileShape, dot_function, row_function
-from chainrule.run.instructions import I64, least, load_vector, loop, prefetch
+from chainrule.run.llvm.gemm_pack import copy_function, transpose_function
+from chainrule.run.llvm.gemm_plan import Panels, Plan, Target
+from chainrule.run.llvm.gemm_tile import Epilogue, Tile, TileShape, dot_function, row_function
+from chainrule.run.llvm.instructions import I64, least, load_vector, loop, prefetch
 
 __all__ = ["Epilogue", "Gemm", "Target", "Tile"]
 
@@ -46,7 +46,7 @@ ROWS_ALONE = 2  # as many rows, one by one, take no longer than a tile of them
 
 @dataclass(frozen=True)
 class Gemm(Plan):
-    """A product that can be emitted; see :class:`~chainrule.run.gemm_plan.Plan` for its fields."""
+    """A product that can be emitted; see :class:`~chainrule.run.llvm.gemm_plan.Plan` for its fields."""
 
     def emit(
         self,
