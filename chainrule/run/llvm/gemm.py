@@ -22,8 +22,8 @@ neither copy it nor skip about in it; their sums are the same bits.
 No element outside the operands is read or written: the last columns use short vectors, and tiles
 that hang over the last row read that row again and store nothing for it.
 
-Read next: `chainrule/run/llvm/gemm_tile.py` for the innermost loop, `chainrule/run/llvm/vector_math.py` for
-what an epilogue may call; `bench/gemm.py` for speed.
+Read next: `gemm_tile.py` beside this file for the innermost loop, `vector_math.py` for what an
+epilogue may call; `bench/gemm.py` for speed.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ ROWS_ALONE = 2  # as many rows, one by one, take no longer than a tile of them
 
 @dataclass(frozen=True)
 class Gemm(Plan):
-    """A product that can be emitted; see :class:`~chainrule.run.llvm.gemm_plan.Plan` for its fields."""
+    """A product that can be emitted; its fields are those of `Plan` (gemm_plan.py)."""
 
     def emit(
         self,
