@@ -36,11 +36,11 @@ MOST_DEPTH = 50  # brackets, signs and powers within each other
 
 FUNCTIONS: dict[str, Callable[..., Tensor]] = {
     name: getattr(elementwise, name)
-    for name in ("abs", "cos", "erf", "exp", "expm1", "floor", "log", "log1p", "sigmoid", "sign",
-                 "sin", "sqrt", "tanh")
+    for name in ("abs", "cos", "erf", "exp", "expm1", "floor", "log", "log1p", "relu", "sigmoid",
+                 "sign", "sin", "sqrt", "tanh")
 } | {
     name: getattr(composite, name)
-    for name in ("elu", "gelu", "leaky_relu", "relu", "silu", "softplus", "square")
+    for name in ("elu", "gelu", "leaky_relu", "silu", "softplus", "square")
 }  # fmt: skip
 _MANY = {"max": elementwise.maximum, "min": elementwise.minimum}
 _CONSTANTS = {"pi": math.pi, "e": math.e}

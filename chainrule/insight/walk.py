@@ -45,7 +45,7 @@ class Edge:
         number depends on many, as in a matrix product.
     rule
         The local derivative as a formula, such as ``-1 / v7**2``, or the contribution itself as
-        one of the gradient g, such as ``g @ W.T``; may be empty.
+        one of the gradient, such as ``upstream @ W.T``; may be empty.
     """
 
     source: int

@@ -23,9 +23,9 @@ __all__ = ["Saying", "formula", "number", "saying", "slope", "told"]
 class Saying:
     """An operation on inputs a, b, c: `formula`, the slope to each input, its rule in `words`.
 
-    In a slope, `out` is the operation's value; a rule with `g`, the gradient of that, is what the
-    input receives as a whole.  An empty slope is none, or none to be written.  `others` are the
-    words for the second input where they differ.
+    In a slope, `out` is the operation's value; a rule with `upstream`, the gradient of that, is
+    what the input receives as a whole.  An empty slope is none, or none to be written.  `others`
+    are the words for the second input where they differ.
     """
 
     formula: str
@@ -53,7 +53,7 @@ SAYINGS: dict[str, Saying] = {
     "div": Saying(
         "a / b", ("1 / b", "-a / b**2"),
         "the numerator receives the gradient divided by the denominator",
-        "the slope of 1/b is -1/b², so the denominator receives the gradient times -a/b²",
+        "the denominator receives the gradient times minus the quotient over the denominator",
     ),
     "pow": Saying(
         "a**b", ("b * a**(b - 1)", "a**b * log(a)"),
@@ -61,35 +61,45 @@ SAYINGS: dict[str, Saying] = {
         "to its exponent, the slope of a power is the power itself times log of the base",
     ),
     "maximum": Saying(
-        "max(a, b)", ("1 if a > b else 0", "0 if a > b else 1"),
-        "the larger one receives the whole gradient, the other nothing",
+        "max(a, b)",
+        ("1 if a > b else 1/2 if a == b else 0", "0 if a > b else 1/2 if a == b else 1"),
+        "the larger one receives the whole gradient, the other nothing; equal ones half each",
     ),
     "minimum": Saying(
-        "min(a, b)", ("1 if a < b else 0", "0 if a < b else 1"),
-        "the smaller one receives the whole gradient, the other nothing",
+        "min(a, b)",
+        ("1 if a < b else 1/2 if a == b else 0", "0 if a < b else 1/2 if a == b else 1"),
+        "the smaller one receives the whole gradient, the other nothing; equal ones half each",
     ),
     "where": Saying(
         "b if a else c", ("", "1 if a else 0", "0 if a else 1"),
         "the branch that is taken receives the whole gradient",
     ),
     "neg": Saying("-a", ("-1",), "the gradient turns its sign"),
-    "abs": Saying("abs(a)", ("sign(a)",), "the gradient turns its sign where the number did"),
+    "abs": Saying(
+        "abs(a)", ("sign(a)",),
+        "the gradient turns its sign where the number did; at 0 the slope is taken as 0",
+    ),
+    "relu": Saying(
+        "relu(a)", ("1 if a > 0 else 0",),
+        "what is positive passes the gradient on, the rest stops it; at 0, where the slope "
+        "jumps from 0 to 1, it is taken as 0",
+    ),
     "exp": Saying("exp(a)", ("out",), "exp is its own slope"),
     "expm1": Saying("exp(a) - 1", ("exp(a)",), "exp is its own slope, and a constant has none"),
-    "log": Saying("log(a)", ("1 / a",), "the slope of log(a) is 1/a"),
+    "log": Saying("log(a)", ("1 / a",), "the slope of log is one over its argument"),
     "log1p": Saying("log(1 + a)", ("1 / (1 + a)",), "the slope of log is one over its argument"),
     "sqrt": Saying("sqrt(a)", ("1 / (2 * out)",), "the slope of a root is one over twice the root"),
     "sin": Saying("sin(a)", ("cos(a)",), "the slope of sin is cos"),
     "cos": Saying("cos(a)", ("-sin(a)",), "the slope of cos is -sin"),
     "tanh": Saying(
-        "tanh(a)", ("1 - out**2",), "the slope of tanh is 1 - out², near 0 where it saturates"
+        "tanh(a)", ("1 - out**2",), "the slope of tanh is 1 - tanh², near 0 where it saturates"
     ),
     "sigmoid": Saying(
         "sigmoid(a)", ("out * (1 - out)",),
-        "the slope of sigmoid is out · (1 - out), near 0 where it saturates",
+        "the slope of sigmoid is sigmoid · (1 - sigmoid), near 0 where it saturates",
     ),
     "erf": Saying(
-        "erf(a)", ("2 / sqrt(pi) * exp(-a**2)",), "the slope of erf is the bell curve 2/√π exp(-a²)"
+        "erf(a)", ("2 / sqrt(pi) * exp(-a**2)",), "the slope of erf is a bell curve, 2/√π at 0"
     ),
     "sign": Saying("sign(a)", ("",), "a step is flat: nothing flows back"),
     "floor": Saying("floor(a)", ("",), "steps are flat: nothing flows back"),
@@ -99,11 +109,13 @@ SAYINGS: dict[str, Saying] = {
     "stop_gradient": Saying("stop_gradient(a)", ("",), "the gradient is stopped here on purpose"),
     "cast": Saying("a", ("1",), "the same number in another dtype"),
     "matmul": Saying(
-        "a @ b", ("g @ b.T", "a.T @ g"),
-        "each matrix receives the gradient g times the other one, transposed",
+        "a @ b", ("upstream @ b.T", "a.T @ upstream"),
+        "each matrix receives the gradient, upstream, times the other one, transposed",
     ),
     "sum": Saying("sum(a)", ("1",), _HAND_ON),
-    "max": Saying("max(a)", ("",), "the largest number receives the whole gradient"),
+    "max": Saying(
+        "max(a)", ("",), "the largest number receives the whole gradient; equal ones share it"
+    ),
     "gather": Saying("a[b]", ("", ""), "each row that was taken receives its gradient back"),
     "reshape": Saying("reshape(a)", ("1",), _MOVED),
     "transpose": Saying("transpose(a)", ("1",), _MOVED),

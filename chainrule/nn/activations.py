@@ -32,14 +32,13 @@ from chainrule.ops.composite import (
     hard_tanh,
     leaky_relu,
     mish,
-    relu,
     relu6,
     selu,
     silu,
     softplus,
     softsign,
 )
-from chainrule.ops.elementwise import sigmoid, tanh
+from chainrule.ops.elementwise import relu, sigmoid, tanh
 
 __all__ = [
     "ELU",

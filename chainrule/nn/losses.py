@@ -27,8 +27,8 @@ from chainrule.core.errors import ShapeError
 from chainrule.core.options import in_range
 from chainrule.core.spec import is_float
 from chainrule.core.tensor import Tensor
-from chainrule.ops.composite import from_peak, log_softmax, square
-from chainrule.ops.elementwise import abs, exp, log, log1p, maximum, minimum, where
+from chainrule.ops.composite import from_peak, log_softmax, minus_abs, square
+from chainrule.ops.elementwise import abs, exp, log, log1p, minimum, relu, where
 from chainrule.ops.index import is_class
 from chainrule.ops.reduce import argmax, max, mean
 
@@ -172,7 +172,7 @@ def multiclass_hinge(scores: Tensor, target: Tensor) -> Tensor:
     right = is_class(classes, _classes(scores))
     chosen = where(right, scores, 0.0).sum(1)
     rival = max(where(right, -math.inf, scores), 1)
-    return maximum(1 + rival - chosen, 0.0)
+    return relu(1 + rival - chosen)
 
 
 def squared_multiclass_hinge(scores: Tensor, target: Tensor) -> Tensor:
@@ -211,7 +211,7 @@ def binary_cross_entropy(logits: Tensor, target: Tensor, weight: Tensor | None =
     _same_shape("binary_cross_entropy", logits, target)
     # softplus(z) - t z, with the terms that cancel first, while nothing small was added to them.
     z = logits
-    return _per_row((maximum(z, 0.0) - target * z) + log1p(exp(minimum(-z, z))), weight)
+    return _per_row((relu(z) - target * z) + log1p(exp(minus_abs(z))), weight)
 
 
 def hinge(scores: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:
@@ -237,7 +237,7 @@ def squared_hinge(scores: Tensor, target: Tensor, weight: Tensor | None = None) 
 
 
 def _shortfall(scores: Tensor, target: Tensor) -> Tensor:
-    return maximum(1 - where(target > 0, scores, -scores), 0.0)
+    return relu(1 - where(target > 0, scores, -scores))
 
 
 @dataclass(frozen=True)

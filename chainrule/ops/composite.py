@@ -21,6 +21,7 @@ from chainrule.ops.elementwise import (
     log1p,
     maximum,
     minimum,
+    relu,
     sigmoid,
     sign,
     sqrt,
@@ -32,8 +33,8 @@ from chainrule.ops.reduce import Axis, mean
 
 __all__ = [
     "clip", "elu", "from_peak", "gelu", "hard_sigmoid", "hard_swish", "hard_tanh", "leaky_relu",
-    "log_softmax", "logsumexp", "min", "mish", "norm", "relu", "relu6", "selu", "silu", "softmax",
-    "softplus", "softsign", "square", "std", "var",
+    "log_softmax", "logsumexp", "min", "minus_abs", "mish", "norm", "relu6", "selu", "silu",
+    "softmax", "softplus", "softsign", "square", "std", "var",
 ]  # fmt: skip
 
 # Where the mean and variance of SELU's outputs meet those of its inputs, 0 and 1.
@@ -47,18 +48,9 @@ def square(x: TensorLike) -> Tensor:
     return x * x
 
 
-def relu(x: TensorLike) -> Tensor:
-    """Return ``max(0, x)``; its derivative at 0 is 0.
-
-    >>> relu([-1.0, 2.0])
-    Tensor([0., 2.], f32[2])
-    """
-    return maximum(x, 0.0)
-
-
 def relu6(x: TensorLike) -> Tensor:
     """Return ``min(max(0, x), 6)``; its derivative at 0 and at 6 is 0."""
-    return clip(x, 0.0, 6.0)
+    return _limited(x, 0.0, 6.0)
 
 
 def leaky_relu(x: TensorLike, slope: TensorLike = 0.01) -> Tensor:
@@ -70,9 +62,9 @@ def leaky_relu(x: TensorLike, slope: TensorLike = 0.01) -> Tensor:
 def elu(x: TensorLike, alpha: float = 1.0) -> Tensor:
     """Return ``x`` where positive, else ``alpha * (exp(x) - 1)``."""
     x = as_tensor(x)
+    positive = x > 0
     # expm1 sees no positive number, so the branch not taken can't overflow into the gradient.
-    # On a tie minimum sends the gradient to its second input: the slope at 0 is alpha.
-    return where(x > 0, x, alpha * expm1(minimum(0.0, x)))
+    return where(positive, x, alpha * expm1(where(positive, 0.0, x)))
 
 
 def selu(x: TensorLike) -> Tensor:
@@ -110,12 +102,12 @@ def softsign(x: TensorLike) -> Tensor:
 
 def hard_sigmoid(x: TensorLike) -> Tensor:
     """Return ``clip(x + 3, 0, 6) / 6``, straight lines near the sigmoid; the ends are flat."""
-    return clip(as_tensor(x) + 3, 0.0, 6.0) / 6
+    return _limited(as_tensor(x) + 3, 0.0, 6.0) / 6
 
 
 def hard_tanh(x: TensorLike) -> Tensor:
     """Return ``clip(x, -1, 1)``; its derivative at -1 and at 1 is 0."""
-    return clip(x, -1.0, 1.0)
+    return _limited(x, -1.0, 1.0)
 
 
 def hard_swish(x: TensorLike) -> Tensor:
@@ -147,12 +139,25 @@ def softplus(x: TensorLike) -> Tensor:
     Tensor([   0., 1000.], f32[2])
     """
     x = as_tensor(x)
-    # min(-x, x) is -|x| whose slope at 0 is 1, not 0: there softplus has slope 1/2.
-    return maximum(x, 0.0) + log1p(exp(minimum(-x, x)))
+    return relu(x) + log1p(exp(minus_abs(x)))
+
+
+def minus_abs(x: Tensor) -> Tensor:
+    """Return ``-|x|`` with slope 1 at 0: beside ``relu(x)``, what softplus needs to be smooth."""
+    return where(x > 0, -x, x)
+
+
+def _limited(x: TensorLike, low: float, high: float) -> Tensor:
+    """Return ``clip(x, low, high)`` with slope 0 at both ends: an activation that saturates."""
+    x = as_tensor(x)
+    return where((x > low) & (x < high), x, stop_gradient(clip(x, low, high)))
 
 
 def clip(x: TensorLike, low: float, high: float) -> Tensor:
-    """Return `x` limited to [low, high]; outside, the gradient is 0."""
+    """Return `x` limited to [low, high]; the gradient is 0 outside, and half at `low` and `high`.
+
+    There `x` and the limit tie, see :func:`~chainrule.ops.elementwise.maximum`.
+    """
     if low > high:
         raise OptionError(f"clip: low={low} is above high={high}.")
     return minimum(maximum(x, low), high)

@@ -23,8 +23,8 @@ from chainrule.core.tensor import Tensor, TensorLike, as_tensor, record
 __all__ = [
     "abs", "add", "arctan", "cast", "cos", "div", "equal", "erf", "exp", "expm1", "floor", "less",
     "less_equal", "log", "log1p", "logical_and", "logical_not", "logical_or", "maximum",
-    "minimum", "mul", "neg", "pow", "sigmoid", "sign", "sin", "sqrt", "stop_gradient", "sub",
-    "tanh", "where",
+    "minimum", "mul", "neg", "pow", "relu", "sigmoid", "sign", "sin", "sqrt", "stop_gradient",
+    "sub", "tanh", "where",
 ]  # fmt: skip
 
 TWO_OVER_SQRT_PI = 2 / math.sqrt(math.pi)
@@ -55,8 +55,7 @@ def _logical(*specs: Spec) -> Spec:
 
 
 def _uniform(low: float, high: float, arity: int = 1) -> Callable[[Any], tuple[list[Any], Any]]:
-    shapes = [(3, 4), (4,)] if arity == 2 else [(3, 4)]
-    return lambda rng: ([rng.uniform(low, high, s) for s in shapes], {})
+    return lambda rng: ([rng.uniform(low, high, s) for s in [(3, 4), (4,)][:arity]], {})
 
 
 def _apart(rng: Any) -> tuple[list[Any], dict[str, Any]]:
@@ -154,14 +153,20 @@ POW = _binary(
     "pow", np.power, _pow_vjp,
     lambda b, x, y: b.pow(x, y), _uniform(0.5, 2, 2), "Pow", floating=True,
 )  # fmt: skip
+
+
+def _shared(g: Tensor, tie: Tensor, first: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the gradients of a choice of one of two: all to the chosen, on a tie half to each."""
+    half = 0.5 * g
+    return where(tie, half, where(first, g, 0.0)), where(tie, half, where(first, 0.0, g))
+
+
 MAXIMUM = _binary(
-    "maximum", np.maximum,
-    lambda g, out, x, y: (where(out > y, g, 0.0), where(out > y, 0.0, g)),
+    "maximum", np.maximum, lambda g, out, x, y: _shared(g, x == y, y < x),
     lambda b, x, y: b.select(b.either(b.less(y, x), b.math("is_nan", x)), x, y), _apart, "Max",
 )  # fmt: skip
 MINIMUM = _binary(
-    "minimum", np.minimum,
-    lambda g, out, x, y: (where(out < y, g, 0.0), where(out < y, 0.0, g)),
+    "minimum", np.minimum, lambda g, out, x, y: _shared(g, x == y, x < y),
     lambda b, x, y: b.select(b.either(b.less(x, y), b.math("is_nan", x)), x, y), _apart, "Min",
 )  # fmt: skip
 
@@ -227,6 +232,12 @@ NEG = _unary(
 ABS = _unary(
     "abs", np.abs, lambda g, out, x: (g * sign(x),),
     lambda b, x: b.math("abs", x), (-2, 2), "Abs", floating=False,
+)  # fmt: skip
+RELU = _unary(
+    "relu", lambda x: np.maximum(x, x.dtype.type(0)),
+    lambda g, out, x: (where(out > 0, g, 0.0),),
+    lambda b, x: b.select(b.less_equal(x, b.constant(0)), b.constant(0), x),
+    (-2, 2), "Relu", infer=_number, floating=False,
 )  # fmt: skip
 SIGN = _unary(
     "sign", np.sign, lambda g, out, x: (None,),
@@ -297,16 +308,13 @@ STOP_GRADIENT = register(
 )  # fmt: skip
 CAST = register(
     Primitive(
-        "cast",
-        infer=lambda x, dtype: Spec(x.shape, dtype),
+        "cast", infer=lambda x, dtype: Spec(x.shape, dtype), elementwise=True, onnx="Cast",
         meaning=lambda x, dtype: np.asarray(x).astype(dtype),
         vjp=lambda g, out, x, dtype: (g.astype(x.dtype) if is_float(x.dtype) else None,),
         scalar=lambda b, x, dtype: b.convert(x, dtype),
-        elementwise=True,
         domain=lambda rng: ([rng.normal(size=(3, 4))], {"dtype": "float64"}),
-        onnx="Cast",
     )
-)
+)  # fmt: skip
 
 
 # --- the same, as functions ---------------------------------------------------------------------
@@ -338,7 +346,7 @@ def pow(x: TensorLike, y: TensorLike) -> Tensor:
 
 
 def maximum(x: TensorLike, y: TensorLike) -> Tensor:
-    """Return the larger of `x` and `y`; on a tie the gradient goes to `y`, NaN is passed on.
+    """Return the larger of `x` and `y`; on a tie each gets half the gradient, NaN is passed on.
 
     >>> maximum([-1.0, 2.0], 0.0)
     Tensor([0., 2.], f32[2])
@@ -347,7 +355,7 @@ def maximum(x: TensorLike, y: TensorLike) -> Tensor:
 
 
 def minimum(x: TensorLike, y: TensorLike) -> Tensor:
-    """Return the smaller of `x` and `y`; on a tie the gradient goes to `y`, NaN is passed on."""
+    """Return the smaller of `x` and `y`; on a tie each gets half the gradient, NaN is passed on."""
     return record(MINIMUM, x, y)
 
 
@@ -390,8 +398,7 @@ def where(condition: TensorLike, x: TensorLike, y: TensorLike) -> Tensor:
     # A Python number takes the dtype of the other branch, never that of the condition.
     if isinstance(x, (int, float)):
         y = as_tensor(y)
-        x = as_tensor(x, y)
-    x = as_tensor(x)
+    x = as_tensor(x, y if isinstance(y, Tensor) else None)
     return record(WHERE, condition, x, as_tensor(y, x))
 
 
@@ -403,6 +410,11 @@ def neg(x: TensorLike) -> Tensor:
 def abs(x: TensorLike) -> Tensor:
     """Return ``|x|``; its derivative at 0 is taken as 0."""
     return record(ABS, x)
+
+
+def relu(x: TensorLike) -> Tensor:
+    """Return ``max(0, x)``; its derivative at 0 is taken as 0, as in PyTorch and JAX."""
+    return record(RELU, x)
 
 
 def sign(x: TensorLike) -> Tensor:

@@ -115,6 +115,9 @@ def test_paths_that_meet_add_up() -> None:
 
 def test_a_kink_is_told_apart_from_an_error() -> None:
     checks = explain("max(x, y)", x=1, y=1).check()
+    assert checks["x"].kink  # a tie: the half that each receives is the mean of both slopes
+    assert checks["x"].agrees
+    checks = explain("relu(x)", x=0).check()
     assert checks["x"].kink
     assert not checks["x"].agrees
     assert not explain("1000000*x**2", x=0).check()["x"].kink
@@ -269,7 +272,7 @@ def test_arrays_are_walked_as_grad_walks_them() -> None:
         assert np.array_equal(slope, expected[name])
     assert all(check.agrees for check in e.check().values())
     assert "W = (3×2, norm" in str(e)
-    assert "W receives x.T @ g = (3×2, norm" in str(e)
+    assert "W receives x.T @ upstream = (3×2, norm" in str(e)
     assert "b receives" in str(e)
     assert " / 10 = " in str(e)  # a mean divides by the count
     with pytest.raises(KeyError, match="no step is called 'V'; there are"):

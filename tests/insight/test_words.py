@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from chainrule.core.primitive import registry
 from chainrule.core.tensor import record, tensor
 from chainrule.insight.walk import walk
 from chainrule.insight.words import SAYINGS, number, saying
+from chainrule.transform.grad import grad
 
 NAMES: dict[str, Any] = {
     name: getattr(np, name)
@@ -19,6 +21,7 @@ NAMES: dict[str, Any] = {
                  "tanh", "pi")
 } | {
     "max": max, "min": min, "erf": math.erf, "sigmoid": lambda x: 1 / (1 + math.exp(-x)),
+    "relu": lambda x: max(x, 0),
 }  # fmt: skip
 ELEMENTWISE = sorted(name for name, p in registry.items() if p.elementwise and p.domain is not None)
 
@@ -52,6 +55,31 @@ def test_formulas_and_slopes_say_what_is_computed(name: str) -> None:
         if rule:
             value = eval(rule, NAMES, {**given, "out": float(out)})
             assert value == pytest.approx(float(edges[position].contribution), abs=1e-12)
+
+
+def test_words_use_no_letter_that_a_user_may_have_given_another_meaning() -> None:
+    for name, told in SAYINGS.items():
+        for text in (told.words, told.others):
+            assert not re.search(r"\b(?!a )[a-z]\b|\bout\b[^ ]|\bout ·", text), (name, text)
+
+
+@pytest.mark.parametrize("name", ["maximum", "minimum"])
+def test_what_is_said_of_a_tie_is_what_is_computed(name: str) -> None:
+    told = saying(name)
+    assert "equal ones half each" in told.words
+    edges = walk(record(registry[name], tensor(1.0), tensor(1.0))).edges
+    assert len(edges) == 2
+    for edge in edges:
+        assert float(edge.contribution) == eval(told.slopes[edge.position], {}, {"a": 1, "b": 1})
+
+
+@pytest.mark.parametrize(("name", "at", "slope"), [("relu", 0.0, 0.0), ("abs", 0.0, 0.0)])
+def test_what_is_said_of_a_kink_is_what_is_computed(name: str, at: float, slope: float) -> None:
+    told = saying(name)
+    x = tensor(at)
+    assert re.search("at 0, .*is taken as 0|at 0 the slope is taken as 0", told.words)
+    assert float(grad(record(registry[name], x), x)) == slope
+    assert eval(told.slopes[0], NAMES, {"a": at}) == slope
 
 
 @pytest.mark.parametrize(

@@ -165,6 +165,9 @@ def test_slope_at_exactly_zero(function: Function, slope: float) -> None:
     [
         (cr.relu6, 0.0, 0.0),
         (cr.relu6, 6.0, 0.0),
+        (lambda x: cr.clip(x, -1.0, 2.0), -1.0, 0.5),
+        (lambda x: cr.clip(x, -1.0, 2.0), 2.0, 0.5),
+        (lambda x: cr.maximum(x, x), 1.0, 1.0),
         (cr.hard_tanh, -1.0, 0.0),
         (cr.hard_tanh, 1.0, 0.0),
         (cr.hard_sigmoid, -3.0, 0.0),

@@ -128,6 +128,7 @@ STATEMENTS: dict[str, Callable[..., Any]] = {
     "pad": _pad,
     "penalizing": lambda x, penalty: x + 0,
     "pow": lambda x, y: x**y,
+    "relu": lambda x: np.where(x < 0, 0, x).astype(x.dtype),
     "reshape": lambda x, shape: np.array(list(x.flat), x.dtype).reshape(shape),
     "scatter_add": _scatter_add,
     "sigmoid": special.expit,
