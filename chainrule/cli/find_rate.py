@@ -83,7 +83,7 @@ def find_rate(
     classes, features = problem.pipeline.classes, problem.train[0].shape[1]
     codes = getattr(problem.pipeline, "category_codes", ())
     found = find_learning_rate(
-        build_model(features, len(classes) or 1, settings, codes),
+        build_model(features, len(classes) or 1, settings, codes, problem.pixels),
         problem.train,
         loss=build_loss(settings, problem.pipeline.task),
         optimizer=build_optimizer(settings),

@@ -25,6 +25,7 @@ from chainrule.data.check import check_same_length
 from chainrule.data.table import Table
 from chainrule.insight.network import described, layer_at, layer_ends
 from chainrule.nn.catalogue import Activation, activations
+from chainrule.nn.scale import reads_pixels
 from chainrule.ops.reduce import sum
 from chainrule.run.program import prepare_function
 from chainrule.run.reference import Interpreter
@@ -50,10 +51,10 @@ PRODUCTS = ("matmul", "sparse_matmul")
 
 
 def as_seen(network: Any, X: Array) -> Array:
-    """Return rows as the model's first layer sees them: in its dtype, uint8 scaled by 1/255."""
+    """Return rows as the model's first layer sees them: in its dtype, pixels scaled by 1/255."""
     dtype = model_dtype(network)
     scaled: Array = X.astype(dtype)
-    return scaled * dtype.type(1 / 255) if X.dtype == np.uint8 else scaled
+    return scaled * dtype.type(1 / 255) if reads_pixels(network, X.dtype, X.ndim) else scaled
 
 
 def given_rows(thing: Any, X: Any, y: Any) -> tuple[Array, Array | None]:

@@ -21,6 +21,7 @@ from chainrule.data.builtin import names as dataset_names
 from chainrule.data.check import check_same_length
 from chainrule.data.pipeline import Pipeline
 from chainrule.data.table import Table
+from chainrule.nn.scale import starts_with_scale
 from chainrule.train.pixels import PixelPipeline
 from chainrule.train.run import Run
 from chainrule.train.table import Problem
@@ -156,7 +157,8 @@ def judge(run: Run, data: Any) -> Judged | None:
     elif isinstance(data, (tuple, list)) and len(data) == 2:
         X, y = run.encode(data[0]), data[1]
         shown = np.asarray(data[0])
-        rows = Rows(shown, np.arange(len(shown)), (), _image_in(shown))
+        pixels = shown.dtype == np.uint8 and starts_with_scale(run.model)
+        rows = Rows(shown, np.arange(len(shown)), (), _image_in(shown, pixels))
         check_same_length(shown, np.asarray(y))
     else:
         raise DataError(
@@ -175,7 +177,7 @@ def _test_rows(run: Run, problem: Problem) -> Rows:
                     problem.pipeline.feature_names, encoded=True)  # fmt: skip
     source, numbers = problem.raw
     if not isinstance(source, Table):
-        return Rows(source, numbers, problem.pipeline.feature_names, _image_in(source))
+        return Rows(source, numbers, problem.pipeline.feature_names, _image_in(source, True))
     return Rows(source, numbers, (), _image_of(run, source, target), target)
 
 
@@ -199,13 +201,14 @@ def _image_of(run: Run, table: Table, target: str) -> tuple[int, ...]:
     return known.image_shape if all(c.kind == "number" for c in pixels) else ()
 
 
-def _image_in(X: Array) -> tuple[int, ...]:
+def _image_in(X: Array, pixels: bool) -> tuple[int, ...]:
+    """Return the shape of the images in the rows of X; rows of `pixels` may be laid flat."""
     shape: tuple[int, ...] = X.shape
     if X.ndim == 3 or (X.ndim == 4 and shape[-1] == 3):
         return shape[1:]
     if X.ndim == 4 and shape[-1] == 1:
         return shape[1:3]
-    return _square(X.shape[1]) if X.ndim == 2 and X.dtype == np.uint8 else ()
+    return _square(X.shape[1]) if X.ndim == 2 and pixels else ()
 
 
 def _square(pixels: int) -> tuple[int, ...]:

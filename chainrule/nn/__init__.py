@@ -85,6 +85,7 @@ from chainrule.nn.noise import Dropout, GaussianNoise
 from chainrule.nn.normalize import BatchNorm, LayerNorm
 from chainrule.nn.regularizers import L1, L2, ActivityPenalty, Elastic
 from chainrule.nn.residual import Residual
+from chainrule.nn.scale import Scale
 from chainrule.nn.wiring import Density, Edges, ImageFields, LocalFields, SparseLinear
 
 __all__ = [
@@ -135,6 +136,7 @@ __all__ = [
     "ReLU",
     "ReLU6",
     "Residual",
+    "Scale",
     "Sequential",
     "SiLU",
     "Sigmoid",

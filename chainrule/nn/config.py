@@ -24,6 +24,7 @@ from chainrule.nn import (
     normalize,
     regularizers,
     residual,
+    scale,
     wiring,
 )
 
@@ -44,6 +45,7 @@ _MODULES = (
     normalize,
     regularizers,
     residual,
+    scale,
     wiring,
 )
 _registry: dict[str, type] = {

@@ -34,12 +34,7 @@ def _table(categories: int, size: int, dtype: str, name: str) -> Parameter:
 
 
 def _check_codes(codes: Array, categories: int, what: str) -> None:
-    """Raise DataError for pixels, or naming the first row whose code is no category."""
-    if codes.dtype == np.uint8:
-        raise DataError(
-            f"{what} reads numbers of categories, but uint8 is read as the pixels of images and "
-            "scaled by 1/255; give X as X.astype('int32')."
-        )
+    """Raise DataError naming the first row whose code is no category."""
     bad = (codes < 0) | (codes >= categories) | (codes != np.floor(codes))
     if bad.any():
         row = int(np.argwhere(bad)[0][0])

@@ -17,6 +17,7 @@ from chainrule.core.graph import Graph, Node
 from chainrule.core.tensor import tensor
 from chainrule.nn.initializers import Orthogonal
 from chainrule.nn.layer import Layer, initialize, parameters
+from chainrule.nn.scale import reads_pixels
 from chainrule.run.reference import Interpreter
 from chainrule.transform.mode import for_predicting
 
@@ -33,7 +34,7 @@ def lsuv(model: Layer, X: Any, seed: int = 0) -> None:
     weight is divided by the standard deviation of ``x @ weight`` over all rows and units.  A
     weight used twice is set where it is first used.  Training goes on from what is set.
 
-    X: (rows, ...) as for training, some hundred rows or more; uint8 is scaled by 1/255.
+    X: (rows, ...) as for training, some hundred rows or more; images in uint8 are scaled by 1/255.
     Raises OptionError if no weight of the model multiplies data, and DataError for what holds no
     numbers, or naming a layer whose product does not vary.
     Source: Mishkin and Matas, "All you need is a good init", 2016.
@@ -53,7 +54,7 @@ def lsuv(model: Layer, X: Any, seed: int = 0) -> None:
     rows = np.asarray(X)
     if rows.dtype.kind not in "buif" or rows.size == 0:
         raise DataError(f"lsuv: X must be rows of numbers, not {rows.dtype} of shape {rows.shape}.")
-    scale = 1 / 255 if rows.dtype == np.uint8 else 1.0
+    scale = 1 / 255 if reads_pixels(model, rows.dtype, rows.ndim) else 1.0
     output = model(tensor(rows.astype(dtype) * dtype.type(scale)))
     graph = for_predicting(Graph({"output": output}))
     products = _first_products(graph, {p.node: path for path, p in named.items()})

@@ -22,6 +22,7 @@ from chainrule.nn.noise import Dropout, GaussianNoise
 from chainrule.nn.normalize import BatchNorm, LayerNorm
 from chainrule.nn.regularizers import Elastic
 from chainrule.nn.residual import Residual
+from chainrule.nn.scale import Scale
 from chainrule.nn.wiring import SparseLinear
 from chainrule.optim.adam import AdamW, Lion
 from chainrule.optim.clip import ClipNorm, ClipValue
@@ -66,10 +67,17 @@ def check_settings(settings: Settings, task: str | None = None) -> None:
 
 
 def build_model(
-    features: int, outputs: int, settings: Settings, codes: Sequence[CategoryCodes] = ()
+    features: int,
+    outputs: int,
+    settings: Settings,
+    codes: Sequence[CategoryCodes] = (),
+    pixels: bool = False,
 ) -> Sequential:
-    """Return the network that `settings` describe; `codes` are the features to embed."""
-    layers: list[Layer] = []
+    """Return the network that `settings` describe; `codes` are the features to embed.
+
+    With `pixels`, features are bytes of 0 to 255, which the network itself scales to 0 to 1.
+    """
+    layers: list[Layer] = [Scale(1 / 255)] if pixels else []
     if codes:
         embed = EmbedColumns(
             features, [(c.feature, c.categories, _embedding_size(c, settings)) for c in codes]

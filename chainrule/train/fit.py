@@ -91,7 +91,9 @@ def fit(
 ) -> Run:
     """Train `model` on ``data = (X, y)`` by mini-batches, and return the run.
 
-    X: (rows, ...) numbers; uint8 is read as images and scaled by 1/255.
+    X: (rows, ...) numbers.  uint8 in the shape of images, (rows, height, width) with or without
+    channels, is taken for pixels of 0 to 255 and scaled by 1/255, unless the model starts with
+    an ``nn.Scale`` of its own; every other number keeps its value.
     y: class numbers (rows,), one-hot rows, yes-or-no labels, or real values,
     as `loss` asks.  `loss` is one of :mod:`chainrule.nn.losses` or its name, such
     as "cross_entropy", "binary_cross_entropy", "mse" or ``nn.Huber(2.0)``, or

@@ -18,6 +18,7 @@ from chainrule.core.options import is_number
 from chainrule.data.check import check_same_length
 from chainrule.data.splits import split
 from chainrule.nn.layer import Layer, check_input
+from chainrule.nn.scale import reads_pixels
 from chainrule.train.objective import Objective, check_target
 from chainrule.train.part import Part
 from chainrule.train.step import check_rows, data_input, forward, model_dtype
@@ -26,6 +27,7 @@ from chainrule.train.weighting import ClassWeight, class_weights, row_weights
 __all__ = ["check_made", "check_pair", "read_parts"]
 
 Array = np.ndarray[Any, Any]
+_IMAGES_AT_ONCE = 1_000  # looked at for a pixel above 1
 
 
 def read_parts(
@@ -43,6 +45,8 @@ def read_parts(
     """
     dtype = model_dtype(model)
     X, y = check_pair(_without_masked(data, sample_weight), "X", "y", dtype)
+    if _pixels(model, X):
+        _check_pixels(X)
     output = forward(model, data_input("x", X)).shape
     check_input([model], X)
     target = aim.target(y, output, dtype)
@@ -61,15 +65,30 @@ def read_parts(
     Xv, yv = check_pair(_without_masked(pair, own), "X of validation", "y of validation", dtype)
     if Xv.shape[1:] != X.shape[1:]:
         raise DataError(f"validation rows have shape {Xv.shape[1:]}, training rows {X.shape[1:]}.")
-    if (Xv.dtype == np.uint8) != (X.dtype == np.uint8):
+    if _pixels(model, Xv) != _pixels(model, X):
         raise DataError(
-            f"validation holds {Xv.dtype} and X {X.dtype}; uint8 is scaled by 1/255 and other "
-            "numbers are not, so give both in one form."
+            f"validation holds {Xv.dtype} and X {X.dtype}; images in uint8 are scaled by 1/255 and "
+            "other numbers are not, so give both in one form."
         )
     check_input([model], Xv)
     held_target = aim.target(yv, output, dtype)
     return train, Part(
         Xv, held_target, None, row_weights(own, by_class, held_target, dtype, aim.elementwise)
+    )
+
+
+def _pixels(model: Layer, X: Array) -> bool:
+    return reads_pixels(model, X.dtype, X.ndim)
+
+
+def _check_pixels(X: Array) -> None:
+    """Raise DataError for images of which no pixel is above 1: they would be scaled to nothing."""
+    for start in range(0, len(X), _IMAGES_AT_ONCE):
+        if X[start : start + _IMAGES_AT_ONCE].max() > 1:
+            return
+    raise DataError(
+        "X is uint8 in the shape of images, which is scaled by 1/255, but holds only 0 and 1. "
+        "Give X.astype(bool) to keep these values, or start the model with nn.Scale(1)."
     )
 
 

@@ -1,7 +1,7 @@
 """The pipeline of image sets: every pixel a feature of 0 to 255, left as uint8.
 
-Enters a table with one column a pixel, leaves uint8 rows, which
-:func:`chainrule.train.step.forward` scales by 1/255.  Pixels share one range and one unit
+Enters a table with one column a pixel, leaves uint8 rows, which the network scales by 1/255 in
+its first layer, a :class:`chainrule.nn.Scale`.  Pixels share one range and one unit
 already, so nothing more is done to them unless it is asked for.  It stands where a
 :class:`~chainrule.data.pipeline.Pipeline` stands for other tables, so that a run
 trained on image files predicts for a CSV file all the same.

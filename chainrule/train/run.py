@@ -31,6 +31,7 @@ from chainrule.data.check import check_same_length
 from chainrule.data.pipeline import Pipeline
 from chainrule.nn.config import from_config, to_config
 from chainrule.nn.layer import Layer, Sequential, check_input, parameters
+from chainrule.nn.scale import reads_pixels, starts_with_scale
 from chainrule.nn.summary import describe
 from chainrule.run.program import RowFunction, prepare_function
 from chainrule.train.metrics import BY_NAME, Metric, metrics_of
@@ -51,7 +52,7 @@ from chainrule.transform.mode import for_predicting
 __all__ = ["Run", "load"]
 
 Array = np.ndarray[Any, Any]
-FORMAT = 2  # raised whenever a run saved before can't be read
+FORMAT = 3  # raised whenever a run saved before can't be read
 LAYERS_TOLD = 8  # by repr(run)
 
 
@@ -152,7 +153,9 @@ class Run:
         row, pipeline = self.features, self.pipeline
         if isinstance(pipeline, PixelPipeline):
             row = (len(pipeline.feature_names),)
-        dtype = np.dtype(np.uint8) if self.feature_dtype == "uint8" else self._dtype
+        given = np.dtype(self.feature_dtype)
+        pixels = reads_pixels(self.model, given, 1 + len(self.features))
+        dtype = given if pixels else self._dtype
         return Predictor(
             self.model, self.features, dtype, row,
             self._check, self.encode, self.decide, self.probabilities,
@@ -225,13 +228,21 @@ class Run:
                 f"each row of X has shape {rows.shape[1:]}, but the model was trained on rows of "
                 f"shape {self.features}.{_other_axes(rows.shape, self.features)}"
             )
-        if (rows.dtype == np.uint8) != (self.feature_dtype == "uint8"):
+        if not self._on_scale_of_training(rows):
             raise DataError(
-                f"X holds {rows.dtype} but the model was trained on {self.feature_dtype}; uint8 is "
-                "scaled by 1/255 and other numbers are not, so the two can't stand for each other."
+                f"X holds {rows.dtype} but the model was trained on {self.feature_dtype}; pixels "
+                "in uint8 are scaled by 1/255 and other numbers are not, so the two can't stand "
+                "for each other."
             )
         check_input([self.model], rows)
         return rows
+
+    def _on_scale_of_training(self, rows: Array) -> bool:
+        """Whether a number in `rows` means what it meant in training, where pixels were scaled."""
+        if (rows.dtype == np.uint8) == (self.feature_dtype == "uint8"):
+            return True
+        given_unit = rows.dtype.kind == "f" and starts_with_scale(self.model)
+        return not given_unit and not reads_pixels(self.model, np.dtype(np.uint8), rows.ndim)
 
     def _flat(self, values: Array) -> Array:
         flat: Array = values[:, 0] if self.flat_target and values.shape[1:] == (1,) else values

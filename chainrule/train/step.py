@@ -24,6 +24,7 @@ from chainrule.core.tensor import Tensor, input
 from chainrule.data.check import check_features
 from chainrule.nn.layer import Layer, parameters
 from chainrule.nn.regularizers import Regularizer, penalties
+from chainrule.nn.scale import reads_pixels
 from chainrule.ops.elementwise import add
 from chainrule.ops.reduce import sum
 from chainrule.ops.shape import broadcast_to
@@ -80,10 +81,12 @@ def data_input(name: str, array: Array) -> Tensor:
 def forward(model: Layer, x: Tensor) -> Tensor:
     """Return the model's output for the input `x`, converted to the model's dtype.
 
-    uint8 is read as the pixels of images and scaled to [0, 1] by 1/255.
+    The pixels of images, as :func:`~chainrule.nn.scale.reads_pixels` tells them, are scaled to
+    [0, 1] by 1/255.
     """
-    dtype = model_dtype(model)
-    scaled = x.astype(dtype) * (1 / 255) if x.dtype == np.uint8 else x.astype(dtype)
+    scaled = x.astype(model_dtype(model))
+    if reads_pixels(model, x.dtype, x.ndim):
+        scaled = scaled * (1 / 255)
     try:
         output = model(scaled)
     except ShapeError as error:

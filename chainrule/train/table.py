@@ -75,6 +75,11 @@ class Problem:
     )
 
     @property
+    def pixels(self) -> bool:
+        """Whether the features are the bytes of images, 0 to 255."""
+        return isinstance(self.pipeline, PixelPipeline) and not self.pipeline.steps
+
+    @property
     def rows(self) -> dict[str, int]:
         """The number of rows in each part."""
         held = 0 if self.validation is None else len(self.validation[0])
@@ -317,7 +322,7 @@ def fit_table(
         raise OptionError("embedding: no column is embedded; give one the role embedded.")
     optimizer = build_optimizer(settings)
     run = fit(
-        build_model(features, len(classes) or 1, settings, codes),
+        build_model(features, len(classes) or 1, settings, codes, problem.pixels),
         problem.train,
         loss=build_loss(settings, problem.pipeline.task),
         optimizer=optimizer,

@@ -142,7 +142,7 @@ def test_pixels_are_compared_with_black() -> None:
     X = np.random.default_rng(0).integers(0, 256, (64, 16)).astype(np.uint8)
     y = (X[:, 0] > 127).astype(int)
     run = cr.fit(
-        nn.Sequential([nn.Linear(16, 8), nn.ReLU(), nn.Linear(8, 2)]), (X, y),
+        nn.Sequential([nn.Scale(1 / 255), nn.Linear(16, 8), nn.ReLU(), nn.Linear(8, 2)]), (X, y),
         loss="cross_entropy", epochs=2, progress=False,
     )  # fmt: skip
     found = cr.attribute(run, X[0], image_shape=(4, 4))

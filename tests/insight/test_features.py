@@ -77,14 +77,14 @@ def test_a_map_is_the_singular_vectors() -> None:
 
 
 def test_pixels_of_a_byte_are_seen_as_training_sees_them() -> None:
-    X = np.random.default_rng(0).integers(0, 256, (64, 16)).astype(np.uint8)
-    y = (X[:, 0] > 127).astype(int)
+    X = np.random.default_rng(0).integers(0, 256, (64, 4, 4)).astype(np.uint8)
+    y = (X[:, 0, 0] > 127).astype(int)
     run = cr.fit(
-        nn.Sequential([nn.Linear(16, 4), nn.ReLU(), nn.Linear(4, 2)]), (X, y),
+        nn.Sequential([nn.Flatten(), nn.Linear(16, 4), nn.ReLU(), nn.Linear(4, 2)]), (X, y),
         loss="cross_entropy", epochs=1, progress=False,
     )  # fmt: skip
-    f = cr.features(run, X, y, image_shape=(4, 4))
-    np.testing.assert_allclose(f.values(2), run.outputs(X), rtol=1e-5, atol=1e-6)
+    f = cr.features(run, X, y)
+    np.testing.assert_allclose(f.values(3), run.outputs(X), rtol=1e-5, atol=1e-6)
     assert f.activity.rows.max() <= 1
     assert f.goal is not None
     assert f.goal.classes == 2

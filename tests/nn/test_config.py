@@ -17,7 +17,7 @@ from chainrule.nn import config
 EXAMPLES: list[Any] = [
     nn.Linear(3, 2, use_bias=False, weight_init=nn.HeNormal(), dtype="float64"),
     nn.Linear(3, 2, weight_init="glorot_normal", bias_init=nn.Constant(0.5)),
-    nn.Flatten(),
+    nn.Flatten(), nn.Scale(0.5),
     nn.Sequential([nn.Linear(2, 2), nn.ReLU(), nn.Sequential([nn.Tanh()])]),
     nn.ReLU(), nn.LeakyReLU(0.3), nn.ELU(0.5), nn.Sigmoid(), nn.Tanh(), nn.GELU(approximate=True),
     nn.SiLU(), nn.Softplus(),

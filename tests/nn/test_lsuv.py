@@ -74,11 +74,19 @@ def test_layers_along_edges_and_layers_that_act_in_training_alone() -> None:
 
 
 def test_pixels_count_as_in_training() -> None:
-    pixels = RNG.integers(0, 256, (100, 6)).astype(np.uint8)
-    model, scaled = nn.Linear(6, 3), nn.Linear(6, 3)
-    nn.lsuv(model, pixels)
-    nn.lsuv(scaled, pixels / 255)
-    np.testing.assert_allclose(model.weight.value, scaled.weight.value, rtol=1e-5)
+    pixels = RNG.integers(0, 256, (100, 2, 3)).astype(np.uint8)
+    models = [nn.Sequential([nn.Flatten(), nn.Linear(6, 3)]) for _ in range(2)]
+    for model, X in zip(models, (pixels, pixels / 255), strict=True):
+        nn.lsuv(model, X)
+    np.testing.assert_allclose(*(model[1].weight.value for model in models), rtol=1e-5)  # type: ignore[attr-defined]
+
+
+def test_bytes_in_columns_keep_their_value() -> None:
+    hot = np.eye(6, dtype=np.uint8)[RNG.integers(0, 6, 100)]
+    models = [nn.Linear(6, 3), nn.Linear(6, 3)]
+    for model, X in zip(models, (hot, hot.astype("f4")), strict=True):
+        nn.lsuv(model, X)
+    np.testing.assert_array_equal(*(model.weight.value for model in models))
 
 
 def test_what_it_can_not_do_is_named() -> None:

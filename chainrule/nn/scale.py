@@ -1,0 +1,66 @@
+"""Multiply what enters a network by one number, and tell which rows are pixels of 0 to 255.
+
+Rows in, rows on one scale out.  uint8 has two uses: the pixels of images, which networks read
+from 0 to 1, and small whole numbers, such as one-hot columns, which keep their value.
+
+Read next: :mod:`chainrule.train.step`, which records the scaling.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from chainrule.core.errors import OptionError
+from chainrule.core.options import is_number
+from chainrule.core.tensor import Tensor
+from chainrule.nn.layer import Sequential
+
+__all__ = ["Scale", "reads_pixels", "starts_with_scale"]
+
+_IMAGE_AXES = (3, 4)  # rows, height, width, and perhaps channels
+
+
+@dataclass(eq=False)
+class Scale:
+    """Multiply by a number that is not learned: ``y = factor * x``.
+
+    As the first layer it says how data are scaled: ``nn.Scale(1 / 255)`` for pixels that lie in
+    rows, (n, pixels), and ``nn.Scale(1)`` for uint8 in the shape of images that is none.
+    Raises OptionError for a `factor` that is not a finite number other than 0.
+
+    >>> import chainrule as cr
+    >>> Scale(0.5)(cr.tensor([[1.0, 4.0]]))
+    Tensor([[0.5, 2. ]], f32[1,2])
+    """
+
+    factor: float
+
+    def __post_init__(self) -> None:
+        if not is_number(self.factor) or not math.isfinite(self.factor) or self.factor == 0:
+            raise OptionError(
+                f"Scale: factor must be a finite number other than 0, not {self.factor!r}."
+            )
+        self.factor = float(self.factor)
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return x * self.factor
+
+
+def starts_with_scale(model: Any) -> bool:
+    """Whether the first layer of `model` is a :class:`Scale`."""
+    while isinstance(model, Sequential) and len(model):
+        model = model[0]
+    return isinstance(model, Scale)
+
+
+def reads_pixels(model: Any, dtype: np.dtype[Any], axes: int) -> bool:
+    """Whether data of `dtype` and so many `axes` are pixels, scaled by 1/255 before `model`.
+
+    They are uint8 in the shape of images, (n, height, width) or (n, height, width, channels),
+    unless the model starts with a :class:`Scale` of its own.
+    """
+    return dtype == np.uint8 and axes in _IMAGE_AXES and not starts_with_scale(model)
