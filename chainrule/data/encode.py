@@ -15,11 +15,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from chainrule.core.errors import DataError
 from chainrule.data.columns import Understanding
 from chainrule.data.scaling import Scaler, Scaling
 from chainrule.data.table import Column
-from chainrule.data.unread import Unread, read_dates, read_numbers
+from chainrule.data.unread import read_dates, read_numbers
 
 __all__ = [
     "CategoryEncoder",
@@ -70,13 +69,12 @@ class NumericEncoder:
         scaled = self.scaling.transform(filled)
         return np.column_stack([scaled, missing]) if self.indicator else scaled
 
-    def unread(self, column: Column, where: str) -> Unread | None:
-        """Return the cells that `encode` takes for missing as they are no number or date."""
+    def unread(self, column: Column, where: str) -> NDArray[np.intp]:
+        """Return the rows that `encode` takes for missing as they hold no number or date."""
         if self.levels:
-            return None
+            return np.array([], np.intp)
         read = read_dates if self.parts else read_numbers
-        _, rows = read(column, self.date_format or self.spelling, where)
-        return Unread.of(column, rows) if len(rows) else None
+        return read(column, self.date_format or self.spelling, where)[1]
 
 
 @dataclass(frozen=True)
@@ -178,7 +176,7 @@ def _raw_numbers(
     """Return (numbers, ranks or date parts, missing).
 
     A cell that is no number or date where one should be is missing, as is a word that is none
-    of the `levels`; infinity is an error with its row.
+    of the `levels`, and infinity.
     """
     if levels:
         place = {level: float(i) for i, level in enumerate(levels)}
@@ -190,12 +188,6 @@ def _raw_numbers(
     column, _ = read_numbers(column, form, where)
     gone = column.missing.all()
     numbers = np.full(len(column), np.nan) if gone else column.values.astype(np.float64)
-    infinite = np.flatnonzero(np.isinf(numbers))
-    if len(infinite):
-        raise DataError(
-            f"{where}: row {column.row_number(infinite[0])} of column {column.name!r} is infinite "
-            f"({len(infinite)} in all); correct or clear the cell."
-        )
     return numbers[:, None], column.missing
 
 

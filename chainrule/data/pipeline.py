@@ -32,7 +32,7 @@ from chainrule.data.projection import Projection, Projector
 from chainrule.data.scaling import Scaler, Standardize
 from chainrule.data.table import Column, Table
 from chainrule.data.target import Target, Task, inspect_target
-from chainrule.data.unread import Unread, settle
+from chainrule.data.unread import Settled, Unread, settle
 
 __all__ = ["CategoryCodes", "Pipeline", "fit_encoders"]
 
@@ -99,8 +99,11 @@ class Pipeline:
         chosen = None if rows is None else np.asarray(rows, dtype=np.intp)
         found, kept, notes = inspect_target(table, target, task, chosen)
         features = [column.take(kept) for column in table if column.name != found.name]
-        encoders, decided = fit_encoders(features, found.name, table.source, roles, planned.scaler)
-        pipeline = cls(encoders, found, (*notes, *decided), rows=kept)
+        encoders, read, decided = fit_encoders(
+            features, found.name, table.source, roles, planned.scaler
+        )
+        told = [note for settled in read if (note := settled.note(settled.unread))]
+        pipeline = cls(encoders, found, (*notes, *told, *decided), rows=kept)
         if planned.projector is None:
             return pipeline
         return pipeline.with_projection(planned.projector, [pipeline.transform(table, kept)])
@@ -176,7 +179,8 @@ class Pipeline:
 
         Columns are matched by name; others are ignored.  A few cells that are no number or
         date where training had them count as missing, see `unread`.  Raises DataError on a
-        missing column, a column that can't be read, and infinity, with row and column.
+        missing column, a column that can't be read, and a number too large for float32, with
+        row and column.
         """
         absent = [e.name for e in self.encoders if e.name not in table]
         if absent:
@@ -194,7 +198,10 @@ class Pipeline:
         start = 0
         for encoder in self.encoders:
             stop = start + len(encoder.feature_names)
-            out[:, start:stop] = encoder.encode(table[encoder.name].take(chosen), table.source)
+            column = table[encoder.name].take(chosen)
+            with np.errstate(over="ignore"):
+                out[:, start:stop] = encoder.encode(column, table.source)
+            _check_finite(out[:, start:stop], column, table.source)
             start = stop
         return self.project(out)
 
@@ -203,13 +210,21 @@ class Pipeline:
 
         Raises DataError as `transform` does.
         """
-        chosen = None if rows is None else np.asarray(rows, dtype=np.intp)
+        if rows is not None:
+            chosen = np.asarray(rows, dtype=np.intp)
+            names = [e.name for e in self.encoders]
+            table = Table(tuple(table[name].take(chosen) for name in names), table.source)
+        found = self.unread_rows(table)
+        return {name: Unread.of(table[name], slips) for name, slips in found.items()}
+
+    def unread_rows(self, table: Table) -> dict[str, NDArray[np.intp]]:
+        """Return, by column, the rows whose cells `unread` tells of."""
         found = {
-            encoder.name: encoder.unread(table[encoder.name].take(chosen), table.source)
+            encoder.name: encoder.unread(table[encoder.name], table.source)
             for encoder in self.encoders
             if isinstance(encoder, NumericEncoder)
         }
-        return {name: unread for name, unread in found.items() if unread is not None}
+        return {name: slips for name, slips in found.items() if len(slips)}
 
     def project(self, X: NDArray[Any]) -> NDArray[Any]:
         """Return the features `X` that the encoders gave, turned by the projection if any."""
@@ -255,22 +270,33 @@ class Pipeline:
             raise DataError(f"The saved pipeline is damaged: {error!r}.") from error
 
 
+def _check_finite(block: NDArray[np.float32], column: Column, where: str) -> None:
+    """Raise DataError naming the first number that float32 can't hold once it is scaled."""
+    rows = np.flatnonzero(~np.isfinite(block).all(axis=1))
+    if len(rows):
+        raise DataError(
+            f"{where}: row {column.row_number(rows[0])} of column {column.name!r} holds "
+            f"{column.as_text()[rows[0]]}, too large for float32, in which features are kept; "
+            "correct or clear the cell."
+        )
+
+
 def fit_encoders(
     features: list[Column],
     target: str,
     where: str,
     roles: Roles | None = None,
     scaler: Scaler | None = None,
-) -> tuple[tuple[Encoder, ...], tuple[str, ...]]:
-    """Return an encoder for each column that is of use, and a note on each decision."""
+) -> tuple[tuple[Encoder, ...], list[Settled], tuple[str, ...]]:
+    """Return an encoder for each column of use, how these were read, and all decisions."""
     read = [
-        settle(column) if (roles or {}).get(column.name, "date") in _READ else (column, "")
+        settle(column) if (roles or {}).get(column.name, "date") in _READ else Settled(column)
         for column in features
     ]
-    features = [column for column, _ in read]
+    features = [settled.column for settled in read]
     understood = understand(features, roles)
-    told = (note for (_, note), item in zip(read, understood, strict=True) if note and item.used)
-    decided = (*told, *(item.note for item in understood if item.note))
+    used = [settled for settled, item in zip(read, understood, strict=True) if item.used]
+    decided = tuple(item.note for item in understood if item.note)
     if not any(item.used for item in understood):
         raise DataError(
             f"{where}: no usable feature is left beside the target {target!r}"
@@ -281,4 +307,4 @@ def fit_encoders(
         for column, item in zip(features, understood, strict=True)
         if item.used
     )
-    return encoders, decided
+    return encoders, used, decided

@@ -33,6 +33,7 @@ from chainrule.data.scaling import Scaler
 from chainrule.data.splits import split_parts
 from chainrule.data.table import Column, Table, column_from_text
 from chainrule.data.target import Target, infer_task, inspect_target, reject_constant
+from chainrule.data.unread import Settled, Unread, held_out_notes
 
 __all__ = ["Stream", "stream", "too_large_for_memory"]
 
@@ -99,12 +100,18 @@ def stream(
         with store_table(text, place) as table:
             found = _Targets.read(table, target, task)
             train, validation, test = found.split(test_fraction, seed)
-            pipeline = _fit(table, found, train, seed, roles, planned.scaler)
+            pipeline, read, decided = _fit(table, found, train, seed, roles, planned.scaler)
             parts = [train, np.array([], np.intp) if validation is None else validation, test]
-            arrays = _encode(table, pipeline, [found.rows[part] for part in parts], place, watch)
+            arrays, unread = _encode(
+                table, pipeline, [found.rows[part] for part in parts], place, watch
+            )
+            lines = (settled.note(unread[0].get(settled.column.name)) for settled in read)
+            told = tuple(line for line in lines if line)
+            pipeline = replace(pipeline, notes=(*pipeline.notes, *told, *decided))
             if planned.projector is not None:
                 pipeline = pipeline.with_projection(planned.projector, [arrays[0]])
                 arrays = _project(arrays, pipeline, place)
+            pipeline = replace(pipeline, notes=(*pipeline.notes, *held_out_notes(unread[1])))
         # The files lose their names here; their space stays until the arrays are gone.
     y = found.encode(pipeline.target)
     pairs = [(X, y[part]) for X, part in zip(arrays, parts, strict=True)]
@@ -228,8 +235,11 @@ def _fit(
     seed: int,
     roles: Roles | None,
     scaler: Scaler | None,
-) -> Pipeline:
-    """Fit encoders to a sample of the training rows, and the target to all of them."""
+) -> tuple[Pipeline, list[Settled], tuple[str, ...]]:
+    """Fit encoders to a sample of the training rows, and the target to all of them.
+
+    Returns the pipeline, how its columns were read, and the notes on what became of columns.
+    """
     rows = found.rows[train]
     most = min(SAMPLE_ROWS, max(10_000, _SAMPLE_CELLS // len(table.names)))
     notes = found.notes
@@ -241,8 +251,10 @@ def _fit(
     if not names:
         raise DataError(f"{table.source} has no column beside the target {found.distinct.name!r}.")
     sample = table.take(rows, names)
-    encoders, decided = fit_encoders(list(sample), found.distinct.name, table.source, roles, scaler)
-    return Pipeline(encoders, found.fit(train), (*notes, *decided))
+    encoders, read, decided = fit_encoders(
+        list(sample), found.distinct.name, table.source, roles, scaler
+    )
+    return Pipeline(encoders, found.fit(train), notes), read, decided
 
 
 def _encode(
@@ -251,13 +263,17 @@ def _encode(
     parts: list[NDArray[np.intp]],
     place: Path,
     watch: Callable[[int, int], None] | None,
-) -> list[Array]:
-    """Write the features of each part's rows to a file of its own, and return them mapped."""
+) -> tuple[list[Array], tuple[dict[str, Unread], dict[str, Unread]]]:
+    """Write the features of each part's rows to a file of its own, and return them mapped.
+
+    Returns also the cells that could not be read, in the first part and in the others.
+    """
     width = len(pipeline.feature_names)
     needed = 4 * width * sum(len(part) for part in parts)
     _check_space(place, needed, f"{width:,} features of {sum(map(len, parts)):,} rows")
     side = np.full(len(table), -1, np.int8)
     files, done = [], [0] * len(parts)
+    unread: tuple[dict[str, Unread], dict[str, Unread]] = ({}, {})
     for i, rows in enumerate(parts):
         side[rows] = i
         files.append(_file(place / f"{i}.npy", len(rows), width))
@@ -267,7 +283,14 @@ def _encode(
     # Blocks are alike in size: whether a column can be read at all is judged block by block.
     ends = np.linspace(0, len(table), -(-len(table) // step) + 1).astype(int).tolist()
     for start, stop in pairwise(ends):
-        X = pipeline.transform(table.block(start, stop, names, words))
+        block = table.block(start, stop, names, words)
+        X = pipeline.transform(block)
+        for name, rows in pipeline.unread_rows(block).items():
+            sides = side[start:stop][rows]
+            for seen, chosen in zip(unread, (rows[sides == 0], rows[sides > 0]), strict=True):
+                if len(chosen):
+                    slips = Unread.of(block[name], chosen)
+                    seen[name] = seen[name] + slips if name in seen else slips
         for i, file in enumerate(files):
             chosen = X[side[start:stop] == i]
             file[done[i] : done[i] + len(chosen)] = chosen
@@ -276,7 +299,7 @@ def _encode(
             watch(stop, len(table))
     for file in files:
         file.flags.writeable = False
-    return files
+    return files, unread
 
 
 def _project(arrays: list[Array], pipeline: Pipeline, place: Path) -> list[Array]:

@@ -198,7 +198,8 @@ def _reject_infinite(column: Column, where: str) -> None:
     infinite = np.flatnonzero(np.isinf(column.values))
     if len(infinite):
         raise DataError(
-            f"{where}: row {column.row_number(infinite[0])} of target {column.name!r} is infinite."
+            f"{where}: row {column.row_number(infinite[0])} of target {column.name!r} is infinite; "
+            "correct or clear the cell."
         )
 
 

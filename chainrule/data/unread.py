@@ -9,9 +9,10 @@ Read next: :mod:`chainrule.data.encode`.
 
 from __future__ import annotations
 
+import math
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -23,7 +24,7 @@ from chainrule.data.spelling import SPELLINGS, parse_spelled
 from chainrule.data.table import Column
 from chainrule.data.text import DATE_FORMATS, ISO, parse_date, parse_number
 
-__all__ = ["Unread", "read_dates", "read_numbers", "respell", "settle"]
+__all__ = ["Settled", "Unread", "held_out_notes", "read_dates", "read_numbers", "respell", "settle"]
 
 MOSTLY = 0.95  # of a text column's cells must be numbers, or dates, to make it a column of them
 _LEAST = 20  # cells must be read for that; of fewer, one bad cell says too much
@@ -49,6 +50,10 @@ class Unread:
         cells = column.as_text() if column.cells is None else column.cells
         return cls(len(rows), str(cells[rows[0]]).strip(), column.row_number(rows[0]))
 
+    def __add__(self, later: Unread) -> Unread:
+        """Return what is told of these cells and of those in `later` rows."""
+        return replace(self, count=self.count + later.count)
+
     def __str__(self) -> str:
         cells = f"{self.count:,} cell{'s' * (self.count > 1)} that can't be read"
         verb = "counts" if self.count == 1 else "count"
@@ -56,24 +61,56 @@ class Unread:
         return f"{cells} {verb} as missing, {first}{self.cell!r} in row {self.row}"
 
 
-def settle(column: Column) -> tuple[Column, str]:
-    """Return a text column of which nearly all cells are numbers or dates as one, and a note.
+@dataclass(frozen=True)
+class Settled:
+    """A column as training reads it: as what, if that had to be found out, and the cells unread."""
+
+    column: Column
+    read_as: str = ""
+    unread: Unread | None = None
+
+    def note(self, unread: Unread | None) -> str:
+        """Return the line on how it was read, "" for none; `unread` are the cells to tell of."""
+        told = "; ".join(str(part) for part in (self.read_as, unread) if part)
+        return f"`{self.column.name}`: {told}" if told else ""
+
+
+def held_out_notes(found: Mapping[str, Unread]) -> tuple[str, ...]:
+    """Return the lines on cells, by column, in rows that training does not see."""
+    return tuple(f"`{name}`, rows held out: {unread}" for name, unread in found.items())
+
+
+def settle(column: Column) -> Settled:
+    """Return a text column of which nearly all cells are numbers or dates as one of them.
 
     At least 95 % of the cells, and 20, must be read in one spelling or format, and no other may
-    be a code such as 007; the rest become missing.  Any other column is returned as it is.
+    be a code such as 007; the rest become missing, as infinity does among numbers.  Any other
+    column is returned as it is.
     """
+    if column.kind == "number":
+        filled, rows = _without_infinity(column)
+        return Settled(filled, "", Unread.of(column, rows) if len(rows) else None)
     cells = column.as_text()[~column.missing].tolist() if column.kind == "text" else []
     if len(cells) < _LEAST:
-        return column, ""
+        return Settled(column)
     probed = cells[:: -(-len(cells) // _PROBED)]
     promising = len(probed) == len(cells) or _find_form(probed, slack=0.05) is not None
     found = _find_form(cells) if promising else None
     if found is None:
-        return column, ""
+        return Settled(column)
     kind, form = found
     settled, rows = _fill(column, kind, form, _reader(kind, form))
-    plural = {"number": "numbers", "date": "dates"}[kind]
-    return settled, f"`{column.name}`: read as {plural}; {Unread.of(column, rows)}"
+    return Settled(settled, f"read as {kind}s", Unread.of(column, rows))
+
+
+def _without_infinity(column: Column) -> tuple[Column, NDArray[np.intp]]:
+    """Return a column of numbers with infinity as missing, and the rows that held it."""
+    rows = np.flatnonzero(np.isinf(column.values) & ~column.missing)
+    if len(rows) == 0:
+        return column, rows
+    values, missing = column.values.copy(), column.missing.copy()
+    values[rows], missing[rows] = np.nan, True
+    return replace(column, values=values, missing=missing), rows
 
 
 def _find_form(cells: list[str], slack: float = 0.0) -> tuple[str, str] | None:
@@ -114,7 +151,11 @@ def _reader(kind: str, form: str) -> Reader:
         return lambda cell: parse_date(cell, form) or parse_date(cell, ISO)
     if form:
         return lambda cell: parse_spelled(cell, form)
-    return lambda cell: None if _CODE.fullmatch(cell) else parse_number(cell)
+    return lambda cell: None if _CODE.fullmatch(cell) else _finite(parse_number(cell))
+
+
+def _finite(number: float | None) -> float | None:
+    return number if number is not None and math.isfinite(number) else None
 
 
 def _fill(column: Column, kind: str, form: str, read: Reader) -> tuple[Column, NDArray[np.intp]]:
@@ -146,19 +187,21 @@ def _fill(column: Column, kind: str, form: str, read: Reader) -> tuple[Column, N
 def read_numbers(column: Column, spelling: str, where: str) -> tuple[Column, NDArray[np.intp]]:
     """Return `column` as numbers in the `spelling` of training, and rows that can't be read.
 
-    Raises DataError where half of the cells can't be read, or more than one in twenty is a
-    number or a date written otherwise.
+    Infinity can't, since no network learns from it.  Raises DataError where half of the cells
+    can't be read, or more than one in twenty is a number or a date written otherwise.
     """
-    none = np.array([], np.intp)
     if column.kind == "date" and not column.missing.all():
         raise DataError(
             f"{where}: column {column.name!r} held numbers in training and holds dates here."
         )
+    infinite = np.array([], np.intp)
+    if column.kind == "number":
+        column, infinite = _without_infinity(column)
     same = column.spelling == spelling and column.kind in ("number", "boolean")
     if same or column.missing.all():
-        return column, none
+        return column, infinite
     if column.kind != "text" and column.cells is None:
-        return respell(column, spelling, where), none
+        return respell(column, spelling, where), infinite
     read = _reader("number", spelling)
     if not spelling and _is_boolean(column):
         read = _read_boolean
@@ -167,7 +210,7 @@ def read_numbers(column: Column, spelling: str, where: str) -> tuple[Column, NDA
     if spelling:
         wanted = f"wrote its numbers as {spelling}; write them so"
     _check(column, rows, where, wanted)
-    return filled, rows
+    return filled, np.union1d(rows, infinite)
 
 
 def _is_boolean(column: Column) -> bool:

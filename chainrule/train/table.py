@@ -31,6 +31,7 @@ from chainrule.data.streaming import stream as encode_to_disk
 from chainrule.data.streaming import too_large_for_memory
 from chainrule.data.table import Table
 from chainrule.data.target import Target, inspect_target, reject_constant
+from chainrule.data.unread import held_out_notes
 from chainrule.optim.full_batch import FullBatch
 from chainrule.train.architecture import build_loss, build_model, build_optimizer, build_penalty
 from chainrule.train.fit import EarlyStopping, fit
@@ -222,11 +223,11 @@ def _table_problem(
                    raw=(table, parts.test))  # fmt: skip
 
 
-def _held_out_notes(pipeline: Pipeline, table: Table, parts: _Parts) -> list[str]:
+def _held_out_notes(pipeline: Pipeline, table: Table, parts: _Parts) -> tuple[str, ...]:
     """Tell of cells that can't be read in rows that training does not see."""
     held = parts.test if parts.validation is None else np.r_[parts.validation, parts.test]
     found = pipeline.unread(table, np.sort(held))
-    return [f"`{name}`, rows held out: {unread}" for name, unread in found.items()]
+    return held_out_notes(found)
 
 
 def _weights(

@@ -20,7 +20,6 @@ FILES = {
     "ragged": (GOOD + "9,a,extra\n", "row 9"),
     "one class": ("x,kind\n1,a\n2,a\n3,a\n", "two classes"),
     "a class with one row": (GOOD + "9,c\n", "'c' of target 'kind' has one row (row 9)"),
-    "infinity in X": (GOOD + "inf,a\n", "row 9 of column 'x' is infinite"),
     "infinity in y": (NUMBERS + "9,inf\n", "row 9 of target 'y' is infinite"),
     "no target at all": ("x,kind\n1,\n2,\n", "no value in any row"),
     "constant number": ("x,y\n1,2.5\n2,2.5\n3,2.5\n", "2.5 in every row"),

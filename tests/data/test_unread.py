@@ -6,13 +6,14 @@ import json
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import numpy as np
 import pytest
 
 from chainrule.core.errors import DataError
 from chainrule.data import Pipeline, Table, read_table, stream
 from chainrule.data.table import column_from_text
-from chainrule.data.unread import settle
+from chainrule.data.unread import Settled, settle
 from chainrule.train import read_problem
 
 ROWS = 400
@@ -42,9 +43,10 @@ def test_a_bad_cell_is_missing_wherever_its_row_falls(tmp_path: Path, streamed: 
             len(part[0]) for part in (clean.train, clean.test)
         ]  # fmt: skip
         told = [note for note in found.pipeline.notes if "'abc'" in note]
-        if "Income=missing" in found.pipeline.feature_names or not streamed:
-            assert len(told) == 1
-            assert f"1 cell that can't be read counts as missing, 'abc' in row {row + 1}" in told[0]
+        assert len(told) == 1
+        assert f"1 cell that can't be read counts as missing, 'abc' in row {row + 1}" in told[0]
+        held = "Income=missing" not in found.pipeline.feature_names
+        assert ("rows held out" in told[0]) == held
     assert names == {("Income",), ("Income", "Income=missing")}
 
 
@@ -94,7 +96,7 @@ def test_dates_with_junk_are_dates(form: str) -> None:
 )
 def test_other_columns_stay_words(cells: list[str]) -> None:
     column = column_from_text("c", cells)
-    assert settle(column) == (column, "")
+    assert settle(column) == Settled(column)
 
 
 @pytest.mark.parametrize(
@@ -109,7 +111,8 @@ def test_other_columns_stay_words(cells: list[str]) -> None:
 def test_the_spelling_is_that_which_reads_most(
     cells: list[str], spelling: str, first: float
 ) -> None:
-    settled, note = settle(column_from_text("c", cells))
+    found = settle(column_from_text("c", cells))
+    settled, note = found.column, found.note(found.unread)
     assert (settled.kind, settled.spelling, settled.values[0]) == ("number", spelling, first)
     assert settled.missing.sum() == 1
     assert f"{cells[-1]!r} in row 98" in note
@@ -175,3 +178,55 @@ def test_dates_that_may_be_read_twice_are_told() -> None:
     assert "strptime(d, '%d/%m/%Y')" in note
     sure = Pipeline.fit(Table.from_arrays({"d": [*cells, "1/13/2024"], "y": range(61)}), "y")
     assert not any("`d`" in note for note in sure.notes)
+
+
+def write_infinite(path: Path, cells: list[Any], form: str) -> Any:
+    """Write `cells` as the column x of a table with 120 rows, and return what reads it."""
+    x = [f"{0.7 * i:.2f}" for i in range(120)]
+    for k, cell in enumerate(cells):
+        x[5 + 7 * k] = str(cell)
+    y = [f"{np.sin(i):.4f}" for i in range(120)]
+    if form == "csv":
+        path.write_text("x,y\n" + "\n".join(f"{a},{b}" for a, b in zip(x, y, strict=True)) + "\n")
+        return path
+    numbers = {"x": np.array(x, float), "y": np.array(y, float)}
+    if form == "parquet":
+        frame = {name: pa.tolist() for name, pa in numbers.items()}
+        duckdb.sql("CREATE OR REPLACE TABLE t (x DOUBLE, y DOUBLE)")
+        duckdb.executemany("INSERT INTO t VALUES (?, ?)", list(zip(*frame.values(), strict=True)))
+        duckdb.sql(f"COPY t TO '{path}' (FORMAT parquet)")
+        return path
+    return numbers if form == "arrays" else {name: a.tolist() for name, a in numbers.items()}
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+@pytest.mark.parametrize("form", ["csv", "parquet", "arrays", "lists"])
+def test_infinity_is_missing(tmp_path: Path, form: str, streamed: bool) -> None:
+    if streamed and form in ("arrays", "lists"):
+        pytest.skip("only files are streamed")
+    cells = ["inf", "1e400", "-inf", "Infinity", "-1e999", "inf"]
+    source = write_infinite(tmp_path / f"t.{form}", cells, form)
+    found = read_problem(source, "y", stream=streamed)
+    told = [note for note in found.pipeline.notes if "can't be read" in note]
+    assert sum(int(note.split(" cell")[0].split()[-1]) for note in told) == 6
+    assert np.isfinite(found.train[0]).all()
+    assert np.isfinite(found.test[0]).all()
+    # And when predicting, in the company of numbers or alone.
+    pipeline = found.pipeline
+    assert isinstance(pipeline, Pipeline)
+    for given in ([np.inf, 1.0, np.nan], ["inf"], [2.0, float("1e400")], ["7", "-1e999"]):
+        table = Table.from_arrays({"x": given})
+        assert np.isfinite(pipeline.transform(table)).all()
+        assert pipeline.unread(table)["x"].count == 1
+    with pytest.raises(DataError, match=r"row 2 of column 'x' holds .*, too large for float32"):
+        pipeline.transform(Table.from_arrays({"x": [1.0, 1e308]}))
+
+
+def test_infinity_among_words_and_spelled_numbers_is_missing() -> None:
+    mixed = [f"{0.7 * i:.2f}" for i in range(100)] + ["abc", "inf"]
+    spelled = [f"{0.7 * i:.1f}".replace(".", ",") for i in range(100)] + ["inf", "-"]
+    for cells in (mixed, spelled):
+        pipeline = Pipeline.fit(Table.from_arrays({"x": cells, "y": range(102)}), "y")
+        assert pipeline.feature_names == ("x", "x=missing")
+        assert any("2 cells that can't be read" in note for note in pipeline.notes)
+        assert pipeline.unread(Table.from_arrays({"x": [*cells[:9], "inf"]}))["x"].row == 10
