@@ -89,6 +89,19 @@ assert abs(second - s * (1 - s) * (1 - 2 * s)) < 1e-6
 
 cr.check_grads(lambda w, x: cr.sigmoid((w * x).sum()), [np.array([2.0, -3.0]), np.ones(2)])
 
+# Gradient descent by hand is a loop of such gradients.  The line wanted is 3 t - 0.5.  A step
+# computes what is new since the last value was asked for, so a loop takes linear time.
+
+t = np.linspace(-1, 1, 20)
+slope, offset = cr.tensor(0.0), cr.tensor(0.0)
+for _ in range(100):
+    loss = ((slope * t + offset - (3 * t - 0.5)) ** 2).mean()
+    along = cr.grad(loss, [slope, offset])
+    slope, offset = slope - 0.3 * along[0], offset - 0.3 * along[1]
+print(f"after 100 steps, the loss is {float(loss):.1g}")
+assert abs(float(slope) - 3) < 1e-3
+assert abs(float(offset) + 0.5) < 1e-3
+
 # 4. Layers -----------------------------------------------------------------------------------
 #
 # A layer is any callable from tensor to tensor.  One that learns is a dataclass with

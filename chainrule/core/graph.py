@@ -19,6 +19,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from operator import attrgetter
 from pathlib import Path
+from types import FrameType
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -29,7 +30,9 @@ from chainrule.core.spec import Spec, dims_in
 if TYPE_CHECKING:
     from chainrule.core.primitive import Primitive
 
-__all__ = ["Graph", "Node", "current_scope", "reachable", "rebuild", "scope", "with_inputs"]
+__all__ = [
+    "Graph", "Node", "current_scope", "reachable", "rebuild", "scope", "user_frame", "with_inputs",
+]  # fmt: skip
 
 _PACKAGE = str(Path(__file__).parents[1]) + os.sep
 _serial = itertools.count()
@@ -68,11 +71,17 @@ def current_scope() -> str:
     return _scope.get()
 
 
-def _user_line() -> str:
-    """Return ``file:line`` of the innermost frame outside this package."""
-    frame = sys._getframe(2)  # above Node's generated __init__, whose file is "<string>"
+def user_frame(depth: int = 1) -> FrameType:
+    """Return the innermost frame outside this package, looking from `depth` frames up."""
+    frame = sys._getframe(depth + 1)
     while frame.f_back is not None and frame.f_code.co_filename.startswith(_PACKAGE):
         frame = frame.f_back
+    return frame
+
+
+def _user_line() -> str:
+    """Return ``file:line`` of the innermost frame outside this package."""
+    frame = user_frame(2)  # above Node's generated __init__, whose file is "<string>"
     return f"{frame.f_code.co_filename}:{frame.f_lineno}"
 
 

@@ -11,16 +11,17 @@ Read next: :mod:`chainrule.core.parameter`.
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import DTypeLike
 
 from chainrule.core.errors import DTypeError, GraphError, OptionError, ShapeError
-from chainrule.core.graph import Graph, Node
+from chainrule.core.graph import Node
 from chainrule.core.indexing import fill_in, normalize_axes, plan_index
 from chainrule.core.primitive import Primitive, lookup, register
+from chainrule.core.recall import Evaluate, unknown, value_of
 from chainrule.core.spec import Dim, Shape, Spec, as_dtype, is_float
 
 __all__ = ["Tensor", "TensorLike", "as_tensor", "input", "record", "tensor"]
@@ -29,10 +30,10 @@ Array: TypeAlias = "np.ndarray[Any, Any]"
 TensorLike: TypeAlias = "Tensor | Array | float | int | bool | Sequence[Any]"
 Axis: TypeAlias = "int | Sequence[int] | None"
 
-_evaluate: Callable[[Graph], dict[str, Array]] | None = None
+_evaluate: Evaluate | None = None
 
 
-def set_evaluator(evaluate: Callable[[Graph], dict[str, Array]]) -> None:
+def set_evaluator(evaluate: Evaluate) -> None:
     """Install what computes values when a tensor is printed or converted (the reference engine)."""
     global _evaluate
     _evaluate = evaluate
@@ -114,7 +115,12 @@ class Tensor:
         """
         if _evaluate is None:
             raise GraphError("import chainrule to evaluate tensors: no engine is installed.")
-        value = _evaluate(Graph({"value": self.node}))["value"]
+        self._check_known(
+            "so what depends on it can't become a number or an array here. Go on with tensors and "
+            "chainrule's functions, or give the value with "
+            "chainrule.evaluate(chainrule.Graph({'y': y}), {NAME: value})."
+        )
+        value = value_of(self.node, _evaluate)
         return value if value.flags.writeable else value.copy()
 
     def item(self) -> Any:
@@ -160,13 +166,29 @@ class Tensor:
         return operator.index(self.item())
 
     def __bool__(self) -> bool:
+        self._check_known(
+            "so 'if', 'while', 'and', 'or' and 'not' can't decide by what depends on it. Use "
+            "chainrule.where(condition, a, b), which computes both and chooses element by "
+            "element, and &, | and ~ between conditions."
+        )
         return bool(self.item())
 
+    def _inputs(self) -> list[Node]:
+        """Return the named inputs that the value depends on."""
+        return [n for n in unknown(self.node) if n.primitive.name == "input"]
+
+    def _check_known(self, consequence: str) -> None:
+        """Raise GraphError where the value depends on an input, with what that means."""
+        for node in self._inputs():
+            name = repr(node.params["name"])
+            raise GraphError(
+                f"input {name}, {node.spec}, has no value while the graph is recorded, "
+                + consequence.replace("NAME", name)
+            )
+
     def __repr__(self) -> str:
-        graph = Graph({"value": self.node})
-        missing = [k for k, node in graph.inputs.items() if node.primitive.name == "input"]
-        if missing:
-            return f"Tensor({self.node.spec}, needs {', '.join(missing)})"
+        if missing := self._inputs():
+            return f"Tensor({self.node.spec}, needs {', '.join(n.params['name'] for n in missing)})"
         body = np.array2string(self.numpy(), separator=", ", prefix="Tensor(")
         return f"Tensor({body}, {self.node.spec})"
 

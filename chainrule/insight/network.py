@@ -255,8 +255,8 @@ def _explained(
     used = {node: own[node] for node in graph.nodes if node in own}
     x = graph.inputs["x"]
     wanted = [Tensor(n) for n in (*ends.values(), *used, x) if is_float(n.spec.dtype)]
-    slopes = {t.node: g for t, g in zip(wanted, grad(Tensor(graph.outputs["loss"]), wanted),
-                                        strict=True)}  # fmt: skip
+    received = grad(Tensor(graph.outputs["loss"]), wanted, unused="zero")
+    slopes = {t.node: g for t, g in zip(wanted, received, strict=True)}
     asked: dict[str, Node] = {"loss": graph.outputs["loss"]}
     for path, node in ends.items():
         asked |= {f"value/{path}": node, f"gradient/{path}": slopes[node].node}

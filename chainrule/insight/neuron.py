@@ -300,7 +300,7 @@ def _numbers(
     """Return the values and gradients that a neuron's story needs, of all units and rows."""
     total, activation = Tensor(place.total), Tensor(place.activation)
     wanted = [activation, total, *(Tensor(node) for node in fed.values())]
-    slopes = grad(Tensor(graph.outputs["loss"]), wanted)
+    slopes = grad(Tensor(graph.outputs["loss"]), wanted, unused="zero")
     ones = broadcast_to(tensor(np.ones((), activation.dtype)), activation.shape)
     asked = {
         "inputs": place.sums.inputs[0], "weights": place.sums.inputs[1], "total": place.total,

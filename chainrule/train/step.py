@@ -205,7 +205,8 @@ def record_step(
             loss = loss + penalty
     probes = layer_probes(output) if watch else []
     with scope("backward"):
-        slopes = grad(loss, [*trained.values(), *(probe.product for probe in probes)])
+        wanted = [*trained.values(), *(probe.product for probe in probes)]
+        slopes = grad(loss, wanted, unused="zero")  # a model may hold what this loss leaves out
     inputs: dict[str, Node] = {name: leaf.node for name, leaf in data.items()}
     outputs = {name: total.node for name, total in totals.items()}
     if probes:

@@ -57,7 +57,7 @@ def check_grads(
         directions: Sequence[Any], current: Callable[..., Tensor]
     ) -> Callable[..., Tensor]:
         def along(*tensors: Tensor) -> Tensor:
-            slopes = grad(current(*tensors), [tensors[i] for i in varied])
+            slopes = grad(current(*tensors), [tensors[i] for i in varied], unused="zero")
             parts = [(s * tensor(d)).sum() for s, d in zip(slopes, directions, strict=True)]
             return stack(parts).sum()
 

@@ -11,29 +11,35 @@ Read next: :mod:`chainrule.run.reference`.
 from __future__ import annotations
 
 from collections.abc import Container, Iterable, Iterator, Sequence
-from typing import overload
+from typing import Literal, TypeAlias, get_args, overload
 
 import numpy as np
 
-from chainrule.core.errors import DTypeError, GraphError, ShapeError
-from chainrule.core.graph import Node, reachable
+from chainrule.core.errors import DTypeError, GraphError, OptionError, ShapeError
+from chainrule.core.graph import Node, reachable, user_frame
 from chainrule.core.spec import is_float
 from chainrule.core.tensor import Tensor, tensor
 from chainrule.ops.shape import broadcast_to, sum_to
 
-__all__ = ["check_tensors", "depending_on", "grad", "pull_back", "send_back"]
+__all__ = [
+    "Unused", "check_tensors", "check_unused", "depending_on", "grad", "pull_back", "send_back",
+]  # fmt: skip
+
+Unused: TypeAlias = Literal["error", "zero"]
 
 
 @overload
-def grad(output: Tensor, inputs: Tensor) -> Tensor: ...
+def grad(output: Tensor, inputs: Tensor, unused: Unused = "error") -> Tensor: ...
 @overload
-def grad(output: Tensor, inputs: Sequence[Tensor]) -> list[Tensor]: ...
-def grad(output: Tensor, inputs: Tensor | Sequence[Tensor]) -> Tensor | list[Tensor]:
+def grad(output: Tensor, inputs: Sequence[Tensor], unused: Unused = "error") -> list[Tensor]: ...
+def grad(
+    output: Tensor, inputs: Tensor | Sequence[Tensor], unused: Unused = "error"
+) -> Tensor | list[Tensor]:
     """Return the gradient of the scalar `output` to each of `inputs`, as graph.
 
-    An input that `output` does not depend on has gradient zero.  Raises
-    ShapeError when `output` is no scalar, DTypeError when it holds no floats,
-    GraphError for what is no tensor.
+    Raises ShapeError when `output` is not a scalar, DTypeError when it holds no floats,
+    GraphError for what is not a tensor, and for an input that `output` does not depend on;
+    with `unused` "zero", the gradient to that is zero.
 
     >>> import chainrule as cr
     >>> x = cr.tensor(3.0)
@@ -49,11 +55,50 @@ def grad(output: Tensor, inputs: Tensor | Sequence[Tensor]) -> Tensor | list[Ten
             f"grad needs a scalar, but the output is {output.node.spec}; "
             "take its mean() or sum() first."
         )
-    one = tensor(np.ones((), output.dtype)) if is_float(output.dtype) else None
-    if one is None:
+    if not is_float(output.dtype):
         raise DTypeError(f"grad needs a float output, not {output.node.spec}.")
-    slopes = pull_back(output, one, many)
+    check_unused("grad", unused, output, many)
+    slopes = pull_back(output, tensor(np.ones((), output.dtype)), many)
     return slopes[0] if isinstance(inputs, Tensor) else slopes
+
+
+def check_unused(who: str, unused: Unused, output: Tensor, inputs: Sequence[Tensor]) -> None:
+    """Raise GraphError, on behalf of `who`, for an input `output` does not depend on.
+
+    Unless `unused` is "zero"; OptionError where it is neither this nor "error".
+    """
+    if unused not in get_args(Unused):
+        raise OptionError(f"{who}: unused must be 'error' or 'zero', not {unused!r}.")
+    if unused == "zero":
+        return
+    nodes = set(_above(output, inputs))
+    for i, x in enumerate(inputs):
+        if x.node not in nodes:
+            known = x.node.params.get("name") or _variable(x)
+            name = f"{known!r}" if known else "its input" if len(inputs) == 1 else f"inputs[{i}]"
+            where = f", recorded at {x.node.line}" if x.node.line else ""
+            raise GraphError(
+                f"{who}: the output, recorded at {output.node.line}, does not depend on {name}, "
+                f"{x.node.spec}{where}. Was {name} assigned anew after the output was made from "
+                "it, or did float(), .item() or .numpy() cut the way between them? Where a "
+                f"gradient of zero is meant, call {who}(output, inputs, unused='zero')."
+            )
+
+
+def _variable(x: Tensor) -> str:
+    """Return the name of the variable that holds `x` where the user called, or an empty string."""
+    here = user_frame().f_locals
+    return next((name for name, value in here.items() if value is x), "")
+
+
+def _above(output: Tensor, inputs: Sequence[Tensor]) -> list[Node]:
+    """Return what `output` depends on, oldest first, as far back as the oldest of `inputs`.
+
+    Older nodes can't depend on any of them.  A loop that updates tensors by hand has a long
+    history, and each of its gradients concerns the last step alone.
+    """
+    oldest = min((x.node.serial for x in inputs), default=output.node.serial)
+    return reachable([output.node], follow=lambda node: node.inputs if node.serial > oldest else ())
 
 
 def check_tensors(who: str, *things: object) -> None:
@@ -77,7 +122,7 @@ def pull_back(output: Tensor, g: Tensor, inputs: Sequence[Tensor]) -> list[Tenso
             raise DTypeError(f"gradients exist to float tensors, not {x.node.spec}.")
     if g.shape != output.shape:
         raise ShapeError(f"g has shape {g.shape}, the output {output.shape}.")
-    nodes = reachable([output.node])
+    nodes = _above(output, inputs)
     concerned = depending_on(nodes, {x.node for x in inputs})
     slopes: dict[Node, Tensor] = {output.node: g}
     for node in reversed(nodes):

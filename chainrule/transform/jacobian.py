@@ -20,7 +20,7 @@ from chainrule.core.errors import DTypeError, ShapeError
 from chainrule.core.spec import Shape, is_float
 from chainrule.core.tensor import Tensor, tensor
 from chainrule.ops.shape import broadcast_to, stack
-from chainrule.transform.grad import check_tensors, grad, pull_back
+from chainrule.transform.grad import Unused, check_tensors, check_unused, grad, pull_back
 
 __all__ = ["hessian", "jacobian", "push_forward"]
 
@@ -45,22 +45,27 @@ def push_forward(
     for slope, (_, tangent) in zip(slopes, moved, strict=True):
         term = (slope * tangent).sum()
         along = term if along is None else along + term
-    return u if along is None else grad(along, u)
+    return u if along is None else grad(along, u, unused="zero")
 
 
 @overload
-def jacobian(output: Tensor, inputs: Tensor) -> Tensor: ...
+def jacobian(output: Tensor, inputs: Tensor, unused: Unused = "error") -> Tensor: ...
 @overload
-def jacobian(output: Tensor, inputs: Sequence[Tensor]) -> list[Tensor]: ...
-def jacobian(output: Tensor, inputs: Tensor | Sequence[Tensor]) -> Tensor | list[Tensor]:
+def jacobian(
+    output: Tensor, inputs: Sequence[Tensor], unused: Unused = "error"
+) -> list[Tensor]: ...
+def jacobian(
+    output: Tensor, inputs: Tensor | Sequence[Tensor], unused: Unused = "error"
+) -> Tensor | list[Tensor]:
     """Return the derivative of every element of `output` to every element of `inputs`, as graph.
 
     ``jacobian(y, x)[i, j] = d y[i] / d x[j]``, of shape ``y.shape + x.shape``.  It is computed by
     columns (forward) or by rows (reverse), whichever are fewer, and the graph grows with
     their number.  A length that only data decide (`n`) may stand in `output` or in `inputs`.
 
-    Raises ShapeError when both have such a length, DTypeError for what holds no
-    floats, GraphError for what is no tensor.
+    Raises ShapeError when both have such a length, DTypeError for what holds no floats,
+    GraphError for what is not a tensor, and for an input that `output` does not depend on;
+    with `unused` "zero", the derivatives to that are zero.
 
     >>> import chainrule as cr
     >>> x = cr.tensor([1.0, 2.0])
@@ -71,6 +76,7 @@ def jacobian(output: Tensor, inputs: Tensor | Sequence[Tensor]) -> Tensor | list
     """
     many = [inputs] if isinstance(inputs, Tensor) else list(inputs)
     _check("jacobian", output, many)
+    check_unused("jacobian", unused, output, many)
     rows, columns = _size(output.shape), math.fsum(_size(x.shape) for x in many)
     if math.isinf(rows) and math.isinf(columns):
         raise ShapeError(
@@ -83,10 +89,14 @@ def jacobian(output: Tensor, inputs: Tensor | Sequence[Tensor]) -> Tensor | list
 
 
 @overload
-def hessian(output: Tensor, inputs: Tensor) -> Tensor: ...
+def hessian(output: Tensor, inputs: Tensor, unused: Unused = "error") -> Tensor: ...
 @overload
-def hessian(output: Tensor, inputs: Sequence[Tensor]) -> list[list[Tensor]]: ...
-def hessian(output: Tensor, inputs: Tensor | Sequence[Tensor]) -> Tensor | list[list[Tensor]]:
+def hessian(
+    output: Tensor, inputs: Sequence[Tensor], unused: Unused = "error"
+) -> list[list[Tensor]]: ...
+def hessian(
+    output: Tensor, inputs: Tensor | Sequence[Tensor], unused: Unused = "error"
+) -> Tensor | list[list[Tensor]]:
     """Return the second derivatives of the scalar `output`, as graph.
 
     ``hessian(f, x)[i, j] = d²f / (d x[i] d x[j])``, of shape ``x.shape + x.shape``.  For a list of
@@ -100,9 +110,9 @@ def hessian(output: Tensor, inputs: Tensor | Sequence[Tensor]) -> Tensor | list[
             [2., 0.]], f32[2,2])
     """
     if isinstance(inputs, Tensor):
-        return jacobian(grad(output, inputs), inputs)
+        return jacobian(grad(output, inputs, unused), inputs, "zero")
     many = list(inputs)
-    return [jacobian(slope, many) for slope in grad(output, many)]
+    return [jacobian(slope, many, "zero") for slope in grad(output, many, unused)]
 
 
 def _check(who: str, output: Tensor, inputs: Sequence[Tensor]) -> None:
@@ -123,7 +133,7 @@ def _by_columns(output: Tensor, inputs: Sequence[Tensor]) -> list[Tensor]:
     made = []
     for x, slope in zip(inputs, pull_back(output, u, inputs), strict=True):
         flat = slope.reshape(-1)
-        columns = [grad(flat[i], u) for i in range(int(_size(x.shape)))]
+        columns = [grad(flat[i], u, unused="zero") for i in range(int(_size(x.shape)))]
         made.append(
             stack(columns, axis=-1).reshape((*output.shape, *x.shape))
             if columns

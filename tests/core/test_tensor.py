@@ -197,8 +197,26 @@ def test_printing() -> None:
     assert repr(cr.tensor([1.0, 2.5])) == "Tensor([1. , 2.5], f32[2])"
     x = cr.input("x", ("n", 2))
     assert repr(x.sum()) == "Tensor(f32[], needs x)"
-    with pytest.raises(cr.GraphError, match=r"input 'x', f32\[n,2\], has no value"):
-        x.numpy()
+    for act in (cr.Tensor.numpy, lambda x: float(x.sum()), np.asarray):
+        with pytest.raises(
+            cr.GraphError, match=r"input 'x', f32\[n,2\], has no value .*number or an array here"
+        ):
+            act(x)
+
+
+def test_python_can_not_branch_on_what_has_no_value() -> None:
+    def layer(x: cr.Tensor) -> cr.Tensor:
+        return x if x.sum() > 0 else -x
+
+    x = cr.input("x", ("n", 2))
+    for act in (lambda: layer(x), lambda: x.sum() > 0 and x, lambda: not x.sum()):
+        with pytest.raises(
+            cr.GraphError, match=r"input 'x', f32\[n,2\], has no value .*'if'.*chainrule.where"
+        ):
+            act()
+    assert layer(cr.tensor([[1.0, 2.0]])).numpy().tolist() == [[1, 2]]
+    with pytest.raises(cr.GraphError, match="'if'"):
+        cr.fit(layer, (np.ones((4, 2)), np.ones((4, 2))), loss="mse")
 
 
 # --- parameters ------------------------------------------------------------------------------

@@ -33,7 +33,8 @@ def step(loss: Callable[[Leaves], cr.Tensor], wide: int, dtype: str = "float64")
     short = {name.partition("/")[2]: leaf for name, leaf in leaves.items()}
     total = loss(short | given)
     outputs = {"loss": total.node}
-    for (name, w), g in zip(leaves.items(), cr.grad(total, list(leaves.values())), strict=True):
+    slopes = cr.grad(total, list(leaves.values()), unused="zero")
+    for (name, w), g in zip(leaves.items(), slopes, strict=True):
         outputs[name] = (w - 0.1 * g).node
     return Case(Graph(outputs, {k: v.node for k, v in (leaves | given).items()}), state, data)
 

@@ -102,7 +102,7 @@ class Builder:
             self.step()
         ends = self.pool[-3:]
         loss = sum((cr.tanh(v).mean() for v in ends[1:]), cr.tanh(ends[0]).mean())
-        gradients = cr.grad(loss, list(self.weights.values())) if self.weights else []
+        gradients = cr.grad(loss, list(self.weights.values()), unused="zero")
         outputs: dict[str, Node] = {"loss": loss.node, "total": ends[-1].sum().node}
         for (name, w), g in zip(self.weights.items(), gradients, strict=True):
             outputs[name] = (w - 0.1 * cr.tanh(g)).node

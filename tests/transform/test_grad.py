@@ -37,9 +37,30 @@ def test_a_hessian_by_rows() -> None:
     np.testing.assert_allclose(rows, a + a.T, rtol=1e-12)
 
 
-def test_what_the_output_does_not_depend_on_has_slope_zero() -> None:
+def test_an_input_the_output_does_not_depend_on_is_named() -> None:
+    x, w = cr.tensor(3.0), cr.tensor([1.0, 2.0])
+    loss = (w * x).sum()
+    w = w - 0.1
+    for derive in (cr.grad, cr.hessian, cr.jacobian):
+        with pytest.raises(cr.GraphError, match=r"the output, .*does not depend on 'w', f32\[2\]"):
+            derive(loss, w)  # type: ignore[operator]
+    with pytest.raises(cr.GraphError, match=r"test_grad.py:\d+, does not depend on 'bias'"):
+        cr.grad(loss, cr.Parameter((2,), lambda shape, rng: np.zeros(shape), name="bias"))
+    with pytest.raises(cr.GraphError, match=r"does not depend on inputs\[1\], f32\[\].*test_grad"):
+        cr.grad(loss, [x, cr.tensor(2.0)])
+    cut = cr.tensor(float(x)) * 2
+    with pytest.raises(cr.GraphError, match=r"'x'.* did float\(\), .* cut the way"):
+        cr.grad(cut, x)
+    with pytest.raises(cr.OptionError, match="unused must be 'error' or 'zero', not 'none'"):
+        cr.grad(loss, w, unused="none")  # type: ignore[call-overload]
+    assert cr.hessian((x * 2).sum(), x).item() == 0  # the slope depends on nothing, x was used
+    assert cr.jacobian(loss, w, unused="zero").numpy().tolist() == [0, 0]
+    assert cr.hessian(loss, w, unused="zero").numpy().tolist() == [[0, 0], [0, 0]]
+
+
+def test_what_the_output_does_not_depend_on_has_slope_zero_for_who_asks_so() -> None:
     x, y = cr.tensor(np.ones((2, 3))), cr.input("y", ("n", 3))
-    to_x, to_y = cr.grad(cr.tensor(2.0) * 3, [x, y])
+    to_x, to_y = cr.grad(cr.tensor(2.0) * 3, [x, y], unused="zero")
     assert to_x.dtype == np.float64
     np.testing.assert_array_equal(to_x.numpy(), np.zeros((2, 3)))
     assert to_y.shape == y.shape
@@ -94,8 +115,9 @@ def test_what_cannot_be_differentiated_is_named() -> None:
         cr.grad(x, x)
     with pytest.raises(cr.DTypeError, match=r"grad needs a float output, not i64\[\]"):
         cr.grad(cr.tensor([1, 2]).sum(), x)
+    n = cr.tensor([1, 2])
     with pytest.raises(cr.DTypeError, match=r"gradients exist to float tensors, not i64\[2\]"):
-        cr.grad(x.sum(), cr.tensor([1, 2]))
+        cr.grad((x * n).sum(), n)
     with pytest.raises(cr.ShapeError, match=r"g has shape \(3,\), the output \(2,\)"):
         pull_back(x, cr.tensor([1.0, 2.0, 3.0]), [x])
 

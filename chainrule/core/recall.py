@@ -1,0 +1,87 @@
+"""Values remembered from one evaluation to the next, so that a loop by hand takes linear time.
+
+After ``W = W - 0.1 * cr.grad(loss, W)`` the new `W` depends on the old one, and so on, back to
+the first step.  Its gradient may be asked for through all of them, so the nodes stay.  But what
+depends on constants alone has one value, and an evaluation need not start from the first step
+when the last one went through most of the graph: what it computed is remembered, up to
+:data:`MOST_BYTES`, for as long as the node lives.
+
+Read next: :mod:`chainrule.core.tensor`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, TypeAlias
+from weakref import WeakKeyDictionary
+
+import numpy as np
+
+from chainrule.core.graph import Graph, Node, reachable
+
+__all__ = ["MOST_BYTES", "Evaluate", "unknown", "value_of"]
+
+Array: TypeAlias = "np.ndarray[Any, Any]"
+Evaluate: TypeAlias = "Callable[[Graph, Mapping[str, Array]], dict[str, Array]]"
+MOST_BYTES = 2**26
+
+_values: WeakKeyDictionary[Node, Array] = WeakKeyDictionary()  # in the order of their computing
+_bytes = 0  # at most so many lie in _values
+
+
+def unknown(node: Node) -> list[Node]:
+    """Return the nodes that computing `node` takes, oldest first, without those of known value."""
+    return _walk(node, {})
+
+
+def _walk(node: Node, known: dict[Node, Array]) -> list[Node]:
+    """Return the nodes that computing `node` takes, and fill `known` with values it starts from."""
+
+    def follow(n: Node) -> tuple[Node, ...]:
+        value = _values.get(n)
+        if value is None:
+            return n.inputs
+        known[n] = value
+        return ()
+
+    return [n for n in reachable([node], follow=follow) if n not in known]
+
+
+def value_of(node: Node, evaluate: Evaluate) -> Array:
+    """Return the value of `node`, computed by `evaluate` from known values, and remember it.
+
+    Raises what `evaluate` raises, such as GraphError for a named input, which has no value.
+    """
+    known: dict[Node, Array] = {}
+    nodes = _walk(node, known)
+    if node in known:
+        return known[node]
+    changing: set[Node] = set()  # parameters, inputs, and what depends on them
+    for n in nodes:
+        varies = n.primitive.leaf and n.primitive.name != "constant"
+        if varies or not changing.isdisjoint(n.inputs):
+            changing.add(n)
+    fixed = (n for n in nodes if n not in changing and not n.primitive.leaf)
+    fresh = {f"fresh/{i}": n for i, n in enumerate(fixed)}
+    names = {n: f"known/{i}" for i, n in enumerate(known)}
+    graph = Graph({"value": node, **fresh}, {name: n for n, name in names.items()})
+    found = evaluate(graph, {names[n]: value for n, value in known.items()})
+    _remember({n: found[name] for name, n in fresh.items()})
+    return found["value"]
+
+
+def _remember(values: Mapping[Node, Array]) -> None:
+    """Keep `values`; where all are too many, forget the largest, and of equal ones the oldest."""
+    global _bytes
+    for node, value in values.items():
+        value.setflags(write=False)
+        _values[node] = value
+        _bytes += value.nbytes
+    if _bytes <= MOST_BYTES:
+        return
+    _bytes = sum(value.nbytes for value in _values.values())
+    for node, value in sorted(_values.items(), key=lambda item: -item[1].nbytes):
+        if _bytes <= MOST_BYTES // 2:
+            break
+        del _values[node]
+        _bytes -= value.nbytes
