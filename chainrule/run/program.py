@@ -139,6 +139,7 @@ class ReferenceFunction:
 
     def __init__(self, graph: Graph):
         self.interpreter = Interpreter(graph)
+        self.whole = bool(_by_row_twice(graph))
         self.frozen: dict[str, Array] = {}
 
     def freeze(self) -> None:
@@ -152,11 +153,12 @@ class ReferenceFunction:
     def __call__(self, data: Mapping[str, Array]) -> dict[str, Any]:
         """Return outputs by name: arrays of rows, and numbers added up over pieces of rows."""
         rows = len(next(iter(data.values())))
+        count = max(1, rows if self.whole else ROWS_AT_ONCE)
         pieces = [
             self.interpreter(
-                self.frozen | {name: array[i : i + ROWS_AT_ONCE] for name, array in data.items()}
+                self.frozen | {name: array[i : i + count] for name, array in data.items()}
             )
-            for i in range(0, rows, ROWS_AT_ONCE)
+            for i in range(0, max(1, rows), count)
         ]
         return {
             name: np.concatenate([p[name] for p in pieces])
@@ -164,6 +166,14 @@ class ReferenceFunction:
             else float(sum(float(p[name]) for p in pieces))
             for name, first in pieces[0].items()
         }
+
+
+def _by_row_twice(graph: Graph) -> str:
+    """Return why pieces of `graph` can't be put together, where an output has rows for columns."""
+    for name, node in graph.outputs.items():
+        if any(isinstance(d, Dim) for d in node.spec.shape[1:]):
+            return f"output {name!r}, {node.spec}, has a column for each row of the data"
+    return ""
 
 
 def prepare_function(
@@ -192,6 +202,7 @@ def prepare_function(
         engine,
         lambda native: native.NativeFunction(graph, set(data), threads),
         lambda reason: ReferenceFunction(graph),
+        _by_row_twice(graph),
     )
     return function
 
@@ -232,23 +243,31 @@ def prepare(
 
 
 def _on_engine(
-    engine: str | None, on_native: Callable[[Any], T], on_reference: Callable[[str], T]
+    engine: str | None,
+    on_native: Callable[[Any], T],
+    on_reference: Callable[[str], T],
+    barred: str = "",
 ) -> T:
-    """Return what the chosen engine makes; the reference engine is given why it was chosen."""
+    """Return what the chosen engine makes; the reference engine is given why it was chosen.
+
+    `barred` says why native code is out of the question, where it is.
+    """
     choice = engine or os.environ.get("CHAINRULE_ENGINE") or "auto"
     if choice not in ENGINES:
         raise OptionError(f"unknown engine {choice!r}. {did_you_mean(choice, ENGINES)}")
     if choice == "reference":
         return on_reference("it was asked for")
-    try:
-        # Here alone, and only when something is compiled: LLVM takes a while to load.
-        from chainrule.run.llvm import native
-    except (ImportError, OSError) as error:  # not installed, or its library can't be loaded
-        reason = f"llvmlite can't be loaded ({error})"
-    else:
-        made = on_native(native)
-        _tell_of_stops(made, choice)
-        return made
+    reason = barred
+    if not barred:
+        try:
+            # Here alone, and only when something is compiled: LLVM takes a while to load.
+            from chainrule.run.llvm import native
+        except (ImportError, OSError) as error:  # not installed, or its library can't be loaded
+            reason = f"llvmlite can't be loaded ({error})"
+        else:
+            made = on_native(native)
+            _tell_of_stops(made, choice)
+            return made
     if choice == "native":
         raise OptionError(f"engine='native' can't run this: {reason}.")
     warnings.warn(f"chainrule runs on the slower reference engine: {reason}.", stacklevel=4)

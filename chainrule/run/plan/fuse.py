@@ -252,6 +252,8 @@ class _Fuser:
             if node in self.whole and (view != (1, 1) or node in self.operands):
                 self._settle(node, view)
         elif node.primitive.alias:
+            for source in node.inputs:
+                self._view(source)  # what the interpreter keeps to itself can't be renamed
             if node in self.whole and view != (1, 1):  # a broadcast used as a matrix
                 self._open(_elementwise_kind(view), view, None, node)
         elif node.primitive.elementwise or name == "uniform":

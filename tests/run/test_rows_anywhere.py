@@ -1,0 +1,117 @@
+"""Graphs in which rows stand on any axis, or on two: native code, where it falls back, agrees."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+import chainrule as cr
+from chainrule.core.spec import Dim
+from chainrule.run.program import prepare, prepare_function
+
+Make = Callable[[cr.Tensor, cr.Tensor], cr.Tensor]
+
+NAMED: dict[str, Make] = {
+    "a column less a row": lambda x, y: x[:, 1:2] - x[:, 0],
+    "a product of rows with rows": lambda x, y: x @ x.T,
+    "an outer product": lambda x, y: y[:, None] * y[None, :],
+    "distances": lambda x, y: cr.exp(-cr.square(x[:, None, :] - x[None, :, :]).sum(2)),
+    "means of an outer product": lambda x, y: (y[:, None] * y[None, :]).mean(1),
+    "a column, turned twice": lambda x, y: x.T[0],
+    "columns, turned and joined": lambda x, y: cr.concat([x.T, x.T[0:1]], 0).T,
+    "ranks": lambda x, y: (y[:, None] < y[None, :]).astype("float64").sum(1),
+    "attention": lambda x, y: cr.softmax(x @ x.T) @ x,
+    "one row of rows": lambda x, y: (y[None, :] * 2).reshape(y.shape),
+    "the largest of each": lambda x, y: cr.max(x.T * 2, 0),
+}
+
+
+def _agrees(made: cr.Tensor, x: cr.Tensor, y: cr.Tensor, rows: int) -> None:
+    """Hold values, and a gradient, on what engine="auto" picks to the reference interpreter."""
+    rng = np.random.default_rng(rows)
+    values = {"x": rng.normal(size=(rows, 3)), "y": rng.normal(size=rows)}
+    outputs = {"out": made} if made.shape[:1] == x.shape[:1] else {}
+    outputs["total"] = cr.tanh(made).sum()
+    outputs["slope"] = cr.grad(outputs["total"], x, unused="zero")
+    graph = cr.Graph(outputs, {"x": x, "y": y})
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        found = prepare_function(graph, {"x", "y"}, engine="auto")(values)
+    for name, expected in cr.evaluate(graph, values).items():
+        np.testing.assert_allclose(found[name], expected, rtol=1e-9, atol=1e-9, err_msg=name)
+
+
+def _leaves() -> tuple[cr.Tensor, cr.Tensor]:
+    return cr.input("x", ("n", 3), "float64"), cr.input("y", ("n",), "float64")
+
+
+@pytest.mark.parametrize("name", NAMED)
+@pytest.mark.parametrize("rows", [1, 5])
+def test_rows_on_another_axis_agree(name: str, rows: int) -> None:
+    x, y = _leaves()
+    _agrees(NAMED[name](x, y), x, y, rows)
+
+
+def test_a_result_with_a_column_for_each_row_is_computed_whole_with_a_warning() -> None:
+    x, y = _leaves()
+    graph = cr.Graph({"out": y[:, None] - y}, {"x": x, "y": y})
+    with pytest.warns(UserWarning, match=r"'out', f64\[n,n\], has a column for each row"):
+        function = prepare_function(graph, {"x", "y"}, engine="auto")
+    many = np.linspace(0, 1, 4100)  # more than are taken at once elsewhere
+    out = function({"x": np.zeros((4100, 3)), "y": many})["out"]
+    np.testing.assert_array_equal(out, many[:, None] - many)
+    with pytest.raises(cr.OptionError, match=r"native.*has a column for each row"):
+        prepare_function(graph, {"x", "y"}, engine="native")
+
+
+def _drawn(rng: np.random.Generator, x: cr.Tensor, y: cr.Tensor) -> cr.Tensor:
+    """A random graph of what moves, joins, multiplies and reduces rows on any axis."""
+    pool = [x, y, x.T, y[:, None], y[None, :]]
+    for _ in range(int(rng.integers(2, 6))):
+        a, b = (pool[i] for i in rng.integers(0, len(pool), 2))
+        ways: list[Callable[[], Any]] = [
+            lambda a=a: cr.tanh(a), lambda a=a: a.T, lambda a=a: 2 * a, lambda a=a, b=b: a - b,
+            lambda a=a, b=b: cr.where(a > b, a, 0.5 * b), lambda a=a, b=b: a @ b,
+            lambda a=a: a.sum(int(rng.integers(-1, a.ndim))), lambda a=a: a[None],
+            lambda a=a: a.mean(-1, keepdims=True), lambda a=a: cr.max(a, 0),
+            lambda a=a: a[..., None],
+            lambda a=a, b=b: cr.concat([a, b], int(rng.integers(0, a.ndim))),
+            lambda a=a: a[0:1], lambda a=a: a[:, 0], lambda a=a: a[[0, 0]],
+            lambda a=a: cr.softmax(a), lambda a=a: a.reshape(-1), lambda a=a: cr.square(a),
+        ]  # fmt: skip
+        try:
+            made = ways[int(rng.integers(0, len(ways)))]()
+        except (cr.ShapeError, cr.DTypeError, IndexError, ValueError):
+            continue
+        if made.ndim <= 3 and sum(isinstance(d, Dim) for d in made.shape) <= 2:
+            pool.append(made)
+    return pool[-1]
+
+
+@pytest.mark.parametrize("seed", range(80))
+def test_random_graphs_with_rows_anywhere_agree(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    x, y = _leaves()
+    _agrees(_drawn(rng, x, y), x, y, int(rng.integers(1, 6)))
+
+
+def test_a_step_over_pairs_of_rows_runs() -> None:
+    x, y = _leaves()
+    w = cr.input("w", (3, 1), "float64")
+    score = x @ w
+    lead = cr.where(y[:, None] > y, score - score.T, 0.0)  # of each row over each other
+    loss = cr.softplus(-lead).sum()
+    graph = cr.Graph({"loss": loss, "w": w - 0.01 * cr.grad(loss, w)}, {"x": x, "y": y, "w": w})
+    rng = np.random.default_rng(0)
+    data = {"x": rng.normal(size=(6, 3)), "y": rng.normal(size=6)}
+    state = {"w": rng.normal(size=(3, 1))}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        programs = [prepare(graph, state, data, 6, engine=name) for name in ("auto", "reference")]
+    losses = [program.run(np.arange(6), 6)["loss"] for program in programs]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-12)
+    np.testing.assert_allclose(programs[0].state["w"], programs[1].state["w"], rtol=1e-12)
