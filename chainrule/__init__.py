@@ -114,12 +114,12 @@ if TYPE_CHECKING:
     from chainrule import nn as nn
     from chainrule import optim as optim
     from chainrule import train as train
-    from chainrule.insight.attribute import attribute
-    from chainrule.insight.draw import draw
-    from chainrule.insight.explain import explain
-    from chainrule.insight.features import features
+    from chainrule.insight.drawing.draw import draw
+    from chainrule.insight.explain.attribution import attribute
+    from chainrule.insight.explain.explanation import explain
+    from chainrule.insight.hidden.learned import features
     from chainrule.insight.range_finder import find_learning_rate
-    from chainrule.insight.report import report
+    from chainrule.insight.report.report import report
     from chainrule.nn.catalogue import activations
     from chainrule.train.curve import fit_curve
     from chainrule.train.fit import EarlyStopping, fit
@@ -241,15 +241,15 @@ _LATER = {
     "EarlyStopping": "chainrule.train.fit",
     "Run": "chainrule.train.run",
     "activations": "chainrule.nn.catalogue",
-    "attribute": "chainrule.insight.attribute",
-    "draw": "chainrule.insight.draw",
-    "explain": "chainrule.insight.explain",
-    "features": "chainrule.insight.features",
+    "attribute": "chainrule.insight.explain.attribution",
+    "draw": "chainrule.insight.drawing.draw",
+    "explain": "chainrule.insight.explain.explanation",
+    "features": "chainrule.insight.hidden.learned",
     "find_learning_rate": "chainrule.insight.range_finder",
     "fit": "chainrule.train.fit",
     "fit_curve": "chainrule.train.curve",
     "load": "chainrule.train.run",
-    "report": "chainrule.insight.report",
+    "report": "chainrule.insight.report.report",
 }
 _PACKAGES = frozenset({"data", "insight", "nn", "optim", "train"})
 
@@ -267,8 +267,8 @@ def __dir__() -> list[str]:
 
 
 def _draw(*args: Any, **options: Any) -> Any:
-    """Draw with :mod:`chainrule.insight.draw`, loaded when the first picture is asked for."""
-    return import_module("chainrule.insight.draw").draw(*args, **options)
+    """Draw with :mod:`chainrule.insight.drawing.draw`, loaded by the first picture asked for."""
+    return import_module("chainrule.insight.drawing.draw").draw(*args, **options)
 
 
 set_drawer(_draw)

@@ -12,8 +12,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import chainrule as cr
-from chainrule.insight.features_show import weights_grid
-from chainrule.insight.page import standalone
+from chainrule.insight.hidden.figures import weights_grid
+from chainrule.insight.render.page import standalone
 from chainrule.train.settings import choose_settings
 from chainrule.train.table import fit_table, read_problem
 

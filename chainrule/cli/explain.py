@@ -1,6 +1,6 @@
 """The command explain: a formula with numbers, or a run and a row, as text, JSON or a page.
 
-Read next: :mod:`chainrule.insight.explain`.
+Read next: :mod:`chainrule.insight.explain.explanation`.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from chainrule.data.builtin import load as load_set
 from chainrule.data.builtin import names
 from chainrule.data.read import read_table
 from chainrule.data.table import Table
-from chainrule.insight.explain import explain
-from chainrule.insight.expression import EXAMPLE
-from chainrule.insight.network import encode_row
-from chainrule.insight.network_page import network_page
+from chainrule.insight.explain.explanation import explain
+from chainrule.insight.explain.expression import EXAMPLE
+from chainrule.insight.explain.layerwise import encode_row
+from chainrule.insight.explain.layerwise_page import network_page
 from chainrule.train.run import Run, load
 
 __all__ = ["explain_command"]

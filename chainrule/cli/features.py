@@ -3,7 +3,7 @@
 Without data, the run's own are read again as they were for training, with the options in its
 ``config.toml``: probes then learn from the training rows and are scored on the test rows.
 
-Read next: :mod:`chainrule.insight.features`.
+Read next: :mod:`chainrule.insight.hidden.learned`.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from chainrule.data.builtin import Dataset
 from chainrule.data.builtin import load as load_data
 from chainrule.data.builtin import names as data_names
 from chainrule.data.read import read_table
-from chainrule.insight.features import Features, features
+from chainrule.insight.hidden.learned import Features, features
 from chainrule.train.run import Run, load
 from chainrule.train.table import Problem, read_problem
 

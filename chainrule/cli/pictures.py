@@ -2,7 +2,7 @@
 
 Enters words, leaves a picture: text on standard output, or a file in the format its name says.
 
-Read next: :mod:`chainrule.insight.draw`.
+Read next: :mod:`chainrule.insight.drawing.draw`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import click
 from chainrule.cli.output import emit, tell
 from chainrule.cli.predictions import write_whole
 from chainrule.core.errors import RunError
-from chainrule.insight.draw import LEVELS, check_format, draw
+from chainrule.insight.drawing.draw import LEVELS, check_format, draw
 from chainrule.optim.named import optimizer_names
 from chainrule.train.run import load
 

@@ -1,6 +1,6 @@
 """The commands show and compare: saved runs in a terminal, and where their report lies.
 
-Read next: :mod:`chainrule.insight.overview`.
+Read next: :mod:`chainrule.insight.report.overview`.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ import click
 
 from chainrule.cli.output import emit, tell
 from chainrule.core.errors import OptionError
-from chainrule.insight.overview import REPORT, compare, overview
-from chainrule.insight.report import report
+from chainrule.insight.report.overview import REPORT, compare, overview
+from chainrule.insight.report.report import report
 from chainrule.train.run import Run, load
 from chainrule.train.table import Problem
 

@@ -16,7 +16,7 @@ from typing import Any
 from chainrule.cli.output import emit
 from chainrule.data.builtin import Summary, names
 from chainrule.data.notes import group_notes
-from chainrule.insight.overview import REPORT
+from chainrule.insight.report.overview import REPORT
 from chainrule.nn.catalogue import Activation
 from chainrule.optim.full_batch import FullBatch
 from chainrule.optim.named import optimizer as optimizer_of

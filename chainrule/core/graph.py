@@ -43,7 +43,7 @@ _draw: Callable[..., Any] | None = None
 
 
 def set_drawer(draw: Callable[..., Any]) -> None:
-    """Install what draws graphs and models, for their ``draw`` methods (chainrule.insight.draw)."""
+    """Install what draws graphs and models for their ``draw`` methods: ``insight.drawing``."""
     global _draw
     _draw = draw
 

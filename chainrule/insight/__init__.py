@@ -3,6 +3,6 @@
 What users call stands in :mod:`chainrule` itself: ``cr.explain``, ``cr.draw`` and the like, each
 loaded by its first use.
 
-Read next: :mod:`chainrule.insight.explain`, :mod:`chainrule.insight.draw`,
-:mod:`chainrule.insight.chart`.
+Read next: :mod:`chainrule.insight.explain.explanation`, :mod:`chainrule.insight.drawing.draw`,
+:mod:`chainrule.insight.render.chart`.
 """

@@ -3,7 +3,7 @@
 `chainrule` calls :func:`register` when it is imported where IPython runs; nothing else is needed.
 The classes stand on lower floors and know nothing of it.
 
-Read next: :mod:`chainrule.insight.draw`.
+Read next: :mod:`chainrule.insight.drawing.draw`.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ import numpy as np
 from chainrule.core.errors import ChainruleError
 from chainrule.core.graph import Graph
 from chainrule.core.tensor import Tensor
-from chainrule.insight.chart import line_chart
-from chainrule.insight.draw import draw
-from chainrule.insight.svg import alone
+from chainrule.insight.drawing.draw import draw
+from chainrule.insight.render.chart import line_chart
+from chainrule.insight.render.svg import alone
 from chainrule.nn.catalogue import ActivationTable
 from chainrule.nn.layer import Layer, Sequential
 from chainrule.nn.network import Network

@@ -18,8 +18,8 @@ import numpy as np
 
 from chainrule.core.errors import OptionError
 from chainrule.core.options import check_whole, is_number
-from chainrule.insight.chart import line_chart
-from chainrule.insight.page import standalone
+from chainrule.insight.render.chart import line_chart
+from chainrule.insight.render.page import standalone
 from chainrule.nn.layer import Layer, initialize, parameters
 from chainrule.optim.hyper import Tunable
 from chainrule.optim.named import optimizer as optimizer_of

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from chainrule.insight.explain import explain
+from chainrule.insight.explain.explanation import explain
 
 GIVEN = {"w0": 2, "x0": -1, "w1": -3, "x1": -2, "w2": -3}
 

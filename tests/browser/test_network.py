@@ -10,9 +10,9 @@ import pytest
 
 import chainrule as cr
 from chainrule import nn
-from chainrule.insight.chart import bar_chart, heat_map
-from chainrule.insight.network_page import network_page
-from chainrule.insight.page import page as page_of
+from chainrule.insight.explain.layerwise_page import network_page
+from chainrule.insight.render.chart import bar_chart, heat_map
+from chainrule.insight.render.page import page as page_of
 
 
 def test_a_network_and_its_neurons_are_shown(show: Callable[[str], Any]) -> None:

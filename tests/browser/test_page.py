@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from chainrule.insight.chart import bar_chart, heat_map, image_grid, line_chart, scatter
-from chainrule.insight.page import page as whole_page
+from chainrule.insight.render.chart import bar_chart, heat_map, image_grid, line_chart, scatter
+from chainrule.insight.render.page import page as whole_page
 
 
 def test_charts_take_the_colors_of_the_scheme(show: Callable[[str], Any]) -> None:

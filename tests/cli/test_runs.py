@@ -15,7 +15,7 @@ from click.testing import Result
 import chainrule as cr
 from chainrule import nn
 from chainrule.cli import runs as module
-from chainrule.insight.curves import spark
+from chainrule.insight.report.curves import spark
 from chainrule.train.run import Run
 
 Call = Callable[..., Result]

@@ -14,8 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chainrule.core.errors import ShapeError
-from chainrule.insight.axes import WIDTH, Scale, scale_for
-from chainrule.insight.chart import (
+from chainrule.insight.render.axes import WIDTH, Scale, scale_for
+from chainrule.insight.render.chart import (
     bar_chart,
     heat_map,
     histogram,
@@ -23,7 +23,7 @@ from chainrule.insight.chart import (
     line_chart,
     scatter,
 )
-from chainrule.insight.png import data_uri, png
+from chainrule.insight.render.png import data_uri, png
 
 SVG = "{http://www.w3.org/2000/svg}"
 NAN, INF = float("nan"), float("inf")

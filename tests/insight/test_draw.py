@@ -14,10 +14,10 @@ import pytest
 
 import chainrule as cr
 from chainrule import nn, optim
-from chainrule.insight.diagram import LIMIT, Box, Diagram, Edge, fold
-from chainrule.insight.kernels import compile_passes, gone_after
-from chainrule.insight.operations import operations
-from chainrule.insight.terminal import to_text
+from chainrule.insight.drawing.kernels import compile_passes, gone_after
+from chainrule.insight.drawing.operations import operations
+from chainrule.insight.render.diagram import LIMIT, Box, Diagram, Edge, fold
+from chainrule.insight.render.terminal import to_text
 from chainrule.run.program import prepare
 from chainrule.train.objective import objective
 from chainrule.train.settings import choose_settings
@@ -446,7 +446,7 @@ def test_parameters_are_named_by_their_place_in_the_model() -> None:
 
 
 def test_many_groups_are_told_apart_without_joining(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("chainrule.insight.diagram.GROUPS_JOINED", 0)
+    monkeypatch.setattr("chainrule.insight.render.diagram.GROUPS_JOINED", 0)
     titles = [box.title for box in cr.draw(small()).diagram.boxes]
     assert titles == ["x", "0 Linear(2, 3)", "1 Tanh", "2 Linear(3, 2)"]
 

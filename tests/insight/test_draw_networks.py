@@ -11,7 +11,7 @@ import pytest
 
 import chainrule as cr
 from chainrule import nn
-from chainrule.insight import kernels
+from chainrule.insight.drawing import kernels
 from chainrule.run.plan import fuse
 from chainrule.run.plan.view import PRODUCTS
 

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 
 import chainrule as cr
 from chainrule.core.errors import DTypeError, GraphError, OptionError, ShapeError
-from chainrule.insight.explain import Explanation, explain
-from chainrule.insight.expression import MOST_CHARACTERS, MOST_DEPTH
+from chainrule.insight.explain.explanation import Explanation, explain
+from chainrule.insight.explain.expression import MOST_CHARACTERS, MOST_DEPTH
 
 CIRCUIT = "1/(1+exp(-(w0*x0+w1*x1+w2)))"
 GIVEN = {"w0": 2, "x0": -1, "w1": -3, "x1": -2, "w2": -3}

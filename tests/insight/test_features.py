@@ -12,8 +12,8 @@ import pytest
 import chainrule as cr
 from chainrule import nn
 from chainrule.data.splits import split
-from chainrule.insight.features_probe import PENALTIES, Goal, probe, ridge
-from chainrule.insight.features_rows import row_view
+from chainrule.insight.hidden.probe import PENALTIES, Goal, probe, ridge
+from chainrule.insight.row_view import row_view
 from chainrule.train.settings import choose_settings
 from chainrule.train.table import fit_table, read_problem
 
@@ -105,7 +105,7 @@ def test_only_some_of_many_rows_are_looked_at_and_it_says_so() -> None:
 
 
 def test_wide_layers_are_seen_on_fewer_rows(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("chainrule.insight.features.NUMBERS", 1000)
+    monkeypatch.setattr("chainrule.insight.hidden.learned.NUMBERS", 1000)
     f = cr.features(two_layers(), draw(500, 5))
     width = 5 + 2 * (7 + 7 + 2)  # a row, and for each unit its value and its slope
     assert len(f.numbers) == 1000 // width

@@ -7,8 +7,8 @@ import itertools
 import numpy as np
 import pytest
 
-from chainrule.insight import layout as module
-from chainrule.insight.layout import Layout, Point, layered
+from chainrule.insight.render import layout as module
+from chainrule.insight.render.layout import Layout, Point, layered
 
 Edge = tuple[int, int]
 

@@ -13,8 +13,8 @@ import pytest
 import chainrule as cr
 from chainrule import nn
 from chainrule.core.errors import OptionError
-from chainrule.insight.network import NetworkExplanation
-from chainrule.insight.neuron import Neuron
+from chainrule.insight.explain.layerwise import NetworkExplanation
+from chainrule.insight.explain.neuron import Neuron
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(6, 4))

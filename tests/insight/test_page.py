@@ -9,8 +9,8 @@ from xml.etree import ElementTree
 
 import pytest
 
-from chainrule.insight.chart import line_chart
-from chainrule.insight.page import embed, page, read_asset, standalone
+from chainrule.insight.render.chart import line_chart
+from chainrule.insight.render.page import embed, page, read_asset, standalone
 
 EMPTY = {"meta", "link", "br", "img", "input", "hr"}
 
@@ -73,12 +73,12 @@ def test_a_standalone_picture_is_xml_with_its_colors() -> None:
 
 
 def test_every_color_used_is_set_in_light_and_dark() -> None:
-    style = read_asset("page.css")
+    style = read_asset("render/page.css")
     light, dark = style.split("@media screen and (prefers-color-scheme: dark)")
     dark = dark.split("@media")[0]
     names = set(re.findall(r"(--\w+):", light))
     assert set(re.findall(r"(--\w+):", dark)) == names
-    assert set(re.findall(r"var\((--\w+)\)", style + read_asset("document.css"))) <= names
+    assert set(re.findall(r"var\((--\w+)\)", style + read_asset("render/document.css"))) <= names
 
 
 def contrast(a: str, b: str) -> float:
@@ -94,7 +94,7 @@ def contrast(a: str, b: str) -> float:
 
 
 def test_words_stand_out_from_the_paper_in_light_and_dark() -> None:
-    for block in read_asset("page.css").split("@media")[:2]:
+    for block in read_asset("render/page.css").split("@media")[:2]:
         colors = dict(re.findall(r"--(\w+): (#\w+);", block))
         for name in set(colors) - {"paper", "panel", "line"}:
             assert contrast(colors[name], colors["paper"]) >= 4.5, name

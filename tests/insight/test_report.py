@@ -19,9 +19,9 @@ import chainrule as cr
 from chainrule import data, nn
 from chainrule.core.errors import DataError, RunError
 from chainrule.data.target import Target
-from chainrule.insight.findings import Finding, find, wilson
-from chainrule.insight.judge import judge
-from chainrule.insight.weights import first_weights
+from chainrule.insight.report.findings import Finding, find, wilson
+from chainrule.insight.report.judge import judge
+from chainrule.insight.report.weights import first_weights
 from chainrule.nn.layer import parameters
 from chainrule.train.pixels import PixelPipeline
 from chainrule.train.settings import choose_settings

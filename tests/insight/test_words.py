@@ -11,8 +11,8 @@ import pytest
 
 from chainrule.core.primitive import registry
 from chainrule.core.tensor import record, tensor
-from chainrule.insight.walk import walk
-from chainrule.insight.words import SAYINGS, number, saying
+from chainrule.insight.explain.walk import walk
+from chainrule.insight.explain.words import SAYINGS, number, saying
 from chainrule.transform.grad import grad
 
 NAMES: dict[str, Any] = {

@@ -1,0 +1,304 @@
+"""Draw networks, graphs and compiled programs: one call, and the picture in any format.
+
+What there is (a model, a run, a graph, a tensor, a step, a compiled program) goes in with a
+level; a :class:`Drawing` comes out, which knows its text, SVG, HTML and DOT.  Graphs and
+layers stand on lower floors and can't know of pictures: ``graph.draw()`` and ``model.draw()`` call
+what :mod:`chainrule` installed, which is :func:`draw`.
+
+Read next: :mod:`chainrule.insight.render.diagram`.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from chainrule.core.errors import OptionError, RunError, did_you_mean
+from chainrule.core.graph import Graph, reachable
+from chainrule.core.tensor import Tensor, input
+from chainrule.insight.drawing.columns import columns_svg, neurons
+from chainrule.insight.drawing.kernels import (
+    Passes,
+    compile_passes,
+    gone_after,
+    kernel_labels,
+    kernels_of,
+    passes_of,
+)
+from chainrule.insight.drawing.layers import few, layers
+from chainrule.insight.drawing.operations import operations
+from chainrule.insight.render.diagram import Diagram
+from chainrule.insight.render.dot import to_dot
+from chainrule.insight.render.page import escape, page, read_asset
+from chainrule.insight.render.svg import alone, to_svg
+from chainrule.insight.render.terminal import to_text
+from chainrule.nn.layer import parameters, row_shape
+from chainrule.nn.neurons import Neurons
+from chainrule.optim.named import optimizer as optimizer_named
+from chainrule.optim.optimizer import Optimizer
+from chainrule.train.objective import Objective, objective
+from chainrule.train.run import Run
+from chainrule.train.step import ROWS, Step, forward, model_dtype, record_step
+from chainrule.transform.mode import for_predicting
+
+__all__ = ["FORMATS", "LEVELS", "Drawing", "check_format", "draw"]
+
+LEVELS = ("layers", "neurons", "ops", "kernels")
+FORMATS = {".svg": "svg", ".html": "html", ".dot": "dot", ".txt": "text"}
+
+
+def check_format(path: str | os.PathLike[str]) -> str:
+    """Return the name of the format that the extension of `path` says.
+
+    Raises OptionError for one that is no format.
+
+    >>> check_format("net.svg")
+    'svg'
+    """
+    extension = Path(path).suffix.lower()
+    if extension not in FORMATS:
+        raise OptionError(
+            f"{str(path)!r}: pictures are written as {', '.join(FORMATS)}, not "
+            f"{extension or 'a file without extension'}."
+        )
+    return FORMATS[extension]
+
+
+class Drawing:
+    """A picture in every format: `text`, `svg`, `html` and `dot` are strings.
+
+    Printing it shows the text; a notebook shows the SVG; :meth:`save` writes a file.
+    """
+
+    def __init__(self, title: str, diagram: Diagram, passes: Passes | None = None):
+        self.title, self.diagram, self.passes = title, diagram, passes
+
+    @cached_property
+    def text(self) -> str:
+        """The picture for a terminal."""
+        head = f"{self.passes.outline}\n" if self.passes else ""
+        return f"{head}{to_text(self.diagram)}"
+
+    @cached_property
+    def _plain(self) -> str:
+        """The SVG without its style, which a page has."""
+        is_columns = self.diagram.columns is not None
+        return columns_svg(self.diagram) if is_columns else to_svg(self.diagram)
+
+    @cached_property
+    def svg(self) -> str:
+        """The picture as an SVG file; its style is inside and concerns it alone."""
+        return alone(self._plain)
+
+    @cached_property
+    def html(self) -> str:
+        """The picture as a page of its own; for kernels, with the graph after each pass."""
+        sections = [("", f'<div class="wide">{self._plain}</div>')]
+        if self.passes is not None:
+            sections += _pass_sections(self.passes)
+        is_columns = self.diagram.columns is not None  # which say it themselves
+        note = self.passes.outline if self.passes else "" if is_columns else self.diagram.note
+        return page(
+            self.title,
+            sections,
+            script=read_asset("drawing/drawing.js"),
+            style=read_asset("render/drawing.css") + read_asset("drawing/drawing_page.css"),
+            intro=(f'<p class="faint">{note}</p>' if note else "")
+            + '<pre id="told" aria-live="polite"></pre>',
+        )
+
+    @cached_property
+    def dot(self) -> str:
+        """The picture in the DOT language."""
+        return to_dot(self.diagram)
+
+    def save(self, path: str | os.PathLike[str]) -> Path:
+        """Write the picture to `path`, in the format its extension names, and return the path.
+
+        Raises OptionError for an extension that is no format, RunError if it can't be written.
+        """
+        target = Path(path)
+        text = self.written_as(target)
+        try:
+            target.write_text(text, "utf-8")
+        except OSError as error:
+            raise RunError(f"can't write {str(target)!r}: {error.strerror}.") from error
+        return target
+
+    def written_as(self, path: str | os.PathLike[str]) -> str:
+        """Return what a file named `path` holds; raises OptionError as :meth:`save` does."""
+        text: str = getattr(self, check_format(path))
+        return text if text.endswith("\n") else text + "\n"
+
+    def __str__(self) -> str:
+        return self.text
+
+    __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        return f'<div style="overflow-x: auto">{self.svg}</div>'
+
+
+def draw(
+    thing: Any,
+    level: str | None = None,
+    *,
+    features: int | Sequence[int] | None = None,
+    loss: str | Callable[[Tensor, Tensor], Tensor] | None = None,
+    optimizer: str | Optimizer | None = None,
+) -> Drawing:
+    """Return a picture of `thing`: a model, a run, a graph, a tensor, a step or a program.
+
+    level
+        "layers" (the default for models and runs), "neurons" (units, and weights as lines:
+        blue above zero, orange below, as wide as they are large; the default for
+        :class:`~chainrule.nn.Neurons`), "ops" (every operation; the
+        default for graphs and tensors) or "kernels" (what the native engine runs, and where
+        its threads meet; in HTML beside the graph after each pass).
+    features
+        The shape of one row, for a model whose first layer does not tell it.
+    loss, optimizer
+        With an optimizer the whole training step is drawn: forward, loss, backward, update.
+        A run knows its loss, a model is given one.
+
+    A picture of more than 300 boxes is folded by layer.  Raises OptionError for
+    an unknown level, or one that `thing` has no picture for.
+
+    >>> import chainrule as cr
+    >>> from chainrule import nn
+    >>> print(draw(nn.Sequential([nn.Linear(2, 3), nn.Tanh()])))
+    ○  x               f32[n,2]
+    ●  0 Linear(2, 3)  f32[n,3]  9 parameters  matmul, add
+    ●  1 Tanh          f32[n,3]  → output  tanh
+    """
+    if level is not None and level not in LEVELS:
+        raise OptionError(f"draw: unknown level {level!r}. {did_you_mean(level, LEVELS)}")
+    if hasattr(thing, "code") and hasattr(thing.code, "kernels"):
+        return _draw_code(thing.code, level or "kernels")
+    model = thing.model if isinstance(thing, Run) else thing
+    if isinstance(thing, (Graph, Tensor, Step)) or not callable(model):
+        model = None
+    if level is None and isinstance(model, Neurons) and optimizer is None:
+        level = "neurons"
+    if level == "neurons":
+        return _draw_neurons(thing, model)
+    level = level or ("layers" if model is not None else "ops")
+    graph = _graph_of(thing, model, level, features, loss, optimizer)
+    name = _name(thing)
+    if level == "kernels":
+        passes = compile_passes(graph)
+        return Drawing(f"{name}: kernels", kernels_of(passes), passes)
+    diagram = operations(graph)
+    if level == "layers":
+        return Drawing(f"{name}: layers", layers(diagram, graph, model))
+    return Drawing(f"{name}: operations", few(diagram, model))
+
+
+def _name(thing: Any) -> str:
+    if isinstance(thing, Run):
+        return str(thing.settings.get("data") or "Run")
+    return "Training step" if isinstance(thing, Step) else type(thing).__name__
+
+
+def _draw_code(code: Any, level: str) -> Drawing:
+    if level == "kernels":
+        passes = passes_of(code)
+        return Drawing("Program: kernels", kernels_of(passes), passes)
+    if level != "ops":
+        raise OptionError(f"a compiled program is drawn as ops or kernels, not {level}.")
+    return Drawing("Program: operations", few(operations(code.graph)))
+
+
+def _draw_neurons(thing: Any, model: Any) -> Drawing:
+    if model is None:
+        raise OptionError("neurons are drawn of a model or a run; a graph is drawn as ops.")
+    pipeline = getattr(thing, "pipeline", None)
+    names = getattr(pipeline, "feature_names", None)
+    outputs = list(getattr(pipeline, "classes", None) or ())
+    if pipeline is not None and not outputs:
+        outputs = [pipeline.target.name]
+    diagram = neurons(model, list(names) if names else None, outputs or None)
+    return Drawing(f"{_name(thing)}: neurons", diagram)
+
+
+def _graph_of(
+    thing: Any,
+    model: Any,
+    level: str,
+    features: int | Sequence[int] | None,
+    loss: str | Callable[[Tensor, Tensor], Tensor] | None,
+    optimizer: str | Optimizer | None,
+) -> Graph:
+    if isinstance(thing, Step):
+        return thing.graph
+    if isinstance(thing, Graph):
+        return thing
+    if isinstance(thing, Tensor):
+        return Graph({"value": thing})
+    if model is None:
+        raise OptionError(
+            f"draw makes pictures of models, runs, graphs, tensors, training steps and compiled "
+            f"programs, not of {type(thing).__name__}."
+        )
+    if isinstance(thing, Run):
+        shape, dtype = thing.features, np.dtype(thing.feature_dtype)
+    else:
+        shape, dtype = row_shape(model, features), model_dtype(model)
+    if optimizer is not None:
+        aim = thing.objective if isinstance(thing, Run) and loss is None else _aim(loss)
+        return _record_step(model, aim, optimizer_named(optimizer), shape, dtype)
+    x = input("x", (ROWS, *shape), dtype)
+    outputs = {"output": forward(model, x).node}
+    if level != "layers":  # which show dropout, too
+        outputs = for_predicting(Graph(outputs, {"x": x})).outputs
+    read = set(reachable(outputs.values()))
+    named = {path: p.node for path, p in parameters(model).items() if p.node in read}
+    return Graph(outputs, {"x": x.node, **named})
+
+
+def _aim(loss: str | Callable[[Tensor, Tensor], Tensor] | None) -> Objective:
+    if loss is None:
+        raise OptionError("draw: a training step of a model needs a loss, as in loss='mse'.")
+    return objective(loss)
+
+
+def _record_step(
+    model: Any, aim: Objective, optimizer: Optimizer, shape: tuple[int, ...], dtype: Any
+) -> Graph:
+    output = forward(model, input("x", (ROWS, *shape), dtype))
+    columns = tuple(d for d in output.shape[1:] if isinstance(d, int))
+    if aim.kind == "classes":
+        y = np.zeros((1,), np.int32)
+    else:
+        y = np.zeros((1, *columns), output.dtype)
+    return record_step(model, aim, optimizer, (), np.zeros((1, *shape), dtype), y).graph
+
+
+def _pass_sections(passes: Passes) -> list[tuple[str, str]]:
+    """Return the graph after each pass, side by side; what is not left at the end is dashed."""
+    figures = []
+    labels = kernel_labels(passes)
+    for i, (name, graph) in enumerate(passes.graphs):
+        final = i == len(passes.graphs) - 1
+        count = len(graph) - len(graph.inputs)
+        diagram = operations(graph, labels if final else None)
+        shown = few(diagram)
+        gone = set() if final else gone_after(graph, passes.graphs[-1][1])
+        marked = frozenset(
+            k for k, box in enumerate(shown.boxes) if shown is diagram and box.nodes[-1] in gone
+        )
+        told = f"{count} operations" + (
+            f", {len(gone)} not left at the end (dashed)" if gone else ""
+        )
+        figures.append(
+            f"<figure><figcaption><b>{escape(name)}</b>, {told}</figcaption>"
+            f"{to_svg(shown, marked)}</figure>"
+        )
+    idle = f"<p>Nothing to do for: {', '.join(passes.idle)}.</p>" if passes.idle else ""
+    body = f'{idle}<div class="passes">{"".join(figures)}</div>'
+    return [("The graph after each pass", body)]

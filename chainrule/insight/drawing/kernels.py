@@ -1,0 +1,173 @@
+"""A graph on its way to native code: after each pass, and as kernels with the barriers between.
+
+A graph goes in; a :class:`Passes` comes out, with the graph as each pass left it, the kernels
+and their levels, as the compiler would plan them.  No code is emitted and llvmlite is not needed.
+
+Read next: :mod:`chainrule.run.plan.fuse`, which makes the kernels.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from textwrap import wrap
+from typing import Any
+
+from chainrule.core.graph import Graph, Node
+from chainrule.insight.drawing.operations import recorded_lines, short
+from chainrule.insight.render.diagram import Box, Diagram, Edge
+from chainrule.run.plan.fuse import Kernel, Kernels, fuse
+from chainrule.run.plan.levels import Schedule, loads, schedule, split_of
+from chainrule.run.plan.lower import copy_moved
+from chainrule.run.plan.passes import PASSES
+
+__all__ = ["Passes", "compile_passes", "gone_after", "kernel_labels", "kernels_of", "passes_of"]
+
+WIDE = 34  # characters of a line in a kernel's box
+_MEANS = {
+    "matmul": "a matrix product; the rest is done to each tile of it while it is at hand",
+    "sparse": "a product along the edges of a fixed pattern, block of rows by block of rows",
+    "edges": "for each edge of a fixed pattern, the sum over rows of what its ends multiply to",
+    "scatter": "adds rows to those rows of a table that numbers name",
+    "rows": "one pass over each row",
+    "inner": "reduces the last of three axes, row by row",
+    "sum_rows": "adds up rows, column by column",
+    "total": "adds up everything",
+    "each": "one pass over every number",
+    "reference": "computed by the interpreter",
+}
+_SPLITS = {
+    "batch": "each thread has rows of the batch",
+    "rows": "each thread has rows of the result",
+    "columns": "each thread has columns",
+    "one": "one thread does it",
+}
+
+
+@dataclass(frozen=True)
+class Passes:
+    """What became of a graph: after each pass by name, then as kernels on levels.
+
+    `idle` are the names of the passes that had nothing to do.
+    """
+
+    graphs: tuple[tuple[str, Graph], ...]
+    kernels: Kernels
+    schedule: Schedule
+    idle: tuple[str, ...] = ()
+
+    @property
+    def outline(self) -> str:
+        """The counts in one line."""
+        counts = [f"{len(graph) - len(graph.inputs)} {name}" for name, graph in self.graphs]
+        kernels = sum(map(len, self.schedule.levels))
+        levels = len(self.schedule.levels)
+        meetings = f"{levels - 1} meeting{'s' * (levels != 2)} of the threads within"
+        return f"operations: {', '.join(counts)}; {kernels} kernels, {meetings}"
+
+
+def compile_passes(graph: Graph) -> Passes:
+    """Return `graph` lowered, simplified and fused, as a step whose state is what it returns."""
+    state = set(graph.inputs) & set(graph.outputs)
+    named, idle = [("recorded", graph)], []
+    for rewrite in PASSES:
+        before, graph = graph, rewrite(graph)
+        if str(graph) == str(before):
+            idle.append(rewrite.__name__)
+            named[-1] = (named[-1][0], graph)
+        else:
+            named.append((f"after {rewrite.__name__}", graph))
+    graph = copy_moved(graph, state)
+    named[-1] = (named[-1][0], graph)
+    kernels = fuse(graph)
+    return Passes(tuple(named), kernels, schedule(kernels, state), tuple(idle))
+
+
+def passes_of(code: Any) -> Passes:
+    """Return the passes of compiled code, with what the compiler found it had to leave out."""
+    return Passes((("compiled", code.graph),), code.kernels, code.schedule)
+
+
+def gone_after(before: Graph, after: Graph) -> set[Node]:
+    """Return the operations of `before` that have no like in `after`.
+
+    Alike are operations of the same name and type, recorded in the same layer and line.
+    """
+
+    def like(node: Node) -> tuple[Any, ...]:
+        return node.primitive.name, str(node.spec), node.scope, node.line
+
+    left = Counter(like(node) for node in after.nodes)
+    gone = set()
+    for node in before.nodes:
+        if left[like(node)]:
+            left[like(node)] -= 1
+        elif not node.primitive.leaf:
+            gone.add(node)
+    return gone
+
+
+def kernel_labels(passes: Passes) -> dict[Node, str]:
+    """Return in which kernel each operation is computed."""
+    order = [kernel for level in passes.schedule.levels for kernel in level]
+    return {
+        node: f"kernel {number}"
+        for number, kernel in enumerate(order, 1)
+        for node in kernel.nodes
+        if not node.primitive.leaf
+    }
+
+
+def kernels_of(passes: Passes) -> Diagram:
+    """Return kernels as boxes, a band for each level, and what one loads of another as edges."""
+    kernels, plan = passes.kernels, passes.schedule
+    graph = kernels.graph
+    names, told = graph.names(), recorded_lines(graph)
+    order = [(level, k) for level, members in enumerate(plan.levels) for k in members]
+    place = {kernel: i for i, (_, kernel) in enumerate(order)}
+    boxes, edges = [], []
+    for here, (_, kernel) in enumerate(order):
+        loaded = sorted(loads(kernels, kernel), key=lambda node: node.serial)
+        boxes.append(_box(here + 1, kernel, loaded, passes, names, told))
+        carried: dict[int, list[str]] = {}
+        for node in loaded:
+            home = kernels.home.get(node)
+            if home is not kernel and home in place:
+                carried.setdefault(place[home], []).append(f"{names[node]}: {node.spec}")
+        edges += [Edge(source, here, ", ".join(values)) for source, values in carried.items()]
+    return Diagram(tuple(boxes), tuple(edges), tuple(level for level, _ in order))
+
+
+def _box(
+    number: int,
+    kernel: Kernel,
+    loaded: list[Node],
+    passes: Passes,
+    names: dict[Node, str],
+    told: dict[Node, str],
+) -> Box:
+    given = {node: short(name) for name, node in passes.kernels.graph.inputs.items()}
+    results = {
+        node: [short(n) for n, out in passes.kernels.graph.outputs.items() if out is node]
+        for node in kernel.stores
+    }
+    rows, columns = kernel.view
+    work = ", ".join(f"gather {given[n]}" if n in given else n.primitive.name for n in kernel.nodes)
+    lines = wrap(work, WIDE)
+    read = ", ".join(
+        dict.fromkeys(given[n] for n in loaded if n in given and n not in kernel.nodes)
+    )
+    lines += wrap(f"reads {read}", WIDE) if read else []
+    for node in kernel.stores:
+        again = " in place" if node in passes.schedule.in_place else ""
+        kept = " and ".join(f"{name}{again}" for name in results[node])
+        lines.append(f"→ {kept or given.get(node, names[node])} {node.spec}")
+    lines += ["in every tenth step"] if kernel.watched else []
+    interpreted = kernel.kind == "reference"
+    lines += wrap(f"it {kernel.reason}", WIDE) if interpreted else []
+    about = [_MEANS.get(kernel.kind, ""), _SPLITS.get(split_of(kernel)[0], "")]
+    tip = "\n".join([*filter(None, about), *(told[n] for n in kernel.nodes)])
+    kind = "interpreter" if interpreted else "kernel"
+    word = "interpreter" if interpreted else kernel.kind
+    return Box(f"{number} {word} {rows} × {columns}", tuple(lines), kind, tip, name=str(number),
+               nodes=tuple(kernel.nodes))  # fmt: skip

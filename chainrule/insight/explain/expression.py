@@ -1,0 +1,351 @@
+"""Formulas as people write them: text goes in, a tensor of chainrule's graph comes out.
+
+A small parser of its own, so that nothing is ever executed and every error points at its place:
+
+    formula  = term { ("+" | "-") term }
+    term     = factor { ("*" | "/") factor }
+    factor   = ("-" | "+") factor | power
+    power    = atom [ "**" factor ]
+    atom     = number | name | name "(" formula { "," formula } ")" | "(" formula ")"
+
+Read next: :mod:`chainrule.insight.explain.walk`, what becomes of the tensor.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import reduce
+from typing import Any
+
+import numpy as np
+
+from chainrule.core.errors import OptionError, did_you_mean
+from chainrule.core.graph import Node, reachable
+from chainrule.core.tensor import Tensor, input, tensor
+from chainrule.insight.explain.walk import Step, Walk, walk
+from chainrule.ops import composite, elementwise
+
+__all__ = ["EXAMPLE", "FUNCTIONS", "MOST_CHARACTERS", "MOST_DEPTH", "explain_expression"]
+
+MOST_CHARACTERS = 2000
+EXAMPLE = "write one with numbers for its names, as in 'x*y + sin(x)' x=2 y=3"
+MOST_DEPTH = 50  # brackets, signs and powers within each other
+
+FUNCTIONS: dict[str, Callable[..., Tensor]] = {
+    name: getattr(elementwise, name)
+    for name in ("abs", "cos", "erf", "exp", "expm1", "floor", "log", "log1p", "relu", "sigmoid",
+                 "sign", "sin", "sqrt", "tanh")
+} | {
+    name: getattr(composite, name)
+    for name in ("elu", "gelu", "leaky_relu", "silu", "softplus", "square")
+}  # fmt: skip
+_MANY = {"max": elementwise.maximum, "min": elementwise.minimum}
+_CONSTANTS = {"pi": math.pi, "e": math.e}
+_OPERATORS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "+": elementwise.add,
+    "-": elementwise.sub,
+    "*": elementwise.mul,
+    "/": elementwise.div,
+    "**": elementwise.pow,
+}
+_TOKEN = re.compile(
+    r"\s*(?:(?P<number>(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)|(?P<name>[^\W\d]\w*)"
+    r"|(?P<mark>\*\*|[-+*/(),]))"
+)
+_INSTEAD = {
+    "^": "for a power, write **",
+    "×": "for a product, write *",
+    "·": "for a product, write *",
+    "÷": "for a quotient, write /",
+    "−": "for a minus, write -",
+    "[": "use round brackets",
+    "{": "use round brackets",
+    "=": "give values after the expression, as in x=2",
+    "!": "there is no factorial here",
+    "%": "there is no remainder here",
+}
+
+
+@dataclass(frozen=True)
+class _Token:
+    kind: str
+    text: str
+    at: int
+
+
+@dataclass
+class _Formula:
+    """What parsing has found so far: each node's place in the text."""
+
+    text: str
+    values: Mapping[str, float]
+    tokens: list[_Token] = field(default_factory=list)
+    at: int = 0
+    depth: int = 0
+    leaves: dict[str, Tensor] = field(default_factory=dict)
+    spans: dict[Node, tuple[int, int]] = field(default_factory=dict)
+    marks: dict[Node, int] = field(default_factory=dict)
+
+    def error(self, problem: str, at: int) -> OptionError:
+        """Return an error that points at a place in the text."""
+        width = 72  # of a window on a long text
+        first = max(0, min(at - width // 2, len(self.text) - width))
+        line = self.text[first : first + width].replace("\n", " ").replace("\t", " ")
+        return OptionError(f"{problem}\n  {line}\n  {' ' * (at - first)}^")
+
+    @property
+    def token(self) -> _Token:
+        return self.tokens[self.at]
+
+    def take(self) -> _Token:
+        self.at += 1
+        return self.tokens[self.at - 1]
+
+    def mark(self, made: Tensor, start: int, at: int) -> Tensor:
+        """Note the place of the nodes that `made` added to the graph."""
+        last = self.tokens[self.at - 1]
+        for node in reachable([made.node], stop=self.spans):
+            if node not in self.spans:
+                self.spans[node] = (start, last.at + len(last.text))
+                self.marks[node] = at
+        return made
+
+
+def _tokenize(formula: _Formula) -> Iterator[_Token]:
+    text, at = formula.text, 0
+    while text[at:].strip():
+        found = _TOKEN.match(text, at)
+        if found is None:
+            at += len(text[at:]) - len(text[at:].lstrip())
+            hint = _INSTEAD.get(text[at], "it has no meaning in an expression")
+            raise formula.error(f"can't read {text[at]!r}: {hint}.", at)
+        kind = str(found.lastgroup)
+        yield _Token(kind, found[kind], found.start(kind))
+        at = found.end()
+    yield _Token("end", "", len(text.rstrip()))
+
+
+def _sum(formula: _Formula) -> Tensor:
+    return _chain(formula, ("+", "-"), _product)
+
+
+def _product(formula: _Formula) -> Tensor:
+    return _chain(formula, ("*", "/"), _factor)
+
+
+def _chain(formula: _Formula, marks: tuple[str, ...], part: Callable[[_Formula], Tensor]) -> Tensor:
+    start = formula.token.at
+    left = part(formula)
+    while formula.token.text in marks:
+        mark = formula.take()
+        left = formula.mark(_OPERATORS[mark.text](left, part(formula)), start, mark.at)
+    return left
+
+
+def _factor(formula: _Formula) -> Tensor:
+    token = formula.token
+    formula.depth += 1
+    if formula.depth > MOST_DEPTH:
+        raise formula.error(f"more than {MOST_DEPTH} levels within each other.", token.at)
+    if token.text in ("-", "+"):
+        formula.take()
+        inner = _factor(formula)
+        made = inner if token.text == "+" else _negative(inner)
+    else:
+        made = _atom(formula)
+        if formula.token.text == "**":
+            mark = formula.take()
+            formula.mark(made, token.at, token.at)
+            made = elementwise.pow(made, _factor(formula))
+            formula.depth -= 1
+            return formula.mark(made, token.at, mark.at)
+    formula.depth -= 1
+    return formula.mark(made, token.at, token.at)
+
+
+def _negative(inner: Tensor) -> Tensor:
+    """Return ``-inner``; a number that is written with a sign is one constant."""
+    constant = inner.node.primitive.name == "constant"
+    return tensor(-inner.node.params["value"]) if constant else -inner
+
+
+def _atom(formula: _Formula) -> Tensor:
+    token = formula.take()
+    if token.kind == "number":
+        value = float(token.text)
+        if not math.isfinite(value):
+            raise formula.error(f"{token.text} is too large.", token.at)
+        return tensor(np.float64(value))
+    if token.text == "(":
+        made = _sum(formula)
+        _close(formula, token)
+        return made
+    if token.kind == "name":
+        called = formula.token.text == "("
+        return _call(formula, token) if called else _name(formula, token)
+    if token.text == ")":
+        raise formula.error("this closing bracket has nothing to close, or nothing in it.",
+                            token.at)  # fmt: skip
+    what = "the expression ends" if token.kind == "end" else f"there is {token.text!r}"
+    raise formula.error(f"{what} where a number, a name or '(' should be.", token.at)
+
+
+def _close(formula: _Formula, opened: _Token) -> None:
+    token = formula.take()
+    if token.text == ")":
+        return
+    if token.kind == "end":
+        raise formula.error("this opening bracket is never closed.", opened.at)
+    raise _no_operator(formula, token)
+
+
+def _no_operator(formula: _Formula, token: _Token) -> OptionError:
+    if token.text == ",":
+        return formula.error("a comma stands only between the inputs of max and min.", token.at)
+    hint = "; for a product, write *" if token.kind != "mark" or token.text == "(" else ""
+    return formula.error(f"an operator should be before {token.text!r}{hint}.", token.at)
+
+
+def _call(formula: _Formula, name: _Token) -> Tensor:
+    known = FUNCTIONS | _MANY
+    if name.text not in known:
+        hint = did_you_mean(name.text, known)
+        raise formula.error(f"there is no function {name.text!r}. {hint}", name.at)
+    opened = formula.take()
+    inputs = [_sum(formula)]
+    while formula.token.text == ",":
+        comma = formula.take()
+        if name.text not in _MANY:
+            raise formula.error(f"{name.text} takes one input.", comma.at)
+        inputs.append(_sum(formula))
+    _close(formula, opened)
+    if name.text in _MANY and len(inputs) < 2:
+        raise formula.error(f"{name.text} needs two inputs or more.", name.at)
+    made = reduce(_MANY[name.text], inputs) if name.text in _MANY else FUNCTIONS[name.text](*inputs)
+    return formula.mark(made, name.at, name.at)
+
+
+def _name(formula: _Formula, name: _Token) -> Tensor:
+    if name.text in formula.values:
+        if name.text not in formula.leaves:
+            formula.leaves[name.text] = input(name.text, (), np.float64)
+        return formula.leaves[name.text]
+    if name.text in _CONSTANTS:
+        return tensor(np.float64(_CONSTANTS[name.text]))
+    if name.text in FUNCTIONS | _MANY:
+        raise formula.error(f"{name.text} is a function: write {name.text}(...).", name.at)
+    hint = did_you_mean(name.text, formula.values) if formula.values else ""
+    hint = hint.replace("Choose from:", "Given are:")
+    raise formula.error(f"{name.text!r} has no value; add {name.text}=NUMBER. {hint}", name.at)
+
+
+def explain_expression(text: str, values: Mapping[str, Any]) -> Walk:
+    """Return the walk through the expression `text` with a number for each of its names.
+
+    It knows ``+ - * / **``, brackets, pi, e and the functions of `FUNCTIONS`, max and min; numbers
+    are float64.  Raises OptionError, with a caret under the place, for what can't be read, for a
+    name without a value and a value without a name, and where the value or a derivative is
+    undefined, as in a division by zero; up to 2,000 characters and 50 levels are taken.
+
+    >>> walk = explain_expression("x * y + x", {"x": 2, "y": 3})
+    >>> walk.value, walk.gradients
+    (8.0, {'x': 4.0, 'y': 2.0})
+    """
+    if len(text) > MOST_CHARACTERS:
+        raise OptionError(
+            f"the expression has {len(text):,} characters; at most {MOST_CHARACTERS:,} are taken."
+        )
+    if not text.strip():
+        raise OptionError(f"the formula is empty; {EXAMPLE}.")
+    formula = _Formula(text, {name: _value(name, value) for name, value in values.items()})
+    formula.tokens = list(_tokenize(formula))
+    made = _sum(formula)
+    if formula.token.kind != "end":
+        if formula.token.text == ")":
+            raise formula.error("this closing bracket was never opened.", formula.token.at)
+        raise _no_operator(formula, formula.token)
+    unused = _unused(formula)
+    if not formula.leaves:
+        none = "the expression has no names, so there is nothing to take a gradient to."
+        raise OptionError(unused or none)
+    used = {name: formula.values[name] for name in formula.leaves}
+    try:
+        found = walk(made, used, spans=formula.spans, text=text)
+        _check_defined(formula, found)
+    except OptionError as error:
+        if unused:  # so that mending the one does not lead to the other
+            raise OptionError(f"{error}\nAnd {unused}") from None
+        raise
+    if unused:
+        raise OptionError(unused)
+    return found
+
+
+def _unused(formula: _Formula) -> str:
+    """Return what is wrong with the first value that no name of the formula takes, or nothing."""
+    for name in formula.values:
+        if name not in formula.leaves:
+            hint = did_you_mean(name, formula.leaves) if formula.leaves else "It has no names."
+            return f"{name} has a value, but the expression does not use it. {hint}"
+    return ""
+
+
+def _value(name: str, value: Any) -> float:
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        number = math.nan
+    if not math.isfinite(number):
+        raise OptionError(f"the value of {name} must be a finite number, not {value!r}.")
+    return number
+
+
+def _check_defined(formula: _Formula, found: Walk) -> None:
+    """Raise OptionError at the first step, forward and then backward, that is not defined."""
+    for step in found.steps:
+        numbers = [float(found.steps[i].value) for i in step.inputs]
+        at = formula.marks.get(step.node, 0)
+        if not np.isfinite(step.value).all():
+            told = " and ".join(f"{n:.6g}" for n in numbers)
+            why = _why(step.operation, numbers)
+            raise formula.error(f"{_part(found, step)} is {why}, of {told}.", at)
+        varied = [found.steps[i].gradient is not None for i in step.inputs]
+        if step.operation == "pow" and numbers[0] < 0 and varied[1]:
+            raise formula.error(
+                f"{_part(found, step)} has no derivative to its exponent: a power of "
+                f"{numbers[0]:.6g}, a negative number, is not defined for those nearby.",
+                at,
+            )
+    for edge in found.edges:
+        if not np.isfinite(edge.contribution).all():
+            step, source = found.steps[edge.target], found.steps[edge.source]
+            raise formula.error(
+                f"{_part(found, step)} has no finite slope at {_part(found, source)} = "
+                f"{float(source.value):.6g}.",
+                formula.marks.get(step.node, 0),
+            )
+
+
+def _part(found: Walk, step: Step) -> str:
+    """Return what `step` stands for in the text."""
+    text = step.formula if step.span is None else found.text[slice(*step.span)]
+    return text if len(text) <= 40 else f"{text[:25]} ... {text[-10:]}"
+
+
+def _why(operation: str, numbers: list[float]) -> str:
+    """Return why an operation on finite numbers gave none."""
+    if operation == "div" and numbers[1] == 0:
+        return "a division by zero"
+    if operation in ("log", "log1p"):
+        zero = numbers[0] == (0 if operation == "log" else -1)
+        return "the logarithm of zero" if zero else "the logarithm of a negative number"
+    if operation == "sqrt":
+        return "the square root of a negative number"
+    if operation == "pow" and numbers[0] < 0 and not numbers[1].is_integer():
+        return "a negative number to a broken power"
+    if operation == "pow" and numbers[0] == 0:
+        return "zero to a negative power"
+    return "too large for float64"

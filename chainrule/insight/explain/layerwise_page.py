@@ -1,0 +1,96 @@
+"""A network explained, as a page: its layers in tables and bars, and neurons opened below.
+
+A :class:`~chainrule.insight.explain.layerwise.NetworkExplanation` goes in, and the neurons that
+were asked for; a page comes out that needs nothing else.
+
+Read next: :mod:`chainrule.insight.render.page`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from html import escape
+
+import numpy as np
+
+from chainrule.insight.explain.layerwise import NetworkExplanation
+from chainrule.insight.explain.neuron import Neuron
+from chainrule.insight.render.chart import bar_chart, histogram
+from chainrule.insight.render.page import page
+
+__all__ = ["network_page"]
+
+_BARS = 12
+_MOST_LAYERS = 24  # of a histogram each
+
+
+def network_page(
+    explanation: NetworkExplanation, neurons: Sequence[Neuron] = (), intro: str = ""
+) -> str:
+    """Return the page as HTML; `intro` is a line of text under the title."""
+    sections = [
+        ("Layers, forward and back", _layers(explanation)),
+        ("What each layer puts out, and the gradient that comes back to it", _spread(explanation)),
+    ]
+    for neuron in neurons:
+        title = f"Unit {neuron.unit} of layer {neuron.layer}, row {neuron.row}"
+        sections.append((title, _neuron(neuron)))
+    return page(
+        "A network, forward and back", sections, intro=f"<p>{escape(intro)}</p>" if intro else ""
+    )
+
+
+def _layers(explanation: NetworkExplanation) -> str:
+    gradients = {
+        _called(step.path, step.layer): _norm(step.gradient) for step in explanation.layers
+    }
+    ratios = {
+        f"{step.path}.{name}".lstrip("."): _norm(step.gradients[name]) / length
+        for step in explanation.layers
+        for name, value in step.parameters.items()
+        if (length := _norm(value))
+    }
+    charts = bar_chart(gradients, title="Gradient of the loss to each output", label="norm")
+    charts += bar_chart(ratios, title="Gradient beside weight", label="norm / norm")
+    return f'<pre>{escape(str(explanation))}</pre><figure class="charts">{charts}</figure>'
+
+
+def _called(path: str, layer: str) -> str:
+    return f"{path} {layer.partition('(')[0]}".strip()
+
+
+def _spread(explanation: NetworkExplanation) -> str:
+    charts = "".join(
+        histogram(step.output, title=f"{_called(step.path, step.layer)}: output")
+        + histogram(step.gradient, title=f"{_called(step.path, step.layer)}: gradient")
+        for step in explanation.layers[:_MOST_LAYERS]
+    )
+    left = len(explanation.layers) - _MOST_LAYERS
+    more = f"<p>{left} more layers are not shown.</p>" if left > 0 else ""
+    return f'<figure class="charts">{charts}</figure>{more}'
+
+
+def _neuron(neuron: Neuron) -> str:
+    names = neuron.named()
+    inputs = {
+        names[i]: float(neuron.inputs[i] * neuron.weights[i])
+        for i in _largest(neuron.inputs * neuron.weights)
+    }
+    charts = bar_chart(inputs, title="Forward: value × weight", label="of the weighted sum")
+    for out in neuron.outgoing:
+        parts = {f"unit {out.units[i]}": float(out.parts[i]) for i in _largest(out.parts)}
+        charts += bar_chart(parts, title=f"Back from layer {out.layer}",
+                            label="its gradient × weight")  # fmt: skip
+    slopes = neuron.weight_gradients
+    weights = {names[i]: float(slopes[i]) for i in _largest(slopes)}
+    charts += bar_chart(weights, title="Gradient of each weight")
+    return f'<pre>{escape(str(neuron))}</pre><figure class="charts">{charts}</figure>'
+
+
+def _largest(values: np.ndarray[tuple[int, ...], np.dtype[np.floating]]) -> list[int]:
+    chosen: list[int] = np.argsort(-np.abs(values), kind="stable")[:_BARS].tolist()
+    return chosen
+
+
+def _norm(array: np.ndarray[tuple[int, ...], np.dtype[np.floating]]) -> float:
+    return float(np.linalg.norm(array.astype(np.float64)))

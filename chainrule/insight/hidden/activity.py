@@ -1,0 +1,259 @@
+"""What every layer of a network gives for some rows, and how steep its activations are there.
+
+A network and rows go in, as the model sees them; an :class:`Activity` comes out, with an array
+(rows, units) for each layer that its scopes tell.  The network is looked at as it predicts:
+without dropout, with running statistics.
+
+Read next: :mod:`chainrule.insight.hidden.unit`, where one unit is looked at.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache, cached_property
+from typing import Any
+
+import numpy as np
+
+from chainrule.core.errors import DataError, DivergedError, OptionError, did_you_mean
+from chainrule.core.graph import Graph, Node, reachable
+from chainrule.core.spec import Dim, Shape
+from chainrule.core.tensor import Tensor, input
+from chainrule.data.check import check_same_length
+from chainrule.data.table import Table
+from chainrule.insight.explain.layerwise import described, layer_at, layer_ends
+from chainrule.nn.catalogue import Activation, activations
+from chainrule.nn.scale import reads_pixels
+from chainrule.ops.reduce import sum
+from chainrule.run.program import prepare_function
+from chainrule.run.reference import Interpreter
+from chainrule.train.pixels import PixelPipeline
+from chainrule.train.run import Run
+from chainrule.train.step import ROWS, check_rows, forward, model_dtype
+from chainrule.transform.grad import grad
+from chainrule.transform.mode import for_predicting
+
+__all__ = [
+    "Activity",
+    "as_seen",
+    "given_rows",
+    "layer_sizes",
+    "record_activity",
+    "recorded",
+    "responses",
+]
+
+Array = np.ndarray[Any, Any]
+FLAT = 0.05  # of its steepest slope, below which an activation counts as saturated
+PRODUCTS = ("matmul", "sparse_matmul")
+
+
+def as_seen(network: Any, X: Array) -> Array:
+    """Return rows as the model's first layer sees them: in its dtype, pixels scaled by 1/255."""
+    dtype = model_dtype(network)
+    scaled: Array = X.astype(dtype)
+    return scaled * dtype.type(1 / 255) if reads_pixels(network, X.dtype, X.ndim) else scaled
+
+
+def given_rows(thing: Any, X: Any, y: Any) -> tuple[Array, Array | None]:
+    """Return rows as the model is given them, and targets; tables go through the pipeline."""
+    pipeline = thing.pipeline if isinstance(thing, Run) else None
+    if isinstance(X, (Table, Mapping)):
+        if pipeline is None:
+            raise DataError("a table needs the pipeline of a run that was trained on one.")
+        frame = Table.from_arrays(X)
+        X = pipeline.transform(frame)
+        if y is None and pipeline.target.name in frame.names:
+            y = pipeline.target.encode(frame[pipeline.target.name], frame.source)
+    elif isinstance(pipeline, PixelPipeline) and getattr(X, "dtype", None) == np.uint8:
+        X = pipeline.encode(X)
+    network = thing.model if isinstance(thing, Run) else thing
+    found = check_rows(X, "X", model_dtype(network))
+    if len(found) == 0:
+        raise DataError("X has no rows to look at.")
+    if isinstance(thing, Run):
+        thing.outputs(found[:1])  # says what does not look like the training data
+    if y is None:
+        return found, None
+    targets = np.asarray(y)
+    check_same_length(found, targets)
+    return found, targets
+
+
+@dataclass(frozen=True)
+class Activity:
+    """A network on some rows: `values` by layer, (rows, units); axes beyond two are laid flat.
+
+    `slopes` are those of the layers that are activation functions whose slope can fade, the
+    derivative of each output to the input of its own unit.
+    """
+
+    network: Any
+    graph: Graph
+    ends: Mapping[str, Node]
+    rows: Array
+    values: Mapping[str, Array]
+    slopes: Mapping[str, Array]
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """The layers' paths in the order they are computed."""
+        return tuple(self.ends)
+
+    def check_layer(self, layer: str | int) -> str:
+        """Return the path of `layer`; OptionError naming the nearest for what is none."""
+        path = str(layer)
+        if path not in self.ends:
+            raise OptionError(f"there is no layer {path!r}. {did_you_mean(path, self.ends)}")
+        return path
+
+    def check_unit(self, path: str, unit: int) -> int:
+        """Return `unit`; OptionError for one that the layer does not have."""
+        units = self.values[path].shape[1]
+        whole = isinstance(unit, (int, np.integer)) and not isinstance(unit, bool)
+        if not whole or not 0 <= unit < units:
+            raise OptionError(f"layer {path!r} has units 0 to {units - 1}, not {unit!r}.")
+        return int(unit)
+
+    def describe(self, path: str) -> str:
+        """Return the layer at `path` in a few words."""
+        return described(self.network, path) or "layer"
+
+    def activation(self, path: str) -> Activation | None:
+        """Return what is known of the layer's activation function, None where it is none."""
+        return _known(layer_at(self.network, path))
+
+    def saturated(self, path: str) -> Array | None:
+        """Return for each unit the share of rows in which its activation is nearly flat.
+
+        Nearly flat is a slope under 1/20 of the function's steepest.  None for a layer that is
+        no activation function that saturates.
+        """
+        if path not in self.slopes:
+            return None
+        record = self.activation(path)
+        assert record is not None
+        shares: Array = (np.abs(self.slopes[path]) < FLAT * _steepest(record)).mean(axis=0)
+        return shares
+
+    def dead(self, path: str) -> Array:
+        """Return the units that learn from none of the rows, by number.
+
+        Their slope is 0 on every row; in layers without a slope of their own, their output is
+        the same on every row.
+        """
+        if path in self.slopes:
+            return np.flatnonzero((self.slopes[path] == 0).all(axis=0))
+        values = self.values[path]
+        return np.flatnonzero((values == values[:1]).all(axis=0) & (len(values) > 1))
+
+    @cached_property
+    def first_weighted(self) -> str | None:
+        """The path of the first layer that has a weighted sum of what enters it."""
+        for path, node in self.ends.items():
+            if any(n.primitive.name in PRODUCTS for n in reachable([node])):
+                return path
+        return None
+
+    def responses(self, path: str) -> Interpreter:
+        """Return the function of :func:`responses` for the units of a layer."""
+        return responses(self.graph, self.ends[path])
+
+
+def responses(graph: Graph, end: Node) -> Interpreter:
+    """Return a function of rows ``x`` and ``pick`` (rows, units), one unit marked in each row.
+
+    The units are the values of `end` in a row, laid flat.  It gives ``activation`` (rows,) of
+    the unit marked, and its ``slope`` to x.
+    """
+    x, values = Tensor(graph.inputs["x"]), Tensor(end)
+    flat = values.reshape((values.shape[0], -1))
+    pick = input("pick", (ROWS, flat.shape[1]), flat.dtype)
+    marked = (flat * pick).sum(axis=1)
+    slope = grad(sum(marked), x)
+    return Interpreter(Graph({"activation": marked, "slope": slope}, {"x": x, "pick": pick}))
+
+
+def layer_sizes(network: Any, X: Array) -> tuple[Shape, int]:
+    """Return the shape of the output for rows like X, and how many numbers a row takes in all."""
+    graph, ends = recorded(network, X.shape[1:], model_dtype(network))
+    sizes = [math.prod(d for d in n.spec.shape if isinstance(d, int)) for n in ends.values()]
+    return graph.outputs["output"].spec.shape, 2 * int(np.sum(sizes)) + X[0].size
+
+
+def recorded(
+    network: Any, shape: tuple[int, ...], dtype: np.dtype[Any]
+) -> tuple[Graph, dict[str, Node]]:
+    """Return the network as it predicts, from ``x`` in its own dtype, and where layers end."""
+    x = input("x", (ROWS, *shape), dtype)
+    graph = for_predicting(Graph({"output": forward(network, x)}, {"x": x}))
+    return graph, layer_ends(graph)
+
+
+def record_activity(
+    network: Any, rows: Array, *, engine: str | None = None, threads: int | None = None
+) -> Activity:
+    """Return what each layer of `network` gives for `rows`, which are as :func:`as_seen` returns.
+
+    Computed by one compiled function of all layers, in blocks of rows.  Raises DivergedError for
+    a layer that gives what is no finite number.
+    """
+    graph, ends = recorded(network, rows.shape[1:], rows.dtype)
+    outputs = {f"value/{path}": node for path, node in ends.items()}
+    for path, node in ends.items():
+        if (slope := _slope(network, path, node)) is not None:
+            outputs[f"slope/{path}"] = slope
+    function = prepare_function(Graph(outputs, {"x": graph.inputs["x"]}), ["x"], threads, engine)
+    found = {name: _flat(array) for name, array in function({"x": rows}).items()}
+    for path in ends:
+        if not np.isfinite(found[f"value/{path}"]).all():
+            raise DivergedError(
+                f"layer {path!r} gives infinite or undefined numbers for some rows: the network's "
+                "weights have diverged, so there is nothing to see in them. Train it again with a "
+                "smaller learning rate."
+            )
+    return Activity(
+        network, graph, ends, rows,
+        {path: found[f"value/{path}"] for path in ends},
+        {path: found[f"slope/{path}"] for path in ends if f"slope/{path}" in found},
+    )  # fmt: skip
+
+
+def _flat(array: Array) -> Array:
+    flat: Array = array.reshape(len(array), -1)
+    return flat
+
+
+def _known(layer: Any) -> Activation | None:
+    """Return the catalogue's record of an activation layer or function."""
+    names = {type(layer).__name__, getattr(layer, "__name__", "")}
+    return next((r for r in activations() if r.layer in names or r.name in names), None)
+
+
+def _slope(network: Any, path: str, end: Node) -> Node | None:
+    """Return the derivative of a layer's outputs to its inputs, for activations that saturate."""
+    record = _known(layer_at(network, path))
+    if record is None or record.saturates == "no":
+        return None
+    inner = {node for node in reachable([end]) if node.scope == path}
+    entering = {
+        source
+        for node in inner
+        for source in node.inputs
+        if source not in inner and source.spec.shape[:1] and isinstance(source.spec.shape[0], Dim)
+    }
+    before = next(iter(entering)) if len(entering) == 1 else None
+    if before is None or before.spec != end.spec:
+        return None
+    return grad(sum(Tensor(end)), Tensor(before)).node
+
+
+@cache
+def _steepest(record: Activation) -> float:
+    """Return the largest slope of an activation function, measured from -8 to 8."""
+    x = input("x", ("n", 1), "float64")
+    slope = grad(sum(record.example()(x)), x)
+    grid = np.linspace(-8.0, 8.0, 641)[:, None]
+    return float(np.abs(Interpreter(Graph({"slope": slope}))({"x": grid})["slope"]).max())

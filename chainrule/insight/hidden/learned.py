@@ -1,0 +1,237 @@
+"""What hidden layers have learned: the patterns units look for, and what each layer makes of rows.
+
+A model or a run and rows go in; a :class:`Features` comes out, which prints as text, shows itself
+as a page, and whose arrays can be asked for by name.
+
+Read next: :mod:`chainrule.insight.hidden.statistics`, where the numbers come from.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from html import escape
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from chainrule.core.errors import DataError, OptionError, RunError
+from chainrule.core.options import check_whole
+from chainrule.core.spec import Shape
+from chainrule.core.tensor import Tensor
+from chainrule.insight.explain.layerwise import explain_network
+from chainrule.insight.explain.narrate import table
+from chainrule.insight.hidden.activity import as_seen, given_rows, layer_sizes, record_activity
+from chainrule.insight.hidden.figures import features_page
+from chainrule.insight.hidden.probe import Goal
+from chainrule.insight.hidden.statistics import Findings, LayerGradient
+from chainrule.insight.row_view import row_view
+from chainrule.train.objective import Objective, objective
+from chainrule.train.run import Run
+
+__all__ = ["Features", "features"]
+
+Array = np.ndarray[Any, Any]
+NUMBERS = 2**25  # held of all layers at once; rows are drawn so that they suffice
+GRADIENT_ROWS = 256
+MOST_CLASSES = 100  # that whole numbers without an objective may stand for
+
+
+@dataclass(frozen=True, repr=False)
+class Features(Findings):
+    """Hidden layers looked at: ``print`` it, :meth:`save` it as a page, or take its arrays."""
+
+    def __str__(self) -> str:
+        lines = table(self.cells(), numbers=range(2, 8))
+        return "\n".join([f"Hidden layers of {self.title}", self.note, "", *lines])
+
+    __repr__ = __str__
+
+    def html(self, layer: str | int | None = None, unit: int | None = None) -> str:
+        """Return a page of all layers, or of one unit."""
+        if layer is None and unit is None:
+            return features_page(self)
+        if layer is None or unit is None:
+            raise OptionError("a unit is told by its layer and its number: give both.")
+        return features_page(self, self.unit(layer, unit))
+
+    def _repr_html_(self) -> str:
+        return f"<pre>{escape(str(self))}</pre>"
+
+    def save(
+        self, path: str | os.PathLike[str], layer: str | int | None = None, unit: int | None = None
+    ) -> Path:
+        """Write the page of :meth:`html` to `path` and return it; RunError if it can't be."""
+        target, text = Path(path), self.html(layer, unit)
+        try:
+            target.write_text(text, "utf-8")
+        except OSError as error:
+            raise RunError(f"can't write {str(target)!r}: {error.strerror}.") from error
+        return target
+
+
+def features(
+    thing: Any,
+    X: Any,
+    y: Any = None,
+    *,
+    held_out: tuple[Any, Any] | None = None,
+    loss: str | Callable[[Tensor, Tensor], Tensor] | None = None,
+    names: Sequence[str] | None = None,
+    image_shape: Sequence[int] | None = None,
+    rows: int = 4000,
+    seed: int = 0,
+    engine: str | None = None,
+) -> Features:
+    """Return what the hidden layers of a model or a run have learned, seen on the rows X.
+
+    X, y
+        Rows as the model is given them, and their targets, or for a run trained on a table
+        a :class:`~chainrule.data.table.Table`.  Without y there are no probes and gradients.
+    held_out
+        A pair (X, y) to score the probes on, as in Alain and Bengio (2016): X are then training
+        rows.  Without it, three in ten rows of X are held out; give rows that the network was not
+        trained on, for on others its deep layers look better than they are.
+    loss
+        That of a model, for its gradients; a run knows its own.
+    names, image_shape
+        How rows are shown, where it does not follow from the pipeline or the shape of X; see
+        :func:`chainrule.insight.row_view.row_view`.
+    rows
+        At most so many rows are looked at, drawn at random by `seed`; fewer where the layers are
+        so wide that they would take more than 128 MB.
+
+    Raises DataError, OptionError or ShapeError for rows and targets that do not fit.
+
+    >>> import chainrule as cr
+    >>> from chainrule import nn
+    >>> model = nn.Sequential([nn.Linear(2, 3), nn.ReLU(), nn.Linear(3, 1)])
+    >>> model[0].weight.value = [[1.0, -1.0, 0.0], [2.0, 0.0, 0.0]]
+    >>> f = cr.features(model, [[0.0, 1.0], [1.0, 0.0], [1.0, 1.0]], engine="reference")
+    >>> f.layers[1].dead  # -x0 is never above 0, nor is 0
+    (1, 2)
+    >>> f.unit(0, 0).most.tolist(), f.unit(0, 0).exciting.tolist()
+    ([2, 0, 1], [1.0, 1.0])
+    """
+    if not isinstance(thing, Run) and not callable(thing):
+        raise OptionError(f"features takes a model or a run, not a {type(thing).__name__}.")
+    check_whole("features: rows", rows)
+    network = thing.model if isinstance(thing, Run) else thing
+    pipeline = thing.pipeline if isinstance(thing, Run) else None
+    aim = _aim(thing, loss)
+    raw, targets = given_rows(thing, X, y)
+    outputs, width = layer_sizes(network, raw)
+    count = min(rows, len(raw), max(1, NUMBERS // width))
+    numbers = _drawn(len(raw), count, seed)
+    note = _note(len(raw), count, seed)
+    seen = as_seen(network, raw[numbers])
+    activity = record_activity(network, seen, engine=engine or _engine(thing))
+    view = row_view(raw.shape[1:], seen, pipeline, names, image_shape)
+    if targets is None:
+        return Features(_title(thing), activity, numbers, view, note)
+    goal, found = goal_of(targets, aim, outputs, seen.dtype)
+    classes = tuple(map(str, getattr(pipeline, "classes", ()))) or found
+    test = None
+    if held_out is not None:
+        if not isinstance(held_out, (tuple, list)) or len(held_out) != 2 or held_out[1] is None:
+            raise DataError("held_out needs a pair (X, y): rows, and their targets.")
+        others, answers = given_rows(thing, *held_out)
+        assert answers is not None
+        aims, _ = goal_of(answers, aim, outputs, seen.dtype, found)
+        some = _drawn(len(others), min(count, len(others)), seed)
+        scored = record_activity(
+            network, as_seen(network, others[some]), engine=engine or _engine(thing)
+        )
+        test = (scored, aims.take(some))
+    follow = None
+    if aim is not None and aim.function is not None:
+        few = numbers[:GRADIENT_ROWS]
+        follow = partial(_gradients, network, raw[few], targets[few], aim)
+    return Features(
+        _title(thing), activity, numbers, view, note, goal.take(numbers), classes, test, seed,
+        follow,
+    )  # fmt: skip
+
+
+def _aim(thing: Any, loss: Any) -> Objective | None:
+    if loss is not None:
+        return objective(loss)
+    return thing.objective if isinstance(thing, Run) else None
+
+
+def _engine(thing: Any) -> str | None:
+    return thing.engine if isinstance(thing, Run) else None
+
+
+def _title(thing: Any) -> str:
+    if isinstance(thing, Run):
+        return str(thing.settings.get("data") or "a run")
+    return type(thing).__name__
+
+
+def _drawn(rows: int, count: int, seed: int) -> Array:
+    """Return the numbers of `count` of the rows, in order."""
+    if count >= rows:
+        return np.arange(rows)
+    generator = np.random.Generator(np.random.Philox(key=[seed, 1]))
+    return np.sort(generator.choice(rows, count, replace=False))
+
+
+def _note(rows: int, count: int, seed: int) -> str:
+    if count == rows:
+        return f"Seen on {rows:,} row{'s' * (rows != 1)}."
+    return f"Seen on {count:,} of {rows:,} rows, drawn at random (seed {seed})."
+
+
+def goal_of(
+    targets: Array,
+    aim: Objective | None,
+    outputs: Shape,
+    dtype: np.dtype[Any],
+    like: tuple[str, ...] | None = None,
+) -> tuple[Goal, tuple[str, ...]]:
+    """Return what probes are to tell, and the classes' names if it is classes.
+
+    Without an objective, text and at most 100 different whole numbers are classes; `like` are
+    those found in other targets (none for values), which these must be of.
+    """
+    if aim is not None and aim.kind != "custom":
+        array = aim.target(targets, outputs, dtype)
+        if aim.kind == "classes":
+            codes = array.argmax(axis=1) if array.ndim == 2 else array
+            classes = int(outputs[1])  # type: ignore[arg-type]
+            return Goal("classes", codes, classes), tuple(map(str, range(classes)))
+        kind = "labels" if aim.kind == "labels" else "values"
+        return Goal(kind, array.reshape(len(array), -1)), ()
+    if like:
+        place = {name: code for code, name in enumerate(like)}
+        told = [str(entry) for entry in targets.tolist()]
+        if new := next((name for name in told if name not in place), None):
+            raise DataError(f"held_out has the class {new!r}, which y has not.")
+        return Goal("classes", np.array([place[name] for name in told]), len(like)), like
+    if like is None and targets.ndim == 1 and targets.dtype.kind in "biuOUS":
+        known, codes = np.unique(targets, return_inverse=True)
+        if len(known) <= MOST_CLASSES or targets.dtype.kind in "OUS":
+            return Goal("classes", codes, len(known)), tuple(map(str, known.tolist()))
+    return Goal("values", targets.reshape(len(targets), -1).astype(np.float64)), ()
+
+
+def _gradients(network: Any, X: Array, y: Array, aim: Objective) -> tuple[LayerGradient, ...]:
+    assert aim.function is not None
+    explained = explain_network(network, X, y, aim.function)
+    return tuple(
+        LayerGradient(
+            step.path, step.layer, _rms([step.gradient]),
+            _rms(list(step.gradients.values())) if step.gradients else None,
+        )
+        for step in explained.layers
+    )  # fmt: skip
+
+
+def _rms(arrays: list[Array]) -> float:
+    squares = [np.square(a.astype(np.float64)) for a in arrays]
+    return math.sqrt(math.fsum(float(q.sum()) for q in squares) / max(1, sum(map(np.size, arrays))))

@@ -1,0 +1,280 @@
+"""What is found in hidden layers: facts, probes, maps, correlations and gradients, as numbers.
+
+An :class:`~chainrule.insight.hidden.activity.Activity` and the targets of its rows go in; each
+number is computed when it is first asked for.
+
+Read next: :mod:`chainrule.insight.hidden.figures`, which draws them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from chainrule.core.errors import DataError, OptionError
+from chainrule.data.projection import PCA
+from chainrule.data.splits import split
+from chainrule.insight.explain import words
+from chainrule.insight.hidden.activity import Activity
+from chainrule.insight.hidden.probe import Goal, Probe, probe
+from chainrule.insight.hidden.unit import (
+    Unit,
+    correlated_pairs,
+    correlation,
+    unit_facts,
+)
+from chainrule.insight.row_view import RowView
+
+__all__ = ["Findings", "LayerFacts", "LayerGradient"]
+
+Array = np.ndarray[Any, Any]
+PROBE_ROWS = 2000  # that a probe learns from, at most
+WIDEST = 1024  # units that a probe is made of; wider layers are thinned out evenly
+MAPPED = 512  # units that a map is made of, likewise
+HELD_OUT = 0.3
+FEWEST = 10  # rows, of which some are held out for a probe
+
+
+@dataclass(frozen=True)
+class LayerFacts:
+    """A layer in a line: the spread of its units, those that are dead, and how flat it is.
+
+    `dead` are numbers of units; `saturated` is the share of activations that are nearly flat,
+    None in a layer that is no activation that saturates.
+    """
+
+    path: str
+    layer: str
+    units: int
+    mean: float
+    std: float
+    dead: tuple[int, ...]
+    saturated: float | None
+
+
+@dataclass(frozen=True)
+class LayerGradient:
+    """The gradient of the loss at a layer: root mean squares over its outputs and its weights.
+
+    `weights` is None in a layer without parameters.
+    """
+
+    path: str
+    layer: str
+    output: float
+    weights: float | None
+
+
+@dataclass(frozen=True, repr=False)
+class Findings:
+    """Hidden layers looked at, in arrays and numbers.
+
+    `activity` holds what each layer gives for the rows looked at, whose numbers in X are
+    `numbers`; `goal` their targets as far as known; `note` says which rows they are.
+    """
+
+    title: str
+    activity: Activity
+    numbers: Array
+    view: RowView
+    note: str
+    goal: Goal | None = None
+    class_names: tuple[str, ...] = ()
+    held_out: tuple[Activity, Goal] | None = None
+    seed: int = 0
+    follow: Callable[[], tuple[LayerGradient, ...]] | None = None
+
+    # --- numbers --------------------------------------------------------------------------------
+
+    @cached_property
+    def layers(self) -> tuple[LayerFacts, ...]:
+        """Facts on each layer, from the input to the output."""
+        found = []
+        for path, values in self.activity.values.items():
+            flat = self.activity.saturated(path)
+            found.append(LayerFacts(
+                path, self.activity.describe(path), values.shape[1],
+                float(values.mean(dtype=np.float64)), float(values.std(dtype=np.float64)),
+                tuple(self.activity.dead(path).tolist()),
+                None if flat is None else float(flat.mean()),
+            ))  # fmt: skip
+        return tuple(found)
+
+    @property
+    def hidden(self) -> tuple[str, ...]:
+        """The paths of hidden layers as the next ones see them: activations, or all but the last.
+
+        Of a layer and the activation after it, the activation alone.
+        """
+        inner = self.activity.paths[:-1]
+        acting = tuple(path for path in inner if self.activity.activation(path) is not None)
+        return acting or inner
+
+    def described(self, layer: str | int) -> str:
+        """Return a layer in a few words; "input" is the rows themselves."""
+        return "" if str(layer) == "input" else self.activity.describe(str(layer))
+
+    def values(self, layer: str | int) -> Array:
+        """Return what a layer gives for the rows looked at, (rows, units); "input" is the rows."""
+        if str(layer) == "input":
+            flat: Array = self.activity.rows.reshape(len(self.activity.rows), -1)
+            return flat
+        return self.activity.values[self.activity.check_layer(layer)]
+
+    @cached_property
+    def weights(self) -> Array | None:
+        """What each unit of the first weighted layer multiplies each input with.
+
+        (units, *features): the slope of the unit's weighted sum to the input at the mean row,
+        which for a layer that is linear in the input, such as Linear, is its weights.  None
+        where no layer has a weighted sum.
+        """
+        path = self.activity.first_weighted
+        if path is None:
+            return None
+        units = self.activity.values[path].shape[1]
+        mean = self.activity.rows.mean(axis=0, dtype=np.float64).astype(self.activity.rows.dtype)
+        respond = self.activity.responses(path)
+        each = max(1, 2**22 // max(units, mean.size))
+        blocks = []
+        for start in range(0, units, each):
+            pick = np.eye(units, dtype=mean.dtype)[start : start + each]
+            x = np.broadcast_to(mean, (len(pick), *mean.shape)).copy()
+            blocks.append(respond({"x": x, "pick": pick})["slope"])
+        return np.concatenate(blocks)
+
+    @property
+    def probing(self) -> bool:
+        """Whether there are targets, and rows enough, for :attr:`probes`."""
+        return self.goal is not None and (self.held_out is not None or len(self.numbers) >= FEWEST)
+
+    @cached_property
+    def probes(self) -> tuple[Probe, ...]:
+        """A linear probe of the input and of each layer.
+
+        Raises OptionError where there are no targets, DataError where there are too few rows.
+        """
+        if self.goal is None:
+            raise OptionError("probes tell targets apart: give y, as in features(model, X, y).")
+        if not self.probing:
+            raise DataError(
+                f"probes of {len(self.numbers)} rows would tell nothing; give {FEWEST} or more, or "
+                "held_out=(X, y)."
+            )
+        if self.held_out is None:
+            learn, test = split(len(self.numbers), HELD_OUT, self.seed)
+            learn = learn[:: -(-len(learn) // PROBE_ROWS)]
+            others, goal = self.activity, self.goal
+        else:
+            others, goal = self.held_out
+            learn, test = np.arange(len(self.numbers)), np.arange(len(others.rows))
+            learn = learn[:: -(-len(learn) // PROBE_ROWS)]
+        found = []
+        for path in ("input", *self.activity.paths):
+            train, seen = (
+                a.rows.reshape(len(a.rows), -1) if path == "input" else a.values[path]
+                for a in (self.activity, others)
+            )
+            thin = slice(None, None, -(-train.shape[1] // WIDEST))
+            found.append(probe(
+                path, self.described(path), train[learn][:, thin], self.goal.take(learn),
+                seen[test][:, thin], goal.take(test),
+            ))  # fmt: skip
+        return tuple(found)
+
+    @cached_property
+    def gradients(self) -> tuple[LayerGradient, ...]:
+        """The gradient of the mean loss at each layer, of the first 256 rows looked at.
+
+        Raises OptionError where there are no targets or no loss: give y, and for a model loss.
+        """
+        if self.follow is None:
+            raise OptionError(
+                "gradients are those of a loss against targets: give both, as in "
+                "features(model, X, y, loss='cross_entropy'). A run knows its loss."
+            )
+        return self.follow()
+
+    def map(self, layer: str | int) -> tuple[Array, float]:
+        """Return the rows along a layer's two principal directions, (rows, 2), and their share.
+
+        The share is that of the layer's variance.  A layer that varies in one direction only
+        has zeros along the second; one that does not vary, in both.  Of a layer of more than
+        512 units, as many evenly spread are used.
+        """
+        values = self.values(layer)
+        values = values[:, :: -(-values.shape[1] // MAPPED)].astype(np.float64)
+        points = np.zeros((len(values), 2))
+        if np.ptp(values, axis=0).max(initial=0) == 0:
+            return points, 1.0
+        fitted = PCA().fit(values)
+        found = fitted.transform(values)[:, :2]
+        points[:, : found.shape[1]] = found
+        return points, float(fitted.explained_variance_ratio[:2].sum())
+
+    def correlation(self, layer: str | int) -> Array:
+        """Return the correlation of each pair of a layer's units over the rows, (units, units)."""
+        return correlation(self.values(layer))
+
+    def correlated(self, layer: str | int, count: int = 10) -> list[tuple[int, int, float]]:
+        """Return the pairs of a layer's units that are most correlated, as (unit, unit, r)."""
+        return correlated_pairs(self.values(layer), count)
+
+    def unit(self, layer: str | int, index: int, count: int = 8) -> Unit:
+        """Return what is known of one unit, with `count` rows that excite it most and least.
+
+        Raises OptionError for a layer or unit that there is not.
+        """
+        path = self.activity.check_layer(layer)
+        index = self.activity.check_unit(path, index)
+        return unit_facts(self.activity, path, index, self.numbers, count)
+
+    # --- what the pages need --------------------------------------------------------------------
+
+    def places_of(self, numbers: Array) -> Array:
+        """Return where rows with these `numbers` in X stand among the rows looked at."""
+        return np.searchsorted(self.numbers, numbers)
+
+    def class_of(self, place: int) -> str:
+        """Return the class of a row looked at by its place, nothing where there are none."""
+        if self.goal is None or self.goal.kind != "classes":
+            return ""
+        return self.class_names[int(self.goal.target[place])]
+
+    # --- showing --------------------------------------------------------------------------------
+
+    def cells(self) -> list[list[str]]:
+        """Return the table of layers as text, its head first; the input has a line of its own."""
+        scores = {p.path: f"{p.score:.3f}" for p in self.probes} if self.probing else {}
+        rows = [["layer", "", "units", "mean", "std", "dead", "nearly flat"]]
+        values = self.values("input")
+        spread = [float(values.mean(dtype=np.float64)), float(values.std(dtype=np.float64))]
+        if abs(spread[0]) < 1e-6 * spread[1]:
+            spread[0] = 0.0  # rounding, of standardized columns
+        rows.append(["input", "", f"{values.shape[1]:,}", *map(words.number, spread), "", ""])
+        for k in self.layers:
+            flat = "" if k.saturated is None else f"{100 * k.saturated:.0f} %"
+            spread = [k.mean, k.std]
+            rows.append([k.path, k.layer, f"{k.units:,}", *map(words.number, spread),
+                         f"{len(k.dead):,}", flat])  # fmt: skip
+        if self.goal is None or not scores:
+            return rows
+        said = [f"probe {self.goal.measure}", *(scores[row[0]] for row in rows[1:])]
+        return [[*row, score] for row, score in zip(rows, said, strict=True)]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return facts, probes and, where there is a loss, gradients as plain data for JSON."""
+        layers = [
+            {**asdict(facts), "dead": list(facts.dead)} for facts in self.layers
+        ]  # fmt: skip
+        return {
+            "title": self.title,
+            "rows": len(self.numbers),
+            "layers": layers,
+            "probes": [asdict(p) for p in self.probes] if self.probing else [],
+            "gradients": [asdict(g) for g in self.gradients] if self.follow else [],
+        }

@@ -1,0 +1,90 @@
+"""What the hidden layers of a run make of some rows, in short, for its report.
+
+A run and its rows go in; the table of layers, the patterns of the first one and maps of the rows
+come out as HTML, and a remark where many units are dead.  At most `ROWS` rows are looked at, by
+the interpreter, which needs no compiling.
+
+Read next: :mod:`chainrule.insight.hidden.learned`, which tells more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from html import escape
+from typing import Any
+
+import numpy as np
+
+from chainrule.core.errors import ChainruleError
+from chainrule.insight.hidden.figures import layers_table, map_figure, weights_figure
+from chainrule.insight.hidden.learned import Features, features
+from chainrule.insight.report.findings import Finding
+from chainrule.train.run import Run
+from chainrule.train.table import Problem
+
+__all__ = ["find_dead", "hidden_views", "look_inside"]
+
+ROWS = 500
+MANY_DEAD = 0.2  # of a layer's units
+MOST_WORK = 2e10  # floating-point operations of the interpreter: about a second
+MOST_MAPS = 3
+MOST_CLASSES = 16  # that dots can be told apart by
+
+
+def look_inside(run: Run, data: Any, flops: int) -> Features | None:
+    """Return the hidden layers of `run` on training rows of a problem, or on rows (X, y).
+
+    `flops` are those of predicting a row; a network is looked at on fewer rows where it is
+    large.  None where it has no layers to look at, or would take too long.
+    """
+    rows = int(min(ROWS, MOST_WORK / max(1, flops)))
+    try:
+        if isinstance(data, Problem):
+            X, y = _some(data.train, rows)
+            return features(run, X, y, held_out=_some(data.test, rows), engine="reference")
+        X, y = _some(data, rows) if isinstance(data, (tuple, list)) else (data, None)
+        return features(run, X, y, rows=rows, engine="reference")
+    except ChainruleError:  # a model of no layers, a loss of no targets: there is no such view
+        return None
+
+
+def _some(pair: Sequence[Any], rows: int) -> tuple[Any, Any]:
+    """Return at most `rows` rows, drawn at random, so that no more of a file are read."""
+    X, y = np.asanyarray(pair[0]), np.asarray(pair[1])
+    if len(X) <= rows:
+        return X, y
+    chosen = np.random.Generator(np.random.Philox(0)).choice(len(X), rows, replace=False)
+    return X[np.sort(chosen)], y[np.sort(chosen)]
+
+
+def find_dead(seen: Features) -> list[Finding]:
+    """Return a remark for each layer with many units that no row looked at moves."""
+    found = []
+    for layer in seen.layers:
+        dead = len(layer.dead)
+        if seen.activity.activation(layer.path) is None or dead < MANY_DEAD * layer.units:
+            continue
+        found.append(Finding(
+            "note",
+            f"In layer {layer.path} ({layer.layer}) {dead:,} of {layer.units:,} units are dead: "
+            f"none of the {len(seen.numbers):,} rows looked at moves them.",
+        ))  # fmt: skip
+    return found
+
+
+def hidden_views(seen: Features, on_training: bool) -> str:
+    """Return the layers as a table, what the first one looks for, and maps of the rows."""
+    rows = f"{len(seen.numbers):,} rows that it was trained on" if on_training else (
+        f"{len(seen.numbers):,} of the rows given")  # fmt: skip
+    parts = [f'<p class="faint">Seen on {rows}.</p>', layers_table(seen)]
+    try:
+        parts += ["<h3>What the first layer looks for</h3>", weights_figure(seen)]
+        classes = len(seen.class_names) if seen.goal and seen.goal.kind == "classes" else 0
+        if seen.hidden and 0 < classes <= MOST_CLASSES:
+            paths = ("input", *seen.hidden[-(MOST_MAPS - 1) :])
+            maps = "".join(map_figure(seen, path) for path in paths)
+            parts.append("<h3>The rows as layers see them, each point a row, by class</h3>")
+            parts.append(f'<figure class="charts">{maps}</figure>')
+    except ChainruleError as error:
+        parts.append(f'<p class="faint">{escape(str(error))}</p>')
+    return "".join(parts)

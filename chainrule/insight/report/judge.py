@@ -1,0 +1,253 @@
+"""Predictions beside the truth: where a run is right, where it is wrong, and how sure it was.
+
+A run and rows whose target is known go in; a :class:`Judged` comes out, with the truth, what was
+said and how sure the run was of it, the rows it got most wrong, and what those rows hold as a
+person wrote them.
+
+Read next: :mod:`chainrule.insight.report.mistakes`, which shows them.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from chainrule.core.errors import DataError
+from chainrule.data.builtin import names as dataset_names
+from chainrule.data.check import check_same_length
+from chainrule.data.pipeline import Pipeline
+from chainrule.data.table import Table
+from chainrule.nn.scale import starts_with_scale
+from chainrule.train.pixels import PixelPipeline
+from chainrule.train.run import Run
+from chainrule.train.table import Problem
+
+__all__ = ["Judged", "Rows", "judge"]
+
+Array = np.ndarray[Any, Any]
+SIDES = (8, 1000)  # of square images that are taken for such when pixels lie in a row
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Rows as they were read: of a table, or of an array with names of its columns.
+
+    `numbers` are their places in `source`; `shape` is that of the image in each, () for none;
+    `left_out` is the target, which is told apart.
+    """
+
+    source: Table | Array
+    numbers: Array
+    names: tuple[str, ...] = ()
+    shape: tuple[int, ...] = ()
+    left_out: str = ""
+    encoded: bool = False
+
+    def __len__(self) -> int:
+        return len(self.numbers)
+
+    def name(self, row: int) -> str:
+        """Return what to call a row: its number in the file, from 1, or its index, from 0."""
+        at = int(self.numbers[row])
+        return f"row {at + 1:,}" if isinstance(self.source, Table) else f"row {at}"
+
+    def cells(self, rows: Sequence[int], most: int) -> list[list[tuple[str, str]]]:
+        """Return names and values of at most `most` columns, of each of `rows`."""
+        places = self.numbers[np.asarray(rows, np.intp)]
+        if isinstance(self.source, Table):
+            shown = [c for c in self.source if c.name != self.left_out][:most]
+            columns = [(c.name, c.take(places).as_text().tolist()) for c in shown]
+            return [[(name, str(column[k])) for name, column in columns] for k in range(len(rows))]
+        flat = self.source[places].reshape(len(rows), -1)[:, :most]
+        names = self.names or tuple(f"x{i}" for i in range(flat.shape[1]))
+        return [[(n, f"{v:.4g}") for n, v in zip(names, row, strict=False)] for row in flat]
+
+    @property
+    def columns(self) -> int:
+        """How many values a row has, beside the target."""
+        if isinstance(self.source, Table):
+            return sum(column.name != self.left_out for column in self.source)
+        return math.prod(self.source.shape[1:])
+
+    def images(self, rows: Sequence[int]) -> list[Array]:
+        """Return the images in `rows`, none where rows are no images."""
+        if not self.shape:
+            return []
+        places = self.numbers[np.asarray(rows, np.intp)]
+        if isinstance(self.source, Table):
+            pixels = [c for c in self.source if c.name != self.left_out]
+            flat = np.stack([c.values[places] for c in pixels], axis=1)
+            return list(flat.reshape(-1, *self.shape))
+        return list(self.source[places].reshape(-1, *self.shape))
+
+
+@dataclass(frozen=True)
+class Judged:
+    """What a run said of rows, and what is true of them.
+
+    For "classes", `true` and `said` are class numbers (rows,), `names` those of the classes,
+    `scores` (rows, classes) probabilities, or plain scores where `certain` is False.  For
+    "labels", they are 0 or 1 (rows, labels).  For "values", they are values in the target's own
+    units (rows, columns).  `unseen` says that the run was not trained on these rows.
+    """
+
+    kind: str
+    true: Array
+    said: Array
+    names: tuple[str, ...]
+    rows: Rows
+    scores: Array | None = None
+    certain: bool = True
+    unseen: bool = False
+
+    def __len__(self) -> int:
+        return len(self.true)
+
+    def mistakes(self, most: int) -> list[int]:
+        """Return the rows that are most wrong, worst first.
+
+        Of classes: rows whose class was not found, by how much more was given to the class that
+        was said than to the true one.  Of values: all rows, by the size of their error, each
+        column measured by its own root mean square.  Of labels: by how many are wrong.
+        """
+        wrong = self.wrongness()
+        order = np.argsort(-wrong, kind="stable")[:most]
+        found: list[int] = order[wrong[order] > 0].tolist()
+        return found
+
+    def doubts(self, most: int) -> list[int]:
+        """Return the rows whose class was told with least certainty, [] where that is not known."""
+        if self.kind != "classes" or self.scores is None or self.scores.shape[1] < 2:
+            return []
+        two = np.partition(self.scores, -2, axis=1)[:, -2:]
+        found: list[int] = np.argsort(two[:, 1] - two[:, 0], kind="stable")[:most].tolist()
+        return found
+
+    def wrongness(self) -> Array:
+        """Return how wrong each row is, 0 where it is right."""
+        if self.kind == "values":
+            errors = np.abs(self.said - self.true)
+            wrong: Array = (errors / (np.sqrt((errors**2).mean(axis=0)) + 1e-300)).max(axis=1)
+            return wrong
+        if self.kind == "labels" or self.scores is None:
+            counted: Array = (self.said != self.true).reshape(len(self), -1).sum(axis=1) * 1.0
+            return counted
+        each = np.arange(len(self))
+        margin = self.scores[each, self.said] - self.scores[each, self.true]
+        # A tie is a mistake all the same, and the least of them.
+        missed: Array = np.where(self.said != self.true, margin + 1e-300, 0.0)
+        return missed
+
+
+def judge(run: Run, data: Any) -> Judged | None:
+    """Return what `run` says of `data`, or None where its loss does not tell what outputs mean.
+
+    data: a :class:`~chainrule.train.table.Problem`, whose test part is taken; a pair (X, y) as
+    `fit` takes it; or, for a run that was trained on a table, a table with its target.
+    Raises DataError for what does not fit the run.
+    """
+    if isinstance(data, Problem):
+        X, y, rows = *data.test, _test_rows(run, data)
+    elif run.pipeline is not None and not isinstance(data, (tuple, list)):
+        X, y, rows = _from_table(run, run.pipeline, Table.from_arrays(data))
+    elif isinstance(data, (tuple, list)) and len(data) == 2:
+        X, y = run.encode(data[0]), data[1]
+        shown = np.asarray(data[0])
+        pixels = shown.dtype == np.uint8 and starts_with_scale(run.model)
+        rows = Rows(shown, np.arange(len(shown)), (), _image_in(shown, pixels))
+        check_same_length(shown, np.asarray(y))
+    else:
+        raise DataError(
+            "report: data must be a pair (X, y), a Problem of train.read_problem, or for a run "
+            f"trained on a table such a table with its target; not {type(data).__name__}."
+        )
+    outputs = run.outputs(X)
+    y = run.objective.target(y, ("n", *outputs.shape[1:]), outputs.dtype)  # type: ignore[arg-type]
+    return _judged(run, outputs, y, rows, isinstance(data, Problem))
+
+
+def _test_rows(run: Run, problem: Problem) -> Rows:
+    target = problem.pipeline.target.name
+    if problem.raw is None:
+        return Rows(problem.test[0], np.arange(len(problem.test[0])),
+                    problem.pipeline.feature_names, encoded=True)  # fmt: skip
+    source, numbers = problem.raw
+    if not isinstance(source, Table):
+        return Rows(source, numbers, problem.pipeline.feature_names, _image_in(source, True))
+    return Rows(source, numbers, (), _image_of(run, source, target), target)
+
+
+def _from_table(
+    run: Run, pipeline: Pipeline | PixelPipeline, table: Table
+) -> tuple[Array, Array, Rows]:
+    target = pipeline.target
+    X, y = pipeline.transform(table), target.encode(table[target.name], table.source)
+    shape = _image_of(run, table, target.name)
+    return X, y, Rows(table, np.arange(len(table)), (), shape, target.name)
+
+
+def _image_of(run: Run, table: Table, target: str) -> tuple[int, ...]:
+    """Return the shape of the images that the rows of `table` hold, () where they hold none."""
+    pixels = [column for column in table if column.name != target]
+    if isinstance(run.pipeline, PixelPipeline):
+        return _square(len(pixels))
+    known = dataset_names().get(str(run.settings.get("data")))
+    if known is None or known.image_shape is None or math.prod(known.image_shape) != len(pixels):
+        return ()
+    return known.image_shape if all(c.kind == "number" for c in pixels) else ()
+
+
+def _image_in(X: Array, pixels: bool) -> tuple[int, ...]:
+    """Return the shape of the images in the rows of X; rows of `pixels` may be laid flat."""
+    shape: tuple[int, ...] = X.shape
+    if X.ndim == 3 or (X.ndim == 4 and shape[-1] == 3):
+        return shape[1:]
+    if X.ndim == 4 and shape[-1] == 1:
+        return shape[1:3]
+    return _square(X.shape[1]) if X.ndim == 2 and pixels else ()
+
+
+def _square(pixels: int) -> tuple[int, ...]:
+    side = math.isqrt(pixels)
+    return (side, side) if side * side == pixels and SIDES[0] <= side <= SIDES[1] else ()
+
+
+def _judged(run: Run, outputs: Array, y: Array, rows: Rows, unseen: bool) -> Judged | None:
+    aim = run.objective
+    if aim.kind == "classes":
+        true = y if y.ndim == 1 else y.argmax(axis=1)
+        scores = aim.probabilities(outputs) if aim.probabilistic else outputs
+        names = tuple(map(str, run.pipeline.classes)) if run.pipeline else ()
+        names = names or tuple(str(k) for k in range(outputs.shape[1]))
+        return Judged("classes", true.astype(np.intp), outputs.argmax(axis=1), names, rows,
+                      scores, aim.probabilistic, unseen)  # fmt: skip
+    if aim.kind == "labels":
+        true, said = (y > 0.5).astype(np.intp), (outputs > 0).astype(np.intp)
+        if outputs.shape[1:] == (1,):
+            yes = aim.probabilities(outputs) if aim.probabilistic else outputs
+            scores = np.concatenate([1 - yes if aim.probabilistic else -yes, yes], axis=1)
+            names = ("0" if aim.probabilistic or y.min() >= 0 else "-1", "1")
+            return Judged("classes", true[:, 0], said[:, 0], names, rows, scores,
+                          aim.probabilistic, unseen)  # fmt: skip
+        if outputs.ndim != 2:
+            return None
+        labels = tuple(f"label {k}" for k in range(outputs.shape[1]))
+        return Judged("labels", true, said, labels, rows, unseen=unseen)
+    if y.shape != outputs.shape or outputs.ndim != 2 or y.dtype.kind != "f":
+        return None
+    return _judged_values(run, outputs, y, rows, unseen)
+
+
+def _judged_values(run: Run, outputs: Array, y: Array, rows: Rows, unseen: bool) -> Judged:
+    true, said = y.astype(np.float64), run.objective.decide(outputs).astype(np.float64)
+    names: tuple[str, ...] = ("y",)
+    if isinstance(run.pipeline, Pipeline):
+        target = run.pipeline.target
+        true, said, names = target.decode(true), target.decode(said), (target.name,)
+    if outputs.shape[1] > 1:
+        names = tuple(f"y{k}" for k in range(outputs.shape[1]))
+    return Judged("values", true, said, names, rows, unseen=unseen)

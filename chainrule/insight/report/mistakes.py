@@ -1,0 +1,237 @@
+"""What a run gets right and wrong, as pictures and words: confusions, residuals, worst rows.
+
+What :mod:`~chainrule.insight.report.judge` found goes in, HTML comes out, every word of the data
+escaped.
+
+Read next: :mod:`chainrule.insight.report.report`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from html import escape
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+
+from chainrule.insight.render.chart import heat_map, histogram, scatter
+from chainrule.insight.render.png import data_uri
+from chainrule.insight.report.judge import Judged
+from chainrule.train.scores import confusion_matrix
+
+__all__ = ["agreement", "number", "worst_rows"]
+
+Array = np.ndarray[Any, Any]
+MOST_CLASSES = 30  # of a confusion matrix that is drawn
+MOST_POINTS = 600  # of a scatter plot
+MOST_ROWS, MOST_IMAGES = 12, 24
+MOST_CELLS = 16  # of a row that is shown
+MOST_COLUMNS = 4  # of a target with several
+FEW_TO_CALIBRATE = 50
+SURENESS = (0.0, 0.5, 0.7, 0.9, 0.99, 1.1)  # ends of the groups that rows are put in
+LONGEST = 60  # characters of a cell
+
+
+def number(value: float | None) -> str:
+    """Write a number for reading: four digits, or whole with separators when large.
+
+    >>> number(0.123456), number(43210.7), number(None)
+    ('0.1235', '43,211', '–')
+    """
+    if value is None or not np.isfinite(value):
+        return "–"
+    return f"{value:,.0f}" if 1000 <= abs(value) < 1e9 else f"{value:.4g}"
+
+
+def agreement(judged: Judged) -> str:
+    """Return charts of truth against prediction: a confusion matrix, or predicted values."""
+    if judged.kind == "classes":
+        return _classes(judged)
+    if judged.kind == "labels":
+        return _labels(judged)
+    charts = []
+    for k, name in enumerate(judged.names[:MOST_COLUMNS]):
+        charts += _values(judged.true[:, k], judged.said[:, k], name)
+    more = len(judged.names) - MOST_COLUMNS
+    note = f"<p class='faint'>And {more:,} more columns.</p>" if more > 0 else ""
+    return f'<figure class="charts">{"".join(charts)}</figure>{note}'
+
+
+def _classes(judged: Judged) -> str:
+    names, k = judged.names, len(judged.names)
+    matrix = confusion_matrix(judged.true, judged.said, k)
+    charts = []
+    if k <= MOST_CLASSES:
+        charts.append(heat_map(matrix, names, names, title="Confusion matrix",
+                               row_label="true class", column_label="what was said"))  # fmt: skip
+    if judged.certain and judged.scores is not None and len(judged) >= FEW_TO_CALIBRATE:
+        charts.append(_calibration(judged))
+    table = _by_class(matrix, names) if k > 2 else ""
+    return f'<figure class="charts">{"".join(charts)}</figure>{table}'
+
+
+def _calibration(judged: Judged) -> str:
+    """Return a table of how often the run was right when it was so sure."""
+    scores: Array = judged.scores  # type: ignore[assignment]
+    sure = scores.max(axis=1).astype(np.float64)
+    right = judged.true == judged.said
+    lines = []
+    for low, high in pairwise(SURENESS):
+        inside = (sure >= low) & (sure < high)
+        if inside.any():
+            words = f"{100 * low:.0f} to {100 * high:.0f} %" if low else f"under {100 * high:.0f} %"
+            words = words if high <= 1 else f"over {100 * low:.0f} %"
+            lines.append(
+                f"<tr><td>{words}</td><td class='number'>{inside.sum():,}</td><td class='number'>"
+                f"{100 * sure[inside].mean():.1f} %</td><td class='number'>"
+                f"<b>{100 * right[inside].mean():.1f} %</b></td></tr>"
+            )
+    return (
+        "<div><h3>How sure it was, and how often right</h3><table><tr><th>sure</th>"
+        "<th class='number'>rows</th><th class='number'>sure on average</th>"
+        f"<th class='number'>right</th></tr>{''.join(lines)}</table></div>"
+    )
+
+
+def _by_class(matrix: Array, names: Sequence[str]) -> str:
+    """Return a table of the classes, those found worst first."""
+    rows, said, hits = matrix.sum(axis=1), matrix.sum(axis=0), matrix.diagonal()
+    present = np.flatnonzero(rows)
+    order = present[np.argsort(hits[present] / rows[present], kind="stable")][:MOST_CLASSES]
+    lines = []
+    for k in order.tolist():
+        wrong = matrix[k].copy()
+        wrong[k] = 0
+        taken = f"{escape(names[int(wrong.argmax())])} ({wrong.max():,})" if wrong.any() else ""
+        right = f"{hits[k] / said[k]:.1%}" if said[k] else "–"
+        lines.append(
+            f"<tr><td>{escape(names[k])}</td><td class='number'>{rows[k]:,}</td>"
+            f"<td class='number'>{hits[k] / rows[k]:.1%}</td><td class='number'>{right}</td>"
+            f"<td>{taken}</td></tr>"
+        )
+    more = len(present) - len(order)
+    note = f"<p class='faint'>And {more:,} more classes that fare better.</p>" if more else ""
+    return (
+        "<h3>Class by class, worst first</h3><div class='wide'><table><tr><th>class</th>"
+        "<th class='number'>rows</th><th class='number'>found</th>"
+        "<th class='number'>right when said</th><th>most often taken for</th></tr>"
+        f"{''.join(lines)}</table></div>{note}"
+    )
+
+
+def _labels(judged: Judged) -> str:
+    lines = []
+    for k, name in enumerate(judged.names):
+        true, said = judged.true[:, k] == 1, judged.said[:, k] == 1
+        found = f"{(said & true).sum() / true.sum():.1%}" if true.any() else "–"
+        right = f"{(said & true).sum() / said.sum():.1%}" if said.any() else "–"
+        lines.append(
+            f"<tr><td>{escape(name)}</td><td class='number'>{true.sum():,}</td>"
+            f"<td class='number'>{(true == said).mean():.1%}</td>"
+            f"<td class='number'>{found}</td><td class='number'>{right}</td></tr>"
+        )
+    return (
+        "<div class='wide'><table><tr><th>label</th><th class='number'>rows with it</th>"
+        "<th class='number'>right</th><th class='number'>found</th>"
+        f"<th class='number'>right when said</th></tr>{''.join(lines)}</table></div>"
+    )
+
+
+def _values(true: Array, said: Array, name: str) -> list[str]:
+    picked = np.arange(len(true))
+    if len(true) > MOST_POINTS:  # the worst and an even share of the others
+        order = np.argsort(-np.abs(said - true), kind="stable")
+        even = order[MOST_POINTS // 6 :: max(1, len(true) // (MOST_POINTS * 5 // 6))]
+        picked = np.concatenate([order[: MOST_POINTS // 6], even])
+    both = np.concatenate([true[picked], said[picked]])
+    ends = np.array([both.min(), both.max()])
+    points = scatter({"a row": (true[picked], said[picked]), "exactly right": (ends, ends)},
+                     title=f"Predicted and true: {name}", x_label="true",
+                     y_label="predicted", line="exactly right")  # fmt: skip
+    errors = histogram(said - true, title=f"Errors: {name}", x_label="predicted − true",
+                       y_label="rows")  # fmt: skip
+    return [points, errors]
+
+
+def worst_rows(judged: Judged) -> str:
+    """Return the rows that are most wrong, as images or with what their columns hold."""
+    most = MOST_IMAGES if judged.rows.shape else MOST_ROWS
+    worst, said = judged.mistakes(most), ""
+    if not worst:
+        worst, said = judged.doubts(most), "<p>Nothing: every row is right.</p>"
+        if not worst:
+            return said
+        said = "<p>Nothing: every row is right. These it was least sure of.</p>"
+    told = [_told(judged, row) for row in worst]
+    images = judged.rows.images(worst)
+    cells = judged.rows.cells(worst, MOST_CELLS) if not images else [[] for _ in worst]
+    cards = "".join(
+        f'<article class="{"image" if images else "row"}">'
+        + (f'<img src="{data_uri(images[i])}" alt="">' if images else "")
+        + f"<div><p>{told[i]}</p>{_cells(cells[i], judged.rows.columns)}"
+        f'<p class="faint">{escape(judged.rows.name(row))}</p></div></article>'
+        for i, row in enumerate(worst)
+    )
+    encoded = (
+        "<p class='faint'>Values are those that the network was given: scaled and encoded.</p>"
+        if judged.rows.encoded
+        else ""
+    )
+    return f'{said}{encoded}<div class="cards{" images" if images else ""}">{cards}</div>'
+
+
+def _told(judged: Judged, row: int) -> str:
+    """Return what was said of a row, and what is true."""
+    true, said = judged.true[row], judged.said[row]
+    if judged.kind == "values":
+        pairs = list(zip(judged.names, said, true, strict=True))[:MOST_COLUMNS]
+        several = len(judged.names) > 1
+        return "<br>".join(
+            f"{escape(name) + ': ' if several else ''}said <b>{number(s)}</b>, is "
+            f"<b>{number(t)}</b> ({'+' if s > t else '−'}{number(abs(s - t))})"
+            for name, s, t in pairs
+        )
+    if judged.kind == "labels":
+        missed = [judged.names[k] for k in np.flatnonzero((true == 1) & (said == 0))]
+        wrong = [judged.names[k] for k in np.flatnonzero((true == 0) & (said == 1))]
+        parts = [f"missed <b>{escape(', '.join(missed))}</b>"] * bool(missed)
+        return ", ".join(parts + [f"said <b>{escape(', '.join(wrong))}</b>"] * bool(wrong))
+    names = judged.names
+    if not judged.certain or judged.scores is None:
+        return f"said <b>{escape(names[said])}</b>, is <b>{escape(names[true])}</b>"
+    if true == said:
+        return f"said <b>{escape(names[said])}</b> ({_percent(judged.scores[row, said])}), rightly"
+    return (
+        f"<span>said <b>{escape(names[said])}</b> ({_percent(judged.scores[row, said])}),</span> "
+        f"<span>is <b>{escape(names[true])}</b> ({_percent(judged.scores[row, true])})</span>"
+    )
+
+
+def _percent(share: float) -> str:
+    r"""Write a probability, of which certainty itself is not claimed by rounding.
+
+    >>> _percent(0.99996), _percent(0.123), _percent(1e-9)
+    ('over 99.9\xa0%', '12.3\xa0%', 'under 0.1\xa0%')
+    """
+    if share >= 0.9995:
+        return "over 99.9\xa0%"
+    return "under 0.1\xa0%" if share < 0.0005 else f"{100 * share:.1f}\xa0%"
+
+
+def _cells(cells: Sequence[tuple[str, str]], columns: int) -> str:
+    if not cells:
+        return ""
+    pairs = "".join(
+        f"<span><i>{escape(name)}</i> {escape(_short(value)) or '–'}</span>"
+        for name, value in cells
+    )
+    more = columns - len(cells)
+    return f'<p class="cells">{pairs}{f"<span>and {more:,} more</span>" if more > 0 else ""}</p>'
+
+
+def _short(value: str) -> str:
+    try:
+        return f"{float(value):.6g}" if len(value) > 8 else value
+    except ValueError:
+        return value if len(value) <= LONGEST else value[: LONGEST - 1] + "…"

@@ -1,0 +1,278 @@
+"""Saved runs in a terminal: one told in short with sparklines, or several side by side.
+
+Runs by their places go in; text and plain data for JSON come out.
+
+Read next: :mod:`chainrule.insight.report.curves`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from shutil import get_terminal_size
+from textwrap import wrap
+from typing import Any
+
+import numpy as np
+
+from chainrule.core.errors import ChainruleError
+from chainrule.insight.report.curves import measures, spans_widely, spark
+from chainrule.insight.report.findings import find, series
+from chainrule.insight.report.mistakes import number
+from chainrule.nn.layer import parameters, summary
+from chainrule.train.run import Run
+from chainrule.train.scores import MEASURES
+from chainrule.train.settings import unusual
+
+__all__ = ["REPORT", "Comparison", "Overview", "compare", "overview"]
+
+LONGEST = 28  # characters of a setting where runs stand side by side
+WIDE = 32  # blocks of a sparkline
+_OTHER_ROWS = ("These runs were not all scored on the same rows, so small differences between "
+               "scores say little.")  # fmt: skip
+REPORT = "report.html"  # its name in the directory of a run
+
+
+@dataclass(frozen=True)
+class Overview:
+    """One run in short; print it, or take :meth:`to_dict`."""
+
+    run: Run
+    place: Path
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return what the text tells as plain data for JSON."""
+        return {**_facts(self.run, self.place), "findings": [f.text for f in find(self.run)]}
+
+    def __str__(self) -> str:
+        run, facts = self.run, self.to_dict()
+        target = f", predicts {run.pipeline.target.name}" if run.pipeline else ""
+        lines = [f"{self.place}: {facts['data'] or 'arrays'}{target}, {run.objective.name}"]
+        if run.scores:
+            lines += ["", *_scores(run)]
+        lines += ["", *_curves(run)]
+        lines += ["", *_pairs(unusual(run.settings))]
+        lines += ["", *_network(run)]
+        lines += ["", *facts["findings"]] if facts["findings"] else []
+        at = self.place / REPORT
+        lines += ["", f"report  {at}" if at.exists() else "report  none was written"]
+        return "\n".join(lines)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Runs side by side; print it, or take :meth:`to_dict`."""
+
+    runs: Mapping[str, Run]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return what the text tells as plain data for JSON."""
+        return {
+            "runs": [_facts(run, Path(place)) for place, run in self.runs.items()],
+            "differing": sorted(self._differing()),
+            "same_test_rows": self.same_test_rows,
+        }
+
+    @property
+    def same_test_rows(self) -> bool:
+        """Whether all runs were scored on the same rows, as far as their settings tell."""
+        told = {
+            (str(run.settings.get("data")), str(run.settings.get("seed")), str(run.scores["rows"]),
+             run.scores["target"]) if run.scores else None
+            for run in self.runs.values()
+        }  # fmt: skip
+        return len(told) == 1 and None not in told
+
+    def _differing(self) -> dict[str, list[str]]:
+        """Return the settings that are not the same in all runs, each with its values.
+
+        One that older runs do not know, and that stands as nobody set it in the others, is none.
+        """
+        every = [run.settings for run in self.runs.values()]
+        asked = {name for s in every for name, value in unusual(s).items() if value != []}
+        names = [n for n in dict.fromkeys(name for s in every for name in s) if n in asked]
+        values = {name: [_plain(s.get(name)) for s in every] for name in names}
+        return {name: found for name, found in values.items() if len(set(found)) > 1}
+
+    def __str__(self) -> str:
+        return self.tell(get_terminal_size().columns)
+
+    def tell(self, width: int = 80) -> str:
+        """Return the comparison as text of `width` characters; what is wider goes on below."""
+        runs = list(self.runs.values())
+        names = [_tail(place) for place in self.runs]
+        rows = [["", *names], *self._results(runs)]
+        rows.append(["epochs", *(str(len(run.history)) for run in runs)])
+        rows.append(["best epoch", *(str(run.best_epoch or "–") for run in runs)])
+        rows.append(["seconds", *(f"{_seconds(run):.3g}" for run in runs)])
+        rows.append(["parameters", *(f"{_parameters(run):,}" for run in runs)])
+        differing = self._differing()
+        if differing:
+            rows.append([""])
+            for name, found in differing.items():
+                rows.append([name.replace("_", " "), *(_cut(value) for value in found)])
+        lines = _blocks(rows, width)
+        if (curves := self._shared_curves(runs)) is not None:
+            lines += ["", *curves]
+        if not self.same_test_rows and any(run.scores for run in runs):
+            lines += ["", *wrap(_OTHER_ROWS, max(width, 20))]
+        return "\n".join(lines)
+
+    def _results(self, runs: Sequence[Run]) -> list[list[str]]:
+        """Return a line for each score, with a star at the best of runs that can be compared."""
+        lines = []
+        for key, words in MEASURES.items():
+            found = [run.scores["test"].get(key) if run.scores else None for run in runs]
+            present = [value for value in found if value is not None]
+            if not present:
+                continue
+            best = (max if key.endswith("accuracy") or key == "r2" else min)(present)
+            star = self.same_test_rows and len(set(present)) > 1
+            written = [_measure(key, value) for value in found]
+            lines.append([words, *(
+                w + ("*" if star and w == _measure(key, best) else " " * star) for w in written
+            )])  # fmt: skip
+        return lines
+
+    def _shared_curves(self, runs: Sequence[Run]) -> list[str] | None:
+        """Return each run's validation loss (else its loss) on one scale, if they share one."""
+        name = "val_loss" if all("val_loss" in r for run in runs for r in run.history) else "loss"
+        if len({run.objective.name for run in runs}) > 1:
+            return None
+        curves = [np.log10(np.maximum(series(run.history, name), 1e-12)) for run in runs]
+        finite = np.concatenate([c[np.isfinite(c)] for c in curves] or [np.zeros(0)])
+        if not finite.size:
+            return None
+        ends = (float(finite.min()), float(finite.max()))
+        longest = max(len(curve) for curve in curves)
+        rows = [
+            [_tail(place), spark(c, max(1, round(WIDE * len(c) / longest)), ends)]
+            for place, c in zip(self.runs, curves, strict=True)
+        ]
+        head = f"{name}, {10 ** ends[0]:.3g} to {10 ** ends[1]:.3g} (logarithmic), by epochs"
+        return [head, *_columns(rows, right=())]
+
+
+def overview(run: Run, place: str | Path) -> Overview:
+    """Return `run`, saved at `place`, in short: scores, curves, settings, network, report."""
+    return Overview(run, Path(place))
+
+
+def compare(runs: Mapping[str, Run]) -> Comparison:
+    """Return `runs`, by the places they are saved at, side by side."""
+    return Comparison(runs)
+
+
+def _facts(run: Run, place: Path) -> dict[str, Any]:
+    at = place / REPORT
+    return {
+        "run": str(place),
+        "data": run.settings.get("data"),
+        "target": run.pipeline.target.name if run.pipeline else None,
+        "loss": run.objective.name,
+        "scores": run.scores or None,
+        "epochs": len(run.history),
+        "best_epoch": run.best_epoch,
+        "stopped": run.stopped,
+        "seconds": round(_seconds(run), 3),
+        "parameters": _parameters(run),
+        "settings": run.settings,
+        "last": {k: v for k, v in run.history[-1].items() if k != "layers"} if run.history else {},
+        "report": str(at) if at.exists() else None,
+    }
+
+
+def _seconds(run: Run) -> float:
+    return float(sum(record["seconds"] for record in run.history))
+
+
+def _parameters(run: Run) -> int:
+    return sum(p.value.size for p in parameters(run.model).values())
+
+
+def _measure(key: str, value: float | None) -> str:
+    percent = value is not None and key.endswith("accuracy")
+    return f"{100 * value:.1f} %" if percent and value is not None else number(value)
+
+
+def _scores(run: Run) -> list[str]:
+    test, guess = run.scores["test"], run.scores["baseline"]
+    rows = [[f"on {run.scores['rows']['test']:,} rows not seen", "network", "plain guess"]]
+    rows += [[MEASURES[k], _measure(k, test[k]), _measure(k, guess[k])] for k in test]
+    return _columns(rows)
+
+
+def _curves(run: Run) -> list[str]:
+    """Return a line for each curve: where it began, its course, where it ended."""
+    names = [n for m in measures(run.history) for n in (m, f"val_{m}")] + ["learning_rate"]
+    rows = []
+    for name in names:
+        values = series(run.history, name)
+        if np.isfinite(values).any():
+            known = values[np.isfinite(values)]
+            drawn = np.log(values) if spans_widely(values) else values
+            rows.append([name, f"{known[0]:.4g}", spark(drawn, WIDE), f"{known[-1]:.4g}"])
+    best = f", best {run.best_epoch}" if run.best_epoch else ""
+    head = f"{len(run.history)} epochs in {_seconds(run):.3g} s{best}"
+    return [head, *_columns(rows, right=(1,))]
+
+
+def _network(run: Run) -> list[str]:
+    try:
+        return str(summary(run.model, run.features)).splitlines()
+    except ChainruleError:
+        return [f"{_parameters(run):,} parameters"]
+
+
+def _pairs(settings: Mapping[str, Any]) -> list[str]:
+    return _columns([[k.replace("_", " "), _plain(v)] for k, v in settings.items()], right=())
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, (list, tuple)):
+        return ", ".join(map(str, value)) or "none"
+    return "–" if value is None else str(value)
+
+
+def _cut(value: str) -> str:
+    """Return `value`, shortened to `LONGEST` characters."""
+    return value if len(value) <= LONGEST else value[: LONGEST - 1] + "…"
+
+
+def _tail(place: str) -> str:
+    """Return the place of a run, of a long one its end, which tells it from others."""
+    return place if len(place) <= LONGEST else "…" + place[1 - LONGEST :]
+
+
+def _blocks(rows: Sequence[Sequence[str]], width: int) -> list[str]:
+    """Return rows as lines of at most `width`: the columns that do not fit go on below."""
+    count = max(map(len, rows))
+    wide = [max((len(row[i]) for row in rows if len(row) > i), default=0) for i in range(count)]
+    blocks: list[list[int]] = []
+    left = -1
+    for i in range(1, count):
+        if wide[i] + 2 > left:
+            blocks.append([])
+            left = width - wide[0]
+        blocks[-1].append(i)
+        left -= wide[i] + 2
+    lines: list[str] = []
+    for block in blocks:
+        part = [[row[0], *(row[i] for i in block if i < len(row))] for row in rows]
+        lines += ["", *_columns(part)] if lines else _columns(part)
+    return lines
+
+
+def _columns(rows: Sequence[Sequence[str]], right: Sequence[int] | None = None) -> list[str]:
+    """Return rows as lines with columns aligned; `right` are those aligned right (None: not 0)."""
+    count = max((len(row) for row in rows), default=0)
+    widths = [max((len(row[i]) for row in rows if len(row) > i), default=0) for i in range(count)]
+    ends = range(1, count) if right is None else right
+    return [
+        "  ".join(
+            cell.rjust(widths[i]) if i in ends else cell.ljust(widths[i])
+            for i, cell in enumerate(row)
+        ).rstrip()
+        for row in rows
+    ]

@@ -1,0 +1,352 @@
+"""The report of a training: one HTML file that says what was learned, how, and how well.
+
+A run and rows whose truth is known go in, a :class:`Report` comes out.  Every number in it is
+the run's own or computed here from its predictions; the file asks for nothing from outside.
+
+Read next: :mod:`chainrule.insight.report.mistakes`, :mod:`chainrule.insight.report.curves`.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
+from html import escape
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from chainrule.core.errors import ChainruleError, RunError
+from chainrule.data.notes import group_notes
+from chainrule.insight.drawing.draw import draw
+from chainrule.insight.render.page import page, read_asset
+from chainrule.insight.report.curves import course, layer_charts
+from chainrule.insight.report.findings import Finding, find, wilson
+from chainrule.insight.report.hidden_layers import find_dead, hidden_views, look_inside
+from chainrule.insight.report.judge import Judged, judge
+from chainrule.insight.report.mistakes import agreement, number, worst_rows
+from chainrule.insight.report.weights import weight_charts
+from chainrule.nn.layer import summary
+from chainrule.nn.summary import Summary
+from chainrule.train.run import Run
+from chainrule.train.scores import MEASURES, score_classes, score_values
+from chainrule.train.settings import unusual
+from chainrule.train.table import Problem
+
+__all__ = ["Report", "report"]
+
+MOST_NOTES = 40
+
+
+class Report:
+    """A report: `html` is the text of the file; a notebook shows it; :meth:`save` writes it."""
+
+    def __init__(self, run: Run, judged: Judged | None, data: Any = None):
+        self.run, self.judged, self.data = run, judged, data
+        self.title = _title(run)
+
+    @cached_property
+    def html(self) -> str:
+        """The whole page; nothing is loaded from anywhere."""
+        sections = [(head, body) for head, body in self._sections() if body]
+        links = "".join(
+            f'<a href="#s{i}">{escape(head)}</a>' for i, (head, _) in enumerate(sections, 1)
+        )
+        return page(
+            self.title,
+            sections,
+            style=read_asset("report/report.css"),
+            intro=f'<p class="lead">{_lead(self.run)}</p><nav class="controls">{links}</nav>',
+        )
+
+    def _sections(self) -> list[tuple[str, str]]:
+        run, judged = self.run, self.judged
+        outline = _outline(run)
+        title = _layer_titles(outline)
+        found, inside = find(run), ""
+        if self.data is not None and outline is not None:
+            seen = look_inside(run, self.data, outline.flops)
+            if seen is not None:
+                found += find_dead(seen)
+                inside = hidden_views(seen, isinstance(self.data, Problem))
+        return [
+            ("Result", _result(run, judged, outline) + _findings(found)),
+            ("How it learned", _charts(course(run))),
+            ("Right and wrong", agreement(judged) if judged else ""),
+            ("What it got most wrong", worst_rows(judged) if judged else ""),
+            ("The network", _network(run, outline)),
+            ("Inside while learning", _charts(layer_charts(run, title))),
+            ("What its layers make of the rows", inside),
+            ("Weights", _weights(run, title)),
+            ("Data", _notes(run)),
+            ("Settings", _settings(run)),
+        ]
+
+    def save(self, path: str | os.PathLike[str]) -> Path:
+        """Write the report to `path` and return it; RunError if it can't be written."""
+        target = Path(path)
+        try:
+            target.write_text(self.html, "utf-8")
+        except OSError as error:
+            raise RunError(f"can't write {str(target)!r}: {error.strerror}.") from error
+        return target
+
+    def __repr__(self) -> str:
+        return f"<report of {self.title}: {len(self.html) / 1000:,.0f} kB of HTML>"
+
+    def _repr_html_(self) -> str:
+        # A frame of its own: the page's style must not reach the notebook around it.
+        return (
+            f'<iframe srcdoc="{escape(self.html)}" title="{escape(self.title)}" '
+            'style="width: 100%; height: 40rem; border: 0"></iframe>'
+        )
+
+
+def report(run: Run, data: Any = None) -> Report:
+    """Return the report of `run` as one HTML page: ``cr.report(run, (X, y)).save("run.html")``.
+
+    data: rows that the run was not trained on, to be judged by: a pair (X, y) as
+    :func:`chainrule.fit` takes it; a problem of :func:`chainrule.train.read_problem`, whose test
+    part is taken; or for a run trained on a table, such a table with its target.  Without,
+    the report tells what the run itself knows.
+
+    In it: the result beside a plain guess, remarks where the numbers leave little doubt, curves
+    of losses, metrics and learning rate, confusions or residuals, the rows that were got most
+    wrong, the network, how its layers were doing where it was trained with ``watch=True``, what
+    they make of the rows, its weights, and the settings.  Raises DataError for data that do not
+    fit the run.
+
+    >>> import chainrule as cr
+    >>> from chainrule import nn
+    >>> X = np.array([[0, 0], [0, 1], [1, 0], [1, 1]], "float32")
+    >>> model = nn.Sequential([nn.Linear(2, 4), nn.Tanh(), nn.Linear(4, 2)])
+    >>> run = cr.fit(model, (X, [0, 1, 1, 0]), loss="cross_entropy", progress=False)
+    >>> "<h2>Result</h2>" in report(run, (X, [0, 1, 1, 0])).html
+    True
+    """
+    if not isinstance(run, Run):
+        raise RunError(
+            f"report is made of a run, as cr.fit and cr.load return it, not of a "
+            f"{type(run).__name__}."
+        )
+    return Report(run, None if data is None else judge(run, data), data)
+
+
+def _title(run: Run) -> str:
+    data = run.settings.get("data")
+    target = run.pipeline.target.name if run.pipeline else None
+    if target:
+        return f"{data}: {target}" if data else str(target)
+    return str(data) if data else "Training report"
+
+
+def _lead(run: Run) -> str:
+    rows = f"{run.settings['rows']:,} rows" if "rows" in run.settings else "rows"
+    where = f" of <b>{escape(str(run.settings['data']))}</b>" if run.settings.get("data") else ""
+    if run.pipeline is None:
+        what = f"a network of {_plural(int(np.prod(run.features)), 'input')}"
+        return f"{what.capitalize()}, trained with {escape(run.objective.name)} on {rows}{where}."
+    target = run.pipeline.target
+    aim = f", one of {len(target.classes)} classes," if target.classes else ", a number,"
+    features = _plural(len(run.pipeline.feature_names), "feature")
+    return (
+        f"A network that predicts <b>{escape(target.name)}</b>{aim} from {features}, trained on "
+        f"{rows}{where}."
+    )
+
+
+def _plural(count: int, word: str) -> str:
+    return f"{count:,} {word}{'' if count == 1 else 's'}"
+
+
+def _outline(run: Run) -> Summary | None:
+    try:
+        return summary(run.model, run.features)
+    except ChainruleError:  # a callable that can't be described is drawn no table of
+        return None
+
+
+def _layer_titles(outline: Summary | None) -> Callable[[str], str]:
+    names = {row.path: row.layer for row in outline.rows} if outline else {}
+    return lambda path: f"{path} {names[path]}".strip() if path in names else path or "model"
+
+
+# --- the result -----------------------------------------------------------------------------
+
+
+def _result(run: Run, judged: Judged | None, outline: Summary | None) -> str:
+    test, guess, words = _scores(run, judged)
+    tiles = _headline(test, guess, words, judged, run)
+    seconds = sum(record["seconds"] for record in run.history)
+    best = f"best was {run.best_epoch}" if 0 < run.best_epoch < len(run.history) else ""
+    tiles.append((str(len(run.history)), "epochs", best))
+    tiles.append((f"{seconds:.2g} s" if seconds < 10 else f"{seconds:,.0f} s", "of training", ""))
+    if outline:
+        tiles.append((f"{outline.parameters:,}", "parameters", ""))
+    shown = "".join(
+        f"<div><b>{value}</b>{what}<span>{more}</span></div>" for value, what, more in tiles
+    )
+    return f'<div class="tiles">{shown}</div>{_table(test, guess, words)}'
+
+
+def _scores(
+    run: Run, judged: Judged | None
+) -> tuple[Mapping[str, Any], Mapping[str, Any], tuple[str, str]]:
+    """Return the scores, those of the plain guess, and in words: on which rows, what guess."""
+    given = judged is not None and not judged.unseen
+    if run.scores and not given:
+        scores = run.scores
+        plain = scores["baseline"]["guess"]
+        said = number(plain) if scores["task"] == "regression" else f"“{plain}”"
+        return scores["test"], scores["baseline"], (
+            f"{scores['rows']['test']:,} rows it has not seen", f"always {escape(said)}"
+        )  # fmt: skip
+    if judged is None:
+        return {}, {}, ("", "")
+    rows = f"the {len(judged):,} rows given"
+    if judged.kind == "classes" and judged.certain and judged.scores is not None:
+        shares = np.bincount(judged.true, minlength=len(judged.names)) / len(judged)
+        guess = score_classes(judged.true, np.broadcast_to(shares, judged.scores.shape))
+        plain = f"always “{escape(judged.names[int(shares.argmax())])}”"
+        return score_classes(judged.true, judged.scores), guess, (rows, plain)
+    if judged.kind == "values" and judged.true.shape[1] == 1:
+        true = judged.true[:, 0]
+        guess = score_values(true, np.full(len(true), true.mean()))
+        return score_values(true, judged.said[:, 0]), guess, (rows, f"always {number(true.mean())}")
+    hit = (judged.true == judged.said).reshape(len(judged), -1).all(axis=1)
+    return ({} if judged.kind == "values" else {"accuracy": float(hit.mean())}), {}, (rows, "")
+
+
+def _headline(
+    test: Mapping[str, Any],
+    guess: Mapping[str, Any],
+    words: tuple[str, str],
+    judged: Judged | None,
+    run: Run,
+) -> list[tuple[str, str, str]]:
+    """Return the first tiles: the score that matters most, and what a guess would have scored."""
+    if "accuracy" in test:
+        rows = len(judged) if judged else int(run.scores["rows"]["test"])
+        low, high = wilson(round(test["accuracy"] * rows), rows)
+        sure = f"of {words[0]}; with so many, {100 * low:.1f} to {100 * high:.1f} % are likely"
+        tiles = [(f"{100 * test['accuracy']:.1f} %", "right", sure)]
+        if guess:
+            tiles.append((f"{100 * guess['accuracy']:.1f} %", "by a plain guess", words[1]))
+        return tiles
+    if "rmse" in test:
+        r2 = test["r2"]
+        share = "–" if r2 is None or not np.isfinite(r2) else f"{r2:.3f}"
+        return [
+            (share, "R²", f"share of the variance explained, on {words[0]}"),
+            (number(test["mae"]), "mean absolute error",
+             f"a plain guess, {words[1]}, has {number(guess['mae'])}"),
+        ]  # fmt: skip
+    last = run.history[max(run.best_epoch, 1) - 1] if run.history else {}
+    name = next((n for n in ("val_accuracy", "val_r2", "val_loss", "loss") if n in last), None)
+    where = "on validation rows" if name and name.startswith("val_") else "on training rows"
+    told = name.removeprefix("val_").replace("_", " ") if name else ""
+    return [(number(last[name]), told, where)] if name else []
+
+
+def _table(test: Mapping[str, Any], guess: Mapping[str, Any], words: tuple[str, str]) -> str:
+    if not test or not guess:
+        return ""
+    lines = "".join(
+        f"<tr><td>{MEASURES[key]}</td><td class='number'><b>{_measure(key, value)}</b></td>"
+        f"<td class='number'>{_measure(key, guess[key])}</td></tr>"
+        for key, value in test.items()
+    )
+    return (
+        f"<h3>On {words[0]}</h3><div class='wide'><table><tr><th></th><th class='number'>network"
+        f"</th><th class='number'>{words[1]}</th></tr>{lines}</table></div>"
+    )
+
+
+def _measure(key: str, value: float | None) -> str:
+    if value is not None and key.endswith("accuracy"):
+        return f"{100 * value:.1f} %"
+    return number(value)
+
+
+def _findings(found: Sequence[Finding]) -> str:
+    lines = "".join(f'<li class="{one.weight}">{escape(one.text)}</li>' for one in found)
+    return f'<ul class="findings">{lines}</ul>' if lines else ""
+
+
+# --- the rest -------------------------------------------------------------------------------
+
+
+def _charts(charts: Sequence[str]) -> str:
+    return f'<figure class="charts">{"".join(charts)}</figure>' if charts else ""
+
+
+def _network(run: Run, outline: Summary | None) -> str:
+    table = ""
+    if outline:
+        lines = "".join(
+            f"<tr><td>{escape(row.path)}</td><td>{escape(row.layer)}</td>"
+            f"<td class='number'>{escape(' × '.join(map(str, row.shape[1:])))}</td>"
+            f"<td class='number'>{row.parameters:,}</td></tr>"
+            for row in outline.rows
+        )
+        table = (
+            "<div class='wide'><table><tr><th colspan='2'>layer</th><th class='number'>output</th>"
+            f"<th class='number'>parameters</th></tr>{lines}</table></div>"
+            f"<p class='faint'>{outline.flops:,} floating-point operations to predict a row.</p>"
+        )
+    for level in ("neurons", "layers"):
+        try:
+            drawing = draw(run, level)
+        except ChainruleError:
+            continue
+        lines = "Weights are lines: blue above zero, orange below, as wide as they are large."
+        note = f"<p class='faint'>{lines}</p>" if level == "neurons" else ""
+        return f"{table}<div class='wide'>{drawing.svg}</div>{note}"
+    return table
+
+
+def _weights(run: Run, title: Callable[[str], str]) -> str:
+    charts, more = weight_charts(run, title)
+    note = f"<p class='faint'>And {more:,} more, not drawn.</p>" if more else ""
+    return _charts(charts) + note if charts else ""
+
+
+def _notes(run: Run) -> str:
+    notes: Sequence[str] = run.pipeline.notes if run.pipeline else ()
+    if not notes:
+        return ""
+    rows = run.scores.get("rows") if run.scores else None
+    parts = [f"{count:,} rows {verb}" for verb, count in zip(
+        ("train", "validate", "test"), (rows or {}).values(), strict=False)]  # fmt: skip
+    notes = group_notes(notes)
+    lines = "".join(f"<li>{escape(note)}</li>" for note in notes[:MOST_NOTES])
+    more = len(notes) - MOST_NOTES
+    lines += f"<li>and {more:,} more decisions</li>" if more > 0 else ""
+    split = f"<p>{', '.join(parts)}.</p>" if parts else ""
+    return f"{split}<ul>{lines}</ul>"
+
+
+def _settings(run: Run) -> str:
+    asked = {"loss": run.objective.name, **unusual(run.settings)}
+    lines = "".join(
+        f"<tr><td>{escape(name.replace('_', ' '))}</td><td>{escape(_plain(value))}</td></tr>"
+        for name, value in asked.items()
+    )
+    try:
+        own = version("chainrule")
+    except PackageNotFoundError:
+        own = "from its source"
+    made = (
+        f"chainrule {own}, Python {platform.python_version()}, NumPy {np.__version__}, "
+        f"{platform.system()} on {platform.machine()}"
+    )
+    return f'<table class="settings">{lines}</table><p class="faint">{escape(made)}</p>'
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, (list, tuple)):
+        return ", ".join(map(str, value)) or "none"
+    return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)

@@ -1,0 +1,65 @@
+"""How the weights of each layer are spread, before training and after.
+
+A run goes in, a chart for each weight comes out.  What weights were before is drawn again from
+the seed, which is sure only where a network was built and trained in one go, as
+:func:`chainrule.train.table.fit_table` does.
+
+Read next: :mod:`chainrule.insight.report.report`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from chainrule.insight.render.chart import line_chart
+from chainrule.nn.config import from_config, to_config
+from chainrule.nn.layer import initialize, parameters
+from chainrule.train.run import Run
+
+__all__ = ["first_weights", "weight_charts"]
+
+Array = np.ndarray[Any, Any]
+MOST_CHARTS = 12
+MOST_DRAWN = 4_000_000  # weights that are drawn again: more would take half a second
+MOST_COUNTED = 100_000  # weights of a layer that are counted: an even share of more
+BINS = 40
+
+
+def first_weights(run: Run) -> dict[str, Array]:
+    """Return what the parameters of `run` were before training, {} where that can't be known."""
+    found = parameters(run.model)
+    if run.pipeline is None or sum(p.value.size for p in found.values()) > MOST_DRAWN:
+        return {}
+    fresh = from_config(to_config(run.model))
+    initialize(fresh, int(run.settings["seed"]))
+    return {path: p.value for path, p in parameters(fresh).items()}
+
+
+def weight_charts(run: Run, title: Callable[[str], str]) -> tuple[list[str], int]:
+    """Return a chart of each weight, not of biases, and how many charts were left out."""
+    found = {
+        path: p.value
+        for path, p in parameters(run.model).items()
+        if p.value.size > 1 and (p.value.ndim > 1 or path.rsplit(".", 1)[-1] == "weight")
+    }
+    before = first_weights(run)
+    charts = []
+    for path, value in list(found.items())[:MOST_CHARTS]:
+        kinds = {"before training": before.get(path), "after": value}
+        counted = {k: _few(v) for k, v in kinds.items() if v is not None}
+        ends = np.concatenate(list(counted.values()))
+        edges = np.histogram_bin_edges(ends, BINS)
+        lines = {k: np.histogram(v, edges)[0] / len(v) for k, v in counted.items()}
+        layer, _, name = path.rpartition(".")
+        words = f"{title(layer)}: {name}" if layer else name
+        charts.append(line_chart(lines, (edges[:-1] + edges[1:]) / 2, title=words,
+                                 x_label="weight", y_label="share of weights"))  # fmt: skip
+    return charts, len(found) - len(charts)
+
+
+def _few(value: Array) -> Array:
+    flat: Array = value.reshape(-1).astype(np.float64)
+    return flat[:: max(1, len(flat) // MOST_COUNTED)]
