@@ -175,13 +175,25 @@ def var(x: TensorLike, axis: Axis = None, keepdims: bool = False) -> Tensor:
 
 
 def std(x: TensorLike, axis: Axis = None, keepdims: bool = False) -> Tensor:
-    """Return the standard deviation over `axis`, the square root of :func:`var`."""
-    return sqrt(var(x, axis, keepdims))
+    """Return the standard deviation over `axis`, the square root of :func:`var`.
+
+    Its gradient where all elements are equal is taken as 0.
+    """
+    return _root(var(x, axis, keepdims))
 
 
 def norm(x: TensorLike, axis: Axis = None, keepdims: bool = False) -> Tensor:
-    """Return the Euclidean length over `axis`."""
-    return sqrt(square(x).sum(axis, keepdims))
+    """Return the Euclidean length over `axis`; its gradient at 0 is taken as 0, as in PyTorch."""
+    return _root(square(x).sum(axis, keepdims))
+
+
+def _root(squares: Tensor) -> Tensor:
+    """Return the root of a sum of squares, with gradient 0 where all of them are 0.
+
+    The slope of the root is infinite there, and that of each square 0; 0 is a subgradient.
+    """
+    nothing = squares == 0
+    return where(nothing, 0.0, sqrt(where(nothing, 1.0, squares)))
 
 
 def logsumexp(x: TensorLike, axis: int = -1, keepdims: bool = False) -> Tensor:

@@ -155,18 +155,18 @@ POW = _binary(
 )  # fmt: skip
 
 
-def _shared(g: Tensor, tie: Tensor, first: Tensor) -> tuple[Tensor, Tensor]:
+def _shared(g: Tensor, tie: Tensor, *lost: Tensor) -> tuple[Tensor, ...]:
     """Return the gradients of a choice of one of two: all to the chosen, on a tie half to each."""
-    half = 0.5 * g
-    return where(tie, half, where(first, g, 0.0)), where(tie, half, where(first, 0.0, g))
+    given = where(tie, 0.5 * g, g)
+    return tuple(where(out, 0.0, given) for out in lost)
 
 
 MAXIMUM = _binary(
-    "maximum", np.maximum, lambda g, out, x, y: _shared(g, x == y, y < x),
+    "maximum", np.maximum, lambda g, out, x, y: _shared(g, x == y, x < y, y < x),
     lambda b, x, y: b.select(b.either(b.less(y, x), b.math("is_nan", x)), x, y), _apart, "Max",
 )  # fmt: skip
 MINIMUM = _binary(
-    "minimum", np.minimum, lambda g, out, x, y: _shared(g, x == y, x < y),
+    "minimum", np.minimum, lambda g, out, x, y: _shared(g, x == y, y < x, x < y),
     lambda b, x, y: b.select(b.either(b.less(x, y), b.math("is_nan", x)), x, y), _apart, "Min",
 )  # fmt: skip
 

@@ -20,9 +20,11 @@ from chainrule.core.graph import Node, reachable, user_frame
 from chainrule.core.spec import is_float
 from chainrule.core.tensor import Tensor, tensor
 from chainrule.ops.shape import broadcast_to, sum_to
+from chainrule.transform.slope import Slope
 
 __all__ = [
     "Unused", "check_tensors", "check_unused", "depending_on", "grad", "pull_back", "send_back",
+    "send_slope",
 ]  # fmt: skip
 
 Unused: TypeAlias = Literal["error", "zero"]
@@ -124,16 +126,29 @@ def pull_back(output: Tensor, g: Tensor, inputs: Sequence[Tensor]) -> list[Tenso
         raise ShapeError(f"g has shape {g.shape}, the output {output.shape}.")
     nodes = _above(output, inputs)
     concerned = depending_on(nodes, {x.node for x in inputs})
-    slopes: dict[Node, Tensor] = {output.node: g}
+    slopes: dict[Node, Slope] = {output.node: Slope(g)}
     for node in reversed(nodes):
         if node in concerned and node in slopes:
-            for position, part in send_back(node, slopes[node], concerned):
+            for position, part in send_slope(node, slopes[node], concerned):
                 source = node.inputs[position]
-                slopes[source] = slopes[source] + part if source in slopes else part
+                slopes[source] = slopes[source].plus(part) if source in slopes else part
     return [
-        slopes[x.node] if x.node in slopes else broadcast_to(tensor(np.zeros((), x.dtype)), x.shape)
+        slopes[x.node].settled()
+        if x.node in slopes
+        else broadcast_to(tensor(np.zeros((), x.dtype)), x.shape)
         for x in inputs
     ]
+
+
+def send_slope(node: Node, slope: Slope, concerned: Container[Node]) -> Iterator[tuple[int, Slope]]:
+    """Do what :func:`send_back` does with a gradient that knows what choices it was left out of."""
+    elementwise = node.primitive.elementwise
+    slope = slope if elementwise else Slope(slope.settled())
+    for position, part in _parts(node, slope.value, concerned):
+        sent = slope.through(node, position, part)
+        if elementwise:
+            sent = sent.onto(node.inputs[position].spec.shape)
+        yield position, sent
 
 
 def depending_on(nodes: Sequence[Node], roots: Iterable[Node]) -> set[Node]:
@@ -151,6 +166,19 @@ def send_back(node: Node, g: Tensor, concerned: Container[Node]) -> Iterator[tup
     Yields the position of each input that is `concerned`, and what it receives: its part of the
     sum that is its gradient.  Raises GraphError when the rule fails.
     """
+    for position, part in _parts(node, g, concerned):
+        yield (
+            position,
+            (
+                sum_to(part, node.inputs[position].spec.shape)
+                if node.primitive.elementwise
+                else part
+            ),
+        )
+
+
+def _parts(node: Node, g: Tensor, concerned: Container[Node]) -> Iterator[tuple[int, Tensor]]:
+    """Yield what :func:`send_back` does, before it is summed to the shape of an input."""
     rule = node.primitive.vjp
     if rule is None or not node.inputs:
         return  # comparisons, integer results, stop_gradient: constant as far as slopes go
@@ -163,6 +191,5 @@ def send_back(node: Node, g: Tensor, concerned: Container[Node]) -> Iterator[tup
             f"failed: {error}"
         ) from error
     for position, (source, part) in enumerate(zip(node.inputs, parts, strict=True)):
-        if part is None or source not in concerned or not is_float(source.spec.dtype):
-            continue
-        yield position, sum_to(part, source.spec.shape) if node.primitive.elementwise else part
+        if part is not None and source in concerned and is_float(source.spec.dtype):
+            yield position, part

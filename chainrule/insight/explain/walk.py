@@ -25,8 +25,9 @@ from chainrule.core.tensor import Tensor, tensor
 from chainrule.insight.explain import words
 from chainrule.ops.shape import broadcast_to
 from chainrule.run.reference import evaluate
-from chainrule.transform.grad import depending_on, send_back
+from chainrule.transform.grad import depending_on, send_back, send_slope
 from chainrule.transform.mode import for_predicting
+from chainrule.transform.slope import Slope
 
 __all__ = ["Check", "Edge", "Step", "Walk", "walk"]
 
@@ -285,7 +286,7 @@ def _pull_back(
     output: Tensor, nodes: Sequence[Node], concerned: set[Node]
 ) -> tuple[dict[Node, Tensor], list[tuple[Node, int, Tensor, Tensor | None]]]:
     """Return each node's gradient, and for each edge (node, position, contribution, local)."""
-    slopes = {output.node: tensor(np.ones((), output.dtype))}
+    slopes = {output.node: Slope(tensor(np.ones((), output.dtype)))}
     parts: list[tuple[Node, int, Tensor, Tensor | None]] = []
     for node in reversed(nodes):
         if node not in slopes:
@@ -293,14 +294,14 @@ def _pull_back(
         one = tensor(np.ones((), node.spec.dtype))
         whole = broadcast_to(one, node.spec.shape) if node.spec.shape else one
         locals_ = dict(send_back(node, whole, concerned))
-        for position, part in send_back(node, slopes[node], concerned):
+        for position, part in send_slope(node, slopes[node], concerned):
             source = node.inputs[position]
-            slopes[source] = slopes[source] + part if source in slopes else part
+            slopes[source] = slopes[source].plus(part) if source in slopes else part
             alone = node.spec.shape == () or (
                 node.primitive.elementwise and source.spec.shape == node.spec.shape
             )
-            parts.append((node, position, part, locals_[position] if alone else None))
-    return slopes, parts
+            parts.append((node, position, part.settled(), locals_[position] if alone else None))
+    return {node: slope.settled() for node, slope in slopes.items()}, parts
 
 
 def _edge(

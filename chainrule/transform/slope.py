@@ -1,0 +1,106 @@
+"""A gradient on its way back, which remembers of what choices it was left out.
+
+``where(x > 0, log(x), 0)`` sends no gradient to ``log(x)`` where x is 0, but the rule of log
+makes NaN of it there: nothing divided by 0.  A number that was not chosen has no effect, so its
+gradient is 0, whatever the branch computed.  So the condition goes along with the gradient, as
+long as elements stay where they are, and is applied once more at the end of the branch, if
+anything on the way could have made something of nothing.
+
+Read next: :mod:`chainrule.transform.grad`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from chainrule.core.errors import ShapeError
+from chainrule.core.graph import Node
+from chainrule.core.spec import Shape, broadcast_shapes
+from chainrule.core.tensor import Tensor
+from chainrule.ops.elementwise import where
+from chainrule.ops.shape import sum_to
+
+__all__ = ["Slope"]
+
+CHOICES = ("where", "maximum", "minimum")
+# Of nothing, these make nothing.  So does a product or a quotient with a finite constant.
+HARMLESS = ("add", "sub", "neg", "cast", *CHOICES)
+
+
+@dataclass(frozen=True)
+class Slope:
+    """The gradient `value` of a node, 0 by right where one of `choices` fell otherwise.
+
+    A choice is a condition, and what it must be for the gradient to count.  Where `spoilt`, the
+    value may be NaN or infinite there instead.
+    """
+
+    value: Tensor
+    choices: frozenset[tuple[Node, bool]] = frozenset()
+    spoilt: bool = False
+
+    def settled(self) -> Tensor:
+        """Return the gradient, 0 wherever a choice says so."""
+        value = self.value
+        if self.spoilt:
+            for condition, chosen in sorted(self.choices, key=lambda choice: choice[0].serial):
+                pair = (value, 0.0) if chosen else (0.0, value)
+                value = where(Tensor(condition), *pair)
+        return value
+
+    def plus(self, other: Slope) -> Slope:
+        """Return the sum of two gradients of one node, 0 by right where both are."""
+        if self.choices == other.choices:
+            return Slope(self.value + other.value, self.choices, self.spoilt or other.spoilt)
+        return Slope(self.settled() + other.settled(), self.choices & other.choices)
+
+    def through(self, node: Node, position: int, part: Tensor) -> Slope:
+        """Return `part`, which the rule of `node` made of this for its input at `position`."""
+        if node.primitive.name in CHOICES:
+            made = _choice(part.node)
+            fresh = self.choices | {made} if made else self.choices
+            return Slope(part, fresh, self.spoilt and fresh != {made})
+        return Slope(part, self.choices, self.spoilt or not _harmless(node, position))
+
+    def onto(self, shape: Shape) -> Slope:
+        """Return this summed to `shape`; choices that differ within a sum are applied before."""
+        kept = frozenset(c for c in self.choices if _fits(c[0].spec.shape, shape))
+        if kept == self.choices:
+            return Slope(sum_to(self.value, shape), kept, self.spoilt)
+        return Slope(sum_to(self.settled(), shape), kept)
+
+
+def _choice(part: Node) -> tuple[Node, bool] | None:
+    """Return the choice that the gradient `part` was recorded with: a where with a zero."""
+    if part.primitive.name != "where":
+        return None
+    condition, *branches = part.inputs
+    zeros = [_constant(b) and not np.any(b.params["value"]) for b in branches]
+    return (condition, not zeros[0]) if any(zeros) else None
+
+
+def _harmless(node: Node, position: int) -> bool:
+    """Whether the rule of `node` makes nothing of nothing, whatever its inputs are."""
+    if node.primitive.name in HARMLESS:
+        return True
+    if node.primitive.name not in ("mul", "div"):
+        return False
+    other = node.inputs[1 - position]
+    if not _constant(other) or (node.primitive.name == "div" and position == 1):
+        return False
+    value = other.params["value"]
+    return bool(np.isfinite(value).all() and (node.primitive.name == "mul" or value.all()))
+
+
+def _constant(node: Node) -> bool:
+    return node.primitive.name == "constant"
+
+
+def _fits(condition: Shape, shape: Shape) -> bool:
+    """Whether one value of the condition goes with each element of `shape`."""
+    try:
+        return broadcast_shapes([condition, shape]) == shape
+    except ShapeError:
+        return False
