@@ -15,9 +15,18 @@ from numpy.typing import ArrayLike, NDArray
 
 from chainrule.core.errors import DataError
 
-__all__ = ["check_classes", "check_features", "check_numbers", "check_same_length"]
+__all__ = [
+    "FEW",
+    "check_classes",
+    "check_features",
+    "check_numbers",
+    "check_same_length",
+    "numbers_in_spread",
+]
 
 _LOOKED_AT = 2**22  # values examined at once
+FEW = 4.0  # numbers in one standard deviation: rounding to them is 7 % of it
+_ROUNDED = 16  # units in the last place by which sums of a few numbers may differ
 _FEW = 4096  # values for which a mask costs less than holding back the warnings of a sum
 
 
@@ -104,6 +113,27 @@ def check_classes(y: ArrayLike, n_classes: int) -> NDArray[np.int64]:
                 f"labels go from 0 to {n_classes - 1}."
             )
     return labels.astype(np.int64)
+
+
+def numbers_in_spread(values: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[np.float64]:
+    """Return how many numbers of the float `dtype` fit in a standard deviation of each column.
+
+    ``std / spacing(max(abs))`` of `values`, shape (rows, columns); infinity for a column that
+    varies by rounding alone.  Below 1, nearly all of its rows become the same number.
+
+    >>> numbers_in_spread(np.array([[0.0, 1e9], [4.0, 1e9 + 4]]), np.dtype("float32")).tolist()
+    [4194304.0, 0.03125]
+    """
+    if values.dtype.kind not in "iuf" or values.dtype.itemsize < 4:
+        return np.full(values.shape[1], np.inf)
+    largest = np.abs(values.astype(np.float64)).max(axis=0)
+    # Differences first: whole numbers of 64 bits are exact where float64 is not.
+    signed = values.astype(np.int64) if values.dtype.kind == "u" else values
+    with np.errstate(over="ignore", invalid="ignore"):
+        spread = (signed - signed[:1]).std(axis=0, dtype=np.float64)
+        spacing = np.spacing(largest.astype(dtype)).astype(np.float64)
+    rounding = _ROUNDED * np.spacing(largest) if values.dtype == np.float64 else 0.0
+    return np.where(spread > rounding, spread / spacing, np.inf)
 
 
 def _check_finite(array: NDArray[Any], name: str) -> None:

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from chainrule.core.errors import DataError, did_you_mean
+from chainrule.data.check import FEW, numbers_in_spread
 from chainrule.data.columns import Roles, understand
 from chainrule.data.encode import (
     CategoryEncoder,
@@ -29,7 +30,7 @@ from chainrule.data.encode import (
 from chainrule.data.fitting import CHUNK
 from chainrule.data.preprocess import Preprocessing, plan
 from chainrule.data.projection import Projection, Projector
-from chainrule.data.scaling import Scaler, Standardize
+from chainrule.data.scaling import Scaler, Standardize, Unscaled
 from chainrule.data.table import Column, Table
 from chainrule.data.target import Target, Task, inspect_target
 from chainrule.data.unread import Settled, Unread, settle
@@ -307,4 +308,21 @@ def fit_encoders(
         for column, item in zip(features, understood, strict=True)
         if item.used
     )
+    if isinstance(scaler, Unscaled):  # any other scaling leaves numbers that float32 tells apart
+        fitted = zip(used, encoders, strict=True)
+        lost = (_lost(settled.column, encoder, where) for settled, encoder in fitted)
+        decided = (*decided, *(note for note in lost if note))
     return encoders, used, decided
+
+
+def _lost(column: Column, encoder: Encoder, where: str) -> str:
+    """Return the line on a column whose unscaled numbers float32 can't tell apart, or ""."""
+    if not isinstance(encoder, NumericEncoder):
+        return ""
+    values = encoder.encode(column, where)
+    if (numbers_in_spread(values, np.dtype(np.float32)) >= FEW).all():
+        return ""
+    return (
+        f"`{column.name}`: varies by {values[:, 0].std():.3g} about {values[:, 0].mean():.6g}, "
+        "which float32 can't tell apart; let preprocess be 'standardize'"
+    )

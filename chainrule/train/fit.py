@@ -24,6 +24,7 @@ from chainrule.optim.optimizer import Optimizer
 from chainrule.optim.plateau import ReduceOnPlateau, check_monitor
 from chainrule.run.program import Program, prepare
 from chainrule.train.full_batch import FullBatchProgram, check_alone, full_batch_program
+from chainrule.train.magnitudes import warn_of_distance
 from chainrule.train.metrics import metrics_of
 from chainrule.train.objective import objective
 from chainrule.train.part import Part
@@ -126,7 +127,9 @@ def fit(
     save the run, or train a ``copy.deepcopy``, to keep both.
 
     Raises DataError, ShapeError or OptionError for what can't be trained, before
-    any training, and DivergedError when the loss, a weight or the score monitored
+    any training, among it real targets that vary by less than the model's dtype can tell; warns of
+    such features, and of real targets far from what the model starts with; and raises
+    DivergedError when the loss, a weight or the score monitored
     becomes infinite or undefined.
 
     >>> import numpy as np
@@ -159,6 +162,8 @@ def fit(
     batch_size = len(train) if isinstance(method, FullBatch) else int(batch_size)
     steps = -(-len(train) // batch_size)
     planned = method.planned(int(epochs) * steps, steps)
+    if not isinstance(method, FullBatch):  # which takes steps of any length
+        warn_of_distance(model, train, aim, int(epochs) * steps)
     step = record_step(
         model, aim, planned, measures, train.x, train.y, watch, train.weight, regularizer, int(seed)
     )

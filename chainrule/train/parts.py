@@ -19,6 +19,7 @@ from chainrule.data.check import check_same_length
 from chainrule.data.splits import split
 from chainrule.nn.layer import Layer, check_input
 from chainrule.nn.scale import reads_pixels
+from chainrule.train.magnitudes import check_precision
 from chainrule.train.objective import Objective, check_target
 from chainrule.train.part import Part
 from chainrule.train.step import check_rows, data_input, forward, model_dtype
@@ -47,6 +48,7 @@ def read_parts(
     X, y = check_pair(_without_masked(data, sample_weight), "X", "y", dtype)
     if _pixels(model, X):
         _check_pixels(X)
+    check_precision(X, np.asarray(y), aim, dtype)
     output = forward(model, data_input("x", X)).shape
     check_input([model], X)
     target = aim.target(y, output, dtype)

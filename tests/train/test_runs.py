@@ -286,7 +286,7 @@ def test_damaged_files_are_named(saved: Path, name: str, damage: str) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"format": 1}, "has format 1, this chainrule reads 2; .* train it again"),
+        ({"format": 1}, "has format 1, this chainrule reads 3; .* train it again"),
         ({"model": {"type": "Liner"}}, "unknown layer type 'Liner'"),
         (
             {"model": {"type": "Linear", "inputs": 4, "outputs": 3}},

@@ -217,7 +217,11 @@ def test_weights_that_the_last_update_blew_up_are_told_and_put_back() -> None:
     before = model.weight.value.copy()
     y = 1e6 * (X @ np.ones(5))[:, None]
     options: dict[str, Any] = {"epochs": 1, "batch_size": 40, "progress": False, "loss": "mse"}
-    with pytest.raises(cr.DivergedError, match=r"weight became -?(inf|nan) in epoch 1; no epoch"):
+    message = r"weight became -?(inf|nan) in epoch 1; no epoch"
+    with (
+        pytest.warns(UserWarning, match="far apart"),
+        pytest.raises(cr.DivergedError, match=message),
+    ):
         cr.fit(model, (X, y), optimizer=optim.SGD(1e38), **options)
     np.testing.assert_array_equal(model.weight.value, before)
 
