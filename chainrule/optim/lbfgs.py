@@ -48,8 +48,8 @@ class LBFGS(FullBatch):
     ``direction = -H gradient``, where H is the inverse Hessian as the last `memory` steps s and
     changes of the gradient y tell it, starting from ``s.y / y.y`` times the identity; then a
     step along it with ``value <= value0 + c1 * step * slope0`` and ``|slope| <= c2 * |slope0|``.
-    Stops when no part of the gradient is larger than `tolerance`, or when rounding hides any
-    improvement.
+    Stops when no part of the gradient is larger than `tolerance`, or where the largest at the
+    start is below 1, than that share of it; or when rounding hides any improvement.
 
     Raises OptionError unless memory is a whole number from 1 on, tolerance at least 0, and
     ``0 < c1 < c2 < 1``.
@@ -100,8 +100,9 @@ class LBFGS(FullBatch):
         check_start(self, "the value", value)
         check_start(self, "the gradient", gradient)
         here = Minimum(point, float(value), np.array(gradient, np.float64))
+        limit = self.tolerance * min(1.0, _largest(here))
         pairs: list[tuple[Array, Array]] = []
-        while (reason := self._rests(here)) is None:
+        while (reason := _rests(here, limit)) is None:
             yield here
             with np.errstate(all="ignore"):
                 there = self._step(function, here, pairs, epsilon)
@@ -117,14 +118,6 @@ class LBFGS(FullBatch):
                 del pairs[: -self.memory]
             here = there
         yield replace(here, reason=reason)
-
-    def _rests(self, here: Minimum) -> str | None:
-        largest = float(np.abs(here.gradient).max(initial=0.0))
-        if largest == 0:
-            return "the gradient is zero"
-        if largest <= self.tolerance:
-            return f"no part of the gradient is larger than {self.tolerance:g}"
-        return None
 
     def _step(
         self, function: Function, here: Minimum, pairs: list[tuple[Array, Array]], epsilon: float
@@ -151,6 +144,17 @@ class LBFGS(FullBatch):
         if found is None:
             return replace(here, evaluations=count, reason=ROUNDING)
         return Minimum(found.point, found.value, found.gradient, here.iterations + 1, count)
+
+
+def _largest(here: Minimum) -> float:
+    return float(np.abs(here.gradient).max(initial=0.0))
+
+
+def _rests(here: Minimum, limit: float) -> str | None:
+    largest = _largest(here)
+    if largest == 0:
+        return "the gradient is zero"
+    return f"no part of the gradient is larger than {limit:g}" if largest <= limit else None
 
 
 def _inverse_hessian_times(gradient: Array, pairs: list[tuple[Array, Array]]) -> Array:

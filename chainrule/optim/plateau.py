@@ -19,7 +19,7 @@ from chainrule.ops.elementwise import maximum
 from chainrule.optim.hyper import in_range, part_of, prefixed, whole
 from chainrule.optim.schedule import Schedule
 
-__all__ = ["PlateauWatch", "ReduceOnPlateau", "check_monitor"]
+__all__ = ["PlateauWatch", "ReduceOnPlateau", "check_monitor", "improves"]
 
 
 @dataclass(frozen=True)
@@ -28,9 +28,10 @@ class ReduceOnPlateau(Schedule):
 
     `start` is a number or another schedule, which goes on meanwhile: the value is
     ``max(least, scale * start)``, with `scale` falling from 1.  An improvement is one of more
-    than `min_delta`; after a reduction, `cooldown` epochs are not counted.  `monitor` is an
-    entry of the history, by default the one that early stopping takes: ``val_loss``, or ``loss``
-    without validation.  Raises OptionError for a factor outside (0, 1) or a patience below 1.
+    than the share `min_delta` of the best score; after a reduction, `cooldown` epochs are not
+    counted.  `monitor` is an entry of the history, by default the one that early stopping takes:
+    ``val_loss``, or ``loss`` without validation.  Raises OptionError for a factor outside (0, 1),
+    a patience below 1, or a min_delta outside [0, 1).
 
     >>> ReduceOnPlateau(0.1, patience=5).hyper()
     {'start': 0.1, 'least': 0.0, 'scale': 1.0}
@@ -45,7 +46,8 @@ class ReduceOnPlateau(Schedule):
     monitor: str | None = None
 
     def __post_init__(self) -> None:
-        self.check_numbers(start=0.0, min_delta=0.0, least=0.0)
+        self.check_numbers(start=0.0, least=0.0)
+        in_range(self, "min_delta", 0.0, 1.0)
         in_range(self, "factor", 0.0, 1.0, open_low=True)
         whole(self, "patience")
         whole(self, "cooldown", least=0)
@@ -77,6 +79,16 @@ def check_monitor(owner: Any) -> None:
         )
 
 
+def improves(score: float, best: float, min_delta: float) -> bool:
+    """Whether `score` is below `best` by more than the share `min_delta` of it.
+
+    >>> improves(0.98e-6, 1e-6, 0.01), improves(0.995e-6, 1e-6, 0.01)
+    (True, False)
+    """
+    margin = min_delta * abs(best) if math.isfinite(best) else 0.0
+    return score < best - margin
+
+
 @dataclass
 class PlateauWatch:
     """What a :class:`ReduceOnPlateau` has seen so far.
@@ -93,7 +105,7 @@ class PlateauWatch:
 
     def asks_to_lower(self, score: float) -> bool:
         """Take the `score` of an epoch, of which less is better, and say whether to lower now."""
-        if score < self.best - self.plan.min_delta:
+        if improves(score, self.best, self.plan.min_delta):
             self.best, self.waited = score, 0
         else:
             self.waited += 1

@@ -21,7 +21,7 @@ from chainrule.nn.regularizers import Regularizer
 from chainrule.optim.full_batch import FullBatch
 from chainrule.optim.named import optimizer as optimizer_of
 from chainrule.optim.optimizer import Optimizer
-from chainrule.optim.plateau import ReduceOnPlateau, check_monitor
+from chainrule.optim.plateau import ReduceOnPlateau, check_monitor, improves
 from chainrule.run.program import Program, prepare
 from chainrule.train.full_batch import FullBatchProgram, check_alone, full_batch_program
 from chainrule.train.magnitudes import warn_of_distance
@@ -46,12 +46,13 @@ CHUNK_SECONDS = 0.1  # how long the engine runs before Python looks up: bar, Ctr
 
 @dataclass(frozen=True)
 class EarlyStopping:
-    """Stop when `monitor` has not improved by more than `min_delta` for `patience` epochs.
+    """Stop when `monitor` has not improved by the share `min_delta` for `patience` epochs.
 
-    The weights of the best epoch are restored.  `monitor` names an entry of the
-    history; by default ``val_loss``, or ``loss`` where there is no validation.
-    Better is lower, but higher for accuracies and r2.  Raises OptionError for a patience below 1
-    and a negative min_delta.
+    `min_delta` is relative to the best score that counted: 0.001 asks for 0.1 % of it.  The
+    weights with the best score of all are restored, by whatever margin it was the best.
+    `monitor` names an entry of the history; by default ``val_loss``, or ``loss`` where there is
+    no validation.  Better is lower, but higher for accuracies and r2.  Raises OptionError for a
+    patience below 1 and a min_delta outside [0, 1).
     """
 
     patience: int = 10
@@ -60,7 +61,7 @@ class EarlyStopping:
 
     def __post_init__(self) -> None:
         check_whole("EarlyStopping: patience", self.patience)
-        in_range(self, "min_delta", 0.0, math.inf)
+        in_range(self, "min_delta", 0.0, 1.0)
         check_monitor(self)
 
 
@@ -227,6 +228,8 @@ class _Loop:
     best: float = math.inf
     best_epoch: int = 0
     best_weights: list[Array] = field(default_factory=list)
+    counted: float = math.inf  # the last score that improved by the margin of early stopping
+    counted_epoch: int = 0
     chunk: int = 1  # steps in one call of the engine
 
     def train(
@@ -259,11 +262,8 @@ class _Loop:
                 if isinstance(self.program, FullBatchProgram) and self.program.reason:
                     self.run.stopped = f"{self.program.reason}, after {epoch} iterations"
                     break
-                if self.stopping and epoch - self.best_epoch >= self.stopping.patience:
-                    self.run.stopped = (
-                        f"{monitor} has not improved for {self.stopping.patience} epochs; "
-                        f"restored epoch {self.best_epoch}"
-                    )
+                if self.stopping and epoch - self.counted_epoch >= self.stopping.patience:
+                    self.run.stopped = self._why_stopped(self.stopping, monitor)
                     break
         except KeyboardInterrupt:
             self.run.stopped = "interrupted"
@@ -273,6 +273,13 @@ class _Loop:
             raise
         finally:
             self._finish(restore)
+
+    def _why_stopped(self, stopping: EarlyStopping, monitor: str) -> str:
+        margin = f"by {100 * stopping.min_delta:.3g} % " if stopping.min_delta else ""
+        return (
+            f"{monitor} has not improved {margin}for {stopping.patience} epochs; "
+            f"restored epoch {self.best_epoch}"
+        )
 
     def _ask(self, on_epoch: OnEpoch, record: dict[str, Any]) -> bool:
         """Return whether `on_epoch` ends training; weights it sets are trained on from there."""
@@ -368,7 +375,8 @@ class _Loop:
 
     def _remember(self, epoch: int, score: float) -> None:
         """Keep a copy of the weights if this epoch is the best so far."""
-        margin = self.stopping.min_delta if self.stopping else 0.0
-        if score < self.best - margin:  # never true of NaN, so those weights are not kept
+        if score < self.best:  # never true of NaN, so those weights are not kept
             self.best, self.best_epoch = score, epoch
             self.best_weights = [weights.copy() for weights in self._weights()]
+        if improves(score, self.counted, self.stopping.min_delta if self.stopping else 0.0):
+            self.counted, self.counted_epoch = score, epoch

@@ -29,7 +29,7 @@ COUNTS = {
 # Of each number the least, what it is below, and whether it is above the least.
 RANGES = {
     "learning_rate": (0.0, math.inf, True),
-    "min_delta": (0.0, math.inf, False),
+    "min_delta": (0.0, 1.0, False),
     "dropout": (0.0, 1.0, False),
     "noise": (0.0, math.inf, False),
     "bias_init": (-math.inf, math.inf, True),
@@ -77,8 +77,8 @@ class Settings:
     `learning_rate`, its `schedule` after `warmup` epochs, `weight_decay` (None: that of the
     optimizer, 0 for most), `max_norm`, `clip_norm`,
     `clip_value`, `accumulate` batches a step, `average` the decay of averaged weights; `patience`
-    are the epochs in which the validation loss must fall by `min_delta`, or None to run all
-    `epochs`.
+    are the epochs in which the validation loss must fall by the share `min_delta` of itself, or
+    None to run all `epochs`.
     """
 
     hidden: tuple[int, ...]
@@ -88,7 +88,7 @@ class Settings:
     batch_size: int
     patience: int | None
     learning_rate: float | None = None
-    min_delta: float = 1e-3  # losses here are of order 1: less is creeping, not learning
+    min_delta: float = 1e-3  # of the best loss: less is creeping, not learning
     seed: int = 0
     norm: str | None = None
     dropout: float = 0.0

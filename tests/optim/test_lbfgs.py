@@ -150,3 +150,11 @@ def test_bad_options_are_refused(options: dict[str, Any], words: str) -> None:
 def test_a_start_that_is_not_finite_is_refused() -> None:
     with pytest.raises(cr.DivergedError, match="LBFGS: the value is nan at the start"):
         optim.LBFGS().minimize(lambda p: (float("nan"), p), [1.0])
+
+
+def test_small_units_do_not_end_the_search_at_once() -> None:
+    def parabola(x: Any) -> tuple[float, Any]:
+        return 1e-12 * float((x - 3) @ (x - 3)), 2e-12 * (x - 3)
+
+    found = optim.LBFGS().minimize(parabola, [0.0, 10.0])
+    np.testing.assert_allclose(found.point, [3.0, 3.0])

@@ -213,8 +213,15 @@ def test_a_rest_after_lowering() -> None:
     assert [i for i, lower in enumerate(asked) if lower] == [2, 7]
 
 
+@pytest.mark.parametrize("unit", [1e-6, 1.0, 1e6])
+def test_the_margin_of_a_plateau_is_relative(unit: float) -> None:
+    watch = PlateauWatch(optim.ReduceOnPlateau(0.1, patience=1, min_delta=0.1))
+    asked = [watch.asks_to_lower(unit * loss) for loss in (1.0, 0.8, 0.75, 0.7)]
+    assert asked == [False, False, True, False]
+
+
 def test_a_plateau_scales_another_schedule() -> None:
-    plan = optim.ReduceOnPlateau(optim.Polynomial(0.4), factor=0.5, patience=1, min_delta=1e9)
+    plan = optim.ReduceOnPlateau(optim.Polynomial(0.4), factor=0.5, patience=1, min_delta=0.999)
     np.testing.assert_allclose(
         rates(train(plan)),
         [0.4 * (1 - s / 20) * f for s, f in [(4, 1), (9, 1), (14, 0.5), (19, 0.25)]],

@@ -95,12 +95,12 @@ def test_schedule(torch: Any, name: str) -> None:
 def test_reduce_on_plateau(torch: Any, patience: int, cooldown: int) -> None:
     method = torch.optim.SGD([torch.zeros(1, requires_grad=True)], RATE)
     theirs = torch.optim.lr_scheduler.ReduceLROnPlateau(
-        method, factor=0.5, patience=patience - 1, threshold=0.01, threshold_mode="abs",
+        method, factor=0.5, patience=patience - 1, threshold=0.01, threshold_mode="rel",
         cooldown=cooldown,
     )  # fmt: skip
     plan = optim.ReduceOnPlateau(RATE, 0.5, patience, min_delta=0.01, cooldown=cooldown)
     watch, rate = PlateauWatch(plan), RATE
-    losses = np.exp(-np.arange(40) / 9) + 0.05 * np.random.default_rng(patience).normal(size=40)
+    losses = 1 + np.exp(-np.arange(40) / 9) + 0.05 * np.random.default_rng(patience).normal(size=40)
     for loss in losses:
         theirs.step(loss)
         rate *= 0.5 if watch.asks_to_lower(loss) else 1.0

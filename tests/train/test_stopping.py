@@ -10,6 +10,8 @@ import pytest
 
 import chainrule as cr
 from chainrule import nn, optim
+from chainrule.train.settings import choose_settings
+from chainrule.train.table import fit_table, read_problem
 
 RNG = np.random.default_rng(2)
 X = RNG.normal(size=(40, 5)).astype("f4")
@@ -58,10 +60,40 @@ def test_without_early_stopping_the_last_weights_stay() -> None:
     assert run.evaluate((XV, YV))["loss"] == run.history[-1]["val_loss"]
 
 
-def test_min_delta_asks_for_a_real_improvement() -> None:
-    run = train(early_stopping=cr.EarlyStopping(3, min_delta=10.0))
-    assert run.best_epoch == 1
-    assert len(run.history) == 4
+def test_min_delta_ends_what_creeps_and_keeps_the_best_of_it() -> None:
+    run = train(early_stopping=cr.EarlyStopping(3, min_delta=0.999), optimizer=optim.SGD(0.01))
+    losses = [record["loss"] for record in run.history]
+    assert len(losses) == run.best_epoch == 4
+    assert losses == sorted(losses, reverse=True)
+    assert run.stopped == "loss has not improved by 99.9 % for 3 epochs; restored epoch 4"
+
+
+def test_stopping_does_not_depend_on_the_units_of_the_target() -> None:
+    """A margin in absolute units ended good regressions at once."""
+    y = (X @ np.ones(5, "f4"))[:, None]
+    lengths = [
+        len(cr.fit(
+            nn.Linear(5, 1), (X, y), epochs=60, batch_size=8, progress=False,
+            loss=lambda output, target, s=scale: ((output - target) ** 2).mean(1) * s,
+            optimizer=optim.SGD(0.02 / scale), early_stopping=cr.EarlyStopping(3, min_delta=0.9),
+        ).history)
+        for scale in (2.0**-20, 1.0, 2.0**20)
+    ]  # fmt: skip
+    assert lengths[0] == lengths[1] == lengths[2] < 60
+
+
+def test_a_table_with_a_clear_rule_is_learned_to_the_end() -> None:
+    generator = np.random.default_rng(0)
+    a, b = generator.normal(size=(2, 24_000))
+    problem = read_problem({"a": a, "b": b, "y": 2 * a + b}, "y")
+    run = fit_table(problem, choose_settings(len(a), task="regression"), progress=False)
+    losses = [record["val_loss"] for record in run.history]
+    assert run.best_epoch == 1 + int(np.argmin(losses))
+    assert min(losses) < 2e-5
+    if run.stopped:
+        assert run.stopped.startswith("val_loss has not improved by 0.1 % for 5 epochs; restored")
+        best = min(losses[:-5])
+        assert min(losses[-5:]) >= best * 0.999
 
 
 def test_another_entry_of_the_history_can_be_watched() -> None:
@@ -195,7 +227,7 @@ def test_a_misspelled_monitor_is_told_before_any_training() -> None:
 
 @pytest.mark.parametrize("wrong", [math.nan, -1.0, math.inf, "small"])
 def test_a_least_progress_without_meaning_is_refused(wrong: Any) -> None:
-    with pytest.raises(cr.OptionError, match=r"EarlyStopping: min_delta must be in \[0, inf\)"):
+    with pytest.raises(cr.OptionError, match=r"EarlyStopping: min_delta must be in \[0, 1\)"):
         cr.EarlyStopping(3, min_delta=wrong)
 
 
