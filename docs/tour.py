@@ -24,6 +24,11 @@ from chainrule.train.step import record_step
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
 
 
+def heading(text: str) -> None:
+    """Print the heading of a section."""
+    print(f"\n{text}\n{'-' * len(text)}")
+
+
 def error_of(kind: type[Exception], call: Any) -> str:
     """Return the message with which `call` fails; fail if it does not."""
     try:
@@ -39,6 +44,8 @@ def error_of(kind: type[Exception], call: Any) -> str:
 # A tensor is a handle on a node of a graph.  An operation adds a node; nothing is computed
 # until someone looks.  Numbers and NumPy arrays mix in freely.
 
+heading("1. A tensor")
+
 y = cr.tensor(2.0) * 3 + 1
 print(y)
 assert float(y) == 7.0
@@ -48,6 +55,8 @@ assert repr(y) == "Tensor(7., f32[])"
 #
 # A sigmoidal neuron with two inputs: a weighted sum fed to the logistic function.  Named
 # inputs are leaves without a value; one is given when the graph is evaluated.
+
+heading("2. A neuron, and its gradient by hand")
 
 names = ["w0", "x0", "w1", "x1", "w2"]
 values = {"w0": 2.0, "x0": -1.0, "w1": -3.0, "x1": -2.0, "w2": -3.0}
@@ -64,6 +73,8 @@ on_paper = {"w0": -0.1966, "x0": 0.3932, "w1": -0.3932, "x1": -0.5898, "w2": 0.1
 #
 # `cr.grad` returns tensors: the gradient is graph too, recorded from the rule that stands
 # beside each operation.  Print the two together and read them as a program.
+
+heading("3. A graph and its gradient")
 
 slopes = cr.grad(out, leaves)
 outputs = {"out": out.node} | {f"d_{n}": s.node for n, s in zip(names, slopes, strict=True)}
@@ -107,6 +118,8 @@ assert abs(float(offset) + 0.5) < 1e-3
 # A layer is any callable from tensor to tensor.  One that learns is a dataclass with
 # parameters among its fields; they are found by walking the fields, and named by the path.
 
+heading("4. Layers")
+
 
 @dataclass(eq=False)
 class Gate:
@@ -134,6 +147,8 @@ assert list(shapes) == ["0.scale", "1.weight", "1.bias", "3.weight", "3.bias"]
 # number of rows, which only the data decide.  Parameters, the step count and the learning
 # rate go in and come out, so the step can be repeated.
 
+heading("5. The training step is one graph")
+
 X = np.array([[0, 0], [0, 1], [1, 0], [1, 1]], "float32")
 xor = np.array([0, 1, 1, 0], "int32")
 nn.initialize(gated, seed=0)
@@ -157,6 +172,8 @@ for name in step.state:
 #
 # `cr.fit` repeats that step over shuffled batches.  The digits are 8x8 pixels of 0 to 16.
 
+heading("6. Fit")
+
 digits = data.load("digits")
 learn, test = data.split(digits.y, 0.2, seed=0)  # classes keep their shares
 pixels = digits.X / 16
@@ -179,6 +196,8 @@ assert np.mean(run.predict(pixels[test]) == digits.y[test]) == scores["accuracy"
 #
 # A run is a directory a person can read: weights in safetensors, the rest in JSON.
 
+heading("7. Save and load")
+
 with tempfile.TemporaryDirectory() as folder:
     place = run.save(Path(folder) / "digits")
     print(sorted(path.name for path in place.iterdir()))
@@ -189,6 +208,8 @@ np.testing.assert_array_equal(again.predict(pixels[test]), run.predict(pixels[te
 #
 # What `chainrule train examples/houses.csv --target price` calls.  The pipeline is fitted
 # to the training rows alone, and says what it decided; docs/table.md tells more.
+
+heading("8. A table no one prepared")
 
 problem = train.read_problem(EXAMPLES / "houses.csv", "price")
 print("\n".join(problem.pipeline.notes))
@@ -201,6 +222,8 @@ assert train.predict_table(houses, new)["prediction"].shape == (3,)
 # 9. What errors look like --------------------------------------------------------------------
 #
 # An error says what was wrong, where, and what to do; before any training.
+
+heading("9. What errors look like")
 
 column = error_of(cr.ShapeError, lambda: nn.mse(cr.tensor(X[:, :1]), cr.tensor(X[:, 0])))
 assert "would broadcast" in column

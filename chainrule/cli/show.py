@@ -14,50 +14,35 @@ from pathlib import Path
 from typing import Any
 
 from chainrule.cli.output import emit
+from chainrule.core.wording import counted
 from chainrule.data.builtin import Summary, names
 from chainrule.data.notes import group_notes
-from chainrule.insight.report.overview import REPORT
+from chainrule.insight.report.mistakes import number
+from chainrule.insight.report.overview import REPORT, interval, measure
 from chainrule.nn.catalogue import Activation
 from chainrule.optim.full_batch import FullBatch
 from chainrule.optim.named import optimizer as optimizer_of
 from chainrule.train.architecture import build_optimizer
 from chainrule.train.run import Run
-from chainrule.train.scores import MEASURES, beats_guess
+from chainrule.train.scores import MEASURES
 from chainrule.train.settings import Settings
 from chainrule.train.table import Problem
 
 __all__ = [
-    "number",
     "show_activations",
     "show_datasets",
     "show_problem",
     "show_results",
-    "warn_of_guess",
 ]
 
 _SHARES = {"0.5": "half the errors within", "0.9": "90 % within", "1": "largest error"}
 
 
-def number(value: float | None) -> str:
-    """Write a number for reading: four digits, or whole with separators when large.
-
-    >>> number(0.123456), number(43210.7), number(None)
-    ('0.1235', '43,211', '-')
-    """
-    if value is None:
-        return "-"
-    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
-
-
-def _count(number: int, word: str) -> str:
-    return f"{number:,} {word}{'' if number == 1 else 's'}"
-
-
 def show_problem(problem: Problem, settings: Settings) -> None:
     """Say what is learned from what, which decisions were taken, and how it is trained."""
     pipeline, rows = problem.pipeline, problem.rows
-    aim = f"{len(pipeline.classes)} classes" if pipeline.classes else "a number"
-    parts = [f"{rows['train']:,} rows to train"]
+    aim = counted(len(pipeline.classes), "class", "classes") if pipeline.classes else "a number"
+    parts = [f"{counted(rows['train'], 'row')} to train"]
     if rows["validation"]:
         parts.append(f"{rows['validation']:,} to validate")
     own = " (the set's own)" if problem.own_test else ""
@@ -90,10 +75,11 @@ def _training(settings: Settings, rows: int) -> str:
     rate = getattr(plain, "learning_rate", None)
     batch = f"batches of {settings.batch_size}"
     if settings.batch_size > rows:
-        batch = f"batches of all {rows:,} rows, fewer than the {settings.batch_size:,} asked for"
+        asked = f"the {settings.batch_size:,} asked for"
+        batch = f"batches of all {counted(rows, 'row')}, fewer than {asked}"
     if isinstance(method, FullBatch):
-        batch = f"all {rows:,} rows in each step"
-    epochs = f"{'up to ' if settings.patience else ''}{_count(settings.epochs, 'epoch')}"
+        batch = f"all {counted(rows, 'row')} in each step"
+    epochs = f"{'up to ' if settings.patience else ''}{counted(settings.epochs, 'epoch')}"
     told = [type(plain).__name__ if isinstance(settings.optimizer, str) else repr(method)]
     told += [f"learning rate {rate:g}"] if isinstance(rate, float) else []
     told += [f"{settings.schedule} schedule"] if settings.schedule != "constant" else []
@@ -111,40 +97,37 @@ def show_results(run: Run, saved: str | None) -> None:
     table = Table(box=_lines(), pad_edge=False)
     table.add_column("")
     table.add_column("network", justify="right", style="bold")
+    table.add_column("95 % interval", justify="right")
     table.add_column(_escape(plain if len(plain) < 30 else plain[:28] + "…`"), justify="right")
     for key, value in scores["test"].items():
-        table.add_row(MEASURES[key], *(_measure(key, v) for v in (value, scores["baseline"][key])))
+        ends = interval(key, scores.get("intervals", {}).get(key))
+        table.add_row(
+            MEASURES[key], measure(key, value), ends, measure(key, scores["baseline"][key])
+        )
     for share, label in _SHARES.items() if regression else ():
         table.add_row(
             label,
             number(scores["error_quantiles"][share]),
+            "",
             number(scores["baseline_error_quantiles"][share]),
         )
-    _print_table(table, f"On {scores['rows']['test']:,} rows it has not seen")
+    _print_table(table, f"On {counted(scores['rows']['test'], 'row')} it has not seen")
     if not regression:
         _show_confusion(scores)
     _print("")
     _print_pairs(_ending(run, saved))
 
 
-def _measure(key: str, value: float | None) -> str:
-    if value is not None and key.endswith("accuracy"):
-        return f"{100 * value:.1f} %"
-    return number(value)
-
-
 def _ending(run: Run, saved: str | None) -> list[tuple[str, str]]:
     seconds = sum(record["seconds"] for record in run.history)
     rate = run.settings["rows"] * len(run.history) / max(seconds, 1e-9)
     taken = f"{seconds:.1f}" if seconds >= 1 else f"{seconds:.2f}"
-    trained = f"{_count(len(run.history), 'epoch')} in {taken} s, {rate:,.0f} rows/s"
+    trained = f"{counted(len(run.history), 'epoch')} in {taken} s, {rate:,.0f} rows/s"
     lines = [("trained", trained)]
     if run.stopped == "interrupted":
         lines.append(("", f"interrupted; kept the weights of epoch {run.best_epoch}"))
     elif run.stopped:
         lines.append(("", f"stopped: {run.stopped}"))
-    if warning := warn_of_guess(run.scores):
-        lines.append(("warning", warning))
     if saved is not None:
         lines.append(("saved", saved))
         if (report := Path(saved) / REPORT).exists():
@@ -157,16 +140,6 @@ def _next(run: Run, saved: str) -> str:
     if run.settings.get("data") in names():  # there is no file of rows like these
         return f"in Python, chainrule.load({saved!r})"
     return f"chainrule predict {shlex.quote(saved)} data.csv"
-
-
-def warn_of_guess(scores: Mapping[str, Any]) -> str:
-    """Return what to try when the held-out rows are predicted worse than by the plain guess."""
-    if beats_guess(scores):
-        return ""
-    return (
-        "worse than the plain guess: this network learned nothing that holds for new rows. "
-        "Try a smaller --lr, another --seed, or columns that tell more of the target"
-    )
 
 
 def _show_confusion(scores: Mapping[str, Any]) -> None:

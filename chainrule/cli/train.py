@@ -19,13 +19,16 @@ import click
 from chainrule.cli.config import as_options, as_toml, read_config
 from chainrule.cli.output import SavingError, emit, tell
 from chainrule.cli.runs import write_report
-from chainrule.cli.show import show_problem, show_results, warn_of_guess
+from chainrule.cli.show import show_problem, show_results
 from chainrule.cli.train_options import method_options, network_options, parse_fraction, positive
 from chainrule.core.errors import RunError
+from chainrule.core.wording import counted
+from chainrule.insight.report.findings import warnings
 from chainrule.train.architecture import check_settings
 from chainrule.train.run import Run, check_writable
 from chainrule.train.settings import choose_settings
 from chainrule.train.table import Problem, fit_table, read_problem
+from chainrule.train.verdict import verdict
 
 __all__ = ["train"]
 
@@ -51,7 +54,8 @@ __all__ = ["train"]
 @click.option("--force", is_flag=True, help="Replace the finished run in --out.")
 @click.option("--report/--no-report", "wanted", default=True, help="Whether to write report.html "
               "into the run  [default: report]")  # fmt: skip
-@click.option("--quiet", is_flag=True, help="Print only where the run was saved.")
+@click.option("--quiet", is_flag=True, help="Print only where the run was saved, and "
+              "warnings to standard error.")  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="Print the results as one JSON object.")
 def train(
     source: str | None,
@@ -118,7 +122,9 @@ def train(
     if problem.own_test and test_fraction is not None:
         tell(f"note: {problem.name} brings its own test rows; --test-fraction is not used.")
     if as_json and settings.batch_size > problem.rows["train"]:
-        tell(f"note: the batch is larger than the {problem.rows['train']} training rows.")
+        tell(
+            f"note: the batch is larger than all {counted(problem.rows['train'], 'training row')}."
+        )
     if not (quiet or as_json):
         show_problem(problem, settings)
     run = fit_table(problem, settings, threads=threads, progress=not quiet)
@@ -137,12 +143,14 @@ def train(
     saved, failure = _save(run, place, problem, out is None, force, files)
     if as_json:
         emit(json.dumps(_summary(run, problem, saved)) + "\n")
-        if warning := warn_of_guess(run.scores):
-            tell(f"warning: {warning}.")
     elif quiet:
         emit(f"{saved}\n" if saved else "")
     else:
         show_results(run, saved)
+    for warning in warnings(run):
+        tell(f"warning: {warning}")
+    if (found := verdict(run.scores)).text and not (found.poor or quiet):
+        tell(f"note: {found.text}")
     if failure is not None:
         raise SavingError(f"the network was trained but not saved: {failure}") from failure
     return 130 if run.stopped == "interrupted" else 0
@@ -175,6 +183,7 @@ def _summary(run: Run, problem: Problem, saved: str | None) -> dict[str, Any]:
         **run.scores,
         "settings": run.settings,
         "notes": list(problem.pipeline.notes),
+        "warnings": warnings(run),
         "epochs": len(run.history),
         "best_epoch": run.best_epoch,
         "stopped": run.stopped,

@@ -4,12 +4,12 @@ Enter true and predicted values as arrays, leave plain numbers ready for JSON.  
 exists because 90 % accuracy means nothing until one knows that always saying "no"
 gives 89 %.
 
-Read next: :mod:`chainrule.train.table`, which fills ``metrics.json`` with it.
+Read next: :mod:`chainrule.train.verdict`, which says what the numbers mean.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -20,9 +20,9 @@ from chainrule.core.errors import DataError
 __all__ = [
     "MEASURES",
     "QUANTILES",
-    "beats_guess",
     "confusion_matrix",
     "error_quantiles",
+    "log_losses",
     "score_classes",
     "score_values",
     "worst_classes",
@@ -60,7 +60,7 @@ def score_classes(true: Array, probabilities: Array) -> dict[str, float]:
 
     accuracy: share of rows whose most probable class is right.  balanced_accuracy: mean
     over the classes present of the share of their rows that are right.  log_loss: mean of
-    ``-log(probability of the true class)``, at most 36 a row.
+    :func:`log_losses`.
 
     >>> score_classes(np.array([0, 0, 1]), np.eye(2)[[0, 1, 1]])["balanced_accuracy"]
     0.75
@@ -70,12 +70,22 @@ def score_classes(true: Array, probabilities: Array) -> dict[str, float]:
     rows = np.bincount(true)
     hits = np.bincount(true, weights=hit)
     present = rows > 0
-    chosen = probabilities[np.arange(len(true)), true].astype(np.float64)
     return {
         "accuracy": float(hit.mean()),
         "balanced_accuracy": float((hits[present] / rows[present]).mean()),
-        "log_loss": float(-np.log(np.maximum(chosen, 1e-16)).mean()) + 0.0,
+        "log_loss": float(log_losses(true, probabilities).mean()) + 0.0,
     }
+
+
+def log_losses(true: Array, probabilities: Array) -> Array:
+    """Return ``-log(probability of the true class)`` of each row (rows,), at most 36.8.
+
+    >>> log_losses(np.array([1, 0]), np.array([[0.5, 0.5], [1.0, 0.0]])).round(3).tolist()
+    [0.693, -0.0]
+    """
+    chosen = probabilities[np.arange(len(true)), true].astype(np.float64)
+    losses: Array = -np.log(np.maximum(chosen, 1e-16))
+    return losses
 
 
 def score_values(true: Array, predicted: Array) -> dict[str, float]:
@@ -133,14 +143,6 @@ def worst_classes(matrix: Array, names: Sequence[Any], most: int = 10) -> list[d
             }
         )
     return found
-
-
-def beats_guess(scores: Mapping[str, Any]) -> bool:
-    """Whether ``scores["test"]`` are as good as those of the plain guess, or better."""
-    test, guess = scores["test"], scores["baseline"]
-    if scores["task"] == "regression":
-        return test["rmse"] is not None and test["rmse"] <= guess["rmse"]
-    return bool(test["accuracy"] >= guess["accuracy"])
 
 
 def _check_pair(true: Array, predicted: Array) -> None:

@@ -35,6 +35,7 @@ from chainrule.data.unread import held_out_notes
 from chainrule.optim.full_batch import FullBatch
 from chainrule.train.architecture import build_loss, build_model, build_optimizer, build_penalty
 from chainrule.train.fit import EarlyStopping, fit
+from chainrule.train.intervals import class_intervals, value_intervals
 from chainrule.train.pixels import PixelPipeline
 from chainrule.train.progress import Progress
 from chainrule.train.run import Run
@@ -47,6 +48,7 @@ from chainrule.train.scores import (
     worst_classes,
 )
 from chainrule.train.settings import Settings
+from chainrule.train.verdict import class_gains, value_gains
 
 __all__ = ["Problem", "fit_table", "predict_table", "read_problem", "unseen_categories"]
 
@@ -356,6 +358,8 @@ def _score(run: Run, problem: Problem) -> dict[str, Any]:
         return scores | {
             "test": _finite(score_values(true, predicted)),
             "baseline": {"guess": target.mean, **_finite(score_values(true, guess))},
+            "intervals": value_intervals(true, predicted),
+            **value_gains(true, predicted, target.mean, float(np.median(_decoded(problem)))),
             "error_quantiles": error_quantiles(true, predicted),
             "baseline_error_quantiles": error_quantiles(true, guess),
         }
@@ -370,10 +374,17 @@ def _score(run: Run, problem: Problem) -> dict[str, Any]:
             "guess": target.classes[int(shares.argmax())],
             **score_classes(y, guess),
         },
+        "intervals": class_intervals(y, probabilities),
+        **class_gains(y, probabilities, guess),
         "classes": list(target.classes),
         "worst_classes": worst_classes(matrix, target.classes),
     }
     return scores | ({"confusion_matrix": matrix.tolist()} if k <= MOST_CLASSES else {})
+
+
+def _decoded(problem: Problem) -> NDArray[Any]:
+    """Return the target of the training rows in its own units."""
+    return problem.pipeline.target.decode(problem.train[1])
 
 
 def _finite(scores: dict[str, float]) -> dict[str, float | None]:

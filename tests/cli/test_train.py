@@ -26,7 +26,7 @@ def test_digits_needs_no_option(call: Call, place: Path) -> None:
     assert "digits: predict `target`, 10 classes" in shown
     assert "dropped `pixel_0_0`" in shown
     assert "always `1`" in shown
-    assert re.search(r"^ accuracy +9[6-9]\.\d % +10\.0 %$", shown, re.MULTILINE)
+    assert re.search(r"^ accuracy +9[6-9]\.\d % +[\d.]+ to [\d.]+ % +10\.0 %$", shown, re.MULTILINE)
     assert "\n\n\n" not in shown
     assert "saved    runs/digits-1" in shown
     assert "\x1b" not in result.output
@@ -257,11 +257,29 @@ def test_the_next_step_works(call: Call, colors: Path) -> None:
     assert "next     in Python, chainrule.load('a b')\n" in result.stdout
 
 
-def test_worse_than_the_plain_guess_is_said(call: Call) -> None:
-    words = ("train", "diabetes", "--lr", "1000", "--epochs", 2)
-    shown = " ".join(call(*words).stdout.split())
-    assert "warning worse than the plain guess" in shown
-    assert "smaller --lr" in shown
-    assert "warning: worse than the plain guess" in call(*words, "--json").stderr
-    good = call("train", "iris", "--epochs", 60)
-    assert "worse than" not in good.output
+@pytest.mark.parametrize("mode", [(), ("--json",), ("--quiet",)])
+def test_a_network_no_better_than_the_plain_guess_is_warned_of(
+    call: Call, mode: tuple[str, ...]
+) -> None:
+    result = call("train", "diabetes", "--lr", "1000", "--epochs", 2, *mode)
+    assert "warning: On 88 rows not seen in training the network is worse than" in result.stderr
+    assert "learned nothing" not in result.output
+    assert "warning" not in call("train", "iris", "--epochs", 60, *mode).stderr
+
+
+def test_a_run_whose_layers_died_is_warned_of_and_says_which(call: Call) -> None:
+    words = ("--hidden", "32,32", "--bias-init", "-30", "--epochs", 10, "--out", "dead")
+    told = call("train", "digits", *words).stderr
+    assert "no better than the plain guess" in told
+    assert "all 32 units dead" in told
+    shown = call("show", "dead").stdout
+    assert "inf times" not in shown
+    assert "all 32 units dead" in shown
+
+
+def test_a_score_on_two_rows_carries_its_uncertainty(call: Call, tmp_path: Path) -> None:
+    (tmp_path / "few.csv").write_text("x,y\n" + "".join(f"{i},{2 * i}\n" for i in range(10)))
+    shown = call("train", tmp_path / "few.csv", "--out", "few").stdout
+    assert "On 2 rows it has not seen" in shown
+    assert "95 % interval" in shown
+    assert "95 % interval" in call("show", "few").stdout

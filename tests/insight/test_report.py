@@ -19,8 +19,9 @@ import chainrule as cr
 from chainrule import data, nn
 from chainrule.core.errors import DataError, RunError
 from chainrule.data.target import Target
-from chainrule.insight.report.findings import Finding, find, wilson
+from chainrule.insight.report.findings import Finding, find
 from chainrule.insight.report.judge import judge
+from chainrule.insight.report.overview import overview
 from chainrule.insight.report.weights import first_weights
 from chainrule.nn.layer import parameters
 from chainrule.train.pixels import PixelPipeline
@@ -352,10 +353,33 @@ def test_gradients_that_fade_or_grow_are_told(ratio: float, word: str) -> None:
     assert all(f"Gradients {word}" in text and "10,000 times" in text for text in texts)
 
 
-@pytest.mark.parametrize(("hits", "rows"), [(0, 5), (5, 5), (29, 30), (9_750, 10_000)])
-def test_the_interval_is_wilsons(hits: int, rows: int) -> None:
-    ends = binomtest(hits, rows).proportion_ci(method="wilson")
-    np.testing.assert_allclose(wilson(hits, rows), (ends.low, ends.high), atol=1e-4)
+def test_a_layer_that_died_is_named_and_no_infinite_ratio_is_told() -> None:
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(60, 4)).astype(np.float32)
+    dead = nn.Linear(6, 5, bias_init=nn.Constant(-50.0))
+    model = nn.Sequential([nn.Linear(4, 6), nn.ReLU(), dead, nn.ReLU(), nn.Linear(5, 2)])
+    run = cr.fit(model, (X, (X[:, 0] > 0) * 1), loss="cross_entropy", epochs=10, watch=True,
+                 progress=False)  # fmt: skip
+    texts = [finding.text for finding in find(run)]
+    assert any(text.startswith("Layer 3 (ReLU): all 5 units dead.") for text in texts)
+    assert not any("inf" in text for text in texts)
+    for record in run.history:  # the same without a layer whose output is 0
+        for layer in record.get("layers", {}).values():
+            layer["input_zeros"] = 0.5
+    assert any("No gradient reaches layer 0" in finding.text for finding in find(run))
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_counts_agree_with_their_nouns(count: int) -> None:
+    x = np.arange(8.0)[:, None]
+    problem = read_problem({"x": x[:, 0], "y": x[:, 0] * 2}, "y", test_fraction=count / 8)
+    assert problem.rows["test"] == count
+    run = fit_table(problem, choose_settings(6, task="regression", epochs=1, hidden=[],
+                                             validated=False), progress=False)  # fmt: skip
+    page = read(cr.report(run, problem).html)
+    for text in (str(overview(run, "here")), page.told("Result"), page.told("Data")):
+        assert not re.search(r"\b1 (rows|epochs|units|features|parameters)\b", text)
+        assert count == 2 or not text or "1 row" in text or "1 epoch" in text
 
 
 def test_dead_units_are_told_and_layers_are_seen_on_training_rows() -> None:

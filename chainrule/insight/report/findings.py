@@ -15,10 +15,13 @@ from typing import Any
 
 import numpy as np
 
+from chainrule.core.errors import ChainruleError
+from chainrule.core.wording import counted
+from chainrule.nn.layer import summary
 from chainrule.train.run import Run
-from chainrule.train.scores import beats_guess
+from chainrule.train.verdict import verdict
 
-__all__ = ["Finding", "find", "wilson"]
+__all__ = ["Finding", "all_dead", "find", "warnings"]
 
 FEW_EPOCHS = 8  # with fewer there is no course of things to speak of
 WORSE = 1.1  # so much above the best, the validation loss has turned
@@ -33,35 +36,57 @@ class Finding:
     text: str
 
 
-def wilson(hits: int, rows: int, z: float = 1.96) -> tuple[float, float]:
-    """Return the ends of the 95 % interval of a share, of which `hits` of `rows` were seen.
-
-    ``center = (p + z²/2n) / (1 + z²/n)``, ``half = z / (1 + z²/n) * sqrt(p(1-p)/n + z²/4n²)``.
-    Source: Wilson, Journal of the American Statistical Association 22, 1927.
-
-    >>> [round(end, 3) for end in wilson(29, 30)]
-    [0.833, 0.994]
-    """
-    share, weight = hits / rows, z * z / rows
-    center = (share + weight / 2) / (1 + weight)
-    half = z / (1 + weight) * math.sqrt(share * (1 - share) / rows + weight / (4 * rows))
-    return max(0.0, center - half), min(1.0, center + half)
-
-
 def find(run: Run) -> list[Finding]:
     """Return what stands out in `run`, by its history and its scores."""
-    found = [_against_the_guess(run.scores), _ending(run), *_course(run), *_gradients(run.history)]
+    inside = _dead_layers(run) or _gradients(run.history)
+    found = [_against_the_guess(run.scores), _ending(run), *_course(run), *inside]
     return [finding for finding in found if finding is not None]
 
 
+def warnings(run: Run) -> list[str]:
+    """Return what a person has to know of a run that is no better than the plain guess.
+
+    The first says so, the others what went wrong in training; [] for a run that is better.
+    """
+    if not verdict(run.scores).poor:
+        return []
+    return [finding.text for finding in find(run) if finding.weight == "bad"]
+
+
 def _against_the_guess(scores: Mapping[str, Any]) -> Finding | None:
-    if not scores or beats_guess(scores):
-        return None
+    found = verdict(scores)
+    return Finding("bad" if found.poor else "note", found.text) if found.text else None
+
+
+def all_dead(path: str, layer: str, units: int) -> Finding:
+    """Return the remark on a layer that gives the same for every row."""
+    named = f"{path} ({layer})" if layer else path
     return Finding(
         "bad",
-        "On rows it has not seen the network is no better than the plain guess, so it learned "
-        "nothing that holds for new rows.",
+        f"Layer {named}: all {counted(units, 'unit')} dead. No row moves them, so no gradient "
+        "passes; try a smaller learning rate, biases that start at 0, or leaky_relu.",
     )
+
+
+def _dead_layers(run: Run) -> list[Finding | None]:
+    """Return a remark on each layer whose output was 0 for every row that was watched.
+
+    It is that of the weights that are kept, where their epoch was watched, else of the last.
+    """
+    watched = {r["epoch"]: r["layers"] for r in run.history if r.get("layers")}
+    if not watched:
+        return []
+    layers = watched.get(run.best_epoch) or watched[max(watched)]
+    try:
+        rows = [row for row in summary(run.model, run.features).rows if row.path]
+    except ChainruleError:
+        return []
+    before = {row.path: rows[i - 1] for i, row in enumerate(rows) if i}
+    return [
+        all_dead(before[path].path, before[path].layer, int(before[path].shape[-1]))  # type: ignore[arg-type]
+        for path, found in layers.items()
+        if path in before and found.get("input_zeros") == 1
+    ]
 
 
 def _ending(run: Run) -> Finding | None:
@@ -126,10 +151,14 @@ def _gradients(history: Sequence[Mapping[str, Any]]) -> list[Finding | None]:
     ratio = float(np.median(first[seen] / last[seen]))
     if WEAK < ratio < STRONG:
         return []
-    course, times = ("fade", 1 / ratio if ratio else math.inf) if ratio <= WEAK else ("grow", ratio)
-    size = "smaller" if ratio <= WEAK else "larger"
+    if ratio == 0:
+        return [Finding("bad", f"No gradient reaches layer {names[0]}: in most epochs it was 0 "
+                               "there, so that layer learned nothing.")]  # fmt: skip
+    course, times, size = ("fade", 1 / ratio, "smaller") if ratio <= WEAK else (
+        "grow", ratio, "larger")  # fmt: skip
+    told = f"{times:,.0f}" if times < 1e7 else f"{times:.1g}"
     return [Finding(
         "bad" if ratio <= WEAK else "note",
         f"Gradients {course} on their way back: in most epochs those at layer {names[0]} were "
-        f"about {times:,.0f} times {size} than those at layer {names[-1]}.",
+        f"about {told} times {size} than those at layer {names[-1]}.",
     )]  # fmt: skip

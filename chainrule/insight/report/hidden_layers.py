@@ -18,7 +18,7 @@ import numpy as np
 from chainrule.core.errors import ChainruleError
 from chainrule.insight.hidden.figures import layers_table, map_figure, weights_figure
 from chainrule.insight.hidden.learned import Features, features
-from chainrule.insight.report.findings import Finding
+from chainrule.insight.report.findings import Finding, all_dead
 from chainrule.train.run import Run
 from chainrule.train.table import Problem
 
@@ -63,6 +63,9 @@ def find_dead(seen: Features) -> list[Finding]:
     for layer in seen.layers:
         dead = len(layer.dead)
         if seen.activity.activation(layer.path) is None or dead < MANY_DEAD * layer.units:
+            continue
+        if dead == layer.units:
+            found.append(all_dead(layer.path, layer.layer, layer.units))
             continue
         found.append(Finding(
             "note",

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from chainrule.core.errors import ChainruleError
+from chainrule.core.wording import counted
 from chainrule.insight.report.curves import measures, spans_widely, spark
 from chainrule.insight.report.findings import find, series
 from chainrule.insight.report.mistakes import number
@@ -25,7 +26,7 @@ from chainrule.train.run import Run
 from chainrule.train.scores import MEASURES
 from chainrule.train.settings import unusual
 
-__all__ = ["REPORT", "Comparison", "Overview", "compare", "overview"]
+__all__ = ["REPORT", "Comparison", "Overview", "compare", "interval", "measure", "overview"]
 
 LONGEST = 28  # characters of a setting where runs stand side by side
 WIDE = 32  # blocks of a sparkline
@@ -129,10 +130,13 @@ class Comparison:
                 continue
             best = (max if key.endswith("accuracy") or key == "r2" else min)(present)
             star = self.same_test_rows and len(set(present)) > 1
-            written = [_measure(key, value) for value in found]
+            written = [measure(key, value) for value in found]
             lines.append([words, *(
-                w + ("*" if star and w == _measure(key, best) else " " * star) for w in written
+                w + ("*" if star and w == measure(key, best) else " " * star) for w in written
             )])  # fmt: skip
+            ends = [interval(key, run.scores.get("intervals", {}).get(key)) for run in runs]
+            if any(ends):
+                lines.append(["95 % interval", *(e + " " * star for e in ends)])
         return lines
 
     def _shared_curves(self, runs: Sequence[Run]) -> list[str] | None:
@@ -191,15 +195,37 @@ def _parameters(run: Run) -> int:
     return sum(p.value.size for p in parameters(run.model).values())
 
 
-def _measure(key: str, value: float | None) -> str:
+def measure(key: str, value: float | None) -> str:
+    """Write the score named `key` for reading: shares of rows in percent.
+
+    >>> measure("accuracy", 0.957), measure("log_loss", 0.12345)
+    ('95.7 %', '0.1235')
+    """
     percent = value is not None and key.endswith("accuracy")
     return f"{100 * value:.1f} %" if percent and value is not None else number(value)
 
 
+def interval(key: str, ends: Sequence[float] | None) -> str:
+    """Write the ends between which the score named `key` may lie; "" where that is not known.
+
+    >>> interval("accuracy", [0.833, 0.994]), interval("rmse", [1.5, 2.25])
+    ('83.3 to 99.4 %', '1.5 to 2.25')
+    """
+    if ends is None:
+        return ""
+    low, high = (measure(key, end) for end in ends)
+    return f"{low.removesuffix(' %')} to {high}"
+
+
 def _scores(run: Run) -> list[str]:
     test, guess = run.scores["test"], run.scores["baseline"]
-    rows = [[f"on {run.scores['rows']['test']:,} rows not seen", "network", "plain guess"]]
-    rows += [[MEASURES[k], _measure(k, test[k]), _measure(k, guess[k])] for k in test]
+    ends = run.scores.get("intervals", {})
+    where = f"on {counted(run.scores['rows']['test'], 'row')} not seen"
+    rows = [[where, "network", "95 % interval", "plain guess"]]
+    rows += [
+        [MEASURES[k], measure(k, test[k]), interval(k, ends.get(k)), measure(k, guess[k])]
+        for k in test
+    ]
     return _columns(rows)
 
 
@@ -214,7 +240,7 @@ def _curves(run: Run) -> list[str]:
             drawn = np.log(values) if spans_widely(values) else values
             rows.append([name, f"{known[0]:.4g}", spark(drawn, WIDE), f"{known[-1]:.4g}"])
     best = f", best {run.best_epoch}" if run.best_epoch else ""
-    head = f"{len(run.history)} epochs in {_seconds(run):.3g} s{best}"
+    head = f"{counted(len(run.history), 'epoch')} in {_seconds(run):.3g} s{best}"
     return [head, *_columns(rows, right=(1,))]
 
 
@@ -222,7 +248,7 @@ def _network(run: Run) -> list[str]:
     try:
         return str(summary(run.model, run.features)).splitlines()
     except ChainruleError:
-        return [f"{_parameters(run):,} parameters"]
+        return [counted(_parameters(run), "parameter")]
 
 
 def _pairs(settings: Mapping[str, Any]) -> list[str]:

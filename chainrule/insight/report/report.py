@@ -20,17 +20,20 @@ from typing import Any
 import numpy as np
 
 from chainrule.core.errors import ChainruleError, RunError
+from chainrule.core.wording import counted
 from chainrule.data.notes import group_notes
 from chainrule.insight.drawing.draw import draw
 from chainrule.insight.render.page import page, read_asset
 from chainrule.insight.report.curves import course, layer_charts
-from chainrule.insight.report.findings import Finding, find, wilson
+from chainrule.insight.report.findings import Finding, find
 from chainrule.insight.report.hidden_layers import find_dead, hidden_views, look_inside
 from chainrule.insight.report.judge import Judged, judge
 from chainrule.insight.report.mistakes import agreement, number, worst_rows
+from chainrule.insight.report.overview import interval, measure
 from chainrule.insight.report.weights import weight_charts
 from chainrule.nn.layer import summary
 from chainrule.nn.summary import Summary
+from chainrule.train.intervals import class_intervals, value_intervals, wilson
 from chainrule.train.run import Run
 from chainrule.train.scores import MEASURES, score_classes, score_values
 from chainrule.train.settings import unusual
@@ -70,7 +73,7 @@ class Report:
         if self.data is not None and outline is not None:
             seen = look_inside(run, self.data, outline.flops)
             if seen is not None:
-                found += find_dead(seen)
+                found = list(dict.fromkeys([*found, *find_dead(seen)]))
                 inside = hidden_views(seen, isinstance(self.data, Problem))
         return [
             ("Result", _result(run, judged, outline) + _findings(found)),
@@ -144,22 +147,19 @@ def _title(run: Run) -> str:
 
 
 def _lead(run: Run) -> str:
-    rows = f"{run.settings['rows']:,} rows" if "rows" in run.settings else "rows"
+    rows = counted(run.settings["rows"], "row") if "rows" in run.settings else "rows"
     where = f" of <b>{escape(str(run.settings['data']))}</b>" if run.settings.get("data") else ""
     if run.pipeline is None:
-        what = f"a network of {_plural(int(np.prod(run.features)), 'input')}"
+        what = f"a network of {counted(int(np.prod(run.features)), 'input')}"
         return f"{what.capitalize()}, trained with {escape(run.objective.name)} on {rows}{where}."
     target = run.pipeline.target
-    aim = f", one of {len(target.classes)} classes," if target.classes else ", a number,"
-    features = _plural(len(run.pipeline.feature_names), "feature")
+    classes = counted(len(target.classes), "class", "classes")
+    aim = f", one of {classes}," if target.classes else ", a number,"
+    features = counted(len(run.pipeline.feature_names), "feature")
     return (
         f"A network that predicts <b>{escape(target.name)}</b>{aim} from {features}, trained on "
         f"{rows}{where}."
     )
-
-
-def _plural(count: int, word: str) -> str:
-    return f"{count:,} {word}{'' if count == 1 else 's'}"
 
 
 def _outline(run: Run) -> Summary | None:
@@ -178,63 +178,67 @@ def _layer_titles(outline: Summary | None) -> Callable[[str], str]:
 
 
 def _result(run: Run, judged: Judged | None, outline: Summary | None) -> str:
-    test, guess, words = _scores(run, judged)
-    tiles = _headline(test, guess, words, judged, run)
+    test, guess, ends, words = _scores(run, judged)
+    tiles: list[tuple[str, ...]] = [*_headline(test, guess, ends, words, run)]
     seconds = sum(record["seconds"] for record in run.history)
     best = f"best was {run.best_epoch}" if 0 < run.best_epoch < len(run.history) else ""
-    tiles.append((str(len(run.history)), "epochs", best))
+    tiles.append((*counted(len(run.history), "epoch").split(), best))
     tiles.append((f"{seconds:.2g} s" if seconds < 10 else f"{seconds:,.0f} s", "of training", ""))
     if outline:
-        tiles.append((f"{outline.parameters:,}", "parameters", ""))
+        tiles.append((*counted(outline.parameters, "parameter").split(), ""))
     shown = "".join(
         f"<div><b>{value}</b>{what}<span>{more}</span></div>" for value, what, more in tiles
     )
-    return f'<div class="tiles">{shown}</div>{_table(test, guess, words)}'
+    return f'<div class="tiles">{shown}</div>{_table(test, guess, ends, words)}'
 
 
-def _scores(
-    run: Run, judged: Judged | None
-) -> tuple[Mapping[str, Any], Mapping[str, Any], tuple[str, str]]:
-    """Return the scores, those of the plain guess, and in words: on which rows, what guess."""
+Scores = Mapping[str, Any]
+
+
+def _scores(run: Run, judged: Judged | None) -> tuple[Scores, Scores, Scores, tuple[str, str]]:
+    """Return scores, the plain guess's, intervals, and in words: which rows, what guess."""
     given = judged is not None and not judged.unseen
     if run.scores and not given:
         scores = run.scores
         plain = scores["baseline"]["guess"]
         said = number(plain) if scores["task"] == "regression" else f"“{plain}”"
-        return scores["test"], scores["baseline"], (
-            f"{scores['rows']['test']:,} rows it has not seen", f"always {escape(said)}"
+        return scores["test"], scores["baseline"], scores.get("intervals", {}), (
+            f"{counted(scores['rows']['test'], 'row')} it has not seen", f"always {escape(said)}"
         )  # fmt: skip
     if judged is None:
-        return {}, {}, ("", "")
-    rows = f"the {len(judged):,} rows given"
+        return {}, {}, {}, ("", "")
+    rows = f"the {counted(len(judged), 'row')} given"
     if judged.kind == "classes" and judged.certain and judged.scores is not None:
         shares = np.bincount(judged.true, minlength=len(judged.names)) / len(judged)
         guess = score_classes(judged.true, np.broadcast_to(shares, judged.scores.shape))
         plain = f"always “{escape(judged.names[int(shares.argmax())])}”"
-        return score_classes(judged.true, judged.scores), guess, (rows, plain)
+        ends = class_intervals(judged.true, judged.scores)
+        return score_classes(judged.true, judged.scores), guess, ends, (rows, plain)
     if judged.kind == "values" and judged.true.shape[1] == 1:
-        true = judged.true[:, 0]
+        true, predicted = judged.true[:, 0], judged.said[:, 0]
         guess = score_values(true, np.full(len(true), true.mean()))
-        return score_values(true, judged.said[:, 0]), guess, (rows, f"always {number(true.mean())}")
+        plain = f"always {number(true.mean())}"
+        return (
+            score_values(true, predicted), guess, value_intervals(true, predicted), (rows, plain)
+        )  # fmt: skip
+    if judged.kind == "values":
+        return {}, {}, {}, (rows, "")
     hit = (judged.true == judged.said).reshape(len(judged), -1).all(axis=1)
-    return ({} if judged.kind == "values" else {"accuracy": float(hit.mean())}), {}, (rows, "")
+    likely = {"accuracy": wilson(int(hit.sum()), len(hit))}
+    return {"accuracy": float(hit.mean())}, {}, likely, (rows, "")
 
 
 def _headline(
-    test: Mapping[str, Any],
-    guess: Mapping[str, Any],
-    words: tuple[str, str],
-    judged: Judged | None,
-    run: Run,
+    test: Scores, guess: Scores, ends: Scores, words: tuple[str, str], run: Run
 ) -> list[tuple[str, str, str]]:
     """Return the first tiles: the score that matters most, and what a guess would have scored."""
     if "accuracy" in test:
-        rows = len(judged) if judged else int(run.scores["rows"]["test"])
-        low, high = wilson(round(test["accuracy"] * rows), rows)
-        sure = f"of {words[0]}; with so many, {100 * low:.1f} to {100 * high:.1f} % are likely"
-        tiles = [(f"{100 * test['accuracy']:.1f} %", "right", sure)]
+        sure = f"of {words[0]}"
+        if likely := interval("accuracy", ends.get("accuracy")):
+            sure += f"; with so many, {likely} are likely"
+        tiles = [(measure("accuracy", test["accuracy"]), "right", sure)]
         if guess:
-            tiles.append((f"{100 * guess['accuracy']:.1f} %", "by a plain guess", words[1]))
+            tiles.append((measure("accuracy", guess["accuracy"]), "by a plain guess", words[1]))
         return tiles
     if "rmse" in test:
         r2 = test["r2"]
@@ -251,24 +255,20 @@ def _headline(
     return [(number(last[name]), told, where)] if name else []
 
 
-def _table(test: Mapping[str, Any], guess: Mapping[str, Any], words: tuple[str, str]) -> str:
+def _table(test: Scores, guess: Scores, ends: Scores, words: tuple[str, str]) -> str:
     if not test or not guess:
         return ""
     lines = "".join(
-        f"<tr><td>{MEASURES[key]}</td><td class='number'><b>{_measure(key, value)}</b></td>"
-        f"<td class='number'>{_measure(key, guess[key])}</td></tr>"
+        f"<tr><td>{MEASURES[key]}</td><td class='number'><b>{measure(key, value)}</b></td>"
+        f"<td class='number'>{interval(key, ends.get(key))}</td>"
+        f"<td class='number'>{measure(key, guess[key])}</td></tr>"
         for key, value in test.items()
     )
     return (
         f"<h3>On {words[0]}</h3><div class='wide'><table><tr><th></th><th class='number'>network"
-        f"</th><th class='number'>{words[1]}</th></tr>{lines}</table></div>"
+        "</th><th class='number'>95 % interval</th>"
+        f"<th class='number'>{words[1]}</th></tr>{lines}</table></div>"
     )
-
-
-def _measure(key: str, value: float | None) -> str:
-    if value is not None and key.endswith("accuracy"):
-        return f"{100 * value:.1f} %"
-    return number(value)
 
 
 def _findings(found: Sequence[Finding]) -> str:
@@ -319,12 +319,12 @@ def _notes(run: Run) -> str:
     if not notes:
         return ""
     rows = run.scores.get("rows") if run.scores else None
-    parts = [f"{count:,} rows {verb}" for verb, count in zip(
+    parts = [f"{counted(count, 'row')} {verb}" for verb, count in zip(
         ("train", "validate", "test"), (rows or {}).values(), strict=False)]  # fmt: skip
     notes = group_notes(notes)
     lines = "".join(f"<li>{escape(note)}</li>" for note in notes[:MOST_NOTES])
     more = len(notes) - MOST_NOTES
-    lines += f"<li>and {more:,} more decisions</li>" if more > 0 else ""
+    lines += f"<li>and {counted(more, 'more decision')}</li>" if more > 0 else ""
     split = f"<p>{', '.join(parts)}.</p>" if parts else ""
     return f"{split}<ul>{lines}</ul>"
 

@@ -1,0 +1,17 @@
+"""Words that go with numbers, for errors, notes and reports.
+
+Read next: :mod:`chainrule.core.errors`.
+"""
+
+from __future__ import annotations
+
+__all__ = ["counted"]
+
+
+def counted(number: int, noun: str, plural: str | None = None) -> str:
+    """Return a count and its noun; `plural` where that is not the noun with an s.
+
+    >>> counted(1, "row"), counted(12345, "row"), counted(0, "class", "classes")
+    ('1 row', '12,345 rows', '0 classes')
+    """
+    return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
