@@ -31,6 +31,7 @@ from chainrule.core.parameter import Parameter
 from chainrule.core.tensor import Tensor, input, tensor
 from chainrule.core.verify import verify
 from chainrule.ops.composite import (
+    argmin,
     clip,
     elu,
     gelu,
@@ -87,7 +88,7 @@ from chainrule.ops.elementwise import (
     tanh,
     where,
 )
-from chainrule.ops.index import gather, one_hot, scatter_add
+from chainrule.ops.index import gather, one_hot, scatter_add, take
 from chainrule.ops.linalg import matmul
 from chainrule.ops.random import normal, uniform
 from chainrule.ops.reduce import argmax, max, mean, sum
@@ -148,6 +149,7 @@ __all__ = [
     "arange",
     "arctan",
     "argmax",
+    "argmin",
     "attribute",
     "broadcast_to",
     "cast",
@@ -227,6 +229,7 @@ __all__ = [
     "stop_gradient",
     "sub",
     "sum",
+    "take",
     "tanh",
     "tensor",
     "transpose",

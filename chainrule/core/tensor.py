@@ -10,7 +10,6 @@ Read next: :mod:`chainrule.core.parameter`.
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Iterator, Sequence
 from typing import Any, TypeAlias
 
@@ -19,24 +18,17 @@ from numpy.typing import DTypeLike
 
 from chainrule.core.errors import DTypeError, GraphError, OptionError, ShapeError
 from chainrule.core.graph import Node
+from chainrule.core.handle import Handle
 from chainrule.core.indexing import fill_in, normalize_axes, plan_index
-from chainrule.core.primitive import Primitive, lookup, register
-from chainrule.core.recall import Evaluate, unknown, value_of
-from chainrule.core.spec import Dim, Shape, Spec, as_dtype, is_float
+from chainrule.core.primitive import Primitive, lookup, register, registry
+from chainrule.core.recall import unknown
+from chainrule.core.spec import Spec, as_dtype, is_float
 
 __all__ = ["Tensor", "TensorLike", "as_tensor", "input", "record", "tensor"]
 
 Array: TypeAlias = "np.ndarray[Any, Any]"
 TensorLike: TypeAlias = "Tensor | Array | float | int | bool | Sequence[Any]"
 Axis: TypeAlias = "int | Sequence[int] | None"
-
-_evaluate: Evaluate | None = None
-
-
-def set_evaluator(evaluate: Evaluate) -> None:
-    """Install what computes values when a tensor is printed or converted (the reference engine)."""
-    global _evaluate
-    _evaluate = evaluate
 
 
 def _leaf_infer(**params: Any) -> Spec:
@@ -59,7 +51,7 @@ CONSTANT = register(
 INPUT = register(Primitive("input", infer=_leaf_infer, meaning=_leaf_meaning, leaf=True))
 
 
-class Tensor:
+class Tensor(Handle):
     """A handle on one value of a graph.  Make one with :func:`tensor` or :func:`input`.
 
     >>> import chainrule as cr
@@ -68,129 +60,34 @@ class Tensor:
     7.0
     """
 
-    __slots__ = ("node",)
-    node: Node
-
-    def __init__(self, node: Node):
-        self.node = node
-
-    # --- what is known without computing -------------------------------------------------
-
-    @property
-    def shape(self) -> Shape:
-        """The shape; lengths that only data decide are :class:`~chainrule.core.spec.Dim`."""
-        return self.node.spec.shape
-
-    @property
-    def dtype(self) -> np.dtype[Any]:
-        """The NumPy dtype."""
-        return self.node.spec.dtype
-
-    @property
-    def ndim(self) -> int:
-        """The number of axes."""
-        return self.node.spec.ndim
+    __slots__ = ()
 
     @property
     def T(self) -> Tensor:
         """The tensor with its axes reversed."""
         return self.transpose()
 
-    def __len__(self) -> int:
-        if not self.shape:
-            raise ShapeError("a scalar has no length.")
-        if isinstance(self.shape[0], Dim):
-            raise ShapeError(f"length {self.shape[0]} is known only when data arrives.")
-        return self.shape[0]
-
     def __iter__(self) -> Iterator[Tensor]:
         return (self[i] for i in range(len(self)))
 
-    # --- asking for the value ------------------------------------------------------------
-
-    def numpy(self) -> Array:
-        """Return the value as a NumPy array of your own, computed by the reference interpreter.
-
-        Raises :class:`GraphError` when it depends on an input that has no value.
-        """
-        if _evaluate is None:
-            raise GraphError("import chainrule to evaluate tensors: no engine is installed.")
-        self._check_known(
-            "so what depends on it can't become a number or an array here. Go on with tensors and "
-            "chainrule's functions, or give the value with "
-            "chainrule.evaluate(chainrule.Graph({'y': y}), {NAME: value})."
-        )
-        value = value_of(self.node, _evaluate)
-        return value if value.flags.writeable else value.copy()
-
-    def item(self) -> Any:
-        """Return the value of a one-element tensor as a Python number; ShapeError for others."""
-        value = self.numpy()
-        if value.size != 1:
-            raise ShapeError(
-                f"a tensor of shape {value.shape} is not one number, nor one yes or no; reduce it "
-                "first with sum(), mean() or max(), index one element, or take .numpy()."
-            )
-        return value.item()
-
-    def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> Array:
-        value = self.numpy()
-        if dtype is None or np.dtype(dtype) == value.dtype:
-            return value
-        if copy is False:
-            raise ValueError(f"a {value.dtype} tensor becomes {np.dtype(dtype)} only by a copy.")
-        return value.astype(dtype)
-
     def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **options: Any) -> Tensor:
-        """Let NumPy arrays stand on the left of operators; refuse NumPy's other functions."""
+        """Record NumPy's elementwise functions that chainrule has too; refuse all others."""
         name = ufunc.__name__
         out = options.pop("out", inputs[:1])
-        if name in _OPERATORS and method == "__call__" and not options and out[0] is inputs[0]:
-            ours, reflected = (f"__{operator}__" for operator in _OPERATORS[name])
-            a, b = inputs
-            made: Tensor
-            made = getattr(a, ours)(b) if isinstance(a, Tensor) else getattr(b, reflected)(a)
-            return made
+        if method == "__call__" and not options and out[0] is inputs[0]:
+            primitive = registry.get(_OURS.get(name, name))
+            if name == "matmul":
+                return _matmul(*map(as_tensor, inputs))
+            if name in ("greater", "greater_equal"):
+                return record(lookup(name.replace("greater", "less")), *inputs[::-1])
+            if name == "not_equal":
+                return ~record(lookup("equal"), *inputs)
+            if primitive is not None and primitive.elementwise:
+                return record(primitive, *inputs)
         raise DTypeError(
             f"numpy.{name} computes arrays, and a tensor is recorded; use chainrule's function "
             f"(chainrule.{_OURS.get(name, name)}, if it has one), or give NumPy .numpy()."
         )
-
-    def __float__(self) -> float:
-        return float(self.item())
-
-    def __int__(self) -> int:
-        return int(self.item())
-
-    def __index__(self) -> int:
-        return operator.index(self.item())
-
-    def __bool__(self) -> bool:
-        self._check_known(
-            "so 'if', 'while', 'and', 'or' and 'not' can't decide by what depends on it. Use "
-            "chainrule.where(condition, a, b), which computes both and chooses element by "
-            "element, and &, | and ~ between conditions."
-        )
-        return bool(self.item())
-
-    def _inputs(self) -> list[Node]:
-        """Return the named inputs that the value depends on."""
-        return [n for n in unknown(self.node) if n.primitive.name == "input"]
-
-    def _check_known(self, consequence: str) -> None:
-        """Raise GraphError where the value depends on an input, with what that means."""
-        for node in self._inputs():
-            name = repr(node.params["name"])
-            raise GraphError(
-                f"input {name}, {node.spec}, has no value while the graph is recorded, "
-                + consequence.replace("NAME", name)
-            )
-
-    def __repr__(self) -> str:
-        if missing := self._inputs():
-            return f"Tensor({self.node.spec}, needs {', '.join(n.params['name'] for n in missing)})"
-        body = np.array2string(self.numpy(), separator=", ", prefix="Tensor(")
-        return f"Tensor({body}, {self.node.spec})"
 
     # --- operators: each looks its primitive up by name ------------------------------------
 
@@ -305,6 +202,23 @@ class Tensor:
         axes = normalize_axes(axis, self.ndim)
         return record(lookup("max"), self, axes=axes, keepdims=keepdims)
 
+    def min(self, axis: Axis = None, keepdims: bool = False, out: None = None) -> Tensor:
+        """Return the smallest element over `axis` (all axes when None)."""
+        _refuse_numpy("min", None, out)
+        return _reversed(_reversed(self).max(axis, keepdims))
+
+    def argmax(self, axis: int | None = None, out: None = None) -> Tensor:
+        """Return the index of the (first) largest element along `axis`, or of all laid flat."""
+        _refuse_numpy("argmax", None, out)
+        if axis is None:
+            return record(lookup("argmax"), self.reshape(-1), axis=0)
+        return record(lookup("argmax"), self, axis=normalize_axes(axis, self.ndim)[0])
+
+    def argmin(self, axis: int | None = None, out: None = None) -> Tensor:
+        """Return the index of the (first) smallest element along `axis`, or of all laid flat."""
+        _refuse_numpy("argmin", None, out)
+        return _reversed(self).argmax(axis)
+
     def mean(
         self, axis: Axis = None, keepdims: bool = False, dtype: None = None, out: None = None
     ) -> Tensor:
@@ -317,9 +231,43 @@ class Tensor:
         lengths = tuple(self.shape[a] for a in axes)
         return total / record(lookup("count"), lengths=lengths, dtype=total.dtype.name)
 
+    def var(
+        self, axis: Axis = None, keepdims: bool = False, dtype: None = None, out: None = None,
+        ddof: int = 0,
+    ) -> Tensor:  # fmt: skip
+        """Return the variance over `axis`, as :func:`chainrule.var`."""
+        _refuse_numpy("var", dtype, out)
+        axes = normalize_axes(axis, self.ndim)
+        away = self - self.mean(axes, keepdims=True)
+        squares = away * away
+        if ddof == 0:
+            return squares.mean(axes, keepdims)
+        lengths, kind = tuple(self.shape[a] for a in axes), squares.dtype.name
+        count = record(lookup("count"), lengths=lengths, dtype=kind)
+        return squares.sum(axes, keepdims) / (count - ddof)
+
+    def std(
+        self, axis: Axis = None, keepdims: bool = False, dtype: None = None, out: None = None,
+        ddof: int = 0,
+    ) -> Tensor:  # fmt: skip
+        """Return the standard deviation over `axis`, as :func:`chainrule.std`."""
+        _refuse_numpy("std", dtype, out)
+        return root(self.var(axis, keepdims, ddof=ddof))
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        raise GraphError(
+            "a tensor never changes, so nothing can be assigned to its elements; make another "
+            "with chainrule.where(condition, new, old), chainrule.concat or chainrule.scatter_add."
+        )
+
     def __getitem__(self, key: Any) -> Tensor:
         if isinstance(key, (Tensor, np.ndarray, list)):
-            return record(lookup("gather"), self, key)
+            rows = as_tensor(key)
+            return (
+                self._masked(rows)
+                if rows.dtype == np.bool_
+                else record(lookup("gather"), self, rows)
+            )
         starts, stops, steps, shape = plan_index(self.shape, key)
         whole = stops == self.shape and set(starts) <= {0} and set(steps) <= {1}
         taken = (
@@ -329,16 +277,46 @@ class Tensor:
         )
         return taken if shape == taken.shape else taken.reshape(shape)
 
+    def _masked(self, mask: Tensor) -> Tensor:
+        """Return the elements, or rows, where `mask` holds, which must be known now."""
+        leaves = (n for n in unknown(mask.node) if n.primitive.leaf)
+        if any(n.primitive.name != "constant" for n in leaves):
+            raise ShapeError(
+                "x[mask] has as many rows as the mask has True, and this mask depends on values "
+                "that change. Keep the shape instead: chainrule.where(mask, x, 0), and for a "
+                "mean chainrule.where(mask, x, 0).sum() / mask.sum()."
+            )
+        if mask.shape != self.shape[: mask.ndim] or not mask.shape:
+            raise ShapeError(f"a mask of shape {mask.shape} does not fit shape {self.shape}.")
+        rows = self.reshape(-1, *self.shape[mask.ndim :]) if mask.ndim > 1 else self
+        return record(lookup("gather"), rows, np.flatnonzero(mask.numpy()))
 
-# NumPy's functions behind operators, and our methods for a tensor on the left and on the right.
-_OPERATORS = {
-    "add": ("add", "radd"), "subtract": ("sub", "rsub"), "multiply": ("mul", "rmul"),
-    "divide": ("truediv", "rtruediv"), "power": ("pow", "rpow"), "matmul": ("matmul", "rmatmul"),
-    "less": ("lt", "gt"), "less_equal": ("le", "ge"), "greater": ("gt", "lt"),
-    "greater_equal": ("ge", "le"), "equal": ("eq", "eq"), "not_equal": ("ne", "ne"),
-    "bitwise_and": ("and", "rand"), "bitwise_or": ("or", "ror"),
+
+# NumPy's names of what has another name here.
+_OURS = {
+    "absolute": "abs", "bitwise_and": "logical_and", "bitwise_or": "logical_or", "divide": "div",
+    "invert": "logical_not", "multiply": "mul", "negative": "neg", "power": "pow",
+    "subtract": "sub",
 }  # fmt: skip
-_OURS = {"absolute": "abs", "negative": "neg", "invert": "logical_not"}
+
+
+def _reversed(x: Tensor) -> Tensor:
+    """Return `x` with the order of its values turned around; no integer leaves its range."""
+    kind = x.dtype.kind
+    if kind == "f":
+        return -x
+    return ~x if kind == "b" else (np.iinfo(x.dtype).max if kind == "u" else -1) - x
+
+
+def root(squares: Tensor) -> Tensor:
+    """Return the root of a sum of squares, with gradient 0 where all of them are 0.
+
+    The slope of the root is infinite there, and that of each square 0; 0 is a subgradient.
+    """
+    nothing = squares == 0
+    zero, one = as_tensor(0.0, squares), as_tensor(1.0, squares)
+    positive = record(lookup("where"), nothing, one, squares)
+    return record(lookup("where"), nothing, zero, record(lookup("sqrt"), positive))
 
 
 def _refuse_numpy(name: str, dtype: Any, out: Any) -> None:

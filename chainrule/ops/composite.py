@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 
 from chainrule.core.errors import OptionError
-from chainrule.core.tensor import Tensor, TensorLike, as_tensor
+from chainrule.core.tensor import Tensor, TensorLike, as_tensor, root
 from chainrule.ops.elementwise import (
     abs,
     erf,
@@ -24,17 +24,16 @@ from chainrule.ops.elementwise import (
     relu,
     sigmoid,
     sign,
-    sqrt,
     stop_gradient,
     tanh,
     where,
 )
-from chainrule.ops.reduce import Axis, mean
+from chainrule.ops.reduce import Axis
 
 __all__ = [
-    "clip", "elu", "from_peak", "gelu", "hard_sigmoid", "hard_swish", "hard_tanh", "leaky_relu",
-    "log_softmax", "logsumexp", "min", "minus_abs", "mish", "norm", "relu6", "selu", "silu",
-    "softmax", "softplus", "softsign", "square", "std", "var",
+    "argmin", "clip", "elu", "from_peak", "gelu", "hard_sigmoid", "hard_swish", "hard_tanh",
+    "leaky_relu", "log_softmax", "logsumexp", "min", "minus_abs", "mish", "norm", "relu6", "selu",
+    "silu", "softmax", "softplus", "softsign", "square", "std", "var",
 ]  # fmt: skip
 
 # Where the mean and variance of SELU's outputs meet those of its inputs, 0 and 1.
@@ -153,47 +152,65 @@ def _limited(x: TensorLike, low: float, high: float) -> Tensor:
     return where((x > low) & (x < high), x, stop_gradient(clip(x, low, high)))
 
 
-def clip(x: TensorLike, low: float, high: float) -> Tensor:
-    """Return `x` limited to [low, high]; the gradient is 0 outside, and half at `low` and `high`.
+def clip(x: TensorLike, low: TensorLike | None, high: TensorLike | None) -> Tensor:
+    """Return `x` limited to [low, high]; None is no limit.
 
-    There `x` and the limit tie, see :func:`~chainrule.ops.elementwise.maximum`.
+    The gradient is 0 outside, and half at a limit, with which `x` ties there: see
+    :func:`~chainrule.ops.elementwise.maximum`.  Raises OptionError for numbers with
+    ``low > high``.
+
+    >>> clip([-1.0, 0.5, 3.0], 0.0, 1.0)
+    Tensor([0. , 0.5, 1. ], f32[3])
     """
-    if low > high:
+    if isinstance(low, (int, float)) and isinstance(high, (int, float)) and low > high:
         raise OptionError(f"clip: low={low} is above high={high}.")
-    return minimum(maximum(x, low), high)
+    limited = as_tensor(x) if low is None else maximum(x, low)
+    return limited if high is None else minimum(limited, high)
 
 
 def min(x: TensorLike, axis: Axis = None, keepdims: bool = False) -> Tensor:
-    """Return the smallest element over `axis`."""
-    return -((-as_tensor(x)).max(axis, keepdims))
+    """Return the smallest element over `axis`; elements that tie share the gradient equally.
+
+    Raises ShapeError when there is no element to take.
+
+    >>> min([[3.0, 1.0], [2.0, 5.0]], axis=1)
+    Tensor([1., 2.], f32[2])
+    """
+    return as_tensor(x).min(axis, keepdims)
 
 
-def var(x: TensorLike, axis: Axis = None, keepdims: bool = False) -> Tensor:
-    """Return the variance over `axis`: the mean squared distance from the mean."""
-    x = as_tensor(x)
-    return mean(square(x - mean(x, axis, keepdims=True)), axis, keepdims)
+def argmin(x: TensorLike, axis: int | None = None) -> Tensor:
+    """Return the index of the (first) smallest element along `axis`, or of all laid flat, as int64.
+
+    >>> argmin([3.0, 1.0, 2.0])
+    Tensor(1, i64[])
+    """
+    return as_tensor(x).argmin(axis)
 
 
-def std(x: TensorLike, axis: Axis = None, keepdims: bool = False) -> Tensor:
+def var(x: TensorLike, axis: Axis = None, keepdims: bool = False, ddof: int = 0) -> Tensor:
+    """Return the variance over `axis`: ``sum((x - mean(x))²) / (count - ddof)``.
+
+    >>> var([1.0, 2.0, 3.0], ddof=1)
+    Tensor(1., f32[])
+    """
+    return as_tensor(x).var(axis, keepdims, ddof=ddof)
+
+
+def std(x: TensorLike, axis: Axis = None, keepdims: bool = False, ddof: int = 0) -> Tensor:
     """Return the standard deviation over `axis`, the square root of :func:`var`.
 
     Its gradient where all elements are equal is taken as 0.
+
+    >>> std([1.0, 3.0])
+    Tensor(1., f32[])
     """
-    return _root(var(x, axis, keepdims))
+    return as_tensor(x).std(axis, keepdims, ddof=ddof)
 
 
 def norm(x: TensorLike, axis: Axis = None, keepdims: bool = False) -> Tensor:
     """Return the Euclidean length over `axis`; its gradient at 0 is taken as 0, as in PyTorch."""
-    return _root(square(x).sum(axis, keepdims))
-
-
-def _root(squares: Tensor) -> Tensor:
-    """Return the root of a sum of squares, with gradient 0 where all of them are 0.
-
-    The slope of the root is infinite there, and that of each square 0; 0 is a subgradient.
-    """
-    nothing = squares == 0
-    return where(nothing, 0.0, sqrt(where(nothing, 1.0, squares)))
+    return root(square(x).sum(axis, keepdims))
 
 
 def logsumexp(x: TensorLike, axis: int = -1, keepdims: bool = False) -> Tensor:

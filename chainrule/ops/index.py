@@ -10,12 +10,13 @@ from typing import Any
 import numpy as np
 
 from chainrule.core.errors import DTypeError, ShapeError
+from chainrule.core.indexing import normalize_axes
 from chainrule.core.primitive import Primitive, register
 from chainrule.core.spec import Dim, Spec
-from chainrule.core.tensor import Tensor, TensorLike, record
+from chainrule.core.tensor import Tensor, TensorLike, as_tensor, record
 from chainrule.ops.shape import arange, expand_dims
 
-__all__ = ["gather", "is_class", "one_hot", "scatter_add"]
+__all__ = ["gather", "is_class", "one_hot", "scatter_add", "take"]
 
 
 def _check_indices(indices: Spec) -> None:
@@ -81,6 +82,28 @@ def gather(x: TensorLike, indices: TensorLike) -> Tensor:
     Tensor([30., 10.], f32[2])
     """
     return record(GATHER, x, indices)
+
+
+def take(x: TensorLike, indices: TensorLike, axis: int | None = None) -> Tensor:
+    """Return the elements of `x` along `axis` that the integers `indices` number.
+
+    As :func:`numpy.take`: with `axis` None, those of `x` laid flat; :func:`gather` is that of
+    rows, axis 0.  Raises ShapeError at run time, naming the first index out of range.
+
+    >>> take([[1.0, 2.0], [3.0, 4.0]], [1, 0], axis=1)
+    Tensor([[2., 1.],
+            [4., 3.]], f32[2,2])
+    """
+    x, indices = as_tensor(x), as_tensor(indices)
+    if axis is None:
+        return gather(x.reshape(-1), indices)
+    (at,) = normalize_axes(axis, x.ndim)
+    if at == 0:
+        return gather(x, indices)
+    first = gather(x.transpose(at, *(a for a in range(x.ndim) if a != at)), indices)
+    taken = range(indices.ndim)
+    rest = range(indices.ndim, first.ndim)
+    return first.transpose(*rest[:at], *taken, *rest[at:])
 
 
 def scatter_add(updates: TensorLike, indices: TensorLike, rows: int | Dim) -> Tensor:

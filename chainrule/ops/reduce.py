@@ -12,10 +12,9 @@ from typing import Any
 import numpy as np
 
 from chainrule.core.errors import ShapeError
-from chainrule.core.indexing import normalize_axes
 from chainrule.core.primitive import Primitive, register
 from chainrule.core.spec import Shape, Spec, is_float
-from chainrule.core.tensor import Tensor, TensorLike, as_tensor, record
+from chainrule.core.tensor import Tensor, TensorLike, as_tensor
 from chainrule.ops.elementwise import equal
 from chainrule.ops.shape import broadcast_to
 
@@ -144,7 +143,10 @@ def mean(x: TensorLike, axis: Axis = None, keepdims: bool = False) -> Tensor:
     return as_tensor(x).mean(axis, keepdims)
 
 
-def argmax(x: TensorLike, axis: int = -1) -> Tensor:
-    """Return the index of the (first) largest element along `axis`, as int64."""
-    x = as_tensor(x)
-    return record(ARGMAX, x, axis=normalize_axes(axis, x.ndim)[0])
+def argmax(x: TensorLike, axis: int | None = None) -> Tensor:
+    """Return the index of the (first) largest element along `axis`, or of all laid flat, as int64.
+
+    >>> argmax([[3.0, 1.0], [2.0, 5.0]]), argmax([[3.0, 1.0], [2.0, 5.0]], axis=1)
+    (Tensor(3, i64[]), Tensor([0, 1], i64[2]))
+    """
+    return as_tensor(x).argmax(axis)

@@ -15,8 +15,8 @@ import numpy as np
 
 from chainrule.core.errors import ChainruleError, DTypeError, GraphError, did_you_mean
 from chainrule.core.graph import Graph, Node
+from chainrule.core.handle import set_evaluator
 from chainrule.core.spec import Dim, is_float, resolve
-from chainrule.core.tensor import set_evaluator
 
 __all__ = ["Interpreter", "evaluate"]
 

@@ -83,12 +83,37 @@ def test_numpy_integers_are_integers() -> None:
         ((np.array([0, 1]), 0), cr.ShapeError, "An index array stands alone"),
         ((slice(None), cr.tensor([0, 1])), cr.ShapeError, "An index array stands alone"),
         ([0.5], cr.DTypeError, "indices must be integers"),
-        (np.array([True, False, True]), cr.DTypeError, "indices must be integers"),
+        (np.array([True, False]), cr.ShapeError, r"a mask of shape \(2,\) does not fit"),
+        (np.array(True), cr.ShapeError, r"a mask of shape \(\) does not fit shape \(3, 4\)"),
     ],
 )
 def test_what_cannot_index(key: Any, error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=message):
         cr.tensor(np.zeros((3, 4)))[key]
+
+
+def test_a_mask_that_is_known_picks_what_numpy_picks() -> None:
+    a = np.arange(12.0).reshape(3, 4) - 5
+    x = cr.tensor(a)
+    for mask in (a > 0, a[:, 0] > -2, np.zeros(3, bool), [True, False, True]):
+        np.testing.assert_array_equal(x[mask].numpy(), a[mask])
+    np.testing.assert_array_equal(x[x > 0].numpy(), a[a > 0])
+    slope = cr.grad((x[x > 0] ** 2).sum(), x)
+    np.testing.assert_array_equal(slope.numpy(), np.where(a > 0, 2 * a, 0))
+
+
+def test_a_mask_that_changes_is_told_to_be_where() -> None:
+    x = cr.input("x", ("n",))
+    p = cr.Parameter((3,), lambda shape, rng: np.ones(shape))
+    for t in (x, p):
+        with pytest.raises(cr.ShapeError, match=r"depends on values that change.*where\(mask, x"):
+            t[t > 0]
+
+
+def test_nothing_is_assigned_to_elements() -> None:
+    x = cr.tensor([1.0, -2.0])
+    with pytest.raises(cr.GraphError, match=r"a tensor never changes.*chainrule.where"):
+        x[x < 0] = 0
 
 
 def test_an_axis_of_unknown_length_is_taken_whole() -> None:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import chainrule as cr
-from chainrule.core import recall, tensor
+from chainrule.core import handle, recall
 from chainrule.transform import grad as grad_module
 
 RNG = np.random.default_rng(0)
@@ -143,4 +143,4 @@ def test_no_more_is_remembered_than_may_be(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_the_evaluator_is_the_reference() -> None:
-    assert tensor._evaluate is cr.evaluate
+    assert handle._evaluate is cr.evaluate

@@ -1,0 +1,134 @@
+"""What can be asked of a value of a graph: its shape and dtype at once, its numbers by evaluation.
+
+Read next: :mod:`chainrule.core.tensor`, which adds what records more of the graph.
+"""
+
+from __future__ import annotations
+
+import operator
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import DTypeLike
+
+from chainrule.core.errors import GraphError, ShapeError
+from chainrule.core.graph import Node
+from chainrule.core.recall import Evaluate, unknown, value_of
+from chainrule.core.spec import Dim, Shape
+
+__all__ = ["Handle", "set_evaluator"]
+
+Array: TypeAlias = "np.ndarray[Any, Any]"
+
+_evaluate: Evaluate | None = None
+
+
+def set_evaluator(evaluate: Evaluate) -> None:
+    """Install what computes values when a tensor is printed or converted (the reference engine)."""
+    global _evaluate
+    _evaluate = evaluate
+
+
+class Handle:
+    """A handle on one value of a graph."""
+
+    __slots__ = ("node",)
+    node: Node
+
+    def __init__(self, node: Node):
+        self.node = node
+
+    # --- what is known without computing -------------------------------------------------
+
+    @property
+    def shape(self) -> Shape:
+        """The shape; lengths that only data decide are :class:`~chainrule.core.spec.Dim`."""
+        return self.node.spec.shape
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """The NumPy dtype."""
+        return self.node.spec.dtype
+
+    @property
+    def ndim(self) -> int:
+        """The number of axes."""
+        return self.node.spec.ndim
+
+    def __len__(self) -> int:
+        if not self.shape:
+            raise ShapeError("a scalar has no length.")
+        if isinstance(self.shape[0], Dim):
+            raise ShapeError(f"length {self.shape[0]} is known only when data arrives.")
+        return self.shape[0]
+
+    # --- asking for the value ------------------------------------------------------------
+
+    def numpy(self) -> Array:
+        """Return the value as a NumPy array of your own, computed by the reference interpreter.
+
+        Raises :class:`GraphError` when it depends on an input that has no value.
+        """
+        if _evaluate is None:
+            raise GraphError("import chainrule to evaluate tensors: no engine is installed.")
+        self._check_known(
+            "so what depends on it can't become a number or an array here. Go on with tensors and "
+            "chainrule's functions, or give the value with "
+            "chainrule.evaluate(chainrule.Graph({'y': y}), {NAME: value})."
+        )
+        value = value_of(self.node, _evaluate)
+        return value if value.flags.writeable else value.copy()
+
+    def item(self) -> Any:
+        """Return the value of a one-element tensor as a Python number; ShapeError for others."""
+        value = self.numpy()
+        if value.size != 1:
+            raise ShapeError(
+                f"a tensor of shape {value.shape} is not one number, nor one yes or no; reduce it "
+                "first with sum(), mean() or max(), index one element, or take .numpy()."
+            )
+        return value.item()
+
+    def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> Array:
+        value = self.numpy()
+        if dtype is None or np.dtype(dtype) == value.dtype:
+            return value
+        if copy is False:
+            raise ValueError(f"a {value.dtype} tensor becomes {np.dtype(dtype)} only by a copy.")
+        return value.astype(dtype)
+
+    def __float__(self) -> float:
+        return float(self.item())
+
+    def __int__(self) -> int:
+        return int(self.item())
+
+    def __index__(self) -> int:
+        return operator.index(self.item())
+
+    def __bool__(self) -> bool:
+        self._check_known(
+            "so 'if', 'while', 'and', 'or' and 'not' can't decide by what depends on it. Use "
+            "chainrule.where(condition, a, b), which computes both and chooses element by "
+            "element, and &, | and ~ between conditions."
+        )
+        return bool(self.item())
+
+    def _inputs(self) -> list[Node]:
+        """Return the named inputs that the value depends on."""
+        return [n for n in unknown(self.node) if n.primitive.name == "input"]
+
+    def _check_known(self, consequence: str) -> None:
+        """Raise GraphError where the value depends on an input, with what that means."""
+        for node in self._inputs():
+            name = repr(node.params["name"])
+            raise GraphError(
+                f"input {name}, {node.spec}, has no value while the graph is recorded, "
+                + consequence.replace("NAME", name)
+            )
+
+    def __repr__(self) -> str:
+        if missing := self._inputs():
+            return f"Tensor({self.node.spec}, needs {', '.join(n.params['name'] for n in missing)})"
+        body = np.array2string(self.numpy(), separator=", ", prefix="Tensor(")
+        return f"Tensor({body}, {self.node.spec})"
