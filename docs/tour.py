@@ -217,7 +217,7 @@ houses = train.fit_table(problem, train.choose_settings(245, task="regression"),
 print(houses.scores["test"])
 assert houses.scores["test"]["mae"] < houses.scores["baseline"]["mae"] / 2
 new = data.read_table(EXAMPLES / "new-houses.csv")  # no price; an unseen kind of heating
-assert train.predict_table(houses, new)["prediction"].shape == (3,)
+assert train.predict_table(houses, new, tell=print)["prediction"].shape == (3,)
 
 # 9. What errors look like --------------------------------------------------------------------
 #

@@ -14,7 +14,7 @@ from chainrule.cli.predictions import as_csv_text, as_json_text, check_out, writ
 from chainrule.core.errors import DataError
 from chainrule.data.read import read_table
 from chainrule.train.run import load
-from chainrule.train.table import predict_table, unseen_categories
+from chainrule.train.table import predict_table
 
 __all__ = ["predict"]
 
@@ -49,19 +49,7 @@ def predict(run: str, data: str, out: str | None, force: bool, as_json: bool) ->
             f"chainrule.load({run!r}).predict(X) predicts for arrays."
         )
     table = read_table(data)
-    predicted = predict_table(saved, table)
-    for name, (rows, example, other) in unseen_categories(saved, table).items():
-        why = (
-            "was rare in training or not there: it counts as 'other'"
-            if other
-            else ("training did not have")
-        )
-        tell(
-            f"note: {rows:,} {'row has' if rows == 1 else 'rows have'} a `{name}` that {why}, "
-            f"such as {example!r}."
-        )
-    for name, unread in getattr(saved.pipeline, "unread", lambda _: {})(table).items():
-        tell(f"note: `{name}`: {unread}.")
+    predicted = predict_table(saved, table, tell=lambda line: tell(f"note: {line}."))
     twice = sorted(set(predicted) & set(table.names))
     if twice and form != ".json":
         raise DataError(f"{data} already has a column {twice[0]!r}; rename or leave it out.")

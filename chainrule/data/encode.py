@@ -54,6 +54,8 @@ class NumericEncoder:
     date_format: str = ""
     spelling: str = ""
     levels: tuple[str, ...] = ()  # from the first to the last; () where no words are ranked
+    least: tuple[float, ...] = ()  # of the training rows, for each part, before they are scaled
+    greatest: tuple[float, ...] = ()
 
     @property
     def feature_names(self) -> tuple[str, ...]:
@@ -63,18 +65,17 @@ class NumericEncoder:
 
     def encode(self, column: Column, where: str) -> NDArray[np.float64]:
         """Return the features of `column`, shape (rows, features)."""
-        form = self.date_format or self.spelling
-        raw, missing = _raw_numbers(column, self.parts, form, self.levels, where)
+        raw, missing, _ = self.read(column, where)
         filled = np.where(missing[:, None], np.array(self.median), raw)
         scaled = self.scaling.transform(filled)
         return np.column_stack([scaled, missing]) if self.indicator else scaled
 
-    def unread(self, column: Column, where: str) -> NDArray[np.intp]:
-        """Return the rows that `encode` takes for missing as they hold no number or date."""
-        if self.levels:
-            return np.array([], np.intp)
-        read = read_dates if self.parts else read_numbers
-        return read(column, self.date_format or self.spelling, where)[1]
+    def read(
+        self, column: Column, where: str
+    ) -> tuple[NDArray[np.float64], NDArray[np.bool_], NDArray[np.intp]]:
+        """Return (numbers, missing, rows that hold no number or date); numbers are not scaled."""
+        form = self.date_format or self.spelling
+        return _raw_numbers(column, self.parts, form, self.levels, where)
 
 
 @dataclass(frozen=True)
@@ -132,7 +133,7 @@ def fit_encoder(column: Column, understood: Understanding, where: str, scaler: S
     order = understood.levels
     parts: tuple[str, ...] = {"date": _DATE_PARTS, "cyclic": _CYCLIC_PARTS}.get(role, ())
     form = column.date_format or column.spelling
-    raw, missing = _raw_numbers(column, parts, form, order, where)
+    raw, missing, _ = _raw_numbers(column, parts, form, order, where)
     present = raw[~missing]
     if parts:
         # A part that never varies teaches nothing; elapsed days always vary with the date.
@@ -148,6 +149,8 @@ def fit_encoder(column: Column, understood: Understanding, where: str, scaler: S
         column.date_format if parts else "",
         "" if parts or order else column.spelling,
         order,
+        tuple(present.min(axis=0).tolist()),
+        tuple(present.max(axis=0).tolist()),
     )
 
 
@@ -172,8 +175,8 @@ def save_encoder(encoder: Encoder) -> dict[str, Any]:
 
 def _raw_numbers(
     column: Column, parts: tuple[str, ...], form: str, levels: tuple[str, ...], where: str
-) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-    """Return (numbers, ranks or date parts, missing).
+) -> tuple[NDArray[np.float64], NDArray[np.bool_], NDArray[np.intp]]:
+    """Return (numbers, ranks or date parts; missing; rows that could not be read).
 
     A cell that is no number or date where one should be is missing, as is a word that is none
     of the `levels`, and infinity.
@@ -181,14 +184,14 @@ def _raw_numbers(
     if levels:
         place = {level: float(i) for i, level in enumerate(levels)}
         ranks = np.array([place.get(cell, np.nan) for cell in column.as_text()], np.float64)
-        return ranks[:, None], np.isnan(ranks)
+        return ranks[:, None], np.isnan(ranks), np.array([], np.intp)
     if parts:
-        column, _ = read_dates(column, form, where)
-        return _date_parts(column.values, parts), column.missing
-    column, _ = read_numbers(column, form, where)
+        column, unread = read_dates(column, form, where)
+        return _date_parts(column.values, parts), column.missing, unread
+    column, unread = read_numbers(column, form, where)
     gone = column.missing.all()
     numbers = np.full(len(column), np.nan) if gone else column.values.astype(np.float64)
-    return numbers[:, None], column.missing
+    return numbers[:, None], column.missing, unread
 
 
 def _date_parts(moments: NDArray[np.datetime64], parts: tuple[str, ...]) -> NDArray[np.float64]:

@@ -221,7 +221,7 @@ class Pipeline:
     def unread_rows(self, table: Table) -> dict[str, NDArray[np.intp]]:
         """Return, by column, the rows whose cells `unread` tells of."""
         found = {
-            encoder.name: encoder.unread(table[encoder.name], table.source)
+            encoder.name: encoder.read(table[encoder.name], table.source)[2]
             for encoder in self.encoders
             if isinstance(encoder, NumericEncoder)
         }

@@ -10,7 +10,8 @@ Read next: :mod:`chainrule.train.scores`, :mod:`chainrule.cli.commands`.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+import warnings
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,6 @@ from numpy.typing import NDArray
 from chainrule.core.errors import DataError, OptionError, did_you_mean
 from chainrule.data.builtin import Dataset, load, names, read_idx_folder
 from chainrule.data.columns import Roles
-from chainrule.data.encode import CategoryEncoder
 from chainrule.data.explain import reject_near_query
 from chainrule.data.pipeline import Pipeline
 from chainrule.data.preprocess import Preprocessing, plan
@@ -31,6 +31,7 @@ from chainrule.data.streaming import stream as encode_to_disk
 from chainrule.data.streaming import too_large_for_memory
 from chainrule.data.table import Table
 from chainrule.data.target import Target, inspect_target, reject_constant
+from chainrule.data.unfamiliar import unfamiliar
 from chainrule.data.unread import held_out_notes
 from chainrule.optim.full_batch import FullBatch
 from chainrule.train.architecture import build_loss, build_model, build_optimizer, build_penalty
@@ -50,7 +51,7 @@ from chainrule.train.scores import (
 from chainrule.train.settings import Settings
 from chainrule.train.verdict import class_gains, value_gains
 
-__all__ = ["Problem", "fit_table", "predict_table", "read_problem", "unseen_categories"]
+__all__ = ["Problem", "fit_table", "predict_table", "read_problem"]
 
 Pair = tuple[NDArray[Any], NDArray[Any]]
 
@@ -392,11 +393,15 @@ def _finite(scores: dict[str, float]) -> dict[str, float | None]:
     return {name: value if np.isfinite(value) else None for name, value in scores.items()}
 
 
-def predict_table(run: Run, table: Table | Mapping[str, Any]) -> dict[str, NDArray[Any]]:
+def predict_table(
+    run: Run, table: Table | Mapping[str, Any], *, tell: Callable[[str], None] | None = None
+) -> dict[str, NDArray[Any]]:
     """Predict for the rows of `table`, or of a mapping of columns; they are matched by name.
 
     Returns ``prediction`` (classes as in the training table, or values in the target's
     own units) and, for classification, ``probability_CLASS`` for each class.
+    `tell` is given a line on each thing that training did not have: a category, a number or a
+    date far out of its range, a cell that can't be read; without `tell` it is a warning.
     Raises DataError when the run was not trained on a table, or columns do not fit.
     """
     if run.pipeline is None:
@@ -405,7 +410,13 @@ def predict_table(run: Run, table: Table | Mapping[str, Any]) -> dict[str, NDArr
             "use chainrule.load(run).predict(X)."
         )
     target = run.pipeline.target
-    X = run.pipeline.transform(Table.from_arrays(table))
+    table = Table.from_arrays(table)
+    X = run.pipeline.transform(table)
+    for line in unfamiliar(getattr(run.pipeline, "encoders", ()), table):
+        if tell is None:
+            warnings.warn(f"{table.source}: {line}.", stacklevel=2)
+        else:
+            tell(line)
     if target.task == "regression":
         return {"prediction": target.decode(run.decide(run.outputs(X)))}
     probabilities = run.probabilities(run.outputs(X))
@@ -413,22 +424,3 @@ def predict_table(run: Run, table: Table | Mapping[str, Any]) -> dict[str, NDArr
     for name, column in zip(target.classes, probabilities.T, strict=True):
         columns[f"probability_{name}"] = column
     return columns
-
-
-def unseen_categories(run: Run, table: Table) -> dict[str, tuple[int, str, bool]]:
-    """Return, by column, the rows whose category the network does not know, one such, and `other`.
-
-    With `other`, training merged rare categories: the cell was one of them or is new, and
-    counts as "other".  Without, training did not have it, and it counts as none, or where
-    words are ranked as a missing cell.
-    """
-    found: dict[str, tuple[int, str, bool]] = {}
-    for encoder in getattr(run.pipeline, "encoders", ()):
-        if not (isinstance(encoder, CategoryEncoder) or encoder.levels):
-            continue
-        column = table[encoder.name]
-        cells = column.as_text()[~column.missing].astype(str)
-        new = cells[~np.isin(cells, encoder.levels)] if len(encoder.levels) else cells
-        if len(new):
-            found[encoder.name] = (len(new), str(new[0]), getattr(encoder, "other", False))
-    return found

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import math
+import re
 import struct
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from chainrule.data.target import Target
 from chainrule.train.architecture import build_optimizer, check_settings
 from chainrule.train.pixels import PixelPipeline
 from chainrule.train.settings import choose_settings
-from chainrule.train.table import fit_table, predict_table, read_problem, unseen_categories
+from chainrule.train.table import fit_table, predict_table, read_problem
 
 
 def write_idx(path: Path, values: np.ndarray) -> None:
@@ -265,8 +266,51 @@ def test_ranked_words_that_are_new_are_told() -> None:
     problem = read_problem(columns, "y", roles={"s": ["low", "mid", "high"]})
     run = fit_table(problem, choose_settings(30, epochs=2), progress=False)
     table = data.Table.from_arrays({"s": ["huge", "low"]})
-    assert unseen_categories(run, table) == {"s": (1, "huge", False)}
-    assert len(predict_table(run, table)["prediction"]) == 2
+    told: list[str] = []
+    assert len(predict_table(run, table, tell=told.append)["prediction"]) == 2
+    assert told == ["1 row has a `s` that training did not have, such as 'huge'"]
+
+
+def test_what_training_did_not_have_is_told() -> None:
+    days = np.datetime64("2020-01-01") + np.arange(60)
+    columns = {
+        "age": np.arange(60) % 40 + 20.0,
+        "kind": ["gas", "oil", "sun"] * 20,
+        "flag": np.arange(60) % 2 == 0,
+        "day": days,
+        "y": np.arange(60) * 0.5,
+    }
+    run = fit_table(
+        read_problem(columns, "y"), choose_settings(30, epochs=2, task="regression"), progress=False
+    )
+    usual = {"age": [95.0, 20], "kind": ["gas", "sun"], "flag": [True, False], "day": days[[0, 59]]}
+    told: list[str] = []
+    predict_table(run, usual | {"day": days[[0, 59]] + 30}, tell=told.append)
+    assert told == []
+    far = {"age": [1e9, 30], "kind": ["wood", "gas"], "day": ["2020-01-31", "2009-12-31"]}
+    with pytest.warns(UserWarning, match="the table: ") as warned:
+        predict_table(run, usual | far)
+    assert {warning.filename for warning in warned} == {__file__}
+    said = [str(warning.message) for warning in warned]
+    assert len(said) == 3
+    assert re.search(
+        r"1 row has a `age` far from the 20 to 59 of training, such as 1e\+09 in", said[0]
+    )
+    assert "a `kind` that training did not have, such as 'wood'." in said[1]
+    assert re.search(r"a `day` far from the 2020-01-0\d to 2020-0.-.. of training", said[2])
+    assert said[2].endswith("such as 2009-12-31 in row 2.")
+    with pytest.warns(UserWarning, match="1 cell that can't be read counts as missing, 'abc'"):
+        predict_table(
+            run,
+            usual
+            | {"age": ["abc", "30"], "flag": [1, 0]}
+            | {
+                "age": ["abc", "30", "31"],
+                "kind": ["gas"] * 3,
+                "flag": [True] * 3,
+                "day": days[:3],
+            },
+        )
 
 
 @pytest.mark.parametrize("preprocess", [None, "whiten"])
@@ -288,6 +332,9 @@ def test_embedded_columns_are_learned(
     assert run.scores["test"]["r2"] > 0.9
     table["w"][:3] = ["new", "newer", None]
     loaded = cr.load(run.save(tmp_path / "run"))
-    found = predict_table(loaded, table)["prediction"]
-    np.testing.assert_array_equal(found, predict_table(run, table)["prediction"])
+    told: list[str] = []
+    found = predict_table(loaded, table, tell=told.append)["prediction"]
+    with pytest.warns(UserWarning, match="a `w` that was rare in training or not there"):
+        np.testing.assert_array_equal(found, predict_table(run, table)["prediction"])
+    assert any("such as 'new'" in line for line in told)
     assert np.corrcoef(found[3:], table["y"][3:])[0, 1] > 0.95
