@@ -18,14 +18,14 @@ HERE = Path(__file__).parent
 def step() -> str:
     """Return the kernels of the step on the page, as SVG."""
     model = nn.Sequential([nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 3)])
-    return cr.draw(model, "kernels", loss="cross_entropy", optimizer="sgd").svg
+    return cr.draw(model, "kernels", loss="cross_entropy", optimizer="sgd").svg()
 
 
 def trained() -> str:
     """Return the neurons of a network trained on iris, as SVG."""
     problem = read_problem("iris")
     settings = choose_settings(problem.rows["train"], hidden=(8,), learning_rate=0.02)
-    return cr.draw(fit_table(problem, settings, progress=False), "neurons").svg
+    return cr.draw(fit_table(problem, settings, progress=False), "neurons").svg()
 
 
 if __name__ == "__main__":

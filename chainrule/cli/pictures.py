@@ -49,7 +49,7 @@ def draw_run(run: str, level: str, optimizer: str | None, out: str | None, force
             raise RunError(f"{out} exists; nothing was written. Give another name, or --force.")
     drawing = draw(load(run), level, optimizer=optimizer)
     if out is None:
-        emit(drawing.text + "\n")
+        emit(drawing.text() + "\n")
         return
     write_whole(Path(out), drawing.written_as(out))
     tell(f"wrote {out}")

@@ -25,7 +25,7 @@ def write_report(run: Run, problem: Problem) -> dict[str, str]:
     Whatever goes wrong here, a training of hours is not lost for it.
     """
     try:
-        return {REPORT: report(run, problem).html}
+        return {REPORT: report(run, problem).html()}
     except (Exception, KeyboardInterrupt) as error:
         tell(f"note: there will be no {REPORT}: {type(error).__name__}: {error}".rstrip(": "))
         return {}

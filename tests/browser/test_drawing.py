@@ -16,7 +16,7 @@ def _model() -> nn.Sequential:
 
 
 def test_a_box_that_is_touched_tells_of_its_operation(show: Callable[[str], Any]) -> None:
-    page = show(cr.draw(_model(), "ops").html)
+    page = show(cr.draw(_model(), "ops").html())
     assert page.locator("#told").inner_text() == ""
     page.locator("g.box", has_text="relu").click()
     assert "relu(" in page.locator("#told").inner_text()
@@ -26,14 +26,14 @@ def test_a_box_that_is_touched_tells_of_its_operation(show: Callable[[str], Any]
 
 
 def test_a_unit_that_is_touched_dims_the_wires_of_others(show: Callable[[str], Any]) -> None:
-    page = show(cr.draw(_model(), "neurons").html)
+    page = show(cr.draw(_model(), "neurons").html())
     page.locator("g.unit").first.click()
     assert page.locator("line.wire").count() == 4 * 16 + 16 * 3
     assert page.locator("line.wire:not(.dim)").count() == 16
 
 
 def test_passes_scroll_beside_each_other(show: Callable[[str], Any]) -> None:
-    page = show(cr.draw(_model(), "kernels", loss="cross_entropy", optimizer="adam").html)
+    page = show(cr.draw(_model(), "kernels", loss="cross_entropy", optimizer="adam").html())
     boxes = [figure.bounding_box() for figure in page.locator("figure").all()]
     assert len(boxes) == 2
     assert boxes[0]["y"] == boxes[1]["y"]
@@ -43,7 +43,7 @@ def test_passes_scroll_beside_each_other(show: Callable[[str], Any]) -> None:
 
 
 def test_words_stay_within_their_boxes(show: Callable[[str], Any]) -> None:
-    page = show(cr.draw(_model(), "ops", loss="cross_entropy", optimizer="adam").html)
+    page = show(cr.draw(_model(), "ops", loss="cross_entropy", optimizer="adam").html())
     over = page.evaluate(
         """() => [...document.querySelectorAll("g.box[data-i]")].filter(box => {
           const room = box.querySelector("rect").getBoundingClientRect();

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import pytest
+
 from chainrule.insight.render.chart import bar_chart, heat_map, image_grid, line_chart, scatter
 from chainrule.insight.render.page import page as whole_page
 
@@ -41,3 +43,27 @@ def test_an_error_is_seen(show: Callable[[str], Any]) -> None:
     page = show(whole_page("Bad", [], script="nothing.here();"))
     assert page.complaints == ["error: nothing is not defined"]
     page.complaints.clear()
+
+
+@pytest.mark.parametrize("tag", ["div class=wide", "pre"])
+def test_what_scrolls_shows_at_which_edge_there_is_more(
+    show: Callable[[str], Any], tag: str
+) -> None:
+    def block(width: int) -> str:
+        return f"<{tag}><i style='display: block; width: {width}px; height: 40px'></i></{tag[:3]}>"
+
+    page = show(whole_page("Wide", [("", block(3000)), ("", block(10))]))
+    wide, narrow = page.query_selector_all("section > :first-child")
+
+    def edges(element: Any) -> tuple[bytes, bytes]:
+        box = element.bounding_box()
+        y = box["y"] + box["height"] / 2
+        left, right = box["x"] + 1, box["x"] + box["width"] - 3
+        strips = [{"x": x, "y": y, "width": 2, "height": 4} for x in (left, right)]
+        return page.screenshot(clip=strips[0]), page.screenshot(clip=strips[1])
+
+    plain, _ = edges(narrow)
+    assert edges(narrow) == (plain, plain)
+    for place, more in ((0, (False, True)), (900, (True, True)), (9999, (True, False))):
+        wide.evaluate("(element, place) => element.scrollTo(place, 0)", place)
+        assert tuple(strip != plain for strip in edges(wide)) == more

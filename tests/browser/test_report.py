@@ -17,7 +17,7 @@ from chainrule.train.table import fit_table, read_problem
 def html(request: pytest.FixtureRequest) -> str:
     problem = read_problem(request.param)
     settings = choose_settings(problem.rows["train"], task=problem.pipeline.task, epochs=12)
-    return cr.report(fit_table(problem, settings, progress=False), problem).html
+    return cr.report(fit_table(problem, settings, progress=False), problem).html()
 
 
 def test_every_section_is_in_reach_and_nothing_is_cut_off(

@@ -79,7 +79,7 @@ def test_hovering_tells_the_recorded_line() -> None:
     (leaf, box) = operations(graph).boxes
     assert box.tip.startswith("%1: f32[n,3] = exp(x)\nrecorded at test_draw.py:")
     assert leaf.tip == "x: f32[n,3], input"
-    assert f"<title>{box.tip}</title>" in cr.draw(graph).svg
+    assert f"<title>{box.tip}</title>" in cr.draw(graph).svg()
 
 
 def test_a_weight_is_drawn_near_each_layer_that_reads_it() -> None:
@@ -89,7 +89,7 @@ def test_a_weight_is_drawn_near_each_layer_that_reads_it() -> None:
 
 
 def test_a_small_net_as_text() -> None:
-    assert cr.draw(small()).text == "\n".join(
+    assert cr.draw(small()).text() == "\n".join(
         [
             "○  x               f32[n,2]",
             "●  0 Linear(2, 3)  f32[n,3]  9 parameters  matmul, add",
@@ -116,7 +116,7 @@ def test_a_small_net_as_text() -> None:
 def test_lanes_cross_and_end_where_values_do() -> None:
     boxes = tuple(Box(c) for c in "abcdef")
     edges = tuple(Edge(*pair) for pair in [(0, 3), (1, 4), (2, 3), (0, 4), (3, 5), (4, 5)])
-    assert cr.draw(cr.tensor(1.0)).text == "○  constant  f32[]  → value"
+    assert cr.draw(cr.tensor(1.0)).text() == "○  constant  f32[]  → value"
     from_lanes = Diagram(boxes, edges)
     assert text_of(from_lanes) == [
         "○",
@@ -157,7 +157,7 @@ def test_weights_are_lines_by_sign_and_size() -> None:
     model = nn.Sequential([nn.Linear(2, 2), nn.Tanh(), nn.Linear(2, 1)])
     model[0].weight.value = [[1.0, -4.0], [0.5, 2.0]]
     model[2].weight.value = [[3.0], [-3.0]]
-    svg = ElementTree.fromstring(cr.draw(model, "neurons").svg)
+    svg = ElementTree.fromstring(cr.draw(model, "neurons").svg())
     lines = {
         (line.get("data-a"), line.get("data-b")): line
         for line in svg.iter(f"{SVG}line")
@@ -179,7 +179,7 @@ def test_a_sparse_layer_is_drawn_as_it_is_wired() -> None:
     drawing = cr.draw(nn.Sequential([layer, nn.Tanh(), nn.Linear(3, 1)]), "neurons")
     wired = {(e.source, e.target - 4): e.weight for e in drawing.diagram.edges if e.source < 4}
     assert wired == dict(zip(edges, [0.5, -1.0, 2.0, -4.0], strict=True))
-    svg = ElementTree.fromstring(drawing.svg)
+    svg = ElementTree.fromstring(drawing.svg())
     assert len(list(svg.iter(f"{SVG}line"))) == 4 + 3
 
 
@@ -212,10 +212,10 @@ def test_dropout_is_a_layer_and_no_operation_of_predicting() -> None:
 
 def test_wide_layers_are_clipped_and_say_so() -> None:
     drawing = cr.draw(nn.Sequential([nn.Linear(64, 30), nn.ReLU(), nn.Linear(30, 3)]), "neurons")
-    assert "⋮ 49 more" in drawing.svg
-    assert "⋮ 15 more" in drawing.svg
+    assert "⋮ 49 more" in drawing.svg()
+    assert "⋮ 15 more" in drawing.svg()
     assert len(drawing.diagram.edges) == 15 * 15 + 15 * 3
-    assert drawing.text.endswith("Of wide layers 15 units are shown.")
+    assert drawing.text().endswith("Of wide layers 15 units are shown.")
 
 
 # --- kernels ----------------------------------------------------------------------------------
@@ -231,11 +231,11 @@ def test_kernels_are_those_of_the_program_with_its_barriers() -> None:
         meets = [i for i, line in enumerate(levels) if "threads meet" in line]
         kinds = [line.split()[0] for line in levels if "threads meet" not in line]
         assert [box.title.split()[1] for box in drawing.diagram.boxes] == kinds
-        text = drawing.text.splitlines()[1:]
+        text = drawing.text().splitlines()[1:]
         assert [i for i, line in enumerate(text) if "threads meet" in line] == meets
-        assert drawing.svg.count('class="barrier"') == len(meets) == 1
+        assert drawing.svg().count('class="barrier"') == len(meets) == 1
     assert drawing.diagram.boxes[-1].lines[-1].endswith("in place f32[2,3]")
-    assert cr.draw(program).svg == drawing.svg
+    assert cr.draw(program).svg() == drawing.svg()
     assert len(cr.draw(program, "ops").diagram.boxes) > 10
 
 
@@ -260,7 +260,7 @@ def test_what_the_interpreter_computes_is_marked() -> None:
 
 
 def test_passes_stand_side_by_side() -> None:
-    html = cr.draw(step_of(), "kernels").html
+    html = cr.draw(step_of(), "kernels").html()
     assert re.findall(r"<figcaption><b>([^<]*)</b>, (\d+) operations", html) == [
         ("recorded", "64"),
         ("after simplify", "53"),
@@ -269,7 +269,7 @@ def test_passes_stand_side_by_side() -> None:
     assert 'class="box loss marked"' in html  # stop_gradient is not left at the end
     model = nn.Sequential([nn.Linear(2, 3)])
     clipped = optim.chain(optim.ClipNorm(1.0), optim.SGD(0.1))
-    lowered = cr.draw(step_of(model, clipped), "kernels").html
+    lowered = cr.draw(step_of(model, clipped), "kernels").html()
     assert len(re.findall("<figcaption>", lowered)) == 3
 
 
@@ -348,7 +348,7 @@ def drawings() -> dict[str, Any]:
 @pytest.mark.parametrize("name", FORMATTED)
 def test_the_svg_is_whole(name: str) -> None:
     drawing = drawings()[name]
-    root = ElementTree.fromstring(drawing.svg)
+    root = ElementTree.fromstring(drawing.svg())
     assert root.tag == f"{SVG}svg"
     drawn = [g.get("data-i") for g in root.iter(f"{SVG}g") if g.get("data-i")]
     assert drawn == [str(i) for i in range(len(drawing.diagram.boxes))]
@@ -362,7 +362,7 @@ def test_the_svg_is_whole(name: str) -> None:
 
 @pytest.mark.parametrize("name", FORMATTED)
 def test_the_html_is_whole_and_asks_for_nothing(name: str) -> None:
-    html = drawings()[name].html
+    html = drawings()[name].html()
     assert html.count("<svg") == html.count("</svg>") >= 1
     for svg in re.findall(r"<svg.*?</svg>", html, re.DOTALL):
         ElementTree.fromstring(svg)
@@ -375,7 +375,7 @@ def test_graphviz_reads_the_dot(name: str) -> None:
         pytest.skip("graphviz is not installed: there is no command dot")
     drawing = drawings()[name]
     done = subprocess.run(
-        ["dot", "-Tplain"], input=drawing.dot, capture_output=True, text=True, check=True
+        ["dot", "-Tplain"], input=drawing.dot(), capture_output=True, text=True, check=True
     )
     assert done.stderr == ""
     kinds = [line.split()[0] for line in done.stdout.splitlines()]
@@ -385,8 +385,8 @@ def test_graphviz_reads_the_dot(name: str) -> None:
 
 def test_it_is_saved_in_the_format_of_its_name(tmp_path: Path) -> None:
     drawing = cr.draw(small())
-    for name, text in (("a.svg", drawing.svg), ("a.html", drawing.html),
-                       ("a.dot", drawing.dot), ("a.TXT", drawing.text)):  # fmt: skip
+    for name, text in (("a.svg", drawing.svg()), ("a.html", drawing.html()),
+                       ("a.dot", drawing.dot()), ("a.TXT", drawing.text())):  # fmt: skip
         assert drawing.save(tmp_path / name).read_text("utf-8").rstrip("\n") == text.rstrip("\n")
     with pytest.raises(cr.OptionError, match=r"written as .svg, .html, .dot, .txt, not .png"):
         drawing.save(tmp_path / "a.png")
@@ -397,7 +397,7 @@ def test_it_is_saved_in_the_format_of_its_name(tmp_path: Path) -> None:
 
 
 def test_the_style_of_an_svg_concerns_it_alone() -> None:
-    (style,) = re.findall("<style>(.*?)</style>", cr.draw(small()).svg, re.DOTALL)
+    (style,) = re.findall("<style>(.*?)</style>", cr.draw(small()).svg(), re.DOTALL)
     selectors = re.findall(r"(?:^|[}{])\s*([^{}@]+)\{", style)
     assert all(
         part.strip().startswith("svg.drawing") or part.strip() in ("section", "figure", "table",
@@ -427,14 +427,14 @@ def test_what_can_not_be_drawn_is_told() -> None:
 
 def test_a_run_is_drawn_with_the_names_of_its_table(tmp_path: Path) -> None:
     run = cr.fit(small(), (X, Y), loss="cross_entropy", epochs=1, progress=False)
-    assert cr.draw(run).text == cr.draw(run.model).text
-    assert cr.draw(run, optimizer="sgd").text.count("backward") == 1
-    assert "2 inputs: 0, 1" in cr.draw(run, "neurons").text
+    assert cr.draw(run).text() == cr.draw(run.model).text()
+    assert cr.draw(run, optimizer="sgd").text().count("backward") == 1
+    assert "2 inputs: 0, 1" in cr.draw(run, "neurons").text()
     file = tmp_path / "table.csv"
     file.write_text("size,price\n" + "".join(f"{i},{3 * i}\n" for i in range(1, 40)))
     settings = choose_settings(30, epochs=1, hidden=(2,))
     table = fit_table(read_problem(file, "price"), settings, progress=False)
-    text = cr.draw(table, "neurons").text
+    text = cr.draw(table, "neurons").text()
     assert "1 input: size" in text
     assert text.endswith("1 unit: price")
 
@@ -481,5 +481,5 @@ def test_a_model_without_layers_shows_its_operations() -> None:
 def test_graphs_and_models_draw_themselves() -> None:
     model = nn.Sequential([nn.Linear(3, 2), nn.ReLU()])
     graph = cr.Graph({"y": model(cr.input("x", ("n", 3)))})
-    assert graph.draw("ops").text == cr.draw(graph, "ops").text
-    assert model.draw().svg == cr.draw(model).svg
+    assert graph.draw("ops").text() == cr.draw(graph, "ops").text()
+    assert model.draw().svg() == cr.draw(model).svg()

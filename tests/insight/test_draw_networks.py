@@ -48,7 +48,7 @@ def embedded() -> nn.Sequential:
 def test_a_step_of_any_layer_is_drawn_as_kernels(model: Any, kinds: set[str]) -> None:
     drawing = cr.draw(model, "kernels", loss="mse", optimizer="adam")
     assert {box.title.split()[1] for box in drawing.diagram.boxes} >= kinds
-    assert "<svg" in drawing.html
+    assert "<svg" in drawing.html()
     for box in drawing.diagram.boxes:
         assert kernels._MEANS[box.title.split()[1]] in box.tip
 
@@ -62,7 +62,7 @@ def test_inner_reductions_are_drawn_as_kernels() -> None:
 def test_a_kind_without_words_is_drawn_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(kernels, "_MEANS", {})
     monkeypatch.setattr(kernels, "_SPLITS", {})
-    assert "sparse" in cr.draw(sparse(), "kernels").text
+    assert "sparse" in cr.draw(sparse(), "kernels").text()
 
 
 def test_single_neurons_are_drawn_with_exactly_their_wires() -> None:
@@ -78,7 +78,7 @@ def test_single_neurons_are_drawn_with_exactly_their_wires() -> None:
     assert [heading for heading, _ in drawing.diagram.columns or ()] == [
         "2 inputs", "1 unit, tanh", "2 units, identity",
     ]  # fmt: skip
-    svg = ElementTree.fromstring(drawing.svg)
+    svg = ElementTree.fromstring(drawing.svg())
     assert len(list(svg.iter(f"{SVG}line"))) == 4
     [over] = svg.iter(f"{SVG}path")  # a to y is bent clear of h
     assert (boxes[int(over.get("data-a", -1))].title, over.get("fill")) == ("a", "none")
@@ -86,16 +86,16 @@ def test_single_neurons_are_drawn_with_exactly_their_wires() -> None:
     assert bend < min(float(unit.get("cy", 0)) for unit in units)
     labels = {text.text for text in svg.iter(f"{SVG}text")}
     assert {"a", "b", "h", "y", "z"} <= labels
-    assert cr.draw(nn.Sequential([net])).text != drawing.text
-    assert cr.draw(nn.Sequential([net]), "neurons").text == drawing.text
+    assert cr.draw(nn.Sequential([net])).text() != drawing.text()
+    assert cr.draw(nn.Sequential([net]), "neurons").text() == drawing.text()
 
 
 def test_single_neurons_have_their_other_levels_and_formats() -> None:
     net = nn.Neurons(EDGES)
     for level in ("layers", "ops", "kernels"):
-        assert "f32[n,2]" in cr.draw(net, level).text
-    assert "backward" in cr.draw(net, loss="mse", optimizer="sgd").text
-    assert "a" in cr.draw(net).dot
+        assert "f32[n,2]" in cr.draw(net, level).text()
+    assert "backward" in cr.draw(net, loss="mse", optimizer="sgd").text()
+    assert "a" in cr.draw(net).dot()
     with pytest.raises(cr.OptionError, match=r"draw the nn\.Neurons alone"):
         cr.draw(nn.Sequential([net, nn.Linear(2, 1)]), "neurons")
 
@@ -109,7 +109,7 @@ def block() -> nn.Network:
 
 @pytest.mark.parametrize("level", ["layers", "ops", "kernels"])
 def test_a_graph_of_layers_is_drawn_without_saying_its_features(level: str) -> None:
-    text = cr.draw(block(), level).text
+    text = cr.draw(block(), level).text()
     assert text.count("○  x ") + text.count("gather x") <= 1
     assert "[n,4]" in text
 

@@ -101,7 +101,7 @@ def test_the_numbers_of_a_classifier_are_those_numpy_finds(wine: tuple[cr.Run, P
     z = run.outputs(X).astype(np.float64)
     p = np.exp(z) / np.exp(z).sum(axis=1, keepdims=True)
     said = p.argmax(axis=1)
-    page = read(cr.report(run, problem).html)
+    page = read(cr.report(run, problem).html())
     assert f"{100 * (said == y).mean():.1f} %" in page.told("Result")
     ends = binomtest(int((said == y).sum()), len(y)).proportion_ci(method="wilson")
     assert f"{100 * ends.low:.1f} to {100 * ends.high:.1f} %" in page.told("Result")
@@ -130,7 +130,7 @@ def test_the_numbers_of_a_regression_are_those_numpy_finds() -> None:
     target = problem.pipeline.target
     true = problem.test[1] * target.scale + target.mean
     said = run.outputs(problem.test[0])[:, 0] * target.scale + target.mean
-    page = read(html := cr.report(run, problem).html)
+    page = read(html := cr.report(run, problem).html())
     assert f"{np.abs(said - true).mean():.4g}" in page.told("Result")
     assert problem.raw is not None
     worst = np.argsort(-np.abs(said - true))[:12]
@@ -150,7 +150,7 @@ def test_hostile_names_and_cells_stay_text() -> None:
     problem = read_problem(data.Table.from_arrays(table), f"t{HOSTILE}")
     run = fit_table(problem, choose_settings(40, epochs=3), progress=False)
     run.settings["data"] = HOSTILE
-    page = read(html := cr.report(run, problem).html)
+    page = read(html := cr.report(run, problem).html())
     assert "onerror=a>" not in html
     assert HOSTILE in page.told("What it got most wrong")
     assert "<script>alert" in page.told("Right and wrong")
@@ -164,7 +164,7 @@ def test_embedded_categories_and_few_rows_without_validation() -> None:
     assert problem.validation is None
     settings = choose_settings(24, task="regression", validated=False, epochs=3)
     run = fit_table(problem, settings, progress=False)
-    page = read(cr.report(run, problem).html)
+    page = read(cr.report(run, problem).html())
     assert re.search(r"city [abcd]", page.told("What it got most wrong"))
     assert "EmbedColumns" in page.told("The network")
 
@@ -187,7 +187,7 @@ def test_mistakes_of_images_are_shown_as_images_in_a_small_file() -> None:
     problem = pictures(10_000)
     settings = choose_settings(400, hidden=[256, 128], validated=False, epochs=2)
     run = fit_table(problem, settings, progress=False)
-    html = cr.report(run, problem).html
+    html = cr.report(run, problem).html()
     page = read(html)
     judged = judge(run, problem)
     assert judged is not None
@@ -234,7 +234,7 @@ def test_runs_on_arrays_of_any_kind_are_reported(kind: str) -> None:
     loss, y, outputs = LEARNED[kind](rng, X)
     model = nn.Sequential([nn.Linear(4, 3), nn.Tanh(), nn.Linear(3, outputs)])
     run = cr.fit(model, (X, y), loss=loss, epochs=2, progress=False, engine="reference")
-    page = read(cr.report(run, (X, y)).html)
+    page = read(cr.report(run, (X, y)).html())
     found = judge(run, (X, y))
     assert found is not None
     assert len(found) == 80
@@ -244,7 +244,7 @@ def test_runs_on_arrays_of_any_kind_are_reported(kind: str) -> None:
         share = (run.predict(X).reshape(80, -1) == (np.argmax(y, axis=1) if kind == "one-hot" else
                  np.asarray(y) > 0).reshape(80, -1)).all(axis=1).mean()  # fmt: skip
         assert f"{100 * share:.1f} %" in page.told("Result")
-    read(cr.report(run).html)  # of what the run knows alone
+    read(cr.report(run).html())  # of what the run knows alone
 
 
 def test_values_of_several_columns_are_measured_each_by_its_own() -> None:
@@ -263,7 +263,7 @@ def test_an_interrupted_run_says_so_and_images_on_arrays_are_seen() -> None:
     model = nn.Sequential([nn.Flatten(), nn.Linear(64, 8), nn.ReLU(), nn.Linear(8, 2)])
     run = cr.fit(model, (X, y), loss="cross_entropy", epochs=9, validation=0.2, on_epoch=interrupt,
                  watch=True, progress=False)  # fmt: skip
-    page = read(html := cr.report(run, (X, y)).html)
+    page = read(html := cr.report(run, (X, y)).html())
     assert "interrupted after epoch 3 of 9" in page.told("Result")
     assert 'class="image"' in html
     assert page.told("Inside while learning")
@@ -286,7 +286,7 @@ def test_a_saved_run_is_reported_on_a_table_with_its_target(
     np.testing.assert_array_equal(here.true, there.true)
     assert here.mistakes(9) == there.mistakes(9)
     file = report.save(tmp_path / "run.html")
-    assert file.read_text("utf-8") == report.html
+    assert file.read_text("utf-8") == report.html()
     assert "srcdoc=" in report._repr_html_()
     assert "kB of HTML" in repr(report)
 
@@ -376,7 +376,7 @@ def test_counts_agree_with_their_nouns(count: int) -> None:
     assert problem.rows["test"] == count
     run = fit_table(problem, choose_settings(6, task="regression", epochs=1, hidden=[],
                                              validated=False), progress=False)  # fmt: skip
-    page = read(cr.report(run, problem).html)
+    page = read(cr.report(run, problem).html())
     for text in (str(overview(run, "here")), page.told("Result"), page.told("Data")):
         assert not re.search(r"\b1 (rows|epochs|units|features|parameters)\b", text)
         assert count == 2 or not text or "1 row" in text or "1 epoch" in text
@@ -387,13 +387,13 @@ def test_dead_units_are_told_and_layers_are_seen_on_training_rows() -> None:
     run = fit_table(problem, choose_settings(102, hidden=[8], epochs=2), progress=False)
     bias = parameters(run.model)["0.bias"]
     bias.value = np.where(np.arange(8) < 3, -1e3, bias.value)
-    page = read(cr.report(run, problem).html)
+    page = read(cr.report(run, problem).html())
     assert "In layer 1 (ReLU) 3 of 8 units are dead" in page.told("Result")
     inside = page.told("What its layers make of the rows")
     assert "Seen on 102 rows that it was trained on." in inside
     assert "two directions" in inside
     bias.value = np.where(np.arange(8) < 1, -1e3, 1e3)
-    assert "are dead" not in read(cr.report(run, problem).html).told("Result")
+    assert "are dead" not in read(cr.report(run, problem).html()).told("Result")
 
 
 def test_a_model_that_is_one_function_is_reported_without_its_layers() -> None:
@@ -408,7 +408,7 @@ def test_a_model_that_is_one_function_is_reported_without_its_layers() -> None:
 
     X = np.random.default_rng(0).normal(size=(30, 3)).astype("float32")
     run = cr.fit(Bare(), (X, X[:, 0]), loss="mse", epochs=2, progress=False)
-    page = read(cr.report(run, (X, X[:, 0])).html)
+    page = read(cr.report(run, (X, X[:, 0])).html())
     assert "3 parameters" in page.told("Result")
 
 
@@ -419,7 +419,7 @@ def test_where_all_is_right_the_rows_of_least_certainty_are_shown() -> None:
     run = cr.fit(layer, (X, [0, 0, 1, 1]), loss="cross_entropy", epochs=1, progress=False,
                  optimizer="sgd")  # fmt: skip
     layer.weight.value, layer.bias.value = [[-1.0, 1.0]], [0.0, 0.0]
-    page = read(cr.report(run, (X, [0, 0, 1, 1])).html)
+    page = read(cr.report(run, (X, [0, 0, 1, 1])).html())
     told = page.told("What it got most wrong")
     assert "every row is right" in told
     assert told.count("rightly") == 4

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from chainrule.core.errors import OptionError, RunError, did_you_mean
+from chainrule.core.errors import OptionError, did_you_mean
 from chainrule.core.graph import Graph, reachable
 from chainrule.core.tensor import Tensor, input
 from chainrule.insight.drawing.columns import columns_svg, neurons
@@ -34,7 +34,7 @@ from chainrule.insight.drawing.layers import few, layers
 from chainrule.insight.drawing.operations import operations
 from chainrule.insight.render.diagram import Diagram
 from chainrule.insight.render.dot import to_dot
-from chainrule.insight.render.page import escape, page, read_asset
+from chainrule.insight.render.page import Shown, escape, page, read_asset, write
 from chainrule.insight.render.svg import alone, to_svg
 from chainrule.insight.render.terminal import to_text
 from chainrule.nn.layer import parameters, row_shape
@@ -69,8 +69,8 @@ def check_format(path: str | os.PathLike[str]) -> str:
     return FORMATS[extension]
 
 
-class Drawing:
-    """A picture in every format: `text`, `svg`, `html` and `dot` are strings.
+class Drawing(Shown):
+    """A picture in every format: see :meth:`text`, :meth:`svg`, :meth:`html` and :meth:`dot`.
 
     Printing it shows the text; a notebook shows the SVG; :meth:`save` writes a file.
     """
@@ -78,9 +78,8 @@ class Drawing:
     def __init__(self, title: str, diagram: Diagram, passes: Passes | None = None):
         self.title, self.diagram, self.passes = title, diagram, passes
 
-    @cached_property
     def text(self) -> str:
-        """The picture for a terminal."""
+        """Return the picture for a terminal."""
         head = f"{self.passes.outline}\n" if self.passes else ""
         return f"{head}{to_text(self.diagram)}"
 
@@ -90,14 +89,12 @@ class Drawing:
         is_columns = self.diagram.columns is not None
         return columns_svg(self.diagram) if is_columns else to_svg(self.diagram)
 
-    @cached_property
     def svg(self) -> str:
-        """The picture as an SVG file; its style is inside and concerns it alone."""
+        """Return the picture as an SVG file; its style is inside and concerns it alone."""
         return alone(self._plain)
 
-    @cached_property
     def html(self) -> str:
-        """The picture as a page of its own; for kernels, with the graph after each pass."""
+        """Return the picture as a page of its own; for kernels, with the graph after each pass."""
         sections = [("", f'<div class="wide">{self._plain}</div>')]
         if self.passes is not None:
             sections += _pass_sections(self.passes)
@@ -112,36 +109,29 @@ class Drawing:
             + '<pre id="told" aria-live="polite"></pre>',
         )
 
-    @cached_property
     def dot(self) -> str:
-        """The picture in the DOT language."""
+        """Return the picture in the DOT language."""
         return to_dot(self.diagram)
 
-    def save(self, path: str | os.PathLike[str]) -> Path:
+    def save(self, path: str | os.PathLike[str], **options: Any) -> Path:
         """Write the picture to `path`, in the format its extension names, and return the path.
 
         Raises OptionError for an extension that is no format, RunError if it can't be written.
         """
-        target = Path(path)
-        text = self.written_as(target)
-        try:
-            target.write_text(text, "utf-8")
-        except OSError as error:
-            raise RunError(f"can't write {str(target)!r}: {error.strerror}.") from error
-        return target
+        return write(path, self.written_as(path))
 
     def written_as(self, path: str | os.PathLike[str]) -> str:
         """Return what a file named `path` holds; raises OptionError as :meth:`save` does."""
-        text: str = getattr(self, check_format(path))
+        text: str = getattr(self, check_format(path))()
         return text if text.endswith("\n") else text + "\n"
 
     def __str__(self) -> str:
-        return self.text
+        return self.text()
 
     __repr__ = __str__
 
     def _repr_html_(self) -> str:
-        return f'<div style="overflow-x: auto">{self.svg}</div>'
+        return f'<div style="overflow-x: auto">{self.svg()}</div>'
 
 
 def draw(

@@ -12,22 +12,20 @@ Read next: :mod:`chainrule.insight.hidden.learned`, which looks at many rows.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from html import escape
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from chainrule.core.errors import DataError, OptionError, RunError, ShapeError, did_you_mean
+from chainrule.core.errors import DataError, OptionError, ShapeError, did_you_mean
 from chainrule.data.pipeline import Pipeline
 from chainrule.insight.explain import words
 from chainrule.insight.explain.narrate import table
 from chainrule.insight.hidden.activity import as_seen, given_rows, recorded, responses
 from chainrule.insight.render.chart import bar_chart, image_grid
-from chainrule.insight.render.page import page
+from chainrule.insight.render.page import Shown, page
 from chainrule.insight.render.svg import alone
 from chainrule.insight.row_view import RowView, row_view
 from chainrule.nn.layer import row_shape
@@ -45,7 +43,7 @@ TOLD = 12  # features in text and in bars
 
 
 @dataclass(frozen=True, repr=False)
-class Attribution:
+class Attribution(Shown):
     """What each feature of one row did to one output of the network.
 
     values
@@ -139,15 +137,6 @@ class Attribution:
             f'<figure class="charts">{self.svg()}</figure><p class="faint">{told}</p>'
         )
         return page(self.title, [("", body)])
-
-    def save(self, path: str | os.PathLike[str]) -> Path:
-        """Write the page to `path` and return it; RunError if it can't be written."""
-        target = Path(path)
-        try:
-            target.write_text(self.html(), "utf-8")
-        except OSError as error:
-            raise RunError(f"can't write {str(target)!r}: {error.strerror}.") from error
-        return target
 
     def _repr_html_(self) -> str:
         return f"<div><p>{escape(self._told())}</p>{alone(self.svg())}</div>"

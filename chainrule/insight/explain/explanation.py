@@ -20,7 +20,7 @@ from chainrule.insight.explain.expression import explain_expression
 from chainrule.insight.explain.layerwise import NetworkExplanation, explain_network
 from chainrule.insight.explain.narrate import as_data, narrate
 from chainrule.insight.explain.walk import Check, Walk, walk
-from chainrule.insight.render.page import read_asset, standalone
+from chainrule.insight.render.page import Shown, read_asset, standalone
 from chainrule.insight.render.svg import alone
 from chainrule.train.run import Run
 
@@ -28,7 +28,7 @@ __all__ = ["Explanation", "explain"]
 
 
 @dataclass(frozen=True, repr=False)
-class Explanation(Walk):
+class Explanation(Walk, Shown):
     """A walk that tells itself: ``print`` it, or take its numbers from `steps` and `edges`."""
 
     def __str__(self) -> str:

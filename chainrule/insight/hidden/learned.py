@@ -9,17 +9,14 @@ Read next: :mod:`chainrule.insight.hidden.statistics`, where the numbers come fr
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from html import escape
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from chainrule.core.errors import DataError, OptionError, RunError
+from chainrule.core.errors import DataError, OptionError
 from chainrule.core.options import check_whole
 from chainrule.core.spec import Shape
 from chainrule.core.tensor import Tensor
@@ -29,6 +26,7 @@ from chainrule.insight.hidden.activity import as_seen, given_rows, layer_sizes, 
 from chainrule.insight.hidden.figures import features_page
 from chainrule.insight.hidden.probe import Goal
 from chainrule.insight.hidden.statistics import Findings, LayerGradient
+from chainrule.insight.render.page import Shown
 from chainrule.insight.row_view import row_view
 from chainrule.train.objective import Objective, objective
 from chainrule.train.run import Run
@@ -42,7 +40,7 @@ MOST_CLASSES = 100  # that whole numbers without an objective may stand for
 
 
 @dataclass(frozen=True, repr=False)
-class Features(Findings):
+class Features(Findings, Shown):
     """Hidden layers looked at: ``print`` it, :meth:`save` it as a page, or take its arrays."""
 
     def __str__(self) -> str:
@@ -58,20 +56,6 @@ class Features(Findings):
         if layer is None or unit is None:
             raise OptionError("a unit is told by its layer and its number: give both.")
         return features_page(self, self.unit(layer, unit))
-
-    def _repr_html_(self) -> str:
-        return f"<pre>{escape(str(self))}</pre>"
-
-    def save(
-        self, path: str | os.PathLike[str], layer: str | int | None = None, unit: int | None = None
-    ) -> Path:
-        """Write the page of :meth:`html` to `path` and return it; RunError if it can't be."""
-        target, text = Path(path), self.html(layer, unit)
-        try:
-            target.write_text(text, "utf-8")
-        except OSError as error:
-            raise RunError(f"can't write {str(target)!r}: {error.strerror}.") from error
-        return target
 
 
 def features(

@@ -10,13 +10,16 @@ Read next: :mod:`chainrule.insight.render.chart`, what fills the sections.
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterable
 from functools import cache
 from html import escape
 from pathlib import Path
 from typing import Any
 
-__all__ = ["embed", "escape", "page", "read_asset", "standalone"]
+from chainrule.core.errors import RunError
+
+__all__ = ["Shown", "embed", "escape", "page", "read_asset", "standalone", "write"]
 
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:"
 
@@ -25,6 +28,34 @@ _POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inl
 def read_asset(name: str) -> str:
     """Return the text of a style or script by its place in this package, as ``render/page.css``."""
     return (Path(__file__).parents[1] / name).read_text("utf-8")
+
+
+class Shown:
+    """What shows itself: as text by ``print``, as a page by :meth:`html`, in a notebook."""
+
+    def html(self) -> str:
+        """Return the page, one file that loads nothing."""
+        raise NotImplementedError
+
+    def save(self, path: str | os.PathLike[str], **options: Any) -> Path:
+        """Write the page of :meth:`html`, with its options, to `path` and return the path.
+
+        Raises RunError if it can't be written.
+        """
+        return write(path, self.html(**options))
+
+    def _repr_html_(self) -> str | None:
+        return f"<pre>{escape(str(self))}</pre>"
+
+
+def write(path: str | os.PathLike[str], text: str) -> Path:
+    """Write `text` to the file `path` and return it; RunError if it can't be written."""
+    target = Path(path)
+    try:
+        target.write_text(text, "utf-8")
+    except OSError as error:
+        raise RunError(f"can't write {str(target)!r}: {error.strerror}.") from error
+    return target
 
 
 def page(

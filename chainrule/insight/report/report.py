@@ -8,13 +8,11 @@ Read next: :mod:`chainrule.insight.report.mistakes`, :mod:`chainrule.insight.rep
 
 from __future__ import annotations
 
-import os
 import platform
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from html import escape
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -23,7 +21,7 @@ from chainrule.core.errors import ChainruleError, RunError
 from chainrule.core.wording import counted
 from chainrule.data.notes import group_notes
 from chainrule.insight.drawing.draw import draw
-from chainrule.insight.render.page import page, read_asset
+from chainrule.insight.render.page import Shown, page, read_asset
 from chainrule.insight.report.curves import course, layer_charts
 from chainrule.insight.report.findings import Finding, find
 from chainrule.insight.report.hidden_layers import find_dead, hidden_views, look_inside
@@ -44,16 +42,19 @@ __all__ = ["Report", "report"]
 MOST_NOTES = 40
 
 
-class Report:
-    """A report: `html` is the text of the file; a notebook shows it; :meth:`save` writes it."""
+class Report(Shown):
+    """A report: :meth:`html` is its text, :meth:`save` writes it, a notebook shows it."""
 
     def __init__(self, run: Run, judged: Judged | None, data: Any = None):
         self.run, self.judged, self.data = run, judged, data
         self.title = _title(run)
 
-    @cached_property
     def html(self) -> str:
-        """The whole page; nothing is loaded from anywhere."""
+        """Return the whole page; nothing is loaded from anywhere."""
+        return self._html
+
+    @cached_property
+    def _html(self) -> str:
         sections = [(head, body) for head, body in self._sections() if body]
         links = "".join(
             f'<a href="#s{i}">{escape(head)}</a>' for i, (head, _) in enumerate(sections, 1)
@@ -88,22 +89,13 @@ class Report:
             ("Settings", _settings(run)),
         ]
 
-    def save(self, path: str | os.PathLike[str]) -> Path:
-        """Write the report to `path` and return it; RunError if it can't be written."""
-        target = Path(path)
-        try:
-            target.write_text(self.html, "utf-8")
-        except OSError as error:
-            raise RunError(f"can't write {str(target)!r}: {error.strerror}.") from error
-        return target
-
     def __repr__(self) -> str:
-        return f"<report of {self.title}: {len(self.html) / 1000:,.0f} kB of HTML>"
+        return f"<report of {self.title}: {len(self._html) / 1000:,.0f} kB of HTML>"
 
     def _repr_html_(self) -> str:
         # A frame of its own: the page's style must not reach the notebook around it.
         return (
-            f'<iframe srcdoc="{escape(self.html)}" title="{escape(self.title)}" '
+            f'<iframe srcdoc="{escape(self._html)}" title="{escape(self.title)}" '
             'style="width: 100%; height: 40rem; border: 0"></iframe>'
         )
 
@@ -127,7 +119,7 @@ def report(run: Run, data: Any = None) -> Report:
     >>> X = np.array([[0, 0], [0, 1], [1, 0], [1, 1]], "float32")
     >>> model = nn.Sequential([nn.Linear(2, 4), nn.Tanh(), nn.Linear(4, 2)])
     >>> run = cr.fit(model, (X, [0, 1, 1, 0]), loss="cross_entropy", progress=False)
-    >>> "<h2>Result</h2>" in report(run, (X, [0, 1, 1, 0])).html
+    >>> "<h2>Result</h2>" in report(run, (X, [0, 1, 1, 0])).html()
     True
     """
     if not isinstance(run, Run):
@@ -304,7 +296,7 @@ def _network(run: Run, outline: Summary | None) -> str:
             continue
         lines = "Weights are lines: blue above zero, orange below, as wide as they are large."
         note = f"<p class='faint'>{lines}</p>" if level == "neurons" else ""
-        return f"{table}<div class='wide'>{drawing.svg}</div>{note}"
+        return f"{table}<div class='wide'>{drawing.svg()}</div>{note}"
     return table
 
 
