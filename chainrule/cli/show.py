@@ -121,7 +121,7 @@ def show_results(run: Run, saved: str | None) -> None:
 def _ending(run: Run, saved: str | None) -> list[tuple[str, str]]:
     seconds = sum(record["seconds"] for record in run.history)
     rate = run.settings["rows"] * len(run.history) / max(seconds, 1e-9)
-    taken = f"{seconds:.1f}" if seconds >= 1 else f"{seconds:.2f}"
+    taken = f"{seconds:.1f}" if seconds >= 1 else f"{seconds:.2g}"
     trained = f"{counted(len(run.history), 'epoch')} in {taken} s, {rate:,.0f} rows/s"
     lines = [("trained", trained)]
     if run.stopped == "interrupted":

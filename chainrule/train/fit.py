@@ -14,7 +14,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from chainrule.core.errors import DivergedError, OptionError, did_you_mean
+from chainrule.core.errors import DataError, DivergedError, OptionError, did_you_mean
 from chainrule.core.options import check_whole, checks_arguments, in_range
 from chainrule.nn.layer import Layer, initialize, parameters
 from chainrule.nn.regularizers import Regularizer
@@ -39,9 +39,14 @@ from chainrule.train.weighting import ClassWeight
 __all__ = ["EarlyStopping", "fit"]
 
 Array = np.ndarray[Any, Any]
-OnEpoch: TypeAlias = "Callable[[Run, dict[str, Any]], bool | None]"
+OnEpoch: TypeAlias = "Callable[[Run, dict[str, Any]], Any]"
 SHUFFLES = 2**32  # where the streams of shuffles begin; those of parameters begin at 0
 CHUNK_SECONDS = 0.1  # how long the engine runs before Python looks up: bar, Ctrl-C, finite loss
+
+SMALLER = (
+    "Lower the learning rate, standardize the inputs and (for real values) the targets, or clip "
+    "gradients: optim.chain(optim.ClipNorm(1.0), ...)."
+)
 
 
 @dataclass(frozen=True)
@@ -121,8 +126,8 @@ def fit(
     With `watch`, each record also describes every layer under "layers": see
     :func:`chainrule.train.watch.watch_report`; it costs a few percent.  Every tenth step is looked
     at, so of epochs of fewer steps some have no such entry.
-    `on_epoch` is called with the run and each history record; returning True
-    stops.  Ctrl-C ends training and keeps the best weights so far.
+    `on_epoch` is called with the run and each history record; returning True, and nothing
+    else, stops.  Ctrl-C ends training and keeps the best weights so far.
 
     The run holds `model` itself, so training it again changes what an earlier run predicts;
     save the run, or train a ``copy.deepcopy``, to keep both.
@@ -153,12 +158,15 @@ def fit(
         check_whole("fit: early_stopping", early_stopping)
         early_stopping = EarlyStopping(early_stopping)
     measures = metrics_of(metrics, aim)
-    for asking in (early_stopping, *(plan for _, plan in plateaus(method))):
-        if asking is not None:
-            _check_monitored(asking, [m.name for m in measures], validation is not None)
+    asking = [plan for _, plan in plateaus(method)]
+    asking += [] if early_stopping is None else [early_stopping]
+    for one in asking:
+        _check_monitored(one, [m.name for m in measures], validation is not None)
     train, held_out = read_parts(
         model, data, validation, aim, sample_weight, class_weight, int(seed)
     )
+    for one in asking:
+        _check_spread(one, train, held_out)
     initialize(model, int(seed), keep_assigned=True)
     batch_size = len(train) if isinstance(method, FullBatch) else int(batch_size)
     steps = -(-len(train) // batch_size)
@@ -210,6 +218,20 @@ def _check_monitored(
         raise OptionError(
             f"{type(asking).__name__}: the history will have no {monitor!r} to monitor. "
             f"{did_you_mean(monitor, names)}{unseen}"
+        )
+
+
+def _check_spread(
+    asking: EarlyStopping | ReduceOnPlateau, train: Part, held_out: Part | None
+) -> None:
+    """Raise DataError where r2 is monitored on targets that do not vary: it is undefined there."""
+    part = {"r2": train, "val_r2": held_out}.get(asking.monitor or "")
+    if part is not None and part.variance == 0:
+        which = "training" if part is train else "validation"
+        raise DataError(
+            f"{type(asking).__name__}: {asking.monitor!r} can't be monitored, because all "
+            f"{len(part)} {which} targets are the same, and r2 compares errors with their "
+            "variance, which is 0. Monitor a loss, or choose rows whose targets differ."
         )
 
 
@@ -289,7 +311,7 @@ class _Loop:
         for path, name in self.step.shown.items():
             if not np.array_equal(before[name], state[name]):
                 state[f"parameter/{path}"][...] = state[name]  # an average was set, not they
-        return bool(stop)
+        return isinstance(stop, (bool, np.bool_)) and bool(stop)  # not a path, a number, a run
 
     def _finish(self, restore: bool) -> None:
         """Leave the model with weights of its own: the best ones, or those of the last step."""
@@ -351,9 +373,14 @@ class _Loop:
             if name.startswith("parameter/") and not np.isfinite(value).all():
                 bad = float(value[~np.isfinite(value)].flat[0])
                 self._check_finite(name.removeprefix("parameter/"), bad, where)
-        self._check_finite(monitor, record[monitor], where)
+        if monitor.removeprefix("val_") == "loss":
+            self._check_finite(monitor, record[monitor], where)
+        else:
+            where += ", though the weights are finite"
+            cure = "Let the metric return a finite number for such predictions, or monitor a loss."
+            self._check_finite(monitor, record[monitor], where, cure)
 
-    def _check_finite(self, what: str, value: float, where: str) -> None:
+    def _check_finite(self, what: str, value: float, where: str, cure: str = SMALLER) -> None:
         if math.isfinite(value):
             return
         kept = (
@@ -361,11 +388,7 @@ class _Loop:
             if self.best_epoch
             else ("no epoch was completed")
         )
-        raise DivergedError(
-            f"{what} became {value} in {where}; {kept}. Lower the learning rate, standardize "
-            "the inputs and (for real values) the targets, or clip gradients: "
-            "optim.chain(optim.ClipNorm(1.0), ...)."
-        )
+        raise DivergedError(f"{what} became {value} in {where}; {kept}. {cure}")
 
     def _lower_is_better(self, record: dict[str, Any], name: str | None) -> float:
         """Return an entry of the `record` (None: the monitor), turned round if more is better."""

@@ -19,6 +19,7 @@ from chainrule.core.graph import Graph, reachable
 from chainrule.core.parameter import Parameter
 from chainrule.core.tensor import Tensor, input
 from chainrule.nn.layer import Layer, parameters
+from chainrule.nn.losses import mse
 from chainrule.optim.full_batch import FullBatch
 from chainrule.optim.lbfgs import LBFGS, Minimum
 from chainrule.optim.levenberg_marquardt import LeastSquares, LevenbergMarquardt
@@ -145,8 +146,9 @@ class _LeastSquaresProgram(FullBatchProgram):
         self, model: Layer, aim: Objective, seed: int, threads: int | None, engine: str | None
     ) -> None:
         """Record and compile the residuals ``output - y`` and what their Jacobian is made of."""
-        if aim.name != "mse" or self.data.weight is not None:
-            what = f"loss {aim.name!r}" if aim.name != "mse" else "rows with weights"
+        if aim.function is not mse or self.data.weight is not None:
+            own = "a loss of your own" if aim.kind == "custom" else f"loss {aim.name!r}"
+            what = own if aim.function is not mse else "rows with weights"
             raise OptionError(
                 f"fit: LevenbergMarquardt makes a plain sum of squares least, loss='mse', and not "
                 f"{what}; optim.LBFGS() trains any loss on all rows."

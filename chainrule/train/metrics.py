@@ -28,9 +28,10 @@ __all__ = ["Metric", "metric"]
 
 
 # What else a record of the history, or the step it comes from, has by name.
-RESERVED = frozenset(
-    ("epoch", "loss", "learning_rate", "seconds", "samples_per_second", "layers", "step", "x", "y")
-)
+RESERVED = frozenset({
+    "epoch", "loss", "penalty", "learning_rate", "seconds", "samples_per_second", "layers",
+    "step", "x", "y", "weight",
+})  # fmt: skip
 
 
 def _just_the_mean(average: float, part: Part) -> float:
@@ -95,10 +96,20 @@ def metric(choice: str | Callable[[Tensor, Tensor], Tensor]) -> Metric:
     accuracy: share of rows whose class, or whose every label, is right.  label_accuracy: share of
     yes-or-no labels right.  mse, rmse, mae: squared, root squared and absolute
     error.  r2: ``1 - mse / variance``, the share of the target's variance explained.
-    Raises OptionError naming the nearest.
+    Raises OptionError naming the nearest, or for a function of your own that is named like a
+    metric of chainrule: a saved run knows metrics by their names.
     """
     if callable(choice):
-        return Metric(getattr(choice, "__name__", "metric"), choice)
+        name = getattr(choice, "__name__", "metric")
+        if name not in BY_NAME:
+            return Metric(name, choice)
+        if choice not in (mse, mae):
+            raise OptionError(
+                f"metrics: {name!r} is the name of a metric of chainrule, which a saved run would "
+                f"take in place of yours. Rename the function, or give the name, [{name!r}], for "
+                "chainrule's."
+            )
+        choice = name
     if choice not in BY_NAME:
         raise OptionError(f"unknown metric {choice!r}. {did_you_mean(str(choice), BY_NAME)}")
     return BY_NAME[choice]
@@ -135,7 +146,7 @@ def _check_names(names: Sequence[str]) -> None:
     for i, name in enumerate(names):
         if name in names[:i]:
             raise OptionError(f"metrics: two are named {name!r}; give each a name of its own.")
-        if name in RESERVED or name.startswith("val_"):
+        if name in RESERVED or name.startswith("val_") or "/" in name:
             raise OptionError(
                 f"metrics: {name!r} is a name the history keeps for itself; rename the function."
             )

@@ -62,7 +62,10 @@ class Part:
 
     @cached_property
     def variance(self) -> float:
-        """The variance of the targets, averaged over their columns."""
+        """The variance of the targets, averaged over their columns; 0 where they do not vary."""
+        first = self.y[0 if self.rows is None else self.rows[0]]
+        if all((self.y[rows] == first).all() for rows in self._pieces(self.y)):
+            return 0.0  # and not the rounding of its mean
         pieces = self._pieces(self.y)
         mean = sum(self.y[rows].sum(axis=0, dtype=np.float64) for rows in pieces) / len(self)
         pieces = self._pieces(self.y)

@@ -14,6 +14,7 @@ from click.testing import Result
 
 import chainrule as cr
 from chainrule.cli import train as command
+from chainrule.cli.show import _ending
 from chainrule.train import run as run_module
 
 Call = Callable[..., Result]
@@ -283,3 +284,22 @@ def test_a_score_on_two_rows_carries_its_uncertainty(call: Call, tmp_path: Path)
     assert "On 2 rows it has not seen" in shown
     assert "95 % interval" in shown
     assert "95 % interval" in call("show", "few").stdout
+
+
+def test_worse_than_the_plain_guess_is_said(call: Call) -> None:
+    words = ("train", "diabetes", "--lr", "1000", "--epochs", 2)
+    shown = " ".join(call(*words).stdout.split())
+    assert "warning worse than the plain guess" in shown
+    assert "smaller --lr" in shown
+    assert "warning: worse than the plain guess" in call(*words, "--json").stderr
+    good = call("train", "iris", "--epochs", 60)
+    assert "worse than" not in good.output
+
+
+def test_a_training_of_a_moment_took_some_time() -> None:
+    model = cr.nn.Linear(2, 1)
+    X = np.zeros((4, 2), "f4")
+    run = cr.fit(model, (X, X[:, :1]), loss="mse", epochs=20, progress=False)
+    for record in run.history:
+        record["seconds"] = 0.0001
+    assert ("trained", "20 epochs in 0.002 s, 40,000 rows/s") in _ending(run, None)

@@ -233,11 +233,26 @@ def a_float(output: cr.Tensor, target: cr.Tensor) -> Any:
     return 1.0
 
 
+def named(name: str) -> Any:
+    def measure(output: cr.Tensor, target: cr.Tensor) -> cr.Tensor:
+        return output.mean(1)
+
+    measure.__name__ = name
+    return measure
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
         ({"metrics": ["accuracy", "accuracy"]}, "two are named 'accuracy'"),
         ({"metrics": [loss]}, "'loss' is a name the history keeps"),
+        ({"metrics": [named("penalty")], "regularizer": nn.L2(0.1)}, "'penalty' is a name the his"),
+        ({"metrics": [named("weight")], "sample_weight": np.ones(50)}, "'weight' is a name the hi"),
+        ({"metrics": [named("val_loss")]}, "'val_loss' is a name the history keeps"),
+        ({"metrics": [named("layers")]}, "'layers' is a name the history keeps"),
+        ({"metrics": [named("watch/rows")]}, "'watch/rows' is a name the history keeps"),
+        ({"metrics": [named("mse")]}, r"'mse' is the name of a metric of chainrule, .* give the n"),
+        ({"metrics": [named("accuracy")]}, "'accuracy' is the name of a metric of chainrule"),
         ({"loss": a_float}, r"loss 'a_float' returned float, not a tensor.*chainrule's func"),
         ({"metrics": [a_float]}, r"metric 'a_float' returned float, not a tensor"),
         ({"metrics": [columns], "loss": "mse", "y": X}, r"metric 'columns' returned shape \(n, 3"),
@@ -254,6 +269,12 @@ def a_float(output: cr.Tensor, target: cr.Tensor) -> Any:
 def test_what_can_not_be_trained_names_the_way_out(options: dict[str, Any], message: str) -> None:
     with pytest.raises(cr.ChainruleError, match=message):
         quick(**options)
+
+
+def test_a_metric_of_chainrule_may_be_given_as_its_function() -> None:
+    assert metric(nn.mse) is metric("mse")
+    run = quick(net(1), y=VALUES, loss="mae", metrics=[nn.mse, "mae"])
+    assert run.metrics == quick(net(1), y=VALUES, loss="mae", metrics=["mse", "mae"]).metrics
 
 
 def test_parameters_out_of_reach_are_refused_by_name_and_line() -> None:

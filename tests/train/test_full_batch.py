@@ -221,6 +221,10 @@ def test_training_ends_at_once_where_nothing_is_to_gain(method: str) -> None:
     assert run.stopped.endswith("after 1 iterations")
 
 
+def mse(output: Any, target: Any) -> Any:
+    return abs(output[:, 0] - target)
+
+
 REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "dropout": (
         {"model": nn.Sequential([nn.Linear(2, 4), nn.Dropout(0.5), nn.Linear(4, 1)])},
@@ -235,6 +239,7 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
         {"method": "lm", "loss": "cross_entropy", "data": (X, Y > 0), "model": nn.Linear(2, 2)},
         "sum of squares least, loss='mse', and not loss 'cross_entropy'; optim.LBFGS",
     ),
+    "a loss of the same name": ({"method": "lm", "loss": mse}, "and not a loss of your own"),
     "weights": ({"method": "lm", "sample_weight": np.ones(60)}, "and not rows with weights"),
     "a penalty": ({"method": "lm", "regularizer": nn.L2(0.1)}, "without a regularizer"),
     "statistics": (

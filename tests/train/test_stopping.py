@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -290,3 +291,54 @@ def test_after_an_error_of_ones_own_the_model_keeps_weights_of_its_own() -> None
     with pytest.raises(LookupError):
         train(model, on_epoch=fail)
     assert model.weight.value.base is None
+
+
+@pytest.mark.parametrize("answer", [Path("runs/a"), 1, "no", [0], None, False])
+def test_only_true_from_on_epoch_ends_training(answer: Any) -> None:
+    run = train(epochs=3, on_epoch=lambda run, record: answer)
+    assert (len(run.history), run.stopped) == (3, None)
+
+
+@pytest.mark.parametrize("answer", [True, np.True_])
+def test_true_from_on_epoch_ends_training(answer: Any) -> None:
+    run = train(epochs=3, on_epoch=lambda run, record: answer)
+    assert (len(run.history), run.stopped) == (1, "on_epoch asked to stop at epoch 1")
+
+
+@pytest.mark.parametrize("value", [0.0, 5.0, 0.1])
+@pytest.mark.parametrize("monitor", ["val_r2", "r2"])
+@pytest.mark.parametrize("plateau", [False, True])
+def test_r2_of_targets_that_do_not_vary_can_not_be_monitored(
+    value: float, monitor: str, plateau: bool
+) -> None:
+    y, same = X[:, :1], np.full((40, 1), value, "f4")
+    data = ((X, y), (XV, same)) if monitor == "val_r2" else ((X, same), (XV, y))
+    plan = optim.ReduceOnPlateau(0.1, monitor=monitor) if plateau else 0.1
+    with pytest.raises(cr.DataError, match=rf"{monitor}' can't be monitored, because all 40"):
+        cr.fit(
+            nn.Linear(5, 1), data[0], loss="mse", validation=data[1], progress=False,
+            optimizer=optim.SGD(plan),
+            early_stopping=None if plateau else cr.EarlyStopping(3, monitor=monitor),
+        )  # fmt: skip
+
+
+def test_r2_of_targets_that_do_not_vary_is_undefined_and_harmless() -> None:
+    same = np.full((40, 1), 0.1, "f4")  # the mean of these is not exactly 0.1
+    run = cr.fit(
+        nn.Linear(5, 1), (X, X[:, :1]), loss="mse", validation=(XV, same), progress=False,
+        early_stopping=3,
+    )  # fmt: skip
+    assert all(math.isnan(record["val_r2"]) for record in run.history)
+
+
+def test_a_metric_that_is_undefined_is_not_blamed_on_the_learning_rate() -> None:
+    def share(output: cr.Tensor, target: cr.Tensor) -> cr.Tensor:
+        return (output * 0.0 / (output * 0.0)).mean(1)
+
+    with pytest.raises(cr.DivergedError, match=r"val_share became nan in epoch 1, though") as told:
+        train(
+            validation=(XV, YV), metrics=[share],
+            early_stopping=cr.EarlyStopping(3, monitor="val_share"),
+        )  # fmt: skip
+    assert "or monitor a loss" in str(told.value)
+    assert "learning rate" not in str(told.value)
