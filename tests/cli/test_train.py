@@ -286,16 +286,6 @@ def test_a_score_on_two_rows_carries_its_uncertainty(call: Call, tmp_path: Path)
     assert "95 % interval" in call("show", "few").stdout
 
 
-def test_worse_than_the_plain_guess_is_said(call: Call) -> None:
-    words = ("train", "diabetes", "--lr", "1000", "--epochs", 2)
-    shown = " ".join(call(*words).stdout.split())
-    assert "warning worse than the plain guess" in shown
-    assert "smaller --lr" in shown
-    assert "warning: worse than the plain guess" in call(*words, "--json").stderr
-    good = call("train", "iris", "--epochs", 60)
-    assert "worse than" not in good.output
-
-
 def test_a_training_of_a_moment_took_some_time() -> None:
     model = cr.nn.Linear(2, 1)
     X = np.zeros((4, 2), "f4")
