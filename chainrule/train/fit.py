@@ -158,7 +158,7 @@ def fit(
         check_whole("fit: early_stopping", early_stopping)
         early_stopping = EarlyStopping(early_stopping)
     measures = metrics_of(metrics, aim)
-    asking = [plan for _, plan in plateaus(method)]
+    asking: list[EarlyStopping | ReduceOnPlateau] = [plan for _, plan in plateaus(method)]
     asking += [] if early_stopping is None else [early_stopping]
     for one in asking:
         _check_monitored(one, [m.name for m in measures], validation is not None)
@@ -297,11 +297,11 @@ class _Loop:
             self._finish(restore)
 
     def _why_stopped(self, stopping: EarlyStopping, monitor: str) -> str:
-        margin = f"by {100 * stopping.min_delta:.3g} % " if stopping.min_delta else ""
-        return (
-            f"{monitor} has not improved {margin}for {stopping.patience} epochs; "
-            f"restored epoch {self.best_epoch}"
-        )
+        found = f"has not improved for {stopping.patience} epochs"
+        if stopping.min_delta:
+            way = "rose" if self._more_is_better(monitor) else "fell"
+            found = f"{way} less than {100 * stopping.min_delta:.3g} % in {stopping.patience} epochs"
+        return f"{monitor} {found}; restored epoch {self.best_epoch}"
 
     def _ask(self, on_epoch: OnEpoch, record: dict[str, Any]) -> bool:
         """Return whether `on_epoch` ends training; weights it sets are trained on from there."""
@@ -393,8 +393,11 @@ class _Loop:
     def _lower_is_better(self, record: dict[str, Any], name: str | None) -> float:
         """Return an entry of the `record` (None: the monitor), turned round if more is better."""
         name = name or self._monitor()
+        return float(-record[name] if self._more_is_better(name) else record[name])
+
+    def _more_is_better(self, name: str) -> bool:
         better = {m.name for m in self.run.metrics if m.higher_is_better}
-        return float(-record[name] if name.removeprefix("val_") in better else record[name])
+        return name.removeprefix("val_") in better
 
     def _remember(self, epoch: int, score: float) -> None:
         """Keep a copy of the weights if this epoch is the best so far."""

@@ -66,7 +66,7 @@ def test_min_delta_ends_what_creeps_and_keeps_the_best_of_it() -> None:
     losses = [record["loss"] for record in run.history]
     assert len(losses) == run.best_epoch == 4
     assert losses == sorted(losses, reverse=True)
-    assert run.stopped == "loss has not improved by 99.9 % for 3 epochs; restored epoch 4"
+    assert run.stopped == "loss fell less than 99.9 % in 3 epochs; restored epoch 4"
 
 
 def test_stopping_does_not_depend_on_the_units_of_the_target() -> None:
@@ -92,7 +92,7 @@ def test_a_table_with_a_clear_rule_is_learned_to_the_end() -> None:
     assert run.best_epoch == 1 + int(np.argmin(losses))
     assert min(losses) < 2e-5
     if run.stopped:
-        assert run.stopped.startswith("val_loss has not improved by 0.1 % for 5 epochs; restored")
+        assert run.stopped.startswith("val_loss fell less than 0.1 % in 5 epochs; restored")
         best = min(losses[:-5])
         assert min(losses[-5:]) >= best * 0.999
 
