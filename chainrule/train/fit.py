@@ -297,11 +297,11 @@ class _Loop:
             self._finish(restore)
 
     def _why_stopped(self, stopping: EarlyStopping, monitor: str) -> str:
-        found = f"has not improved for {stopping.patience} epochs"
+        found = "has not improved for"
         if stopping.min_delta:
             way = "rose" if self._more_is_better(monitor) else "fell"
-            found = f"{way} less than {100 * stopping.min_delta:.3g} % in {stopping.patience} epochs"
-        return f"{monitor} {found}; restored epoch {self.best_epoch}"
+            found = f"{way} less than {100 * stopping.min_delta:.3g} % in"
+        return f"{monitor} {found} {stopping.patience} epochs; restored epoch {self.best_epoch}"
 
     def _ask(self, on_epoch: OnEpoch, record: dict[str, Any]) -> bool:
         """Return whether `on_epoch` ends training; weights it sets are trained on from there."""
