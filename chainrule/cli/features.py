@@ -22,6 +22,7 @@ from chainrule.data.builtin import Dataset
 from chainrule.data.builtin import load as load_data
 from chainrule.data.builtin import names as data_names
 from chainrule.data.read import read_table
+from chainrule.insight.explain.narrate import table as text_table
 from chainrule.insight.hidden.learned import Features, features
 from chainrule.train.run import Run, load
 from chainrule.train.table import Problem, read_problem
@@ -35,9 +36,11 @@ READING = ("target", "task", "test_fraction", "seed", "roles", "preprocess", "we
 @click.command("features")
 @click.argument("run", metavar="RUN")
 @click.argument("data", metavar="[DATA]", required=False)
-@click.option("--layer", metavar="L", help="With --unit: a layer by the name in the table.")
+@click.option(
+    "--layer", metavar="L", help="Look at the units of this layer, by the name in the table."
+)
 @click.option("--unit", type=click.IntRange(min=0), metavar="U",
-              help="Look at this unit of the layer alone.")  # fmt: skip
+              help="With --layer: look at this unit alone.")  # fmt: skip
 @click.option("--rows", type=click.IntRange(min=10), default=4000, show_default=True, metavar="N",
               help="Look at so many rows at most, drawn at random.")  # fmt: skip
 @click.option("--out", metavar="FILE", help="Write a page with pictures to FILE, an .html file.")
@@ -55,19 +58,26 @@ def features_command(
 ) -> None:
     """Look into the hidden layers of the network saved in the directory RUN.
 
-    Tells for each layer how its units spread, which are dead, and how well a linear probe
-    separates the classes there.  The page adds the weights of the first layer, maps of the rows,
+    Tells for each layer how its units spread across the rows, which are dead, how large the
+    gradient of the loss is, and how well a linear probe separates the classes there; with
+    --layer the same for each unit.  The page adds the weights of the first layer, maps of the rows,
     and what excites single units.  DATA is a file, SQL or a data set, by default that of RUN.
 
     \b
     Examples:
       chainrule features runs/digits-1
       chainrule features runs/digits-1 --out layers.html
+      chainrule features runs/digits-1 --layer 1
       chainrule features runs/digits-1 --layer 1 --unit 3
       chainrule features runs/houses-1 new-houses.csv --out layers.html
     """  # noqa: D301 - \b tells click to keep the lines
-    if (layer is None) != (unit is None):
+    if unit is not None and layer is None:
         raise OptionError("a unit is told by its layer and its number: give --layer and --unit.")
+    if layer is not None and unit is None and (out is not None or as_json):
+        raise OptionError(
+            "--layer alone prints its units; --out and --json hold those of all layers without "
+            "it, and take one unit with --unit."
+        )
     check_extension("--out", out, ".html", ".htm")
     if out is not None and Path(out).exists() and not force:
         raise RunError(f"{out} exists; nothing was written. Give another name, or --force.")
@@ -81,6 +91,9 @@ def features_command(
     one = None if layer is None or unit is None else found.unit(layer, unit)
     if as_json:
         emit(json.dumps(found.to_dict() if one is None else one.to_dict(), allow_nan=False) + "\n")
+    elif layer is not None and unit is None:
+        lines = text_table(found.unit_cells(layer), numbers=range(1, 6))
+        emit("\n".join([f"Units of layer {layer} of {found.title}", found.note, "", *lines, ""]))
     elif out is None:
         emit(f"{found if one is None else one}\n")
     if out is not None:

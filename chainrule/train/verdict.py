@@ -126,7 +126,8 @@ def verdict(scores: Mapping[str, Any]) -> Verdict:
     if clear > 0 and not other:
         return Verdict("hardly", (
             f"On {counted(rows, 'row')} not seen in training the network is hardly better than the "
-            f"plain guess: {_measured(scores)}, a gain of {loss['mean'] / whole:.1%}."
+            f"plain guess: {_measured(scores)}, a gain of "
+            f"{100 * loss['mean'] / whole:.1f} %."
         ))  # fmt: skip
     return Verdict("better") if other else _not_better(scores, loss)
 

@@ -65,6 +65,10 @@ def test_pages_are_written_once(houses: Path, call: Call, place: Path) -> None:
 def test_one_unit_is_told(houses: Path, call: Call, place: Path) -> None:
     result = call("features", houses, "--layer", "1", "--unit", "3")
     assert "unit 3 of layer 1 (ReLU)" in result.stdout
+    units = call("features", houses, "--layer", "1").stdout
+    assert "Units of layer 1 of" in units
+    assert "spread" in units
+    assert "gradient" in units
     assert call("features", houses, "--layer", "1", "--unit", "3", "--out", "u.html").exit_code == 0
     page = (place / "u.html").read_text()
     assert "rooms" in page
@@ -96,7 +100,8 @@ def test_a_data_set_is_found_by_name(call: Call, place: Path) -> None:
 
 def test_what_can_not_be_is_refused(houses: Path, call: Call, place: Path) -> None:
     for words, said in (
-        (("--layer", "1"), "--unit"),
+        (("--layer", "1", "--json"), "--unit"),
+        (("--layer", "1", "--out", "a.html"), "--unit"),
         (("--unit", "1"), "--layer"),
         (("--layer", "9", "--unit", "1"), "no layer '9'"),
         (("--layer", "1", "--unit", "99"), "units 0 to 7"),

@@ -339,6 +339,41 @@ def test_gradients_fade_backward_through_sigmoids_and_not_through_relus() -> Non
     assert 0.1 < sizes[nn.ReLU] < 10
 
 
+def test_spread_and_gradient_of_each_unit_are_those_numpy_finds() -> None:
+    X, y = draw(40, 3), draw(40, 1)
+    model = nn.Sequential([nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 1)])
+    nn.initialize(model, 2)
+    f = cr.features(model, X, y, loss="mse")
+    hidden = np.tanh(X @ model[0].weight.value + model[0].bias.value)
+    np.testing.assert_allclose(f.layers[1].spread, hidden.std(axis=0), rtol=1e-4)
+    error = hidden @ model[2].weight.value + model[2].bias.value - y
+    slope = 2 / 40 * error @ model[2].weight.value.T
+    gradient = next(g for g in f.gradients if g.path == "1")
+    np.testing.assert_allclose(gradient.units, np.sqrt((slope**2).mean(axis=0)), rtol=1e-4)
+    assert f.remarks() == []
+    lines = f.unit_cells(1)
+    assert lines[0] == ["unit", "mean", "spread", "dead", "flat", "gradient"]
+    assert float(lines[3][2]) == pytest.approx(hidden[:, 2].std(), rel=1e-3)
+    assert float(lines[3][5]) == pytest.approx(gradient.units[2], rel=0.06)
+
+
+def test_a_layer_that_collapsed_is_told_and_a_healthy_one_is_not() -> None:
+    X = draw(100, 5)
+    stuck, dead = nn.Linear(6, 8), nn.Linear(6, 8)
+    model = nn.Sequential([nn.Linear(5, 6), nn.Sigmoid(), stuck, nn.Sigmoid(), nn.Linear(8, 1)])
+    nn.initialize(model, 0)
+    stuck.weight.value = stuck.weight.value * 1e-3
+    stuck.bias.value = np.linspace(-2, 2, 8)  # so that the layer's values differ, and no row does
+    f = cr.features(model, X)
+    assert [k.path for k in f.layers if k.collapsed] == ["2", "3"]
+    assert "Layer 3 (Sigmoid) collapsed: its units give nearly the same for every row" in str(f)
+    assert "collapsed" in f.html()
+    model = nn.Sequential([nn.Linear(5, 6), nn.ReLU(), dead, nn.ReLU(), nn.Linear(8, 1)])
+    nn.initialize(model, 0)
+    dead.bias.value = np.full(8, -100.0)
+    assert "Layer 3 (ReLU): all 8 units dead." in str(cr.features(model, X))
+
+
 # --- networks of all kinds -------------------------------------------------------------------
 
 

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from chainrule.core.errors import ChainruleError, OptionError
+from chainrule.core.wording import counted
 from chainrule.insight.hidden.statistics import Findings
 from chainrule.insight.hidden.unit import Unit, exciting_inputs
 from chainrule.insight.render.chart import bar_chart, histogram, image_grid, line_chart, scatter
@@ -29,6 +30,7 @@ __all__ = [
     "probes_figure",
     "unit_section",
     "units_figure",
+    "units_tables",
     "weights_figure",
     "weights_grid",
 ]
@@ -39,12 +41,29 @@ MOST_DOTS = 300  # of a map
 MOST_BARS = 8
 MOST_CORRELATED = 1024  # units whose every pair is looked at
 MOST_COLUMNS = 12
+MOST_UNITS = 256  # of a layer's table
 
 
 def layers_table(f: Findings) -> str:
     """Return the table of layers: units, spread, dead units, flat activations, probe."""
     head, *lines = f.cells()
-    return _table(head, lines, words=2)
+    told = "".join(f"<p>{escape(remark)}</p>" for remark in f.remarks())
+    return _table(head, lines, words=2) + told
+
+
+def units_tables(f: Findings, most: int = MOST_UNITS) -> str:
+    """Return for each hidden layer a table of its units: mean and spread over rows, gradient."""
+    parts = []
+    for path in f.hidden:
+        head, *lines = f.unit_cells(path)
+        more = len(lines) - most
+        told = f"<p>And {counted(more, 'more unit')}.</p>" if more > 0 else ""
+        title = f"Layer {_name(path, f.described(path))}"
+        parts.append(
+            f"<details><summary>{escape(title)}</summary>{_table(head, lines[:most])}{told}"
+            "</details>"
+        )
+    return "".join(parts)
 
 
 def _table(head: Sequence[str], lines: Sequence[Sequence[str]], words: int = 0) -> str:
@@ -261,7 +280,11 @@ def features_page(f: Findings, unit: Unit | None = None) -> str:
     if unit is not None:
         title = f"Unit {unit.index} of layer {unit.layer}: {unit.described}"
         return page(title, [("", unit_section(f, unit))], intro=intro)
-    sections = [("Layers", layers_table(f)), ("What the first layer looks for", weights_figure(f))]
+    sections = [
+        ("Layers", layers_table(f)),
+        ("Units", units_tables(f)),
+        ("What the first layer looks for", weights_figure(f)),
+    ]
     if f.probing:
         sections.append(("How well a line separates what each layer gives", probes_figure(f)))
     if f.goal is None or f.goal.kind == "classes":

@@ -44,8 +44,9 @@ class Features(Findings, Shown):
     """Hidden layers looked at: ``print`` it, :meth:`save` it as a page, or take its arrays."""
 
     def __str__(self) -> str:
-        lines = table(self.cells(), numbers=range(2, 8))
-        return "\n".join([f"Hidden layers of {self.title}", self.note, "", *lines])
+        lines = table(self.cells(), numbers=range(2, 9))
+        remarks = ["", *self.remarks()] if self.remarks() else []
+        return "\n".join([f"Hidden layers of {self.title}", self.note, "", *lines, *remarks])
 
     __repr__ = __str__
 
@@ -211,6 +212,7 @@ def _gradients(network: Any, X: Array, y: Array, aim: Objective) -> tuple[LayerG
         LayerGradient(
             step.path, step.layer, _rms([step.gradient]),
             _rms(list(step.gradients.values())) if step.gradients else None,
+            tuple(_rms([unit]) for unit in step.gradient.reshape(len(X), -1).T),
         )
         for step in explained.layers
     )  # fmt: skip

@@ -15,7 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from chainrule.core.errors import DataError, OptionError
+from chainrule.core.errors import ChainruleError, DataError, OptionError
+from chainrule.core.wording import counted
 from chainrule.data.projection import PCA
 from chainrule.data.splits import split
 from chainrule.insight.explain import words
@@ -36,6 +37,7 @@ PROBE_ROWS = 2000  # that a probe learns from, at most
 WIDEST = 1024  # units that a probe is made of; wider layers are thinned out evenly
 MAPPED = 512  # units that a map is made of, likewise
 HELD_OUT = 0.3
+COLLAPSED = 0.05  # of a layer's size, below which its spread across rows tells little
 FEWEST = 10  # rows, of which some are held out for a probe
 
 
@@ -43,8 +45,11 @@ FEWEST = 10  # rows, of which some are held out for a probe
 class LayerFacts:
     """A layer in a line: the spread of its units, those that are dead, and how flat it is.
 
-    `dead` are numbers of units; `saturated` is the share of activations that are nearly flat,
-    None in a layer that is no activation that saturates.
+    `mean` and `std` are over all rows and units.  `spread` is the standard deviation of each
+    unit across the rows, which tells a layer that sees its input from one that does not:
+    `collapsed` layers give nearly the same for every row.  `dead` are numbers of units;
+    `saturated` is the share of activations that are nearly flat, None in a layer that is not an
+    activation that saturates.
     """
 
     path: str
@@ -52,6 +57,8 @@ class LayerFacts:
     units: int
     mean: float
     std: float
+    spread: tuple[float, ...]
+    collapsed: bool
     dead: tuple[int, ...]
     saturated: float | None
 
@@ -60,13 +67,14 @@ class LayerFacts:
 class LayerGradient:
     """The gradient of the loss at a layer: root mean squares over its outputs and its weights.
 
-    `weights` is None in a layer without parameters.
+    `units` are those of each unit over the rows; `weights` is None in a layer without parameters.
     """
 
     path: str
     layer: str
     output: float
     weights: float | None
+    units: tuple[float, ...]
 
 
 @dataclass(frozen=True, repr=False)
@@ -93,16 +101,24 @@ class Findings:
     @cached_property
     def layers(self) -> tuple[LayerFacts, ...]:
         """Facts on each layer, from the input to the output."""
-        found = []
+        found, last = [], self.activity.paths[-1]
         for path, values in self.activity.values.items():
             flat = self.activity.saturated(path)
+            spread = values.std(axis=0, dtype=np.float64)
             found.append(LayerFacts(
                 path, self.activity.describe(path), values.shape[1],
                 float(values.mean(dtype=np.float64)), float(values.std(dtype=np.float64)),
+                tuple(spread.tolist()), path != last and self._collapsed(values, spread),
                 tuple(self.activity.dead(path).tolist()),
                 None if flat is None else float(flat.mean()),
             ))  # fmt: skip
         return tuple(found)
+
+    @staticmethod
+    def _collapsed(values: Array, spread: Array) -> bool:
+        """Whether units vary across the rows by less than 5 % of their size."""
+        size = float(np.sqrt(np.square(values, dtype=np.float64).mean()))
+        return len(values) > 1 and float(np.sqrt((spread**2).mean())) <= COLLAPSED * size
 
     @property
     def hidden(self) -> tuple[str, ...]:
@@ -250,26 +266,77 @@ class Findings:
     def cells(self) -> list[list[str]]:
         """Return the table of layers as text, its head first; the input has a line of its own."""
         scores = {p.path: f"{p.score:.3f}" for p in self.probes} if self.probing else {}
-        rows = [["layer", "", "units", "mean", "std", "dead", "nearly flat"]]
+        gradients = {g.path: f"{g.output:.2g}" for g in self._known_gradients}
+        rows = [["layer", "", "units", "mean", "spread", "dead", "flat"]]
         values = self.values("input")
-        spread = [float(values.mean(dtype=np.float64)), float(values.std(dtype=np.float64))]
-        if abs(spread[0]) < 1e-6 * spread[1]:
-            spread[0] = 0.0  # rounding, of standardized columns
-        rows.append(["input", "", f"{values.shape[1]:,}", *map(words.number, spread), "", ""])
+        mean = float(values.mean(dtype=np.float64))
+        spread = _rms(values.std(axis=0, dtype=np.float64))
+        if abs(mean) < 1e-6 * spread:
+            mean = 0.0  # rounding, of standardized columns
+        rows.append(["input", "", f"{values.shape[1]:,}", words.number(mean),
+                     words.number(spread), "", ""])  # fmt: skip
         for k in self.layers:
             flat = "" if k.saturated is None else f"{100 * k.saturated:.0f} %"
-            spread = [k.mean, k.std]
-            rows.append([k.path, k.layer, f"{k.units:,}", *map(words.number, spread),
-                         f"{len(k.dead):,}", flat])  # fmt: skip
+            spread = _rms(np.array(k.spread))
+            rows.append([k.path, k.layer, f"{k.units:,}", words.number(k.mean),
+                         words.number(spread), f"{len(k.dead):,}", flat])  # fmt: skip
+        if gradients:
+            told = ["gradient", *(gradients.get(row[0], "") for row in rows[1:])]
+            rows = [[*row, size] for row, size in zip(rows, told, strict=True)]
         if self.goal is None or not scores:
             return rows
         said = [f"probe {self.goal.measure}", *(scores[row[0]] for row in rows[1:])]
         return [[*row, score] for row, score in zip(rows, said, strict=True)]
 
+    @property
+    def _known_gradients(self) -> tuple[LayerGradient, ...]:
+        """:attr:`gradients`, () without targets, or without a loss, which a saved run may lack."""
+        try:
+            return self.gradients
+        except ChainruleError:
+            return ()
+
+    def unit_cells(self, layer: str | int) -> list[list[str]]:
+        """Return a table of the units of a layer as text, its head first.
+
+        Mean and spread of each unit are over the rows; its gradient is the root mean square of
+        the loss's, over the first 256 of them.
+        """
+        path = self.activity.check_layer(layer)
+        facts = next(k for k in self.layers if k.path == path)
+        values, flat = self.values(path), self.activity.saturated(path)
+        sizes = next((g.units for g in self._known_gradients if g.path == path), None)
+        rows = [["unit", "mean", "spread", "dead"]]
+        for k, mean in enumerate(values.mean(axis=0, dtype=np.float64).tolist()):
+            dead = "dead" if k in facts.dead else ""
+            rows.append([str(k), words.number(mean), words.number(facts.spread[k]), dead])
+        if flat is not None:
+            told = ["flat", *(f"{100 * share:.0f} %" for share in flat.tolist())]
+            rows = [[*row, share] for row, share in zip(rows, told, strict=True)]
+        if sizes is not None:
+            told = ["gradient", *(f"{size:.2g}" for size in sizes)]
+            rows = [[*row, size] for row, size in zip(rows, told, strict=True)]
+        return rows
+
+    def remarks(self) -> list[str]:
+        """Return a sentence on each hidden layer that gives nearly the same for every row."""
+        found = []
+        for k in self.layers:
+            if k.collapsed and len(k.dead) == k.units:
+                found.append(f"Layer {k.path} ({k.layer}): all {counted(k.units, 'unit')} dead.")
+            elif k.collapsed:
+                found.append(
+                    f"Layer {k.path} ({k.layer}) collapsed: its units give nearly the same for "
+                    f"every row; they vary by {words.number(_rms(np.array(k.spread)))}, with "
+                    f"values of about {words.number(_rms(self.values(k.path)))}."
+                )
+        return found
+
     def to_dict(self) -> dict[str, Any]:
         """Return facts, probes and, where there is a loss, gradients as plain data for JSON."""
         layers = [
-            {**asdict(facts), "dead": list(facts.dead)} for facts in self.layers
+            {**asdict(facts), "dead": list(facts.dead), "spread": list(facts.spread)}
+            for facts in self.layers
         ]  # fmt: skip
         return {
             "title": self.title,
@@ -278,3 +345,7 @@ class Findings:
             "probes": [asdict(p) for p in self.probes] if self.probing else [],
             "gradients": [asdict(g) for g in self.gradients] if self.follow else [],
         }
+
+
+def _rms(values: Array) -> float:
+    return float(np.sqrt(np.square(values, dtype=np.float64).mean()))
