@@ -6,6 +6,9 @@ Read next: :mod:`chainrule.core.tensor`, which adds what records more of the gra
 from __future__ import annotations
 
 import operator
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -16,11 +19,27 @@ from chainrule.core.graph import Node
 from chainrule.core.recall import Evaluate, unknown, value_of
 from chainrule.core.spec import Dim, Shape
 
-__all__ = ["Handle", "set_evaluator"]
+__all__ = ["Handle", "recording", "set_evaluator"]
 
 Array: TypeAlias = "np.ndarray[Any, Any]"
 
 _evaluate: Evaluate | None = None
+
+
+_recording: ContextVar[bool] = ContextVar("chainrule_recording", default=False)
+
+
+@contextmanager
+def recording() -> Iterator[None]:
+    """Mark what is inside as recorded once and run often, with other values of parameters.
+
+    What depends on them has no value there: a branch taken by it would be taken forever.
+    """
+    token = _recording.set(True)
+    try:
+        yield
+    finally:
+        _recording.reset(token)
 
 
 def set_evaluator(evaluate: Evaluate) -> None:
@@ -115,16 +134,19 @@ class Handle:
         return bool(self.item())
 
     def _inputs(self) -> list[Node]:
-        """Return the named inputs that the value depends on."""
-        return [n for n in unknown(self.node) if n.primitive.name == "input"]
+        """Return the leaves that the value depends on and that have none, or none that stays."""
+        kinds = ("input", "parameter") if _recording.get() else ("input",)
+        return [n for n in unknown(self.node) if n.primitive.name in kinds]
 
     def _check_known(self, consequence: str) -> None:
-        """Raise GraphError where the value depends on an input, with what that means."""
+        """Raise GraphError where the value depends on a leaf without one, with what that means."""
         for node in self._inputs():
-            name = repr(node.params["name"])
+            kind, name = node.primitive.name, repr(node.params["name"])
+            why = "has no value while the graph is recorded"
+            if kind == "parameter":
+                why = "changes in training (its .value is the present one)"
             raise GraphError(
-                f"input {name}, {node.spec}, has no value while the graph is recorded, "
-                + consequence.replace("NAME", name)
+                f"{kind} {name}, {node.spec}, {why}, {consequence.replace('NAME', name)}"
             )
 
     def __repr__(self) -> str:

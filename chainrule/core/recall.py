@@ -11,7 +11,8 @@ Read next: :mod:`chainrule.core.tensor`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, TypeAlias
 from weakref import WeakKeyDictionary
 
@@ -61,13 +62,25 @@ def value_of(node: Node, evaluate: Evaluate) -> Array:
         varies = n.primitive.leaf and n.primitive.name != "constant"
         if varies or not changing.isdisjoint(n.inputs):
             changing.add(n)
-    fixed = (n for n in nodes if n not in changing and not n.primitive.leaf)
-    fresh = {f"fresh/{i}": n for i, n in enumerate(fixed)}
+    fixed = [n for n in nodes if n not in changing and not n.primitive.leaf]
+    fresh = {f"fresh/{i}": n for i, n in enumerate(_that_fit(fixed))}
     names = {n: f"known/{i}" for i, n in enumerate(known)}
     graph = Graph({"value": node, **fresh}, {name: n for n, name in names.items()})
     found = evaluate(graph, {names[n]: value for n, value in known.items()})
     _remember({n: found[name] for name, n in fresh.items()})
     return found["value"]
+
+
+def _that_fit(nodes: Sequence[Node]) -> Iterator[Node]:
+    """Yield the newest of `nodes`, and of older ones the small, as many as may be remembered."""
+    room = MOST_BYTES
+    for node in reversed(nodes):
+        size = node.spec.dtype.itemsize * math.prod(
+            d for d in node.spec.shape if isinstance(d, int)
+        )
+        if size <= room:
+            room -= size
+            yield node
 
 
 def _remember(values: Mapping[Node, Array]) -> None:

@@ -10,8 +10,9 @@ Read next: :mod:`chainrule.core.parameter`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeAlias
+from weakref import ref
 
 import numpy as np
 from numpy.typing import DTypeLike
@@ -40,6 +41,8 @@ def _leaf_meaning(**params: Any) -> Array:
     raise GraphError(f"no value was given for {params['name']!r}.")
 
 
+LARGE = 4096  # bytes from which on it is worth to look whether an array was used before
+_constants: dict[int, tuple[Callable[[], Any], Callable[[], Any]]] = {}  # by the array's id
 CONSTANT = register(
     Primitive(
         "constant",
@@ -77,7 +80,7 @@ class Tensor(Handle):
         if method == "__call__" and not options and out[0] is inputs[0]:
             primitive = registry.get(_OURS.get(name, name))
             if name == "matmul":
-                return _matmul(*map(as_tensor, inputs))
+                return _matmul(*map(_operand, inputs))
             if name in ("greater", "greater_equal"):
                 return record(lookup(name.replace("greater", "less")), *inputs[::-1])
             if name == "not_equal":
@@ -122,10 +125,10 @@ class Tensor(Handle):
         return record(lookup("pow"), other, self)
 
     def __matmul__(self, other: TensorLike) -> Tensor:
-        return _matmul(self, as_tensor(other, self))
+        return _matmul(self, _operand(other, self))
 
     def __rmatmul__(self, other: TensorLike) -> Tensor:
-        return _matmul(as_tensor(other, self), self)
+        return _matmul(_operand(other, self), self)
 
     def __neg__(self) -> Tensor:
         return record(lookup("neg"), self)
@@ -379,6 +382,24 @@ def as_tensor(value: Any, like: Tensor | None = None) -> Tensor:
     return tensor(value)
 
 
+def _operand(value: Any, like: Tensor | None = None) -> Tensor:
+    """Return what :func:`as_tensor` does; of the same large array, unchanged, the same constant.
+
+    A loop by hand has its data in every step, and each step's graph would hold a copy.
+    """
+    if type(value) is not np.ndarray or value.nbytes < LARGE:
+        return as_tensor(value, like)
+    key, bits = id(value), f"u{value.itemsize}"
+    array, node = (known() for known in _constants.get(key, (type(None), type(None))))
+    if array is value and node is not None:
+        held = node.params["value"]
+        if held.dtype == value.dtype and np.array_equal(held.view(bits), value.view(bits)):
+            return Tensor(node)
+    made = as_tensor(value)
+    _constants[key] = ref(value, lambda _: _constants.pop(key, None)), ref(made.node)
+    return made
+
+
 def input(name: str, shape: Any = (), dtype: DTypeLike = np.float32) -> Tensor:
     """Return a named input: a leaf whose value is given when the graph is run.
 
@@ -401,7 +422,7 @@ def record(primitive: Primitive, *inputs: Any, **params: Any) -> Tensor:
     common dtype.  Raises ShapeError or DTypeError from the primitive's type rule.
     """
     like = next((x for x in inputs if isinstance(x, Tensor)), None)
-    tensors = [as_tensor(x, like) for x in inputs]
+    tensors = [_operand(x, like) for x in inputs]
     if primitive.promote:
         dtype = np.result_type(*(tensors[i].dtype for i in primitive.promote))
         if primitive.floating:

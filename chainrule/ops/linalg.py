@@ -54,4 +54,4 @@ def matmul(a: TensorLike, b: TensorLike) -> Tensor:
     >>> matmul([[1.0, 2.0]], [[3.0], [4.0]])
     Tensor([[11.]], f32[1,1])
     """
-    return as_tensor(a) @ b
+    return b.__rmatmul__(a) if isinstance(b, Tensor) else as_tensor(a) @ b

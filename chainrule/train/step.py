@@ -18,6 +18,7 @@ import numpy as np
 
 from chainrule.core.errors import OptionError, ShapeError
 from chainrule.core.graph import Graph, Node, reachable, scope
+from chainrule.core.handle import recording
 from chainrule.core.parameter import Parameter
 from chainrule.core.spec import SUPPORTED, Dim
 from chainrule.core.tensor import Tensor, input
@@ -88,7 +89,8 @@ def forward(model: Layer, x: Tensor) -> Tensor:
     if reads_pixels(model, x.dtype, x.ndim):
         scaled = scaled * (1 / 255)
     try:
-        output = model(scaled)
+        with recording():
+            output = model(scaled)
     except ShapeError as error:
         if x.ndim > 1:
             raise

@@ -142,5 +142,21 @@ def test_no_more_is_remembered_than_may_be(monkeypatch: pytest.MonkeyPatch) -> N
     assert len(recall._values) < before
 
 
+def test_one_long_evaluation_keeps_no_more_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(recall, "MOST_BYTES", 10_000)
+    asked = []
+
+    def counted(graph: cr.Graph, values: Any) -> Any:
+        found = cr.evaluate(graph, values)
+        asked.append(sum(value.nbytes for value in found.values()))
+        return found
+
+    x = cr.tensor(np.ones(300))
+    for _ in range(100):
+        x = x + 1
+    assert recall.value_of(x.node, counted)[0] == 101
+    assert asked[0] <= 2 * 10_000
+
+
 def test_the_evaluator_is_the_reference() -> None:
     assert handle._evaluate is cr.evaluate

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import chainrule as cr
+from chainrule.core import tensor as tensor_module
 
 DTYPES = ["bool", "uint8", "uint32", "int32", "int64", "float32", "float64"]
 
@@ -280,6 +281,44 @@ def test_python_can_not_branch_on_what_has_no_value() -> None:
     assert layer(cr.tensor([[1.0, 2.0]])).numpy().tolist() == [[1, 2]]
     with pytest.raises(cr.GraphError, match="'if'"):
         cr.fit(layer, (np.ones((4, 2)), np.ones((4, 2))), loss="mse")
+
+
+def test_python_can_not_branch_on_what_training_changes() -> None:
+    class Layer:
+        def __init__(self, ask: Callable[[cr.Parameter], Any]) -> None:
+            self.scale = cr.Parameter((2,), lambda shape, rng: np.ones(shape), name="scale")
+            self.ask = ask
+
+        def __call__(self, x: cr.Tensor) -> cr.Tensor:
+            return x * self.scale if self.ask(self.scale) else -x
+
+    data = (np.ones((4, 2)), np.ones((4, 2)))
+    for ask in (lambda s: s.sum() > 0, lambda s: float(s[0]), lambda s: s.numpy().any()):
+        with pytest.raises(cr.GraphError, match=r"parameter 'scale', f32.*changes in train"):
+            cr.fit(Layer(ask), data, loss="mse", epochs=1, progress=False)
+    known = Layer(lambda s: s.value.any())  # who asks for the present value gets it
+    cr.fit(known, data, loss="mse", epochs=1, progress=False)
+    assert known.scale.sum() > 0  # outside a layer it has one
+
+
+def test_the_same_large_array_is_one_constant_until_it_changes() -> None:
+    a, small = np.zeros((1000, 2)), np.zeros(2)
+    x = cr.tensor([1.0, 2.0])
+    total = ((a * x + small).sum() + (a @ x + a @ x).sum()) * (small.sum() + small * small).sum()
+    held = [n for n in cr.Graph({"t": total}).nodes if n.primitive.name == "constant"]
+    assert sum(n.spec.shape == a.shape for n in held) == 1
+    before = a * x
+    a[0] = 1
+    a[1] = -0.0
+    after = a * x
+    assert before.numpy()[0].tolist() == [0, 0]
+    assert after.numpy()[0].tolist() == [1, 2]
+    assert np.signbit(after.numpy()[1]).all()
+    first, second = cr.tensor(a), cr.tensor(a)  # what a user makes is a leaf of its own
+    assert float(cr.grad((first * second).sum(), first)[0, 0]) == 1
+    known = len(tensor_module._constants)
+    del a
+    assert len(tensor_module._constants) == known - 1
 
 
 # --- parameters ------------------------------------------------------------------------------
