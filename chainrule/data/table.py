@@ -237,6 +237,13 @@ def _is_missing(value: Any) -> bool:
     )
 
 
+def _as_float(number: Any) -> float:
+    try:
+        return float(number)
+    except OverflowError:  # a whole number of hundreds of digits, as 1e400 in a file
+        return math.inf if number > 0 else -math.inf
+
+
 def _from_objects(name: str, cells: list[Any], source: str) -> Column:
     missing = np.array([_is_missing(cell) for cell in cells], dtype=bool)
     present = [cell for cell, gone in zip(cells, missing, strict=True) if not gone]
@@ -246,7 +253,7 @@ def _from_objects(name: str, cells: list[Any], source: str) -> Column:
         return Column(name, "boolean", booleans, missing)
     if present and all(isinstance(cell, Real) for cell in present):
         numbers = np.full(len(cells), np.nan)
-        numbers[~missing] = np.array(present, dtype=np.float64)
+        numbers[~missing] = [_as_float(cell) for cell in present]
         return Column(name, "number", numbers, missing)
     if present and all(isinstance(cell, (date, datetime)) for cell in present):
         text = ["" if gone else cell.isoformat() for cell, gone in zip(cells, missing, strict=True)]

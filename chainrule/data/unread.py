@@ -81,7 +81,7 @@ def held_out_notes(found: Mapping[str, Unread]) -> tuple[str, ...]:
 
 
 def settle(column: Column) -> Settled:
-    """Return a text column of which nearly all cells are numbers or dates as one of them.
+    """Return a text column of which nearly all cells are numbers, dates or booleans as such.
 
     At least 95 % of the cells, and 20, must be read in one spelling or format, and no other may
     be a code such as 007; the rest become missing, as infinity does among numbers.  Any other
@@ -97,10 +97,21 @@ def settle(column: Column) -> Settled:
     promising = len(probed) == len(cells) or _find_form(probed, slack=0.05) is not None
     found = _find_form(cells) if promising else None
     if found is None:
-        return Settled(column)
+        return _as_booleans(column, cells)
     kind, form = found
     settled, rows = _fill(column, kind, form, _reader(kind, form))
     return Settled(settled, f"read as {kind}s", Unread.of(column, rows))
+
+
+def _as_booleans(column: Column, cells: list[str]) -> Settled:
+    """Return a column of which nearly all `cells` are true or false as one of booleans."""
+    read = sum(_read_boolean(cell) is not None for cell in cells)
+    if read < max(MOSTLY * len(cells), _LEAST):
+        return Settled(column)
+    filled, rows = _fill(column, "number", "", _read_boolean)
+    values = filled.values == 1
+    booleans = replace(filled, kind="boolean", values=values)
+    return Settled(booleans, "read as true or false", Unread.of(column, rows))
 
 
 def _without_infinity(column: Column) -> tuple[Column, NDArray[np.intp]]:

@@ -26,9 +26,15 @@ from chainrule.ops.shape import concat
 __all__ = ["EmbedColumns", "Embedding"]
 
 Array = np.ndarray[Any, Any]
+_MOST = {"float32": 2**24, "float64": 2**53}  # whole numbers that are all told apart
 
 
 def _table(categories: int, size: int, dtype: str, name: str) -> Parameter:
+    if categories > _MOST[dtype]:
+        raise OptionError(
+            f"{categories:,} categories are more than {dtype}, in which a model is given its data, "
+            f"can number ({_MOST[dtype]:,}); merge rare ones, or use dtype='float64'."
+        )
     # A row's squares add up to about 1, whatever its size, as those of a one-hot row do.
     return Parameter((categories, size), TruncatedNormal(size**-0.5), dtype, name)
 

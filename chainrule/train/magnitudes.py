@@ -18,13 +18,14 @@ from chainrule.core.errors import DataError
 from chainrule.core.graph import Graph
 from chainrule.data.check import FEW, numbers_in_spread
 from chainrule.nn.layer import Layer
+from chainrule.nn.scale import starts_with_scale
 from chainrule.run.reference import Interpreter
 from chainrule.train.objective import Objective
 from chainrule.train.part import Part
 from chainrule.train.step import data_input, forward
 from chainrule.transform.mode import for_predicting
 
-__all__ = ["check_precision", "warn_of_distance"]
+__all__ = ["check_precision", "warn_of_bytes", "warn_of_distance"]
 
 Array = np.ndarray[Any, Any]
 _LOOKED_AT = 2**18  # numbers looked at, of rows from the whole array
@@ -34,6 +35,7 @@ _FAR, _VERY_FAR = 100.0, 1000.0  # distances to the targets, in spreads of the o
 _STEPS = 10.0  # steps that cover a distance of one, at the usual learning rates
 _SPREADS = 50.0  # distances to the targets, in spreads of theirs
 _LARGE = 30.0  # outputs of an untrained network that come from features of no usual scale
+_PIXELS, _LARGEST_BYTE = 49, 100  # more in a row, and larger ones, are taken for pixels
 _MOST_NAMED = 3
 
 
@@ -70,6 +72,20 @@ def check_precision(X: Array, y: Array, aim: Objective, dtype: np.dtype[Any]) ->
             f"{np.spacing(dtype.type(_middle(sample, worst))):.3g} apart, so that most of it is "
             "lost. Train on (X - X.mean(axis=0)) / X.std(axis=0), computed in float64, "
             f"{cure}.",
+            stacklevel=5,
+        )
+
+
+def warn_of_bytes(model: Layer, X: Array) -> None:
+    """Warn of rows of bytes that look like pixels laid flat, which `model` does not scale."""
+    if X.dtype != np.uint8 or X.ndim != 2 or X.shape[1] < _PIXELS or starts_with_scale(model):
+        return
+    greatest = int(_sample(X).max())
+    if greatest > _LARGEST_BYTE:
+        warnings.warn(
+            f"X is uint8 in rows of {X.shape[1]}, with values up to {greatest}, which are large "
+            "for a network and are not scaled. For pixels laid flat, start the model with "
+            "nn.Scale(1 / 255), or give X the shape (rows, height, width).",
             stacklevel=5,
         )
 

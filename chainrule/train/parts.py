@@ -19,7 +19,7 @@ from chainrule.data.check import check_same_length
 from chainrule.data.splits import split
 from chainrule.nn.layer import Layer, check_input
 from chainrule.nn.scale import reads_pixels
-from chainrule.train.magnitudes import check_precision
+from chainrule.train.magnitudes import check_precision, warn_of_bytes
 from chainrule.train.objective import Objective, check_target
 from chainrule.train.part import Part
 from chainrule.train.step import check_rows, data_input, forward, model_dtype
@@ -49,6 +49,7 @@ def read_parts(
     if _pixels(model, X):
         _check_pixels(X)
     check_precision(X, np.asarray(y), aim, dtype)
+    warn_of_bytes(model, X)
     output = forward(model, data_input("x", X)).shape
     check_input([model], X)
     target = aim.target(y, output, dtype)

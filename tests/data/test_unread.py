@@ -230,3 +230,31 @@ def test_infinity_among_words_and_spelled_numbers_is_missing() -> None:
         assert pipeline.feature_names == ("x", "x=missing")
         assert any("2 cells that can't be read" in note for note in pipeline.notes)
         assert pipeline.unread(Table.from_arrays({"x": [*cells[:9], "inf"]}))["x"].row == 10
+
+
+def test_whole_numbers_of_any_length_are_infinite_at_most() -> None:
+    table = Table.from_arrays({"x": [10**400, 2, 3, -(10**400)] * 10, "y": range(40)})
+    pipeline = Pipeline.fit(table, "y")
+    assert any("20 cells that can't be read" in note for note in pipeline.notes)
+    assert np.isfinite(pipeline.transform(table)).all()
+
+
+def test_true_and_false_with_junk_are_booleans() -> None:
+    cells = ["True", "false", "true"] * 30 + ["tbd", "?"]
+    table = Table.from_arrays({"paid": cells, "y": range(92)})
+    pipeline = Pipeline.fit(table, "y")
+    assert pipeline.feature_names == ("paid", "paid=missing")
+    told = "`paid`: read as true or false; 1 cell that can't be read counts as missing, 'tbd' in"
+    assert any(note.startswith(told) for note in pipeline.notes)
+    X = pipeline.transform(table)
+    assert np.flatnonzero(X[:, 1]).tolist() == [90, 91]
+    assert len(np.unique(X[:90, 0])) == 2
+    new = pipeline.transform(Table.from_arrays({"paid": ["false", "true", "no", "true"]}))
+    assert new[:, 1].tolist() == [0, 0, 1, 0]
+    np.testing.assert_array_equal(new[:2, 0], X[[1, 0], 0])
+    bare = pipeline.transform(Table.from_arrays({"paid": [False, True]}))
+    np.testing.assert_array_equal(bare[:, 0], X[[1, 0], 0])
+    few = Table.from_arrays(
+        {"paid": [*(["true", "false"] * 30), *["no", "yes"] * 5], "y": range(70)}
+    )
+    assert Pipeline.fit(few, "y").feature_names[0] == "paid=false"

@@ -133,3 +133,9 @@ def test_it_comes_back_from_its_files(tmp_path: Path) -> None:
 def test_bad_values_are_named(make: Any, message: str) -> None:
     with pytest.raises(cr.OptionError, match=message):
         make()
+
+
+def test_more_categories_than_a_dtype_can_number_are_refused() -> None:
+    with pytest.raises(cr.OptionError, match="16,777,217 categories are more than float32, in"):
+        nn.Embedding(2**24 + 1, 1)
+    nn.Embedding(2**24 + 1, 1, dtype="float64")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -84,3 +85,15 @@ def test_images_of_zeros_and_ones_are_asked_about() -> None:
 def test_a_scale_is_a_number(factor: Any) -> None:
     with pytest.raises(cr.OptionError, match="factor must be a finite number other than 0"):
         nn.Scale(factor)
+
+
+def test_flat_pixels_that_are_not_scaled_are_told() -> None:
+    flat = RNG.integers(0, 256, (60, 64), dtype=np.uint8)
+    with pytest.warns(UserWarning, match=r"start the model with nn\.Scale\(1 / 255\)") as told:
+        train([nn.Linear(64, 3)], flat)
+    assert told[0].filename.endswith("test_bytes.py")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        train([nn.Scale(1 / 255), nn.Linear(64, 3)], flat)
+        train([nn.Linear(64, 3)], flat // 4)
+        train([nn.Flatten(), nn.Linear(64, 3)], flat.reshape(60, 8, 8))
