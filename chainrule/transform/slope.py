@@ -59,8 +59,12 @@ class Slope:
     def through(self, node: Node, position: int, part: Tensor) -> Slope:
         """Return `part`, which the rule of `node` made of this for its input at `position`."""
         if node.primitive.name in CHOICES:
-            made = _choice(part.node)
-            fresh = self.choices | {made} if made else self.choices
+            # The rules of maximum and minimum answer where(lost, 0, ...).
+            name = node.primitive.name
+            made = (
+                (node.inputs[0], position == 1) if name == "where" else (part.node.inputs[0], False)
+            )
+            fresh = self.choices | {made}
             return Slope(part, fresh, self.spoilt and fresh != {made})
         return Slope(part, self.choices, self.spoilt or not _harmless(node, position))
 
@@ -70,15 +74,6 @@ class Slope:
         if kept == self.choices:
             return Slope(sum_to(self.value, shape), kept, self.spoilt)
         return Slope(sum_to(self.settled(), shape), kept)
-
-
-def _choice(part: Node) -> tuple[Node, bool] | None:
-    """Return the choice that the gradient `part` was recorded with: a where with a zero."""
-    if part.primitive.name != "where":
-        return None
-    condition, *branches = part.inputs
-    zeros = [_constant(b) and not np.any(b.params["value"]) for b in branches]
-    return (condition, not zeros[0]) if any(zeros) else None
 
 
 def _harmless(node: Node, position: int) -> bool:

@@ -13,6 +13,7 @@ import pytest
 import chainrule as cr
 from chainrule.core.graph import reachable
 from chainrule.run.program import prepare_function
+from chainrule.transform.jacobian import push_forward
 
 INF, NAN = math.inf, math.nan
 Function = Callable[..., cr.Tensor]
@@ -109,6 +110,18 @@ def test_a_gradient_that_is_0_by_chance_keeps_its_own_gradient() -> None:
     assert cr.grad(slope.sum(), at).numpy().tolist() == [0, -0.25]
     assert np.isfinite(cr.hessian(cr.norm(at), at).numpy()).all()
     assert np.isfinite(cr.hessian(cr.norm(at * 0), at).numpy()).all()
+
+
+@pytest.mark.parametrize("at", [2.0, 0.5])
+def test_forward_mode_takes_the_branch_that_was_chosen(at: float) -> None:
+    x, one = cr.tensor(np.float64(at)), cr.tensor(np.float64(1.0))
+    for function, slope in (
+        (lambda x: cr.where(x > 1, cr.log(x), 0.0), 1 / at if at > 1 else 0),
+        (lambda x: cr.where(x > 1, 0.0, cr.log(x)), 1 / at if at < 1 else 0),
+        (lambda x: cr.maximum(cr.log(x), 0.0), 1 / at if at > 1 else 0),
+        (lambda x: cr.minimum(0.0, cr.log(x)), 1 / at if at < 1 else 0),
+    ):
+        assert push_forward(function(x), [x], [one]).item() == slope
 
 
 def test_what_is_undefined_and_used_stays_so() -> None:
