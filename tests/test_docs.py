@@ -46,7 +46,9 @@ def fences(text: str, language: str) -> list[str]:
 def words(text: str) -> list[str]:
     """Return the words of `text`, less what time, rounding and the machine decide."""
     text = re.sub(r" in [\d.]+ s, [\d,.]+ rows/s", "", text)
-    text = re.sub(r"(?m)^ *stopped: .*\n?", "", text)  # nor does a quick run always stop early
+    text = re.sub(
+        r"(?m)^ *stopped: .*\n?(?:^ {9}.*\n?)*", "", text
+    )  # nor does a quick run always stop early
     return re.sub(r"-?[\d.,]*\d", "#", text).replace("·", "#").split()
 
 

@@ -14,8 +14,8 @@ from typing import Any
 
 import click
 
+from chainrule.cli.files import check_extension, write_whole
 from chainrule.cli.output import emit, tell
-from chainrule.cli.predictions import check_extension, write_whole
 from chainrule.core.errors import OptionError, RunError, did_you_mean
 from chainrule.data.builtin import load as load_set
 from chainrule.data.builtin import names

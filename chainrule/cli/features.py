@@ -14,8 +14,8 @@ from typing import Any
 
 import click
 
+from chainrule.cli.files import check_extension, write_whole
 from chainrule.cli.output import emit, tell
-from chainrule.cli.predictions import check_extension, write_whole
 from chainrule.cli.train import train
 from chainrule.core.errors import ChainruleError, DataError, OptionError, RunError
 from chainrule.data.builtin import Dataset

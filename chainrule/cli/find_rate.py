@@ -12,8 +12,8 @@ from typing import Any
 import click
 
 from chainrule.cli.config import read_config
+from chainrule.cli.files import check_extension, write_whole
 from chainrule.cli.output import emit, tell
-from chainrule.cli.predictions import check_extension, write_whole
 from chainrule.cli.train_options import method_options, network_options
 from chainrule.insight.range_finder import find_learning_rate
 from chainrule.train.architecture import (

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import click
 
+from chainrule.cli.files import write_whole
 from chainrule.cli.output import emit, tell
-from chainrule.cli.predictions import write_whole
 from chainrule.core.errors import RunError
 from chainrule.insight.drawing.draw import LEVELS, check_format, draw
 from chainrule.optim.named import optimizer_names

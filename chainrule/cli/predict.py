@@ -1,6 +1,6 @@
 """``chainrule predict``: a saved run and a table in, the table with predictions out.
 
-Read next: :mod:`chainrule.cli.predictions`.
+Read next: :mod:`chainrule.cli.files`.
 """
 
 from __future__ import annotations
@@ -9,8 +9,8 @@ from pathlib import Path
 
 import click
 
+from chainrule.cli.files import as_csv_text, as_json_text, check_out, write_whole
 from chainrule.cli.output import emit, tell
-from chainrule.cli.predictions import as_csv_text, as_json_text, check_out, write_whole
 from chainrule.core.errors import DataError
 from chainrule.data.read import read_table
 from chainrule.train.run import load

@@ -20,8 +20,8 @@ from chainrule import data, nn
 from chainrule.core.errors import DataError, RunError
 from chainrule.data.target import Target
 from chainrule.insight.report.findings import Finding, find
-from chainrule.insight.report.judge import judge
 from chainrule.insight.report.overview import overview
+from chainrule.insight.report.predictions import predictions_on
 from chainrule.insight.report.weights import first_weights
 from chainrule.nn.layer import parameters
 from chainrule.train.pixels import PixelPipeline
@@ -189,9 +189,9 @@ def test_mistakes_of_images_are_shown_as_images_in_a_small_file() -> None:
     run = fit_table(problem, settings, progress=False)
     html = cr.report(run, problem).html()
     page = read(html)
-    judged = judge(run, problem)
-    assert judged is not None
-    worst = judged.mistakes(24)
+    predictions = predictions_on(run, problem)
+    assert predictions is not None
+    worst = predictions.mistakes(24)
     section = html[html.index("What it got most wrong</h2>") :]
     uris = re.findall(r'<img src="(data:[^"]+)"', section)[: len(worst)]
     assert len(worst) == len(uris) == 24
@@ -235,7 +235,7 @@ def test_runs_on_arrays_of_any_kind_are_reported(kind: str) -> None:
     model = nn.Sequential([nn.Linear(4, 3), nn.Tanh(), nn.Linear(3, outputs)])
     run = cr.fit(model, (X, y), loss=loss, epochs=2, progress=False, engine="reference")
     page = read(cr.report(run, (X, y)).html())
-    found = judge(run, (X, y))
+    found = predictions_on(run, (X, y))
     assert found is not None
     assert len(found) == 80
     assert page.told("How it learned")
@@ -250,11 +250,11 @@ def test_runs_on_arrays_of_any_kind_are_reported(kind: str) -> None:
 def test_values_of_several_columns_are_measured_each_by_its_own() -> None:
     X = np.eye(4, dtype=np.float32)
     run = cr.fit(nn.Linear(4, 2), (X, X[:, :2]), loss="mse", epochs=1, progress=False)
-    judged = judge(run, (X, X[:, :2] * [1, 1e6]))
-    assert judged is not None
-    error = judged.said - X[:, :2] * [1, 1e6]
+    predictions = predictions_on(run, (X, X[:, :2] * [1, 1e6]))
+    assert predictions is not None
+    error = predictions.predicted - X[:, :2] * [1, 1e6]
     sizes = (np.abs(error) / np.sqrt((error**2).mean(axis=0))).max(axis=1)
-    assert judged.mistakes(4) == np.argsort(-sizes, kind="stable").tolist()
+    assert predictions.mistakes(4) == np.argsort(-sizes, kind="stable").tolist()
 
 
 def test_an_interrupted_run_says_so_and_images_on_arrays_are_seen() -> None:
@@ -279,8 +279,8 @@ def test_a_saved_run_is_reported_on_a_table_with_its_target(
     again = cr.load(tmp_path / "run")
     assert isinstance(table, data.Table)
     report = cr.report(again, table.take(rows))
-    here = judge(run, problem)
-    there = judge(again, table.take(rows))
+    here = predictions_on(run, problem)
+    there = predictions_on(again, table.take(rows))
     assert here is not None
     assert there is not None
     np.testing.assert_array_equal(here.true, there.true)

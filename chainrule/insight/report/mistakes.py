@@ -1,7 +1,7 @@
 """What a run gets right and wrong, as pictures and words: confusions, residuals, worst rows.
 
-What :mod:`~chainrule.insight.report.judge` found goes in, HTML comes out, every word of the data
-escaped.
+A :class:`~chainrule.insight.report.predictions.Predictions` goes in, HTML comes out, every word
+of the data escaped.
 
 Read next: :mod:`chainrule.insight.report.report`.
 """
@@ -17,7 +17,7 @@ import numpy as np
 
 from chainrule.insight.render.chart import heat_map, histogram, scatter
 from chainrule.insight.render.png import data_uri
-from chainrule.insight.report.judge import Judged
+from chainrule.insight.report.predictions import Predictions
 from chainrule.train.scores import confusion_matrix
 
 __all__ = ["agreement", "number", "worst_rows"]
@@ -44,38 +44,42 @@ def number(value: float | None) -> str:
     return f"{value:,.0f}" if 1000 <= abs(value) < 1e9 else f"{value:.4g}"
 
 
-def agreement(judged: Judged) -> str:
+def agreement(predictions: Predictions) -> str:
     """Return charts of truth against prediction: a confusion matrix, or predicted values."""
-    if judged.kind == "classes":
-        return _classes(judged)
-    if judged.kind == "labels":
-        return _labels(judged)
+    if predictions.kind == "classes":
+        return _classes(predictions)
+    if predictions.kind == "labels":
+        return _labels(predictions)
     charts = []
-    for k, name in enumerate(judged.names[:MOST_COLUMNS]):
-        charts += _values(judged.true[:, k], judged.said[:, k], name)
-    more = len(judged.names) - MOST_COLUMNS
+    for k, name in enumerate(predictions.names[:MOST_COLUMNS]):
+        charts += _values(predictions.true[:, k], predictions.predicted[:, k], name)
+    more = len(predictions.names) - MOST_COLUMNS
     note = f"<p class='faint'>And {more:,} more columns.</p>" if more > 0 else ""
     return f'<figure class="charts">{"".join(charts)}</figure>{note}'
 
 
-def _classes(judged: Judged) -> str:
-    names, k = judged.names, len(judged.names)
-    matrix = confusion_matrix(judged.true, judged.said, k)
+def _classes(predictions: Predictions) -> str:
+    names, k = predictions.names, len(predictions.names)
+    matrix = confusion_matrix(predictions.true, predictions.predicted, k)
     charts = []
     if k <= MOST_CLASSES:
         charts.append(heat_map(matrix, names, names, title="Confusion matrix",
                                row_label="true class", column_label="what was said"))  # fmt: skip
-    if judged.certain and judged.scores is not None and len(judged) >= FEW_TO_CALIBRATE:
-        charts.append(_calibration(judged))
+    if (
+        predictions.certain
+        and predictions.scores is not None
+        and len(predictions) >= FEW_TO_CALIBRATE
+    ):
+        charts.append(_calibration(predictions))
     table = _by_class(matrix, names) if k > 2 else ""
     return f'<figure class="charts">{"".join(charts)}</figure>{table}'
 
 
-def _calibration(judged: Judged) -> str:
+def _calibration(predictions: Predictions) -> str:
     """Return a table of how often the run was right when it was so sure."""
-    scores: Array = judged.scores  # type: ignore[assignment]
+    scores: Array = predictions.scores  # type: ignore[assignment]
     sure = scores.max(axis=1).astype(np.float64)
-    right = judged.true == judged.said
+    right = predictions.true == predictions.predicted
     lines = []
     for low, high in pairwise(SURENESS):
         inside = (sure >= low) & (sure < high)
@@ -120,10 +124,10 @@ def _by_class(matrix: Array, names: Sequence[str]) -> str:
     )
 
 
-def _labels(judged: Judged) -> str:
+def _labels(predictions: Predictions) -> str:
     lines = []
-    for k, name in enumerate(judged.names):
-        true, said = judged.true[:, k] == 1, judged.said[:, k] == 1
+    for k, name in enumerate(predictions.names):
+        true, said = predictions.true[:, k] == 1, predictions.predicted[:, k] == 1
         found = f"{(said & true).sum() / true.sum():.1%}" if true.any() else "–"
         right = f"{(said & true).sum() / said.sum():.1%}" if said.any() else "–"
         lines.append(
@@ -154,57 +158,58 @@ def _values(true: Array, said: Array, name: str) -> list[str]:
     return [points, errors]
 
 
-def worst_rows(judged: Judged) -> str:
+def worst_rows(predictions: Predictions) -> str:
     """Return the rows that are most wrong, as images or with what their columns hold."""
-    most = MOST_IMAGES if judged.rows.shape else MOST_ROWS
-    worst, said = judged.mistakes(most), ""
+    most = MOST_IMAGES if predictions.rows.shape else MOST_ROWS
+    worst, said = predictions.mistakes(most), ""
     if not worst:
-        worst, said = judged.doubts(most), "<p>Nothing: every row is right.</p>"
+        worst, said = predictions.doubts(most), "<p>Nothing: every row is right.</p>"
         if not worst:
             return said
         said = "<p>Nothing: every row is right. These it was least sure of.</p>"
-    told = [_told(judged, row) for row in worst]
-    images = judged.rows.images(worst)
-    cells = judged.rows.cells(worst, MOST_CELLS) if not images else [[] for _ in worst]
+    told = [_told(predictions, row) for row in worst]
+    images = predictions.rows.images(worst)
+    cells = predictions.rows.cells(worst, MOST_CELLS) if not images else [[] for _ in worst]
     cards = "".join(
         f'<article class="{"image" if images else "row"}">'
         + (f'<img src="{data_uri(images[i])}" alt="">' if images else "")
-        + f"<div><p>{told[i]}</p>{_cells(cells[i], judged.rows.columns)}"
-        f'<p class="faint">{escape(judged.rows.name(row))}</p></div></article>'
+        + f"<div><p>{told[i]}</p>{_cells(cells[i], predictions.rows.columns)}"
+        f'<p class="faint">{escape(predictions.rows.name(row))}</p></div></article>'
         for i, row in enumerate(worst)
     )
     encoded = (
         "<p class='faint'>Values are those that the network was given: scaled and encoded.</p>"
-        if judged.rows.encoded
+        if predictions.rows.encoded
         else ""
     )
     return f'{said}{encoded}<div class="cards{" images" if images else ""}">{cards}</div>'
 
 
-def _told(judged: Judged, row: int) -> str:
+def _told(predictions: Predictions, row: int) -> str:
     """Return what was said of a row, and what is true."""
-    true, said = judged.true[row], judged.said[row]
-    if judged.kind == "values":
-        pairs = list(zip(judged.names, said, true, strict=True))[:MOST_COLUMNS]
-        several = len(judged.names) > 1
+    true, said = predictions.true[row], predictions.predicted[row]
+    if predictions.kind == "values":
+        pairs = list(zip(predictions.names, said, true, strict=True))[:MOST_COLUMNS]
+        several = len(predictions.names) > 1
         return "<br>".join(
             f"{escape(name) + ': ' if several else ''}said <b>{number(s)}</b>, is "
             f"<b>{number(t)}</b> ({'+' if s > t else '−'}{number(abs(s - t))})"
             for name, s, t in pairs
         )
-    if judged.kind == "labels":
-        missed = [judged.names[k] for k in np.flatnonzero((true == 1) & (said == 0))]
-        wrong = [judged.names[k] for k in np.flatnonzero((true == 0) & (said == 1))]
+    if predictions.kind == "labels":
+        missed = [predictions.names[k] for k in np.flatnonzero((true == 1) & (said == 0))]
+        wrong = [predictions.names[k] for k in np.flatnonzero((true == 0) & (said == 1))]
         parts = [f"missed <b>{escape(', '.join(missed))}</b>"] * bool(missed)
         return ", ".join(parts + [f"said <b>{escape(', '.join(wrong))}</b>"] * bool(wrong))
-    names = judged.names
-    if not judged.certain or judged.scores is None:
+    names = predictions.names
+    if not predictions.certain or predictions.scores is None:
         return f"said <b>{escape(names[said])}</b>, is <b>{escape(names[true])}</b>"
+    sure = _percent(predictions.scores[row, said])
     if true == said:
-        return f"said <b>{escape(names[said])}</b> ({_percent(judged.scores[row, said])}), rightly"
+        return f"said <b>{escape(names[said])}</b> ({sure}), rightly"
     return (
-        f"<span>said <b>{escape(names[said])}</b> ({_percent(judged.scores[row, said])}),</span> "
-        f"<span>is <b>{escape(names[true])}</b> ({_percent(judged.scores[row, true])})</span>"
+        f"<span>said <b>{escape(names[said])}</b> ({sure}),</span> "
+        f"<span>is <b>{escape(names[true])}</b> ({_percent(predictions.scores[row, true])})</span>"
     )
 
 

@@ -25,9 +25,9 @@ from chainrule.insight.render.page import Shown, page, read_asset
 from chainrule.insight.report.curves import course, layer_charts
 from chainrule.insight.report.findings import Finding, find
 from chainrule.insight.report.hidden_layers import find_dead, hidden_views, look_inside
-from chainrule.insight.report.judge import Judged, judge
 from chainrule.insight.report.mistakes import agreement, number, worst_rows
 from chainrule.insight.report.overview import interval, measure
+from chainrule.insight.report.predictions import Predictions, predictions_on
 from chainrule.insight.report.weights import weight_charts
 from chainrule.nn.layer import summary
 from chainrule.nn.summary import Summary
@@ -45,8 +45,8 @@ MOST_NOTES = 40
 class Report(Shown):
     """A report: :meth:`html` is its text, :meth:`save` writes it, a notebook shows it."""
 
-    def __init__(self, run: Run, judged: Judged | None, data: Any = None):
-        self.run, self.judged, self.data = run, judged, data
+    def __init__(self, run: Run, predictions: Predictions | None, data: Any = None):
+        self.run, self.predictions, self.data = run, predictions, data
         self.title = _title(run)
 
     def html(self) -> str:
@@ -67,7 +67,7 @@ class Report(Shown):
         )
 
     def _sections(self) -> list[tuple[str, str]]:
-        run, judged = self.run, self.judged
+        run, predictions = self.run, self.predictions
         outline = _outline(run)
         title = _layer_titles(outline)
         found, inside = find(run), ""
@@ -77,10 +77,10 @@ class Report(Shown):
                 found = list(dict.fromkeys([*found, *find_dead(seen)]))
                 inside = hidden_views(seen, isinstance(self.data, Problem))
         return [
-            ("Result", _result(run, judged, outline) + _findings(found)),
+            ("Result", _result(run, predictions, outline) + _findings(found)),
             ("How it learned", _charts(course(run))),
-            ("Right and wrong", agreement(judged) if judged else ""),
-            ("What it got most wrong", worst_rows(judged) if judged else ""),
+            ("Right and wrong", agreement(predictions) if predictions else ""),
+            ("What it got most wrong", worst_rows(predictions) if predictions else ""),
             ("The network", _network(run, outline)),
             ("Inside while learning", _charts(layer_charts(run, title))),
             ("What its layers make of the rows", inside),
@@ -103,7 +103,7 @@ class Report(Shown):
 def report(run: Run, data: Any = None) -> Report:
     """Return the report of `run` as one HTML page: ``cr.report(run, (X, y)).save("run.html")``.
 
-    data: rows that the run was not trained on, to be judged by: a pair (X, y) as
+    data: rows that the run was not trained on, to predict and compare: a pair (X, y) as
     :func:`chainrule.fit` takes it; a problem of :func:`chainrule.train.read_problem`, whose test
     part is taken; or for a run trained on a table, such a table with its target.  Without,
     the report tells what the run itself knows.
@@ -127,7 +127,7 @@ def report(run: Run, data: Any = None) -> Report:
             f"report is made of a run, as cr.fit and cr.load return it, not of a "
             f"{type(run).__name__}."
         )
-    return Report(run, None if data is None else judge(run, data), data)
+    return Report(run, None if data is None else predictions_on(run, data), data)
 
 
 def _title(run: Run) -> str:
@@ -169,8 +169,8 @@ def _layer_titles(outline: Summary | None) -> Callable[[str], str]:
 # --- the result -----------------------------------------------------------------------------
 
 
-def _result(run: Run, judged: Judged | None, outline: Summary | None) -> str:
-    test, guess, ends, words = _scores(run, judged)
+def _result(run: Run, predictions: Predictions | None, outline: Summary | None) -> str:
+    test, guess, ends, words = _scores(run, predictions)
     tiles: list[tuple[str, ...]] = [*_headline(test, guess, ends, words, run)]
     seconds = sum(record["seconds"] for record in run.history)
     best = f"best was {run.best_epoch}" if 0 < run.best_epoch < len(run.history) else ""
@@ -187,9 +187,11 @@ def _result(run: Run, judged: Judged | None, outline: Summary | None) -> str:
 Scores = Mapping[str, Any]
 
 
-def _scores(run: Run, judged: Judged | None) -> tuple[Scores, Scores, Scores, tuple[str, str]]:
+def _scores(
+    run: Run, predictions: Predictions | None
+) -> tuple[Scores, Scores, Scores, tuple[str, str]]:
     """Return scores, the plain guess's, intervals, and in words: which rows, what guess."""
-    given = judged is not None and not judged.unseen
+    given = predictions is not None and not predictions.unseen
     if run.scores and not given:
         scores = run.scores
         plain = scores["baseline"]["guess"]
@@ -197,25 +199,25 @@ def _scores(run: Run, judged: Judged | None) -> tuple[Scores, Scores, Scores, tu
         return scores["test"], scores["baseline"], scores.get("intervals", {}), (
             f"{counted(scores['rows']['test'], 'row')} it has not seen", f"always {escape(said)}"
         )  # fmt: skip
-    if judged is None:
+    if predictions is None:
         return {}, {}, {}, ("", "")
-    rows = f"the {counted(len(judged), 'row')} given"
-    if judged.kind == "classes" and judged.certain and judged.scores is not None:
-        shares = np.bincount(judged.true, minlength=len(judged.names)) / len(judged)
-        guess = score_classes(judged.true, np.broadcast_to(shares, judged.scores.shape))
-        plain = f"always “{escape(judged.names[int(shares.argmax())])}”"
-        ends = class_intervals(judged.true, judged.scores)
-        return score_classes(judged.true, judged.scores), guess, ends, (rows, plain)
-    if judged.kind == "values" and judged.true.shape[1] == 1:
-        true, predicted = judged.true[:, 0], judged.said[:, 0]
+    rows = f"the {counted(len(predictions), 'row')} given"
+    if predictions.kind == "classes" and predictions.certain and predictions.scores is not None:
+        shares = np.bincount(predictions.true, minlength=len(predictions.names)) / len(predictions)
+        guess = score_classes(predictions.true, np.broadcast_to(shares, predictions.scores.shape))
+        plain = f"always “{escape(predictions.names[int(shares.argmax())])}”"
+        ends = class_intervals(predictions.true, predictions.scores)
+        return score_classes(predictions.true, predictions.scores), guess, ends, (rows, plain)
+    if predictions.kind == "values" and predictions.true.shape[1] == 1:
+        true, predicted = predictions.true[:, 0], predictions.predicted[:, 0]
         guess = score_values(true, np.full(len(true), true.mean()))
         plain = f"always {number(true.mean())}"
         return (
             score_values(true, predicted), guess, value_intervals(true, predicted), (rows, plain)
         )  # fmt: skip
-    if judged.kind == "values":
+    if predictions.kind == "values":
         return {}, {}, {}, (rows, "")
-    hit = (judged.true == judged.said).reshape(len(judged), -1).all(axis=1)
+    hit = (predictions.true == predictions.predicted).reshape(len(predictions), -1).all(axis=1)
     likely = {"accuracy": wilson(int(hit.sum()), len(hit))}
     return {"accuracy": float(hit.mean())}, {}, likely, (rows, "")
 

@@ -1,8 +1,8 @@
 """Predictions beside the truth: where a run is right, where it is wrong, and how sure it was.
 
-A run and rows whose target is known go in; a :class:`Judged` comes out, with the truth, what was
-said and how sure the run was of it, the rows it got most wrong, and what those rows hold as a
-person wrote them.
+A run and rows whose target is known go in; a :class:`Predictions` comes out, with the true and
+the predicted values, how sure the run was, the rows it got most wrong, and what those rows hold
+as a person wrote them.
 
 Read next: :mod:`chainrule.insight.report.mistakes`, which shows them.
 """
@@ -26,7 +26,7 @@ from chainrule.train.pixels import PixelPipeline
 from chainrule.train.run import Run
 from chainrule.train.table import Problem
 
-__all__ = ["Judged", "Rows", "judge"]
+__all__ = ["Predictions", "Rows", "predictions_on"]
 
 Array = np.ndarray[Any, Any]
 SIDES = (8, 1000)  # of square images that are taken for such when pixels lie in a row
@@ -86,10 +86,10 @@ class Rows:
 
 
 @dataclass(frozen=True)
-class Judged:
-    """What a run said of rows, and what is true of them.
+class Predictions:
+    """What a run predicts for rows, and what is true of them.
 
-    For "classes", `true` and `said` are class numbers (rows,), `names` those of the classes,
+    For "classes", `true` and `predicted` are class numbers (rows,), `names` those of the classes,
     `scores` (rows, classes) probabilities, or plain scores where `certain` is False.  For
     "labels", they are 0 or 1 (rows, labels).  For "values", they are values in the target's own
     units (rows, columns).  `unseen` says that the run was not trained on these rows.
@@ -97,7 +97,7 @@ class Judged:
 
     kind: str
     true: Array
-    said: Array
+    predicted: Array
     names: tuple[str, ...]
     rows: Rows
     scores: Array | None = None
@@ -111,7 +111,7 @@ class Judged:
         """Return the rows that are most wrong, worst first.
 
         Of classes: rows whose class was not found, by how much more was given to the class that
-        was said than to the true one.  Of values: all rows, by the size of their error, each
+        was predicted than to the true one.  Of values: all rows, by the size of their error, each
         column measured by its own root mean square.  Of labels: by how many are wrong.
         """
         wrong = self.wrongness()
@@ -130,21 +130,21 @@ class Judged:
     def wrongness(self) -> Array:
         """Return how wrong each row is, 0 where it is right."""
         if self.kind == "values":
-            errors = np.abs(self.said - self.true)
+            errors = np.abs(self.predicted - self.true)
             wrong: Array = (errors / (np.sqrt((errors**2).mean(axis=0)) + 1e-300)).max(axis=1)
             return wrong
         if self.kind == "labels" or self.scores is None:
-            counted: Array = (self.said != self.true).reshape(len(self), -1).sum(axis=1) * 1.0
+            counted: Array = (self.predicted != self.true).reshape(len(self), -1).sum(axis=1) * 1.0
             return counted
         each = np.arange(len(self))
-        margin = self.scores[each, self.said] - self.scores[each, self.true]
+        margin = self.scores[each, self.predicted] - self.scores[each, self.true]
         # A tie is a mistake all the same, and the least of them.
-        missed: Array = np.where(self.said != self.true, margin + 1e-300, 0.0)
+        missed: Array = np.where(self.predicted != self.true, margin + 1e-300, 0.0)
         return missed
 
 
-def judge(run: Run, data: Any) -> Judged | None:
-    """Return what `run` says of `data`, or None where its loss does not tell what outputs mean.
+def predictions_on(run: Run, data: Any) -> Predictions | None:
+    """Return what `run` predicts for `data`, None where its loss does not tell what outputs mean.
 
     data: a :class:`~chainrule.train.table.Problem`, whose test part is taken; a pair (X, y) as
     `fit` takes it; or, for a run that was trained on a table, a table with its target.
@@ -167,7 +167,7 @@ def judge(run: Run, data: Any) -> Judged | None:
         )
     outputs = run.outputs(X)
     y = run.objective.target(y, ("n", *outputs.shape[1:]), outputs.dtype)  # type: ignore[arg-type]
-    return _judged(run, outputs, y, rows, isinstance(data, Problem))
+    return _of_outputs(run, outputs, y, rows, isinstance(data, Problem))
 
 
 def _test_rows(run: Run, problem: Problem) -> Rows:
@@ -216,38 +216,38 @@ def _square(pixels: int) -> tuple[int, ...]:
     return (side, side) if side * side == pixels and SIDES[0] <= side <= SIDES[1] else ()
 
 
-def _judged(run: Run, outputs: Array, y: Array, rows: Rows, unseen: bool) -> Judged | None:
+def _of_outputs(run: Run, outputs: Array, y: Array, rows: Rows, unseen: bool) -> Predictions | None:
     aim = run.objective
     if aim.kind == "classes":
         true = y if y.ndim == 1 else y.argmax(axis=1)
         scores = aim.probabilities(outputs) if aim.probabilistic else outputs
         names = tuple(map(str, run.pipeline.classes)) if run.pipeline else ()
         names = names or tuple(str(k) for k in range(outputs.shape[1]))
-        return Judged("classes", true.astype(np.intp), outputs.argmax(axis=1), names, rows,
+        return Predictions("classes", true.astype(np.intp), outputs.argmax(axis=1), names, rows,
                       scores, aim.probabilistic, unseen)  # fmt: skip
     if aim.kind == "labels":
-        true, said = (y > 0.5).astype(np.intp), (outputs > 0).astype(np.intp)
+        true, predicted = (y > 0.5).astype(np.intp), (outputs > 0).astype(np.intp)
         if outputs.shape[1:] == (1,):
             yes = aim.probabilities(outputs) if aim.probabilistic else outputs
             scores = np.concatenate([1 - yes if aim.probabilistic else -yes, yes], axis=1)
             names = ("0" if aim.probabilistic or y.min() >= 0 else "-1", "1")
-            return Judged("classes", true[:, 0], said[:, 0], names, rows, scores,
+            return Predictions("classes", true[:, 0], predicted[:, 0], names, rows, scores,
                           aim.probabilistic, unseen)  # fmt: skip
         if outputs.ndim != 2:
             return None
         labels = tuple(f"label {k}" for k in range(outputs.shape[1]))
-        return Judged("labels", true, said, labels, rows, unseen=unseen)
+        return Predictions("labels", true, predicted, labels, rows, unseen=unseen)
     if y.shape != outputs.shape or outputs.ndim != 2 or y.dtype.kind != "f":
         return None
-    return _judged_values(run, outputs, y, rows, unseen)
+    return _values(run, outputs, y, rows, unseen)
 
 
-def _judged_values(run: Run, outputs: Array, y: Array, rows: Rows, unseen: bool) -> Judged:
-    true, said = y.astype(np.float64), run.objective.decide(outputs).astype(np.float64)
+def _values(run: Run, outputs: Array, y: Array, rows: Rows, unseen: bool) -> Predictions:
+    true, predicted = y.astype(np.float64), run.objective.decide(outputs).astype(np.float64)
     names: tuple[str, ...] = ("y",)
     if isinstance(run.pipeline, Pipeline):
         target = run.pipeline.target
-        true, said, names = target.decode(true), target.decode(said), (target.name,)
+        true, predicted, names = target.decode(true), target.decode(predicted), (target.name,)
     if outputs.shape[1] > 1:
         names = tuple(f"y{k}" for k in range(outputs.shape[1]))
-    return Judged("values", true, said, names, rows, unseen=unseen)
+    return Predictions("values", true, predicted, names, rows, unseen=unseen)
