@@ -27,6 +27,7 @@ from chainrule.run.arena import Arena, group
 from chainrule.run.plan.fuse import WATCH_EVERY, is_watched
 from chainrule.run.reference import Interpreter
 from chainrule.transform.mode import for_predicting
+from chainrule.transform.rows import pieces_fit
 
 __all__ = [
     "ENGINES",
@@ -116,9 +117,13 @@ class ReferenceProgram:
 
 
 class RowFunction(Protocol):
-    """A graph of data with rows, ready to be called with any number of them."""
+    """A graph of data with rows, ready to be called with any number of them.
+
+    `whole` says that rows act on each other, so that all have to be given in one call.
+    """
 
     engine: str
+    whole: bool
 
     def __call__(self, data: Mapping[str, Array]) -> dict[str, Any]:
         """Return outputs by name: arrays of rows, and numbers added up over pieces of rows.
@@ -139,7 +144,7 @@ class ReferenceFunction:
 
     def __init__(self, graph: Graph):
         self.interpreter = Interpreter(graph)
-        self.whole = bool(_by_row_twice(graph))
+        self.whole = not pieces_fit(graph.outputs.values())
         self.frozen: dict[str, Array] = {}
 
     def freeze(self) -> None:
@@ -181,7 +186,8 @@ def prepare_function(
 ) -> RowFunction:
     """Return `graph`, whose inputs are the `data` named and parameters, ready to be called.
 
-    What differs between training and predicting is computed as it predicts.  Chooses
+    What differs between training and predicting is computed as it predicts.  Many rows are taken
+    in pieces where each stands alone, and else, as in ``x - x.mean(0)``, all at once.  Chooses
     the engine and raises as :func:`prepare` does.
     """
     graph = for_predicting(graph)

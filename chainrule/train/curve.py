@@ -30,7 +30,6 @@ from chainrule.run.reference import Interpreter
 from chainrule.train.objective import check_recorded
 from chainrule.train.step import ROWS
 from chainrule.transform.jacobian import push_forward
-from chainrule.transform.rows import rows_stand_alone
 from chainrule.transform.simplify import simplify
 
 __all__ = ["Curve", "fit_curve"]
@@ -181,17 +180,16 @@ class _Model:
             for name, p in self.parameters.items()
         }
         few = engine is None and len(rows) < MANY_ROWS
-        whole = few or not rows_stand_alone([one.node, *(s.node for s in slopes.values())])
-        self._value = self._ready({"value": one}, xs, whole, engine)
-        self._slopes = self._ready(slopes, xs, whole, engine)
+        self._value = self._ready({"value": one}, xs, few, engine)
+        self._slopes = self._ready(slopes, xs, few, engine)
 
     def _ready(
-        self, outputs: dict[str, Tensor], xs: Tensor, whole: bool, engine: str | None
+        self, outputs: dict[str, Tensor], xs: Tensor, few: bool, engine: str | None
     ) -> Callable[[Mapping[str, Array]], dict[str, Any]]:
         named = {f"parameter/{name}": p.node for name, p in self.parameters.items()}
         nodes = {name: t.node for name, t in outputs.items()}
         graph = simplify(Graph(nodes, {"x": xs.node, **named}))
-        return Interpreter(graph) if whole else prepare_function(graph, ["x"], engine=engine)
+        return Interpreter(graph) if few else prepare_function(graph, ["x"], engine=engine)
 
     def _at(self, point: Any) -> None:
         for parameter, value in zip(self.parameters.values(), point, strict=True):

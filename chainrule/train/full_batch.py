@@ -31,7 +31,7 @@ from chainrule.train.step import Step, data_input, forward
 from chainrule.transform.jacobian import push_forward
 from chainrule.transform.mode import for_training
 from chainrule.transform.row_slopes import row_slopes
-from chainrule.transform.rows import rows_stand_alone
+from chainrule.transform.rows import pieces_fit, rows_stand_alone
 from chainrule.transform.simplify import simplify
 
 __all__ = ["FullBatchProgram", "check_alone", "full_batch_program"]
@@ -248,8 +248,7 @@ def full_batch_program(
     """
     _check_steady(optimizer, step.graph)
     totals = [step.graph.outputs[n] for n in ("loss", "penalty") if n in step.graph.outputs]
-    apart = rows_stand_alone([i for total in totals for i in total.inputs])
-    chunk = min(len(data), ROWS_AT_ONCE) if apart else len(data)
+    chunk = min(len(data), ROWS_AT_ONCE) if pieces_fit(totals) else len(data)
     program = prepare(step.graph, step.state, data.arrays, chunk, threads, engine)
     if isinstance(optimizer, LevenbergMarquardt):
         if "penalty" in step.graph.outputs:

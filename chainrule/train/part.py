@@ -44,12 +44,12 @@ class Part:
         weights = {} if self.weight is None else {"weight": self.weight}
         return {"x": self.x, "y": self.y, **weights}
 
-    def blocks(self) -> Iterator[dict[str, Array]]:
-        """Yield the arrays of the rows in order; all at once where nothing has to be copied."""
+    def blocks(self, whole: bool = False) -> Iterator[dict[str, Array]]:
+        """Yield the arrays of the rows in order; all at once if `whole` or nothing is copied."""
         if self.rows is None:
             yield self.arrays
             return
-        for rows in self._pieces(self.x, self.y):
+        for rows in [self.rows] if whole else self._pieces(self.x, self.y):
             yield {name: array[rows] for name, array in self.arrays.items()}
 
     @cached_property

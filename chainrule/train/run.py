@@ -204,7 +204,7 @@ class Run:
         """Return the mean loss and every metric on rows that are checked and encoded already."""
         function = self._function(part.arrays)
         sums: dict[str, float] = {}
-        for arrays in part.blocks():
+        for arrays in part.blocks(function.whole):
             for name, total in function(arrays).items():
                 sums[name] = sums.get(name, 0.0) + total
         scores = {"loss": sums["loss"] / part.total_weight}

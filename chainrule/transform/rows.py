@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from chainrule.core.graph import Node, reachable
 from chainrule.core.spec import Dim, dims_in
 
-__all__ = ["rows_stand_alone"]
+__all__ = ["pieces_fit", "rows_stand_alone"]
 
 # Operations that leave rows alone as long as the rows stay the first axis (an axis whose length
 # data decide is only ever sliced whole).
@@ -30,6 +30,23 @@ def rows_stand_alone(outputs: Iterable[Node]) -> bool:
     (True, False)
     """
     return all(_keeps_rows(node) for node in reachable(outputs) if not node.primitive.leaf)
+
+
+def pieces_fit(outputs: Iterable[Node]) -> bool:
+    """Whether `outputs` of all rows can be put together from outputs of some rows at a time.
+
+    Arrays of rows are joined, numbers are added up; so numbers must be sums over rows.
+
+    >>> import chainrule as cr
+    >>> x = cr.input("x", ("n", 3))
+    >>> pieces_fit([x.sum().node, cr.exp(x).node]), pieces_fit([x.mean().node])
+    (True, False)
+    """
+    rows: list[Node] = []
+    for node in outputs:
+        added = not node.spec.shape and node.primitive.name == "sum" and _rows_first(node.inputs[0])
+        rows += node.inputs if added else [node]
+    return all(map(_rows_first, rows)) and rows_stand_alone(rows)
 
 
 def _keeps_rows(node: Node) -> bool:

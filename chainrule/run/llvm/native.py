@@ -20,6 +20,7 @@ from chainrule.run.arena import Arena, group
 from chainrule.run.llvm.caller import Caller
 from chainrule.run.llvm.code import NativeCode
 from chainrule.run.llvm.machine import available_cores, thread_limit
+from chainrule.transform.rows import pieces_fit
 
 __all__ = ["NativeFunction", "NativeProgram"]
 
@@ -96,18 +97,17 @@ class NativeFunction:
 
     def __init__(self, graph: Graph, data: set[str], threads: int | None = None):
         self.graph = graph
-        self.code = NativeCode(graph, set(), data, ROWS_AT_ONCE)
-        self.alone = Caller(self.code, 1)
-        self.several = Caller(self.code, *_choices(self.code, ROWS_AT_ONCE, threads))
-        self.threads = self.several.threads
+        self.whole = not pieces_fit(graph.outputs.values())
+        self.asked = threads
         self.specs = {name: graph.inputs[name].spec for name in data}
         self.parameters = {
             name: node.params["parameter"]
             for name, node in graph.inputs.items()
             if node.primitive.name == "parameter"
         }
+        self.frozen: dict[str, Array] = {}
+        self._compile(ROWS_AT_ONCE)
         self.shapes = {name: graph.outputs[name].spec.shape[1:] for name in self.code.slots.wholes}
-        self.blocks = {n: self.alone.buffers[node] for n, node in self.code.slots.wholes.items()}
         self.rows = {name: spec.shape[1:] for name, spec in self.specs.items()}
         self.few = min((_few(spec) for spec in self.specs.values()), default=0)
         self.places = {
@@ -117,13 +117,25 @@ class NativeFunction:
         self.busy = Lock()
         self.process = os.getpid()
 
-    def freeze(self) -> None:
-        """Keep a copy of the parameters as they are now, whatever becomes of them."""
-        arena = Arena({name: parameter.value for name, parameter in self.parameters.items()})
-        for name, view in arena.views.items():
+    def _compile(self, capacity: int) -> None:
+        """Make the code that takes up to `capacity` rows at once, and its callers."""
+        self.code = NativeCode(self.graph, set(), set(self.specs), capacity)
+        self.alone = Caller(self.code, 1)
+        self.several = Caller(self.code, *_choices(self.code, capacity, self.asked))
+        self.threads = self.several.threads
+        self.blocks = {n: self.alone.buffers[node] for n, node in self.code.slots.wholes.items()}
+        self._give_frozen()
+
+    def _give_frozen(self) -> None:
+        for name, view in self.frozen.items():
             self.alone.give(name, view)
             self.several.give(name, view)
+
+    def freeze(self) -> None:
+        """Keep a copy of the parameters as they are now, whatever becomes of them."""
+        self.frozen = Arena({name: p.value for name, p in self.parameters.items()}).views
         self.parameters = {}
+        self._give_frozen()
 
     def __call__(self, data: Mapping[str, Array]) -> dict[str, Any]:
         """Return outputs by name: arrays of rows, and numbers added up over the rows."""
@@ -136,6 +148,8 @@ class NativeFunction:
         if self.process != os.getpid():  # a fork while another thread held it would never end
             self.busy, self.process = Lock(), os.getpid()
         with self.busy:  # the buffers are one caller's at a time
+            if self.whole and rows[0] > self.code.capacity:
+                self._compile(2 ** (rows[0] - 1).bit_length())
             one_step = rows[0] < ROWS_AT_ONCE
             return self._step(arrays, rows[0]) if one_step else self._steps(arrays, rows[0])
 
@@ -173,18 +187,18 @@ class NativeFunction:
 
     def _steps(self, arrays: Mapping[str, Array], rows: int) -> dict[str, Any]:
         """Return what :meth:`__call__` does for more rows, taken in pieces by several threads."""
-        caller = self.several
+        caller, most = self.several, self.code.capacity
         results: dict[str, Any] = dict.fromkeys(self.code.slots.sums, 0.0)
         for name, shape in self.shapes.items():
             results[name] = np.empty((rows, *shape), self.blocks[name].dtype)
         arrays = {n: np.ascontiguousarray(a, self.specs[n].dtype) for n, a in arrays.items()}
         for name, parameter in self.parameters.items():
             caller.give(name, parameter.value)
-        for start in range(0, rows, ROWS_AT_ONCE):
-            count = min(ROWS_AT_ONCE, rows - start)
+        for start in range(0, rows, most):
+            count = min(most, rows - start)
             for name, array in arrays.items():
                 caller.give(name, array[start : start + count] if start else array)
-            caller(caller.natural[:count], ROWS_AT_ONCE)
+            caller(caller.natural[:count], most)
             for name, total in caller.totals().items():
                 results[name] += total
             for name, node in self.code.slots.wholes.items():
