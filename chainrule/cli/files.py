@@ -114,16 +114,32 @@ def _numbers(values: Any) -> list[str]:
     ]
 
 
-def as_json_text(run: Run, predicted: dict[str, Any]) -> str:
-    """Return target, classes, predictions and probabilities as one JSON object."""
+def as_json_text(run: Run, table: Table, predicted: dict[str, Any]) -> str:
+    """Return target, classes, predictions and probabilities as one JSON object.
+
+    Columns of `table` that tell its rows apart, and that the network does not use, are "ids".
+    """
     target = run.pipeline.target if run.pipeline else None
     result: dict[str, Any] = {
         "target": target.name if target else None,
         "classes": list(target.classes) if target else [],
         "predictions": predicted["prediction"].tolist(),
     }
+    if ids := {column.name: _cells(column) for column in table if _is_id(run, column)}:
+        result["ids"] = ids
     probabilities = [values for name, values in predicted.items() if name != "prediction"]
     if probabilities:
         rows = np.stack(probabilities, axis=1).astype(np.float64)
         result["probabilities"] = rows.round(7).tolist()
     return json.dumps(result) + "\n"
+
+
+def _is_id(run: Run, column: Column) -> bool:
+    """Whether every row of a column that the network does not use holds another value."""
+    pipeline = run.pipeline
+    used = {encoder.name for encoder in getattr(pipeline, "encoders", ())}
+    used |= set(getattr(pipeline, "feature_names", ()))
+    if column.name in used or (pipeline and column.name == pipeline.target.name):
+        return False
+    cells = _cells(column)
+    return not column.missing.any() and len(set(cells)) == len(cells)

@@ -33,6 +33,8 @@ def predict(run: str, data: str, out: str | None, force: bool, as_json: bool) ->
     need not be among them.  Writes every column of DATA, then prediction, and for
     classes probability_CLASS for each.  Cells are written in one form whatever they
     were: 1.50 as 1.5, dates as 2024-01-31, missing ones empty.
+    With --json, columns of DATA that the network does not use and that differ in
+    every row are "ids".
 
     \b
     Examples:
@@ -54,7 +56,7 @@ def predict(run: str, data: str, out: str | None, force: bool, as_json: bool) ->
     if twice and form != ".json":
         raise DataError(f"{data} already has a column {twice[0]!r}; rename or leave it out.")
     if form == ".json":
-        text = as_json_text(saved, predicted)
+        text = as_json_text(saved, table, predicted)
     else:
         text = as_csv_text(table, predicted, "\t" if form == ".tsv" else ",")
     if out is None:

@@ -23,6 +23,8 @@ from chainrule.cli.show import show_problem, show_results
 from chainrule.cli.train_options import method_options, network_options, parse_fraction, positive
 from chainrule.core.errors import RunError
 from chainrule.core.wording import counted
+from chainrule.data.builtin import names
+from chainrule.data.read import is_query
 from chainrule.insight.report.findings import warnings
 from chainrule.train.architecture import check_settings
 from chainrule.train.run import Run, check_writable
@@ -132,7 +134,8 @@ def train(
         tell("interrupted before the first epoch ended; nothing was saved.")
         return 130
     told = {
-        "source": source, "target": problem.pipeline.target.name, "task": problem.pipeline.task,
+        "source": _from_anywhere(source),
+        "target": problem.pipeline.target.name, "task": problem.pipeline.task,
         "test_fraction": test_fraction, "threads": threads, "stream": stream,
         "preprocess": preprocess, "weight": weight,
         "report": None if wanted else False,
@@ -154,6 +157,13 @@ def train(
     if failure is not None:
         raise SavingError(f"the network was trained but not saved: {failure}") from failure
     return 130 if run.stopped == "interrupted" else 0
+
+
+def _from_anywhere(source: str) -> str:
+    """Return `source` as it is found from any directory: a file or a folder by its whole path."""
+    path = Path(source)
+    named = source in names() and not path.is_file()
+    return source if named or is_query(source) or not path.exists() else str(path.absolute())
 
 
 def _free(name: str) -> Iterator[Path]:

@@ -54,6 +54,17 @@ def test_a_run_repeats_from_its_own_file(call: Call, place: Path) -> None:
     assert "hidden = [8, 8]" in files[0]
 
 
+def test_a_run_repeats_from_another_directory(
+    call: Call, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (place / "t.csv").write_text("x,y\n" + "".join(f"{i},{i % 3 * 1.5}\n" for i in range(60)))
+    first = results(call("train", "t.csv", "--epochs", 2, "--json"))
+    (place / "elsewhere").mkdir()
+    monkeypatch.chdir(place / "elsewhere")
+    again = results(call("train", "--config", "../runs/t-1/config.toml", "--json"))
+    assert again["test"] == first["test"]
+
+
 def test_the_options_make_the_network(call: Call, place: Path) -> None:
     results(call("train", "iris", *ALL, "--json"))
     model = cr.load("runs/iris-1").model

@@ -129,6 +129,14 @@ def test_json(call: Call, trained: Path, colors: Path) -> None:
     assert found["classes"] == ["large", "small"]
     assert found["predictions"][0] == "small"
     assert np.sum(found["probabilities"], axis=1) == pytest.approx(np.ones(8), abs=1e-5)
+    assert "ids" not in found
+
+
+def test_json_has_what_tells_the_rows_apart(call: Call, trained: Path, place: Path) -> None:
+    rows = "key,name,note,size,color,weight\n7,Ann,x,5,red,50\n9,Bo,x,1,blue,10\n"
+    (place / "new.csv").write_text(rows)
+    found = json.loads(call("predict", trained, "new.csv", "--json").stdout)
+    assert found["ids"] == {"key": ["7", "9"], "name": ["Ann", "Bo"]}
 
 
 def test_values_come_in_the_targets_own_units(call: Call, repository: Path) -> None:
