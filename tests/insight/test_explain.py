@@ -256,6 +256,13 @@ def test_names_of_tensors_are_the_users() -> None:
     assert sorted(alone.gradients.values()) == sorted(e.gradients.values())
 
 
+def test_what_was_not_chosen_is_told_to_receive_nothing() -> None:
+    x = cr.input("x", (), "float64")
+    e = explain(cr.where(x > 0, cr.log(x), 0.0) * 3, x=0.0)
+    assert e.gradients["x"] == 0
+    assert "the other nothing, whatever it is" in " ".join(str(e).split())
+
+
 def test_arrays_are_walked_as_grad_walks_them() -> None:
     rng = np.random.default_rng(0)
     W = cr.Parameter((3, 2), lambda shape, g: g.normal(size=shape), "float64", "W")

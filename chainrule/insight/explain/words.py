@@ -72,12 +72,13 @@ SAYINGS: dict[str, Saying] = {
     ),
     "where": Saying(
         "b if a else c", ("", "1 if a else 0", "0 if a else 1"),
-        "the branch that is taken receives the whole gradient",
+        "the branch that is taken receives the whole gradient, the other nothing, whatever it is",
     ),
     "neg": Saying("-a", ("-1",), "the gradient turns its sign"),
     "abs": Saying(
         "abs(a)", ("sign(a)",),
-        "the gradient turns its sign where the number did; at 0 the slope is taken as 0",
+        "the gradient turns its sign where the number did; at 0, where the slope jumps from -1 to "
+        "1, it is taken as 0",
     ),
     "relu": Saying(
         "relu(a)", ("1 if a > 0 else 0",),
