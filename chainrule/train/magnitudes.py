@@ -111,7 +111,9 @@ def warn_of_distance(model: Layer, train: Part, aim: Objective, steps: int) -> N
     spread = y.std(axis=0).reshape(-1)
     ones = distance / unit
     far = (ones > _VERY_FAR) | ((ones > _FAR) & (steps < _STEPS * ones))
-    far |= (spread > 0) & (distance > _SPREADS * spread)
+    # Of many columns, as the pixels of an image, some may hardly vary.
+    usual = np.maximum(spread, np.sqrt(np.square(spread).mean()))
+    far |= (usual > 0) & (distance > _SPREADS * usual)
     if not far.any():
         return
     worst = int(np.argmax(far))

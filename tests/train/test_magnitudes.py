@@ -131,6 +131,8 @@ def test_data_that_are_no_matter_raise_no_alarm() -> None:
         constant = np.full(300, 0.1) + np.where(NOISE > 0, 1e-17, 0.0)
         train(np.stack([X[:, 0], constant, np.full(300, 9)], axis=1), NOISE)
         train(X, RNG.poisson(3000, 300), loss="poisson")
+        hardly = np.where(np.arange(300) == 7, 0.01, 0.0)  # a pixel at the border of images
+        train(X, np.stack([NOISE, hardly, RNG.uniform(0, 1, 300)], axis=1), nn.Linear(3, 3))
         # Many steps cover some distance.
         train(X, 190 + 180 * NOISE, epochs=300, batch_size=32)
 
