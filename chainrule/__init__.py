@@ -31,6 +31,8 @@ from chainrule.core.parameter import Parameter
 from chainrule.core.tensor import Tensor, input, tensor
 from chainrule.core.verify import verify
 from chainrule.ops.composite import (
+    all,
+    any,
     argmin,
     clip,
     elu,
@@ -146,6 +148,8 @@ __all__ = [
     "abs",
     "activations",
     "add",
+    "all",
+    "any",
     "arange",
     "arctan",
     "argmax",

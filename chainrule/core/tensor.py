@@ -210,6 +210,16 @@ class Tensor(Handle):
         _refuse_numpy("min", None, out)
         return _reversed(_reversed(self).max(axis, keepdims))
 
+    def any(self, axis: Axis = None, keepdims: bool = False, out: None = None) -> Tensor:
+        """Return whether any element over `axis` is not 0 (all axes when None)."""
+        _refuse_numpy("any", None, out)
+        return self.astype(np.bool_).max(axis, keepdims)
+
+    def all(self, axis: Axis = None, keepdims: bool = False, out: None = None) -> Tensor:
+        """Return whether no element over `axis` is 0 (all axes when None)."""
+        _refuse_numpy("all", None, out)
+        return self.astype(np.bool_).min(axis, keepdims)
+
     def argmax(self, axis: int | None = None, out: None = None) -> Tensor:
         """Return the index of the (first) largest element along `axis`, or of all laid flat."""
         _refuse_numpy("argmax", None, out)

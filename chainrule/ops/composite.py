@@ -31,9 +31,9 @@ from chainrule.ops.elementwise import (
 from chainrule.ops.reduce import Axis
 
 __all__ = [
-    "argmin", "clip", "elu", "from_peak", "gelu", "hard_sigmoid", "hard_swish", "hard_tanh",
-    "leaky_relu", "log_softmax", "logsumexp", "min", "minus_abs", "mish", "norm", "relu6", "selu",
-    "silu", "softmax", "softplus", "softsign", "square", "std", "var",
+    "all", "any", "argmin", "clip", "elu", "from_peak", "gelu", "hard_sigmoid", "hard_swish",
+    "hard_tanh", "leaky_relu", "log_softmax", "logsumexp", "min", "minus_abs", "mish", "norm",
+    "relu6", "selu", "silu", "softmax", "softplus", "softsign", "square", "std", "var",
 ]  # fmt: skip
 
 # Where the mean and variance of SELU's outputs meet those of its inputs, 0 and 1.
@@ -177,6 +177,24 @@ def min(x: TensorLike, axis: Axis = None, keepdims: bool = False) -> Tensor:
     Tensor([1., 2.], f32[2])
     """
     return as_tensor(x).min(axis, keepdims)
+
+
+def any(x: TensorLike, axis: Axis = None, keepdims: bool = False) -> Tensor:
+    """Return whether any element over `axis` is not 0.
+
+    >>> any([[False, True], [False, False]], axis=1)
+    Tensor([ True, False], bool[2])
+    """
+    return as_tensor(x).any(axis, keepdims)
+
+
+def all(x: TensorLike, axis: Axis = None, keepdims: bool = False) -> Tensor:
+    """Return whether no element over `axis` is 0.
+
+    >>> all([[False, True], [True, True]], axis=1)
+    Tensor([False,  True], bool[2])
+    """
+    return as_tensor(x).all(axis, keepdims)
 
 
 def argmin(x: TensorLike, axis: int | None = None) -> Tensor:

@@ -177,6 +177,18 @@ def test_the_smallest_of_every_dtype(dtype: str) -> None:
     np.testing.assert_array_equal(x.argmin(1).numpy(), a.argmin(1))
 
 
+def test_any_and_all_are_numpy_s() -> None:
+    a = np.array([[0.0, 2.0], [3.0, -1.0], [0.0, 0.0]])
+    for name in ("any", "all"):
+        for values in (a, a > 0, a.astype("int64")):
+            x = cr.tensor(values)
+            for axis in (None, 0, 1):
+                expected = getattr(np, name)(values, axis=axis)
+                for found in (getattr(cr, name)(x, axis), getattr(np, name)(x, axis=axis)):
+                    assert found.dtype == np.bool_
+                    np.testing.assert_array_equal(found.numpy(), expected)
+
+
 @pytest.mark.parametrize("axis", [None, 0, 1, -1])
 @pytest.mark.parametrize("indices", [2, [1, 0], [[0, 1], [1, 1]]])
 def test_take_is_numpy_s(axis: int | None, indices: Any) -> None:
