@@ -84,7 +84,8 @@ def stream(
     is a random permutation of all of them, a new one each epoch.  `roles` and `preprocess` are
     those of :meth:`chainrule.data.pipeline.Pipeline.fit`.
 
-    Memory: about half a gigabyte (above 130 columns, 4 MB a column), and 50 bytes a row.
+    Memory: about half a gigabyte (above 130 columns, 4 MB a column), and 50 bytes a row (130 for
+    a target of which every value differs).
     Disk, in `folder` (default: ``TMPDIR``, or ``/var/tmp``): the table once while it is
     encoded, and 4 bytes a feature and row as long as the arrays live; a projection needs its
     own features beside those it is made of while it is applied.  `watch` is called with
