@@ -6,6 +6,7 @@ Read next: :mod:`chainrule.train.run`, which saves with it.
 from __future__ import annotations
 
 from dataclasses import fields, is_dataclass
+from types import FunctionType
 from typing import Any, TypeVar
 
 import numpy as np
@@ -28,7 +29,7 @@ from chainrule.nn import (
     wiring,
 )
 
-__all__ = ["from_config", "register_layer", "to_config"]
+__all__ = ["from_config", "model_config", "register_layer", "to_config"]
 
 T = TypeVar("T", bound=type)
 
@@ -90,11 +91,36 @@ def to_config(model: Any) -> Any:
     kind = type(model)
     if _registry.get(kind.__name__) is not kind:
         raise OptionError(
-            f"{model!r} can't be saved: {kind.__name__} is not a registered layer. "
-            "Make it a dataclass and decorate it with chainrule.nn.register_layer."
+            f"{model!r} can't be saved: {kind.__name__} is not a registered layer. {_cure(model)}"
         )
     entries = {f.name: to_config(getattr(model, f.name)) for f in fields(model) if f.init}
     return {"type": kind.__name__, **entries}
+
+
+def _cure(model: Any) -> str:
+    """Return what to do about a layer that can't be saved."""
+    if str(getattr(model, "__module__", "")).startswith("chainrule."):
+        name = getattr(model, "__name__", "").replace("_", "")
+        if same := [known for known in _registry if known.lower() == name]:
+            return f"Use the layer nn.{same[0]}() in its place."
+    if isinstance(model, FunctionType):
+        return "Write it as a dataclass with __call__, decorated with @chainrule.nn.register_layer."
+    return "Make it a dataclass and decorate it with chainrule.nn.register_layer."
+
+
+def model_config(model: Any) -> Any:
+    """Return what :func:`to_config` does for a model that comes back with the same parameters.
+
+    Raises OptionError for one that would not: a layer is used in more than one place.
+    """
+    config = to_config(model)
+    again = layer.parameters(from_config(config))
+    if extra := sorted(set(again) - set(layer.parameters(model))):
+        raise OptionError(
+            f"the model can't be saved: {', '.join(extra)} would come back apart from what "
+            "it is now, the parameter of a layer used in more than one place."
+        )
+    return config
 
 
 def from_config(config: Any) -> Any:
@@ -113,6 +139,9 @@ def from_config(config: Any) -> Any:
     if kind == "dict":
         return {key: from_config(value) for key, value in config["entries"].items()}
     if kind not in _registry:
-        raise OptionError(f"unknown layer type {kind!r}. {did_you_mean(str(kind), _registry)}")
+        raise OptionError(
+            f"unknown layer type {kind!r}. {did_you_mean(str(kind), _registry)} If it is a layer "
+            "of your own, import the module that registers it first."
+        )
     entries = {key: from_config(value) for key, value in config.items() if key != "type"}
     return _registry[kind](**entries)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import time
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -16,6 +17,7 @@ import numpy as np
 
 from chainrule.core.errors import DataError, DivergedError, OptionError, did_you_mean
 from chainrule.core.options import check_whole, checks_arguments, in_range
+from chainrule.nn.config import model_config
 from chainrule.nn.layer import Layer, initialize, parameters
 from chainrule.nn.regularizers import Regularizer
 from chainrule.optim.full_batch import FullBatch
@@ -132,6 +134,7 @@ def fit(
     The run holds `model` itself, so training it again changes what an earlier run predicts;
     save the run, or train a ``copy.deepcopy``, to keep both.
 
+    A model that can't be saved, such as one with a lambda, is trained with a warning.
     Raises DataError, ShapeError or OptionError for what can't be trained, before
     any training, among it real targets that vary by less than the model's dtype can tell; warns of
     such features, and of real targets far from what the model starts with; and raises
@@ -167,6 +170,7 @@ def fit(
     )
     for one in asking:
         _check_spread(one, train, held_out)
+    _warn_of_saving(model)
     initialize(model, int(seed), keep_assigned=True)
     batch_size = len(train) if isinstance(method, FullBatch) else int(batch_size)
     steps = -(-len(train) // batch_size)
@@ -219,6 +223,14 @@ def _check_monitored(
             f"{type(asking).__name__}: the history will have no {monitor!r} to monitor. "
             f"{did_you_mean(monitor, names)}{unseen}"
         )
+
+
+def _warn_of_saving(model: Layer) -> None:
+    """Warn, before any training, of a model that can be trained but not saved."""
+    try:
+        model_config(model)
+    except Exception as error:  # a layer of the user's may fail to be made again, too
+        warnings.warn(f"fit trains this model, but the run can't be saved: {error}", stacklevel=4)
 
 
 def _check_spread(

@@ -29,7 +29,7 @@ from chainrule.core.graph import Graph
 from chainrule.core.tensor import Tensor, input
 from chainrule.data.check import check_same_length
 from chainrule.data.pipeline import Pipeline
-from chainrule.nn.config import from_config, to_config
+from chainrule.nn.config import from_config, model_config
 from chainrule.nn.layer import Layer, Sequential, check_input, parameters
 from chainrule.nn.scale import reads_pixels, starts_with_scale
 from chainrule.nn.summary import describe
@@ -269,16 +269,9 @@ class Run:
         """Return the content of every file of the saved run, by name."""
         from safetensors.numpy import save as pack
 
-        config = to_config(self.model)
-        again = parameters(from_config(config))
-        if extra := sorted(set(again) - set(parameters(self.model))):
-            raise OptionError(
-                f"the model can't be saved: {', '.join(extra)} would come back apart from what "
-                "it is now, the parameter of a layer used in more than one place."
-            )
         description = {
             "format": FORMAT,
-            "model": config,
+            "model": model_config(self.model),
             "frozen": [name for name, p in parameters(self.model).items() if not p.trainable],
             "loss": self.objective.saved(),
             "custom_loss": self.objective.kind == "custom",

@@ -80,7 +80,8 @@ def test_lists_and_dictionaries_go_along() -> None:
 
 def test_a_lambda_and_an_unregistered_class_are_refused_by_name() -> None:
     with pytest.raises(
-        cr.OptionError, match=r"lambda.*can't be saved: function is not a registered"
+        cr.OptionError,
+        match=r"lambda.*can't be saved: function is not a registered layer. Write it",
     ):
         nn.to_config(nn.Sequential([lambda x: x]))
 
@@ -90,6 +91,15 @@ def test_a_lambda_and_an_unregistered_class_are_refused_by_name() -> None:
 
     with pytest.raises(cr.OptionError, match=r"Mine is not a registered layer.*register_layer"):
         nn.to_config([Mine(2)])
+
+
+@pytest.mark.parametrize(
+    ("function", "layer"),
+    [(cr.tanh, "Tanh"), (cr.relu, "ReLU"), (cr.leaky_relu, "LeakyReLU"), (cr.softplus, "Softplus")],
+)
+def test_the_layer_that_does_what_a_function_does_is_named(function: Any, layer: str) -> None:
+    with pytest.raises(cr.OptionError, match=rf"Use the layer nn\.{layer}\(\) in its place"):
+        nn.to_config([function])
 
 
 def test_a_class_of_the_same_name_is_not_taken_for_the_registered_one() -> None:

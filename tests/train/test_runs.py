@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import warnings
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +15,7 @@ import pytest
 
 import chainrule as cr
 from chainrule import nn
+from chainrule.nn import config
 from chainrule.train import choose_settings, fit_table, read_problem
 
 RNG = np.random.default_rng(3)
@@ -233,6 +237,48 @@ def test_a_failure_while_replacing_keeps_the_old_run(
             train(seed=6).save(saved, force=True)
     np.testing.assert_array_equal(cr.load(saved).outputs(X), before)
     assert os.listdir(saved.parent) == ["a"]
+
+
+@dataclass(eq=False)
+class Twice:
+    def __call__(self, x: cr.Tensor) -> cr.Tensor:
+        return x * 2.0
+
+
+@pytest.mark.parametrize(
+    ("layer", "message"),
+    [
+        (lambda x: x * 2.0, "can't be saved: .*lambda.* Write it as a dataclass with __call__"),
+        (cr.tanh, r"can't be saved: .*tanh.* Use the layer nn\.Tanh\(\)"),
+        (Twice(), "can't be saved: Twice.* decorate it with chainrule.nn.register_layer"),
+    ],
+)
+def test_what_can_not_be_saved_is_said_before_training(layer: Any, message: str) -> None:
+    seen: list[str] = []
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        warnings.showwarning = lambda text, *more: seen.append(f"{text} {more[1]}")
+        model = nn.Sequential([nn.Linear(4, 3), layer])
+        cr.fit(
+            model, (X, CLASSES), loss="cross_entropy", epochs=1, progress=False,
+            on_epoch=lambda run, record: seen.append("an epoch"),
+        )  # fmt: skip
+    assert len(seen) == 2
+    assert re.search(message, seen[0])
+    assert seen[0].endswith(__file__)  # where the user called fit
+
+
+def test_a_layer_of_another_module_is_asked_for_by_load(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setitem(config._registry, "Twice", Twice)
+        model = nn.Sequential([nn.Linear(4, 3), Twice()])
+        run = cr.fit(model, (X, CLASSES), loss="cross_entropy", epochs=1, progress=False)
+        run.save(tmp_path / "a")
+        cr.load(tmp_path / "a")
+    with pytest.raises(cr.OptionError, match="'Twice'.* import the module that registers it first"):
+        cr.load(tmp_path / "a")
 
 
 def test_a_model_that_can_not_be_saved_writes_nothing(tmp_path: Path) -> None:
