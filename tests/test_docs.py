@@ -81,6 +81,12 @@ def test_the_tour_runs(repository: Path, tmp_path: Path) -> None:
     printed = in_its_own_process(repository / "docs" / "tour.py", tmp_path, repository)
     assert printed.endswith("Every claim held.\n")
     assert "d_w1=" in printed
+    text = (repository / "docs" / "tour.py").read_text("utf-8")
+    heads = re.findall(r"^# (\d+\. .*?) -+$", text, re.MULTILINE)
+    lines = printed.splitlines()
+    assert len(heads) == 9
+    assert all(f"\n{head}\n{'-' * len(head)}\n" in printed for head in heads)
+    assert [line for line in lines if line in heads] == heads
 
 
 def test_the_tour_can_fail(repository: Path, tmp_path: Path) -> None:

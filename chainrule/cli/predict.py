@@ -12,6 +12,7 @@ import click
 from chainrule.cli.files import as_csv_text, as_json_text, check_out, write_whole
 from chainrule.cli.output import emit, tell
 from chainrule.core.errors import DataError
+from chainrule.core.wording import counted
 from chainrule.data.read import read_table
 from chainrule.train.run import load
 from chainrule.train.table import predict_table
@@ -63,4 +64,4 @@ def predict(run: str, data: str, out: str | None, force: bool, as_json: bool) ->
         emit(text)
     else:
         write_whole(Path(out), text)
-        tell(f"wrote {out}: {len(table):,} {'row' if len(table) == 1 else 'rows'}")
+        tell(f"wrote {out}: {counted(len(table), 'row')}")

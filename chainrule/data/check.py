@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from chainrule.core.errors import DataError
+from chainrule.core.wording import counted
 
 __all__ = [
     "FEW",
@@ -80,7 +81,7 @@ def check_same_length(X: NDArray[Any], y: NDArray[Any]) -> None:
     """Raise DataError unless `X` and `y` have as many rows."""
     if len(X) != len(y):
         raise DataError(
-            f"X has {len(X)} rows and y has {len(y)}; each row needs one target. "
+            f"X has {counted(len(X), 'row')} and y has {len(y)}; each row needs one target. "
             f"Shapes: X {X.shape}, y {y.shape}."
         )
 

@@ -17,6 +17,7 @@ from typing import Literal, cast
 import numpy as np
 
 from chainrule.core.errors import DataError, OptionError, did_you_mean
+from chainrule.core.wording import counted
 from chainrule.data.spelling import advise
 from chainrule.data.table import Column, Table, format_number
 from chainrule.data.text import parse_date
@@ -134,7 +135,8 @@ def _obey(column: Column, role: str | Sequence[str]) -> Understanding:
         return _category(column, keep_any=True)
     if role == "embedded":
         found = _category(column, keep_any=True, most=MAX_EMBEDDED, keep_lone=False)
-        note = found.note or f"`{name}`: {len(found.levels)} categories, embedded as asked"
+        count = counted(len(found.levels), "category", "categories")
+        note = found.note or f"`{name}`: {count}, embedded as asked"
         return replace(found, role="embedded", note=note)
     if role == "ordinal":
         return _ordered(column, _natural_order(column))
@@ -264,7 +266,11 @@ def _category(
         return Understanding(name, "id", f"dropped `{name}`: every value differs{why}")
     order = np.lexsort((words, -counts))  # ties in alphabetical order, so no run differs
     if len(words) <= most and (keep_lone or counts.min() > 1):
-        note = f"`{name}`: {len(words)} categories{why}" if why and not keep_any else ""
+        note = (
+            f"`{name}`: {counted(len(words), 'category', 'categories')}{why}"
+            if why and not keep_any
+            else ""
+        )
         return Understanding(name, "category", note, levels=tuple(words[order].tolist()))
     kept = [i for i in order[:most] if counts[i] > 1]
     share = counts[kept].sum() / total

@@ -23,6 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from chainrule.core.errors import DataError
+from chainrule.core.wording import counted
 from chainrule.data.columns import Roles, choose_target
 from chainrule.data.encode import CategoryEncoder
 from chainrule.data.fitting import CHUNK
@@ -157,7 +158,7 @@ class _Targets:
         notes = [chosen] if chosen else []
         if len(rows) < len(table):
             count = len(table) - len(rows)
-            notes.append(f"left out {count} row{'s' * (count > 1)} without a value of `{name}`")
+            notes.append(f"left out {counted(count, 'row')} without a value of `{name}`")
         if column.spelling:
             notes.append(f"target `{name}`: numbers written as {column.spelling}")
         distinct = replace(column, origin=rows[first])

@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from chainrule.core.errors import DataError, did_you_mean
+from chainrule.core.wording import counted
 from chainrule.data.text import ISO, MISSING, Kind, parse_text
 
 __all__ = [
@@ -161,7 +162,7 @@ class Table:
         for column in built:
             if len(column) != len(built[0]):
                 raise DataError(
-                    f"{source}: column {column.name!r} has {len(column)} rows, "
+                    f"{source}: column {column.name!r} has {counted(len(column), 'row')}, "
                     f"but {built[0].name!r} has {len(built[0])}."
                 )
         if len(built[0]) == 0:

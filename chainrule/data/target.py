@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from chainrule.core.errors import DataError, OptionError, did_you_mean
+from chainrule.core.wording import counted
 from chainrule.data.columns import choose_target
 from chainrule.data.spelling import advise
 from chainrule.data.table import Column, Table
@@ -110,7 +111,7 @@ def inspect_target(
         raise DataError(f"{table.source}: target {name!r} has no value in any row.")
     if len(kept) < len(given):
         count = len(given) - len(kept)
-        notes.append(f"left out {count} row{'s' * (count > 1)} without a value of `{name}`")
+        notes.append(f"left out {counted(count, 'row')} without a value of `{name}`")
         column = table[name].take(kept)
     if column.kind == "date":
         raise DataError(f"{table.source}: target {name!r} holds dates; predict a number or class.")
@@ -147,7 +148,10 @@ def infer_task(column: Column) -> tuple[Task, str]:
     if not np.isfinite(values).all() or bool((values != np.floor(values)).any()):
         return "regression", "real numbers"
     if distinct <= 2 or (distinct <= _MAX_CLASSES and 2 * distinct <= len(values)):
-        return "classification", f"{distinct} different whole numbers in {len(values)} rows"
+        return (
+            "classification",
+            f"{distinct} different whole numbers in {counted(len(values), 'row')}",
+        )
     return "regression", f"{distinct} different whole numbers"
 
 

@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from chainrule.core.errors import DataError
+from chainrule.core.wording import counted
 from chainrule.data.spelling import SPELLINGS, parse_spelled
 from chainrule.data.table import Column
 from chainrule.data.text import DATE_FORMATS, ISO, parse_date, parse_number
@@ -55,7 +56,7 @@ class Unread:
         return replace(self, count=self.count + later.count)
 
     def __str__(self) -> str:
-        cells = f"{self.count:,} cell{'s' * (self.count > 1)} that can't be read"
+        cells = f"{counted(self.count, 'cell')} that can't be read"
         verb = "counts" if self.count == 1 else "count"
         first = "" if self.count == 1 else "the first "
         return f"{cells} {verb} as missing, {first}{self.cell!r} in row {self.row}"

@@ -18,6 +18,7 @@ import numpy as np
 
 from chainrule.core.errors import OptionError
 from chainrule.core.options import check_whole, is_number
+from chainrule.core.wording import counted
 from chainrule.insight.render.chart import line_chart
 from chainrule.insight.render.page import standalone
 from chainrule.nn.layer import Layer, initialize, parameters
@@ -186,7 +187,8 @@ def find_learning_rate(
     X, y = check_pair(data, "X", "y", model_dtype(trial))
     if len(X) < FEWEST_ROWS:
         nothing = np.zeros(0)
-        reason = f"{len(X)} rows are too few to hold some out; at least {FEWEST_ROWS} are needed"
+        rows = f"{counted(len(X), 'row')} {'is' if len(X) == 1 else 'are'}"
+        reason = f"{rows} too few to hold some out; at least {FEWEST_ROWS} are needed"
         return RateSearch(nothing, nothing, nothing, math.nan, None, reason)
     share = min(0.25, HELD_OUT / len(X))
     train, held_out = read_parts(trial, (X, y), share, aim, None, None, int(seed))

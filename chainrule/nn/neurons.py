@@ -21,6 +21,7 @@ from chainrule.core.graph import scope
 from chainrule.core.options import float_dtype
 from chainrule.core.parameter import Parameter
 from chainrule.core.tensor import Tensor
+from chainrule.core.wording import counted
 from chainrule.nn.activations import activation
 from chainrule.nn.initializers import GlorotUniform, Initializer, initializer
 from chainrule.nn.layer import Layer
@@ -275,7 +276,10 @@ class Neurons:
     def __repr__(self) -> str:
         assert self.inputs is not None
         count = sum(len(group.names) for group in self.groups)
-        lines = [f"Neurons({len(self.inputs)} inputs, {count} neurons, {self.edges.count} edges)"]
+        lines = [
+            f"Neurons({counted(len(self.inputs), 'input')}, {counted(count, 'neuron')}, "
+            f"{counted(self.edges.count, 'edge')})"
+        ]
         for g, group in enumerate(self.groups, 1):
             sources = ", ".join("inputs" if s == 0 else str(s) for s in group.wirings)
             lines.append(f"  {g}: {len(group.names)} {group.activation} from {sources}")

@@ -19,6 +19,7 @@ from chainrule.core.graph import Graph, Node
 from chainrule.core.parameter import Parameter
 from chainrule.core.spec import Dim, Shape
 from chainrule.core.tensor import Tensor, input
+from chainrule.core.wording import counted
 from chainrule.transform.mode import for_predicting
 
 __all__ = ["LayerRow", "Summary", "summarize"]
@@ -77,7 +78,7 @@ class Summary:
         kept = f", {frozen:,} of them not trained" if frozen else ""
         return "\n".join([
             table[0], rule, *table[1:], rule,
-            f"{self.parameters:,} parameters{kept}, {_bytes(self.parameter_bytes)}",
+            f"{counted(self.parameters, 'parameter')}{kept}, {_bytes(self.parameter_bytes)}",
             f"{self.flops:,} floating-point operations to predict a row, about "
             f"{3 * self.flops:,} to train on one",
             f"{_bytes(self.row_bytes)} of layer outputs a row",

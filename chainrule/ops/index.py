@@ -14,6 +14,7 @@ from chainrule.core.indexing import normalize_axes
 from chainrule.core.primitive import Primitive, register
 from chainrule.core.spec import Dim, Spec
 from chainrule.core.tensor import Tensor, TensorLike, as_tensor, record
+from chainrule.core.wording import counted
 from chainrule.ops.shape import arange, expand_dims
 
 __all__ = ["gather", "is_class", "one_hot", "scatter_add", "take"]
@@ -37,7 +38,7 @@ def _in_range(indices: Any, rows: int) -> Any:
     if outside.any():
         place = tuple(int(i) for i in np.argwhere(outside)[0])
         bad = indices[place] if place else indices
-        raise ShapeError(f"index {bad} at {place} is out of range for {rows} rows.")
+        raise ShapeError(f"index {bad} at {place} is out of range for {counted(rows, 'row')}.")
     return indices
 
 

@@ -22,6 +22,7 @@ from chainrule.core.graph import Graph, reachable
 from chainrule.core.options import check_whole, checks_arguments
 from chainrule.core.parameter import Parameter
 from chainrule.core.tensor import Tensor, input
+from chainrule.core.wording import counted
 from chainrule.data.check import check_numbers, check_same_length
 from chainrule.ops.shape import broadcast_to
 from chainrule.optim.levenberg_marquardt import LeastSquares, LevenbergMarquardt
@@ -67,7 +68,10 @@ class Curve:
     def __repr__(self) -> str:
         """Show each parameter with its standard error, the residuals' spread, and the reason."""
         width = max(map(len, self.values))
-        lines = [f"Curve through {self.rows} rows, after {self.iterations} iterations:"]
+        lines = [
+            f"Curve through {counted(self.rows, 'row')}, after "
+            f"{counted(self.iterations, 'iteration')}:"
+        ]
         for name, value in self.values.items():
             lines.append(f"  {name:<{width}}  {value:<14.8g} ± {self.errors[name]:.3g}")
         lines.append(f"  residual standard deviation {self.deviation:.6g}")
@@ -118,7 +122,8 @@ def fit_curve(
         raise ShapeError(f"fit_curve: y has shape {target.shape}; give one number a row, (n,).")
     if len(target) < len(first):
         raise DataError(
-            f"fit_curve: {len(target)} rows can't determine {len(first)} parameters; give at "
+            f"fit_curve: {counted(len(target), 'row')} can't determine "
+            f"{counted(len(first), 'parameter')}; give at "
             "least as many rows."
         )
     model = _Model(function, list(first), rows, engine)
@@ -145,7 +150,7 @@ def _curve(found: LeastSquares, model: _Model, iterations: int) -> Curve:
         covariance=covariance,
         rows=n,
         iterations=found.iterations,
-        reason=found.reason or f"{iterations} iterations were not enough",
+        reason=found.reason or f"not done after {counted(iterations, 'iteration')}",
         converged=found.reason is not None,
         _model=model,
     )

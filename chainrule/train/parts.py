@@ -15,6 +15,7 @@ import numpy as np
 
 from chainrule.core.errors import DataError, OptionError
 from chainrule.core.options import is_number
+from chainrule.core.wording import counted
 from chainrule.data.check import check_same_length
 from chainrule.data.splits import split
 from chainrule.nn.layer import Layer, check_input
@@ -145,7 +146,8 @@ def _hold_out(
     for part, which in zip(parts, ("that train", "held out"), strict=True):
         if part.total_weight == 0:
             raise DataError(
-                f"fit: all {len(part)} rows {which} by validation={fraction:g} have weight 0, so "
-                "they tell nothing; choose the rows yourself, validation=(X, y, weights)."
+                f"fit: the {counted(len(part), 'row')} {which} by validation={fraction:g} have "
+                "weight 0 only, so they tell nothing; choose the rows yourself, "
+                "validation=(X, y, weights)."
             )
     return parts

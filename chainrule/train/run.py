@@ -27,6 +27,7 @@ import numpy as np
 from chainrule.core.errors import DataError, OptionError, RunError, did_you_mean
 from chainrule.core.graph import Graph
 from chainrule.core.tensor import Tensor, input
+from chainrule.core.wording import counted
 from chainrule.data.check import check_same_length
 from chainrule.data.pipeline import Pipeline
 from chainrule.nn.config import from_config, model_config
@@ -91,8 +92,9 @@ class Run:
         """Say in a few lines what was trained, for how long, and how well it went."""
         last = self.history[-1] if self.history else {}
         told = {name: last[name] for name in _scores_in(last)}
+        epochs = counted(len(self.history), "epoch")
         lines = [
-            f"Run of {_outline(self.model)}: {self.objective.name}, {len(self.history)} epochs",
+            f"Run of {_outline(self.model)}: {self.objective.name}, {epochs}",
             ", ".join(f"{k} {v:.4g}" for k, v in told.items() if v is not None),
             f"stopped: {self.stopped}" if self.stopped else "",
         ]

@@ -13,6 +13,7 @@ import numpy as np
 
 from chainrule.core.errors import DataError, OptionError
 from chainrule.core.options import is_number
+from chainrule.core.wording import counted
 from chainrule.data.check import check_numbers
 
 __all__ = ["ClassWeight", "class_weights", "row_weights"]
@@ -97,7 +98,7 @@ def row_weights(
             also = f", or the shape {target.shape} of the targets" if elementwise else ""
             raise DataError(
                 f"sample_weight has shape {given.shape}; it must hold one number for each of the "
-                f"{len(target)} rows{also}."
+                f"{counted(len(target), 'row')}{also}."
             )
         if (given < 0).any():
             place = tuple(int(i) for i in np.argwhere(given < 0)[0])

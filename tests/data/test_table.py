@@ -57,7 +57,7 @@ def test_frame_like_objects() -> None:
     [
         ({}, "no columns"),
         ({"a": []}, "no rows"),
-        ({"a": [1, 2], "b": [1]}, "'b' has 1 rows, but 'a' has 2"),
+        ({"a": [1, 2], "b": [1]}, "'b' has 1 row, but 'a' has 2"),
         ({"a": [[1, 2], [3, 4]]}, r"'a' must be one-dimensional"),
         ({"a": [1j]}, "'a' has dtype complex128"),
         ({"a": [1, object()]}, "row 2 of column 'a' holds a object"),

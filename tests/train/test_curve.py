@@ -86,7 +86,7 @@ def test_as_many_parameters_as_rows_leave_no_error_to_tell() -> None:
 def test_too_few_iterations_are_told() -> None:
     curve = cr.fit_curve(saturation, DAYS, DEMAND, {"b1": 1.0, "b2": 1.0}, iterations=2)
     assert not curve.converged
-    assert curve.reason == "2 iterations were not enough"
+    assert curve.reason == "not done after 2 iterations"
 
 
 START = {"b1": 1.0, "b2": 1.0}
@@ -123,7 +123,7 @@ WRONG: dict[str, tuple[Any, type[Exception], str]] = {
     ),
     "too few rows": (
         lambda: cr.fit_curve(saturation, DAYS[:1], DEMAND[:1], START),
-        cr.DataError, "1 rows can't determine 2",
+        cr.DataError, "1 row can't determine 2",
     ),
     "not finite": (
         lambda: cr.fit_curve(lambda x, b1, b2: b1 * cr.log(x - b2), DAYS, DEMAND, START),

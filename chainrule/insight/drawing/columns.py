@@ -16,6 +16,7 @@ from typing import Any
 
 from chainrule.core.errors import OptionError
 from chainrule.core.parameter import Parameter
+from chainrule.core.wording import counted
 from chainrule.insight.render.diagram import Box, Diagram, Edge
 from chainrule.insight.render.svg import frame
 from chainrule.nn.layer import Linear, Sequential, parameters
@@ -105,7 +106,7 @@ def _chain(
     for c, width in enumerate(widths):
         names = inputs if c == 0 else outputs if c == len(wired) else None
         named = names if names is not None and len(names) == width else range(width)
-        heading = _count(width, "input") if c == 0 else wired[c - 1].heading
+        heading = counted(width, "input") if c == 0 else wired[c - 1].heading
         columns.append(
             _Column(heading, [str(name) for name in named], wired[c - 1].layer.bias if c else None)
         )
@@ -118,9 +119,9 @@ def _chain(
 def _net(model: Neurons) -> tuple[list[_Column], list[_Wires]]:
     """Return the groups of single neurons as columns, and exactly their edges."""
     given = list(model.inputs or ())
-    columns, wires = [_Column(_count(len(given), "input"), given)], []
+    columns, wires = [_Column(counted(len(given), "input"), given)], []
     for g, group in enumerate(model.groups, 1):
-        heading = f"{_count(len(group.names), 'unit')}, {group.activation}"
+        heading = f"{counted(len(group.names), 'unit')}, {group.activation}"
         columns.append(_Column(heading, group.names, model.biases.get(str(g))))
         for source, wiring in group.wirings.items():
             wires.append(_Wires(source, g, model.weights[f"{source}-{g}"].value, wiring))
@@ -148,7 +149,7 @@ def _wired(model: Any) -> list[_Wired]:
     found: list[_Wired] = []
     for layer in _flat(model):
         if isinstance(layer, (Linear, SparseLinear)):
-            found.append(_Wired(layer, _count(layer.outputs, "unit")))
+            found.append(_Wired(layer, counted(layer.outputs, "unit")))
         elif isinstance(layer, Neurons):
             raise OptionError(
                 "single neurons beside other layers have no columns of their own: draw the "
@@ -167,10 +168,6 @@ def _wired(model: Any) -> list[_Wired]:
             "drawn; draw level='layers' or 'ops' instead."
         )
     return found
-
-
-def _count(count: int, what: str) -> str:
-    return f"{count:,} {what}{'s' * (count != 1)}"
 
 
 def _wires(

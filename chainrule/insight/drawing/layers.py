@@ -14,6 +14,7 @@ from dataclasses import replace
 from typing import Any
 
 from chainrule.core.graph import Graph
+from chainrule.core.wording import counted
 from chainrule.insight.drawing.operations import phase_of
 from chainrule.insight.render.diagram import LIMIT, Box, Diagram, Edge, fold, fold_stretches
 from chainrule.nn.layer import Sequential
@@ -83,7 +84,7 @@ def _joined(boxes: Sequence[Box], model: Any) -> Box:
             for node in dict.fromkeys(n for box in boxes for n in box.nodes)
             if node.primitive.name == "parameter"
         )
-        lines += [f"{count:,} parameter{'s' * (count != 1)}"] if count else []
+        lines += [counted(count, "parameter")] if count else []
     results = [line for box in work for line in box.lines if line.startswith("→")]
     lines += results if len(results) <= MOST_NAMED else [f"→ {len(results)} new values"]
     names = [node.primitive.name for box in work for node in box.nodes[-1:]]

@@ -24,6 +24,7 @@ from chainrule.core.errors import OptionError
 from chainrule.core.graph import Graph, Node, reachable
 from chainrule.core.spec import Dim
 from chainrule.core.tensor import Tensor, tensor
+from chainrule.core.wording import counted
 from chainrule.insight.explain import words
 from chainrule.insight.explain.narrate import table
 from chainrule.ops.shape import broadcast_to
@@ -109,7 +110,7 @@ class Neuron:
             return words.number(float(value), digits)
 
         lines = [f"Unit {self.unit} of layer {self.layer}, row {self.row} of {self.rows}", ""]
-        lines += [f"Forward: {len(self.inputs):,} inputs, each times its weight"]
+        lines += [f"Forward: {counted(len(self.inputs), 'input')}, each times its weight"]
         products = self.inputs.astype(np.float64) * self.weights
         columns = [self.named(), self.inputs, self.weights, products]
         lines += _largest(("input", "value", "weight", "value × weight"), columns, most, said)

@@ -133,7 +133,7 @@ def probes_figure(f: Findings) -> str:
     bars = {_name(p.path, p.layer): p.score for p in f.probes}
     last = f.probes[-1]
     chart = bar_chart(
-        bars, title=f"Linear probe: {last.measure} on {last.held_out:,} rows held out"
+        bars, title=f"Linear probe: {last.measure} on {counted(last.held_out, 'row')} held out"
     )
     return f"<figure>{chart}</figure>"
 

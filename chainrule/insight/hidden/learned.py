@@ -20,6 +20,7 @@ from chainrule.core.errors import DataError, OptionError
 from chainrule.core.options import check_whole
 from chainrule.core.spec import Shape
 from chainrule.core.tensor import Tensor
+from chainrule.core.wording import counted
 from chainrule.insight.explain.layerwise import explain_network
 from chainrule.insight.explain.narrate import table
 from chainrule.insight.hidden.activity import as_seen, given_rows, layer_sizes, record_activity
@@ -168,7 +169,7 @@ def _drawn(rows: int, count: int, seed: int) -> Array:
 
 def _note(rows: int, count: int, seed: int) -> str:
     if count == rows:
-        return f"Seen on {rows:,} row{'s' * (rows != 1)}."
+        return f"Seen on {counted(rows, 'row')}."
     return f"Seen on {count:,} of {rows:,} rows, drawn at random (seed {seed})."
 
 

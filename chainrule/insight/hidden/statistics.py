@@ -178,8 +178,8 @@ class Findings:
             raise OptionError("probes tell targets apart: give y, as in features(model, X, y).")
         if not self.probing:
             raise DataError(
-                f"probes of {len(self.numbers)} rows would tell nothing; give {FEWEST} or more, or "
-                "held_out=(X, y)."
+                f"probes of {counted(len(self.numbers), 'row')} would tell nothing; give {FEWEST} "
+                "or more, or held_out=(X, y)."
             )
         if self.held_out is None:
             learn, test = split(len(self.numbers), HELD_OUT, self.seed)

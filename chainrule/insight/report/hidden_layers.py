@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from chainrule.core.errors import ChainruleError
+from chainrule.core.wording import counted
 from chainrule.insight.hidden.figures import layers_table, map_figure, weights_figure
 from chainrule.insight.hidden.learned import Features, features
 from chainrule.insight.report.findings import Finding, all_dead
@@ -70,14 +71,14 @@ def find_dead(seen: Features) -> list[Finding]:
         found.append(Finding(
             "note",
             f"In layer {layer.path} ({layer.layer}) {dead:,} of {layer.units:,} units are dead: "
-            f"none of the {len(seen.numbers):,} rows looked at moves them.",
+            f"none of the {counted(len(seen.numbers), 'row')} looked at moves them.",
         ))  # fmt: skip
     return found
 
 
 def hidden_views(seen: Features, on_training: bool) -> str:
     """Return the layers as a table, what the first one looks for, and maps of the rows."""
-    rows = f"{len(seen.numbers):,} rows that it was trained on" if on_training else (
+    rows = f"{counted(len(seen.numbers), 'row')} that it was trained on" if on_training else (
         f"{len(seen.numbers):,} of the rows given")  # fmt: skip
     parts = [f'<p class="faint">Seen on {rows}.</p>', layers_table(seen)]
     try:

@@ -20,6 +20,7 @@ import numpy as np
 from chainrule.core.errors import ShapeError
 from chainrule.core.graph import Node
 from chainrule.core.spec import Dim, dims_in, resolve
+from chainrule.core.wording import counted
 from chainrule.run.arena import Arena
 from chainrule.run.llvm.code import NativeCode
 from chainrule.run.plan.fuse import WATCH_EVERY
@@ -182,8 +183,8 @@ class Caller:
         rows = node.params.get("rows", node.inputs[0].spec.shape[0])
         layer = f" in layer {node.scope!r}" if node.scope else ""
         raise ShapeError(
-            f"{node.primitive.name}{layer}: index {index} is out of range for {rows} rows. "
-            f"Recorded at {node.line}."
+            f"{node.primitive.name}{layer}: index {index} is out of range for "
+            f"{counted(rows, 'row')}. Recorded at {node.line}."
         )
 
     def _together(self, work: Callable[[int], None], threads: int) -> None:
