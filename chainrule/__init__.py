@@ -30,6 +30,7 @@ from chainrule.core.graph import Graph, set_drawer
 from chainrule.core.parameter import Parameter
 from chainrule.core.tensor import Tensor, input, tensor
 from chainrule.core.verify import verify
+from chainrule.ops.compare import equal, less, less_equal, logical_and, logical_not, logical_or
 from chainrule.ops.composite import (
     all,
     any,
@@ -63,18 +64,12 @@ from chainrule.ops.elementwise import (
     cast,
     cos,
     div,
-    equal,
     erf,
     exp,
     expm1,
     floor,
-    less,
-    less_equal,
     log,
     log1p,
-    logical_and,
-    logical_not,
-    logical_or,
     maximum,
     minimum,
     mul,

@@ -22,7 +22,7 @@ from chainrule.data.builtin import names
 from chainrule.data.read import read_table
 from chainrule.data.table import Table
 from chainrule.insight.explain.explanation import explain
-from chainrule.insight.explain.expression import EXAMPLE
+from chainrule.insight.explain.expression import EXAMPLE, FUNCTIONS
 from chainrule.insight.explain.layerwise import encode_row
 from chainrule.insight.explain.layerwise_page import network_page
 from chainrule.train.run import Run, load
@@ -55,9 +55,8 @@ def explain_command(
 ) -> int:
     """Show the chain rule at work, in numbers: in a formula, or in a run.
 
-    EXPRESSION knows + - * / **, brackets, pi, e, and abs cos elu erf exp expm1 floor gelu
-    leaky_relu log log1p max min relu sigmoid sign silu sin softplus sqrt square tanh.  Every other
-    name needs a number.  At most 2,000 characters and 50 levels of brackets.
+    EXPRESSION knows + - * / **, brackets, pi, e, and FUNCTIONS.  Every other name needs a number.
+    At most 2,000 characters and 50 levels of brackets.
 
     RUN is the directory of a run trained on a table or a data set by name.  Shown are its layers
     for one row of DATA, a file or SQL that holds the target too, and the data set itself by
@@ -81,6 +80,11 @@ def explain_command(
     if named or place.is_dir() or (place.parent != Path() and place.parent.is_dir()):
         return _explain_run(load(what), values, digits, ctx, **options)
     return _explain_expression(what, values, digits, ctx, **options)
+
+
+explain_command.help = str(explain_command.help).replace(
+    "FUNCTIONS", " ".join(sorted({"max", "min", *FUNCTIONS}))
+)
 
 
 def _explain_expression(

@@ -2,23 +2,23 @@
 
 One record holds everything chainrule knows about an operation: its type rule,
 its meaning in NumPy, its gradient rule as graph nodes, its scalar rule for a
-native compiler, its ONNX name, and the domain its tests draw from.  To add an
-operation is to add one record in one file of :mod:`chainrule.ops`; tests,
-gradient checks and documentation are generated from the registry.
+native compiler, its formula, slopes and chain rule in words, its ONNX name, and the
+domain its tests draw from.  To add an operation is to add one record in one file of
+:mod:`chainrule.ops`; tests, gradient checks and explanations come from the registry.
 
 Read next: :mod:`chainrule.core.tensor`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from chainrule.core.errors import OptionError, did_you_mean
 from chainrule.core.spec import Spec
 
-__all__ = ["Primitive", "ScalarBuilder", "lookup", "register", "registry"]
+__all__ = ["Description", "Primitive", "ScalarBuilder", "lookup", "register", "registry"]
 
 
 class ScalarBuilder(Protocol):
@@ -44,6 +44,27 @@ class ScalarBuilder(Protocol):
     def select(self, condition: Any, x: Any, y: Any) -> Any: ...
     def math(self, name: str, x: Any) -> Any: ...
     def convert(self, x: Any, dtype: str) -> Any: ...
+
+
+@dataclass(frozen=True)
+class Description:
+    """An operation on inputs a, b, c: `formula`, the slope to each input, its rule in `words`.
+
+    In a slope, `out` is the operation's value; a rule with `upstream`, the gradient of that, is
+    what the input receives as a whole.  An empty slope is none, or none to be written.  `others`
+    are the words for the second input where they differ.  Formulas are for reading alone; the
+    tests hold each to the operation's own rules.
+    """
+
+    formula: str
+    slopes: tuple[str, ...]
+    words: str
+    others: str = ""
+
+    def say(self, positions: Collection[int]) -> str:
+        """Return the rule in words for the inputs at `positions`."""
+        said = {(self.others or self.words) if k else self.words: None for k in sorted(positions)}
+        return "; ".join(said)
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,6 +103,9 @@ class Primitive:
         ``(arrays, params)``.
     onnx
         The ONNX operator it exports to, where there is one.
+    description
+        Its formula, slopes and chain rule in words, see :class:`Description`.  An elementwise
+        operation with one is also a function of the formulas that ``explain`` reads.
     """
 
     name: str
@@ -99,6 +123,7 @@ class Primitive:
     leaf: bool = False
     domain: Callable[[Any], tuple[list[Any], dict[str, Any]]] | None = None
     onnx: str | None = None
+    description: Description | None = None
 
     def __repr__(self) -> str:
         return f"<primitive {self.name}>"

@@ -31,9 +31,10 @@ from chainrule.ops.elementwise import (
 from chainrule.ops.reduce import Axis
 
 __all__ = [
-    "all", "any", "argmin", "clip", "elu", "from_peak", "gelu", "hard_sigmoid", "hard_swish",
-    "hard_tanh", "leaky_relu", "log_softmax", "logsumexp", "min", "minus_abs", "mish", "norm",
-    "relu6", "selu", "silu", "softmax", "softplus", "softsign", "square", "std", "var",
+    "OF_ONE_NUMBER", "all", "any", "argmin", "clip", "elu", "from_peak", "gelu", "hard_sigmoid",
+    "hard_swish", "hard_tanh", "leaky_relu", "log_softmax", "logsumexp", "min", "minus_abs",
+    "mish", "norm", "relu6", "selu", "silu", "softmax", "softplus", "softsign", "square", "std",
+    "var",
 ]  # fmt: skip
 
 # Where the mean and variance of SELU's outputs meet those of its inputs, 0 and 1.
@@ -265,3 +266,10 @@ def softmax(x: TensorLike, axis: int = -1) -> Tensor:
     """
     unnormalized = exp(from_peak(x, axis))
     return unnormalized / unnormalized.sum(axis, keepdims=True)
+
+
+# Functions of one number, which the formulas that `explain` reads know beside the primitives.
+OF_ONE_NUMBER = (
+    elu, gelu, hard_sigmoid, hard_swish, hard_tanh, leaky_relu, mish, relu6, selu, silu, softplus,
+    softsign, square,
+)  # fmt: skip

@@ -3,142 +3,67 @@
 Each record reads as mathematics: in a gradient rule `g` is the gradient of
 the output, `out` the output, and the inputs have their usual names.
 
-Read next: :mod:`chainrule.ops.reduce`.
+Read next: :mod:`chainrule.ops.compare`.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from numpy.typing import DTypeLike
 
 from chainrule.core.errors import DTypeError
-from chainrule.core.primitive import Primitive, register
+from chainrule.core.primitive import Description, Primitive, register
 from chainrule.core.spec import Spec, as_dtype, broadcast_shapes, is_float
 from chainrule.core.tensor import Tensor, TensorLike, as_tensor, record
+from chainrule.ops.declare import binary, drawn, drawn_apart, no_booleans, same_dtype, unary
 
 __all__ = [
-    "abs", "add", "arctan", "cast", "cos", "div", "equal", "erf", "exp", "expm1", "floor", "less",
-    "less_equal", "log", "log1p", "logical_and", "logical_not", "logical_or", "maximum",
-    "minimum", "mul", "neg", "pow", "relu", "sigmoid", "sign", "sin", "sqrt", "stop_gradient",
-    "sub", "tanh", "where",
+    "abs", "add", "arctan", "cast", "cos", "div", "erf", "exp", "expm1", "floor", "log", "log1p",
+    "maximum", "minimum", "mul", "neg", "pow", "relu", "sigmoid", "sign", "sin", "sqrt",
+    "stop_gradient", "sub", "tanh", "where",
 ]  # fmt: skip
 
 TWO_OVER_SQRT_PI = 2 / math.sqrt(math.pi)
 
 
-# --- type rules and test domains --------------------------------------------------------------
-
-
-def _same(*specs: Spec) -> Spec:
-    return Spec(broadcast_shapes(s.shape for s in specs), specs[0].dtype)
-
-
-def _number(*specs: Spec) -> Spec:
-    if specs[0].dtype == np.bool_:
-        raise DTypeError(f"{specs[0]} holds booleans; convert it first, as in x.astype('float32').")
-    return _same(*specs)
-
-
-def _truth(*specs: Spec) -> Spec:
-    return Spec(broadcast_shapes(s.shape for s in specs), np.bool_)
-
-
-def _logical(*specs: Spec) -> Spec:
-    for spec in specs:
-        if spec.dtype != np.bool_:
-            raise DTypeError(f"needs booleans, not {spec}; compare first, as in x > 0.")
-    return _truth(*specs)
-
-
-def _uniform(low: float, high: float, arity: int = 1) -> Callable[[Any], tuple[list[Any], Any]]:
-    return lambda rng: ([rng.uniform(low, high, s) for s in [(3, 4), (4,)][:arity]], {})
-
-
-def _apart(rng: Any) -> tuple[list[Any], dict[str, Any]]:
-    """Two arrays whose elements differ clearly, so that a maximum has a derivative."""
-    x = rng.uniform(-2, 2, (3, 4))
-    return [x, x + rng.choice([-1.0, 1.0], (3, 4)) * rng.uniform(0.2, 1, (3, 4))], {}
-
-
-def _booleans(arity: int) -> Callable[[Any], tuple[list[Any], dict[str, Any]]]:
-    return lambda rng: ([rng.random((3, 4)) < 0.5 for _ in range(arity)], {})
-
-
-def _unary(
-    name: str,
-    meaning: Callable[..., Any],
-    vjp: Callable[..., tuple[Any, ...]],
-    scalar: Callable[..., Any],
-    domain: tuple[float, float],
-    onnx: str | None = None,
-    infer: Callable[..., Spec] = _same,
-    floating: bool = True,
-) -> Primitive:
-    return register(
-        Primitive(
-            name,
-            infer=infer,
-            meaning=meaning,
-            vjp=vjp,
-            scalar=scalar,
-            elementwise=True,
-            promote=(0,) if floating else (),
-            floating=floating,
-            costly=floating,
-            domain=_uniform(*domain),
-            onnx=onnx,
-        )
-    )
-
-
-def _binary(
-    name: str,
-    meaning: Callable[..., Any],
-    vjp: Callable[..., tuple[Any, ...]] | None,
-    scalar: Callable[..., Any],
-    domain: Callable[[Any], tuple[list[Any], dict[str, Any]]],
-    onnx: str,
-    infer: Callable[..., Spec] = _same,
-    floating: bool = False,
-) -> Primitive:
-    return register(
-        Primitive(
-            name,
-            infer=infer,
-            meaning=meaning,
-            vjp=vjp,
-            scalar=scalar,
-            elementwise=True,
-            promote=(0, 1),
-            floating=floating,
-            costly=floating,
-            domain=domain,
-            onnx=onnx,
-        )
-    )
-
-
 # --- arithmetic -------------------------------------------------------------------------------
 
-ADD = _binary(
+ADD = binary(
     "add", np.add, lambda g, out, x, y: (g, g),
-    lambda b, x, y: b.add(x, y), _uniform(-2, 2, 2), "Add",
+    lambda b, x, y: b.add(x, y), drawn(-2, 2, 2), "Add",
+    description=Description(
+        "a + b", ("1", "1"),
+        "a sum hands the gradient on to each term as it is",
+    ),
 )  # fmt: skip
-SUB = _binary(
+SUB = binary(
     "sub", np.subtract, lambda g, out, x, y: (g, -g),
-    lambda b, x, y: b.sub(x, y), _uniform(-2, 2, 2), "Sub", infer=_number,
+    lambda b, x, y: b.sub(x, y), drawn(-2, 2, 2), "Sub", infer=no_booleans,
+    description=Description(
+        "a - b", ("1", "-1"),
+        "a difference hands the gradient on as it is to what stands first",
+        "what is subtracted receives the gradient with its sign turned",
+    ),
 )  # fmt: skip
-MUL = _binary(
+MUL = binary(
     "mul", np.multiply, lambda g, out, x, y: (g * y, g * x),
-    lambda b, x, y: b.mul(x, y), _uniform(-2, 2, 2), "Mul",
+    lambda b, x, y: b.mul(x, y), drawn(-2, 2, 2), "Mul",
+    description=Description(
+        "a * b", ("b", "a"),
+        "each factor receives the gradient times the other factor",
+    ),
 )  # fmt: skip
-DIV = _binary(
+DIV = binary(
     "div", np.true_divide, lambda g, out, x, y: (g / y, -g * out / y),
-    lambda b, x, y: b.div(x, y), _uniform(0.5, 2, 2), "Div", floating=True,
+    lambda b, x, y: b.div(x, y), drawn(0.5, 2, 2), "Div", floating=True,
+    description=Description(
+        "a / b", ("1 / b", "-a / b**2"),
+        "the numerator receives the gradient divided by the denominator",
+        "the denominator receives the gradient times minus the quotient over the denominator",
+    ),
 )  # fmt: skip
 
 
@@ -149,9 +74,14 @@ def _pow_vjp(g: Tensor, out: Tensor, x: Tensor, y: Tensor) -> tuple[Tensor, Tens
     return g * slope, g * out * log(where(x > 0, x, 1.0))
 
 
-POW = _binary(
+POW = binary(
     "pow", np.power, _pow_vjp,
-    lambda b, x, y: b.pow(x, y), _uniform(0.5, 2, 2), "Pow", floating=True,
+    lambda b, x, y: b.pow(x, y), drawn(0.5, 2, 2), "Pow", floating=True,
+    description=Description(
+        "a**b", ("b * a**(b - 1)", "a**b * log(a)"),
+        "the exponent comes down as a factor, and is one less",
+        "to its exponent, the slope of a power is the power itself times log of the base",
+    ),
 )  # fmt: skip
 
 
@@ -161,48 +91,26 @@ def _shared(g: Tensor, tie: Tensor, *lost: Tensor) -> tuple[Tensor, ...]:
     return tuple(where(out, 0.0, given) for out in lost)
 
 
-MAXIMUM = _binary(
+MAXIMUM = binary(
     "maximum", np.maximum, lambda g, out, x, y: _shared(g, x == y, x < y, y < x),
-    lambda b, x, y: b.select(b.either(b.less(y, x), b.math("is_nan", x)), x, y), _apart, "Max",
+    lambda b, x, y: b.select(b.either(b.less(y, x), b.math("is_nan", x)), x, y), drawn_apart, "Max",
+    description=Description(
+        "max(a, b)",
+        ("1 if a > b else 1/2 if a == b else 0", "0 if a > b else 1/2 if a == b else 1"),
+        "the larger one receives the whole gradient, the other nothing; equal ones half each",
+    ),
 )  # fmt: skip
-MINIMUM = _binary(
+MINIMUM = binary(
     "minimum", np.minimum, lambda g, out, x, y: _shared(g, x == y, y < x, x < y),
-    lambda b, x, y: b.select(b.either(b.less(x, y), b.math("is_nan", x)), x, y), _apart, "Min",
+    lambda b, x, y: b.select(b.either(b.less(x, y), b.math("is_nan", x)), x, y), drawn_apart, "Min",
+    description=Description(
+        "min(a, b)",
+        ("1 if a < b else 1/2 if a == b else 0", "0 if a < b else 1/2 if a == b else 1"),
+        "the smaller one receives the whole gradient, the other nothing; equal ones half each",
+    ),
 )  # fmt: skip
 
-# --- comparison and logic -----------------------------------------------------------------------
-
-LESS = _binary(
-    "less", np.less, None, lambda b, x, y: b.less(x, y), _apart, "Less", infer=_truth,
-)  # fmt: skip
-LESS_EQUAL = _binary(
-    "less_equal", np.less_equal, None,
-    lambda b, x, y: b.less_equal(x, y), _apart, "LessOrEqual", infer=_truth,
-)  # fmt: skip
-EQUAL = _binary(
-    "equal", np.equal, None, lambda b, x, y: b.equal(x, y),
-    lambda rng: ([rng.integers(0, 3, (3, 4)), rng.integers(0, 3, (3, 4))], {}), "Equal",
-    infer=_truth,
-)  # fmt: skip
-LOGICAL_AND = register(
-    Primitive(
-        "logical_and", infer=_logical, meaning=np.logical_and, elementwise=True,
-        scalar=lambda b, x, y: b.both(x, y), domain=_booleans(2), onnx="And",
-    )
-)  # fmt: skip
-LOGICAL_OR = register(
-    Primitive(
-        "logical_or", infer=_logical, meaning=np.logical_or, elementwise=True,
-        scalar=lambda b, x, y: b.either(x, y), domain=_booleans(2), onnx="Or",
-    )
-)  # fmt: skip
-LOGICAL_NOT = register(
-    Primitive(
-        "logical_not", infer=_logical, meaning=np.logical_not, elementwise=True,
-        scalar=lambda b, x: b.select(x, b.constant(False), b.constant(True)),
-        domain=_booleans(1), onnx="Not",
-    )
-)  # fmt: skip
+# --- selection ------------------------------------------------------------------------------------
 
 
 def _where_infer(condition: Spec, x: Spec, y: Spec) -> Spec:
@@ -220,66 +128,138 @@ WHERE = register(
             [rng.random((3, 4)) < 0.5, rng.normal(size=(3, 4)), rng.normal(size=4)], {}
         ),
         onnx="Where",
+        description=Description(
+            "b if a else c", ("", "1 if a else 0", "0 if a else 1"),
+            "the branch that is taken receives the whole gradient, the other nothing, whatever "
+            "it is",
+        ),
     )
 )  # fmt: skip
 
 # --- functions of one variable ------------------------------------------------------------------
 
-NEG = _unary(
+NEG = unary(
     "neg", np.negative, lambda g, out, x: (-g,),
-    lambda b, x: b.negate(x), (-2, 2), "Neg", infer=_number, floating=False,
+    lambda b, x: b.negate(x), (-2, 2), "Neg", infer=no_booleans, floating=False,
+    description=Description("-a", ("-1",), "the gradient turns its sign"),
 )  # fmt: skip
-ABS = _unary(
+ABS = unary(
     "abs", np.abs, lambda g, out, x: (g * sign(x),),
     lambda b, x: b.math("abs", x), (-2, 2), "Abs", floating=False,
+    description=Description(
+        "abs(a)", ("sign(a)",),
+        "the gradient turns its sign where the number did; at 0, where the slope jumps from "
+        "-1 to 1, it is taken as 0",
+    ),
 )  # fmt: skip
-RELU = _unary(
+RELU = unary(
     "relu", lambda x: np.maximum(x, x.dtype.type(0)),
     lambda g, out, x: (where(out > 0, g, 0.0),),
     lambda b, x: b.select(b.less_equal(x, b.constant(0)), b.constant(0), x),
-    (-2, 2), "Relu", infer=_number, floating=False,
+    (-2, 2), "Relu", infer=no_booleans, floating=False,
+    description=Description(
+        "relu(a)", ("1 if a > 0 else 0",),
+        "what is positive passes the gradient on, the rest stops it; at 0, where the slope "
+        "jumps from 0 to 1, it is taken as 0",
+    ),
 )  # fmt: skip
-SIGN = _unary(
+SIGN = unary(
     "sign", np.sign, lambda g, out, x: (None,),
     lambda b, x: b.select(
         b.less(b.constant(0), x), b.constant(1),
         b.select(b.less(x, b.constant(0)), b.constant(-1), x),
     ),
-    (-2, 2), "Sign", infer=_number, floating=False,
+    (-2, 2), "Sign", infer=no_booleans, floating=False,
+    description=Description("sign(a)", ("",), "a step is flat: nothing flows back"),
 )  # fmt: skip
-FLOOR = _unary(
+FLOOR = unary(
     "floor", np.floor, lambda g, out, x: (None,),
     lambda b, x: b.math("floor", x), (-2, 2), "Floor",
+    description=Description("floor(a)", ("",), "steps are flat: nothing flows back"),
 )  # fmt: skip
-EXP = _unary(
-    "exp", np.exp, lambda g, out, x: (g * out,), lambda b, x: b.math("exp", x), (-2, 2), "Exp"
+EXP = unary(
+    "exp",
+    np.exp,
+    lambda g, out, x: (g * out,),
+    lambda b, x: b.math("exp", x),
+    (-2, 2),
+    "Exp",
+    description=Description("exp(a)", ("out",), "exp is its own slope"),
 )
-EXPM1 = _unary(
-    "expm1", np.expm1, lambda g, out, x: (g * exp(x),), lambda b, x: b.math("expm1", x), (-2, 2)
+EXPM1 = unary(
+    "expm1",
+    np.expm1,
+    lambda g, out, x: (g * exp(x),),
+    lambda b, x: b.math("expm1", x),
+    (-2, 2),
+    description=Description(
+        "exp(a) - 1",
+        ("exp(a)",),
+        "exp is its own slope, and a constant has none",
+    ),
 )
-LOG = _unary(
-    "log", np.log, lambda g, out, x: (g / x,), lambda b, x: b.math("log", x), (0.5, 3), "Log"
+LOG = unary(
+    "log",
+    np.log,
+    lambda g, out, x: (g / x,),
+    lambda b, x: b.math("log", x),
+    (0.5, 3),
+    "Log",
+    description=Description("log(a)", ("1 / a",), "the slope of log is one over its argument"),
 )
-LOG1P = _unary(
-    "log1p", np.log1p, lambda g, out, x: (g / (1 + x),), lambda b, x: b.math("log1p", x), (-0.5, 2)
+LOG1P = unary(
+    "log1p",
+    np.log1p,
+    lambda g, out, x: (g / (1 + x),),
+    lambda b, x: b.math("log1p", x),
+    (-0.5, 2),
+    description=Description(
+        "log(1 + a)",
+        ("1 / (1 + a)",),
+        "the slope of log is one over its argument",
+    ),
 )
-SQRT = _unary(
+SQRT = unary(
     "sqrt", np.sqrt, lambda g, out, x: (g * 0.5 / out,),
     lambda b, x: b.math("sqrt", x), (0.5, 3), "Sqrt",
+    description=Description(
+        "sqrt(a)", ("1 / (2 * out)",),
+        "the slope of a root is one over twice the root",
+    ),
 )  # fmt: skip
-SIN = _unary(
-    "sin", np.sin, lambda g, out, x: (g * cos(x),), lambda b, x: b.math("sin", x), (-3, 3), "Sin"
+SIN = unary(
+    "sin",
+    np.sin,
+    lambda g, out, x: (g * cos(x),),
+    lambda b, x: b.math("sin", x),
+    (-3, 3),
+    "Sin",
+    description=Description("sin(a)", ("cos(a)",), "the slope of sin is cos"),
 )
-COS = _unary(
-    "cos", np.cos, lambda g, out, x: (-g * sin(x),), lambda b, x: b.math("cos", x), (-3, 3), "Cos"
+COS = unary(
+    "cos",
+    np.cos,
+    lambda g, out, x: (-g * sin(x),),
+    lambda b, x: b.math("cos", x),
+    (-3, 3),
+    "Cos",
+    description=Description("cos(a)", ("-sin(a)",), "the slope of cos is -sin"),
 )
-ARCTAN = _unary(
+ARCTAN = unary(
     "arctan", np.arctan, lambda g, out, x: (g / (1 + x * x),),
     lambda b, x: b.math("arctan", x), (-3, 3), "Atan",
+    description=Description(
+        "arctan(a)", ("1 / (1 + a**2)",),
+        "the slope of arctan is one over one plus the square of its argument",
+    ),
 )  # fmt: skip
-TANH = _unary(
+TANH = unary(
     "tanh", np.tanh, lambda g, out, x: (g * (1 - out * out),),
     lambda b, x: b.math("tanh", x), (-2, 2), "Tanh",
+    description=Description(
+        "tanh(a)", ("1 - out**2",),
+        "the slope of tanh is 1 - tanh², near 0 where it saturates",
+    ),
 )  # fmt: skip
 
 
@@ -289,21 +269,33 @@ def _stable_sigmoid(x: Any) -> Any:
     return np.where(x >= 0, 1, z) / (1 + z)
 
 
-SIGMOID = _unary(
+SIGMOID = unary(
     "sigmoid", _stable_sigmoid, lambda g, out, x: (g * out * (1 - out),),
     lambda b, x: b.math("sigmoid", x), (-3, 3), "Sigmoid",
+    description=Description(
+        "sigmoid(a)", ("out * (1 - out)",),
+        "the slope of sigmoid is sigmoid · (1 - sigmoid), near 0 where it saturates",
+    ),
 )  # fmt: skip
 
 _erf_elements = np.frompyfunc(math.erf, 1, 1)
-ERF = _unary(
+ERF = unary(
     "erf", lambda x: np.asarray(_erf_elements(x)).astype(x.dtype),
     lambda g, out, x: (g * TWO_OVER_SQRT_PI * exp(-x * x),),
     lambda b, x: b.math("erf", x), (-2, 2), "Erf",
+    description=Description(
+        "erf(a)", ("2 / sqrt(pi) * exp(-a**2)",),
+        "the slope of erf is a bell curve, 2/√π at 0",
+    ),
 )  # fmt: skip
 STOP_GRADIENT = register(
     Primitive(
-        "stop_gradient", infer=_same, meaning=np.asarray, elementwise=True, alias=True,
-        scalar=lambda b, x: x, domain=_uniform(-2, 2), onnx="Identity",
+        "stop_gradient", infer=same_dtype, meaning=np.asarray, elementwise=True, alias=True,
+        scalar=lambda b, x: x, domain=drawn(-2, 2), onnx="Identity",
+        description=Description(
+            "stop_gradient(a)", ("",),
+            "the gradient is stopped here on purpose",
+        ),
     )
 )  # fmt: skip
 CAST = register(
@@ -313,6 +305,7 @@ CAST = register(
         vjp=lambda g, out, x, dtype: (g.astype(x.dtype) if is_float(x.dtype) else None,),
         scalar=lambda b, x, dtype: b.convert(x, dtype),
         domain=lambda rng: ([rng.normal(size=(3, 4))], {"dtype": "float64"}),
+        description=Description("a", ("1",), "the same number in another dtype"),
     )
 )  # fmt: skip
 
@@ -357,36 +350,6 @@ def maximum(x: TensorLike, y: TensorLike) -> Tensor:
 def minimum(x: TensorLike, y: TensorLike) -> Tensor:
     """Return the smaller of `x` and `y`; on a tie each gets half the gradient, NaN is passed on."""
     return record(MINIMUM, x, y)
-
-
-def less(x: TensorLike, y: TensorLike) -> Tensor:
-    """Return ``x < y`` as booleans."""
-    return record(LESS, x, y)
-
-
-def less_equal(x: TensorLike, y: TensorLike) -> Tensor:
-    """Return ``x <= y`` as booleans."""
-    return record(LESS_EQUAL, x, y)
-
-
-def equal(x: TensorLike, y: TensorLike) -> Tensor:
-    """Return ``x == y`` as booleans."""
-    return record(EQUAL, x, y)
-
-
-def logical_and(x: TensorLike, y: TensorLike) -> Tensor:
-    """Return ``x and y`` of booleans."""
-    return record(LOGICAL_AND, x, y)
-
-
-def logical_or(x: TensorLike, y: TensorLike) -> Tensor:
-    """Return ``x or y`` of booleans."""
-    return record(LOGICAL_OR, x, y)
-
-
-def logical_not(x: TensorLike) -> Tensor:
-    """Return ``not x`` of booleans."""
-    return record(LOGICAL_NOT, x)
 
 
 def where(condition: TensorLike, x: TensorLike, y: TensorLike) -> Tensor:

@@ -11,7 +11,7 @@ import numpy as np
 
 from chainrule.core.errors import DTypeError, ShapeError
 from chainrule.core.indexing import normalize_axes
-from chainrule.core.primitive import Primitive, register
+from chainrule.core.primitive import Description, Primitive, register
 from chainrule.core.spec import Dim, Spec
 from chainrule.core.tensor import Tensor, TensorLike, as_tensor, record
 from chainrule.core.wording import counted
@@ -62,6 +62,10 @@ GATHER = register(
         vjp=lambda g, out, x, indices: (scatter_add(g, indices, x.shape[0]), None),
         domain=lambda rng: ([rng.normal(size=(4, 3)), rng.integers(0, 4, (5,))], {}),
         onnx="Gather",
+        description=Description(
+            "a[b]", ("", ""),
+            "each row that was taken receives its gradient back",
+        ),
     )
 )  # fmt: skip
 SCATTER_ADD = register(

@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 from chainrule.core.errors import DTypeError, ShapeError
-from chainrule.core.primitive import Primitive, register
+from chainrule.core.primitive import Description, Primitive, register
 from chainrule.core.spec import Spec, broadcast_shapes, is_float
 from chainrule.core.tensor import Tensor, TensorLike, as_tensor
 from chainrule.ops.shape import sum_to
@@ -44,6 +44,10 @@ MATMUL = register(
         "matmul", infer=_matmul_infer, meaning=np.matmul, vjp=_matmul_vjp, promote=(0, 1),
         domain=lambda rng: ([rng.normal(size=(2, 3, 4)), rng.normal(size=(4, 2))], {}),
         onnx="MatMul",
+        description=Description(
+            "a @ b", ("upstream @ b.T", "a.T @ upstream"),
+            "each matrix receives the gradient, upstream, times the other one, transposed",
+        ),
     )
 )  # fmt: skip
 

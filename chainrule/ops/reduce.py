@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 
 from chainrule.core.errors import ShapeError
-from chainrule.core.primitive import Primitive, register
+from chainrule.core.primitive import Description, Primitive, register
 from chainrule.core.spec import Shape, Spec, is_float
 from chainrule.core.tensor import Tensor, TensorLike, as_tensor
-from chainrule.ops.elementwise import equal
+from chainrule.ops.compare import equal
 from chainrule.ops.shape import broadcast_to
 
 __all__ = ["argmax", "max", "mean", "sum"]
@@ -51,6 +51,10 @@ SUM = register(
         combine=lambda b, x, y: b.add(x, y), identity=lambda dtype: 0,
         domain=lambda rng: ([rng.normal(size=(3, 4))], {"axes": (1,), "keepdims": False}),
         onnx="ReduceSum",
+        description=Description(
+            "sum(a)", ("1",),
+            "a sum hands the gradient on to each term as it is",
+        ),
     )
 )  # fmt: skip
 
@@ -92,6 +96,10 @@ MAX = register(
             [rng.permutation(12).reshape(3, 4) / 4.0], {"axes": (1,), "keepdims": False}
         ),
         onnx="ReduceMax",
+        description=Description(
+            "max(a)", ("",),
+            "the largest number receives the whole gradient; equal ones share it",
+        ),
     )
 )  # fmt: skip
 ARGMAX = register(

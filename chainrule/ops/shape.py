@@ -14,7 +14,7 @@ import numpy as np
 
 from chainrule.core.errors import DTypeError, ShapeError
 from chainrule.core.indexing import normalize_axes
-from chainrule.core.primitive import Primitive, register
+from chainrule.core.primitive import Description, Primitive, register
 from chainrule.core.spec import Dim, Shape, Spec, as_shape, broadcast_shapes, same_size
 from chainrule.core.tensor import Tensor, TensorLike, as_tensor, record
 
@@ -36,6 +36,10 @@ RESHAPE = register(
         meaning=lambda x, shape: np.reshape(x, shape),
         vjp=lambda g, out, x, shape: (g.reshape(x.shape),),
         domain=lambda rng: ([rng.normal(size=(3, 4))], {"shape": (2, 6)}), onnx="Reshape",
+        description=Description(
+            "reshape(a)", ("1",),
+            "numbers are only moved, so each gradient goes back to where its number came from",
+        ),
     )
 )  # fmt: skip
 
@@ -56,6 +60,10 @@ TRANSPOSE = register(
         meaning=lambda x, axes: np.transpose(x, axes),
         vjp=lambda g, out, x, axes: (transpose(g, _inverse(axes)),),
         domain=lambda rng: ([rng.normal(size=(2, 3, 4))], {"axes": (2, 0, 1)}), onnx="Transpose",
+        description=Description(
+            "transpose(a)", ("1",),
+            "numbers are only moved, so each gradient goes back to where its number came from",
+        ),
     )
 )  # fmt: skip
 
@@ -72,6 +80,10 @@ BROADCAST = register(
         meaning=lambda x, shape: np.broadcast_to(x, shape),
         vjp=lambda g, out, x, shape: (sum_to(g, x.shape),),
         domain=lambda rng: ([rng.normal(size=(3, 1))], {"shape": (2, 3, 4)}), onnx="Expand",
+        description=Description(
+            "repeat(a)", ("",),
+            "a number used in several places receives the sum of their gradients",
+        ),
     )
 )  # fmt: skip
 
@@ -118,6 +130,10 @@ SLICE = register(
             [rng.normal(size=(5, 7))], {"starts": (1, 2), "stops": (4, 7), "steps": (1, 2)}
         ),
         onnx="Slice",
+        description=Description(
+            "part(a)", ("",),
+            "what was cut out receives its gradient, the rest nothing",
+        ),
     )
 )  # fmt: skip
 
@@ -165,6 +181,10 @@ PAD = register(
             [rng.normal(size=(2, 3))], {"low": (1, 0), "high": (0, 2), "interior": (0, 1)}
         ),
         onnx="Pad",
+        description=Description(
+            "pad(a)", ("1",),
+            "the numbers inside receive their gradient back",
+        ),
     )
 )  # fmt: skip
 
@@ -204,6 +224,10 @@ CONCAT = register(
         vjp=_concat_vjp,
         domain=lambda rng: ([rng.normal(size=(2, 3)), rng.normal(size=(2, 1))], {"axis": 1}),
         onnx="Concat",
+        description=Description(
+            "join({})", (),
+            "numbers are only moved, so each gradient goes back to where its number came from",
+        ),
     )
 )  # fmt: skip
 ARANGE = register(

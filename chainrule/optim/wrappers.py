@@ -14,7 +14,8 @@ import numpy as np
 from chainrule.core.errors import OptionError
 from chainrule.core.parameter import Parameter
 from chainrule.core.tensor import Tensor, tensor
-from chainrule.ops.elementwise import equal, floor, logical_not, maximum, where
+from chainrule.ops.compare import equal, logical_not
+from chainrule.ops.elementwise import floor, maximum, where
 from chainrule.optim.hyper import in_range, part_of, prefixed, whole
 from chainrule.optim.optimizer import Optimizer, Slots
 from chainrule.optim.schedule import Epochs

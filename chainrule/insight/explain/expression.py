@@ -17,31 +17,32 @@ import math
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import reduce
+from functools import partial, reduce
 from typing import Any
 
 import numpy as np
 
-from chainrule.core.errors import OptionError, did_you_mean
+from chainrule.core.errors import DTypeError, OptionError, did_you_mean
 from chainrule.core.graph import Node, reachable
-from chainrule.core.tensor import Tensor, input, tensor
+from chainrule.core.primitive import registry
+from chainrule.core.tensor import Tensor, input, record, tensor
 from chainrule.insight.explain.walk import Step, Walk, walk
 from chainrule.ops import composite, elementwise
 
-__all__ = ["EXAMPLE", "FUNCTIONS", "MOST_CHARACTERS", "MOST_DEPTH", "explain_expression"]
+__all__ = [
+    "EXAMPLE", "FUNCTIONS", "MOST_CHARACTERS", "MOST_DEPTH", "explain_expression", "inputs_of",
+]  # fmt: skip
 
 MOST_CHARACTERS = 2000
 EXAMPLE = "write one with numbers for its names, as in 'x*y + sin(x)' x=2 y=3"
 MOST_DEPTH = 50  # brackets, signs and powers within each other
 
+# Every elementwise operation that takes numbers alone, by its record; and functions made of these.
 FUNCTIONS: dict[str, Callable[..., Tensor]] = {
-    name: getattr(elementwise, name)
-    for name in ("abs", "cos", "erf", "exp", "expm1", "floor", "log", "log1p", "relu", "sigmoid",
-                 "sign", "sin", "sqrt", "tanh")
-} | {
-    name: getattr(composite, name)
-    for name in ("elu", "gelu", "leaky_relu", "silu", "softplus", "square")
-}  # fmt: skip
+    name: partial(record, primitive)
+    for name, primitive in registry.items()
+    if primitive.elementwise and primitive.description is not None and name != "cast"
+} | {function.__name__: function for function in composite.OF_ONE_NUMBER}
 _MANY = {"max": elementwise.maximum, "min": elementwise.minimum}
 _CONSTANTS = {"pi": math.pi, "e": math.e}
 _OPERATORS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
@@ -204,7 +205,7 @@ def _close(formula: _Formula, opened: _Token) -> None:
 
 def _no_operator(formula: _Formula, token: _Token) -> OptionError:
     if token.text == ",":
-        return formula.error("a comma stands only between the inputs of max and min.", token.at)
+        return formula.error("a comma stands only between the inputs of a function.", token.at)
     hint = "; for a product, write *" if token.kind != "mark" or token.text == "(" else ""
     return formula.error(f"an operator should be before {token.text!r}{hint}.", token.at)
 
@@ -216,16 +217,38 @@ def _call(formula: _Formula, name: _Token) -> Tensor:
         raise formula.error(f"there is no function {name.text!r}. {hint}", name.at)
     opened = formula.take()
     inputs = [_sum(formula)]
+    most = inputs_of(name.text)
     while formula.token.text == ",":
         comma = formula.take()
-        if name.text not in _MANY:
-            raise formula.error(f"{name.text} takes one input.", comma.at)
+        if len(inputs) == most:
+            raise formula.error(f"{name.text} takes {_counted(most)}.", comma.at)
         inputs.append(_sum(formula))
     _close(formula, opened)
-    if name.text in _MANY and len(inputs) < 2:
+    if most is None and len(inputs) < 2:
         raise formula.error(f"{name.text} needs two inputs or more.", name.at)
-    made = reduce(_MANY[name.text], inputs) if name.text in _MANY else FUNCTIONS[name.text](*inputs)
+    if most is not None and len(inputs) < most:
+        raise formula.error(f"{name.text} takes {_counted(most)}.", name.at)
+    try:
+        made = reduce(_MANY[name.text], inputs) if most is None else known[name.text](*inputs)
+    except DTypeError as error:  # booleans where numbers should be, or the other way round
+        raise formula.error(str(error), name.at) from None
     return formula.mark(made, name.at, name.at)
+
+
+def inputs_of(function: str) -> int | None:
+    """Return how many inputs a function takes in a formula, None for any number from two.
+
+    >>> inputs_of("where"), inputs_of("gelu"), inputs_of("max")
+    (3, 1, None)
+    """
+    if function in _MANY:
+        return None
+    found = registry[function].description if function in registry else None
+    return 1 if found is None else len(found.slopes)
+
+
+def _counted(inputs: int) -> str:
+    return f"{('one', 'two', 'three')[inputs - 1]} input{'s' * (inputs > 1)}"
 
 
 def _name(formula: _Formula, name: _Token) -> Tensor:

@@ -68,7 +68,7 @@ def step_back(walk: Walk, edge: Edge, digits: int = 4) -> str:
 
 def rule_in_words(walk: Walk, step: Step) -> str:
     """Return the chain rule at `step` for the inputs that receive something."""
-    return words.saying(step.operation).say({edge.position for edge in walk.from_(step)})
+    return words.description(step.operation).say({edge.position for edge in walk.from_(step)})
 
 
 def meeting(walk: Walk, step: Step, digits: int) -> str:

@@ -1,8 +1,7 @@
 """Operations in words: how each is written with the names of its inputs, and its chain rule.
 
-Enters a primitive's name, leaves formulas in the language of
-:mod:`chainrule.insight.explain.expression`.  They are for reading alone; the numbers beside them
-come from the primitives' own rules, and the tests hold each formula to those.
+A primitive's name goes in, formulas come out, as the primitive's record has them; the numbers
+beside them come from the primitive's own rules.
 
 Read next: :mod:`chainrule.insight.explain.walk`.
 """
@@ -10,131 +9,23 @@ Read next: :mod:`chainrule.insight.explain.walk`.
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-__all__ = ["Saying", "formula", "number", "saying", "slope", "told"]
+from chainrule.core.primitive import Description, registry
 
-
-@dataclass(frozen=True)
-class Saying:
-    """An operation on inputs a, b, c: `formula`, the slope to each input, its rule in `words`.
-
-    In a slope, `out` is the operation's value; a rule with `upstream`, the gradient of that, is
-    what the input receives as a whole.  An empty slope is none, or none to be written.  `others`
-    are the words for the second input where they differ.
-    """
-
-    formula: str
-    slopes: tuple[str, ...]
-    words: str
-    others: str = ""
-
-    def say(self, positions: Collection[int]) -> str:
-        """Return the rule in words for the inputs at `positions`."""
-        said = {(self.others or self.words) if k else self.words: None for k in sorted(positions)}
-        return "; ".join(said)
-
-
-_HAND_ON = "a sum hands the gradient on to each term as it is"
-_MOVED = "numbers are only moved, so each gradient goes back to where its number came from"
-
-SAYINGS: dict[str, Saying] = {
-    "add": Saying("a + b", ("1", "1"), _HAND_ON),
-    "sub": Saying(
-        "a - b", ("1", "-1"),
-        "a difference hands the gradient on as it is to what stands first",
-        "what is subtracted receives the gradient with its sign turned",
-    ),
-    "mul": Saying("a * b", ("b", "a"), "each factor receives the gradient times the other factor"),
-    "div": Saying(
-        "a / b", ("1 / b", "-a / b**2"),
-        "the numerator receives the gradient divided by the denominator",
-        "the denominator receives the gradient times minus the quotient over the denominator",
-    ),
-    "pow": Saying(
-        "a**b", ("b * a**(b - 1)", "a**b * log(a)"),
-        "the exponent comes down as a factor, and is one less",
-        "to its exponent, the slope of a power is the power itself times log of the base",
-    ),
-    "maximum": Saying(
-        "max(a, b)",
-        ("1 if a > b else 1/2 if a == b else 0", "0 if a > b else 1/2 if a == b else 1"),
-        "the larger one receives the whole gradient, the other nothing; equal ones half each",
-    ),
-    "minimum": Saying(
-        "min(a, b)",
-        ("1 if a < b else 1/2 if a == b else 0", "0 if a < b else 1/2 if a == b else 1"),
-        "the smaller one receives the whole gradient, the other nothing; equal ones half each",
-    ),
-    "where": Saying(
-        "b if a else c", ("", "1 if a else 0", "0 if a else 1"),
-        "the branch that is taken receives the whole gradient, the other nothing, whatever it is",
-    ),
-    "neg": Saying("-a", ("-1",), "the gradient turns its sign"),
-    "abs": Saying(
-        "abs(a)", ("sign(a)",),
-        "the gradient turns its sign where the number did; at 0, where the slope jumps from -1 to "
-        "1, it is taken as 0",
-    ),
-    "relu": Saying(
-        "relu(a)", ("1 if a > 0 else 0",),
-        "what is positive passes the gradient on, the rest stops it; at 0, where the slope "
-        "jumps from 0 to 1, it is taken as 0",
-    ),
-    "exp": Saying("exp(a)", ("out",), "exp is its own slope"),
-    "expm1": Saying("exp(a) - 1", ("exp(a)",), "exp is its own slope, and a constant has none"),
-    "log": Saying("log(a)", ("1 / a",), "the slope of log is one over its argument"),
-    "log1p": Saying("log(1 + a)", ("1 / (1 + a)",), "the slope of log is one over its argument"),
-    "sqrt": Saying("sqrt(a)", ("1 / (2 * out)",), "the slope of a root is one over twice the root"),
-    "sin": Saying("sin(a)", ("cos(a)",), "the slope of sin is cos"),
-    "cos": Saying("cos(a)", ("-sin(a)",), "the slope of cos is -sin"),
-    "tanh": Saying(
-        "tanh(a)", ("1 - out**2",), "the slope of tanh is 1 - tanh², near 0 where it saturates"
-    ),
-    "sigmoid": Saying(
-        "sigmoid(a)", ("out * (1 - out)",),
-        "the slope of sigmoid is sigmoid · (1 - sigmoid), near 0 where it saturates",
-    ),
-    "erf": Saying(
-        "erf(a)", ("2 / sqrt(pi) * exp(-a**2)",), "the slope of erf is a bell curve, 2/√π at 0"
-    ),
-    "sign": Saying("sign(a)", ("",), "a step is flat: nothing flows back"),
-    "floor": Saying("floor(a)", ("",), "steps are flat: nothing flows back"),
-    "less": Saying("a < b", ("", ""), "a yes or no is flat: nothing flows back"),
-    "less_equal": Saying("a <= b", ("", ""), "a yes or no is flat: nothing flows back"),
-    "equal": Saying("a == b", ("", ""), "a yes or no is flat: nothing flows back"),
-    "stop_gradient": Saying("stop_gradient(a)", ("",), "the gradient is stopped here on purpose"),
-    "cast": Saying("a", ("1",), "the same number in another dtype"),
-    "matmul": Saying(
-        "a @ b", ("upstream @ b.T", "a.T @ upstream"),
-        "each matrix receives the gradient, upstream, times the other one, transposed",
-    ),
-    "sum": Saying("sum(a)", ("1",), _HAND_ON),
-    "max": Saying(
-        "max(a)", ("",), "the largest number receives the whole gradient; equal ones share it"
-    ),
-    "gather": Saying("a[b]", ("", ""), "each row that was taken receives its gradient back"),
-    "reshape": Saying("reshape(a)", ("1",), _MOVED),
-    "transpose": Saying("transpose(a)", ("1",), _MOVED),
-    "slice": Saying("part(a)", ("",), "what was cut out receives its gradient, the rest nothing"),
-    "pad": Saying("pad(a)", ("1",), "the numbers inside receive their gradient back"),
-    "broadcast": Saying(
-        "repeat(a)", ("",), "a number used in several places receives the sum of their gradients"
-    ),
-    "concat": Saying("join({})", (), _MOVED),
-}  # fmt: skip
+__all__ = ["description", "formula", "number", "slope", "told"]
 
 _PLACE = re.compile(r"\b(out|a|b|c)\b")
 
 
-def saying(operation: str) -> Saying:
-    """Return the words for the primitive called `operation`, or general ones."""
+def description(operation: str) -> Description:
+    """Return what the record of the primitive called `operation` says, or a general description."""
+    found = registry[operation].description if operation in registry else None
     general = "upstream goes through the operation's own gradient rule"
-    return SAYINGS.get(operation, Saying(f"{operation}({{}})", (), general))
+    return found or Description(f"{operation}({{}})", (), general)
 
 
 def _with(text: str, names: Sequence[str], out: str) -> str:
@@ -148,7 +39,7 @@ def formula(operation: str, names: Sequence[str]) -> str:
     >>> formula("div", ["1", "v7"])
     '1 / v7'
     """
-    text = saying(operation).formula
+    text = description(operation).formula
     return text.format(", ".join(names)) if "{}" in text else _with(text, names, "")
 
 
@@ -158,7 +49,7 @@ def slope(operation: str, position: int, names: Sequence[str], out: str) -> str:
     >>> slope("mul", 0, ["w0", "x0"], "v1"), slope("exp", 0, ["v5"], "v6")
     ('x0', 'v6')
     """
-    slopes = saying(operation).slopes
+    slopes = description(operation).slopes
     return _with(slopes[position], names, out) if position < len(slopes) else ""
 
 
