@@ -27,7 +27,7 @@ import numpy as np
 import torch
 
 from chainrule import nn, optim
-from chainrule.run.program import prepare
+from chainrule.run.program import Engine, prepare
 from chainrule.train.objective import objective
 from chainrule.train.step import record_step
 
@@ -41,7 +41,7 @@ def ours(hidden: Callable[[], list[Any]], width: int, threads: int) -> Callable[
     model = nn.Sequential([*hidden(), nn.Linear(width, SIZES[2])])
     nn.initialize(model, 0)
     step = record_step(model, objective("cross_entropy"), optim.Adam(), [], X, Y)
-    program = prepare(step.graph, step.state, {"x": X, "y": Y}, BATCH, threads, "native")
+    program = prepare(step.graph, step.state, {"x": X, "y": Y}, BATCH, Engine("native", threads))
     return lambda: program.run(np.random.default_rng(0).permutation(ROWS), BATCH) and None
 
 

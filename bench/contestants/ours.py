@@ -15,7 +15,7 @@ from workloads import Weights, Workload
 import chainrule as cr
 from chainrule import nn, optim
 from chainrule.nn.activations import activation
-from chainrule.run.program import prepare
+from chainrule.run.program import Engine, prepare
 from chainrule.train.objective import objective
 from chainrule.train.step import data_input, forward, record_step
 from contestants.contestant import CannotRunError, Contestant
@@ -56,7 +56,11 @@ class Ours(Contestant):
         target = aim.target(y, output, np.dtype(np.float32))
         step = record_step(model, aim, optimizer(workload), [], X, target)
         self.program = prepare(
-            step.graph, step.state, {"x": X, "y": target}, workload.batch, threads, "native"
+            step.graph,
+            step.state,
+            {"x": X, "y": target},
+            workload.batch,
+            Engine("native", threads),
         )
         self.first = {name: np.array(value) for name, value in step.state.items()}
         self.draws = np.random.default_rng(0)

@@ -26,7 +26,7 @@ from chainrule.optim.hyper import Tunable
 from chainrule.optim.named import optimizer as optimizer_of
 from chainrule.optim.optimizer import Optimizer
 from chainrule.optim.schedule import Exponential
-from chainrule.run.program import prepare
+from chainrule.run.program import Engine, prepare
 from chainrule.train.objective import objective
 from chainrule.train.part import Part
 from chainrule.train.parts import check_made, check_pair, read_parts
@@ -195,12 +195,11 @@ def find_learning_rate(
     assert held_out is not None  # a share was asked for
     initialize(trial, int(seed), keep_assigned=True)
     step = record_step(trial, aim, method, (), train.x, train.y, seed=int(seed))
-    program = prepare(step.graph, step.state, train.arrays, int(batch_size), threads, engine)
+    chosen = Engine(engine, threads)
+    program = prepare(step.graph, step.state, train.arrays, int(batch_size), chosen)
     for path, parameter in parameters(trial).items():
         parameter.watch(program.state[f"parameter/{path}"])
-    run = Run(
-        trial, aim, (), X.shape[1:], X.dtype.name, y.ndim == 1, engine=engine, threads=threads
-    )
+    run = Run(trial, aim, (), X.shape[1:], X.dtype.name, y.ndim == 1, engine=chosen)
     rng = np.random.default_rng(int(seed))
     sweep = _Sweep(run, held_out)
     start = sweep.score()

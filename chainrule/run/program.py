@@ -16,6 +16,7 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
 import numpy as np
@@ -31,6 +32,7 @@ from chainrule.transform.rows import pieces_fit
 
 __all__ = [
     "ENGINES",
+    "Engine",
     "Program",
     "ReferenceFunction",
     "ReferenceProgram",
@@ -43,6 +45,18 @@ Array = np.ndarray[Any, Any]
 T = TypeVar("T")
 ROWS_AT_ONCE = 4096  # a function of many rows takes them in pieces of so many
 ENGINES = ("auto", "native", "reference")
+
+
+@dataclass(frozen=True)
+class Engine:
+    """What computes a graph: an engine by `name`, see :func:`prepare`, and its `threads`.
+
+    Without `threads`, the environment variable ``CHAINRULE_THREADS`` or the machine's cores set
+    the most there are.
+    """
+
+    name: str | None = None
+    threads: int | None = None
 
 
 class Program(Protocol):
@@ -182,7 +196,7 @@ def _by_row_twice(graph: Graph) -> str:
 
 
 def prepare_function(
-    graph: Graph, data: Collection[str], threads: int | None = None, engine: str | None = None
+    graph: Graph, data: Collection[str], engine: Engine | str | None = None
 ) -> RowFunction:
     """Return `graph`, whose inputs are the `data` named and parameters, ready to be called.
 
@@ -204,9 +218,10 @@ def prepare_function(
                 f"output {name!r}, {node.spec}, is neither one number nor an array of rows, so it "
                 "can't be put together from pieces of the data; use evaluate(graph, values)."
             )
+    chosen = _engine(engine)
     function: RowFunction = _on_engine(
-        engine,
-        lambda native: native.NativeFunction(graph, set(data), threads),
+        chosen.name,
+        lambda native: native.NativeFunction(graph, set(data), chosen.threads),
         lambda reason: ReferenceFunction(graph),
         _by_row_twice(graph),
     )
@@ -218,10 +233,11 @@ def prepare(
     state: Mapping[str, Array],
     data: Mapping[str, Array],
     batch_size: int,
-    threads: int | None = None,
-    engine: str | None = None,
+    engine: Engine | str | None = None,
 ) -> Program:
     """Return the step `graph` ready to run on `engine`: "auto", "native" or "reference".
+
+    A name alone is the :class:`Engine` of that name with as many threads as are worth it.
 
     None means the environment variable ``CHAINRULE_ENGINE``, or "auto": native
     code, with a warning where the reference interpreter computes nodes that have
@@ -240,12 +256,17 @@ def prepare(
         spec.bind(array, dims, name)
         if array.dtype != spec.dtype:
             raise DTypeError(f"input {name!r} holds {spec.dtype} values, not {array.dtype}.")
+    chosen = _engine(engine)
     program: Program = _on_engine(
-        engine,
-        lambda native: native.NativeProgram(graph, state, data, batch_size, threads),
+        chosen.name,
+        lambda native: native.NativeProgram(graph, state, data, batch_size, chosen.threads),
         lambda reason: ReferenceProgram(graph, state, data, reason),
     )
     return program
+
+
+def _engine(choice: Engine | str | None) -> Engine:
+    return choice if isinstance(choice, Engine) else Engine(choice)
 
 
 def _on_engine(

@@ -24,7 +24,7 @@ from chainrule.optim.full_batch import FullBatch
 from chainrule.optim.named import optimizer as optimizer_of
 from chainrule.optim.optimizer import Optimizer
 from chainrule.optim.plateau import ReduceOnPlateau, check_monitor, improves
-from chainrule.run.program import Program, prepare
+from chainrule.run.program import Engine, Program, prepare
 from chainrule.train.full_batch import FullBatchProgram, check_alone, full_batch_program
 from chainrule.train.magnitudes import warn_of_distance
 from chainrule.train.metrics import metrics_of
@@ -194,15 +194,14 @@ def fit(
             "seed": int(seed),
             "rows": len(train),
         },
-        engine=engine,
-        threads=threads,
+        engine=Engine(engine, threads),
     )
     program: Program
     if isinstance(method, FullBatch):
-        program = full_batch_program(method, model, aim, step, train, int(seed), threads, engine)
+        program = full_batch_program(method, model, aim, step, train, int(seed), run.engine)
     else:
         batch_size = min(batch_size, len(train))
-        program = prepare(step.graph, step.state, train.arrays, batch_size, threads, engine)
+        program = prepare(step.graph, step.state, train.arrays, batch_size, run.engine)
     rates = Rates(method, step.rate, program.state)
     loop = _Loop(run, program, step, rates, train, held_out, early_stopping, int(seed))
     with Progress(progress, epochs, len(train)) as bar:

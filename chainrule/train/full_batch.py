@@ -24,7 +24,7 @@ from chainrule.optim.full_batch import FullBatch
 from chainrule.optim.lbfgs import LBFGS, Minimum
 from chainrule.optim.levenberg_marquardt import LeastSquares, LevenbergMarquardt
 from chainrule.optim.optimizer import Optimizer
-from chainrule.run.program import Program, prepare, prepare_function
+from chainrule.run.program import Engine, Program, prepare, prepare_function
 from chainrule.train.objective import Objective
 from chainrule.train.part import Part
 from chainrule.train.step import Step, data_input, forward
@@ -142,9 +142,7 @@ class _LeastSquaresProgram(FullBatchProgram):
         self.residual: Callable[[], dict[str, Array]]
         self.whole: Callable[[], Array]  # the Jacobian (rows, outputs, parameters)
 
-    def ready(
-        self, model: Layer, aim: Objective, seed: int, threads: int | None, engine: str | None
-    ) -> None:
+    def ready(self, model: Layer, aim: Objective, seed: int, engine: Engine) -> None:
         """Record and compile the residuals ``output - y`` and what their Jacobian is made of."""
         if aim.function is not mse or self.data.weight is not None:
             own = "a loss of your own" if aim.kind == "custom" else f"loss {aim.name!r}"
@@ -171,22 +169,22 @@ class _LeastSquaresProgram(FullBatchProgram):
                 "fit: LevenbergMarquardt needs each row's own derivatives, and in this model rows "
                 "act on each other; optim.LBFGS() can train it."
             )
-        self.residual = self._function({"residual": residual}, threads, engine)
+        self.residual = self._function({"residual": residual}, engine)
         slopes = row_slopes(residual, chosen)
         if slopes is not None:
-            factors = self._function(slopes.tensors, threads, engine)
+            factors = self._function(slopes.tensors, engine)
             self.whole = lambda: slopes.jacobian(factors(), len(self.rows))
             return
         tangents = [Parameter(p.shape, _zeros, p.dtype, f"tangent of {p.name}") for p in chosen]  # type: ignore[arg-type]
         along = push_forward(residual, chosen, tangents)
-        column = self._function({"column": along}, threads, engine)
+        column = self._function({"column": along}, engine)
         self.whole = lambda: _by_columns(column, tangents)
 
     def _function(
-        self, outputs: dict[str, Tensor], threads: int | None, engine: str | None
+        self, outputs: dict[str, Tensor], engine: Engine
     ) -> Callable[[], dict[str, Array]]:
         graph = simplify(Graph({n: t.node for n, t in outputs.items()}, self.inputs))
-        function = prepare_function(graph, ["x", "y"], threads, engine)
+        function = prepare_function(graph, ["x", "y"], engine)
         data = {n: a if self.data.rows is None else a[self.rows] for n, a in self._arrays()}
         return lambda: function(data)
 
@@ -239,8 +237,7 @@ def full_batch_program(
     step: Step,
     data: Part,
     seed: int,
-    threads: int | None,
-    engine: str | None,
+    engine: Engine,
 ) -> FullBatchProgram:
     """Return the `step` of a full-batch `optimizer` on `data`, ready to run.
 
@@ -249,7 +246,7 @@ def full_batch_program(
     _check_steady(optimizer, step.graph)
     totals = [step.graph.outputs[n] for n in ("loss", "penalty") if n in step.graph.outputs]
     chunk = min(len(data), ROWS_AT_ONCE) if pieces_fit(totals) else len(data)
-    program = prepare(step.graph, step.state, data.arrays, chunk, threads, engine)
+    program = prepare(step.graph, step.state, data.arrays, chunk, engine)
     if isinstance(optimizer, LevenbergMarquardt):
         if "penalty" in step.graph.outputs:
             raise OptionError(
@@ -257,7 +254,7 @@ def full_batch_program(
                 "regularizer; optim.LBFGS() takes one."
             )
         made = _LeastSquaresProgram(optimizer, program, data, chunk)
-        made.ready(model, aim, seed, threads, engine)
+        made.ready(model, aim, seed, engine)
         return made
     return FullBatchProgram(optimizer, program, data, chunk)
 

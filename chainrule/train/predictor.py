@@ -9,20 +9,47 @@ Read next: :class:`chainrule.run.llvm.native.NativeFunction`.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
 from chainrule.core.graph import Graph
 from chainrule.core.tensor import input
 from chainrule.nn.layer import Layer, check_input
-from chainrule.run.program import RowFunction, prepare_function
+from chainrule.run.program import Engine, RowFunction, prepare_function
 from chainrule.train.step import ROWS, forward
 
 __all__ = ["Predictor"]
 
 Array = np.ndarray[Any, Any]
+
+
+class Predicting(Protocol):
+    """What a predictor asks of the run that makes it."""
+
+    features: tuple[int, ...]
+    engine: Engine
+
+    @property
+    def model(self) -> Layer:
+        """The trained model."""
+        ...
+
+    def check(self, X: Any) -> Array:
+        """Return X as rows the model takes, or raise."""
+        ...
+
+    def encode(self, X: Any) -> Any:
+        """Return what the model is given for X."""
+        ...
+
+    def decide(self, outputs: Array) -> Array:
+        """Return the predictions that the model's `outputs` stand for."""
+        ...
+
+    def probabilities(self, outputs: Array) -> Array:
+        """Return the probabilities that the model's `outputs` stand for."""
+        ...
 
 
 class Predictor:
@@ -48,32 +75,22 @@ class Predictor:
 
     def __init__(
         self,
-        model: Layer,
-        features: tuple[int, ...],
+        run: Predicting,
         dtype: np.dtype[Any],
         row: tuple[int, ...],
-        check: Callable[[Any], Array],
-        encode: Callable[[Any], Any],
-        decide: Callable[[Array], Array],
-        probabilities: Callable[[Array], Array],
-        *,
-        engine: str | None = None,
-        threads: int | None = None,
     ):
-        self.dtype, self._features = dtype, features
+        self.dtype, self._run, self._features = dtype, run, run.features
         self._row = row  # the shape of what is given to predict; pixels may be encoded first
-        self._models = (model,)
-        self._check, self._encode = check, encode
-        self._decide, self._to_probabilities = decide, probabilities
+        self._models = (run.model,)
         self._function: RowFunction = prepare_function(
-            _checked(model, features, dtype), ["x"], threads, engine
+            _checked(run.model, run.features, dtype), ["x"], run.engine
         )
         self._function.freeze()
 
     def __call__(self, X: Any) -> Any:
         """Return predictions for the rows of X, or the one for a single row."""
         rows, single = self._rows(X, self._row)
-        predictions = self._decide(self._compute(self._encode(rows)))
+        predictions = self._run.decide(self._compute(self._run.encode(rows)))
         return predictions[0] if single else predictions
 
     def outputs(self, X: Any) -> Array:
@@ -89,7 +106,7 @@ class Predictor:
         Raises OptionError when the loss trains no probabilities.
         """
         rows, single = self._rows(X, self._row)
-        found = self._to_probabilities(self._compute(self._encode(rows)))
+        found = self._run.probabilities(self._compute(self._run.encode(rows)))
         return found[0] if single else found
 
     @staticmethod
@@ -112,9 +129,9 @@ class Predictor:
         )
         if usual:
             check_input(self._models, X)  # a layer that looks things up has its say
-        results = self._function({"x": X if usual else self._check(X)})
+        results = self._function({"x": X if usual else self._run.check(X)})
         if results.get("trouble", 0.0) != 0.0:  # NaN is not
-            self._check(X)
+            self._run.check(X)
         output: Array = results["output"]
         return output
 

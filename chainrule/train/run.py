@@ -34,7 +34,7 @@ from chainrule.nn.config import from_config, model_config
 from chainrule.nn.layer import Layer, Sequential, check_input, parameters
 from chainrule.nn.scale import reads_pixels, starts_with_scale
 from chainrule.nn.summary import describe
-from chainrule.run.program import RowFunction, prepare_function
+from chainrule.run.program import Engine, RowFunction, prepare_function
 from chainrule.train.metrics import BY_NAME, Metric, metrics_of
 from chainrule.train.objective import Objective, objective
 from chainrule.train.part import Part
@@ -68,8 +68,8 @@ class Run:
     :func:`chainrule.train.table.fit_table`; `scores` are its held-out results.
 
     The model is the one that was trained, not a copy: train it again, or set its
-    weights, and this run predicts with the new ones.  `engine` and `threads` are
-    those of training, used for predicting too; they are not saved.
+    weights, and this run predicts with the new ones.  `engine` is that of training, used for
+    predicting too; it is not saved.
     """
 
     model: Layer
@@ -84,8 +84,7 @@ class Run:
     best_epoch: int = 0
     scores: dict[str, Any] = field(default_factory=dict)
     pipeline: Pipeline | PixelPipeline | None = None
-    engine: str | None = None
-    threads: int | None = None
+    engine: Engine = field(default_factory=Engine)
     _functions: dict[Any, RowFunction] = field(default_factory=dict, compare=False)
 
     def __repr__(self) -> str:
@@ -107,7 +106,7 @@ class Run:
         ``run.pipeline.transform(table)`` returns.  Raises DataError or ShapeError for an X that
         does not look like the training data.
         """
-        X = self._check(X)
+        X = self.check(X)
         outputs: Array = self._function({"x": X})({"x": X})["output"]
         return outputs
 
@@ -123,7 +122,7 @@ class Run:
                     self.objective, self.metrics, output, leaves["y"], leaves.get("weight")
                 )
             graph = Graph(outputs, leaves)
-            self._functions[kind] = prepare_function(graph, list(leaves), self.threads, self.engine)
+            self._functions[kind] = prepare_function(graph, list(leaves), self.engine)
         return self._functions[kind]
 
     def predict(self, X: Any) -> Array:
@@ -158,11 +157,7 @@ class Run:
         given = np.dtype(self.feature_dtype)
         pixels = reads_pixels(self.model, given, 1 + len(self.features))
         dtype = given if pixels else self._dtype
-        return Predictor(
-            self.model, self.features, dtype, row,
-            self._check, self.encode, self.decide, self.probabilities,
-            engine=self.engine, threads=self.threads,
-        )  # fmt: skip
+        return Predictor(self, dtype, row)
 
     def decide(self, outputs: Array) -> Array:
         """Return the predictions that the model's raw `outputs` stand for."""
@@ -176,7 +171,7 @@ class Run:
         """Return the mean loss and every metric on ``data = (X, y)``."""
         if not isinstance(data, (tuple, list)) or len(data) != 2:
             raise DataError(f"evaluate needs a pair (X, y), not {type(data).__name__}.")
-        X = self._check(self.encode(data[0]))
+        X = self.check(self.encode(data[0]))
         check_same_length(X, np.asarray(data[1]))
         output = forward(self.model, data_input("x", X))
         y = self.objective.target(data[1], output.shape, self._dtype)
@@ -223,7 +218,8 @@ class Run:
         """The dtype the model computes in; finding it takes a walk over the layers."""
         return model_dtype(self.model)
 
-    def _check(self, X: Any) -> Array:
+    def check(self, X: Any) -> Array:
+        """Return X as rows the model takes; raise DataError unless they look like training's."""
         rows = check_rows(X, "X", self._dtype)
         if rows.shape[1:] != self.features:
             raise DataError(
@@ -441,8 +437,7 @@ def load(
             best_epoch=about["best_epoch"],
             scores=scores,
             pipeline=_saved_pipeline(root / "pipeline.json"),
-            engine=engine,
-            threads=threads,
+            engine=Engine(engine, threads),
         )
     except (OSError, ValueError, KeyError, TypeError) as error:
         if isinstance(error, (RunError, OptionError)):

@@ -9,7 +9,7 @@ import pytest
 
 import chainrule as cr
 from chainrule.core.graph import Graph
-from chainrule.run.program import ReferenceProgram, prepare
+from chainrule.run.program import Engine, ReferenceProgram, prepare
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
@@ -26,7 +26,7 @@ def test_each_row_gets_the_numbers_of_its_place(dtype: str, columns: int, thread
     state = {"seed": np.array(2**40 + 7)}
     with warnings.catch_warnings():
         warnings.simplefilter("error")  # nothing is left to the interpreter
-        native = prepare(graph, state, data, 10, threads, "native")
+        native = prepare(graph, state, data, 10, Engine("native", threads))
     reference = ReferenceProgram(graph, state, data)
     order = np.arange(23)
     tolerance = 1e-12 if dtype == "float64" else 1e-5
@@ -42,6 +42,6 @@ def test_the_bits_are_those_of_the_reference() -> None:
     seed = Graph({"w": drawn.node}).inputs["seed"]
     graph = Graph({"w": drawn.node, "seed": seed}, {"w": w.node, "seed": seed})
     state = {"w": np.zeros((5, 13), "f4"), "seed": np.array(-3)}
-    native = prepare(graph, state, {}, 1, 1, "native")
+    native = prepare(graph, state, {}, 1, Engine("native", 1))
     native.run(np.arange(1), 1)
     np.testing.assert_array_equal(native.state["w"], cr.uniform(-3, (5, 13), stream=9).numpy())

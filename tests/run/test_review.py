@@ -16,10 +16,11 @@ from chainrule import nn
 from chainrule.core.graph import Graph
 from chainrule.core.spec import Dim
 from chainrule.run.llvm.native import NativeFunction, NativeProgram
-from chainrule.run.program import ReferenceProgram, prepare, prepare_function
+from chainrule.run.program import Engine, ReferenceProgram, prepare, prepare_function
 from chainrule.run.reference import evaluate
 
 RNG = np.random.default_rng(0)
+ONE = Engine(threads=1)
 X3 = RNG.normal(size=(7, 2, 3)).astype("f4")
 X2 = RNG.normal(size=(7, 4)).astype("f4")
 
@@ -48,7 +49,7 @@ def test_reductions_over_rows_and_inner_axes(axes: object) -> None:
     graph = Graph({"t": (total * total).sum().node})
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        found = prepare(graph, {}, {"x": X3}, 7, 1).run(np.arange(7), 7)["t"]
+        found = prepare(graph, {}, {"x": X3}, 7, ONE).run(np.arange(7), 7)["t"]
     expected = ReferenceProgram(graph, {}, {"x": X3}).run(np.arange(7), 7)["t"]
     assert found == pytest.approx(expected, rel=1e-5)
 
@@ -59,7 +60,7 @@ def test_row_numbers_and_winners_along_rows() -> None:
     assert agrees(x * rows.reshape(("n", 1)), {"x": X2}).code.left_to_reference() == []
     graph = Graph({"w": (cr.argmax(x, 0) * [1, 10, 100, 1000]).sum().node})
     with pytest.warns(UserWarning, match="argmax"):
-        program = prepare(graph, {}, {"x": X2}, 7, 1)
+        program = prepare(graph, {}, {"x": X2}, 7, ONE)
     assert program.run(np.arange(7), 7)["w"] == evaluate(graph, {"x": X2})["w"]
 
 
@@ -162,11 +163,11 @@ def test_steps_are_watched_alike_however_many_one_call_takes() -> None:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             for program in (
-                prepare(graph, {}, {"x": X2}, 1, 1),
+                prepare(graph, {}, {"x": X2}, 1, ONE),
                 ReferenceProgram(graph, {}, {"x": X2}),
             ):
                 calls = [program.run(np.arange(7), 1)["watch/steps"] for _ in range(4)]
-                single = prepare(graph, {}, {"x": X2}, 1, 1)
+                single = prepare(graph, {}, {"x": X2}, 1, ONE)
                 each = [single.run(np.arange(1), 1).get("watch/steps", 0.0) for _ in range(28)]
                 counts += [calls, [sum(each)]]
         assert [sum(c) for c in counts] == [3.0] * 4
@@ -176,5 +177,5 @@ def test_negated_bytes_are_summed_as_they_wrap() -> None:
     x = cr.input("x", ("n",), "uint8")
     graph = Graph({"t": (-x).sum().node})
     data = {"x": np.array([1, 2], np.uint8)}
-    program = prepare(graph, {}, data, 2, 1)
+    program = prepare(graph, {}, data, 2, ONE)
     assert program.run(np.arange(2), 2)["t"] == 509 == evaluate(graph, data)["t"]

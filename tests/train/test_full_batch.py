@@ -12,6 +12,7 @@ from sklearn.linear_model import LogisticRegression
 
 import chainrule as cr
 from chainrule import nn, optim
+from chainrule.run.program import Engine
 from chainrule.train.full_batch import FullBatchProgram, full_batch_program
 from chainrule.train.objective import objective
 from chainrule.train.part import Part
@@ -97,7 +98,7 @@ def test_the_gradient_gathered_in_pieces_is_the_loss_s(engine: str) -> None:
     step = record_step(
         model, aim, optim.LBFGS(), (), data.x, data.y, weight=data.weight, regularizer=nn.L2(0.01)
     )
-    program = full_batch_program(optim.LBFGS(), model, aim, step, data, 0, None, engine)
+    program = full_batch_program(optim.LBFGS(), model, aim, step, data, 0, Engine(engine))
     assert program.chunk < 2500
     point = np.concatenate([program.state[f"parameter/{path}"].ravel() for path in program.trained])
     _, gradient = program.look(point)

@@ -27,7 +27,7 @@ from chainrule.insight.explain.layerwise import described, layer_at, layer_ends
 from chainrule.nn.catalogue import Activation, activations
 from chainrule.nn.scale import reads_pixels
 from chainrule.ops.reduce import sum
-from chainrule.run.program import prepare_function
+from chainrule.run.program import Engine, prepare_function
 from chainrule.run.reference import Interpreter
 from chainrule.train.pixels import PixelPipeline
 from chainrule.train.run import Run
@@ -192,9 +192,7 @@ def recorded(
     return graph, layer_ends(graph)
 
 
-def record_activity(
-    network: Any, rows: Array, *, engine: str | None = None, threads: int | None = None
-) -> Activity:
+def record_activity(network: Any, rows: Array, *, engine: Engine | str | None = None) -> Activity:
     """Return what each layer of `network` gives for `rows`, which are as :func:`as_seen` returns.
 
     Computed by one compiled function of all layers, in blocks of rows.  Raises DivergedError for
@@ -205,7 +203,7 @@ def record_activity(
     for path, node in ends.items():
         if (slope := _slope(network, path, node)) is not None:
             outputs[f"slope/{path}"] = slope
-    function = prepare_function(Graph(outputs, {"x": graph.inputs["x"]}), ["x"], threads, engine)
+    function = prepare_function(Graph(outputs, {"x": graph.inputs["x"]}), ["x"], engine)
     found = {name: _flat(array) for name, array in function({"x": rows}).items()}
     for path in ends:
         if not np.isfinite(found[f"value/{path}"]).all():

@@ -29,6 +29,7 @@ from chainrule.insight.hidden.probe import Goal
 from chainrule.insight.hidden.statistics import Findings, LayerGradient
 from chainrule.insight.render.page import Shown
 from chainrule.insight.row_view import row_view
+from chainrule.run.program import Engine
 from chainrule.train.objective import Objective, objective
 from chainrule.train.run import Run
 
@@ -149,7 +150,7 @@ def _aim(thing: Any, loss: Any) -> Objective | None:
     return thing.objective if isinstance(thing, Run) else None
 
 
-def _engine(thing: Any) -> str | None:
+def _engine(thing: Any) -> Engine | None:
     return thing.engine if isinstance(thing, Run) else None
 
 
