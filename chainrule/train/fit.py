@@ -157,12 +157,8 @@ def fit(
     check_made(model, optimizer)
     aim, method = objective(loss), optimizer_of(optimizer)
     check_alone(method, watch)
-    if early_stopping is not None and not isinstance(early_stopping, EarlyStopping):
-        check_whole("fit: early_stopping", early_stopping)
-        early_stopping = EarlyStopping(early_stopping)
-    measures = metrics_of(metrics, aim)
-    asking: list[EarlyStopping | ReduceOnPlateau] = [plan for _, plan in plateaus(method)]
-    asking += [] if early_stopping is None else [early_stopping]
+    stopping, measures = _stopping(early_stopping), metrics_of(metrics, aim)
+    asking = (stopping, *(plan for _, plan in plateaus(method)))
     for one in asking:
         _check_monitored(one, [m.name for m in measures], validation is not None)
     train, held_out = read_parts(
@@ -196,23 +192,32 @@ def fit(
         },
         engine=Engine(engine, threads),
     )
+    batch_size = min(batch_size, len(train))
     program: Program
     if isinstance(method, FullBatch):
         program = full_batch_program(method, model, aim, step, train, int(seed), run.engine)
     else:
-        batch_size = min(batch_size, len(train))
         program = prepare(step.graph, step.state, train.arrays, batch_size, run.engine)
     rates = Rates(method, step.rate, program.state)
-    loop = _Loop(run, program, step, rates, train, held_out, early_stopping, int(seed))
+    loop = _Loop(run, program, step, rates, train, held_out, stopping, int(seed))
     with Progress(progress, epochs, len(train)) as bar:
         loop.train(int(epochs), batch_size, bar, on_epoch)
     return run
 
 
+def _stopping(asked: EarlyStopping | int | None) -> EarlyStopping | None:
+    """Return the early stopping asked for; a number is its patience."""
+    if asked is None or isinstance(asked, EarlyStopping):
+        return asked
+    return EarlyStopping(check_whole("fit: early_stopping", asked))
+
+
 def _check_monitored(
-    asking: EarlyStopping | ReduceOnPlateau, metrics: Sequence[str], validated: bool
+    asking: EarlyStopping | ReduceOnPlateau | None, metrics: Sequence[str], validated: bool
 ) -> None:
     """Raise OptionError, before any training, for a monitor the history will not have."""
+    if asking is None:
+        return
     names = ["loss", *metrics]
     names += [f"val_{name}" for name in names] if validated else []
     monitor = asking.monitor
@@ -233,11 +238,11 @@ def _warn_of_saving(model: Layer) -> None:
 
 
 def _check_spread(
-    asking: EarlyStopping | ReduceOnPlateau, train: Part, held_out: Part | None
+    asking: EarlyStopping | ReduceOnPlateau | None, train: Part, held_out: Part | None
 ) -> None:
     """Raise DataError where r2 is monitored on targets that do not vary: it is undefined there."""
-    part = {"r2": train, "val_r2": held_out}.get(asking.monitor or "")
-    if part is not None and part.variance == 0:
+    part = {"r2": train, "val_r2": held_out}.get((asking and asking.monitor) or "")
+    if asking is not None and part is not None and part.variance == 0:
         which = "training" if part is train else "validation"
         raise DataError(
             f"{type(asking).__name__}: {asking.monitor!r} can't be monitored, because all "
