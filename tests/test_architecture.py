@@ -43,6 +43,21 @@ FLOOR = {
 # The loop is where model, optimizer and data meet.
 BESIDE = {"train": {"nn", "optim", "data"}}
 
+# Within a package, its parts stand on floors of their own.
+WINGS = {
+    "insight": {
+        "render": 0,  # pictures and pages of any content
+        "row_view": 0,
+        "subject": 1,  # a model or a run, as one thing
+        "drawing": 2,
+        "explain": 2,
+        "hidden": 3,
+        "report": 4,
+        "notebook": 5,
+        "range_finder": 5,
+    },
+}
+
 # Slow or optional to import: `import chainrule` loads none of them, and a function may.
 HEAVY = {"click", "duckdb", "llvmlite", "rich", "safetensors", "sklearn"}
 # The native engine is the house's own heavy, optional part: LLVM stands behind it.
@@ -127,6 +142,12 @@ def package_of(target: str) -> str:
     return Module(target, "").package
 
 
+def wing_of(target: str) -> str:
+    """Return the part of its package that a module stands in, nothing for the package itself."""
+    parts = target.split(".")
+    return parts[2] if is_ours(target) and len(parts) > 2 else ""
+
+
 # --- the rules ------------------------------------------------------------------------
 
 
@@ -151,6 +172,25 @@ def imports_not_downward(house: House) -> list[str]:
                     f"{module.name}:{imported.line}: {here} (floor {FLOOR[here]}) "
                     f"imports {there} (floor {FLOOR[there]})"
                 )
+    return found
+
+
+def wings_not_downward(house: House) -> list[str]:
+    found = []
+    for module in house.values():
+        wings = WINGS.get(module.package, {})
+        here = wing_of(module.name)
+        if not wings or not here:
+            continue
+        if here not in wings:
+            found.append(f"{module.name}: '{here}' is not on the table of wings")
+            continue
+        for imported in module.imports(house):
+            there = wing_of(imported.target)
+            if package_of(imported.target) != module.package or there == here:
+                continue
+            if wings.get(there, -1) >= wings[here]:
+                found.append(f"{module.name}:{imported.line}: {here} imports {there}")
     return found
 
 
@@ -269,6 +309,7 @@ def long_files(house: House) -> list[str]:
 RULES: list[Callable[[House], list[str]]] = [
     rooms_without_a_floor,
     imports_not_downward,
+    wings_not_downward,
     imports_through_a_package,
     imports_of_nothing,
     import_cycles,
@@ -382,6 +423,9 @@ def test_a_sound_house_passes(rule: Callable[[House], list[str]]) -> None:
             "if TYPE_CHECKING:\n    from chainrule.nn.layers import Dense",
             "nn (floor 4)",
         ),
+        (wings_not_downward, "insight.render.a", "import chainrule.insight.report.b", "render imp"),
+        (wings_not_downward, "insight.explain.a", "import chainrule.insight.drawing.b", "explain"),
+        (wings_not_downward, "insight.attic", "", "'attic' is not on the table of wings"),
         (imports_through_a_package, "nn.a", "from chainrule.core import Tensor", "core/__init__"),
         (imports_through_a_package, "nn.a", "from chainrule.nn import Dense", "nn/__init__"),
         (imports_through_a_package, "train/", "from chainrule.nn import Dense", "nn/__init__"),

@@ -24,7 +24,6 @@ from chainrule.data.table import Table
 from chainrule.insight.explain.explanation import explain
 from chainrule.insight.explain.expression import EXAMPLE, FUNCTIONS
 from chainrule.insight.explain.layerwise import encode_row
-from chainrule.insight.explain.layerwise_page import network_page
 from chainrule.train.run import Run, load
 
 __all__ = ["explain_command"]
@@ -152,7 +151,7 @@ def _explain_run(
         neurons.append(replace(found.neuron(layer, unit), row=number, rows=len(rows)))
         told, data = neurons[0].tell(digits=digits), neurons[0].to_dict()
     if html is not None:
-        write_whole(Path(html), network_page(found, neurons, about))
+        write_whole(Path(html), found.html(neurons, about))
         tell(f"wrote {html}")
     if as_json or html is None:
         emit((json.dumps(data, allow_nan=False) if as_json else told) + "\n")

@@ -93,6 +93,6 @@ def find_rate(
     )
     emit(json.dumps(found.to_dict(), allow_nan=False) + "\n" if as_json else f"{found!r}\n")
     if svg is not None and len(found.rates):
-        write_whole(Path(svg), found.to_svg())
+        write_whole(Path(svg), found.svg())
         tell(f"wrote {svg}")
     return 0 if found.suggestion is not None else 1

@@ -17,8 +17,8 @@ from chainrule.cli.output import emit
 from chainrule.core.wording import counted
 from chainrule.data.builtin import Summary, names
 from chainrule.data.notes import group_notes
-from chainrule.insight.report.mistakes import number
-from chainrule.insight.report.overview import REPORT, interval, measure
+from chainrule.insight.render.text import amount, interval, measure
+from chainrule.insight.report.overview import REPORT
 from chainrule.nn.catalogue import Activation
 from chainrule.optim.full_batch import FullBatch
 from chainrule.optim.named import optimizer as optimizer_of
@@ -93,7 +93,7 @@ def show_results(run: Run, saved: str | None) -> None:
     scores = run.scores
     guess = scores["baseline"]["guess"]
     regression = scores["task"] == "regression"
-    plain = f"always {number(guess)}" if regression else f"always `{guess}`"
+    plain = f"always {amount(guess)}" if regression else f"always `{guess}`"
     table = Table(box=_lines(), pad_edge=False)
     table.add_column("")
     table.add_column("network", justify="right", style="bold")
@@ -107,9 +107,9 @@ def show_results(run: Run, saved: str | None) -> None:
     for share, label in _SHARES.items() if regression else ():
         table.add_row(
             label,
-            number(scores["error_quantiles"][share]),
+            amount(scores["error_quantiles"][share]),
             "",
-            number(scores["baseline_error_quantiles"][share]),
+            amount(scores["baseline_error_quantiles"][share]),
         )
     _print_table(table, f"On {counted(scores['rows']['test'], 'row')} it has not seen")
     if not regression:

@@ -19,6 +19,7 @@ from chainrule.core.tensor import Tensor
 from chainrule.insight.drawing.draw import draw
 from chainrule.insight.render.chart import line_chart
 from chainrule.insight.render.svg import alone
+from chainrule.insight.render.text import short
 from chainrule.nn.catalogue import ActivationTable
 from chainrule.nn.layer import Layer, Sequential
 from chainrule.nn.network import Network
@@ -58,17 +59,13 @@ def tensor_html(tensor: Tensor) -> str | None:
         return None
     rows = value.reshape(1, -1) if value.ndim == 1 else value
     cells = "".join(
-        f"<tr>{''.join(f'<td>{_number(v)}</td>' for v in row[:MOST_COLUMNS])}"
+        f"<tr>{''.join(f'<td>{escape(short(v))}</td>' for v in row[:MOST_COLUMNS])}"
         f"{'<td>…</td>' if rows.shape[1] > MOST_COLUMNS else ''}</tr>"
         for row in rows[:MOST_ROWS]
     )
     more = "<tr><td>⋮</td></tr>" if len(rows) > MOST_ROWS else ""
     head = f"<code>Tensor {escape(str(tensor.node.spec))}</code>"
     return f"<div>{head}<table>{cells}{more}</table></div>"
-
-
-def _number(value: Any) -> str:
-    return f"{value:.4g}" if isinstance(value, np.floating) else str(value)
 
 
 def graph_html(graph: Graph) -> str:
@@ -94,7 +91,7 @@ def run_html(run: Run) -> str:
     last = run.history[-1] if run.history else {}
     told = {name: value for name, value in last.items() if name not in _CLOCK}
     heads = "".join(f"<th>{escape(name)}</th>" for name in told)
-    cells = "".join(f"<td>{_measure(value)}</td>" for value in told.values())
+    cells = "".join(f"<td>{escape(short(value))}</td>" for value in told.values())
     stopped = f"<p>stopped: {escape(run.stopped)}</p>" if run.stopped else ""
     curves = {
         name: [np.nan if record.get(name) is None else record[name] for record in run.history]
@@ -107,7 +104,3 @@ def run_html(run: Run) -> str:
         f"<div><p><b>{escape(repr(run).splitlines()[0])}</b></p>"
         f"<table><tr>{heads}</tr><tr>{cells}</tr></table>{stopped}{chart}</div>"
     )
-
-
-def _measure(value: Any) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else escape(str(value))

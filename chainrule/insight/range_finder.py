@@ -20,7 +20,7 @@ from chainrule.core.errors import OptionError
 from chainrule.core.options import check_whole, is_number
 from chainrule.core.wording import counted
 from chainrule.insight.render.chart import line_chart
-from chainrule.insight.render.page import standalone
+from chainrule.insight.render.page import Shown, escape, page, standalone
 from chainrule.nn.layer import Layer, initialize, parameters
 from chainrule.optim.hyper import Tunable
 from chainrule.optim.named import optimizer as optimizer_of
@@ -46,7 +46,7 @@ SMOOTHING = 5  # steps
 
 
 @dataclass(frozen=True, repr=False)
-class RateSearch:
+class RateSearch(Shown):
     """What :func:`find_learning_rate` saw, and what it suggests.
 
     `rates` and `losses` have an entry a step: the learning rate of the step and the loss on the
@@ -77,17 +77,23 @@ class RateSearch:
             "losses": losses,
         }
 
-    def to_svg(self) -> str:
+    def svg(self) -> str:
         """Return the chart as an SVG document that stands for itself."""
+        return standalone(self._chart())
+
+    def html(self) -> str:
+        """Return a page with the chart and the reason for the suggestion."""
+        body = f"<p>{escape(self.reason)}</p><figure>{self._chart()}</figure>"
+        return page("Learning rate", [("", body)])
+
+    def _chart(self) -> str:
         head = "" if self.suggestion is None else f", suggested {self.suggestion:.2g}"
         top = self._top()
         series = {"loss held out": self.losses, "smoothed": self.smoothed}
-        return standalone(
-            line_chart(
-                {name: np.where(values <= top, values, np.nan) for name, values in series.items()},
-                self.rates, title=f"Learning rate{head}", x_label="learning rate", y_label="loss",
-                log_x=True,
-            )
+        return line_chart(
+            {name: np.where(values <= top, values, np.nan) for name, values in series.items()},
+            self.rates, title=f"Learning rate{head}", x_label="learning rate", y_label="loss",
+            log_x=True,
         )  # fmt: skip
 
     def _top(self) -> float:

@@ -10,7 +10,6 @@ import pytest
 
 import chainrule as cr
 from chainrule import nn
-from chainrule.insight.explain.layerwise_page import network_page
 from chainrule.insight.render.chart import bar_chart, heat_map
 from chainrule.insight.render.page import page as page_of
 
@@ -20,7 +19,7 @@ def test_a_network_and_its_neurons_are_shown(show: Callable[[str], Any]) -> None
     nn.initialize(model, seed=0)
     X = np.random.default_rng(0).normal(size=(30, 20))
     e = cr.explain(model, X, np.arange(30) % 3, loss="cross_entropy")
-    page = show(network_page(e, [e.neuron(0, 1), e.neuron(2, 0)], "thirty rows"))
+    page = show(e.html([e.neuron(0, 1), e.neuron(2, 0)], "thirty rows"))
     assert page.locator("svg").count() == 2 + 6 + 3 + 2
     widths = page.evaluate("[...document.querySelectorAll('svg')].map(s => s.clientWidth)")
     assert min(widths) > 250

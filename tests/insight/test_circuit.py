@@ -11,7 +11,7 @@ import pytest
 
 from chainrule.core.errors import OptionError
 from chainrule.insight.explain.explanation import Explanation, explain
-from chainrule.insight.explain.words import told
+from chainrule.insight.render.text import told
 
 SVG = "{http://www.w3.org/2000/svg}"
 FORMULAS = ["1/(1+exp(-(w0*x0+w1*x1+w2)))", "x*x + max(x, w0)*x", "x", "softplus(x)*tanh(x0)/w1"]

@@ -138,7 +138,7 @@ def test_it_is_drawn_as_text_and_as_svg() -> None:
     assert text.startswith(f"learning rate: {found.suggestion:.2g} (")
     assert all(len(line) <= 79 for line in text.splitlines()[1:])
     assert sum(line.count("*") for line in text.splitlines()) > 20
-    svg = found.to_svg()
+    svg = found.svg()
     root = ElementTree.fromstring(svg)
     assert root.tag.endswith("svg")
     assert "learning rate" in svg

@@ -13,7 +13,8 @@ import chainrule as cr
 from chainrule.core.primitive import registry
 from chainrule.core.tensor import record, tensor
 from chainrule.insight.explain.walk import walk
-from chainrule.insight.explain.words import description, number
+from chainrule.insight.explain.words import description
+from chainrule.insight.render.text import number
 from chainrule.transform.grad import grad
 
 NAMES: dict[str, Any] = {

@@ -37,18 +37,22 @@ from chainrule.insight.render.dot import to_dot
 from chainrule.insight.render.page import Shown, escape, page, read_asset, write
 from chainrule.insight.render.svg import alone, to_svg
 from chainrule.insight.render.terminal import to_text
+from chainrule.insight.subject import Subject, subject_of
 from chainrule.nn.layer import parameters, row_shape
 from chainrule.nn.neurons import Neurons
 from chainrule.optim.named import optimizer as optimizer_named
 from chainrule.optim.optimizer import Optimizer
-from chainrule.train.objective import Objective, objective
-from chainrule.train.run import Run
+from chainrule.train.objective import Objective
 from chainrule.train.step import ROWS, Step, forward, model_dtype, record_step
 from chainrule.transform.mode import for_predicting
 
 __all__ = ["FORMATS", "LEVELS", "Drawing", "check_format", "draw"]
 
 LEVELS = ("layers", "neurons", "ops", "kernels")
+_REFUSAL = (
+    "draw makes pictures of models, runs, graphs, tensors, training steps and compiled "
+    "programs, not of"
+)
 FORMATS = {".svg": "svg", ".html": "html", ".dot": "dot", ".txt": "text"}
 
 
@@ -170,16 +174,15 @@ def draw(
         raise OptionError(f"draw: unknown level {level!r}. {did_you_mean(level, LEVELS)}")
     if hasattr(thing, "code") and hasattr(thing.code, "kernels"):
         return _draw_code(thing.code, level or "kernels")
-    model = thing.model if isinstance(thing, Run) else thing
-    if isinstance(thing, (Graph, Tensor, Step)) or not callable(model):
-        model = None
+    subject = None if isinstance(thing, (Graph, Tensor, Step)) else subject_of(thing, _REFUSAL)
+    model = subject.network if subject else None
     if level is None and isinstance(model, Neurons) and optimizer is None:
         level = "neurons"
     if level == "neurons":
-        return _draw_neurons(thing, model)
+        return _draw_neurons(subject)
     level = level or ("layers" if model is not None else "ops")
-    graph = _graph_of(thing, model, level, features, loss, optimizer)
-    name = _name(thing)
+    graph = _graph_of(subject, level, features, loss, optimizer) if subject else _own_graph(thing)
+    name = subject.title("Run") if subject else _name(thing)
     if level == "kernels":
         passes = compile_passes(graph)
         return Drawing(f"{name}: kernels", kernels_of(passes), passes)
@@ -190,8 +193,6 @@ def draw(
 
 
 def _name(thing: Any) -> str:
-    if isinstance(thing, Run):
-        return str(thing.settings.get("data") or "Run")
     return "Training step" if isinstance(thing, Step) else type(thing).__name__
 
 
@@ -204,43 +205,39 @@ def _draw_code(code: Any, level: str) -> Drawing:
     return Drawing("Program: operations", few(operations(code.graph)))
 
 
-def _draw_neurons(thing: Any, model: Any) -> Drawing:
-    if model is None:
+def _draw_neurons(subject: Subject | None) -> Drawing:
+    if subject is None:
         raise OptionError("neurons are drawn of a model or a run; a graph is drawn as ops.")
-    pipeline = getattr(thing, "pipeline", None)
-    names = getattr(pipeline, "feature_names", None)
+    pipeline, names = subject.pipeline, list(subject.feature_names)
     outputs = list(getattr(pipeline, "classes", None) or ())
     if pipeline is not None and not outputs:
         outputs = [pipeline.target.name]
-    diagram = neurons(model, list(names) if names else None, outputs or None)
-    return Drawing(f"{_name(thing)}: neurons", diagram)
+    diagram = neurons(subject.network, names or None, outputs or None)
+    return Drawing(f"{subject.title('Run')}: neurons", diagram)
+
+
+def _own_graph(thing: Graph | Tensor | Step) -> Graph:
+    if isinstance(thing, Step):
+        return thing.graph
+    return thing if isinstance(thing, Graph) else Graph({"value": thing})
 
 
 def _graph_of(
-    thing: Any,
-    model: Any,
+    subject: Subject,
     level: str,
     features: int | Sequence[int] | None,
     loss: str | Callable[[Tensor, Tensor], Tensor] | None,
     optimizer: str | Optimizer | None,
 ) -> Graph:
-    if isinstance(thing, Step):
-        return thing.graph
-    if isinstance(thing, Graph):
-        return thing
-    if isinstance(thing, Tensor):
-        return Graph({"value": thing})
-    if model is None:
-        raise OptionError(
-            f"draw makes pictures of models, runs, graphs, tensors, training steps and compiled "
-            f"programs, not of {type(thing).__name__}."
-        )
-    if isinstance(thing, Run):
-        shape, dtype = thing.features, np.dtype(thing.feature_dtype)
+    model, run = subject.network, subject.run
+    if run is not None:
+        shape, dtype = run.features, np.dtype(run.feature_dtype)
     else:
         shape, dtype = row_shape(model, features), model_dtype(model)
     if optimizer is not None:
-        aim = thing.objective if isinstance(thing, Run) and loss is None else _aim(loss)
+        aim = subject.objective(loss)
+        if aim is None:
+            raise OptionError("draw: a training step of a model needs a loss, as in loss='mse'.")
         return _record_step(model, aim, optimizer_named(optimizer), shape, dtype)
     x = input("x", (ROWS, *shape), dtype)
     outputs = {"output": forward(model, x).node}
@@ -249,12 +246,6 @@ def _graph_of(
     read = set(reachable(outputs.values()))
     named = {path: p.node for path, p in parameters(model).items() if p.node in read}
     return Graph(outputs, {"x": x.node, **named})
-
-
-def _aim(loss: str | Callable[[Tensor, Tensor], Tensor] | None) -> Objective:
-    if loss is None:
-        raise OptionError("draw: a training step of a model needs a loss, as in loss='mse'.")
-    return objective(loss)
 
 
 def _record_step(

@@ -21,15 +21,14 @@ import numpy as np
 
 from chainrule.core.errors import DataError, OptionError, ShapeError, did_you_mean
 from chainrule.data.pipeline import Pipeline
-from chainrule.insight.explain import words
-from chainrule.insight.explain.narrate import table
-from chainrule.insight.hidden.activity import as_seen, given_rows, recorded, responses
+from chainrule.insight.explain.layer_graph import recorded, responses
 from chainrule.insight.render.chart import bar_chart, image_grid
 from chainrule.insight.render.page import Shown, page
 from chainrule.insight.render.svg import alone
-from chainrule.insight.row_view import RowView, row_view
+from chainrule.insight.render.text import number, table
+from chainrule.insight.row_view import RowView
+from chainrule.insight.subject import Subject, as_seen, given_rows, subject_of
 from chainrule.nn.layer import row_shape
-from chainrule.train.run import Run
 
 __all__ = ["METHODS", "Attribution", "attribute"]
 
@@ -96,7 +95,7 @@ class Attribution(Shown):
     def __str__(self) -> str:
         named = self.by_column or self.by_feature
         strongest = sorted(named, key=lambda name: -abs(named[name]))[:TOLD]
-        rows = [(name, words.number(named[name])) for name in strongest]
+        rows = [(name, number(named[name])) for name in strongest]
         more = f"  and {len(named) - TOLD:,} more" if len(named) > TOLD else ""
         return "\n".join([self._told(), *table(rows, numbers=(1,)), *([more] if more else [])])
 
@@ -104,13 +103,13 @@ class Attribution(Shown):
 
     def _told(self) -> str:
         method = self.method.replace("_", " ").capitalize()
-        head = f"{method} of output {self.output_name} = {words.number(self.value)}"
+        head = f"{method} of output {self.output_name} = {number(self.value)}"
         if self.gap is None:
             return f"{head}: its slope to each feature."
         share = "they add up" if self.complete else "they do NOT add up"
         return (
-            f"{head}, {words.number(self.baseline_value)} at the baseline; {share}, with a gap of "
-            f"{words.number(self.gap)}."
+            f"{head}, {number(self.baseline_value)} at the baseline; {share}, with a gap of "
+            f"{number(self.gap)}."
         )
 
     def svg(self) -> str:
@@ -186,13 +185,11 @@ def attribute(
         raise OptionError(f"attribute: unknown method {method!r}. {did_you_mean(method, METHODS)}")
     if not (isinstance(tolerance, (int, float)) and 0 < tolerance < 1):
         raise OptionError(f"attribute: tolerance must be between 0 and 1, not {tolerance!r}.")
-    if not isinstance(thing, Run) and not callable(thing):
-        raise OptionError(f"attribute takes a model or a run, not a {type(thing).__name__}.")
-    network = thing.model if isinstance(thing, Run) else thing
-    pipeline = thing.pipeline if isinstance(thing, Run) else None
-    raw = _one_row(thing, x, "x")
+    subject = subject_of(thing, "attribute takes a model or a run, not a")
+    network, pipeline = subject.network, subject.pipeline
+    raw = _one_row(subject, x, "x")
     row = as_seen(network, raw)
-    start = _baseline(thing, network, pipeline, baseline, row)
+    start = _baseline(subject, baseline, row)
     graph, _ = recorded(network, row.shape[1:], row.dtype)
     respond = responses(graph, graph.outputs["output"])
     units = int(np.prod([d for d in graph.outputs["output"].spec.shape if isinstance(d, int)]))
@@ -205,7 +202,7 @@ def attribute(
     values = slope.astype(np.float64)
     if method == "integrated_gradients":
         values = _integrate(path, tolerance * abs(float(value) - below))
-    view = row_view(row.shape[1:], row, pipeline, names, image_shape)
+    view = subject.view(row.shape[1:], row, names, image_shape)
     name = classes[chosen] if len(classes) == units else str(chosen)
     return Attribution(
         f"Why {name}?", method, chosen, name, values, row[0], start[0], float(value), below,
@@ -213,17 +210,17 @@ def attribute(
     )  # fmt: skip
 
 
-def _one_row(thing: Any, x: Any, name: str) -> Array:
+def _one_row(subject: Subject, x: Any, name: str) -> Array:
     """Return one row as the model is given it, (1, *features)."""
     if isinstance(x, Mapping):
         cells = {key: [cell] if np.ndim(cell) == 0 else cell for key, cell in x.items()}
-        rows, _ = given_rows(thing, cells, None)
+        rows, _ = given_rows(subject, cells, None)
     else:
         array = np.asarray(x)
-        shape = thing.features if isinstance(thing, Run) else _told_shape(thing)
+        shape = subject.run.features if subject.run else _told_shape(subject.network)
         batch = array.ndim > 1 and (array.shape[1:] == shape or len(array) == 1)
-        alone = not batch and (array.shape == shape or not isinstance(thing, Run))
-        rows, _ = given_rows(thing, array[None] if alone else array, None)
+        alone = not batch and (array.shape == shape or subject.run is None)
+        rows, _ = given_rows(subject, array[None] if alone else array, None)
     if len(rows) != 1:
         raise DataError(f"attribute explains one row, but {name} has {len(rows)}; give {name}[0].")
     return rows
@@ -237,11 +234,11 @@ def _told_shape(network: Any) -> tuple[int, ...] | None:
         return None
 
 
-def _baseline(thing: Any, network: Any, pipeline: Any, given: Any, row: Array) -> Array:
+def _baseline(subject: Subject, given: Any, row: Array) -> Array:
     """Return the row to compare with, (1, *features), as the model sees it."""
-    codes = [code.feature for code in getattr(pipeline, "category_codes", ())]
+    codes = [code.feature for code in getattr(subject.pipeline, "category_codes", ())]
     if given is not None:
-        start = as_seen(network, _one_row(thing, given, "baseline"))
+        start = as_seen(subject.network, _one_row(subject, given, "baseline"))
         if start.shape != row.shape:
             raise ShapeError(
                 f"the baseline has shape {start.shape[1:]}, but x has {row.shape[1:]}."

@@ -13,12 +13,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from chainrule.core.errors import OptionError
-from chainrule.insight.explain import words
 from chainrule.insight.explain.narrate import rule_in_words, step_back, step_forward
 from chainrule.insight.explain.walk import Edge, Step, Walk
 from chainrule.insight.render.axes import CHARACTER, svg, tag, text, titled
 from chainrule.insight.render.layout import Point, layered
 from chainrule.insight.render.svg import curve
+from chainrule.insight.render.text import number, told
 
 __all__ = ["MOST_BOXES", "draw_circuit", "drawn"]
 
@@ -67,9 +67,9 @@ def _title(step: Step) -> str:
 
 
 def _numbers(step: Step, digits: int) -> list[tuple[str, str]]:
-    lines = [("value", words.told(step.value, digits))]
+    lines = [("value", told(step.value, digits))]
     return lines + (
-        [("gradient", words.told(step.gradient, digits))] if step.gradient is not None else []
+        [("gradient", told(step.gradient, digits))] if step.gradient is not None else []
     )
 
 
@@ -84,9 +84,9 @@ def _box(walk: Walk, step: Step, center: Point, digits: int) -> str:
     kind = "output" if step.index == walk.output else "leaf" if step.leaf else "inner"
     parts = tag("rect", x=x, y=y, width=wide, height=_HEIGHT, rx=18 if step.leaf else 5)
     parts += text(_title(step), center[0], y + 16, "name", "middle", _ROOM)
-    for k, (name, number) in enumerate(_numbers(step, digits)):
+    for k, (name, value) in enumerate(_numbers(step, digits)):
         arrow = "→" if name == "value" else "←"
-        parts += text(f"{arrow} {number}", center[0], y + 31 + 15 * k, name, "middle", _ROOM)
+        parts += text(f"{arrow} {value}", center[0], y + 31 + 15 * k, name, "middle", _ROOM)
     return titled("g", _tip(walk, step, digits), parts, class_=f"box {kind}",
                   data_step=str(step.index))  # fmt: skip
 
@@ -96,7 +96,7 @@ def _tip(walk: Walk, step: Step, digits: int) -> str:
     lines = [step_forward(walk, step, digits) if step.inputs else _title(step)]
     lines[0] = lines[0] if step.leaf else f"{step.name} = {lines[0]}"
     if step.gradient is not None:
-        lines.append(f"gradient {words.told(step.gradient, digits)}")
+        lines.append(f"gradient {told(step.gradient, digits)}")
     if sent := walk.from_(step):
         lines.append(rule_in_words(walk, step) + ":")
         lines += [f"{walk.steps[e.source].name}: {step_back(walk, e, digits)}" for e in sent]
@@ -126,7 +126,7 @@ def _local(
     edges = [e for e in _between(walk, source, target) if e.local is not None and not e.local.shape]
     if not edges:
         return ""
-    numbers = (words.number(e.local.item(), digits) for e in edges if e.local is not None)
+    numbers = (number(e.local.item(), digits) for e in edges if e.local is not None)
     label = ", ".join(f"×{number}" for number in numbers)
     wide = min(_ROOM, CHARACTER * len(label)) + 2
     x, y = _beside(route, wide, placed)

@@ -12,7 +12,6 @@ from __future__ import annotations
 from html import escape
 from typing import Any
 
-from chainrule.insight.explain import words
 from chainrule.insight.explain.circuit import draw_circuit, drawn
 from chainrule.insight.explain.narrate import (
     meeting,
@@ -23,6 +22,7 @@ from chainrule.insight.explain.narrate import (
 )
 from chainrule.insight.explain.walk import Step, Walk
 from chainrule.insight.render.page import embed, page, read_asset
+from chainrule.insight.render.text import told
 
 __all__ = ["circuit_page"]
 
@@ -70,8 +70,8 @@ def _sized(drawing: str) -> str:
 def _gradients(walk: Walk, digits: int) -> str:
     output = walk.steps[walk.output]
     rows = "".join(
-        f'<tr><td>{escape(s.name)}</td><td class="number">{words.told(s.value, digits)}</td>'
-        f'<td class="number">{words.told(s.gradient, digits)}</td></tr>'
+        f'<tr><td>{escape(s.name)}</td><td class="number">{told(s.value, digits)}</td>'
+        f'<td class="number">{told(s.gradient, digits)}</td></tr>'
         for s in drawn(walk)
         if not s.inputs and s.gradient is not None
     )
@@ -85,7 +85,7 @@ def _frames(walk: Walk, digits: int) -> dict[str, Any]:
     """Return what the script shows: frames, and in which one each number is first known."""
     steps = drawn(walk)
     inner = [s for s in steps if s.inputs]
-    leaves = [f"{s.name} = {words.told(s.value, digits)}" for s in steps if not s.inputs]
+    leaves = [f"{s.name} = {told(s.value, digits)}" for s in steps if not s.inputs]
     intro = "The inputs are given. First every value is computed, from the inputs to the output."
     frames = [_frame("given", None, (intro, False), *((line, True) for line in leaves[:20]))]
     values = {s.index: 0 for s in steps}
@@ -103,7 +103,7 @@ def _frames(walk: Walk, digits: int) -> dict[str, Any]:
         if s.index == walk.output:
             gradients[s.index] = len(frames)
         frames.append(_backward(walk, s, digits))
-    done = [f"{name}: {words.told(g, digits)}" for name, g in walk.gradients.items()]
+    done = [f"{name}: {told(g, digits)}" for name, g in walk.gradients.items()]
     frames.append(_frame("done", None, ("Every gradient is known:", False),
                          *((line, True) for line in done[:20])))  # fmt: skip
     return {"formula": walk.text, "frames": frames, "values": values, "gradients": gradients,

@@ -22,7 +22,7 @@ from chainrule.insight.explain.narrate import as_data, narrate
 from chainrule.insight.explain.walk import Check, Walk, walk
 from chainrule.insight.render.page import Shown, read_asset, standalone
 from chainrule.insight.render.svg import alone
-from chainrule.train.run import Run
+from chainrule.insight.subject import subject_of
 
 __all__ = ["Explanation", "explain"]
 
@@ -101,11 +101,7 @@ def explain(
         names = {name: value for name, value in named.items() if isinstance(value, Tensor)}
         values = {name: value for name, value in named.items() if name not in names}
         return _explanation(walk(what, values, names))
-    if not callable(what) and not isinstance(what, Run):
-        raise OptionError(
-            "explain takes a formula as text, a scalar tensor, a model or a run, "
-            f"not a {type(what).__name__}."
-        )
+    subject_of(what, "explain takes a formula as text, a scalar tensor, a model or a run, not a")
     if named or x is None or y is None:
         raise OptionError(
             "to explain a network, give rows, their targets and a loss: "

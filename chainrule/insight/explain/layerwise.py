@@ -10,7 +10,7 @@ Read next: :mod:`chainrule.insight.explain.neuron`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,53 +19,32 @@ import numpy as np
 from chainrule.core.errors import DataError, OptionError, did_you_mean
 from chainrule.core.graph import Graph, Node
 from chainrule.core.parameter import Parameter
-from chainrule.core.spec import Dim, is_float
+from chainrule.core.spec import is_float
 from chainrule.core.tensor import Tensor
 from chainrule.data.check import check_same_length
 from chainrule.data.table import Table
-from chainrule.insight.explain import words
-from chainrule.insight.explain.narrate import table
+from chainrule.insight.explain.layer_graph import LayerStep, described, layer_at, layer_ends
+from chainrule.insight.explain.layerwise_page import network_page
 from chainrule.insight.explain.neuron import Neuron, explain_neuron, weighted_sums
+from chainrule.insight.render.page import Shown
+from chainrule.insight.render.text import number, table
+from chainrule.insight.subject import subject_of
 from chainrule.nn.embedding import EmbedColumns
 from chainrule.nn.layer import parameters
-from chainrule.nn.summary import describe
 from chainrule.run.reference import evaluate
-from chainrule.train.objective import Objective, objective
+from chainrule.train.objective import Objective
 from chainrule.train.run import Run
 from chainrule.train.step import check_rows, data_input, forward, model_dtype, record_totals
 from chainrule.transform.grad import grad
 from chainrule.transform.mode import for_predicting
 
-__all__ = [
-    "LayerStep",
-    "NetworkExplanation",
-    "described",
-    "encode_row",
-    "explain_network",
-    "layer_at",
-    "layer_ends",
-]
+__all__ = ["NetworkExplanation", "encode_row", "explain_network"]
 
 Array = np.ndarray[Any, Any]
 
 
-@dataclass(frozen=True)
-class LayerStep:
-    """What a layer made of the rows: its `output`, and the `gradient` of the loss to it.
-
-    `gradients` are those to the layer's own parameters, by name; `parameters` their values.
-    """
-
-    path: str
-    layer: str
-    output: Array
-    gradient: Array
-    parameters: Mapping[str, Array]
-    gradients: Mapping[str, Array]
-
-
 @dataclass(frozen=True, repr=False)
-class NetworkExplanation:
+class NetworkExplanation(Shown):
     """A network's way from rows to a loss and back: ``print`` it, then open a :meth:`neuron`."""
 
     loss: float
@@ -106,7 +85,7 @@ class NetworkExplanation:
     def __str__(self) -> str:
         rows = len(self.input)
         lines = [
-            f"loss {words.number(self.loss)} ({self.loss_name}, "
+            f"loss {number(self.loss)} ({self.loss_name}, "
             + ("one row)" if rows == 1 else f"mean of {rows} rows)"),
             "",
             "Forward, and the gradient that comes back to each layer's output:",
@@ -130,6 +109,10 @@ class NetworkExplanation:
         return "\n".join(lines)
 
     __repr__ = __str__
+
+    def html(self, neurons: Sequence[Neuron] = (), intro: str = "") -> str:
+        """Return a page of the layers and of `neurons`; `intro` is a line under the title."""
+        return network_page(str(self), self.layers, neurons, intro)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the statistics of every layer as plain data for JSON."""
@@ -162,18 +145,18 @@ def _shape(array: Array) -> str:
 
 
 def _norm(array: Array) -> str:
-    return words.number(_length(array))
+    return number(_length(array))
 
 
 def _ratio(gradient: Array, value: Array) -> str:
     length = _length(value)
-    return words.number(_length(gradient) / length) if length else ""
+    return number(_length(gradient) / length) if length else ""
 
 
 def _spread(output: Array) -> tuple[str, str, str]:
     wide = output.astype(np.float64)
     zeros = f"{100 * float((output == 0).mean()):.0f} %"
-    return words.number(float(wide.mean())), words.number(float(wide.std())), zeros
+    return number(float(wide.mean())), number(float(wide.std())), zeros
 
 
 def _first(graph: Graph) -> Node:
@@ -194,7 +177,13 @@ def explain_network(
     out for a run.  Raises OptionError without a loss, and DataError or ShapeError for rows and
     targets that do not fit.
     """
-    network, aim, names = _opened(model, loss)
+    subject = subject_of(model, "explain takes a model or a run, not a")
+    network, aim, names = subject.network, subject.objective(loss), subject.feature_names
+    if aim is None:
+        raise OptionError(
+            "to explain a model, say what it is to reach: explain(model, x, y, "
+            "loss='cross_entropy'). A run knows its own."
+        )
     rows, targets = np.asarray(x), np.asarray(y)
     if targets.ndim == 0 or (targets.ndim == rows.ndim == 1 and len(rows) != len(targets)):
         rows, targets = rows[None], targets[None]
@@ -228,19 +217,6 @@ def encode_row(run: Run, rows: Table, row: int) -> tuple[Array, Array]:
     one = rows.take(np.array([row]))
     target = run.pipeline.target
     return run.pipeline.transform(one), target.encode(one[target.name], one.source)
-
-
-def _opened(model: Any, loss: Any) -> tuple[Any, Objective, tuple[str, ...]]:
-    """Return the network itself, its objective, and the names of its features if they have any."""
-    if isinstance(model, Run):
-        names = tuple(map(str, getattr(model.pipeline, "feature_names", ())))
-        return model.model, model.objective if loss is None else objective(loss), names
-    if loss is None:
-        raise OptionError(
-            "to explain a model, say what it is to reach: explain(model, x, y, "
-            "loss='cross_entropy'). A run knows its own."
-        )
-    return model, objective(loss), ()
 
 
 def _explained(
@@ -297,50 +273,7 @@ def _value(node: Node) -> Array:
     return parameter.value.copy()
 
 
-def layer_ends(graph: Graph) -> dict[str, Node]:
-    """Return the last value over the rows that each layer computes, by path, in order.
-
-    A layer is what was recorded in one scope; a model without scopes is one layer.
-    """
-    output = graph.outputs["output"]
-    forward_nodes = Graph({"output": output}, {"x": graph.inputs["x"]}).nodes
-    ends: dict[str, Node] = {}
-    for node in forward_nodes:
-        rows = node.spec.shape[:1] and isinstance(node.spec.shape[0], Dim)
-        if rows and not node.primitive.leaf and is_float(node.spec.dtype):
-            ends[node.scope] = node
-    if len(ends) > 1:
-        ends.pop("", None)  # the conversion of the input
-    ends = ends or {"": output}
-    if output not in ends.values():
-        ends[output.scope] = output
-    return dict(sorted(ends.items(), key=lambda entry: entry[1].serial))
-
-
 def _owner(name: str, ends: Mapping[str, Node]) -> str:
     """Return the layer that the parameter called `name` belongs to: the longest path before it."""
     fitting = [path for path in ends if not path or name.startswith(f"{path}.")]
     return max(fitting, key=len, default=next(iter(ends)))
-
-
-def layer_at(network: Any, path: str) -> Any:
-    """Return what stands at `path` in the network, None where a path leads nowhere."""
-    layer = network
-    for part in filter(None, path.split(".")):
-        if hasattr(layer, "named_layers"):
-            layer = layer.named_layers().get(part)
-        elif isinstance(layer, (list, tuple)) and part.isdecimal():
-            layer = layer[int(part)] if int(part) < len(layer) else None
-        elif isinstance(layer, Mapping):
-            layer = layer.get(part)
-        elif isinstance(inner := getattr(layer, "layers", None), Mapping) and part in inner:
-            layer = inner[part]
-        else:
-            layer = getattr(layer, part, None)
-    return layer
-
-
-def described(network: Any, path: str) -> str:
-    """Return the layer at `path` in a few words, or nothing where a path leads nowhere."""
-    layer = layer_at(network, path)
-    return "" if layer is None else describe(layer)

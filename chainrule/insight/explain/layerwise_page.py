@@ -1,7 +1,7 @@
 """A network explained, as a page: its layers in tables and bars, and neurons opened below.
 
-A :class:`~chainrule.insight.explain.layerwise.NetworkExplanation` goes in, and the neurons that
-were asked for; a page comes out that needs nothing else.
+The text and the layers of a :class:`~chainrule.insight.explain.layerwise.NetworkExplanation` go
+in, and the neurons that were asked for; a page comes out that needs nothing else.
 
 Read next: :mod:`chainrule.insight.render.page`.
 """
@@ -13,7 +13,7 @@ from html import escape
 
 import numpy as np
 
-from chainrule.insight.explain.layerwise import NetworkExplanation
+from chainrule.insight.explain.layer_graph import LayerStep
 from chainrule.insight.explain.neuron import Neuron
 from chainrule.insight.render.chart import bar_chart, histogram
 from chainrule.insight.render.page import page
@@ -25,12 +25,12 @@ _MOST_LAYERS = 24  # of a histogram each
 
 
 def network_page(
-    explanation: NetworkExplanation, neurons: Sequence[Neuron] = (), intro: str = ""
+    text: str, layers: Sequence[LayerStep], neurons: Sequence[Neuron] = (), intro: str = ""
 ) -> str:
     """Return the page as HTML; `intro` is a line of text under the title."""
     sections = [
-        ("Layers, forward and back", _layers(explanation)),
-        ("What each layer puts out, and the gradient that comes back to it", _spread(explanation)),
+        ("Layers, forward and back", _layers(text, layers)),
+        ("What each layer puts out, and the gradient that comes back to it", _spread(layers)),
     ]
     for neuron in neurons:
         title = f"Unit {neuron.unit} of layer {neuron.layer}, row {neuron.row}"
@@ -40,32 +40,30 @@ def network_page(
     )
 
 
-def _layers(explanation: NetworkExplanation) -> str:
-    gradients = {
-        _called(step.path, step.layer): _norm(step.gradient) for step in explanation.layers
-    }
+def _layers(text: str, layers: Sequence[LayerStep]) -> str:
+    gradients = {_called(step.path, step.layer): _norm(step.gradient) for step in layers}
     ratios = {
         f"{step.path}.{name}".lstrip("."): _norm(step.gradients[name]) / length
-        for step in explanation.layers
+        for step in layers
         for name, value in step.parameters.items()
         if (length := _norm(value))
     }
     charts = bar_chart(gradients, title="Gradient of the loss to each output", label="norm")
     charts += bar_chart(ratios, title="Gradient beside weight", label="norm / norm")
-    return f'<pre>{escape(str(explanation))}</pre><figure class="charts">{charts}</figure>'
+    return f'<pre>{escape(text)}</pre><figure class="charts">{charts}</figure>'
 
 
 def _called(path: str, layer: str) -> str:
     return f"{path} {layer.partition('(')[0]}".strip()
 
 
-def _spread(explanation: NetworkExplanation) -> str:
+def _spread(layers: Sequence[LayerStep]) -> str:
     charts = "".join(
         histogram(step.output, title=f"{_called(step.path, step.layer)}: output")
         + histogram(step.gradient, title=f"{_called(step.path, step.layer)}: gradient")
-        for step in explanation.layers[:_MOST_LAYERS]
+        for step in layers[:_MOST_LAYERS]
     )
-    left = len(explanation.layers) - _MOST_LAYERS
+    left = len(layers) - _MOST_LAYERS
     more = f"<p>{left} more layers are not shown.</p>" if left > 0 else ""
     return f'<figure class="charts">{charts}</figure>{more}'
 

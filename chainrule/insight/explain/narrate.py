@@ -18,6 +18,7 @@ import numpy as np
 
 from chainrule.insight.explain import words
 from chainrule.insight.explain.walk import Check, Edge, Step, Walk
+from chainrule.insight.render.text import number, table, told
 
 __all__ = [
     "as_data",
@@ -36,7 +37,7 @@ _SINGLE = re.compile(r"[\w.#]+(\([^()]*\))?")  # a name, a number, or a function
 
 
 def _factor(value: Any, digits: int) -> str:
-    text = words.told(value, digits)
+    text = told(value, digits)
     return f"({text})" if text.startswith("-") else text
 
 
@@ -45,15 +46,15 @@ def step_forward(walk: Walk, step: Step, digits: int = 4) -> str:
     inputs = [walk.steps[i] for i in step.inputs]
     filled = words.formula(step.operation, [_factor(s.value, digits) for s in inputs])
     filled = _FIRST.sub(r"\1", _DOUBLED.sub(r"\1", filled))
-    parts = [step.formula, filled, words.told(step.value, digits)]
+    parts = [step.formula, filled, told(step.value, digits)]
     return " = ".join(part for k, part in enumerate(parts) if part not in parts[:k])
 
 
 def step_back(walk: Walk, edge: Edge, digits: int = 4) -> str:
     """Return the chain rule at `edge`, in numbers: ``1 × (-1 / v7**2) = 1 × (-0.53) = -0.53``."""
     target = walk.steps[edge.target]
-    upstream = words.told(target.gradient, digits)
-    result = words.told(edge.contribution, digits)
+    upstream = told(target.gradient, digits)
+    result = told(edge.contribution, digits)
     if edge.local is None:
         if "@" in edge.rule:
             return f"{edge.rule} = {result}"
@@ -74,7 +75,7 @@ def rule_in_words(walk: Walk, step: Step) -> str:
 def meeting(walk: Walk, step: Step, digits: int) -> str:
     """Return the gradient of `step`, as a sum where several paths meet."""
     edges = walk.into(step)
-    total = words.told(step.gradient, digits)
+    total = told(step.gradient, digits)
     if len(edges) < 2:
         return total
     parts = " + ".join(
@@ -94,7 +95,7 @@ def narrate(
     lines = [f"{output.name} = {walk.text.strip()}", ""] if walk.text else []
     lines += ["Forward, from the inputs to the output:"]
     named = [s for s in walk.steps if not s.inputs and not s.constant]
-    given = ", ".join(f"{s.name} = {words.told(s.value, digits)}" for s in named[:most])
+    given = ", ".join(f"{s.name} = {told(s.value, digits)}" for s in named[:most])
     lines += _wrap(given, 2)
     done = [s for s in walk.steps if s.inputs]
     lines += [f"  {s.name} = {step_forward(walk, s, digits)}" for s in done[:most]]
@@ -135,7 +136,7 @@ def _summary(
         if step.gradient is None or (step.constant and not checks):
             continue
         more = 4 * bool(checks)
-        row = [step.name, words.told(step.value, digits), words.told(step.gradient, digits + more)]
+        row = [step.name, told(step.value, digits), told(step.gradient, digits + more)]
         if checks:
             row += _judged(checks.get(step.name), digits + 4)
         rows.append(row)
@@ -153,19 +154,7 @@ def _judged(check: Check | None, digits: int) -> list[str]:
     if check is None:
         return ["", ""]
     verdict = "a kink: no derivative" if check.kink else "agrees" if check.agrees else "DIFFERS"
-    return [words.number(check.measured, digits), verdict]
-
-
-def table(rows: Sequence[Sequence[str]], numbers: Sequence[int] = ()) -> list[str]:
-    """Return `rows` as lines with their columns aligned, those in `numbers` to the right."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return [
-        ("  " + "  ".join(
-            cell.rjust(width) if k in numbers else cell.ljust(width)
-            for k, (cell, width) in enumerate(zip(row, widths, strict=True))
-        )).rstrip()
-        for row in rows
-    ]  # fmt: skip
+    return [number(check.measured, digits), verdict]
 
 
 def as_data(walk: Walk, checks: Mapping[str, Check] | None = None) -> dict[str, Any]:
@@ -177,29 +166,29 @@ def as_data(walk: Walk, checks: Mapping[str, Check] | None = None) -> dict[str, 
     for step in walk.steps:
         steps.append({
             "name": step.name, "operation": step.operation, "formula": step.formula,
-            "inputs": list(step.inputs), "span": step.span, "value": _plain(step.value),
-            "gradient": _plain(step.gradient), "words": rule_in_words(walk, step) or None,
+            "inputs": list(step.inputs), "span": step.span, "value": _jsonable(step.value),
+            "gradient": _jsonable(step.gradient), "words": rule_in_words(walk, step) or None,
             "sends": [
                 {"to": e.source, "position": e.position, "rule": e.rule,
-                 "local": _plain(e.local), "contribution": _plain(e.contribution)}
+                 "local": _jsonable(e.local), "contribution": _jsonable(e.contribution)}
                 for e in walk.from_(step)
             ],
         })  # fmt: skip
         if checks and step.name in checks and not step.constant:
             check = checks[step.name]
-            steps[-1]["central_difference"] = _plain(np.asarray(check.measured))
+            steps[-1]["central_difference"] = _jsonable(np.asarray(check.measured))
             steps[-1]["agrees"] = check.agrees
-    gradients = {name: _plain(np.asarray(g)) for name, g in walk.gradients.items()}
+    gradients = {name: _jsonable(np.asarray(g)) for name, g in walk.gradients.items()}
     output = walk.steps[walk.output]
     return {"expression": walk.text or None, "output": output.name, "value": walk.value,
             "gradients": gradients, "steps": steps}  # fmt: skip
 
 
-def _plain(value: Any) -> Any:
+def _jsonable(value: Any) -> Any:
     if value is None:
         return None
     if isinstance(value, np.ndarray):
-        return _plain(value.tolist())
+        return _jsonable(value.tolist())
     if isinstance(value, list):
-        return [_plain(v) for v in value]
+        return [_jsonable(v) for v in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -25,8 +25,7 @@ from chainrule.core.graph import Graph, Node, reachable
 from chainrule.core.spec import Dim
 from chainrule.core.tensor import Tensor, tensor
 from chainrule.core.wording import counted
-from chainrule.insight.explain import words
-from chainrule.insight.explain.narrate import table
+from chainrule.insight.render.text import number, table
 from chainrule.ops.shape import broadcast_to
 from chainrule.run.reference import evaluate
 from chainrule.transform.grad import grad, pull_back
@@ -107,7 +106,7 @@ class Neuron:
         """Return the neuron as text, of its edges the `most` that weigh most."""
 
         def said(value: float) -> str:
-            return words.number(float(value), digits)
+            return number(float(value), digits)
 
         lines = [f"Unit {self.unit} of layer {self.layer}, row {self.row} of {self.rows}", ""]
         lines += [f"Forward: {counted(len(self.inputs), 'input')}, each times its weight"]
@@ -224,11 +223,11 @@ def explain_neuron(
     place = _locate(graph, sums[layer])
     rows = len(next(iter(values.values())))
     units = int(place.sums.spec.shape[1])  # type: ignore[arg-type]
-    for what, number, limit in (("unit", unit, units), ("row", row, rows)):
-        if isinstance(number, bool) or not isinstance(number, (int, np.integer)):
-            raise OptionError(f"{what} must be a whole number, not {number!r}.")
-        if not 0 <= number < limit:
-            raise OptionError(f"there is no {what} {number}: they are numbered 0 to {limit - 1}.")
+    for what, given, limit in (("unit", unit, units), ("row", row, rows)):
+        if isinstance(given, bool) or not isinstance(given, (int, np.integer)):
+            raise OptionError(f"{what} must be a whole number, not {given!r}.")
+        if not 0 <= given < limit:
+            raise OptionError(f"there is no {what} {given}: they are numbered 0 to {limit - 1}.")
     fed = {path: node for path, node in sums.items() if node.inputs[0] is place.activation}
     found = _numbers(graph, values, place, fed)
     sources, weights = _incoming(place.sums, found["weights"], unit)

@@ -23,6 +23,7 @@ from chainrule.core.graph import Graph, Node, reachable
 from chainrule.core.spec import is_float
 from chainrule.core.tensor import Tensor, tensor
 from chainrule.insight.explain import words
+from chainrule.insight.render.text import told
 from chainrule.ops.shape import broadcast_to
 from chainrule.run.reference import evaluate
 from chainrule.transform.grad import depending_on, send_back, send_slope
@@ -153,7 +154,7 @@ class Walk:
     def gradients(self) -> dict[str, Any]:
         """The gradient of the output to every leaf by name: a number, or an array."""
         leaves = [s for s in self.steps if not s.inputs and s.gradient is not None]
-        return {s.name: _plain(s.gradient) for s in leaves}
+        return {s.name: _unwrapped(s.gradient) for s in leaves}
 
     def check(self) -> dict[str, Check]:
         """Return every gradient beside the central difference of the output to it, by name."""
@@ -197,7 +198,7 @@ def _grouped(edges: Sequence[Edge], key: Callable[[Edge], int]) -> dict[int, tup
     return {index: tuple(group) for index, group in found.items()}
 
 
-def _plain(value: Any) -> Any:
+def _unwrapped(value: Any) -> Any:
     return value.item() if value.shape == () else value
 
 
@@ -354,5 +355,5 @@ def _numbered(letter: str, name: str) -> bool:
 
 
 def _constant(value: Array) -> str:
-    text = words.told(value, 6)
+    text = told(value, 6)
     return f"({text})" if text.startswith("-") else text

@@ -10,13 +10,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any
-
-import numpy as np
 
 from chainrule.core.primitive import Description, registry
 
-__all__ = ["description", "formula", "number", "slope", "told"]
+__all__ = ["description", "formula", "slope"]
 
 _PLACE = re.compile(r"\b(out|a|b|c)\b")
 
@@ -51,41 +48,3 @@ def slope(operation: str, position: int, names: Sequence[str], out: str) -> str:
     """
     slopes = description(operation).slopes
     return _with(slopes[position], names, out) if position < len(slopes) else ""
-
-
-def number(value: Any, digits: int = 4) -> str:
-    """Return a number with `digits` significant digits, a whole one plainly.
-
-    >>> number(-0.196612), number(4.0), number(123456.7), number(True)
-    ('-0.1966', '4', '123457', 'True')
-    """
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        return str(value)
-    if value == 0:
-        return "0"
-    if 1 <= abs(value) < 1e15:
-        whole = len(str(int(abs(value))))
-        text = f"{value:.{max(0, digits - whole)}f}"
-        return text.rstrip("0").rstrip(".") if "." in text else text
-    return f"{value:.{digits}g}"
-
-
-def told(value: Any, digits: int = 4) -> str:
-    """Return a number, a few numbers, or of an array its shape and its length as a vector.
-
-    >>> told(np.array(-0.19661)), told(np.eye(2)), told(np.ones((3, 4))), told(np.eye(3))
-    ('-0.1966', '[[1, 0], [0, 1]]', '(3×4, all 1)', '(3×3, norm 1.732)')
-    """
-    array = np.asarray(value)
-    if array.size <= 4:
-        return _listed(array.tolist(), digits)
-    if array.min() == array.max():
-        return f"({'×'.join(map(str, array.shape))}, all {number(array.flat[0].item(), digits)})"
-    norm = number(float(np.linalg.norm(array.astype(np.float64))), digits)
-    return f"({'×'.join(map(str, array.shape))}, norm {norm})"
-
-
-def _listed(value: Any, digits: int) -> str:
-    if isinstance(value, list):
-        return f"[{', '.join(_listed(v, digits) for v in value)}]"
-    return number(value, digits)

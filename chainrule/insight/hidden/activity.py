@@ -17,69 +17,23 @@ from typing import Any
 
 import numpy as np
 
-from chainrule.core.errors import DataError, DivergedError, OptionError, did_you_mean
+from chainrule.core.errors import DivergedError, OptionError, did_you_mean
 from chainrule.core.graph import Graph, Node, reachable
 from chainrule.core.spec import Dim, Shape
 from chainrule.core.tensor import Tensor, input
-from chainrule.data.check import check_same_length
-from chainrule.data.table import Table
-from chainrule.insight.explain.layerwise import described, layer_at, layer_ends
+from chainrule.insight.explain.layer_graph import described, layer_at, recorded, responses
 from chainrule.nn.catalogue import Activation, activations
-from chainrule.nn.scale import reads_pixels
 from chainrule.ops.reduce import sum
 from chainrule.run.program import Engine, prepare_function
 from chainrule.run.reference import Interpreter
-from chainrule.train.pixels import PixelPipeline
-from chainrule.train.run import Run
-from chainrule.train.step import ROWS, check_rows, forward, model_dtype
+from chainrule.train.step import model_dtype
 from chainrule.transform.grad import grad
-from chainrule.transform.mode import for_predicting
 
-__all__ = [
-    "Activity",
-    "as_seen",
-    "given_rows",
-    "layer_sizes",
-    "record_activity",
-    "recorded",
-    "responses",
-]
+__all__ = ["Activity", "layer_sizes", "record_activity"]
 
 Array = np.ndarray[Any, Any]
 FLAT = 0.05  # of its steepest slope, below which an activation counts as saturated
 PRODUCTS = ("matmul", "sparse_matmul")
-
-
-def as_seen(network: Any, X: Array) -> Array:
-    """Return rows as the model's first layer sees them: in its dtype, pixels scaled by 1/255."""
-    dtype = model_dtype(network)
-    scaled: Array = X.astype(dtype)
-    return scaled * dtype.type(1 / 255) if reads_pixels(network, X.dtype, X.ndim) else scaled
-
-
-def given_rows(thing: Any, X: Any, y: Any) -> tuple[Array, Array | None]:
-    """Return rows as the model is given them, and targets; tables go through the pipeline."""
-    pipeline = thing.pipeline if isinstance(thing, Run) else None
-    if isinstance(X, (Table, Mapping)):
-        if pipeline is None:
-            raise DataError("a table needs the pipeline of a run that was trained on one.")
-        frame = Table.from_arrays(X)
-        X = pipeline.transform(frame)
-        if y is None and pipeline.target.name in frame.names:
-            y = pipeline.target.encode(frame[pipeline.target.name], frame.source)
-    elif isinstance(pipeline, PixelPipeline) and getattr(X, "dtype", None) == np.uint8:
-        X = pipeline.encode(X)
-    network = thing.model if isinstance(thing, Run) else thing
-    found = check_rows(X, "X", model_dtype(network))
-    if len(found) == 0:
-        raise DataError("X has no rows to look at.")
-    if isinstance(thing, Run):
-        thing.outputs(found[:1])  # says what does not look like the training data
-    if y is None:
-        return found, None
-    targets = np.asarray(y)
-    check_same_length(found, targets)
-    return found, targets
 
 
 @dataclass(frozen=True)
@@ -162,34 +116,11 @@ class Activity:
         return responses(self.graph, self.ends[path])
 
 
-def responses(graph: Graph, end: Node) -> Interpreter:
-    """Return a function of rows ``x`` and ``pick`` (rows, units), one unit marked in each row.
-
-    The units are the values of `end` in a row, laid flat.  It gives ``activation`` (rows,) of
-    the unit marked, and its ``slope`` to x.
-    """
-    x, values = Tensor(graph.inputs["x"]), Tensor(end)
-    flat = values.reshape((values.shape[0], -1))
-    pick = input("pick", (ROWS, flat.shape[1]), flat.dtype)
-    marked = (flat * pick).sum(axis=1)
-    slope = grad(sum(marked), x)
-    return Interpreter(Graph({"activation": marked, "slope": slope}, {"x": x, "pick": pick}))
-
-
 def layer_sizes(network: Any, X: Array) -> tuple[Shape, int]:
     """Return the shape of the output for rows like X, and how many numbers a row takes in all."""
     graph, ends = recorded(network, X.shape[1:], model_dtype(network))
     sizes = [math.prod(d for d in n.spec.shape if isinstance(d, int)) for n in ends.values()]
     return graph.outputs["output"].spec.shape, 2 * int(np.sum(sizes)) + X[0].size
-
-
-def recorded(
-    network: Any, shape: tuple[int, ...], dtype: np.dtype[Any]
-) -> tuple[Graph, dict[str, Node]]:
-    """Return the network as it predicts, from ``x`` in its own dtype, and where layers end."""
-    x = input("x", (ROWS, *shape), dtype)
-    graph = for_predicting(Graph({"output": forward(network, x)}, {"x": x}))
-    return graph, layer_ends(graph)
 
 
 def record_activity(network: Any, rows: Array, *, engine: Engine | str | None = None) -> Activity:

@@ -22,16 +22,14 @@ from chainrule.core.spec import Shape
 from chainrule.core.tensor import Tensor
 from chainrule.core.wording import counted
 from chainrule.insight.explain.layerwise import explain_network
-from chainrule.insight.explain.narrate import table
-from chainrule.insight.hidden.activity import as_seen, given_rows, layer_sizes, record_activity
+from chainrule.insight.hidden.activity import layer_sizes, record_activity
 from chainrule.insight.hidden.figures import features_page
 from chainrule.insight.hidden.probe import Goal
 from chainrule.insight.hidden.statistics import Findings, LayerGradient
 from chainrule.insight.render.page import Shown
-from chainrule.insight.row_view import row_view
-from chainrule.run.program import Engine
-from chainrule.train.objective import Objective, objective
-from chainrule.train.run import Run
+from chainrule.insight.render.text import table
+from chainrule.insight.subject import as_seen, given_rows, subject_of
+from chainrule.train.objective import Objective
 
 __all__ = ["Features", "features"]
 
@@ -104,60 +102,40 @@ def features(
     >>> f.unit(0, 0).most.tolist(), f.unit(0, 0).exciting.tolist()
     ([2, 0, 1], [1.0, 1.0])
     """
-    if not isinstance(thing, Run) and not callable(thing):
-        raise OptionError(f"features takes a model or a run, not a {type(thing).__name__}.")
+    subject = subject_of(thing, "features takes a model or a run, not a")
     check_whole("features: rows", rows)
-    network = thing.model if isinstance(thing, Run) else thing
-    pipeline = thing.pipeline if isinstance(thing, Run) else None
-    aim = _aim(thing, loss)
-    raw, targets = given_rows(thing, X, y)
+    network, title, aim = subject.network, subject.title("a run"), subject.objective(loss)
+    runs_on = engine or subject.engine
+    raw, targets = given_rows(subject, X, y)
     outputs, width = layer_sizes(network, raw)
     count = min(rows, len(raw), max(1, NUMBERS // width))
     numbers = _drawn(len(raw), count, seed)
     note = _note(len(raw), count, seed)
     seen = as_seen(network, raw[numbers])
-    activity = record_activity(network, seen, engine=engine or _engine(thing))
-    view = row_view(raw.shape[1:], seen, pipeline, names, image_shape)
+    activity = record_activity(network, seen, engine=runs_on)
+    view = subject.view(raw.shape[1:], seen, names, image_shape)
     if targets is None:
-        return Features(_title(thing), activity, numbers, view, note)
+        return Features(title, activity, numbers, view, note)
     goal, found = goal_of(targets, aim, outputs, seen.dtype)
-    classes = tuple(map(str, getattr(pipeline, "classes", ()))) or found
+    classes = tuple(map(str, getattr(subject.pipeline, "classes", ()))) or found
     test = None
     if held_out is not None:
         if not isinstance(held_out, (tuple, list)) or len(held_out) != 2 or held_out[1] is None:
             raise DataError("held_out needs a pair (X, y): rows, and their targets.")
-        others, answers = given_rows(thing, *held_out)
+        others, answers = given_rows(subject, *held_out)
         assert answers is not None
         aims, _ = goal_of(answers, aim, outputs, seen.dtype, found)
         some = _drawn(len(others), min(count, len(others)), seed)
-        scored = record_activity(
-            network, as_seen(network, others[some]), engine=engine or _engine(thing)
-        )
+        scored = record_activity(network, as_seen(network, others[some]), engine=runs_on)
         test = (scored, aims.take(some))
     follow = None
     if aim is not None and aim.function is not None:
         few = numbers[:GRADIENT_ROWS]
         follow = partial(_gradients, network, raw[few], targets[few], aim)
     return Features(
-        _title(thing), activity, numbers, view, note, goal.take(numbers), classes, test, seed,
+        title, activity, numbers, view, note, goal.take(numbers), classes, test, seed,
         follow,
     )  # fmt: skip
-
-
-def _aim(thing: Any, loss: Any) -> Objective | None:
-    if loss is not None:
-        return objective(loss)
-    return thing.objective if isinstance(thing, Run) else None
-
-
-def _engine(thing: Any) -> Engine | None:
-    return thing.engine if isinstance(thing, Run) else None
-
-
-def _title(thing: Any) -> str:
-    if isinstance(thing, Run):
-        return str(thing.settings.get("data") or "a run")
-    return type(thing).__name__
 
 
 def _drawn(rows: int, count: int, seed: int) -> Array:

@@ -19,7 +19,6 @@ from chainrule.core.errors import ChainruleError, DataError, OptionError
 from chainrule.core.wording import counted
 from chainrule.data.projection import PCA
 from chainrule.data.splits import split
-from chainrule.insight.explain import words
 from chainrule.insight.hidden.activity import Activity
 from chainrule.insight.hidden.probe import Goal, Probe, probe
 from chainrule.insight.hidden.unit import (
@@ -28,6 +27,7 @@ from chainrule.insight.hidden.unit import (
     correlation,
     unit_facts,
 )
+from chainrule.insight.render.text import number
 from chainrule.insight.row_view import RowView
 
 __all__ = ["Findings", "LayerFacts", "LayerGradient"]
@@ -273,13 +273,13 @@ class Findings:
         spread = _rms(values.std(axis=0, dtype=np.float64))
         if abs(mean) < 1e-6 * spread:
             mean = 0.0  # rounding, of standardized columns
-        rows.append(["input", "", f"{values.shape[1]:,}", words.number(mean),
-                     words.number(spread), "", ""])  # fmt: skip
+        rows.append(["input", "", f"{values.shape[1]:,}", number(mean),
+                     number(spread), "", ""])  # fmt: skip
         for k in self.layers:
             flat = "" if k.saturated is None else f"{100 * k.saturated:.0f} %"
             spread = _rms(np.array(k.spread))
-            rows.append([k.path, k.layer, f"{k.units:,}", words.number(k.mean),
-                         words.number(spread), f"{len(k.dead):,}", flat])  # fmt: skip
+            rows.append([k.path, k.layer, f"{k.units:,}", number(k.mean),
+                         number(spread), f"{len(k.dead):,}", flat])  # fmt: skip
         if gradients:
             told = ["gradient", *(gradients.get(row[0], "") for row in rows[1:])]
             rows = [[*row, size] for row, size in zip(rows, told, strict=True)]
@@ -309,7 +309,7 @@ class Findings:
         rows = [["unit", "mean", "spread", "dead"]]
         for k, mean in enumerate(values.mean(axis=0, dtype=np.float64).tolist()):
             dead = "dead" if k in facts.dead else ""
-            rows.append([str(k), words.number(mean), words.number(facts.spread[k]), dead])
+            rows.append([str(k), number(mean), number(facts.spread[k]), dead])
         if flat is not None:
             told = ["flat", *(f"{100 * share:.0f} %" for share in flat.tolist())]
             rows = [[*row, share] for row, share in zip(rows, told, strict=True)]
@@ -327,8 +327,8 @@ class Findings:
             elif k.collapsed:
                 found.append(
                     f"Layer {k.path} ({k.layer}) collapsed: its units give nearly the same for "
-                    f"every row; they vary by {words.number(_rms(np.array(k.spread)))}, with "
-                    f"values of about {words.number(_rms(self.values(k.path)))}."
+                    f"every row; they vary by {number(_rms(np.array(k.spread)))}, with "
+                    f"values of about {number(_rms(self.values(k.path)))}."
                 )
         return found
 

@@ -18,8 +18,8 @@ from typing import Any
 
 import numpy as np
 
-from chainrule.insight.explain import words
 from chainrule.insight.hidden.activity import Activity
+from chainrule.insight.render.text import number
 
 __all__ = ["Unit", "correlated_pairs", "correlation", "exciting_inputs", "unit_facts"]
 
@@ -64,15 +64,15 @@ class Unit:
         lines = [
             f"unit {self.index} of layer {self.layer} ({self.described})"
             + (": dead, it learns from none of the rows" if self.dead else ""),
-            f"  activation: mean {words.number(float(wide.mean()))}, "
-            f"std {words.number(float(wide.std()))}, "
-            f"from {words.number(float(wide.min()))} to {words.number(float(wide.max()))}",
+            f"  activation: mean {number(float(wide.mean()))}, "
+            f"std {number(float(wide.std()))}, "
+            f"from {number(float(wide.min()))} to {number(float(wide.max()))}",
         ]
         if self.saturated is not None:
             lines.append(f"  nearly flat in {100 * self.saturated:.0f} % of the rows")
         lines.append(f"  rows that excite it most: {', '.join(map(str, self.most.tolist()))}")
         lines.append(f"  rows that excite it least: {', '.join(map(str, self.least.tolist()))}")
-        lines.append(f"  the most exciting input found gives {words.number(self.exciting_value)}")
+        lines.append(f"  the most exciting input found gives {number(self.exciting_value)}")
         if self.neighbors:
             told = ", ".join(f"{unit} ({r:+.2f})" for unit, r in self.neighbors)
             lines.append(f"  most correlated with: {told}")

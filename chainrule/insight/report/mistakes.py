@@ -17,10 +17,11 @@ import numpy as np
 
 from chainrule.insight.render.chart import heat_map, histogram, scatter
 from chainrule.insight.render.png import data_uri
+from chainrule.insight.render.text import amount
 from chainrule.insight.report.predictions import Predictions
 from chainrule.train.scores import confusion_matrix
 
-__all__ = ["agreement", "number", "worst_rows"]
+__all__ = ["agreement", "worst_rows"]
 
 Array = np.ndarray[Any, Any]
 MOST_CLASSES = 30  # of a confusion matrix that is drawn
@@ -31,17 +32,6 @@ MOST_COLUMNS = 4  # of a target with several
 FEW_TO_CALIBRATE = 50
 SURENESS = (0.0, 0.5, 0.7, 0.9, 0.99, 1.1)  # ends of the groups that rows are put in
 LONGEST = 60  # characters of a cell
-
-
-def number(value: float | None) -> str:
-    """Write a number for reading: four digits, or whole with separators when large.
-
-    >>> number(0.123456), number(43210.7), number(None)
-    ('0.1235', '43,211', '–')
-    """
-    if value is None or not np.isfinite(value):
-        return "–"
-    return f"{value:,.0f}" if 1000 <= abs(value) < 1e9 else f"{value:.4g}"
 
 
 def agreement(predictions: Predictions) -> str:
@@ -192,8 +182,8 @@ def _told(predictions: Predictions, row: int) -> str:
         pairs = list(zip(predictions.names, said, true, strict=True))[:MOST_COLUMNS]
         several = len(predictions.names) > 1
         return "<br>".join(
-            f"{escape(name) + ': ' if several else ''}said <b>{number(s)}</b>, is "
-            f"<b>{number(t)}</b> ({'+' if s > t else '−'}{number(abs(s - t))})"
+            f"{escape(name) + ': ' if several else ''}said <b>{amount(s)}</b>, is "
+            f"<b>{amount(t)}</b> ({'+' if s > t else '−'}{amount(abs(s - t))})"
             for name, s, t in pairs
         )
     if predictions.kind == "labels":

@@ -18,15 +18,15 @@ import numpy as np
 
 from chainrule.core.errors import ChainruleError
 from chainrule.core.wording import counted
+from chainrule.insight.render.text import interval, measure, setting, table
 from chainrule.insight.report.curves import measures, spans_widely, spark
 from chainrule.insight.report.findings import find, series
-from chainrule.insight.report.mistakes import number
 from chainrule.nn.layer import parameters, summary
 from chainrule.train.run import Run
 from chainrule.train.scores import MEASURES
 from chainrule.train.settings import unusual
 
-__all__ = ["REPORT", "Comparison", "Overview", "compare", "interval", "measure", "overview"]
+__all__ = ["REPORT", "Comparison", "Overview", "compare", "overview"]
 
 LONGEST = 28  # characters of a setting where runs stand side by side
 WIDE = 32  # blocks of a sparkline
@@ -93,7 +93,7 @@ class Comparison:
         every = [run.settings for run in self.runs.values()]
         asked = {name for s in every for name, value in unusual(s).items() if value != []}
         names = [n for n in dict.fromkeys(name for s in every for name in s) if n in asked]
-        values = {name: [_plain(s.get(name)) for s in every] for name in names}
+        values = {name: [setting(s.get(name)) for s in every] for name in names}
         return {name: found for name, found in values.items() if len(set(found)) > 1}
 
     def __str__(self) -> str:
@@ -155,7 +155,7 @@ class Comparison:
             for place, c in zip(self.runs, curves, strict=True)
         ]
         head = f"{name}, {10 ** ends[0]:.3g} to {10 ** ends[1]:.3g} (logarithmic), by epochs"
-        return [head, *_columns(rows, right=())]
+        return [head, *table(rows, (), indent="")]
 
 
 def overview(run: Run, place: str | Path) -> Overview:
@@ -195,28 +195,6 @@ def _parameters(run: Run) -> int:
     return sum(p.value.size for p in parameters(run.model).values())
 
 
-def measure(key: str, value: float | None) -> str:
-    """Write the score named `key` for reading: shares of rows in percent.
-
-    >>> measure("accuracy", 0.957), measure("log_loss", 0.12345)
-    ('95.7 %', '0.1235')
-    """
-    percent = value is not None and key.endswith("accuracy")
-    return f"{100 * value:.1f} %" if percent and value is not None else number(value)
-
-
-def interval(key: str, ends: Sequence[float] | None) -> str:
-    """Write the ends between which the score named `key` may lie; "" where that is not known.
-
-    >>> interval("accuracy", [0.833, 0.994]), interval("rmse", [1.5, 2.25])
-    ('83.3 to 99.4 %', '1.5 to 2.25')
-    """
-    if ends is None:
-        return ""
-    low, high = (measure(key, end) for end in ends)
-    return f"{low.removesuffix(' %')} to {high}"
-
-
 def _scores(run: Run) -> list[str]:
     test, guess = run.scores["test"], run.scores["baseline"]
     ends = run.scores.get("intervals", {})
@@ -226,7 +204,7 @@ def _scores(run: Run) -> list[str]:
         [MEASURES[k], measure(k, test[k]), interval(k, ends.get(k)), measure(k, guess[k])]
         for k in test
     ]
-    return _columns(rows)
+    return table(rows, None, indent="")
 
 
 def _curves(run: Run) -> list[str]:
@@ -241,7 +219,7 @@ def _curves(run: Run) -> list[str]:
             rows.append([name, f"{known[0]:.4g}", spark(drawn, WIDE), f"{known[-1]:.4g}"])
     best = f", best {run.best_epoch}" if run.best_epoch else ""
     head = f"{counted(len(run.history), 'epoch')} in {_seconds(run):.3g} s{best}"
-    return [head, *_columns(rows, right=(1,))]
+    return [head, *table(rows, (1,), indent="")]
 
 
 def _network(run: Run) -> list[str]:
@@ -252,13 +230,7 @@ def _network(run: Run) -> list[str]:
 
 
 def _pairs(settings: Mapping[str, Any]) -> list[str]:
-    return _columns([[k.replace("_", " "), _plain(v)] for k, v in settings.items()], right=())
-
-
-def _plain(value: Any) -> str:
-    if isinstance(value, (list, tuple)):
-        return ", ".join(map(str, value)) or "none"
-    return "–" if value is None else str(value)
+    return table([[k.replace("_", " "), setting(v)] for k, v in settings.items()], (), indent="")
 
 
 def _cut(value: str) -> str:
@@ -286,19 +258,5 @@ def _blocks(rows: Sequence[Sequence[str]], width: int) -> list[str]:
     lines: list[str] = []
     for block in blocks:
         part = [[row[0], *(row[i] for i in block if i < len(row))] for row in rows]
-        lines += ["", *_columns(part)] if lines else _columns(part)
+        lines += ["", *table(part, None, indent="")] if lines else table(part, None, indent="")
     return lines
-
-
-def _columns(rows: Sequence[Sequence[str]], right: Sequence[int] | None = None) -> list[str]:
-    """Return rows as lines with columns aligned; `right` are those aligned right (None: not 0)."""
-    count = max((len(row) for row in rows), default=0)
-    widths = [max((len(row[i]) for row in rows if len(row) > i), default=0) for i in range(count)]
-    ends = range(1, count) if right is None else right
-    return [
-        "  ".join(
-            cell.rjust(widths[i]) if i in ends else cell.ljust(widths[i])
-            for i, cell in enumerate(row)
-        ).rstrip()
-        for row in rows
-    ]

@@ -22,11 +22,11 @@ from chainrule.core.wording import counted
 from chainrule.data.notes import group_notes
 from chainrule.insight.drawing.draw import draw
 from chainrule.insight.render.page import Shown, page, read_asset
+from chainrule.insight.render.text import amount, interval, measure, setting
 from chainrule.insight.report.curves import course, layer_charts
 from chainrule.insight.report.findings import Finding, find
 from chainrule.insight.report.hidden_layers import find_dead, hidden_views, look_inside
-from chainrule.insight.report.mistakes import agreement, number, worst_rows
-from chainrule.insight.report.overview import interval, measure
+from chainrule.insight.report.mistakes import agreement, worst_rows
 from chainrule.insight.report.predictions import Predictions, predictions_on
 from chainrule.insight.report.weights import weight_charts
 from chainrule.nn.layer import summary
@@ -195,7 +195,7 @@ def _scores(
     if run.scores and not given:
         scores = run.scores
         plain = scores["baseline"]["guess"]
-        said = number(plain) if scores["task"] == "regression" else f"“{plain}”"
+        said = amount(plain) if scores["task"] == "regression" else f"“{plain}”"
         return scores["test"], scores["baseline"], scores.get("intervals", {}), (
             f"{counted(scores['rows']['test'], 'row')} it has not seen", f"always {escape(said)}"
         )  # fmt: skip
@@ -211,7 +211,7 @@ def _scores(
     if predictions.kind == "values" and predictions.true.shape[1] == 1:
         true, predicted = predictions.true[:, 0], predictions.predicted[:, 0]
         guess = score_values(true, np.full(len(true), true.mean()))
-        plain = f"always {number(true.mean())}"
+        plain = f"always {amount(true.mean())}"
         return (
             score_values(true, predicted), guess, value_intervals(true, predicted), (rows, plain)
         )  # fmt: skip
@@ -239,14 +239,14 @@ def _headline(
         share = "–" if r2 is None or not np.isfinite(r2) else f"{r2:.3f}"
         return [
             (share, "R²", f"share of the variance explained, on {words[0]}"),
-            (number(test["mae"]), "mean absolute error",
-             f"a plain guess, {words[1]}, has {number(guess['mae'])}"),
+            (amount(test["mae"]), "mean absolute error",
+             f"a plain guess, {words[1]}, has {amount(guess['mae'])}"),
         ]  # fmt: skip
     last = run.history[max(run.best_epoch, 1) - 1] if run.history else {}
     name = next((n for n in ("val_accuracy", "val_r2", "val_loss", "loss") if n in last), None)
     where = "on validation rows" if name and name.startswith("val_") else "on training rows"
     told = name.removeprefix("val_").replace("_", " ") if name else ""
-    return [(number(last[name]), told, where)] if name else []
+    return [(amount(last[name]), told, where)] if name else []
 
 
 def _table(test: Scores, guess: Scores, ends: Scores, words: tuple[str, str]) -> str:
@@ -326,7 +326,7 @@ def _notes(run: Run) -> str:
 def _settings(run: Run) -> str:
     asked = {"loss": run.objective.name, **unusual(run.settings)}
     lines = "".join(
-        f"<tr><td>{escape(name.replace('_', ' '))}</td><td>{escape(_plain(value))}</td></tr>"
+        f"<tr><td>{escape(name.replace('_', ' '))}</td><td>{escape(setting(value))}</td></tr>"
         for name, value in asked.items()
     )
     try:
@@ -338,9 +338,3 @@ def _settings(run: Run) -> str:
         f"{platform.system()} on {platform.machine()}"
     )
     return f'<table class="settings">{lines}</table><p class="faint">{escape(made)}</p>'
-
-
-def _plain(value: Any) -> str:
-    if isinstance(value, (list, tuple)):
-        return ", ".join(map(str, value)) or "none"
-    return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)

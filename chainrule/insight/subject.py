@@ -1,0 +1,121 @@
+"""What is looked at, a model or a run, as one thing: network, objective, pipeline, rows.
+
+A model or a run goes in; a :class:`Subject` comes out, and the rest of this package asks it
+instead of telling the two apart.
+
+Read next: :mod:`chainrule.insight.row_view`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from chainrule.core.errors import DataError, OptionError
+from chainrule.core.tensor import Tensor
+from chainrule.data.check import check_same_length
+from chainrule.data.table import Table
+from chainrule.insight.row_view import RowView, row_view
+from chainrule.nn.scale import reads_pixels
+from chainrule.run.program import Engine
+from chainrule.train.objective import Objective, objective
+from chainrule.train.pixels import PixelPipeline
+from chainrule.train.run import Run
+from chainrule.train.step import check_rows, model_dtype
+
+__all__ = ["Subject", "as_seen", "given_rows", "subject_of"]
+
+Array = np.ndarray[Any, Any]
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A network and, where there is one, the run that trained it."""
+
+    network: Any
+    run: Run | None = None
+
+    @property
+    def pipeline(self) -> Any:
+        """The run's pipeline, None without one."""
+        return self.run.pipeline if self.run else None
+
+    @property
+    def engine(self) -> Engine | None:
+        """The engine that the run was trained with, None for a model."""
+        return self.run.engine if self.run else None
+
+    @property
+    def feature_names(self) -> tuple[str, ...]:
+        """The names of the features, none where they are not known."""
+        return tuple(map(str, getattr(self.pipeline, "feature_names", ())))
+
+    def title(self, unnamed: str) -> str:
+        """Return the name of the run's data, `unnamed` without one; for a model its class."""
+        if self.run is None:
+            return type(self.network).__name__
+        return str(self.run.settings.get("data") or unnamed)
+
+    def objective(
+        self, loss: str | Callable[[Tensor, Tensor], Tensor] | None = None
+    ) -> Objective | None:
+        """Return the objective of `loss`, or the run's own; None for a model without a loss."""
+        if loss is not None:
+            return objective(loss)
+        return self.run.objective if self.run else None
+
+    def view(
+        self,
+        shape: tuple[int, ...],
+        rows: Array,
+        names: Sequence[str] | None = None,
+        image_shape: Sequence[int] | None = None,
+    ) -> RowView:
+        """Return how rows of `shape` are shown; see :func:`row_view`."""
+        return row_view(shape, rows, self.pipeline, names, image_shape)
+
+
+def subject_of(thing: Any, refusal: str) -> Subject:
+    """Return the subject of a model or a run.
+
+    Raises OptionError for anything else: `refusal`, which ends in "not a", and its type.
+    """
+    if isinstance(thing, Run):
+        return Subject(thing.model, thing)
+    if not callable(thing):
+        raise OptionError(f"{refusal} {type(thing).__name__}.")
+    return Subject(thing)
+
+
+def as_seen(network: Any, X: Array) -> Array:
+    """Return rows as the model's first layer sees them: in its dtype, pixels scaled by 1/255."""
+    dtype = model_dtype(network)
+    scaled: Array = X.astype(dtype)
+    return scaled * dtype.type(1 / 255) if reads_pixels(network, X.dtype, X.ndim) else scaled
+
+
+def given_rows(subject: Subject, X: Any, y: Any) -> tuple[Array, Array | None]:
+    """Return rows as the model is given them, and targets; tables go through the pipeline."""
+    pipeline = subject.pipeline
+    if isinstance(X, (Table, Mapping)):
+        if pipeline is None:
+            raise DataError("a table needs the pipeline of a run that was trained on one.")
+        frame = Table.from_arrays(X)
+        X = pipeline.transform(frame)
+        if y is None and pipeline.target.name in frame.names:
+            y = pipeline.target.encode(frame[pipeline.target.name], frame.source)
+    elif isinstance(pipeline, PixelPipeline) and getattr(X, "dtype", None) == np.uint8:
+        X = pipeline.encode(X)
+    found = check_rows(X, "X", model_dtype(subject.network))
+    if len(found) == 0:
+        raise DataError("X has no rows to look at.")
+    if subject.run is not None:
+        subject.run.outputs(found[:1])  # says what does not look like the training data
+    if y is None:
+        return found, None
+    targets = np.asarray(y)
+    check_same_length(found, targets)
+    return found, targets
