@@ -17,13 +17,10 @@ from chainrule.insight.explain.words import description
 from chainrule.insight.render.text import number
 from chainrule.transform.grad import grad
 
-NAMES: dict[str, Any] = {
-    name: getattr(np, name)
-    for name in ("abs", "cos", "exp", "expm1", "floor", "log", "log1p", "sign", "sin", "sqrt",
-                 "tanh", "pi")
-} | {
+# NumPy's functions by name, and what it lacks, said in Python.
+NAMES: dict[str, Any] = {name: getattr(np, name) for name in registry if hasattr(np, name)} | {
     "max": max, "min": min, "erf": math.erf, "sigmoid": lambda x: 1 / (1 + math.exp(-x)),
-    "relu": lambda x: max(x, 0), "arctan": math.atan,
+    "relu": lambda x: max(x, 0), "pi": math.pi,
 }  # fmt: skip
 ELEMENTWISE = sorted(name for name, p in registry.items() if p.elementwise and p.domain is not None)
 

@@ -333,7 +333,7 @@ def _check_defined(formula: _Formula, found: Walk) -> None:
         at = formula.marks.get(step.node, 0)
         if not np.isfinite(step.value).all():
             told = " and ".join(f"{n:.6g}" for n in numbers)
-            why = _why(step.operation, numbers)
+            why = _why(step.operation, numbers, float(step.value))
             raise formula.error(f"{_part(found, step)} is {why}, of {told}.", at)
         varied = [found.steps[i].gradient is not None for i in step.inputs]
         if step.operation == "pow" and numbers[0] < 0 and varied[1]:
@@ -358,7 +358,7 @@ def _part(found: Walk, step: Step) -> str:
     return text if len(text) <= 40 else f"{text[:25]} ... {text[-10:]}"
 
 
-def _why(operation: str, numbers: list[float]) -> str:
+def _why(operation: str, numbers: list[float], value: float) -> str:
     """Return why an operation on finite numbers gave none."""
     if operation == "div" and numbers[1] == 0:
         return "a division by zero"
@@ -371,4 +371,4 @@ def _why(operation: str, numbers: list[float]) -> str:
         return "a negative number to a broken power"
     if operation == "pow" and numbers[0] == 0:
         return "zero to a negative power"
-    return "too large for float64"
+    return "not defined" if math.isnan(value) or 0 in numbers else "too large for float64"
