@@ -22,7 +22,7 @@ from chainrule.ops.declare import binary, drawn, drawn_apart, no_booleans, same_
 
 __all__ = [
     "abs", "add", "arctan", "cast", "cos", "div", "erf", "exp", "expm1", "floor", "log", "log1p",
-    "maximum", "minimum", "mul", "neg", "pow", "relu", "sigmoid", "sign", "sin", "sqrt",
+    "log2", "maximum", "minimum", "mul", "neg", "pow", "relu", "sigmoid", "sign", "sin", "sqrt",
     "stop_gradient", "sub", "tanh", "where",
 ]  # fmt: skip
 
@@ -219,6 +219,13 @@ LOG1P = unary(
         "the slope of log is one over its argument",
     ),
 )
+LOG2 = unary(
+    "log2", np.log2, lambda g, out, x: (g / (math.log(2) * x),),
+    lambda b, x: b.mul(b.math("log", x), b.constant(1 / math.log(2))), (0.5, 3),
+    description=Description(
+        "log2(a)", ("1 / (a * log(2))",), "the slope of log2 is 1/log(2) over its argument"
+    ),
+)  # fmt: skip
 SQRT = unary(
     "sqrt", np.sqrt, lambda g, out, x: (g * 0.5 / out,),
     lambda b, x: b.math("sqrt", x), (0.5, 3), "Sqrt",
@@ -412,6 +419,15 @@ def log(x: TensorLike) -> Tensor:
 def log1p(x: TensorLike) -> Tensor:
     """Return ``log(1 + x)``, accurate near 0."""
     return record(LOG1P, x)
+
+
+def log2(x: TensorLike) -> Tensor:
+    """Return the logarithm of `x` to base 2.
+
+    >>> log2([0.5, 1.0, 8.0])
+    Tensor([-1.,  0.,  3.], f32[3])
+    """
+    return record(LOG2, x)
 
 
 def sqrt(x: TensorLike) -> Tensor:

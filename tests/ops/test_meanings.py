@@ -114,6 +114,7 @@ STATEMENTS: dict[str, Callable[..., Any]] = {
     "less_equal": lambda x, y: x <= y,
     "log": np.log,
     "log1p": special.log1p,
+    "log2": lambda x: np.log10(x) / np.log10(x.dtype.type(2)),
     "logical_and": lambda x, y: x & y,
     "logical_not": lambda x: ~x,
     "logical_or": lambda x, y: x | y,

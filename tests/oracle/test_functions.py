@@ -184,6 +184,7 @@ OPERATIONS: dict[str, tuple[Any, Callable[[Any], Any], tuple[Any, ...]]] = {
         (P,),
     ),
     "arctan": (cr.arctan, lambda t: t.arctan, (Q,)),
+    "log2": (cr.log2, lambda t: t.log2, (P,)),
     "gather rows": (cr.gather, lambda t: lambda x, i: x[i], (Q, INDEX)),
     "where": (
         lambda a, b: cr.where(a > b, a * b, a - b),
