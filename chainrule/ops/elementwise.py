@@ -23,7 +23,7 @@ from chainrule.ops.declare import binary, drawn, drawn_apart, no_booleans, same_
 __all__ = [
     "abs", "add", "arctan", "cast", "cos", "div", "erf", "exp", "expm1", "floor", "log", "log1p",
     "log2", "maximum", "minimum", "mul", "neg", "pow", "relu", "sigmoid", "sign", "sin", "sqrt",
-    "stop_gradient", "sub", "tanh", "where",
+    "stop_gradient", "sub", "tan", "tanh", "where",
 ]  # fmt: skip
 
 TWO_OVER_SQRT_PI = 2 / math.sqrt(math.pi)
@@ -252,6 +252,11 @@ COS = unary(
     "Cos",
     description=Description("cos(a)", ("-sin(a)",), "the slope of cos is -sin"),
 )
+TAN = unary(
+    "tan", np.tan, lambda g, out, x: (g * (1 + out * out),),
+    lambda b, x: b.div(b.math("sin", x), b.math("cos", x)), (-1, 1), "Tan",
+    description=Description("tan(a)", ("1 + out**2",), "the slope of tan is 1 + tan²"),
+)  # fmt: skip
 ARCTAN = unary(
     "arctan", np.arctan, lambda g, out, x: (g / (1 + x * x),),
     lambda b, x: b.math("arctan", x), (-3, 3), "Atan",
@@ -443,6 +448,15 @@ def sin(x: TensorLike) -> Tensor:
 def cos(x: TensorLike) -> Tensor:
     """Return the cosine of `x`, in radians."""
     return record(COS, x)
+
+
+def tan(x: TensorLike) -> Tensor:
+    """Return the tangent of `x`, in radians.
+
+    >>> tan(0.0)
+    Tensor(0., f32[])
+    """
+    return record(TAN, x)
 
 
 def arctan(x: TensorLike) -> Tensor:

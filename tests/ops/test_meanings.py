@@ -145,6 +145,7 @@ STATEMENTS: dict[str, Callable[..., Any]] = {
     "stop_gradient": lambda x: x,
     "sub": lambda x, y: x - y,
     "sum": lambda x, axes, keepdims: np.add.reduce(x, axis=axes, keepdims=keepdims),
+    "tan": lambda x: np.sin(x) / np.cos(x),
     "tanh": np.tanh,
     "transpose": lambda x, axes: np.moveaxis(x, axes, range(x.ndim)),
     "uniform": _uniform,

@@ -185,6 +185,7 @@ OPERATIONS: dict[str, tuple[Any, Callable[[Any], Any], tuple[Any, ...]]] = {
     ),
     "arctan": (cr.arctan, lambda t: t.arctan, (Q,)),
     "log2": (cr.log2, lambda t: t.log2, (P,)),
+    "tan": (cr.tan, lambda t: t.tan, (Q,)),
     "gather rows": (cr.gather, lambda t: lambda x, i: x[i], (Q, INDEX)),
     "where": (
         lambda a, b: cr.where(a > b, a * b, a - b),
