@@ -93,6 +93,15 @@ class Primitive:
         For compilers: computing it again costs more than keeping it (an elementwise function).
     alias
         Its elements are its input's, in the same order or repeated: nothing is computed.
+    move
+        Each element of its result is one of its input's at another place, or zero.
+    product
+        It reads its inputs whole; the name of the kind of kernel that computes it.
+    weighted
+        A product of rows with weights, the sum that a layer makes of its input.
+    note
+        It says what training does otherwise or beside the update, see
+        :mod:`chainrule.ops.training`; no engine ever computes it.
     combine, identity
         For a reduction: ``combine(builder, x, y)`` joins two partial results,
         ``identity(dtype)`` is the number that changes none.
@@ -118,6 +127,10 @@ class Primitive:
     floating: bool = False
     costly: bool = False
     alias: bool = False
+    move: bool = False
+    product: str = ""
+    weighted: bool = False
+    note: bool = False
     combine: Callable[[Any, Any, Any], Any] | None = None
     identity: Callable[[str], float] | None = None
     leaf: bool = False

@@ -23,8 +23,6 @@ from chainrule.transform.mode import for_predicting
 
 __all__ = ["lsuv"]
 
-PRODUCTS = frozenset({"matmul", "sparse_matmul"})
-
 
 def lsuv(model: Layer, X: Any, seed: int = 0) -> None:
     """Set first weights so that every product of a layer has variance 1 on the rows of `X`.
@@ -79,6 +77,6 @@ def _first_products(graph: Graph, named: dict[Node, str]) -> dict[str, Node]:
     """Return the first product of each parameter that is a right factor, in the data's order."""
     found: dict[str, Node] = {}
     for node in graph.nodes:
-        if node.primitive.name in PRODUCTS and node.inputs[1] in named:
+        if node.primitive.weighted and node.inputs[1] in named:
             found.setdefault(named[node.inputs[1]], node)
     return found

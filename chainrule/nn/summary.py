@@ -24,11 +24,6 @@ from chainrule.transform.mode import for_predicting
 
 __all__ = ["LayerRow", "Summary", "summarize"]
 
-MOVES = frozenset({
-    "arange", "broadcast", "cast", "concat", "gather", "pad", "reshape", "slice",
-    "stop_gradient", "transpose",
-})  # fmt: skip
-
 
 @dataclass(frozen=True)
 class LayerRow:
@@ -108,7 +103,8 @@ def flops_of(node: Node) -> int:
         return 2 * size * int(node.inputs[0].spec.shape[-1])  # type: ignore[arg-type]
     if name == "sparse_matmul":
         return 2 * int(node.params["wiring"].edges)
-    if node.primitive.leaf or name in MOVES or not any(isinstance(d, Dim) for d in shape):
+    free = node.primitive.move or node.primitive.alias or name in ("arange", "cast")
+    if node.primitive.leaf or free or not any(isinstance(d, Dim) for d in shape):
         return 0
     if node.primitive.combine is not None:  # a reduction goes over what enters it
         return math.prod(d for d in node.inputs[0].spec.shape if isinstance(d, int))

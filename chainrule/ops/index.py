@@ -57,7 +57,7 @@ def _scatter_infer(updates: Spec, indices: Spec, rows: int | Dim) -> Spec:
 
 GATHER = register(
     Primitive(
-        "gather", infer=_gather_infer,
+        "gather", move=True, infer=_gather_infer,
         meaning=lambda x, indices: x[_in_range(indices, x.shape[0])],
         vjp=lambda g, out, x, indices: (scatter_add(g, indices, x.shape[0]), None),
         domain=lambda rng: ([rng.normal(size=(4, 3)), rng.integers(0, 4, (5,))], {}),
@@ -70,7 +70,8 @@ GATHER = register(
 )  # fmt: skip
 SCATTER_ADD = register(
     Primitive(
-        "scatter_add", infer=_scatter_infer, meaning=_scatter_meaning,
+        "scatter_add", product="scatter",
+        infer=_scatter_infer, meaning=_scatter_meaning,
         vjp=lambda g, out, updates, indices, rows: (gather(g, indices), None),
         domain=lambda rng: ([rng.normal(size=(5, 3)), rng.integers(0, 4, (5,))], {"rows": 4}),
         onnx="ScatterND",

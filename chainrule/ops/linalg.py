@@ -41,7 +41,8 @@ def _matmul_vjp(g: Tensor, out: Tensor, a: Tensor, b: Tensor) -> tuple[Tensor, T
 
 MATMUL = register(
     Primitive(
-        "matmul", infer=_matmul_infer, meaning=np.matmul, vjp=_matmul_vjp, promote=(0, 1),
+        "matmul", product="matmul", weighted=True,
+        infer=_matmul_infer, meaning=np.matmul, vjp=_matmul_vjp, promote=(0, 1),
         domain=lambda rng: ([rng.normal(size=(2, 3, 4)), rng.normal(size=(4, 2))], {}),
         onnx="MatMul",
         description=Description(

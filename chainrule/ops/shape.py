@@ -56,7 +56,7 @@ def _inverse(axes: tuple[int, ...]) -> tuple[int, ...]:
 
 TRANSPOSE = register(
     Primitive(
-        "transpose", infer=_transpose_infer,
+        "transpose", move=True, infer=_transpose_infer,
         meaning=lambda x, axes: np.transpose(x, axes),
         vjp=lambda g, out, x, axes: (transpose(g, _inverse(axes)),),
         domain=lambda rng: ([rng.normal(size=(2, 3, 4))], {"axes": (2, 0, 1)}), onnx="Transpose",
@@ -125,7 +125,7 @@ def _slice_vjp(
 
 SLICE = register(
     Primitive(
-        "slice", infer=_slice_infer, meaning=_slice_meaning, vjp=_slice_vjp,
+        "slice", move=True, infer=_slice_infer, meaning=_slice_meaning, vjp=_slice_vjp,
         domain=lambda rng: (
             [rng.normal(size=(5, 7))], {"starts": (1, 2), "stops": (4, 7), "steps": (1, 2)}
         ),
@@ -176,7 +176,7 @@ def _pad_vjp(g: Tensor, out: Tensor, x: Tensor, low: Any, high: Any, interior: A
 
 PAD = register(
     Primitive(
-        "pad", infer=_pad_infer, meaning=_pad_meaning, vjp=_pad_vjp,
+        "pad", move=True, infer=_pad_infer, meaning=_pad_meaning, vjp=_pad_vjp,
         domain=lambda rng: (
             [rng.normal(size=(2, 3))], {"low": (1, 0), "high": (0, 2), "interior": (0, 1)}
         ),
@@ -219,7 +219,7 @@ def _concat_vjp(g: Tensor, out: Tensor, *inputs: Tensor, axis: int) -> tuple[Ten
 
 CONCAT = register(
     Primitive(
-        "concat", infer=_concat_infer,
+        "concat", move=True, infer=_concat_infer,
         meaning=lambda *arrays, axis: np.concatenate(arrays, axis=axis),
         vjp=_concat_vjp,
         domain=lambda rng: ([rng.normal(size=(2, 3)), rng.normal(size=(2, 1))], {"axis": 1}),

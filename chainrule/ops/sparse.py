@@ -207,7 +207,8 @@ def _drawn(rng: Any) -> Wiring:
 
 SPARSE_MATMUL = register(
     Primitive(
-        "sparse_matmul", infer=_infer_product, meaning=_product, vjp=_product_vjp, promote=(0, 1),
+        "sparse_matmul", product="sparse", weighted=True,
+        infer=_infer_product, meaning=_product, vjp=_product_vjp, promote=(0, 1),
         domain=lambda rng: (
             [rng.normal(size=(5, 4)), rng.normal(size=4)],
             {"wiring": _drawn(rng), "transposed": False},
@@ -216,7 +217,8 @@ SPARSE_MATMUL = register(
 )  # fmt: skip
 EDGE_PRODUCTS = register(
     Primitive(
-        "edge_products", infer=_infer_edges, meaning=_edges, vjp=_edges_vjp, promote=(0, 1),
+        "edge_products", product="edges",
+        infer=_infer_edges, meaning=_edges, vjp=_edges_vjp, promote=(0, 1),
         domain=lambda rng: (
             [rng.normal(size=(5, 4)), rng.normal(size=(5, 3))], {"wiring": _drawn(rng)},
         ),

@@ -55,29 +55,29 @@ def _by_mode_vjp(g: Tensor, out: Tensor, *branches: Tensor) -> tuple[Any, ...]:
 
 BY_MODE = register(
     Primitive(
-        "by_mode", infer=_by_mode_infer, meaning=lambda training, predicting: predicting,
+        "by_mode", note=True, infer=_by_mode_infer, meaning=lambda training, predicting: predicting,
         vjp=_by_mode_vjp,
         domain=lambda rng: ([rng.normal(size=(2, 3)), rng.normal(size=(2, 3))], {}),
     )
 )  # fmt: skip
 UPDATING = register(
     Primitive(
-        "updating", infer=_updating_infer, meaning=lambda x, state, value: x,
+        "updating", note=True, infer=_updating_infer, meaning=lambda x, state, value: x,
         vjp=lambda g, out, x, state, value: (g, None, None),
         domain=lambda rng: ([rng.normal(size=(2, 3)), rng.normal(size=3), rng.normal(size=3)], {}),
     )
 )  # fmt: skip
 PENALIZING = register(
     Primitive(
-        "penalizing", infer=_penalizing_infer, meaning=lambda x, penalty: x,
+        "penalizing", note=True, infer=_penalizing_infer, meaning=lambda x, penalty: x,
         vjp=lambda g, out, x, penalty: (g, None),
         domain=lambda rng: ([rng.normal(size=(2, 3)), rng.normal(size=())], {}),
     )
 )  # fmt: skip
 FRESH_SEED = register(
     Primitive(
-        "fresh_seed", infer=lambda draw: Spec((), np.int64), meaning=lambda draw: np.int64(0),
-        domain=lambda rng: ([], {"draw": 0}),
+        "fresh_seed", note=True, infer=lambda draw: Spec((), np.int64),
+        meaning=lambda draw: np.int64(0), domain=lambda rng: ([], {"draw": 0}),
     )
 )  # fmt: skip
 

@@ -22,9 +22,6 @@ from chainrule.core.tensor import Tensor, record, tensor
 __all__ = ["LayerProbe", "layer_probes", "watch_outputs", "watch_report"]
 
 
-PRODUCTS = ("matmul", "sparse_matmul")
-
-
 @dataclass(frozen=True)
 class LayerProbe:
     """A product of the forward graph, by the name of its layer: what is watched around it."""
@@ -43,7 +40,7 @@ def layer_probes(output: Tensor) -> list[LayerProbe]:
     probes: list[LayerProbe] = []
     taken: set[str] = set()
     for node in reachable([output.node]):
-        if node.primitive.name not in PRODUCTS or not isinstance(node.spec.shape[0], Dim):
+        if not node.primitive.weighted or not isinstance(node.spec.shape[0], Dim):
             continue
         layer, again = node.scope or "model", 2
         while layer in taken:

@@ -19,8 +19,6 @@ from chainrule.core.tensor import Tensor, tensor
 
 __all__ = ["Trained", "for_predicting", "for_training"]
 
-_NOTES = frozenset({"by_mode", "updating", "penalizing", "fresh_seed"})
-
 
 @dataclass(frozen=True)
 class Trained:
@@ -44,7 +42,7 @@ def for_predicting(graph: Graph) -> Graph:
     graph(x: f32[2]):
       return y=x
     """
-    if not any(node.primitive.name in _NOTES for node in graph.nodes):
+    if not any(node.primitive.note for node in graph.nodes):
         return graph
     leaves = {node: node for node in graph.inputs.values()}
     nodes = _used(graph.outputs.values(), 1, leaves)

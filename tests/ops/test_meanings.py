@@ -238,6 +238,28 @@ def test_arithmetic_on_booleans_is_numpy_s(name: str) -> None:
     _same(value, getattr(np, {"mul": "multiply"}.get(name, name))(*arrays))
 
 
+# Of the operators of ONNX, opset 20 (github.com/onnx/onnx/blob/main/docs/Operators.md), those
+# that an operation of this kind could be.
+_NAMES = """
+Abs Acos Acosh Add And ArgMax ArgMin Asin Asinh Atan Atanh Cast Ceil Clip Concat Cos Cosh CumSum
+Div Equal Erf Exp Expand Floor Gather GatherElements GatherND Greater GreaterOrEqual Identity
+Less LessOrEqual Log MatMul Max Min Mod Mul Neg Not Or Pad Pow RandomNormal RandomUniform Range
+ReduceMax ReduceMean ReduceMin ReduceProd ReduceSum Relu Reshape Round ScatterElements ScatterND
+Shape Sigmoid Sign Sin Sinh Size Slice Softplus Sqrt Sub Tan Tanh Transpose Where Xor
+"""
+ONNX = set(_NAMES.split())
+
+
+@pytest.mark.parametrize("name", sorted(name for name, p in PRIMITIVES.items() if p.onnx))
+def test_the_onnx_name_is_that_of_an_operator(name: str) -> None:
+    assert PRIMITIVES[name].onnx in ONNX
+
+
+def test_no_two_operations_have_one_onnx_name() -> None:
+    names = [p.onnx for p in PRIMITIVES.values() if p.onnx]
+    assert len(names) == len(set(names))
+
+
 # --- broadcasting ------------------------------------------------------------------------------
 
 SHAPES = [(), (1,), (4,), (3, 1), (3, 4), (1, 4), (2, 1, 4), (1, 1, 1), (0,), (3, 0), (0, 4), (5,)]

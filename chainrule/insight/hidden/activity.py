@@ -33,7 +33,6 @@ __all__ = ["Activity", "layer_sizes", "record_activity"]
 
 Array = np.ndarray[Any, Any]
 FLAT = 0.05  # of its steepest slope, below which an activation counts as saturated
-PRODUCTS = ("matmul", "sparse_matmul")
 
 
 @dataclass(frozen=True)
@@ -107,7 +106,7 @@ class Activity:
     def first_weighted(self) -> str | None:
         """The path of the first layer that has a weighted sum of what enters it."""
         for path, node in self.ends.items():
-            if any(n.primitive.name in PRODUCTS for n in reachable([node])):
+            if any(n.primitive.weighted for n in reachable([node])):
                 return path
         return None
 

@@ -21,8 +21,6 @@ from chainrule.run.plan.view import Unsupported, broadcasts, view_of
 
 __all__ = ["Axis", "Part", "check_move", "is_move", "parts_of", "spread"]
 
-MOVES = ("slice", "pad", "concat", "gather", "transpose")
-
 
 @dataclass(frozen=True)
 class Axis:
@@ -50,7 +48,7 @@ class Part:
 
 def is_move(node: Node) -> bool:
     """Whether an element of `node` is one of its inputs' at another row or column, or zero."""
-    if node.primitive.name in MOVES:
+    if node.primitive.move:
         return True
     if not node.primitive.alias:
         return False

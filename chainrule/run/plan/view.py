@@ -12,6 +12,7 @@ import math
 from typing import TypeAlias
 
 from chainrule.core.graph import Node
+from chainrule.core.primitive import registry
 from chainrule.core.spec import Dim, Shape
 
 __all__ = [
@@ -26,10 +27,7 @@ __all__ = [
 
 View: TypeAlias = "tuple[int | Dim, int]"
 # What reads its operands whole, and the kind of kernel that each opens.
-PRODUCTS = {
-    "matmul": "matmul", "sparse_matmul": "sparse", "edge_products": "edges",
-    "scatter_add": "scatter",
-}  # fmt: skip
+PRODUCTS = {p.name: p.product for p in registry.values() if p.product}
 
 
 class Unsupported(Exception):  # noqa: N818  # a fact about a node, not an error
