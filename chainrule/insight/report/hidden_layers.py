@@ -10,26 +10,22 @@ Read next: :mod:`chainrule.insight.hidden.learned`, which tells more.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from html import escape
 from typing import Any
 
 import numpy as np
 
 from chainrule.core.errors import ChainruleError
 from chainrule.core.wording import counted
-from chainrule.insight.hidden.figures import layers_table, map_figure, weights_figure
 from chainrule.insight.hidden.learned import Features, features
 from chainrule.insight.report.findings import Finding, all_dead
 from chainrule.train.run import Run
 from chainrule.train.table import Problem
 
-__all__ = ["find_dead", "hidden_views", "look_inside"]
+__all__ = ["find_dead", "look_inside"]
 
 ROWS = 500
 MANY_DEAD = 0.2  # of a layer's units
 MOST_WORK = 2e10  # floating-point operations of the interpreter: about a second
-MOST_MAPS = 3
-MOST_CLASSES = 16  # that dots can be told apart by
 
 
 def look_inside(run: Run, data: Any, flops: int) -> Features | None:
@@ -74,21 +70,3 @@ def find_dead(seen: Features) -> list[Finding]:
             f"none of the {counted(len(seen.numbers), 'row')} looked at moves them.",
         ))  # fmt: skip
     return found
-
-
-def hidden_views(seen: Features, on_training: bool) -> str:
-    """Return the layers as a table, what the first one looks for, and maps of the rows."""
-    rows = f"{counted(len(seen.numbers), 'row')} that it was trained on" if on_training else (
-        f"{len(seen.numbers):,} of the rows given")  # fmt: skip
-    parts = [f'<p class="faint">Seen on {rows}.</p>', layers_table(seen)]
-    try:
-        parts += ["<h3>What the first layer looks for</h3>", weights_figure(seen)]
-        classes = len(seen.class_names) if seen.goal and seen.goal.kind == "classes" else 0
-        if seen.hidden and 0 < classes <= MOST_CLASSES:
-            paths = ("input", *seen.hidden[-(MOST_MAPS - 1) :])
-            maps = "".join(map_figure(seen, path) for path in paths)
-            parts.append("<h3>The rows as layers see them, each point a row, by class</h3>")
-            parts.append(f'<figure class="charts">{maps}</figure>')
-    except ChainruleError as error:
-        parts.append(f'<p class="faint">{escape(str(error))}</p>')
-    return "".join(parts)

@@ -1,0 +1,33 @@
+"""The section with what was decided of the data.
+
+Read next: :mod:`chainrule.insight.report.section`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from html import escape
+
+from chainrule.core.wording import counted
+from chainrule.data.notes import group_notes
+from chainrule.insight.report.section import Material, section
+
+MOST_NOTES = 40
+
+
+@section("Data", 90)
+def decisions(material: Material) -> str:
+    """Return how the rows were split, and each decision taken of them."""
+    run = material.run
+    notes: Sequence[str] = run.pipeline.notes if run.pipeline else ()
+    if not notes:
+        return ""
+    rows = run.scores.get("rows") if run.scores else None
+    parts = [f"{counted(count, 'row')} {verb}" for verb, count in zip(
+        ("train", "validate", "test"), (rows or {}).values(), strict=False)]  # fmt: skip
+    notes = group_notes(notes)
+    lines = "".join(f"<li>{escape(note)}</li>" for note in notes[:MOST_NOTES])
+    more = len(notes) - MOST_NOTES
+    lines += f"<li>and {counted(more, 'more decision')}</li>" if more > 0 else ""
+    split = f"<p>{', '.join(parts)}.</p>" if parts else ""
+    return f"{split}<ul>{lines}</ul>"

@@ -1,0 +1,128 @@
+"""The section with the result: scores beside a plain guess, and remarks.
+
+Read next: :mod:`chainrule.insight.report.section`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from html import escape
+from typing import Any
+
+import numpy as np
+
+from chainrule.core.wording import counted
+from chainrule.insight.render.text import amount, interval, measure
+from chainrule.insight.report.findings import Finding, find
+from chainrule.insight.report.hidden_layers import find_dead
+from chainrule.insight.report.predictions import Predictions
+from chainrule.insight.report.section import Material, section
+from chainrule.train.intervals import class_intervals, value_intervals, wilson
+from chainrule.train.run import Run
+from chainrule.train.scores import MEASURES, score_classes, score_values
+
+Scores = Mapping[str, Any]
+
+
+@section("Result", 10)
+def result(material: Material) -> str:
+    """Return the scores as tiles and a table, and what stands out."""
+    run, predictions, outline = material.run, material.predictions, material.outline
+    test, guess, ends, words = _scores(run, predictions)
+    tiles: list[tuple[str, ...]] = [*_headline(test, guess, ends, words, run)]
+    seconds = sum(record["seconds"] for record in run.history)
+    best = f"best was {run.best_epoch}" if 0 < run.best_epoch < len(run.history) else ""
+    tiles.append((*counted(len(run.history), "epoch").split(), best))
+    tiles.append((f"{seconds:.2g} s" if seconds < 10 else f"{seconds:,.0f} s", "of training", ""))
+    if outline:
+        tiles.append((*counted(outline.parameters, "parameter").split(), ""))
+    shown = "".join(
+        f"<div><b>{value}</b>{what}<span>{more}</span></div>" for value, what, more in tiles
+    )
+    found = list(find(run))
+    if material.seen is not None:
+        found = list(dict.fromkeys([*found, *find_dead(material.seen)]))
+    return f'<div class="tiles">{shown}</div>{_table(test, guess, ends, words)}' + _findings(found)
+
+
+def _scores(
+    run: Run, predictions: Predictions | None
+) -> tuple[Scores, Scores, Scores, tuple[str, str]]:
+    """Return scores, the plain guess's, intervals, and in words: which rows, what guess."""
+    given = predictions is not None and not predictions.unseen
+    if run.scores and not given:
+        scores = run.scores
+        plain = scores["baseline"]["guess"]
+        said = amount(plain) if scores["task"] == "regression" else f"“{plain}”"
+        return scores["test"], scores["baseline"], scores.get("intervals", {}), (
+            f"{counted(scores['rows']['test'], 'row')} it has not seen", f"always {escape(said)}"
+        )  # fmt: skip
+    if predictions is None:
+        return {}, {}, {}, ("", "")
+    rows = f"the {counted(len(predictions), 'row')} given"
+    if predictions.kind == "classes" and predictions.certain and predictions.scores is not None:
+        shares = np.bincount(predictions.true, minlength=len(predictions.names)) / len(predictions)
+        guess = score_classes(predictions.true, np.broadcast_to(shares, predictions.scores.shape))
+        plain = f"always “{escape(predictions.names[int(shares.argmax())])}”"
+        ends = class_intervals(predictions.true, predictions.scores)
+        return score_classes(predictions.true, predictions.scores), guess, ends, (rows, plain)
+    if predictions.kind == "values" and predictions.true.shape[1] == 1:
+        true, predicted = predictions.true[:, 0], predictions.predicted[:, 0]
+        guess = score_values(true, np.full(len(true), true.mean()))
+        plain = f"always {amount(true.mean())}"
+        return (
+            score_values(true, predicted), guess, value_intervals(true, predicted), (rows, plain)
+        )  # fmt: skip
+    if predictions.kind == "values":
+        return {}, {}, {}, (rows, "")
+    hit = (predictions.true == predictions.predicted).reshape(len(predictions), -1).all(axis=1)
+    likely = {"accuracy": wilson(int(hit.sum()), len(hit))}
+    return {"accuracy": float(hit.mean())}, {}, likely, (rows, "")
+
+
+def _headline(
+    test: Scores, guess: Scores, ends: Scores, words: tuple[str, str], run: Run
+) -> list[tuple[str, str, str]]:
+    """Return the first tiles: the score that matters most, and what a guess would have scored."""
+    if "accuracy" in test:
+        sure = f"of {words[0]}"
+        if likely := interval("accuracy", ends.get("accuracy")):
+            sure += f"; with so many, {likely} are likely"
+        tiles = [(measure("accuracy", test["accuracy"]), "right", sure)]
+        if guess:
+            tiles.append((measure("accuracy", guess["accuracy"]), "by a plain guess", words[1]))
+        return tiles
+    if "rmse" in test:
+        r2 = test["r2"]
+        share = "–" if r2 is None or not np.isfinite(r2) else f"{r2:.3f}"
+        return [
+            (share, "R²", f"share of the variance explained, on {words[0]}"),
+            (amount(test["mae"]), "mean absolute error",
+             f"a plain guess, {words[1]}, has {amount(guess['mae'])}"),
+        ]  # fmt: skip
+    last = run.history[max(run.best_epoch, 1) - 1] if run.history else {}
+    name = next((n for n in ("val_accuracy", "val_r2", "val_loss", "loss") if n in last), None)
+    where = "on validation rows" if name and name.startswith("val_") else "on training rows"
+    told = name.removeprefix("val_").replace("_", " ") if name else ""
+    return [(amount(last[name]), told, where)] if name else []
+
+
+def _table(test: Scores, guess: Scores, ends: Scores, words: tuple[str, str]) -> str:
+    if not test or not guess:
+        return ""
+    lines = "".join(
+        f"<tr><td>{MEASURES[key]}</td><td class='number'><b>{measure(key, value)}</b></td>"
+        f"<td class='number'>{interval(key, ends.get(key))}</td>"
+        f"<td class='number'>{measure(key, guess[key])}</td></tr>"
+        for key, value in test.items()
+    )
+    return (
+        f"<h3>On {words[0]}</h3><div class='wide'><table><tr><th></th><th class='number'>network"
+        "</th><th class='number'>95 % interval</th>"
+        f"<th class='number'>{words[1]}</th></tr>{lines}</table></div>"
+    )
+
+
+def _findings(found: Sequence[Finding]) -> str:
+    lines = "".join(f'<li class="{one.weight}">{escape(one.text)}</li>' for one in found)
+    return f'<ul class="findings">{lines}</ul>' if lines else ""
