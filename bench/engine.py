@@ -23,6 +23,7 @@ from workloads import MARKED, Workload, shortened
 
 from chainrule.run.program import Program, prepare
 from chainrule.train.objective import objective
+from chainrule.train.part import Part
 from chainrule.train.step import record_step
 
 TURNS = 15
@@ -33,7 +34,9 @@ def program(workload: Workload, watch: bool = False) -> tuple[Program, float]:
     X, y = workload.data()
     aim = objective(workload.loss)
     target = y.astype(np.int32) if aim.kind == "classes" else y
-    step = record_step(network(workload), aim, optimizer(workload), [], X, target, watch)
+    step = record_step(
+        network(workload), aim, optimizer(workload), [], Part(X, target), watch=watch
+    )
     began = time.perf_counter()
     made = prepare(step.graph, step.state, {"x": X, "y": target}, workload.batch, engine="native")
     return made, time.perf_counter() - began

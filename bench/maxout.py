@@ -29,6 +29,7 @@ import torch
 from chainrule import nn, optim
 from chainrule.run.program import Engine, prepare
 from chainrule.train.objective import objective
+from chainrule.train.part import Part
 from chainrule.train.step import record_step
 
 ROWS, BATCH, SIZES = 8_192, 64, (784, 128, 10)
@@ -40,7 +41,7 @@ Y = RNG.integers(0, SIZES[2], ROWS).astype(np.int32)
 def ours(hidden: Callable[[], list[Any]], width: int, threads: int) -> Callable[[], None]:
     model = nn.Sequential([*hidden(), nn.Linear(width, SIZES[2])])
     nn.initialize(model, 0)
-    step = record_step(model, objective("cross_entropy"), optim.Adam(), [], X, Y)
+    step = record_step(model, objective("cross_entropy"), optim.Adam(), [], Part(X, Y))
     program = prepare(step.graph, step.state, {"x": X, "y": Y}, BATCH, Engine("native", threads))
     return lambda: program.run(np.random.default_rng(0).permutation(ROWS), BATCH) and None
 

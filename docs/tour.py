@@ -19,6 +19,7 @@ import chainrule as cr
 from chainrule import data, nn, optim, train
 from chainrule.run.program import prepare
 from chainrule.train.objective import objective
+from chainrule.train.part import Part
 from chainrule.train.step import record_step
 
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
@@ -152,7 +153,7 @@ heading("5. The training step is one graph")
 X = np.array([[0, 0], [0, 1], [1, 0], [1, 1]], "float32")
 xor = np.array([0, 1, 1, 0], "int32")
 nn.initialize(gated, seed=0)
-step = record_step(gated, objective("cross_entropy"), optim.SGD(0.5), (), X, xor)
+step = record_step(gated, objective("cross_entropy"), optim.SGD(0.5), (), Part(X, xor))
 print(step.graph)
 assert {"0", "1", "loss", "backward", "update"} <= {n.scope for n in step.graph.nodes}
 after = cr.evaluate(step.graph, {**step.state, "x": X, "y": xor})

@@ -17,6 +17,7 @@ from chainrule import nn, optim
 from chainrule.nn.activations import activation
 from chainrule.run.program import Engine, prepare
 from chainrule.train.objective import objective
+from chainrule.train.part import Part
 from chainrule.train.step import data_input, forward, record_step
 from contestants.contestant import CannotRunError, Contestant
 
@@ -54,7 +55,7 @@ class Ours(Contestant):
         aim, model = objective(workload.loss), self.network()
         output = forward(model, data_input("x", X)).shape
         target = aim.target(y, output, np.dtype(np.float32))
-        step = record_step(model, aim, optimizer(workload), [], X, target)
+        step = record_step(model, aim, optimizer(workload), [], Part(X, target))
         self.program = prepare(
             step.graph,
             step.state,

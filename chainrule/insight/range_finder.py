@@ -200,7 +200,7 @@ def find_learning_rate(
     train, held_out = read_parts(trial, (X, y), share, aim, None, None, int(seed))
     assert held_out is not None  # a share was asked for
     initialize(trial, int(seed), keep_assigned=True)
-    step = record_step(trial, aim, method, (), train.x, train.y, seed=int(seed))
+    step = record_step(trial, aim, method, (), train, seed=int(seed))
     chosen = Engine(engine, threads)
     program = prepare(step.graph, step.state, train.arrays, int(batch_size), chosen)
     for path, parameter in parameters(trial).items():

@@ -174,7 +174,7 @@ def fit(
     if not isinstance(method, FullBatch):  # which takes steps of any length
         warn_of_distance(model, train, aim, int(epochs) * steps)
     step = record_step(
-        model, aim, planned, measures, train.x, train.y, watch, train.weight, regularizer, int(seed)
+        model, aim, planned, measures, train, watch=watch, regularizer=regularizer, seed=int(seed)
     )
     run = Run(
         model=model,

@@ -32,6 +32,7 @@ from chainrule.ops.shape import broadcast_to
 from chainrule.optim.optimizer import Optimizer
 from chainrule.train.metrics import Metric
 from chainrule.train.objective import Objective, check_output, check_range, check_recorded
+from chainrule.train.part import Part
 from chainrule.train.update import choose_trained, record_update
 from chainrule.train.watch import LayerProbe, layer_probes, watch_outputs
 from chainrule.transform.grad import grad
@@ -176,22 +177,20 @@ def record_step(
     objective: Objective,
     optimizer: Optimizer,
     metrics: Sequence[Metric],
-    x: Array,
-    y: Array,
+    part: Part,
+    *,
     watch: bool = False,
-    weight: Array | None = None,
     regularizer: Regularizer | Mapping[str, Regularizer] | None = None,
     seed: int = 0,
 ) -> Step:
-    """Return the training step of `model` on batches of rows of `x` and `y`.
+    """Return the training step of `model` on batches of rows of `part`.
 
-    With `watch`, it also computes the statistics of :mod:`chainrule.train.watch`.  `weight` has
-    the weight of each row; `regularizer` penalizes parameters, see
-    :func:`chainrule.nn.regularizers.penalties`; `seed` decides what layers draw at random.
+    With `watch`, it also computes the statistics of :mod:`chainrule.train.watch`.  `regularizer`
+    penalizes parameters, see :func:`chainrule.nn.regularizers.penalties`; `seed` decides what
+    layers draw at random.
     """
     found = parameters(model)
-    arrays = {"x": x, "y": y} | ({} if weight is None else {"weight": weight})
-    data = {name: data_input(name, array) for name, array in arrays.items()}
+    data = {name: data_input(name, array) for name, array in part.arrays.items()}
     taken = input("step", (), np.int64)
     output = forward(model, data["x"])
     loss, totals = record_totals(objective, metrics, output, data["y"], data.get("weight"))

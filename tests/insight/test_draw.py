@@ -20,6 +20,7 @@ from chainrule.insight.render.diagram import LIMIT, Box, Diagram, Edge, fold
 from chainrule.insight.render.terminal import to_text
 from chainrule.run.program import prepare
 from chainrule.train.objective import objective
+from chainrule.train.part import Part
 from chainrule.train.settings import choose_settings
 from chainrule.train.step import Step, record_step
 from chainrule.train.table import fit_table, read_problem
@@ -37,7 +38,7 @@ def small() -> nn.Sequential:
 
 def step_of(model: Any = None, optimizer: Any = None) -> Step:
     aim = objective("cross_entropy")
-    return record_step(model or small(), aim, optimizer or optim.SGD(0.5), (), X, Y)
+    return record_step(model or small(), aim, optimizer or optim.SGD(0.5), (), Part(X, Y))
 
 
 def leads_onward(diagram: Diagram) -> bool:

@@ -14,6 +14,7 @@ from chainrule import nn, optim
 from chainrule.optim import Optimizer
 from chainrule.run.program import ReferenceProgram
 from chainrule.train.objective import objective
+from chainrule.train.part import Part
 from chainrule.train.step import record_step
 
 RNG = np.random.default_rng(0)
@@ -29,7 +30,7 @@ def net() -> nn.Sequential:
 
 
 def program(method: Optimizer) -> ReferenceProgram:
-    step = record_step(net(), objective("mse"), method, (), X, Y)
+    step = record_step(net(), objective("mse"), method, (), Part(X, Y))
     cr.verify(step.graph)
     return ReferenceProgram(step.graph, step.state, {"x": X, "y": Y})
 

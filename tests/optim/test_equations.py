@@ -14,6 +14,7 @@ from chainrule import nn, optim
 from chainrule.optim.optimizer import Optimizer
 from chainrule.run.program import ReferenceProgram
 from chainrule.train.objective import objective
+from chainrule.train.part import Part
 from chainrule.train.step import record_step
 
 RNG = np.random.default_rng(0)
@@ -220,7 +221,7 @@ def program(method: Optimizer, dtype: str = "float64") -> ReferenceProgram:
     model = nn.Linear(3, 2, dtype=dtype)
     nn.initialize(model, 1)
     x, y = X.astype(dtype), Y.astype(dtype)
-    step = record_step(model, objective("mse"), method, (), x, y)
+    step = record_step(model, objective("mse"), method, (), Part(x, y))
     cr.verify(step.graph)
     return ReferenceProgram(step.graph, step.state, {"x": x, "y": y})
 
@@ -255,7 +256,7 @@ def test_a_gradient_of_zero_stays_zero_under_clipping(clip: Optimizer) -> None:
     model = nn.Linear(3, 2, dtype="float64")
     nn.initialize(model, 1)
     y = X @ model.weight.value
-    step = record_step(model, objective("mse"), optim.chain(clip, optim.SGD(0.1)), (), X, y)
+    step = record_step(model, objective("mse"), optim.chain(clip, optim.SGD(0.1)), (), Part(X, y))
     ours = ReferenceProgram(step.graph, step.state, {"x": X, "y": y})
     before = model.weight.value.copy()
     ours.run(np.arange(12), 12)

@@ -16,6 +16,7 @@ from chainrule.core.tensor import Tensor
 from chainrule.optim.optimizer import Optimizer
 from chainrule.run.program import Engine, prepare
 from chainrule.train.objective import objective
+from chainrule.train.part import Part
 from chainrule.train.step import record_step
 
 
@@ -63,7 +64,7 @@ def logistic_optimum() -> Any:
 
 def place(model: Any, loss: Any, x: Any, y: Any, method: Optimizer, steps: int) -> Any:
     nn.initialize(model)
-    step = record_step(model, objective(loss), method, (), x, y)
+    step = record_step(model, objective(loss), method, (), Part(x, y))
     program = prepare(step.graph, step.state, {"x": x, "y": y}, len(x), Engine("native", 1))
     program.run(np.tile(np.arange(len(x)), steps), len(x))
     return next(v for k, v in program.state.items() if k.startswith("parameter/")).ravel()

@@ -159,13 +159,14 @@ class Still(optim.Optimizer):
 
 def test_other_numbers_of_a_schedule_compile_nothing_anew() -> None:
     from chainrule.train.objective import objective
+    from chainrule.train.part import Part
     from chainrule.train.step import record_step
 
     graphs = []
     for start, steps in ((0.1, 50), (0.7, 900)):
         model = nn.Linear(3, 1, dtype="float64")
         method = optim.SGD(optim.Warmup(optim.Cosine(start, steps=steps), steps=5))
-        graphs.append(str(record_step(model, objective("mse"), method, (), X, Y).graph))
+        graphs.append(str(record_step(model, objective("mse"), method, (), Part(X, Y)).graph))
     assert graphs[0] == graphs[1]
 
 

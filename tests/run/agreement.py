@@ -16,6 +16,7 @@ from chainrule.run.llvm.native import NativeProgram
 from chainrule.run.program import ReferenceProgram
 from chainrule.train.metrics import metrics_of
 from chainrule.train.objective import objective
+from chainrule.train.part import Part
 from chainrule.train.step import record_step
 
 Array = np.ndarray[Any, Any]
@@ -105,9 +106,9 @@ def training(
 ) -> Case:
     """Return the training step of `model` on the rows of `x` and `y`; `more` as record_step's."""
     aim = objective(VARIANTS.get(loss, loss))
-    step = record_step(model, aim, optimizer, metrics_of(metrics, aim), x, y, **more)
-    weights = {} if more.get("weight") is None else {"weight": more["weight"]}
-    return Case(step.graph, step.state, {"x": x, "y": y, **weights})
+    part = Part(x, y, weight=more.pop("weight", None))
+    step = record_step(model, aim, optimizer, metrics_of(metrics, aim), part, **more)
+    return Case(step.graph, step.state, part.arrays)
 
 
 def shuffled(rows: int, epochs: int, seed: int = 0) -> Array:

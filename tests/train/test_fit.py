@@ -12,6 +12,7 @@ from chainrule import data, nn, optim
 from chainrule.run.program import ReferenceProgram, prepare
 from chainrule.train.metrics import metric
 from chainrule.train.objective import objective
+from chainrule.train.part import Part
 from chainrule.train.step import record_step
 
 RNG = np.random.default_rng(0)
@@ -143,7 +144,9 @@ def test_the_step_is_one_verified_graph_with_contiguous_state() -> None:
     model = net()
     nn.initialize(model)
     y = CLASSES.astype(np.int64)
-    step = record_step(model, objective("cross_entropy"), optim.Adam(), (metric("accuracy"),), X, y)
+    step = record_step(
+        model, objective("cross_entropy"), optim.Adam(), (metric("accuracy"),), Part(X, y)
+    )
     cr.verify(step.graph)
     assert {name.split("/")[0] for name in step.state} == {"parameter", "m", "v", "hyper", "step"}
     program = ReferenceProgram(step.graph, step.state, {"x": X, "y": y})
@@ -166,7 +169,7 @@ def test_the_step_is_one_verified_graph_with_contiguous_state() -> None:
 def test_a_program_names_inputs_that_do_not_match() -> None:
     model = net()
     nn.initialize(model)
-    step = record_step(model, objective("cross_entropy"), optim.SGD(), (), X, CLASSES)
+    step = record_step(model, objective("cross_entropy"), optim.SGD(), (), Part(X, CLASSES))
     with pytest.raises(cr.GraphError, match=r"do not match the step's inputs: y"):
         prepare(step.graph, step.state, {"x": X}, 4)
 

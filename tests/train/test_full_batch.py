@@ -95,9 +95,7 @@ def test_the_gradient_gathered_in_pieces_is_the_loss_s(engine: str) -> None:
     model, aim = network(), objective("mse")
     nn.initialize(model, 3)
     data = Part(x, np.tanh(x @ [[1.0], [-2.0]]), weight=RNG.uniform(0.5, 1.5, 2500))
-    step = record_step(
-        model, aim, optim.LBFGS(), (), data.x, data.y, weight=data.weight, regularizer=nn.L2(0.01)
-    )
+    step = record_step(model, aim, optim.LBFGS(), (), data, regularizer=nn.L2(0.01))
     program = full_batch_program(optim.LBFGS(), model, aim, step, data, 0, Engine(engine))
     assert program.chunk < 2500
     point = np.concatenate([program.state[f"parameter/{path}"].ravel() for path in program.trained])

@@ -43,6 +43,7 @@ from chainrule.nn.neurons import Neurons
 from chainrule.optim.named import optimizer as optimizer_named
 from chainrule.optim.optimizer import Optimizer
 from chainrule.train.objective import Objective
+from chainrule.train.part import Part
 from chainrule.train.step import ROWS, Step, forward, model_dtype, record_step
 from chainrule.transform.mode import for_predicting
 
@@ -257,7 +258,7 @@ def _record_step(
         y = np.zeros((1,), np.int32)
     else:
         y = np.zeros((1, *columns), output.dtype)
-    return record_step(model, aim, optimizer, (), np.zeros((1, *shape), dtype), y).graph
+    return record_step(model, aim, optimizer, (), Part(np.zeros((1, *shape), dtype), y)).graph
 
 
 def _pass_sections(passes: Passes) -> list[tuple[str, str]]:
