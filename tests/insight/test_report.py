@@ -424,3 +424,15 @@ def test_where_all_is_right_the_rows_of_least_certainty_are_shown() -> None:
     assert "every row is right" in told
     assert told.count("rightly") == 4
     assert re.findall(r"row (\d)", told) == ["2", "1", "3", "0"]
+
+
+def test_first_best_and_last_epoch_stand_in_numbers() -> None:
+    X = np.linspace(-1, 1, 40, dtype="float32")[:, None]
+    model = nn.Sequential([nn.Linear(1, 1)])
+    run = cr.fit(model, (X, 2 * X), loss="mse", epochs=3, progress=False, engine="reference")
+    told = read(cr.report(run).html()).told("Epochs in numbers")
+    assert "epoch 1" in told
+    assert "epoch 3" in told
+    assert f"{run.history[0]['loss']:.4g}" in told
+    run.history, run.best_epoch = run.history[:1], 1
+    assert "Epochs in numbers" not in cr.report(run).html()
