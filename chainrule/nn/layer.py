@@ -25,7 +25,16 @@ from chainrule.core.tensor import Tensor
 from chainrule.nn.initializers import GlorotUniform, Initializer, initializer
 from chainrule.nn.summary import Summary, summarize
 
-__all__ = ["Flatten", "Layer", "Linear", "Sequential", "initialize", "parameters", "summary"]
+__all__ = [
+    "Flatten",
+    "Layer",
+    "Linear",
+    "Sequential",
+    "initialize",
+    "named_layers",
+    "parameters",
+    "summary",
+]
 
 Layer: TypeAlias = Callable[[Tensor], Tensor]
 
@@ -270,7 +279,7 @@ def summary(model: Layer, features: int | Sequence[int] | None = None) -> Summar
     found = parameters(model)
     dtype = next(iter(found.values())).dtype if found else np.float32
     shape = row_shape(model, features)
-    return summarize(model, found, dict(_named_layers(model)), shape, dtype)
+    return summarize(model, found, dict(named_layers(model)), shape, dtype)
 
 
 def row_shape(model: Layer, features: int | Sequence[int] | None = None) -> tuple[int, ...]:
@@ -279,7 +288,7 @@ def row_shape(model: Layer, features: int | Sequence[int] | None = None) -> tupl
     Raises OptionError when none says it.
     """
     if features is None:
-        layers = dict(_named_layers(model))
+        layers = dict(named_layers(model))
         told = (getattr(layer, "inputs", None) for layer in (*layers.values(), model))
         sizes = (len(names) if isinstance(names, list) else names for names in told)
         features = next((size for size in sizes if isinstance(size, int)), None)
@@ -290,10 +299,10 @@ def row_shape(model: Layer, features: int | Sequence[int] | None = None) -> tupl
     return (features,) if isinstance(features, int) else tuple(features)
 
 
-def _named_layers(model: Layer) -> Iterator[tuple[str, Layer]]:
+def named_layers(model: Layer) -> Iterator[tuple[str, Layer]]:
     """Yield the layers of a container, those of inner ones in their place, by path."""
     if isinstance(model, type) or not hasattr(model, "named_layers"):
         return
     for name, layer in model.named_layers().items():
-        inner = [(f"{name}.{path}", part) for path, part in _named_layers(layer)]
+        inner = [(f"{name}.{path}", part) for path, part in named_layers(layer)]
         yield from inner or [(name, layer)]

@@ -20,6 +20,7 @@ from chainrule.data.check import check_same_length
 from chainrule.data.splits import split
 from chainrule.nn.layer import Layer, check_input
 from chainrule.nn.scale import reads_pixels
+from chainrule.train.logits import check_logits
 from chainrule.train.magnitudes import check_precision, warn_of_bytes
 from chainrule.train.objective import Objective, check_target
 from chainrule.train.part import Part
@@ -51,7 +52,9 @@ def read_parts(
         _check_pixels(X)
     check_precision(X, np.asarray(y), aim, dtype)
     warn_of_bytes(model, X)
-    output = forward(model, data_input("x", X)).shape
+    recorded = forward(model, data_input("x", X))
+    check_logits(model, aim, recorded)
+    output = recorded.shape
     check_input([model], X)
     target = aim.target(y, output, dtype)
     by_class = None if class_weight is None else class_weights(class_weight, target)
