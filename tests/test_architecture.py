@@ -60,14 +60,10 @@ WINGS = {
 
 # Slow or optional to import: `import chainrule` loads none of them, and a function may.
 HEAVY = {"click", "duckdb", "llvmlite", "rich", "safetensors", "sklearn"}
-# The native engine is the house's own heavy, optional part: LLVM stands behind it.
-LAZY = {
-    ("chainrule.run.program", "chainrule.run.llvm.native"),
-    ("chainrule.cli.environment", "chainrule.run.llvm.machine"),
-}
+# A module that loads others by name, when they are first needed, lists them in this constant,
+# and the rules read it as they read imports.
+LOADED = "LOADED"
 # tomli is what Python 3.10 lacks, tomllib what later ones bring.
-# Loads commands by name, one at a time; above them all there is no floor to reach up to.
-LOADERS = {"chainrule.cli.errors"}
 THIRD_PARTY = HEAVY | {"numpy", "tomli", "tomllib"}
 
 BANNED_NAMES = {"common", "helper", "helpers", "manager", "managers", "misc", "util", "utils"}
@@ -114,6 +110,21 @@ class Module:
                 }
                 for target in sorted(targets):
                     yield Import(target, node.lineno, inside)
+        for name, line in self.loaded:
+            yield Import(name, line, inside_function=False)
+
+    @cached_property
+    def loaded(self) -> list[tuple[str, int]]:
+        """The modules that the constant `LOADED` names, as ``module`` or ``module:name``."""
+        return [
+            (value.value.split(":")[0], value.lineno)
+            for node in self.tree.body
+            if isinstance(node, ast.Assign)
+            and [ast.unparse(target) for target in node.targets] == [LOADED]
+            and isinstance(node.value, ast.Dict)
+            for value in node.value.values
+            if isinstance(value, ast.Constant) and isinstance(value.value, str)
+        ]
 
 
 House = dict[str, Module]
@@ -238,7 +249,7 @@ def imports_inside_functions(house: House) -> list[str]:
                 continue
             top = imported.target.split(".")[0]
             places[module.package, top].add(module.name)
-            if top not in HEAVY and (module.name, imported.target) not in LAZY:
+            if top not in HEAVY:
                 found.append(
                     f"{module.name}:{imported.line}: imports {imported.target} inside a function"
                 )
@@ -251,12 +262,12 @@ def imports_inside_functions(house: House) -> list[str]:
 
 
 def imports_in_disguise(house: House) -> list[str]:
-    """`import_module` hides an edge from every rule above; only lazy `__init__`s need it, and the
-    command line, which stands above all."""
+    """`import_module` hides an edge from every rule above: only lazy `__init__`s may call it, and
+    modules whose constant `LOADED` shows what they load."""
     return [
         f"{module.name}:{node.lineno}: calls {ast.unparse(node.func)}"
         for module in house.values()
-        if not module.is_package and module.name not in LOADERS
+        if not module.is_package and not module.loaded
         for node in ast.walk(module.tree)
         if isinstance(node, ast.Call)
         and ast.unparse(node.func).split(".")[-1] in {"import_module", "__import__"}
@@ -436,6 +447,13 @@ def test_a_sound_house_passes(rule: Callable[[House], list[str]]) -> None:
         (imports_inside_functions, "nn.a", "f = lambda: g\nasync def g(): import re", "re inside"),
         (imports_inside_functions, "data.b", "def f():\n    import duckdb", "data: duckdb"),
         (imports_in_disguise, "nn.a", "importlib.import_module('x')", "importlib.import_module"),
+        (
+            imports_not_downward,
+            "nn.a",
+            "LOADED = {'x': 'chainrule.data.table:Table'}",
+            "data (floor 4)",
+        ),
+        (imports_of_nothing, "nn.a", "LOADED = {'x': 'chainrule.nn.gone'}", "no module"),
         (imports_in_disguise, "nn.a", "__import__('x')", "__import__"),
         (relative_imports, "nn.a", "from . import layers", "relative import"),
         (undeclared_dependencies, "nn.a", "from pandas.core import frame", "pandas.core is not"),

@@ -8,6 +8,7 @@ Read next: :mod:`chainrule.cli.train`, :mod:`chainrule.cli.errors`.
 
 from __future__ import annotations
 
+from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 
 import click
@@ -18,7 +19,7 @@ from chainrule.cli.output import emit
 __all__ = ["command_line", "main"]
 
 # The module and the name in it, in the order of --help.
-COMMANDS = {
+LOADED = {
     "train": "chainrule.cli.train:train",
     "predict": "chainrule.cli.predict:predict",
     "show": "chainrule.cli.runs:show_command",
@@ -31,6 +32,22 @@ COMMANDS = {
     "activations": "chainrule.cli.activations:activations_command",
     "env": "chainrule.cli.env:env",
 }
+
+
+class Commands(CommandLine):
+    """The commands of `LOADED`, each loaded when it is asked for."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the names of all commands, in the order of `LOADED`."""
+        return list(LOADED)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Return the command of that name, loading it; None where there is none."""
+        if cmd_name not in LOADED:
+            return None
+        module, name = LOADED[cmd_name].split(":")
+        command: click.Command = getattr(import_module(module), name)
+        return command
 
 
 def main() -> None:
@@ -48,7 +65,7 @@ def _print_version(ctx: click.Context, option: click.Parameter, asked: bool) -> 
     ctx.exit(0)
 
 
-@click.group("chainrule", cls=CommandLine, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group("chainrule", cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.option("--version", is_flag=True, is_eager=True, expose_value=False,
               callback=_print_version, help="Show the version and exit.")  # fmt: skip
 def command_line() -> None:
@@ -60,6 +77,3 @@ def command_line() -> None:
       chainrule train houses.csv --target price
       chainrule predict runs/houses-1 new-houses.csv --out prices.csv
     """  # noqa: D301 - \b tells click to keep the lines
-
-
-command_line.places = COMMANDS

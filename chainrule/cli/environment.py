@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from chainrule.core.errors import OptionError
+from chainrule.run import engines
 from chainrule.run.llvm.cache import cache_folder
 
 __all__ = ["as_lines", "clear_cache", "describe"]
@@ -80,11 +81,8 @@ def _say(value: Any) -> str:
 def _machine() -> Any:
     """Return the compiler's view of this machine, or in words why there is none."""
     try:
-        # Here alone: LLVM takes a while to load, and may be missing.
-        from chainrule.run.llvm import machine
-
-        return machine
-    except ImportError as error:
+        return engines.load("machine")
+    except (ImportError, OSError) as error:
         return f"llvmlite can't be loaded ({error})"
 
 

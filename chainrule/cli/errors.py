@@ -10,9 +10,8 @@ Read next: :mod:`chainrule.cli.commands`.
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from difflib import get_close_matches
-from importlib import import_module
 from typing import Any
 
 import click
@@ -24,24 +23,7 @@ __all__ = ["CommandLine"]
 
 
 class CommandLine(click.Group):
-    """A click group that suggests near commands and turns every error into a paragraph.
-
-    Its commands stand in `places`, as ``module:name``, and are loaded when asked for.
-    """
-
-    places: Mapping[str, str]
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        """Return the names of all commands, in the order of `places`."""
-        return list(self.places)
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """Return the command of that name, loading it; None where there is none."""
-        if cmd_name not in self.places:
-            return None
-        module, name = self.places[cmd_name].split(":")
-        command: click.Command = getattr(import_module(module), name)
-        return command
+    """A click group that suggests near commands and turns every error into a paragraph."""
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]

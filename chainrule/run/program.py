@@ -24,6 +24,7 @@ import numpy as np
 from chainrule.core.errors import DTypeError, GraphError, OptionError, did_you_mean
 from chainrule.core.graph import Graph
 from chainrule.core.spec import Dim
+from chainrule.run import engines
 from chainrule.run.arena import Arena, group
 from chainrule.run.plan.fuse import WATCH_EVERY, is_watched
 from chainrule.run.reference import Interpreter
@@ -287,8 +288,7 @@ def _on_engine(
     reason = barred
     if not barred:
         try:
-            # Here alone, and only when something is compiled: LLVM takes a while to load.
-            from chainrule.run.llvm import native
+            native = engines.load("native")
         except (ImportError, OSError) as error:  # not installed, or its library can't be loaded
             reason = f"llvmlite can't be loaded ({error})"
         else:
