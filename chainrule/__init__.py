@@ -85,6 +85,7 @@ if TYPE_CHECKING:
     from chainrule import insight as insight
     from chainrule import nn as nn
     from chainrule import optim as optim
+    from chainrule import tabular as tabular
     from chainrule import train as train
     from chainrule.insight.drawing.draw import draw
     from chainrule.insight.explain.attribution import attribute
@@ -197,7 +198,7 @@ _LATER = {
     "load": "chainrule.train.run",
     "report": "chainrule.insight.report.report",
 }
-_PACKAGES = frozenset({"data", "insight", "nn", "optim", "train"})
+_PACKAGES = frozenset({"data", "insight", "nn", "optim", "tabular", "train"})
 
 
 def __getattr__(name: str) -> Any:

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import chainrule as cr
 from chainrule import nn
-from chainrule.train.settings import choose_settings
-from chainrule.train.table import fit_table, read_problem
+from chainrule.tabular.problem import fit_table, read_problem
+from chainrule.tabular.settings import choose_settings
 
 HERE = Path(__file__).parent
 

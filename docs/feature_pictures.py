@@ -14,8 +14,8 @@ from pathlib import Path
 import chainrule as cr
 from chainrule.insight.hidden.figures import weights_grid
 from chainrule.insight.render.page import standalone
-from chainrule.train.settings import choose_settings
-from chainrule.train.table import fit_table, read_problem
+from chainrule.tabular.problem import fit_table, read_problem
+from chainrule.tabular.settings import choose_settings
 
 PICTURE = Path(__file__).with_name("features-weights.svg")
 

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 import chainrule as cr
-from chainrule import data, nn, optim, train
+from chainrule import data, nn, optim, tabular
 from chainrule.run.program import prepare
 from chainrule.train.objective import objective
 from chainrule.train.part import Part
@@ -212,13 +212,13 @@ np.testing.assert_array_equal(again.predict(pixels[test]), run.predict(pixels[te
 
 heading("8. A table no one prepared")
 
-problem = train.read_problem(EXAMPLES / "houses.csv", "price")
+problem = tabular.read_problem(EXAMPLES / "houses.csv", "price")
 print("\n".join(problem.pipeline.notes))
-houses = train.fit_table(problem, train.choose_settings(245, task="regression"), progress=False)
+houses = tabular.fit_table(problem, tabular.choose_settings(245, task="regression"), progress=False)
 print(houses.scores["test"])
 assert houses.scores["test"]["mae"] < houses.scores["baseline"]["mae"] / 2
 new = data.read_table(EXAMPLES / "new-houses.csv")  # no price; an unseen kind of heating
-assert train.predict_table(houses, new, tell=print)["prediction"].shape == (3,)
+assert tabular.predict_table(houses, new, tell=print)["prediction"].shape == (3,)
 
 # 9. What errors look like --------------------------------------------------------------------
 #

@@ -23,7 +23,7 @@ from click.testing import CliRunner
 
 from chainrule.cli.commands import command_line
 from chainrule.data.pipeline import Pipeline
-from chainrule.train.table import read_problem
+from chainrule.tabular.problem import read_problem
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCUMENTS = sorted(

@@ -18,7 +18,7 @@ from typing import Any
 import click
 
 from chainrule.core.errors import DataError, OptionError, did_you_mean
-from chainrule.train.settings import Settings
+from chainrule.tabular.settings import Settings
 
 if sys.version_info >= (3, 11):
     import tomllib

@@ -24,8 +24,8 @@ from chainrule.data.builtin import names as data_names
 from chainrule.data.read import read_table
 from chainrule.insight.explain.narrate import table as text_table
 from chainrule.insight.hidden.learned import Features, features
+from chainrule.tabular.problem import Problem, read_problem
 from chainrule.train.run import Run, load
-from chainrule.train.table import Problem, read_problem
 
 __all__ = ["features_command"]
 

@@ -3,7 +3,7 @@
 Enter a table and its predicted columns, leave CSV or one JSON object.  It exists so
 that a file a person has is never half overwritten.
 
-Read next: :mod:`chainrule.train.table`, where predictions come from.
+Read next: :mod:`chainrule.tabular.problem`, where predictions come from.
 """
 
 from __future__ import annotations

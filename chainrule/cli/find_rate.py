@@ -16,14 +16,14 @@ from chainrule.cli.files import check_extension, write_whole
 from chainrule.cli.output import emit, tell
 from chainrule.cli.train_options import method_options, network_options
 from chainrule.insight.range_finder import find_learning_rate
-from chainrule.train.architecture import (
+from chainrule.tabular.build import (
     build_loss,
     build_model,
     build_optimizer,
     check_settings,
 )
-from chainrule.train.settings import choose_settings
-from chainrule.train.table import read_problem
+from chainrule.tabular.problem import read_problem
+from chainrule.tabular.settings import choose_settings
 
 __all__ = ["find_rate"]
 

@@ -14,8 +14,8 @@ from chainrule.cli.output import emit, tell
 from chainrule.core.errors import DataError
 from chainrule.core.wording import counted
 from chainrule.data.read import read_table
+from chainrule.tabular.problem import predict_table
 from chainrule.train.run import load
-from chainrule.train.table import predict_table
 
 __all__ = ["predict"]
 

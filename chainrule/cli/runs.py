@@ -13,8 +13,8 @@ from chainrule.cli.output import emit, tell
 from chainrule.core.errors import OptionError
 from chainrule.insight.report.overview import REPORT, compare, overview
 from chainrule.insight.report.report import report
+from chainrule.tabular.problem import Problem
 from chainrule.train.run import Run, load
-from chainrule.train.table import Problem
 
 __all__ = ["compare_command", "show_command", "write_report"]
 

@@ -3,7 +3,7 @@
 Enter plain records (a `Problem`, the scores of a run), leave text: with color on a
 terminal, plain elsewhere, within the width there is.
 
-Read next: :mod:`chainrule.train.scores`, where the numbers come from.
+Read next: :mod:`chainrule.tabular.scores`, where the numbers come from.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from chainrule.insight.report.overview import REPORT
 from chainrule.nn.catalogue import Activation
 from chainrule.optim.full_batch import FullBatch
 from chainrule.optim.named import optimizer as optimizer_of
-from chainrule.train.architecture import build_optimizer
+from chainrule.tabular.build import build_optimizer
+from chainrule.tabular.problem import Problem
+from chainrule.tabular.scores import MEASURES
+from chainrule.tabular.settings import Settings
 from chainrule.train.run import Run
-from chainrule.train.scores import MEASURES
-from chainrule.train.settings import Settings
-from chainrule.train.table import Problem
 
 __all__ = [
     "show_activations",

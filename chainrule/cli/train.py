@@ -1,7 +1,7 @@
 """``chainrule train``: options in, one call into the library, a saved run and its results out.
 
 It refuses what can't work before anything is trained, and hands the work to
-:mod:`chainrule.train.table`.
+:mod:`chainrule.tabular.problem`.
 
 Read next: :mod:`chainrule.cli.train_options`, :mod:`chainrule.cli.show`.
 """
@@ -26,11 +26,11 @@ from chainrule.core.wording import counted
 from chainrule.data.builtin import names
 from chainrule.data.read import is_query
 from chainrule.insight.report.findings import warnings
-from chainrule.train.architecture import check_settings
+from chainrule.tabular.build import check_settings
+from chainrule.tabular.problem import Problem, fit_table, read_problem
+from chainrule.tabular.settings import choose_settings
+from chainrule.tabular.verdict import verdict
 from chainrule.train.run import Run, check_writable
-from chainrule.train.settings import choose_settings
-from chainrule.train.table import Problem, fit_table, read_problem
-from chainrule.train.verdict import verdict
 
 __all__ = ["train"]
 

@@ -14,7 +14,7 @@ from chainrule.core.errors import OptionError
 from chainrule.data.preprocess import NAMES as PREPROCESSING
 from chainrule.nn.initializers import BY_NAME as INITIALIZERS
 from chainrule.optim.named import optimizer_names, schedule_names
-from chainrule.train.settings import check_range
+from chainrule.tabular.settings import check_range
 
 __all__ = ["method_options", "network_options", "parse_fraction", "positive"]
 

@@ -53,8 +53,8 @@ def check_numbers(values: ArrayLike, name: str) -> NDArray[Any]:
         holds = "objects or text" if array.dtype.kind in "OUS" else str(array.dtype)
         raise DataError(
             f"{name} must hold numbers; it holds {holds} (dtype {array.dtype}). Convert it with "
-            "np.asarray(..., dtype=np.float32). Tables train by chainrule.train.read_problem and "
-            "fit_table, and predict by chainrule.train.predict_table(run, table)."
+            "np.asarray(..., dtype=np.float32). Tables train by chainrule.tabular.read_problem and "
+            "fit_table, and predict by chainrule.tabular.predict_table(run, table)."
         )
     if array.ndim == 0:
         raise DataError(f"{name} must be an array with rows; it is the single number {array}.")

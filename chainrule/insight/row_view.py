@@ -19,7 +19,7 @@ import numpy as np
 from chainrule.core.errors import OptionError
 from chainrule.data.encode import NumericEncoder
 from chainrule.data.pipeline import Pipeline
-from chainrule.train.pixels import PixelPipeline
+from chainrule.data.pixels import PixelPipeline
 
 __all__ = ["RowView", "row_view"]
 

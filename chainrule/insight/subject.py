@@ -17,12 +17,12 @@ import numpy as np
 from chainrule.core.errors import DataError, OptionError
 from chainrule.core.tensor import Tensor
 from chainrule.data.check import check_same_length
+from chainrule.data.pixels import PixelPipeline
 from chainrule.data.table import Table
 from chainrule.insight.row_view import RowView, row_view
 from chainrule.nn.scale import reads_pixels
 from chainrule.run.program import Engine
 from chainrule.train.objective import Objective, objective
-from chainrule.train.pixels import PixelPipeline
 from chainrule.train.run import Run
 from chainrule.train.step import check_rows, model_dtype
 

@@ -1,7 +1,6 @@
-"""Floor 4, training: the loop, its objective, its history, and runs that can be saved.
+"""Floor 5, training: the loop, its objective, its history, and runs that can be saved.
 
-For tables it goes the whole way, from a file to a scored run.  Each part is loaded by its first
-use, so that a prediction waits for no data sets and a fit for no tables.
+Each part is loaded by its first use.
 
 Read next: :mod:`chainrule.train.fit`.
 """
@@ -18,31 +17,21 @@ if TYPE_CHECKING:
     from chainrule.train.curve import Curve, fit_curve
     from chainrule.train.predictor import Predictor
     from chainrule.train.run import Run, load
-    from chainrule.train.settings import Settings, choose_settings
-    from chainrule.train.table import Problem, fit_table, predict_table, read_problem
 
 __all__ = [
     "Curve",
     "EarlyStopping",
     "Predictor",
-    "Problem",
     "Run",
-    "Settings",
-    "choose_settings",
     "fit",
     "fit_curve",
-    "fit_table",
     "load",
-    "predict_table",
-    "read_problem",
 ]
 
 _MODULES = {
     "curve": ("Curve", "fit_curve"),
     "predictor": ("Predictor",),
     "run": ("Run", "load"),
-    "settings": ("Settings", "choose_settings"),
-    "table": ("Problem", "fit_table", "predict_table", "read_problem"),
 }
 _MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
 

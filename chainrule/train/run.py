@@ -30,6 +30,7 @@ from chainrule.core.tensor import Tensor, input
 from chainrule.core.wording import counted
 from chainrule.data.check import check_same_length
 from chainrule.data.pipeline import Pipeline
+from chainrule.data.pixels import PixelPipeline
 from chainrule.nn.config import from_config, model_config
 from chainrule.nn.layer import Layer, Sequential, check_input, parameters
 from chainrule.nn.scale import reads_pixels, starts_with_scale
@@ -38,7 +39,6 @@ from chainrule.run.program import Engine, RowFunction, prepare_function
 from chainrule.train.metrics import BY_NAME, Metric, metrics_of
 from chainrule.train.objective import Objective, objective
 from chainrule.train.part import Part
-from chainrule.train.pixels import PixelPipeline
 from chainrule.train.predictor import Predictor
 from chainrule.train.step import (
     ROWS,
@@ -65,7 +65,7 @@ class Run:
     metrics where there was validation, learning_rate, seconds,
     samples_per_second.  `stopped` says why training ended early, or is None.
     `pipeline` turns tables into features, in runs of
-    :func:`chainrule.train.table.fit_table`; `scores` are its held-out results.
+    :func:`chainrule.tabular.problem.fit_table`; `scores` are its held-out results.
 
     The model is the one that was trained, not a copy: train it again, or set its
     weights, and this run predicts with the new ones.  `engine` is that of training, used for
@@ -131,7 +131,7 @@ class Run:
         Class numbers where the loss is of classes, 0/1 labels where it is of labels,
         expected counts for poisson, real values otherwise.  A run trained on image files takes
         pixels, uint8.  One trained on a table predicts by
-        :func:`chainrule.train.table.predict_table`, since numbers that are not scaled would
+        :func:`chainrule.tabular.problem.predict_table`, since numbers that are not scaled would
         give wrong predictions without a word; rows of numbers are refused with a DataError.
         """
         return self.decide(self.outputs(self.encode(X)))
@@ -185,7 +185,7 @@ class Run:
         if isinstance(self.pipeline, Pipeline):
             raise DataError(
                 "this run was trained on a table, and its pipeline has to scale and encode the "
-                "columns first. Predict with chainrule.train.predict_table(run, table); features "
+                "columns first. Predict with chainrule.tabular.predict_table(run, table); features "
                 "that run.pipeline.transform(table) returned go to run.outputs(features)."
             )
         if self.pipeline is None or not self.pipeline.steps:

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 import chainrule as cr
-from chainrule.train.settings import choose_settings
-from chainrule.train.table import fit_table, read_problem
+from chainrule.tabular.problem import fit_table, read_problem
+from chainrule.tabular.settings import choose_settings
 
 
 @pytest.fixture(scope="module")

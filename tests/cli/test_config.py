@@ -165,15 +165,12 @@ def test_a_column_can_weigh_the_rows(call: Call, place: Path) -> None:
     """Rows of weight 0 teach nothing: with all of one class left out, it is never predicted."""
     lines = [f"{k % 7},{k % 2},{'a' if k % 2 else 'b'},{k % 2}" for k in range(200)]
     (place / "t.csv").write_text("\n".join(["noise,signal,kind,w", *lines]))
+    new = {"noise": [1.0] * 4, "signal": [0, 1, 0, 1], "w": [1] * 4}
     shares = {}
     for words in ((), ("--weight", "w")):
         results(call("train", "t.csv", "--target", "kind", *words, "--json", "--epochs", 20))
         run = cr.load(f"runs/t-{1 + len(shares)}")
-        shares[words] = np.mean(
-            cr.train.predict_table(run, {"noise": [1.0] * 4, "signal": [0, 1, 0, 1], "w": [1] * 4})[
-                "prediction"
-            ] == "a"
-        )  # fmt: skip
+        shares[words] = np.mean(cr.tabular.predict_table(run, new)["prediction"] == "a")
     assert list(shares.values()) == [0.5, 1.0]
     assert 'weight = "w"' in Path("runs/t-2/config.toml").read_text()
 

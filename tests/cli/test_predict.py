@@ -14,7 +14,7 @@ from click.testing import Result
 
 import chainrule as cr
 from chainrule import data, nn
-from chainrule.train.table import predict_table
+from chainrule.tabular.problem import predict_table
 
 Call = Callable[..., Result]
 

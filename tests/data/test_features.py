@@ -14,7 +14,7 @@ from sklearn import decomposition
 from chainrule.core.errors import DataError, OptionError
 from chainrule.data import CategoryCodes, Pipeline, Table, split
 from chainrule.data.streaming import stream
-from chainrule.train.table import read_problem
+from chainrule.tabular.problem import read_problem
 
 N = 60
 PLANS: list[Any] = [

@@ -17,7 +17,7 @@ from chainrule import nn
 from chainrule.core.errors import DataError
 from chainrule.data.splits import split_parts
 from chainrule.data.streaming import stream, too_large_for_memory
-from chainrule.train.table import Problem, read_problem
+from chainrule.tabular.problem import Problem, read_problem
 
 MIXED = """
 COPY (

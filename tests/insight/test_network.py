@@ -220,11 +220,11 @@ def test_a_large_network_shows_layers_first_and_the_largest_on_opening() -> None
 
 
 def test_a_run_knows_its_loss_and_its_features() -> None:
-    problem = cr.train.read_problem("iris")
-    settings = cr.train.choose_settings(
+    problem = cr.tabular.read_problem("iris")
+    settings = cr.tabular.choose_settings(
         problem.rows["train"], task="classification", hidden=(4,), epochs=2
     )
-    run = cr.train.fit_table(problem, settings, progress=False)
+    run = cr.tabular.fit_table(problem, settings, progress=False)
     x, y = (np.asarray(part[:3]) for part in problem.test)
     e = cr.explain(run, x, y)
     assert e.loss_name == "cross_entropy"

@@ -18,15 +18,15 @@ from scipy.stats import binomtest
 import chainrule as cr
 from chainrule import data, nn
 from chainrule.core.errors import DataError, RunError
+from chainrule.data.pixels import PixelPipeline
 from chainrule.data.target import Target
 from chainrule.insight.report.findings import Finding, find
 from chainrule.insight.report.overview import overview
 from chainrule.insight.report.predictions import predictions_on
 from chainrule.insight.report.weights import first_weights
 from chainrule.nn.layer import parameters
-from chainrule.train.pixels import PixelPipeline
-from chainrule.train.settings import choose_settings
-from chainrule.train.table import Problem, fit_table, read_problem
+from chainrule.tabular.problem import Problem, fit_table, read_problem
+from chainrule.tabular.settings import choose_settings
 
 VOID = {"meta", "img", "br"}
 HOSTILE = '<script>alert("x")</script>&'

@@ -11,8 +11,8 @@ import pytest
 
 import chainrule as cr
 from chainrule import nn, optim
-from chainrule.train.settings import choose_settings
-from chainrule.train.table import fit_table, read_problem
+from chainrule.tabular.problem import fit_table, read_problem
+from chainrule.tabular.settings import choose_settings
 
 RNG = np.random.default_rng(2)
 X = RNG.normal(size=(40, 5)).astype("f4")

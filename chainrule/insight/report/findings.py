@@ -18,8 +18,8 @@ import numpy as np
 from chainrule.core.errors import ChainruleError
 from chainrule.core.wording import counted
 from chainrule.nn.layer import summary
+from chainrule.tabular.verdict import verdict
 from chainrule.train.run import Run
-from chainrule.train.verdict import verdict
 
 __all__ = ["Finding", "all_dead", "find", "warnings"]
 

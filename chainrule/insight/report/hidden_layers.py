@@ -18,8 +18,8 @@ from chainrule.core.errors import ChainruleError
 from chainrule.core.wording import counted
 from chainrule.insight.hidden.learned import Features, features
 from chainrule.insight.report.findings import Finding, all_dead
+from chainrule.tabular.problem import Problem
 from chainrule.train.run import Run
-from chainrule.train.table import Problem
 
 __all__ = ["find_dead", "look_inside"]
 

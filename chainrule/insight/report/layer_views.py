@@ -12,7 +12,7 @@ from chainrule.core.wording import counted
 from chainrule.insight.hidden.figures import layers_table, map_figure, weights_figure
 from chainrule.insight.hidden.learned import Features
 from chainrule.insight.report.section import Material, section
-from chainrule.train.table import Problem
+from chainrule.tabular.problem import Problem
 
 MOST_MAPS = 3
 MOST_CLASSES = 16  # that dots can be told apart by

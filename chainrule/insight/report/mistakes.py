@@ -19,7 +19,7 @@ from chainrule.insight.render.chart import heat_map, histogram, scatter
 from chainrule.insight.render.png import data_uri
 from chainrule.insight.render.text import amount
 from chainrule.insight.report.predictions import Predictions
-from chainrule.train.scores import confusion_matrix
+from chainrule.tabular.scores import confusion_matrix
 
 __all__ = ["agreement", "worst_rows"]
 

@@ -22,9 +22,9 @@ from chainrule.insight.render.text import interval, measure, setting, table
 from chainrule.insight.report.curves import measures, spans_widely, spark
 from chainrule.insight.report.findings import find, series
 from chainrule.nn.layer import parameters, summary
+from chainrule.tabular.scores import MEASURES
+from chainrule.tabular.settings import unusual
 from chainrule.train.run import Run
-from chainrule.train.scores import MEASURES
-from chainrule.train.settings import unusual
 
 __all__ = ["REPORT", "Comparison", "Overview", "compare", "overview"]
 

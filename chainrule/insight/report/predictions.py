@@ -20,11 +20,11 @@ from chainrule.core.errors import DataError
 from chainrule.data.builtin import names as dataset_names
 from chainrule.data.check import check_same_length
 from chainrule.data.pipeline import Pipeline
+from chainrule.data.pixels import PixelPipeline
 from chainrule.data.table import Table
 from chainrule.nn.scale import starts_with_scale
-from chainrule.train.pixels import PixelPipeline
+from chainrule.tabular.problem import Problem
 from chainrule.train.run import Run
-from chainrule.train.table import Problem
 
 __all__ = ["Predictions", "Rows", "predictions_on"]
 
@@ -146,7 +146,7 @@ class Predictions:
 def predictions_on(run: Run, data: Any) -> Predictions | None:
     """Return what `run` predicts for `data`, None where its loss does not tell what outputs mean.
 
-    data: a :class:`~chainrule.train.table.Problem`, whose test part is taken; a pair (X, y) as
+    data: a :class:`~chainrule.tabular.problem.Problem`, whose test part is taken; a pair (X, y) as
     `fit` takes it; or, for a run that was trained on a table, a table with its target.
     Raises DataError for what does not fit the run.
     """
@@ -162,7 +162,7 @@ def predictions_on(run: Run, data: Any) -> Predictions | None:
         check_same_length(shown, np.asarray(y))
     else:
         raise DataError(
-            "report: data must be a pair (X, y), a Problem of train.read_problem, or for a run "
+            "report: data must be a pair (X, y), a Problem of tabular.read_problem, or for a run "
             f"trained on a table such a table with its target; not {type(data).__name__}."
         )
     outputs = run.outputs(X)

@@ -67,7 +67,7 @@ def report(run: Run, data: Any = None) -> Report:
     """Return the report of `run` as one HTML page: ``cr.report(run, (X, y)).save("run.html")``.
 
     data: rows that the run was not trained on, to predict and compare: a pair (X, y) as
-    :func:`chainrule.fit` takes it; a problem of :func:`chainrule.train.read_problem`, whose test
+    :func:`chainrule.fit` takes it; a problem of :func:`chainrule.tabular.read_problem`, whose test
     part is taken; or for a run trained on a table, such a table with its target.  Without,
     the report tells what the run itself knows.
 

@@ -17,9 +17,9 @@ from chainrule.insight.report.findings import Finding, find
 from chainrule.insight.report.hidden_layers import find_dead
 from chainrule.insight.report.predictions import Predictions
 from chainrule.insight.report.section import Material, section
-from chainrule.train.intervals import class_intervals, value_intervals, wilson
+from chainrule.tabular.intervals import class_intervals, value_intervals, wilson
+from chainrule.tabular.scores import MEASURES, score_classes, score_values
 from chainrule.train.run import Run
-from chainrule.train.scores import MEASURES, score_classes, score_values
 
 Scores = Mapping[str, Any]
 

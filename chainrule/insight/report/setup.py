@@ -13,7 +13,7 @@ import numpy as np
 
 from chainrule.insight.render.text import setting
 from chainrule.insight.report.section import Material, section
-from chainrule.train.settings import unusual
+from chainrule.tabular.settings import unusual
 
 
 @section("Settings", 100)

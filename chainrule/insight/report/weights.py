@@ -2,7 +2,7 @@
 
 A run goes in, a chart for each weight comes out.  What weights were before is drawn again from
 the seed, which is sure only where a network was built and trained in one go, as
-:func:`chainrule.train.table.fit_table` does.
+:func:`chainrule.tabular.problem.fit_table` does.
 
 Read next: :mod:`chainrule.insight.report.report`.
 """

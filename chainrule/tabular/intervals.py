@@ -1,10 +1,10 @@
 """How far a score may be off, because the rows it was found on are a sample.
 
-True and predicted values go in as arrays; for each score of :mod:`chainrule.train.scores` the
+True and predicted values go in as arrays; for each score of :mod:`chainrule.tabular.scores` the
 ends of its 95 % interval come out: other rows of the same kind would give such scores.  What
 another seed of the training would change is not in them.
 
-Read next: :mod:`chainrule.train.verdict`.
+Read next: :mod:`chainrule.tabular.verdict`.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from chainrule.train.scores import log_losses
+from chainrule.tabular.scores import log_losses
 
 __all__ = ["class_intervals", "mean_interval", "student", "value_intervals", "wilson"]
 
@@ -79,7 +79,7 @@ def mean_interval(values: Array) -> Interval | None:
 
 
 def class_intervals(true: Array, probabilities: Array) -> dict[str, list[float] | None]:
-    """Return the 95 % interval of each score of :func:`~chainrule.train.scores.score_classes`.
+    """Return the 95 % interval of each score of :func:`~chainrule.tabular.scores.score_classes`.
 
     Each is ``[low, high]``, None where so few rows tell of none.
 
@@ -106,7 +106,7 @@ def class_intervals(true: Array, probabilities: Array) -> dict[str, list[float] 
 
 
 def value_intervals(true: Array, predicted: Array) -> dict[str, list[float] | None]:
-    """Return the 95 % interval of each score of :func:`~chainrule.train.scores.score_values`.
+    """Return the 95 % interval of each score of :func:`~chainrule.tabular.scores.score_values`.
 
     mae: :func:`mean_interval`.  rmse: the roots of that of the squared errors.  r2: that of the
     ratio of mean squares, linearized (the delta method): the standard error of ``S / V`` is that

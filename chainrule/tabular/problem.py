@@ -4,7 +4,7 @@ Enters a name, a file, SQL or a `Table`; leaves a `Run` that holds its pipeline 
 scores.  The steps are those a careful person takes: read, split, fit the pipeline on the
 training rows alone, train with an eye on validation rows, score once on test rows.
 
-Read next: :mod:`chainrule.train.scores`, :mod:`chainrule.cli.commands`.
+Read next: :mod:`chainrule.tabular.scores`, :mod:`chainrule.cli.commands`.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from chainrule.data.builtin import Dataset, load, names, read_idx_folder
 from chainrule.data.columns import Roles
 from chainrule.data.explain import reject_near_query
 from chainrule.data.pipeline import Pipeline
+from chainrule.data.pixels import PixelPipeline
 from chainrule.data.preprocess import Preprocessing, plan
 from chainrule.data.read import is_query, read_table
 from chainrule.data.splits import VALIDATION_FRACTION, split, split_parts
@@ -34,13 +35,9 @@ from chainrule.data.target import Target, inspect_target, reject_constant
 from chainrule.data.unfamiliar import unfamiliar
 from chainrule.data.unread import held_out_notes
 from chainrule.optim.full_batch import FullBatch
-from chainrule.train.architecture import build_loss, build_model, build_optimizer, build_penalty
-from chainrule.train.fit import EarlyStopping, fit
-from chainrule.train.intervals import class_intervals, value_intervals
-from chainrule.train.pixels import PixelPipeline
-from chainrule.train.progress import Progress
-from chainrule.train.run import Run
-from chainrule.train.scores import (
+from chainrule.tabular.build import build_loss, build_model, build_optimizer, build_penalty
+from chainrule.tabular.intervals import class_intervals, value_intervals
+from chainrule.tabular.scores import (
     MOST_CLASSES,
     confusion_matrix,
     error_quantiles,
@@ -48,8 +45,11 @@ from chainrule.train.scores import (
     score_values,
     worst_classes,
 )
-from chainrule.train.settings import Settings
-from chainrule.train.verdict import class_gains, value_gains
+from chainrule.tabular.settings import Settings
+from chainrule.tabular.verdict import class_gains, value_gains
+from chainrule.train.fit import EarlyStopping, fit
+from chainrule.train.progress import Progress
+from chainrule.train.run import Run
 
 __all__ = ["Problem", "fit_table", "predict_table", "read_problem"]
 
@@ -310,7 +310,7 @@ def fit_table(
     tables by :func:`predict_table`.  Ctrl-C keeps the best weights so far.
     Raises what :func:`chainrule.train.fit.fit` raises.
 
-    >>> from chainrule.train.settings import choose_settings
+    >>> from chainrule.tabular.settings import choose_settings
     >>> problem = read_problem("iris")
     >>> run = fit_table(problem, choose_settings(102, epochs=2), progress=False)
     >>> sorted(run.scores["test"])

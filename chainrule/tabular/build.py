@@ -1,6 +1,6 @@
 """Settings to the objects they stand for: network, loss, optimizer, penalty.
 
-Read next: :mod:`chainrule.train.table`.
+Read next: :mod:`chainrule.tabular.problem`.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from chainrule.optim.optimizer import Optimizer, chain
 from chainrule.optim.schedule import Schedule
 from chainrule.optim.schedule import epochs as in_epochs
 from chainrule.optim.wrappers import Accumulate, Averaged
-from chainrule.train.settings import Settings
+from chainrule.tabular.settings import Settings
 
 __all__ = ["build_loss", "build_model", "build_optimizer", "build_penalty", "check_settings"]
 

@@ -8,17 +8,17 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from chainrule.train.intervals import (
+from chainrule.tabular.intervals import (
     class_intervals,
     mean_interval,
     student,
     value_intervals,
     wilson,
 )
-from chainrule.train.scores import log_losses, score_classes, score_values
-from chainrule.train.settings import choose_settings
-from chainrule.train.table import fit_table, read_problem
-from chainrule.train.verdict import class_gains, value_gains, verdict
+from chainrule.tabular.problem import fit_table, read_problem
+from chainrule.tabular.scores import log_losses, score_classes, score_values
+from chainrule.tabular.settings import choose_settings
+from chainrule.tabular.verdict import class_gains, value_gains, verdict
 
 
 def scored(true: np.ndarray, p: np.ndarray, shares: np.ndarray) -> dict[str, Any]:

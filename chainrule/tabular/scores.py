@@ -4,7 +4,7 @@ Enter true and predicted values as arrays, leave plain numbers ready for JSON.  
 exists because 90 % accuracy means nothing until one knows that always saying "no"
 gives 89 %.
 
-Read next: :mod:`chainrule.train.verdict`, which says what the numbers mean.
+Read next: :mod:`chainrule.tabular.verdict`, which says what the numbers mean.
 """
 
 from __future__ import annotations

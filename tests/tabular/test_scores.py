@@ -7,7 +7,7 @@ import pytest
 from sklearn import metrics as reference
 
 from chainrule.core.errors import DataError
-from chainrule.train.scores import (
+from chainrule.tabular.scores import (
     confusion_matrix,
     error_quantiles,
     score_classes,

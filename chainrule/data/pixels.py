@@ -6,7 +6,7 @@ already, so nothing more is done to them unless it is asked for.  It stands wher
 :class:`~chainrule.data.pipeline.Pipeline` stands for other tables, so that a run
 trained on image files predicts for a CSV file all the same.
 
-Read next: :mod:`chainrule.train.table`.
+Read next: :mod:`chainrule.tabular.problem`.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ The scores of a run go in, a :class:`Verdict` comes out.  Both losses are found 
 so the difference of each row counts, and its mean has a standard error.  Accuracy alone can't
 tell: where 8 % of the rows are positive, a good network may never say "yes".
 
-Read next: :mod:`chainrule.train.intervals`.
+Read next: :mod:`chainrule.tabular.intervals`.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from chainrule.core.wording import counted
-from chainrule.train.intervals import student
-from chainrule.train.scores import log_losses
+from chainrule.tabular.intervals import student
+from chainrule.tabular.scores import log_losses
 
 __all__ = ["Verdict", "class_gains", "value_gains", "verdict"]
 

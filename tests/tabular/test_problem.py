@@ -15,11 +15,11 @@ import pytest
 import chainrule as cr
 from chainrule import data, nn, optim
 from chainrule.core.errors import DataError, OptionError
+from chainrule.data.pixels import PixelPipeline
 from chainrule.data.target import Target
-from chainrule.train.architecture import build_optimizer, check_settings
-from chainrule.train.pixels import PixelPipeline
-from chainrule.train.settings import choose_settings
-from chainrule.train.table import fit_table, predict_table, read_problem
+from chainrule.tabular.build import build_optimizer, check_settings
+from chainrule.tabular.problem import fit_table, predict_table, read_problem
+from chainrule.tabular.settings import choose_settings
 
 
 def write_idx(path: Path, values: np.ndarray) -> None:

@@ -4,7 +4,7 @@ Enters the size of the training data and what a user set, leaves one full `Setti
 values, which a file can hold.  It exists so that no option is needed, and so that the choices
 stand in one place.
 
-Read next: :mod:`chainrule.train.architecture`.
+Read next: :mod:`chainrule.tabular.build`.
 """
 
 from __future__ import annotations

@@ -1,0 +1,42 @@
+"""Floor 6, tables from end to end: from a file or a query to a scored run, and predictions.
+
+Each part is loaded by its first use, so that a prediction does not load the data sets.
+
+Read next: :mod:`chainrule.tabular.problem`.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from chainrule.core.errors import no_attribute
+
+if TYPE_CHECKING:
+    from chainrule.tabular.problem import Problem, fit_table, predict_table, read_problem
+    from chainrule.tabular.settings import Settings, choose_settings
+
+__all__ = [
+    "Problem",
+    "Settings",
+    "choose_settings",
+    "fit_table",
+    "predict_table",
+    "read_problem",
+]
+
+_MODULES = {
+    "problem": ("Problem", "fit_table", "predict_table", "read_problem"),
+    "settings": ("Settings", "choose_settings"),
+}
+_MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _MODULE_OF:
+        return getattr(import_module(f"chainrule.tabular.{_MODULE_OF[name]}"), name)
+    raise no_attribute(__name__, name, __all__)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
