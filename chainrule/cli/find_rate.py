@@ -16,13 +16,8 @@ from chainrule.cli.files import check_extension, write_whole
 from chainrule.cli.output import emit, tell
 from chainrule.cli.train_options import method_options, network_options
 from chainrule.insight.range_finder import find_learning_rate
-from chainrule.tabular.build import (
-    build_loss,
-    build_model,
-    build_optimizer,
-    check_settings,
-)
-from chainrule.tabular.problem import read_problem
+from chainrule.tabular.build import check_settings
+from chainrule.tabular.problem import build, read_problem
 from chainrule.tabular.settings import choose_settings
 
 __all__ = ["find_rate"]
@@ -80,13 +75,12 @@ def find_rate(
         source, target, task=task, seed=seed, roles=roles, preprocess=preprocess, weight=weight
     )
     settings = choose_settings(problem.rows["train"], task=problem.pipeline.task, **asked)
-    classes, features = problem.pipeline.classes, problem.train[0].shape[1]
-    codes = getattr(problem.pipeline, "category_codes", ())
+    made = build(settings, problem)
     found = find_learning_rate(
-        build_model(features, len(classes) or 1, settings, codes, problem.pixels),
+        made.model,
         problem.train,
-        loss=build_loss(settings, problem.pipeline.task),
-        optimizer=build_optimizer(settings),
+        loss=made.loss,
+        optimizer=made.optimizer,
         steps=steps,
         batch_size=settings.batch_size,
         seed=seed,

@@ -165,16 +165,6 @@ class Pipeline:
         """The classes in the order of their numbers; () for regression."""
         return self.target.classes
 
-    @property
-    def target_mean(self) -> float:
-        """The training mean of a regression target; 0 for classification."""
-        return self.target.mean
-
-    @property
-    def target_scale(self) -> float:
-        """The training standard deviation of a regression target; 1 for classification."""
-        return self.target.scale
-
     def transform(self, table: Table, rows: ArrayLike | None = None) -> NDArray[np.float32]:
         """Return the features of `rows` of `table`, float32 of shape (rows, features).
 
@@ -238,10 +228,6 @@ class Pipeline:
         """Return the target of `rows`: int64 class numbers, or standardized float32 values."""
         chosen = None if rows is None else np.asarray(rows, dtype=np.intp)
         return self.target.encode(table[self.target.name].take(chosen), table.source)
-
-    def decode_target(self, predicted: ArrayLike) -> NDArray[Any]:
-        """Undo `encode_target`: class numbers to classes, standardized values to values."""
-        return self.target.decode(predicted)
 
     def to_json(self) -> dict[str, Any]:
         """Return a plain JSON dict; `from_json` restores the pipeline exactly."""

@@ -6,7 +6,7 @@ Read next: :mod:`chainrule.tabular.problem`.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import fields, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from chainrule.core.errors import OptionError, did_you_mean
@@ -36,7 +36,14 @@ from chainrule.optim.schedule import epochs as in_epochs
 from chainrule.optim.wrappers import Accumulate, Averaged
 from chainrule.tabular.settings import Settings
 
-__all__ = ["build_loss", "build_model", "build_optimizer", "build_penalty", "check_settings"]
+__all__ = [
+    "Setup",
+    "build_loss",
+    "build_model",
+    "build_optimizer",
+    "build_penalty",
+    "check_settings",
+]
 
 NORMS: dict[str, Callable[[int], Layer]] = {"batch": BatchNorm, "layer": LayerNorm}
 # Losses that tables can be scored by: of classes with probabilities, of values that were scaled.
@@ -64,6 +71,16 @@ def check_settings(settings: Settings, task: str | None = None) -> None:
         raise OptionError(
             f"pieces are those of maxout units, and the activation is {settings.activation}."
         )
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What :func:`chainrule.fit` needs besides the data."""
+
+    model: Sequential
+    loss: str | Callable[[Tensor, Tensor], Tensor]
+    optimizer: Optimizer
+    penalty: Elastic | None
 
 
 def build_model(

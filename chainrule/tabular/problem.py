@@ -35,7 +35,7 @@ from chainrule.data.target import Target, inspect_target, reject_constant
 from chainrule.data.unfamiliar import unfamiliar
 from chainrule.data.unread import held_out_notes
 from chainrule.optim.full_batch import FullBatch
-from chainrule.tabular.build import build_loss, build_model, build_optimizer, build_penalty
+from chainrule.tabular.build import Setup, build_loss, build_model, build_optimizer, build_penalty
 from chainrule.tabular.intervals import class_intervals, value_intervals
 from chainrule.tabular.scores import (
     MOST_CLASSES,
@@ -51,7 +51,7 @@ from chainrule.train.fit import EarlyStopping, fit
 from chainrule.train.progress import Progress
 from chainrule.train.run import Run
 
-__all__ = ["Problem", "fit_table", "predict_table", "read_problem"]
+__all__ = ["Problem", "build", "fit_table", "predict_table", "read_problem"]
 
 Pair = tuple[NDArray[Any], NDArray[Any]]
 
@@ -301,6 +301,23 @@ def _image_problem(
     )
 
 
+def build(settings: Settings, problem: Problem) -> Setup:
+    """Return the network, loss, optimizer and penalty that `settings` describe for `problem`.
+
+    Raises OptionError for settings that do not fit the problem or one another.
+    """
+    codes = getattr(problem.pipeline, "category_codes", ())
+    if settings.embedding is not None and not codes:
+        raise OptionError("embedding: no column is embedded; give one the role embedded.")
+    outputs = len(problem.pipeline.classes) or 1
+    return Setup(
+        build_model(problem.train[0].shape[1], outputs, settings, codes, problem.pixels),
+        build_loss(settings, problem.pipeline.task),
+        build_optimizer(settings),
+        build_penalty(settings),
+    )
+
+
 def fit_table(
     problem: Problem, settings: Settings, *, threads: int | None = None, progress: bool = True
 ) -> Run:
@@ -316,23 +333,18 @@ def fit_table(
     >>> sorted(run.scores["test"])
     ['accuracy', 'balanced_accuracy', 'log_loss']
     """
-    classes = problem.pipeline.classes
-    features = problem.train[0].shape[1]
     stopping = None
     if settings.patience and problem.validation is not None:
         stopping = EarlyStopping(settings.patience, min_delta=settings.min_delta)
-    codes = getattr(problem.pipeline, "category_codes", ())
-    if settings.embedding is not None and not codes:
-        raise OptionError("embedding: no column is embedded; give one the role embedded.")
-    optimizer = build_optimizer(settings)
+    made = build(settings, problem)
     run = fit(
-        build_model(features, len(classes) or 1, settings, codes, problem.pixels),
+        made.model,
         problem.train,
-        loss=build_loss(settings, problem.pipeline.task),
-        optimizer=optimizer,
-        regularizer=build_penalty(settings),
+        loss=made.loss,
+        optimizer=made.optimizer,
+        regularizer=made.penalty,
         sample_weight=problem.weights[0],
-        class_weight=settings.class_weight if classes else None,
+        class_weight=settings.class_weight if problem.pipeline.classes else None,
         epochs=settings.epochs,
         batch_size=settings.batch_size,
         validation=problem.validation and (*problem.validation, problem.weights[1]),
@@ -340,7 +352,7 @@ def fit_table(
         seed=settings.seed,
         threads=threads,
         progress=progress,
-        watch=not isinstance(optimizer, FullBatch),
+        watch=not isinstance(made.optimizer, FullBatch),
     )
     run.pipeline = problem.pipeline
     run.settings = {"data": problem.name, **settings.plain(), **run.settings}

@@ -104,7 +104,7 @@ def test_json_round_trip_is_exact() -> None:
         assert np.array_equal(back.transform(table), fitted.transform(table))
         y = fitted.encode_target(table)
         assert np.array_equal(back.encode_target(table), y)
-        assert np.array_equal(back.decode_target(y), fitted.decode_target(y))
+        assert np.array_equal(back.target.decode(y), fitted.target.decode(y))
     with pytest.raises(DataError, match="version None"):
         Pipeline.from_json({})
     with pytest.raises(DataError, match="damaged"):
@@ -236,18 +236,18 @@ def test_targets_encode_and_decode() -> None:
     y = pipeline.encode_target(words)
     assert y.dtype == np.int64
     assert y.tolist() == [1, 0, 2, 0, 1, 2]
-    assert pipeline.decode_target(y).tolist() == ["b", "a", "c", "a", "b", "c"]
+    assert pipeline.target.decode(y).tolist() == ["b", "a", "c", "a", "b", "c"]
     codes = Table.from_arrays({"x": x, "y": [10, 2, 10, 2, 10, 2]})
     pipeline = Pipeline.fit(codes, "y")
     assert pipeline.classes == (2, 10)
-    assert pipeline.decode_target([1, 0]).tolist() == [10, 2]
+    assert pipeline.target.decode([1, 0]).tolist() == [10, 2]
     prices = Table.from_arrays({"x": x, "y": [1.5, 2.5, 3.5, 9.5, 0.5, 1.0]})
     pipeline = Pipeline.fit(prices, "y")
     y = pipeline.encode_target(prices)
     assert y.dtype == np.float32
     assert abs(float(y.mean())) < 1e-6
-    assert np.allclose(y * pipeline.target_scale + pipeline.target_mean, prices["y"].values)
-    assert np.allclose(pipeline.decode_target(y), prices["y"].values, atol=1e-5)
+    assert np.allclose(y * pipeline.target.scale + pipeline.target.mean, prices["y"].values)
+    assert np.allclose(pipeline.target.decode(y), prices["y"].values, atol=1e-5)
 
 
 def test_rows_without_a_target_are_left_out() -> None:

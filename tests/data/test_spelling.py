@@ -86,7 +86,7 @@ def test_a_pipeline_keeps_the_spelling_and_says_so() -> None:
     pipeline = Pipeline.fit(table, "price", rows=range(40))
     assert pipeline.feature_names == ("area", "share", "share=missing")
     assert pipeline.task == "regression"
-    assert pipeline.target_mean == pytest.approx(table["price"].values[:40].mean())
+    assert pipeline.target.mean == pytest.approx(table["price"].values[:40].mean())
     notes = "\n".join(pipeline.notes)
     assert "`area`: numbers written as 1.234,5, so '" in notes
     assert "`share`: numbers written as 1234.5%" in notes
