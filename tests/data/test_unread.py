@@ -14,7 +14,7 @@ from chainrule.core.errors import DataError
 from chainrule.data import Pipeline, Table, read_table, stream
 from chainrule.data.table import column_from_text
 from chainrule.data.unread import Settled, settle
-from chainrule.train import read_problem
+from chainrule.tabular import read_problem
 
 ROWS = 400
 

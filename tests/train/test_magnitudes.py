@@ -11,7 +11,7 @@ import pytest
 
 import chainrule as cr
 from chainrule import nn, optim
-from chainrule.train import choose_settings, fit_table, read_problem
+from chainrule.tabular import choose_settings, fit_table, read_problem
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(300, 3))

@@ -16,7 +16,7 @@ from chainrule.core.errors import ChainruleError, DataError, OptionError
 from chainrule.data.pixels import PixelPipeline
 from chainrule.data.preprocess import plan
 from chainrule.data.target import Target
-from chainrule.train import choose_settings, fit_table, read_problem
+from chainrule.tabular import choose_settings, fit_table, read_problem
 
 RNG = np.random.default_rng(5)
 X = RNG.normal(size=(50, 4)).astype("f4")

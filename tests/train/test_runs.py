@@ -16,7 +16,7 @@ import pytest
 import chainrule as cr
 from chainrule import nn
 from chainrule.nn import config
-from chainrule.train import choose_settings, fit_table, read_problem
+from chainrule.tabular import choose_settings, fit_table, read_problem
 
 RNG = np.random.default_rng(3)
 X = RNG.normal(size=(60, 4)).astype("f4")
