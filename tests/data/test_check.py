@@ -31,7 +31,7 @@ def test_accepted_as_they_are() -> None:
         (np.array([["a"]]), "objects or text"),
         (np.array([[1, "a"]], dtype=object), "objects or text"),
         (np.ones((2, 2), complex), r"complex numbers \(complex128\), which are not supported"),
-        ({"a": [1]}, r"predict by chainrule\.train\.predict_table"),
+        ({"a": [1]}, r"predict by chainrule\.tabular\.predict_table"),
         ([[1, 2], [3]], "unequal length"),
         (3.0, "single number"),
         (np.ones((0, 3)), r"no rows; its shape is \(0, 3\)"),
