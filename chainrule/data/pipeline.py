@@ -81,7 +81,7 @@ class Pipeline:
     def fit(
         cls,
         table: Table,
-        target: str | None = None,
+        target: str | Target | None = None,
         task: str | None = None,
         rows: ArrayLike | None = None,
         roles: Roles | None = None,
@@ -93,12 +93,18 @@ class Pipeline:
         :func:`chainrule.data.columns.understand`.  `preprocess` is how numbers are scaled,
         "standardize" if not said, and then a projection of all features, if any; see
         :func:`chainrule.data.preprocess.plan`.
-        Rows without a target are left out, with a note.  Raises DataError as
+        A `target` that was inspected already is fitted to `rows`, which all have one; else
+        rows without a target are left out, with a note.  Raises DataError as
         `inspect_target` and `understand` do, and when no usable feature is left.
         """
         planned = plan(preprocess)
         chosen = None if rows is None else np.asarray(rows, dtype=np.intp)
-        found, kept, notes = inspect_target(table, target, task, chosen)
+        if isinstance(target, Target):
+            kept = np.arange(len(table)) if chosen is None else chosen
+            notes: tuple[str, ...] = ()
+            found = target.fitted(table[target.name].take(kept), table.source)
+        else:
+            found, kept, notes = inspect_target(table, target, task, chosen)
         features = [column.take(kept) for column in table if column.name != found.name]
         encoders, read, decided = fit_encoders(
             features, found.name, table.source, roles, planned.scaler

@@ -23,7 +23,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from chainrule.core.errors import DataError
-from chainrule.core.wording import counted
 from chainrule.data.columns import Roles, choose_target
 from chainrule.data.encode import CategoryEncoder
 from chainrule.data.fitting import CHUNK
@@ -32,8 +31,8 @@ from chainrule.data.preprocess import Preprocessing, plan
 from chainrule.data.read import StoredTable, check_source, is_query, store_table
 from chainrule.data.scaling import Scaler
 from chainrule.data.splits import split_parts
-from chainrule.data.table import Column, Table, column_from_text
-from chainrule.data.target import Target, infer_task, inspect_target, reject_constant
+from chainrule.data.table import Column, column_from_text
+from chainrule.data.target import Target, check_learnable, make_target, settle_task
 from chainrule.data.unread import Settled, Unread, held_out_notes
 
 __all__ = ["Stream", "stream", "too_large_for_memory"]
@@ -139,8 +138,7 @@ class _Targets:
     distinct: Column
     rows: NDArray[np.intp]
     places: NDArray[np.int32]
-    counts: NDArray[np.intp]
-    task: str
+    target: Target
     notes: tuple[str, ...]
     source: str
 
@@ -153,44 +151,26 @@ class _Targets:
         _, first, places, counts = np.unique(
             places[rows], return_index=True, return_inverse=True, return_counts=True
         )
-        if len(rows) == 0:
-            raise DataError(f"{table.source}: target {name!r} has no value in any row.")
-        notes = [chosen] if chosen else []
-        if len(rows) < len(table):
-            count = len(table) - len(rows)
-            notes.append(f"left out {counted(count, 'row')} without a value of `{name}`")
-        if column.spelling:
-            notes.append(f"target `{name}`: numbers written as {column.spelling}")
         distinct = replace(column, origin=rows[first])
-        if task is None and column.kind != "date":
-            task, why = infer_task(distinct.take(places) if column.kind == "number" else distinct)
-            notes.append(f"target `{name}`: {why}, so {task}")
+        every = distinct.take(places) if column.kind == "number" else distinct
+        settled, notes = settle_task(every, len(table) - len(rows), task, table.source)
         # Each value once or twice: enough to see a class of one row, or what can't be a target.
         few = distinct.take(np.repeat(np.arange(len(counts)), np.minimum(counts, 2)))
-        inspect_target(Table((few,), table.source), name, task)
-        if task == "regression":
-            reject_constant(distinct, table.source)
-        if len(rows) < 2:
-            raise DataError(
-                f"{table.source} has one row; training needs rows to learn and to test on."
-            )
-        return cls(
-            distinct, rows, places.astype(np.int32), counts, str(task), tuple(notes), table.source
-        )
+        made = make_target(few, settled, table.source, whole=True)
+        check_learnable(made, distinct, len(rows), table.source)
+        told = (chosen, *notes) if chosen else notes
+        return cls(distinct, rows, places.astype(np.int32), made, told, table.source)
 
     def split(self, fraction: float, seed: int) -> tuple[Any, Any, Any]:
         """Return (train, validation or None, test), indices into `rows`."""
-        if self.task == "regression":
+        if self.target.task == "regression":
             return split_parts(len(self.rows), fraction, seed)
-        return split_parts(self.encode(self.fit(None)), fraction, seed)
+        return split_parts(self.encode(self.target), fraction, seed)
 
-    def fit(self, train: NDArray[np.intp] | None) -> Target:
-        """Return the target as the rows `train` have it; None: as all do."""
-        places = (self.places if train is None else self.places[train]).astype(np.intp)
-        if self.task == "classification":
-            places = np.repeat(np.unique(places), 2)
-        table = Table((self.distinct.take(places),), self.source)
-        return inspect_target(table, self.distinct.name, self.task)[0]
+    def fit(self, train: NDArray[np.intp]) -> Target:
+        """Return the target as the rows `train` have it."""
+        places = self.places[train].astype(np.intp)
+        return self.target.fitted(self.distinct.take(places), self.source)
 
     def encode(self, target: Target) -> Array:
         """Return what trains, for each of `rows`."""

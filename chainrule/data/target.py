@@ -10,8 +10,8 @@ Read next: :mod:`chainrule.data.pipeline`.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Literal, cast
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -24,7 +24,7 @@ from chainrule.data.table import Column, Table
 from chainrule.data.text import parse_number
 from chainrule.data.unread import respell
 
-__all__ = ["Target", "Task", "infer_task", "inspect_target", "reject_constant"]
+__all__ = ["Target", "Task", "check_learnable", "inspect_target", "make_target", "settle_task"]
 
 Task = Literal["classification", "regression"]
 _MAX_CLASSES = 20  # whole numbers with more distinct values are a quantity, unless asked
@@ -45,6 +45,14 @@ class Target:
     mean: float = 0.0
     scale: float = 1.0
     spelling: str = ""
+
+    def fitted(self, column: Column, where: str) -> Target:
+        """Return the target with the mean and scale of `column`, of training rows alone."""
+        if self.task == "classification":
+            return self
+        values = _numbers(column, where)
+        spread = float(values.std())
+        return replace(self, mean=float(values.mean()), scale=spread if spread > 0 else 1.0)
 
     def encode(self, column: Column, where: str) -> NDArray[Any]:
         """Return class numbers (int64) or standardized values (float32), shape (rows,).
@@ -97,49 +105,75 @@ def inspect_target(
     an unknown target, dates, infinity, one class only, and, for a whole
     table, a class with one row, which can't be both learned and tested.
     """
-    if task not in (None, "classification", "regression"):
-        known = ("classification", "regression")
-        raise OptionError(f"Task {task!r} is unknown. {did_you_mean(str(task), known)}")
+    check_task(task)
     name, chosen = choose_target(table, target)
-    notes = [chosen] if chosen else []
     given = np.arange(len(table)) if rows is None else np.asarray(rows, dtype=np.intp)
     if len(given) == 0:
         raise DataError(f"{table.source}: no rows were given to learn from.")
     column = table[name].take(given)
     kept = given[~column.missing]
-    if len(kept) == 0:
-        raise DataError(f"{table.source}: target {name!r} has no value in any row.")
     if len(kept) < len(given):
-        count = len(given) - len(kept)
-        notes.append(f"left out {counted(count, 'row')} without a value of `{name}`")
         column = table[name].take(kept)
+    settled, told = settle_task(column, len(given) - len(kept), task, table.source)
+    found = make_target(column, settled, table.source, whole=rows is None)
+    return found, kept, (*((chosen,) if chosen else ()), *told)
+
+
+def check_task(task: str | None) -> None:
+    """Raise OptionError for a task that is neither None nor one of the two there are."""
+    known = ("classification", "regression")
+    if task is not None and task not in known:
+        raise OptionError(f"Task {task!r} is unknown. {did_you_mean(task, known)}")
+
+
+def settle_task(
+    column: Column, missing: int, task: str | None, where: str
+) -> tuple[Task, tuple[str, ...]]:
+    """Return the task of a target and the notes on it.
+
+    `column` holds the target of every row that has one, or, unless it holds numbers, each
+    different value once; `missing` is the number of rows without one.  Raises DataError where
+    no row has one, and for dates.
+    """
+    check_task(task)
+    name, notes = column.name, []
+    if len(column) == 0:
+        raise DataError(f"{where}: target {name!r} has no value in any row.")
+    if missing:
+        notes.append(f"left out {counted(missing, 'row')} without a value of `{name}`")
     if column.kind == "date":
-        raise DataError(f"{table.source}: target {name!r} holds dates; predict a number or class.")
+        raise DataError(f"{where}: target {name!r} holds dates; predict a number or class.")
     if column.spelling:
         notes.append(f"target `{name}`: numbers written as {column.spelling}")
-    if task is None:
-        task, why = infer_task(column)
-        notes.append(f"target `{name}`: {why}, so {task}")
+    if task is not None:
+        return cast(Task, task), tuple(notes)
+    inferred, why = _infer_task(column)
+    return inferred, (*notes, f"target `{name}`: {why}, so {inferred}")
+
+
+def make_target(column: Column, task: Task, where: str, whole: bool) -> Target:
+    """Return the target that `column` holds, fitted to it.
+
+    With `whole`, `column` stands for all rows of the table, and each class needs two of them.
+    Raises DataError for one class only, infinity, and text where numbers are needed.
+    """
     if task == "classification":
-        found = Target(name, "classification", _classes(column, table.source, rows is None))
-    else:
-        values = _numbers(column, table.source)
-        spread = float(values.std())
-        scale = spread if spread > 0 else 1.0
-        found = Target(name, "regression", (), float(values.mean()), scale, column.spelling)
-    return found, kept, tuple(notes)
+        return Target(column.name, task, _classes(column, where, whole))
+    return Target(column.name, task, spelling=column.spelling).fitted(column, where)
 
 
-def reject_constant(column: Column, where: str) -> None:
-    """Raise DataError if a regression target is the same in every row."""
-    if np.ptp(column.values.astype(np.float64)) == 0:
+def check_learnable(target: Target, column: Column, rows: int, where: str) -> None:
+    """Raise DataError if a target of `rows` rows is one row, or one number in every row."""
+    if rows < 2:
+        raise DataError(f"{where} has one row; training needs rows to learn and to test on.")
+    if target.task == "regression" and np.ptp(column.values.astype(np.float64)) == 0:
         raise DataError(
             f"{where}: target {column.name!r} is {column.take(np.arange(1)).as_text()[0]} in every "
             "row; there is nothing to predict. Name another with --target."
         )
 
 
-def infer_task(column: Column) -> tuple[Task, str]:
+def _infer_task(column: Column) -> tuple[Task, str]:
     """Return the task that a target column without missing cells asks for, and why."""
     if column.kind in ("text", "boolean"):
         return "classification", column.kind

@@ -31,7 +31,7 @@ from chainrule.data.splits import VALIDATION_FRACTION, split, split_parts
 from chainrule.data.streaming import stream as encode_to_disk
 from chainrule.data.streaming import too_large_for_memory
 from chainrule.data.table import Table
-from chainrule.data.target import Target, inspect_target, reject_constant
+from chainrule.data.target import Target, check_learnable, inspect_target
 from chainrule.data.unfamiliar import unfamiliar
 from chainrule.data.unread import held_out_notes
 from chainrule.optim.full_batch import FullBatch
@@ -191,10 +191,7 @@ def _split(
 ) -> _Parts:
     found, kept, notes = inspect_target(table, target, task)
     column = table[found.name].take(kept)
-    if found.task == "regression":
-        reject_constant(column, table.source)
-    if len(kept) < 2:
-        raise DataError(f"{table.source} has one row; training needs rows to learn and to test on.")
+    check_learnable(found, column, len(kept), table.source)
     # Classes by number and values by count, so that only classes are stratified.
     strata: Any = found.encode(column, table.source) if found.task == "classification" else None
     train, validation, test = split_parts(len(kept) if strata is None else strata, fraction, seed)
@@ -210,12 +207,13 @@ def _table_problem(
     preprocess: Preprocessing,
     weight: str | None,
 ) -> Problem:
-    found = parts.target
     weights = _weights(table, weight, parts)
     if weight is not None:
         roles = {**(roles or {}), weight: "dropped"}
-    pipeline = Pipeline.fit(table, found.name, found.task, parts.train, roles, preprocess)
-    pipeline = replace(pipeline, notes=tuple(dict.fromkeys((*parts.notes, *pipeline.notes))))
+    pipeline = Pipeline.fit(
+        table, parts.target, rows=parts.train, roles=roles, preprocess=preprocess
+    )
+    pipeline = replace(pipeline, notes=(*parts.notes, *pipeline.notes))
 
     def pair(rows: NDArray[np.intp]) -> Pair:
         return pipeline.transform(table, rows), pipeline.encode_target(table, rows)
