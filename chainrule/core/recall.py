@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from threading import Lock
 from typing import Any, TypeAlias
 from weakref import WeakKeyDictionary
 
@@ -28,6 +29,7 @@ MOST_BYTES = 2**26
 
 _values: WeakKeyDictionary[Node, Array] = WeakKeyDictionary()  # in the order of their computing
 _bytes = 0  # at most so many lie in _values
+_writing = Lock()  # several threads may evaluate at once
 
 
 def unknown(node: Node) -> list[Node]:
@@ -86,15 +88,16 @@ def _that_fit(nodes: Sequence[Node]) -> Iterator[Node]:
 def _remember(values: Mapping[Node, Array]) -> None:
     """Keep `values`; where all are too many, forget the largest, and of equal ones the oldest."""
     global _bytes
-    for node, value in values.items():
-        value.setflags(write=False)
-        _values[node] = value
-        _bytes += value.nbytes
-    if _bytes <= MOST_BYTES:
-        return
-    _bytes = sum(value.nbytes for value in _values.values())
-    for node, value in sorted(_values.items(), key=lambda item: -item[1].nbytes):
-        if _bytes <= MOST_BYTES // 2:
-            break
-        del _values[node]
-        _bytes -= value.nbytes
+    with _writing:
+        for node, value in values.items():
+            value.setflags(write=False)
+            _values[node] = value
+            _bytes += value.nbytes
+        if _bytes <= MOST_BYTES:
+            return
+        _bytes = sum(value.nbytes for value in _values.values())
+        for node, value in sorted(_values.items(), key=lambda item: -item[1].nbytes):
+            if _bytes <= MOST_BYTES // 2:
+                break
+            del _values[node]
+            _bytes -= value.nbytes
