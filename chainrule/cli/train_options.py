@@ -13,8 +13,9 @@ import click
 from chainrule.core.errors import OptionError
 from chainrule.data.preprocess import NAMES as PREPROCESSING
 from chainrule.nn.initializers import BY_NAME as INITIALIZERS
+from chainrule.nn.normalize import NORMS
 from chainrule.optim.named import optimizer_names, schedule_names
-from chainrule.tabular.settings import check_range
+from chainrule.tabular.settings import check_range, loss_names
 
 __all__ = ["method_options", "network_options", "parse_fraction", "positive"]
 
@@ -122,7 +123,7 @@ network_options = _together(
                  help="One that chainrule activations lists."),
     click.option("--pieces", type=click.IntRange(min=2), metavar="K",
                  help="Products of which a maxout unit takes the largest  [default: 2]"),
-    click.option("--norm", type=click.Choice(["batch", "layer"]),
+    click.option("--norm", type=click.Choice(list(NORMS)),
                  help="Normalize each hidden layer."),
     click.option("--dropout", type=float, metavar="X", callback=parse_number,
                  help="Share of hidden units to drop."),
@@ -141,8 +142,8 @@ network_options = _together(
 
 method_options = _together(
     click.option("--loss", metavar="NAME", callback=parse_choice,
-                 help="cross_entropy, or for numbers mse, mae or huber  [default: cross_entropy, "
-                 "mse]"),
+                 help=f"For classes {', '.join(loss_names('classification'))}; for numbers "
+                 f"{', '.join(loss_names('regression'))}  [default: the first]"),
     click.option("--label-smoothing", type=float, metavar="X", callback=parse_number,
                  help="Share of each target spread over all classes."),
     click.option("--class-weight", type=click.Choice(["balanced"]),

@@ -13,6 +13,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from chainrule.core.errors import no_attribute
+from chainrule.nn import losses
 from chainrule.nn.activations import (
     ELU,
     GELU,
@@ -62,21 +63,7 @@ from chainrule.nn.layer import (
     parameters,
     summary,
 )
-from chainrule.nn.losses import (
-    CrossEntropy,
-    Huber,
-    binary_cross_entropy,
-    cross_entropy,
-    hinge,
-    huber,
-    kl_divergence,
-    mae,
-    mse,
-    multiclass_hinge,
-    poisson,
-    squared_hinge,
-    squared_multiclass_hinge,
-)
+from chainrule.nn.losses import *  # noqa: F403 - each of its names, once
 from chainrule.nn.lsuv import lsuv
 from chainrule.nn.maxout import Maxout
 from chainrule.nn.network import Network
@@ -99,7 +86,6 @@ __all__ = [
     "ActivityPenalty",
     "BatchNorm",
     "Constant",
-    "CrossEntropy",
     "Density",
     "Dropout",
     "Edges",
@@ -116,7 +102,6 @@ __all__ = [
     "HardTanh",
     "HeNormal",
     "HeUniform",
-    "Huber",
     "Identity",
     "ImageFields",
     "Layer",
@@ -149,26 +134,16 @@ __all__ = [
     "Zeros",
     "activation",
     "activation_names",
-    "binary_cross_entropy",
-    "cross_entropy",
     "from_config",
-    "hinge",
-    "huber",
     "initialize",
     "initializer",
-    "kl_divergence",
     "lsuv",
-    "mae",
-    "mse",
-    "multiclass_hinge",
     "parameters",
-    "poisson",
     "register_layer",
-    "squared_hinge",
-    "squared_multiclass_hinge",
     "summary",
     "to_config",
 ]
+__all__ += losses.__all__
 
 if not TYPE_CHECKING:  # a type checker knows the names, and must go on telling of others
 

@@ -21,7 +21,9 @@ Read next: :mod:`chainrule.optim`.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeVar
 
 from chainrule.core.errors import ShapeError
 from chainrule.core.options import in_range
@@ -48,6 +50,49 @@ __all__ = [
     "squared_multiclass_hinge",
 ]
 
+F = TypeVar("F", bound=Callable[..., Tensor])
+C = TypeVar("C", bound=type)
+
+
+@dataclass(frozen=True)
+class Loss:
+    """What is known of one loss: the one place that training, tables and the command read.
+
+    kind says what the target is: "classes" (one of k), "labels" (yes or no), "values" (real
+    numbers) or "counts".  probabilistic is False where the outputs are scores, not logits.
+    """
+
+    name: str
+    function: Callable[..., Tensor]
+    kind: str
+    probabilistic: bool
+
+
+LOSSES: dict[str, Loss] = {}
+# The classes that hold the options of a loss, and the name of that loss.
+WITH_OPTIONS: dict[type, str] = {}
+
+
+def _loss(kind: str, *, probabilistic: bool = True) -> Callable[[F], F]:
+    """Return a decorator that enters a function in `LOSSES`; the first of a kind is its default."""
+
+    def enter(function: F) -> F:
+        name = function.__name__
+        LOSSES[name] = Loss(name, function, kind, probabilistic)
+        return function
+
+    return enter
+
+
+def _options_of(name: str) -> Callable[[C], C]:
+    """Return a decorator that enters a class as one that holds the options of the loss `name`."""
+
+    def enter(holder: C) -> C:
+        WITH_OPTIONS[holder] = name
+        return holder
+
+    return enter
+
 
 def _same_shape(name: str, prediction: Tensor, target: Tensor) -> None:
     if prediction.shape != target.shape:
@@ -64,6 +109,7 @@ def _per_row(values: Tensor, weight: Tensor | None) -> Tensor:
     return mean(values, range(1, values.ndim)) if values.ndim > 1 else values
 
 
+@_loss("values")
 def mse(prediction: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:
     """Return the squared error of each row, ``mean((prediction - target)²)`` over its columns.
 
@@ -77,6 +123,7 @@ def mse(prediction: Tensor, target: Tensor, weight: Tensor | None = None) -> Ten
     return _per_row(square(prediction - target), weight)
 
 
+@_loss("values")
 def mae(prediction: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:
     """Return the absolute error of each row, ``mean(|prediction - target|)`` over its columns.
 
@@ -87,6 +134,7 @@ def mae(prediction: Tensor, target: Tensor, weight: Tensor | None = None) -> Ten
     return _per_row(abs(prediction - target), weight)
 
 
+@_loss("values")
 def huber(
     prediction: Tensor, target: Tensor, delta: float = 1.0, weight: Tensor | None = None
 ) -> Tensor:
@@ -106,6 +154,7 @@ def huber(
     return _per_row(within * (error - 0.5 * within), weight)
 
 
+@_loss("counts")
 def poisson(log_rate: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:
     """Return ``exp(z) - t z``, the surprise of the count t at rate exp(z), averaged over columns.
 
@@ -117,6 +166,7 @@ def poisson(log_rate: Tensor, target: Tensor, weight: Tensor | None = None) -> T
     return _per_row(exp(log_rate) - target * log_rate, weight)
 
 
+@_loss("classes")
 def cross_entropy(logits: Tensor, target: Tensor, label_smoothing: float = 0.0) -> Tensor:
     """Return ``-sum(p * log_softmax(logits))`` of each row, p the target distribution.
 
@@ -142,6 +192,7 @@ def cross_entropy(logits: Tensor, target: Tensor, label_smoothing: float = 0.0) 
     return log(exp(shifted).sum(1)) - chosen
 
 
+@_loss("classes")
 def kl_divergence(logits: Tensor, target: Tensor) -> Tensor:
     """Return ``sum(p * (log(p) - log_softmax(logits)))`` of each row, p the target distribution.
 
@@ -155,6 +206,7 @@ def kl_divergence(logits: Tensor, target: Tensor) -> Tensor:
     return where(target == 0, 0.0, target * ratio).sum(1)
 
 
+@_loss("classes", probabilistic=False)
 def multiclass_hinge(scores: Tensor, target: Tensor) -> Tensor:
     """Return ``max(0, 1 + rival - chosen)``, by how much the right class fails to lead by 1.
 
@@ -175,6 +227,7 @@ def multiclass_hinge(scores: Tensor, target: Tensor) -> Tensor:
     return relu(1 + rival - chosen)
 
 
+@_loss("classes", probabilistic=False)
 def squared_multiclass_hinge(scores: Tensor, target: Tensor) -> Tensor:
     """Return the square of :func:`multiclass_hinge`: smooth where the lead is just enough."""
     return square(multiclass_hinge(scores, target))
@@ -198,6 +251,7 @@ def _is_numbered(name: str, logits: Tensor, target: Tensor) -> bool:
     return True
 
 
+@_loss("labels")
 def binary_cross_entropy(logits: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:
     """Return ``-(t log s(z) + (1 - t) log(1 - s(z)))``, s the sigmoid, averaged over columns.
 
@@ -214,6 +268,7 @@ def binary_cross_entropy(logits: Tensor, target: Tensor, weight: Tensor | None =
     return _per_row((relu(z) - target * z) + log1p(exp(minus_abs(z))), weight)
 
 
+@_loss("labels", probabilistic=False)
 def hinge(scores: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:
     """Return ``max(0, 1 - t z)``, t = 1 for yes and -1 for no, averaged over columns.
 
@@ -227,6 +282,7 @@ def hinge(scores: Tensor, target: Tensor, weight: Tensor | None = None) -> Tenso
     return _per_row(_shortfall(scores, target), weight)
 
 
+@_loss("labels", probabilistic=False)
 def squared_hinge(scores: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:
     """Return ``max(0, 1 - t z)²``, t = 1 for yes and -1 for no, averaged over columns.
 
@@ -240,6 +296,7 @@ def _shortfall(scores: Tensor, target: Tensor) -> Tensor:
     return relu(1 - where(target > 0, scores, -scores))
 
 
+@_options_of("cross_entropy")
 @dataclass(frozen=True)
 class CrossEntropy:
     """:func:`cross_entropy` with its option; raises OptionError for smoothing not in [0, 1).
@@ -258,6 +315,7 @@ class CrossEntropy:
         return cross_entropy(logits, target, self.label_smoothing)
 
 
+@_options_of("huber")
 @dataclass(frozen=True)
 class Huber:
     """:func:`huber` with its option; raises OptionError for a `delta` that is not above 0."""

@@ -129,3 +129,10 @@ class LayerNorm:
         apart = x - mean(x, -1, keepdims=True)
         spread = mean(square(apart), -1, keepdims=True)
         return apart / sqrt(spread + self.epsilon) * self.scale + self.shift
+
+
+# The layers that can normalize the hidden layers of a network for tables, by name.
+NORMS: dict[str, Callable[[int], Callable[[Tensor], Tensor]]] = {
+    "batch": BatchNorm,
+    "layer": LayerNorm,
+}

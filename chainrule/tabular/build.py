@@ -19,7 +19,7 @@ from chainrule.nn.layer import Layer, Linear, Sequential
 from chainrule.nn.losses import CrossEntropy
 from chainrule.nn.maxout import Maxout
 from chainrule.nn.noise import Dropout, GaussianNoise
-from chainrule.nn.normalize import BatchNorm, LayerNorm
+from chainrule.nn.normalize import NORMS
 from chainrule.nn.regularizers import Elastic
 from chainrule.nn.residual import Residual
 from chainrule.nn.scale import Scale
@@ -34,7 +34,7 @@ from chainrule.optim.optimizer import Optimizer, chain
 from chainrule.optim.schedule import Schedule
 from chainrule.optim.schedule import epochs as in_epochs
 from chainrule.optim.wrappers import Accumulate, Averaged
-from chainrule.tabular.settings import Settings
+from chainrule.tabular.settings import Settings, loss_names
 
 __all__ = [
     "Setup",
@@ -44,13 +44,6 @@ __all__ = [
     "build_penalty",
     "check_settings",
 ]
-
-NORMS: dict[str, Callable[[int], Layer]] = {"batch": BatchNorm, "layer": LayerNorm}
-# Losses that tables can be scored by: of classes with probabilities, of values that were scaled.
-LOSSES = {
-    "classification": ("cross_entropy", "kl_divergence"),
-    "regression": ("mse", "mae", "huber"),
-}
 
 
 def check_settings(settings: Settings, task: str | None = None) -> None:
@@ -151,7 +144,7 @@ def _weights(features: int, size: int, settings: Settings) -> Layer:
 
 def build_loss(settings: Settings, task: str) -> str | Callable[[Tensor, Tensor], Tensor]:
     """Return the loss for `task`, "classification" or "regression"."""
-    names = LOSSES[task]
+    names = loss_names(task)
     loss = settings.loss or names[0]
     if loss not in names:
         raise OptionError(f"loss {loss!r} does not fit {task}. {did_you_mean(loss, names)}")

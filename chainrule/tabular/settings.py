@@ -17,9 +17,10 @@ from typing import Any
 from chainrule.core.errors import OptionError, did_you_mean
 from chainrule.core.options import check_whole, is_number
 from chainrule.nn.activations import activation as activation_of
+from chainrule.nn.losses import LOSSES
 from chainrule.optim.optimizer import Optimizer
 
-__all__ = ["Settings", "check_range", "choose_settings", "unusual"]
+__all__ = ["Settings", "check_range", "choose_settings", "loss_names", "unusual"]
 
 # The least of each count; None is allowed where it is the default.
 COUNTS = {
@@ -43,6 +44,8 @@ RANGES = {
     "clip_value": (0.0, math.inf, True),
     "average": (0.0, 1.0, False),
 }
+# What the losses of each task look at: tables are scored with probabilities or with values.
+KINDS = {"classification": "classes", "regression": "values"}
 WORDS = ("activation", "norm", "init", "loss", "class_weight", "schedule")
 
 
@@ -60,12 +63,24 @@ def check_range(setting: str, value: Any) -> None:
     raise OptionError(f"{setting} must be {bounds}, not {value!r}.")
 
 
+def loss_names(task: str) -> list[str]:
+    """Return the losses a table can be trained with, the default one first.
+
+    `task` is "classification" or "regression".
+
+    >>> loss_names("classification")
+    ['cross_entropy', 'kl_divergence']
+    """
+    kind = KINDS[task]
+    return [loss.name for loss in LOSSES.values() if loss.kind == kind and loss.probabilistic]
+
+
 @dataclass(frozen=True)
 class Settings:
     """All that decides a training, but for the data.
 
-    The network: `hidden` are the units of each hidden layer, each followed by `norm` ("batch" or
-    "layer"), its `activation` (a name, or "maxout") and `dropout`; `noise` is the spread of what
+    The network: `hidden` are the units of each hidden layer, each followed by `norm` (such as
+    "batch"), its `activation` (a name, or "maxout") and `dropout`; `noise` is the spread of what
     is added to the inputs; `density` the share of connections; with `residual` layers of equal
     width are skipped; `init` names the initializer, hidden biases start at `bias_init`; `pieces`
     are those of maxout, `embedding` the size of embedded categories.

@@ -19,8 +19,8 @@ from chainrule.core.errors import DataError, OptionError, ShapeError, did_you_me
 from chainrule.core.spec import Dim, Shape, is_float
 from chainrule.core.tensor import Tensor
 from chainrule.data.check import check_classes, check_numbers
-from chainrule.nn import losses
 from chainrule.nn.config import to_config
+from chainrule.nn.losses import LOSSES, WITH_OPTIONS
 
 __all__ = ["Objective", "objective"]
 
@@ -213,30 +213,16 @@ def _columns(output: Shape) -> str:
     return ", ".join(str(d) for d in output[1:]) if len(output) > 1 else ""
 
 
+# The metric that is reported beside a loss, by the kind of its target.
+METRIC_OF = {
+    "classes": "accuracy", "labels": "label_accuracy", "values": "r2", "counts": "r2",
+}  # fmt: skip
 BY_NAME = {
-    o.name: o
-    for o in (
-        Objective("cross_entropy", losses.cross_entropy, "classes", "accuracy"),
-        Objective("kl_divergence", losses.kl_divergence, "classes", "accuracy"),
-        Objective("multiclass_hinge", losses.multiclass_hinge, "classes", "accuracy", False),
-        Objective(
-            "squared_multiclass_hinge",
-            losses.squared_multiclass_hinge,
-            "classes",
-            "accuracy",
-            False,
-        ),
-        Objective("binary_cross_entropy", losses.binary_cross_entropy, "labels", "label_accuracy"),
-        Objective("hinge", losses.hinge, "labels", "label_accuracy", False),
-        Objective("squared_hinge", losses.squared_hinge, "labels", "label_accuracy", False),
-        Objective("mse", losses.mse, "values", "r2"),
-        Objective("mae", losses.mae, "values", "r2"),
-        Objective("huber", losses.huber, "values", "r2"),
-        Objective("poisson", losses.poisson, "counts", "r2"),
+    loss.name: Objective(
+        loss.name, loss.function, loss.kind, METRIC_OF[loss.kind], loss.probabilistic
     )
+    for loss in LOSSES.values()
 }
-# Losses that hold options, and the objective each is a form of.
-WITH_OPTIONS: dict[type, str] = {losses.CrossEntropy: "cross_entropy", losses.Huber: "huber"}
 
 
 def objective(loss: str | Callable[[Tensor, Tensor], Tensor]) -> Objective:
@@ -246,7 +232,8 @@ def objective(loss: str | Callable[[Tensor, Tensor], Tensor]) -> Objective:
 
     >>> objective("mse").kind
     'values'
-    >>> objective(losses.Huber(2.0)).name
+    >>> from chainrule import nn
+    >>> objective(nn.Huber(2.0)).name
     'huber'
     """
     if isinstance(loss, type):

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import Any
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from scipy import special, stats
 from sklearn.metrics import hinge_loss
 
 import chainrule as cr
 from chainrule import nn
+from chainrule.cli.commands import command_line
+from chainrule.nn import losses
+from chainrule.tabular.settings import loss_names
+from chainrule.train.objective import BY_NAME
 
 RNG = np.random.default_rng(0)
 Z = RNG.normal(0, 3, (6, 4))
@@ -235,3 +241,17 @@ def test_slopes_at_the_kinks_are_one_sided_or_the_middle() -> None:
 def test_options_out_of_range_are_refused_by_name(make: Any, message: str) -> None:
     with pytest.raises(cr.OptionError, match=message):
         make()
+
+
+def test_every_public_loss_has_its_row_and_tables_choose_among_those_that_fit() -> None:
+    public = {name for name in losses.__all__ if inspect.isfunction(getattr(losses, name))}
+    assert set(losses.LOSSES) == set(BY_NAME) == public
+    assert loss_names("classification")[0] == "cross_entropy"
+    assert loss_names("regression")[0] == "mse"
+    assert not {"multiclass_hinge", "poisson"} & {
+        *loss_names("classification"),
+        *loss_names("regression"),
+    }
+    shown = " ".join(CliRunner().invoke(command_line, ["train", "--help"]).output.split())
+    for task in ("classification", "regression"):
+        assert ", ".join(loss_names(task)) in shown
