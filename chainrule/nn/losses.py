@@ -9,7 +9,7 @@ can not.  A loss with an option is also a class that holds it, such as
 |---|---|
 | one of k classes | cross_entropy, kl_divergence, multiclass_hinge, squared_multiclass_hinge |
 | yes-or-no labels, any number of them a row | binary_cross_entropy, hinge, squared_hinge |
-| real values | mse, mae, huber |
+| real values | mse, mae, huber, log_cosh |
 | counts | poisson |
 
 Those of labels, values and counts also take a `weight` for each element of the target: 0 masks
@@ -30,7 +30,7 @@ from chainrule.core.options import in_range
 from chainrule.core.spec import is_float
 from chainrule.core.tensor import Tensor
 from chainrule.ops.composite import from_peak, log_softmax, minus_abs, square
-from chainrule.ops.elementwise import abs, exp, log, log1p, minimum, relu, where
+from chainrule.ops.elementwise import abs, exp, log, log1p, minimum, relu, tanh, where
 from chainrule.ops.index import is_class
 from chainrule.ops.reduce import argmax, max, mean
 
@@ -42,6 +42,7 @@ __all__ = [
     "hinge",
     "huber",
     "kl_divergence",
+    "log_cosh",
     "mae",
     "mse",
     "multiclass_hinge",
@@ -152,6 +153,26 @@ def huber(
     error = abs(prediction - target)
     within = minimum(error, delta)
     return _per_row(within * (error - 0.5 * within), weight)
+
+
+@_loss("values")
+def log_cosh(prediction: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:
+    """Return ``log(cosh(prediction - target))`` of each row, averaged over its columns.
+
+    It is near ``e² / 2`` for a small error e and ``|e| - log(2)`` for a large one, as
+    :func:`huber` is, and has slopes of every order everywhere.
+    prediction, target: (n,) or (n, k).  Raises ShapeError rather than broadcast.
+
+    >>> import chainrule as cr
+    >>> log_cosh(cr.tensor([0.0, 1000.0]), cr.tensor([0.0, 0.0]))
+    Tensor([  0.    , 999.3068], f32[2])
+    """
+    _same_shape("log_cosh", prediction, target)
+    size = abs(prediction - target)
+    # Each form keeps its digits where the other would cancel, or overflow.
+    near = -0.5 * log1p(-square(tanh(minimum(size, 1.0))))
+    far = size + (log1p(exp(-2.0 * size)) - math.log(2))
+    return _per_row(where(size < 1, near, far), weight)
 
 
 @_loss("counts")

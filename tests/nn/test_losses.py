@@ -88,7 +88,8 @@ def test_huge_logits_give_the_exact_limit_and_a_finite_gradient(dtype: Any) -> N
 @pytest.mark.parametrize(
     "loss",
     [
-        nn.mse, nn.mae, nn.huber, nn.poisson, nn.binary_cross_entropy, nn.hinge, nn.squared_hinge,
+        nn.mse, nn.mae, nn.huber, nn.log_cosh, nn.poisson, nn.binary_cross_entropy, nn.hinge,
+        nn.squared_hinge,
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("shape", [(6,), (6, 1), (1, 4), (4,)])
@@ -255,3 +256,14 @@ def test_every_public_loss_has_its_row_and_tables_choose_among_those_that_fit() 
     shown = " ".join(CliRunner().invoke(command_line, ["train", "--help"]).output.split())
     for task in ("classification", "regression"):
         assert ", ".join(loss_names(task)) in shown
+
+
+@pytest.mark.parametrize("error", [0.0, 1e-4, 0.5, 0.999, 1.0, 1.5, 30.0, 1e6])
+def test_log_cosh_keeps_its_digits_near_0_and_does_not_overflow(error: float) -> None:
+    z = t(np.array([error, -error], "f4"))
+    exact = np.float64(np.float32(error))
+    expected = np.log1p(2 * np.sinh(exact / 2) ** 2) if exact < 300 else exact - np.log(2)
+    row = nn.log_cosh(z, t(np.zeros(2, "f4")))
+    np.testing.assert_allclose(row.numpy(), expected, rtol=1e-6)
+    slope = cr.grad(row.sum(), z).numpy()
+    np.testing.assert_allclose(slope, np.tanh([exact, -exact]), rtol=1e-6)

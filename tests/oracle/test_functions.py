@@ -118,6 +118,7 @@ LOSSES: dict[str, tuple[Any, Callable[[Any], Any], Any]] = {
     "huber": (
         nn.Huber(0.7), lambda f: lambda z, y: f.huber_loss(z, y, "none", 0.7).mean(1), NEAR,
     ),
+    "log_cosh": (nn.log_cosh, lambda f: lambda z, y: (z - y).cosh().log().mean(1), NEAR),
     "poisson": (
         nn.poisson,
         lambda f: lambda z, y: f.poisson_nll_loss(z, y, log_input=True, reduction="none").mean(1),
