@@ -8,14 +8,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from chainrule.core.errors import no_attribute
-from chainrule.optim.adam import Adam, AdamW, AMSGrad, Lion, Nadam
-from chainrule.optim.adaptive import AdaDelta, AdaGrad, RMSProp
-from chainrule.optim.clip import ClipNorm, ClipValue
+from chainrule.optim import adam, adaptive, clip, lbfgs, levenberg_marquardt, sgd, wrappers
+from chainrule.optim.adam import *  # noqa: F403
+from chainrule.optim.adaptive import *  # noqa: F403
+from chainrule.optim.clip import *  # noqa: F403
 from chainrule.optim.decay import MaxNorm, WeightDecay
 from chainrule.optim.full_batch import FullBatch
 from chainrule.optim.groups import Groups, freeze, groups
-from chainrule.optim.lbfgs import LBFGS, Minimum
-from chainrule.optim.levenberg_marquardt import LeastSquares, LevenbergMarquardt
+from chainrule.optim.lbfgs import *  # noqa: F403
+from chainrule.optim.levenberg_marquardt import *  # noqa: F403
 from chainrule.optim.named import optimizer, optimizer_names, schedule, schedule_names
 from chainrule.optim.optimizer import Chain, Optimizer, chain
 from chainrule.optim.plateau import ReduceOnPlateau
@@ -32,38 +33,21 @@ from chainrule.optim.schedule import (
     epochs,
     tabulate,
 )
-from chainrule.optim.sgd import SGD
-from chainrule.optim.wrappers import Accumulate, Averaged
+from chainrule.optim.sgd import *  # noqa: F403
+from chainrule.optim.wrappers import *  # noqa: F403
 
 __all__ = [
-    "LBFGS",
-    "SGD",
-    "AMSGrad",
-    "Accumulate",
-    "AdaDelta",
-    "AdaGrad",
-    "Adam",
-    "AdamW",
-    "Averaged",
     "Chain",
-    "ClipNorm",
-    "ClipValue",
     "Cosine",
     "CosineRestarts",
     "Exponential",
     "FullBatch",
     "Groups",
-    "LeastSquares",
-    "LevenbergMarquardt",
-    "Lion",
     "MaxNorm",
-    "Minimum",
-    "Nadam",
     "OneCycle",
     "Optimizer",
     "Piecewise",
     "Polynomial",
-    "RMSProp",
     "ReduceOnPlateau",
     "Schedule",
     "StepDecay",
@@ -79,6 +63,14 @@ __all__ = [
     "schedule_names",
     "tabulate",
 ]
+# Each name of a file of optimizers is public, so that a new one is written there alone.
+__all__ += adam.__all__
+__all__ += adaptive.__all__
+__all__ += clip.__all__
+__all__ += lbfgs.__all__
+__all__ += levenberg_marquardt.__all__
+__all__ += sgd.__all__
+__all__ += wrappers.__all__
 
 if not TYPE_CHECKING:  # a type checker knows the names, and must go on telling of others
 

@@ -17,7 +17,7 @@ from chainrule.core.tensor import Tensor
 from chainrule.ops.elementwise import maximum, sign, sqrt
 from chainrule.optim.decay import check_decay, decayed
 from chainrule.optim.hyper import in_range
-from chainrule.optim.optimizer import Optimizer, Slots, check_learning_rate
+from chainrule.optim.optimizer import Optimizer, Slots, check_learning_rate, named
 from chainrule.optim.schedule import Schedule
 
 __all__ = ["AMSGrad", "Adam", "AdamW", "Lion", "Nadam"]
@@ -26,6 +26,7 @@ Number = float | Schedule
 H = Mapping[str, Tensor]
 
 
+@named("adam")
 @dataclass(frozen=True)
 class Adam(Optimizer):
     """Adam, with bias correction.
@@ -56,6 +57,7 @@ class Adam(Optimizer):
         return _step(m, v, h, t), {"m": m, "v": v}
 
 
+@named("adamw")
 @dataclass(frozen=True)
 class AdamW(Optimizer):
     """Adam with decoupled weight decay: Adam's change less ``learning_rate * weight_decay * p``.
@@ -95,6 +97,7 @@ class AdamW(Optimizer):
         return change, {"m": m, "v": v}
 
 
+@named("amsgrad")
 @dataclass(frozen=True)
 class AMSGrad(Optimizer):
     """Adam whose spread never falls: ``peak = max(peak, v)`` stands in the place of ``v``.
@@ -123,6 +126,7 @@ class AMSGrad(Optimizer):
         return _step(m, peak, h, t), {"m": m, "v": v, "peak": peak}
 
 
+@named("nadam")
 @dataclass(frozen=True)
 class Nadam(Optimizer):
     """Adam with Nesterov's momentum, which looks one step ahead.
@@ -167,6 +171,7 @@ class Nadam(Optimizer):
         return -(ahead / _spread(v, h, t)), {"m": m, "v": v, "product": product}
 
 
+@named("lion")
 @dataclass(frozen=True)
 class Lion(Optimizer):
     """The sign of a running mean of gradients, with decoupled weight decay.

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from chainrule.core.tensor import Tensor
 from chainrule.ops.elementwise import maximum, sqrt
 from chainrule.optim.hyper import in_range
-from chainrule.optim.optimizer import Optimizer, Slots, check_learning_rate
+from chainrule.optim.optimizer import Optimizer, Slots, check_learning_rate, named
 from chainrule.optim.schedule import Schedule
 
 __all__ = ["AdaDelta", "AdaGrad", "RMSProp"]
@@ -21,6 +21,7 @@ Number = float | Schedule
 H = Mapping[str, Tensor]
 
 
+@named("adagrad")
 @dataclass(frozen=True)
 class AdaGrad(Optimizer):
     """Divide by the root of the sum of all squares so far.
@@ -51,6 +52,7 @@ class AdaGrad(Optimizer):
         return -(rate * g / (sqrt(s) + epsilon)), {"s": s}
 
 
+@named("rmsprop")
 @dataclass(frozen=True)
 class RMSProp(Optimizer):
     """Divide by the root of a running mean of squares.
@@ -97,6 +99,7 @@ class RMSProp(Optimizer):
         return -(h["learning_rate"].astype(g.dtype) * step), new
 
 
+@named("adadelta")
 @dataclass(frozen=True)
 class AdaDelta(Optimizer):
     """Divide by the root of a running mean of squares, and multiply by that of the changes.

@@ -21,6 +21,7 @@ from chainrule.core.errors import OptionError
 from chainrule.optim.full_batch import ROUNDING, FullBatch, check_start
 from chainrule.optim.hyper import in_range, whole
 from chainrule.optim.line_search import Trial, strong_wolfe
+from chainrule.optim.optimizer import named
 
 __all__ = ["LBFGS", "Minimum"]
 
@@ -41,6 +42,7 @@ class Minimum:
     reason: str | None = None
 
 
+@named("lbfgs")
 @dataclass(frozen=True)
 class LBFGS(FullBatch):
     """L-BFGS with a line search for the strong Wolfe conditions.

@@ -24,6 +24,7 @@ import numpy as np
 
 from chainrule.core.options import in_range
 from chainrule.optim.full_batch import ROUNDING, FullBatch, check_start
+from chainrule.optim.optimizer import named
 
 __all__ = ["LeastSquares", "LevenbergMarquardt"]
 
@@ -76,6 +77,7 @@ class LeastSquares:
         return found
 
 
+@named("levenberg_marquardt")
 @dataclass(frozen=True)
 class LevenbergMarquardt(FullBatch):
     """Levenberg-Marquardt with Moré's scaling and trust region.

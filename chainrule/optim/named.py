@@ -1,71 +1,24 @@
 """Optimizers and schedules by name, for the command line and for ``optimizer="adam"``.
 
+A class gets its name where it is defined, by the decorators `named` and `planned`.
+
 Read next: :mod:`chainrule.train.fit`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 from chainrule.core.errors import OptionError, did_you_mean
-from chainrule.optim.adam import Adam, AdamW, AMSGrad, Lion, Nadam
-from chainrule.optim.adaptive import AdaDelta, AdaGrad, RMSProp
-from chainrule.optim.lbfgs import LBFGS
-from chainrule.optim.levenberg_marquardt import LevenbergMarquardt
-from chainrule.optim.optimizer import Optimizer
-from chainrule.optim.plateau import ReduceOnPlateau
-from chainrule.optim.schedule import (
-    Cosine,
-    CosineRestarts,
-    Epochs,
-    Exponential,
-    OneCycle,
-    Polynomial,
-    Schedule,
-    StepDecay,
-    Warmup,
-    epochs,
-)
-from chainrule.optim.sgd import SGD
+from chainrule.optim.optimizer import OPTIMIZERS, Optimizer
+from chainrule.optim.schedule import SCHEDULES, Epochs, Schedule, Warmup
 
 __all__ = ["optimizer", "optimizer_names", "schedule", "schedule_names"]
-
-BY_NAME: dict[str, Callable[..., Optimizer]] = {
-    "sgd": SGD,
-    "momentum": partial(SGD, momentum=0.9),
-    "nesterov": partial(SGD, momentum=0.9, nesterov=True),
-    "adam": Adam,
-    "adamw": AdamW,
-    "nadam": Nadam,
-    "amsgrad": AMSGrad,
-    "lion": Lion,
-    "rmsprop": RMSProp,
-    "adagrad": AdaGrad,
-    "adadelta": AdaDelta,
-}
-# These find the length of their steps themselves.
-WITHOUT_RATE: dict[str, Callable[[], Optimizer]] = {
-    "lbfgs": LBFGS,
-    "levenberg_marquardt": LevenbergMarquardt,
-}
-SCHEDULES: dict[str, Callable[..., float | Schedule]] = {
-    "constant": float,
-    "step": partial(StepDecay, every=epochs(10)),
-    "exponential": Exponential,
-    "cosine": Cosine,
-    "restarts": partial(CosineRestarts, steps=epochs(10)),
-    "linear": Polynomial,
-    "polynomial": partial(Polynomial, power=2.0),
-    "one_cycle": OneCycle,
-    "plateau": partial(ReduceOnPlateau, patience=5),
-}
 
 
 def optimizer_names() -> list[str]:
     """Return the names :func:`optimizer` knows."""
-    return [*BY_NAME, *WITHOUT_RATE]
+    return list(OPTIMIZERS)
 
 
 def schedule_names() -> list[str]:
@@ -84,15 +37,16 @@ def optimizer(choice: str | Optimizer, learning_rate: float | Schedule | None = 
     if isinstance(choice, Optimizer):
         return choice
     key = str(choice).lower()
-    if key in WITHOUT_RATE:
-        if learning_rate is not None:
-            raise OptionError(
-                f"optimizer {key!r} has no learning rate: it finds the length of each step itself."
-            )
-        return WITHOUT_RATE[key]()
-    if key not in BY_NAME:
-        raise OptionError(f"unknown optimizer {choice!r}. {did_you_mean(key, optimizer_names())}")
-    return BY_NAME[key]() if learning_rate is None else BY_NAME[key](learning_rate=learning_rate)
+    if key not in OPTIMIZERS:
+        raise OptionError(f"unknown optimizer {choice!r}. {did_you_mean(key, OPTIMIZERS)}")
+    made = OPTIMIZERS[key]()
+    if learning_rate is None:
+        return made
+    if not hasattr(made, "learning_rate"):
+        raise OptionError(
+            f"optimizer {key!r} has no learning rate: it finds the length of each step itself."
+        )
+    return OPTIMIZERS[key](learning_rate=learning_rate)
 
 
 def schedule(

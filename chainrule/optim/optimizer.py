@@ -14,7 +14,8 @@ import itertools
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
-from typing import Any, ClassVar, TypeAlias
+from functools import partial
+from typing import Any, ClassVar, TypeAlias, TypeVar
 
 import numpy as np
 
@@ -24,10 +25,23 @@ from chainrule.core.tensor import Tensor
 from chainrule.optim.hyper import Tunable, in_range, part_of, prefixed
 from chainrule.optim.schedule import Schedule
 
-__all__ = ["Chain", "Optimizer", "Slots", "chain", "check_learning_rate"]
+__all__ = ["Chain", "Optimizer", "Slots", "chain", "check_learning_rate", "named"]
 
 Array: TypeAlias = "np.ndarray[Any, Any]"
 Slots: TypeAlias = "dict[str, Tensor]"
+K = TypeVar("K", bound="type[Optimizer]")
+# Each optimizer that has a name, which it gets where it is defined.
+OPTIMIZERS: dict[str, Callable[..., Optimizer]] = {}
+
+
+def named(name: str, **options: Any) -> Callable[[K], K]:
+    """Return a decorator by which ``optimizer=name`` means the class, with these `options`."""
+
+    def enter(kind: K) -> K:
+        OPTIMIZERS[name] = partial(kind, **options) if options else kind
+        return kind
+
+    return enter
 
 
 @dataclass(frozen=True)

@@ -17,11 +17,12 @@ from chainrule.core.errors import OptionError
 from chainrule.core.tensor import Tensor
 from chainrule.ops.elementwise import maximum
 from chainrule.optim.hyper import in_range, part_of, prefixed, whole
-from chainrule.optim.schedule import Schedule
+from chainrule.optim.schedule import Schedule, planned
 
 __all__ = ["PlateauWatch", "ReduceOnPlateau", "check_monitor", "improves"]
 
 
+@planned("plateau", patience=5)
 @dataclass(frozen=True)
 class ReduceOnPlateau(Schedule):
     """Multiply by `factor` whenever `monitor` has not improved for `patience` epochs.

@@ -13,9 +13,10 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar
+from functools import partial
+from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 
@@ -41,6 +42,19 @@ __all__ = [
 ]
 
 H = Mapping[str, Tensor]
+K = TypeVar("K", bound="type[Schedule]")
+# Each schedule that has a name, which it gets where it is defined.
+SCHEDULES: dict[str, Callable[..., float | Schedule]] = {"constant": float}
+
+
+def planned(name: str, **options: Any) -> Callable[[K], K]:
+    """Return a decorator by which ``schedule=name`` means the class, with these `options`."""
+
+    def enter(kind: K) -> K:
+        SCHEDULES[name] = partial(kind, **options) if options else kind
+        return kind
+
+    return enter
 
 
 @dataclass(frozen=True)
@@ -101,6 +115,7 @@ class Schedule(Tunable):
                 in_range(self, name, 0.0, math.inf, open_low=True)
 
 
+@planned("step", every=epochs(10))
 @dataclass(frozen=True)
 class StepDecay(Schedule):
     """Multiply by `factor` every so many steps: ``start * factor ** floor(s / every)``.
@@ -123,6 +138,7 @@ class StepDecay(Schedule):
         return h["start"] * h["factor"] ** floor(s / h["every"])
 
 
+@planned("exponential")
 @dataclass(frozen=True)
 class Exponential(Schedule):
     """Multiply by the same number each step: ``start * factor ** (s / steps)``.
@@ -146,6 +162,7 @@ class Exponential(Schedule):
         return h["start"] * h["factor"] ** (s / h["steps"])
 
 
+@planned("cosine")
 @dataclass(frozen=True)
 class Cosine(Schedule):
     """Fall from `start` to `end` along half a cosine over `steps`, then stay.
@@ -168,6 +185,7 @@ class Cosine(Schedule):
         return _half_cosine(h["start"], h["end"], minimum(1.0, s / h["steps"]))
 
 
+@planned("restarts", steps=epochs(10))
 @dataclass(frozen=True)
 class CosineRestarts(Schedule):
     """Fall along half a cosine within each cycle, and start again; cycles grow by `growth`.
@@ -200,6 +218,8 @@ class CosineRestarts(Schedule):
         return _half_cosine(h["start"], h["end"], done)
 
 
+@planned("polynomial", power=2.0)
+@planned("linear")
 @dataclass(frozen=True)
 class Polynomial(Schedule):
     """Go from `start` to `end` over `steps`, straight (power 1) or bent, then stay.
@@ -224,6 +244,7 @@ class Polynomial(Schedule):
         return h["end"] + (h["start"] - h["end"]) * left ** h["power"]
 
 
+@planned("one_cycle")
 @dataclass(frozen=True)
 class OneCycle(Schedule):
     """Rise from `start` to `peak` and fall to `end`, along half a cosine each.

@@ -11,12 +11,15 @@ from dataclasses import dataclass
 from chainrule.core.errors import OptionError
 from chainrule.core.tensor import Tensor
 from chainrule.optim.hyper import in_range
-from chainrule.optim.optimizer import Optimizer, Slots, check_learning_rate
+from chainrule.optim.optimizer import Optimizer, Slots, check_learning_rate, named
 from chainrule.optim.schedule import Schedule
 
 __all__ = ["SGD"]
 
 
+@named("nesterov", momentum=0.9, nesterov=True)
+@named("momentum", momentum=0.9)
+@named("sgd")
 @dataclass(frozen=True)
 class SGD(Optimizer):
     """Stochastic gradient descent: ``v = momentum * v + g``, ``p = p - learning_rate * v``.

@@ -24,7 +24,6 @@ from chainrule.nn.regularizers import Elastic
 from chainrule.nn.residual import Residual
 from chainrule.nn.scale import Scale
 from chainrule.nn.wiring import SparseLinear
-from chainrule.optim.adam import AdamW, Lion
 from chainrule.optim.clip import ClipNorm, ClipValue
 from chainrule.optim.decay import MaxNorm, WeightDecay
 from chainrule.optim.full_batch import FullBatch
@@ -175,9 +174,9 @@ def build_optimizer(settings: Settings) -> Optimizer:
     rate = plain.learning_rate  # type: ignore[attr-defined]
     plain = optimizer_of(settings.optimizer, _planned(settings, rate))
     decay = settings.weight_decay
-    decays_itself = isinstance(plain, (AdamW, Lion))
-    if decay is not None and isinstance(plain, (AdamW, Lion)):
-        plain = replace(plain, weight_decay=decay)
+    decays_itself = hasattr(plain, "weight_decay")
+    if decay is not None and decays_itself:
+        plain = replace(plain, weight_decay=decay)  # type: ignore[call-arg]
     parts: list[Any] = []
     if settings.clip_value is not None:
         parts.append(ClipValue(settings.clip_value))
