@@ -14,13 +14,13 @@ import numpy as np
 
 from chainrule.core.parameter import Parameter
 from chainrule.core.tensor import Tensor
-from chainrule.ops.elementwise import maximum, sign, sqrt
+from chainrule.ops.elementwise import maximum, sign, sqrt, where
 from chainrule.optim.decay import check_decay, decayed
 from chainrule.optim.hyper import in_range
 from chainrule.optim.optimizer import Optimizer, Slots, check_learning_rate, named
 from chainrule.optim.schedule import Schedule
 
-__all__ = ["AMSGrad", "Adam", "AdamW", "Lion", "Nadam"]
+__all__ = ["AMSGrad", "Adam", "AdamW", "Lion", "Nadam", "RAdam"]
 
 Number = float | Schedule
 H = Mapping[str, Tensor]
@@ -169,6 +169,48 @@ class Nadam(Optimizer):
         of_m = h["learning_rate"] * following / (1 - product * following)
         ahead = of_g.astype(g.dtype) * g + of_m.astype(g.dtype) * m
         return -(ahead / _spread(v, h, t)), {"m": m, "v": v, "product": product}
+
+
+@named("radam")
+@dataclass(frozen=True)
+class RAdam(Optimizer):
+    """Adam that rectifies the variance of its first steps, which makes up for a warmup.
+
+    With ``limit = 2 / (1 - beta2) - 1`` and ``rho = limit - 2 * t * beta2^t / (1 - beta2^t)``,
+    the change is ``-learning_rate * m / (1 - beta1^t)`` while ``rho <= 5``.  After that it is
+    multiplied by ``r * sqrt(1 - beta2^t) / (sqrt(v) + epsilon)``, where ``r² = (rho - 4) *
+    (rho - 2) * limit / ((limit - 4) * (limit - 2) * rho)``; m and v as in Adam.
+    Raises OptionError as Adam does.
+
+    Source: Liu and others, "On the variance of the adaptive learning rate and beyond", 2020;
+    with epsilon, as in PyTorch.
+
+    >>> RAdam().slots()
+    ('m', 'v')
+    """
+
+    learning_rate: Number = 1e-3
+    beta1: Number = 0.9
+    beta2: Number = 0.999
+    epsilon: Number = 1e-8
+
+    def __post_init__(self) -> None:
+        _check(self)
+
+    def slots(self) -> tuple[str, ...]:
+        return ("m", "v")
+
+    def update(self, g: Tensor, p: Tensor, slots: Slots, h: H, t: Tensor) -> tuple[Tensor, Slots]:
+        m, v = _moments(g, slots, h)
+        power = h["beta2"] ** t
+        limit = 2 / (1 - h["beta2"]) - 1
+        rho = limit - 2 * t * power / (1 - power)
+        # Held at 5 or more, so that the root exists where it is not used.
+        r, top = maximum(rho, 5.0), maximum(limit, 5.0)
+        rectified = sqrt((r - 4) * (r - 2) * top / ((top - 4) * (top - 2) * r) * (1 - power))
+        adapted = rectified.astype(g.dtype) / (sqrt(v) + h["epsilon"].astype(g.dtype))
+        rate = (h["learning_rate"] / (1 - h["beta1"] ** t)).astype(g.dtype)
+        return -(rate * m * where(rho > 5, adapted, 1.0)), {"m": m, "v": v}
 
 
 @named("lion")

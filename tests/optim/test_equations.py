@@ -148,6 +148,16 @@ def amsgrad(p: Any, g: Any, s: dict[str, Any], t: int) -> Any:
     return p - 0.05 * m / (np.sqrt(s["peak"] / (1 - 0.7**t)) + 1e-8)
 
 
+def radam(p: Any, g: Any, s: dict[str, Any], t: int) -> Any:
+    m, v = kept(s, "m", 0.9, g) / (1 - 0.9**t), kept(s, "v", 0.9, g**2) / (1 - 0.9**t)
+    limit = 2 / (1 - 0.9) - 1
+    rho = limit - 2 * t * 0.9**t / (1 - 0.9**t)
+    if rho <= 5:
+        return p - 0.05 * m
+    r = np.sqrt((rho - 4) * (rho - 2) * limit / ((limit - 4) * (limit - 2) * rho))
+    return p - 0.05 * r * m / (np.sqrt(v) + 1e-8 / np.sqrt(1 - 0.9**t))
+
+
 def lion(p: Any, g: Any, s: dict[str, Any], t: int) -> Any:
     m = s.get("m", 0)
     s["m"] = 0.99 * m + 0.01 * g
@@ -200,6 +210,7 @@ TABLE: dict[str, tuple[Optimizer, Callable[[Weights], Iterator[Weights]]]] = {
     "adamw": (optim.AdamW(0.05, weight_decay=0.3), by(adamw)),
     "nadam": (optim.Nadam(0.05), by(nadam)),
     "amsgrad": (optim.AMSGrad(0.05, beta2=0.7), by(amsgrad)),
+    "radam": (optim.RAdam(0.05, beta2=0.9), by(radam)),
     "lion": (optim.Lion(0.01, weight_decay=0.2, everywhere=True), by(lion)),
     "weight decay": (optim.chain(optim.SGD(0.3), optim.WeightDecay(0.02)), by(shrunk)),
     "max norm": (optim.chain(optim.SGD(0.3), optim.MaxNorm(0.5)), by(limited)),
@@ -305,7 +316,7 @@ def test_hyper_parameters_of_adam_and_of_a_chain_are_state_too() -> None:
 @pytest.mark.parametrize(
     "kind",
     [
-        optim.SGD, optim.Adam, optim.AdamW, optim.AMSGrad, optim.Nadam, optim.Lion,
+        optim.SGD, optim.Adam, optim.AdamW, optim.AMSGrad, optim.Nadam, optim.RAdam, optim.Lion,
         optim.RMSProp, optim.AdaGrad, optim.AdaDelta,
     ],
 )  # fmt: skip
@@ -359,3 +370,17 @@ def test_optimizers_by_name() -> None:
         optim.optimizer("lbfgs", 0.1)
     with pytest.raises(cr.OptionError, match=r"unknown optimizer 'adan'.*Did you mean 'adam'"):
         optim.optimizer("adan")
+
+
+def test_radam_whose_variance_is_never_known_takes_steps_of_momentum() -> None:
+    """With beta2 of 0.5 the variance is never known well enough, and no root is out of range."""
+    method = optim.RAdam(0.1, beta2=0.5)
+    w = cr.Parameter((2,), nn.Zeros(), "float64")
+    m: Any = np.zeros(2)
+    slots = {name: cr.tensor(np.zeros(2)) for name in method.slots()}
+    h = {name: cr.tensor(np.float64(value)) for name, value in method.hyper().items()}
+    g = np.array([1.0, -3.0])
+    for t in range(1, 9):
+        change, slots = method.update(cr.tensor(g), w, slots, h, cr.tensor(np.float64(t)))
+        m = 0.9 * m + 0.1 * g
+        np.testing.assert_allclose(change.numpy(), -0.1 * m / (1 - 0.9**t), rtol=1e-12)

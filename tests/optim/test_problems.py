@@ -88,6 +88,9 @@ OPTIMIZERS: dict[str, Callable[[str], Optimizer]] = {
         {"rosenbrock": 0.03, "parabola": 0.1, "logistic": 0.05}[problem]
     ),
     "amsgrad": lambda problem: optim.AMSGrad(0.05 if problem == "logistic" else 0.1),
+    "radam": lambda problem: optim.RAdam(
+        {"rosenbrock": 0.01, "parabola": 0.1, "logistic": 0.3}[problem]
+    ),
     "lion": lambda problem: optim.Lion(
         # Its steps have one size, so it comes as near as the last of them.
         optim.Polynomial(
@@ -119,7 +122,7 @@ def test_parabola(name: str) -> None:
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_rosenbrock(name: str) -> None:
-    steps = 4000 if name in ("sgd", "nadam", "adagrad", "adadelta") else 1500
+    steps = 4000 if name in ("sgd", "nadam", "radam", "adagrad", "adadelta") else 1500
     at = place(Point([0.0, 0.5]), rosenbrock, ROW, ROW, OPTIMIZERS[name]("rosenbrock"), steps)
     np.testing.assert_allclose(at, [1, 1], atol=0.05)
 

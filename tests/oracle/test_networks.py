@@ -60,6 +60,11 @@ OPTIMIZERS: dict[str, tuple[Optimizer, Callable[[Any, Any], Any]]] = {
         lambda t, p: t.optim.Adam(p, 0.01, betas=(0.9, 0.9), amsgrad=True),
     ),
     "nadam": (optim.Nadam(0.01), lambda t, p: t.optim.NAdam(p, 0.01)),
+    "radam": (optim.RAdam(0.01), lambda t, p: t.optim.RAdam(p, 0.01)),
+    "radam, rectified soon": (
+        optim.RAdam(0.01, beta2=0.9),
+        lambda t, p: t.optim.RAdam(p, 0.01, betas=(0.9, 0.9)),
+    ),
     "adagrad": (optim.AdaGrad(0.05), lambda t, p: t.optim.Adagrad(p, 0.05)),
     "rmsprop": (optim.RMSProp(0.005), lambda t, p: t.optim.RMSprop(p, 0.005)),
     "rmsprop, centered, momentum": (

@@ -21,6 +21,7 @@ OPTIMIZERS: dict[str, Optimizer] = {
     "adamw": optim.AdamW(0.01, weight_decay=0.1),
     "nadam": optim.Nadam(0.01),
     "amsgrad": optim.AMSGrad(0.01),
+    "radam": optim.RAdam(0.01, beta2=0.9),
     "lion": optim.Lion(0.002, weight_decay=0.1),
     "weight decay": chain(SGD(0.1), optim.WeightDecay(0.01, everywhere=True)),
     "max norm": chain(SGD(0.2, 0.9), optim.MaxNorm(0.8)),
@@ -68,7 +69,7 @@ def test_a_hundred_steps_in_float64(name: str) -> None:
     assert_agree(made, shuffled(23, 25), 7, 1e-9)
 
 
-@pytest.mark.parametrize("name", ["nadam", "lion", "max norm", "groups", "all at once"])
+@pytest.mark.parametrize("name", ["nadam", "radam", "lion", "max norm", "groups", "all at once"])
 def test_ten_steps_in_float32_on_two_threads(name: str) -> None:
     assert_agree(case(OPTIMIZERS[name], "float32"), shuffled(23, 3)[:70], 7, 1e-4, threads=2)
 
@@ -80,7 +81,9 @@ def test_schedules(name: str) -> None:
     assert_agree(made, shuffled(23, 25), 7, 1e-9)
 
 
-@pytest.mark.parametrize("name", ["adagrad", "adamw", "nadam", "lion", "averaged", "accumulate"])
+@pytest.mark.parametrize(
+    "name", ["adagrad", "adamw", "nadam", "radam", "lion", "averaged", "accumulate"]
+)
 def test_the_update_stays_in_the_epilogue_of_the_weight_gradient(name: str) -> None:
     """No step waits for more than the meeting that the weight gradients need."""
     made = case(OPTIMIZERS[name], sizes=(4, 8, 8, 3))
