@@ -13,47 +13,22 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from chainrule.core.errors import no_attribute
-from chainrule.nn import losses
-from chainrule.nn.activations import (
-    ELU,
-    GELU,
-    SELU,
-    HardSigmoid,
-    HardSwish,
-    HardTanh,
-    Identity,
-    LeakyReLU,
-    Mish,
-    PReLU,
-    ReLU,
-    ReLU6,
-    Sigmoid,
-    SiLU,
-    Softplus,
-    Softsign,
-    Tanh,
-    activation,
-    activation_names,
+from chainrule.nn import (
+    activations,
+    embedding,
+    initializers,
+    losses,
+    maxout,
+    neurons,
+    noise,
+    normalize,
+    residual,
 )
+from chainrule.nn.activations import *  # noqa: F403
 from chainrule.nn.catalogue import Activation, ActivationTable
-from chainrule.nn.config import from_config, register_layer, to_config
-from chainrule.nn.embedding import EmbedColumns, Embedding
-from chainrule.nn.initializers import (
-    Constant,
-    Eye,
-    GlorotNormal,
-    GlorotUniform,
-    HeNormal,
-    HeUniform,
-    LeCunNormal,
-    LeCunUniform,
-    MaxoutNormal,
-    Orthogonal,
-    Sparse,
-    TruncatedNormal,
-    Zeros,
-    initializer,
-)
+from chainrule.nn.config import from_config, register_layer, register_public, to_config
+from chainrule.nn.embedding import *  # noqa: F403
+from chainrule.nn.initializers import *  # noqa: F403
 from chainrule.nn.layer import (
     Flatten,
     Layer,
@@ -63,87 +38,56 @@ from chainrule.nn.layer import (
     parameters,
     summary,
 )
-from chainrule.nn.losses import *  # noqa: F403 - each of its names, once
+from chainrule.nn.losses import *  # noqa: F403
 from chainrule.nn.lsuv import lsuv
-from chainrule.nn.maxout import Maxout
+from chainrule.nn.maxout import *  # noqa: F403
 from chainrule.nn.network import Network
-from chainrule.nn.neurons import Neurons
-from chainrule.nn.noise import Dropout, GaussianNoise
-from chainrule.nn.normalize import BatchNorm, LayerNorm
+from chainrule.nn.neurons import *  # noqa: F403
+from chainrule.nn.noise import *  # noqa: F403
+from chainrule.nn.normalize import *  # noqa: F403
 from chainrule.nn.regularizers import L1, L2, ActivityPenalty, Elastic
-from chainrule.nn.residual import Residual
+from chainrule.nn.residual import *  # noqa: F403
 from chainrule.nn.scale import Scale
 from chainrule.nn.wiring import Density, Edges, ImageFields, LocalFields, SparseLinear
 
 __all__ = [
-    "ELU",
-    "GELU",
     "L1",
     "L2",
-    "SELU",
-    "Activation",
-    "ActivationTable",
     "ActivityPenalty",
-    "BatchNorm",
-    "Constant",
     "Density",
-    "Dropout",
     "Edges",
     "Elastic",
-    "EmbedColumns",
-    "Embedding",
-    "Eye",
     "Flatten",
-    "GaussianNoise",
-    "GlorotNormal",
-    "GlorotUniform",
-    "HardSigmoid",
-    "HardSwish",
-    "HardTanh",
-    "HeNormal",
-    "HeUniform",
-    "Identity",
     "ImageFields",
     "Layer",
-    "LayerNorm",
-    "LeCunNormal",
-    "LeCunUniform",
-    "LeakyReLU",
     "Linear",
     "LocalFields",
-    "Maxout",
-    "MaxoutNormal",
-    "Mish",
     "Network",
-    "Neurons",
-    "Orthogonal",
-    "PReLU",
-    "ReLU",
-    "ReLU6",
-    "Residual",
     "Scale",
     "Sequential",
-    "SiLU",
-    "Sigmoid",
-    "Softplus",
-    "Softsign",
-    "Sparse",
     "SparseLinear",
-    "Tanh",
-    "TruncatedNormal",
-    "Zeros",
-    "activation",
-    "activation_names",
     "from_config",
     "initialize",
-    "initializer",
     "lsuv",
     "parameters",
     "register_layer",
     "summary",
     "to_config",
 ]
+# Each name of these files is public, so that a new layer is written in its file alone.
+__all__ += activations.__all__
+__all__ += embedding.__all__
+__all__ += initializers.__all__
 __all__ += losses.__all__
+__all__ += maxout.__all__
+__all__ += neurons.__all__
+__all__ += noise.__all__
+__all__ += normalize.__all__
+__all__ += residual.__all__
+
+register_public(globals()[name] for name in __all__)
+
+__all__ += ["Activation", "ActivationTable"]  # facts about layers; no model holds them
 
 if not TYPE_CHECKING:  # a type checker knows the names, and must go on telling of others
 

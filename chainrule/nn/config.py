@@ -5,6 +5,7 @@ Read next: :mod:`chainrule.train.run`, which saves with it.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import fields, is_dataclass
 from types import FunctionType
 from typing import Any, TypeVar
@@ -12,49 +13,21 @@ from typing import Any, TypeVar
 import numpy as np
 
 from chainrule.core.errors import OptionError, did_you_mean
-from chainrule.nn import (
-    activations,
-    embedding,
-    initializers,
-    layer,
-    losses,
-    maxout,
-    network,
-    neurons,
-    noise,
-    normalize,
-    regularizers,
-    residual,
-    scale,
-    wiring,
-)
+from chainrule.nn.layer import parameters
 
-__all__ = ["from_config", "model_config", "register_layer", "to_config"]
+__all__ = ["from_config", "model_config", "register_layer", "register_public", "to_config"]
 
 T = TypeVar("T", bound=type)
 
-_MODULES = (
-    activations,
-    embedding,
-    initializers,
-    layer,
-    losses,
-    maxout,
-    network,
-    neurons,
-    noise,
-    normalize,
-    regularizers,
-    residual,
-    scale,
-    wiring,
-)
-_registry: dict[str, type] = {
-    kind.__name__: kind
-    for module in _MODULES
-    for name, kind in vars(module).items()
-    if isinstance(kind, type) and is_dataclass(kind) and name in module.__all__
-}
+# The classes that a model file may name; `chainrule.nn` enters its own.
+_registry: dict[str, type] = {}
+
+
+def register_public(objects: Iterable[object]) -> None:
+    """Let saved models hold those of the `objects` that are dataclasses."""
+    for kind in objects:
+        if isinstance(kind, type) and is_dataclass(kind):
+            _registry[kind.__name__] = kind
 
 
 def register_layer(kind: T) -> T:
@@ -114,8 +87,8 @@ def model_config(model: Any) -> Any:
     Raises OptionError for one that would not: a layer is used in more than one place.
     """
     config = to_config(model)
-    again = layer.parameters(from_config(config))
-    if extra := sorted(set(again) - set(layer.parameters(model))):
+    again = parameters(from_config(config))
+    if extra := sorted(set(again) - set(parameters(model))):
         raise OptionError(
             f"the model can't be saved: {', '.join(extra)} would come back apart from what "
             "it is now, the parameter of a layer used in more than one place."
