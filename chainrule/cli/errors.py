@@ -18,6 +18,7 @@ import click
 
 from chainrule.cli.output import SavingError, silence, tell
 from chainrule.core.errors import ChainruleError, DivergedError, did_you_mean
+from chainrule.core.foreign import advice
 
 __all__ = ["CommandLine"]
 
@@ -81,8 +82,15 @@ class CommandLine(click.Group):
 def _usage(error: click.UsageError) -> str:
     """Return what click found wrong as sentences, without suggestions that are no near miss."""
     if isinstance(error, click.NoSuchOption):
-        known = {option.lstrip("-"): option for option in error.possibilities or ()}
-        near = get_close_matches(error.option_name.lstrip("-"), known, n=1, cutoff=0.6)
+        parameters = error.ctx.command.params if error.ctx else ()
+        options = {o.lstrip("-"): o for p in parameters for o in p.opts if o.startswith("--")}
+        known = {name.replace("-", "_"): option for name, option in options.items()}
+        asked = error.option_name.lstrip("-").replace("-", "_")
+        near = get_close_matches(asked, known, n=1, cutoff=0.6)
         hint = f" Did you mean {known[near[0]]}?" if near else ""
+        if elsewhere := advice(asked, known):
+            for name, option in known.items():
+                elsewhere = elsewhere.replace(repr(name), option)
+            hint = f" {elsewhere}"
         return f"there is no option {error.option_name}.{hint}"
     return error.format_message().rstrip(".") + "."

@@ -12,6 +12,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from difflib import get_close_matches
 
+from chainrule.core.foreign import advice
+
 __all__ = [
     "ChainruleError",
     "DTypeError",
@@ -70,12 +72,19 @@ def no_attribute(module: str, name: str, names: Iterable[str]) -> AttributeError
 def did_you_mean(name: str, options: Iterable[str]) -> str:
     """Return a sentence naming the closest of `options`, and all of them when they are few.
 
+    A name known from PyTorch, Keras or scikit-learn is answered by what it is called here.
+
     >>> did_you_mean("rellu", ["relu", "tanh"])
     "Did you mean 'relu'? Choose from: relu, tanh."
     >>> did_you_mean("zzz", ["relu", "tanh"])
     'Choose from: relu, tanh.'
+    >>> did_you_mean("Dense", ["Density", "Linear"])
+    "It is called 'Linear' here."
     """
     choices = [str(option) for option in options]
+    known = advice(str(name), choices)
+    if known:
+        return known
     folded = {choice.lower(): choice for choice in choices}
     near = get_close_matches(str(name).lower(), folded, n=1, cutoff=0.6)
     parts = [f"Did you mean {folded[near[0]]!r}?"] if near else []

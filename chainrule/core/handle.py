@@ -9,12 +9,13 @@ import operator
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 from numpy.typing import DTypeLike
 
 from chainrule.core.errors import GraphError, ShapeError
+from chainrule.core.foreign import no_member
 from chainrule.core.graph import Node
 from chainrule.core.recall import Evaluate, unknown, value_of
 from chainrule.core.spec import Dim, Shape
@@ -56,6 +57,11 @@ class Handle:
 
     def __init__(self, node: Node):
         self.node = node
+
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any:
+            raise no_member(self, name)
 
     # --- what is known without computing -------------------------------------------------
 

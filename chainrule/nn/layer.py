@@ -13,11 +13,12 @@ import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass
 from types import BuiltinFunctionType, FunctionType, MethodType
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
 from chainrule.core.errors import OptionError, ShapeError
+from chainrule.core.foreign import no_member
 from chainrule.core.graph import drawn, scope
 from chainrule.core.options import check_whole, float_dtype
 from chainrule.core.parameter import Parameter
@@ -109,7 +110,8 @@ def check_layer(name: str, layer: Any) -> None:
             f"{kind}({'...' if layer is Linear else ''})."
         )
     if not callable(layer):
-        raise OptionError(f"{name} is {layer!r}, which is no layer.")
+        renamed = "; rename its method forward to __call__" if hasattr(layer, "forward") else ""
+        raise OptionError(f"{name} is {layer!r}, which is not a layer{renamed}.")
 
 
 def check_input(layers: Iterable[Any], X: Any) -> None:
@@ -185,6 +187,11 @@ class Sequential:
     def named_layers(self) -> dict[str, Layer]:
         """Return the layers by the names they have in paths: their numbers."""
         return {str(i): layer for i, layer in enumerate(self.layers)}
+
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any:
+            raise no_member(self, name)
 
     def __getitem__(self, index: int) -> Layer:
         return self.layers[index]

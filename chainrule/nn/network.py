@@ -12,9 +12,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from chainrule.core.errors import OptionError, ShapeError, did_you_mean
+from chainrule.core.foreign import no_member
 from chainrule.core.graph import scope
 from chainrule.core.tensor import Tensor
 from chainrule.nn.layer import Layer, check_input, check_layer, suit, summary
@@ -133,6 +134,11 @@ class Network:
     edges: Any
     join: str | Mapping[str, str] = "concat"
     order: list[str] = field(init=False)
+
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any:
+            raise no_member(self, name)
 
     def __init__(
         self,

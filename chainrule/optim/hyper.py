@@ -32,9 +32,8 @@ class Tunable:
         known = [f.name for f in fields(cls) if f.init]
         for name in named:
             if name not in known:
-                near = "learning_rate" if name == "lr" and "learning_rate" in known else name
                 raise OptionError(
-                    f"{cls.__name__} has no argument {name!r}. {did_you_mean(near, known)}"
+                    f"{cls.__name__} has no argument {name!r}. {did_you_mean(name, known)}"
                 )
         return super().__new__(cls)
 
@@ -91,6 +90,12 @@ def in_range(owner: object, name: str, low: float, high: float, open_low: bool =
     Where it is a schedule, the numbers it moves between must; they may reach `low`.
     """
     value = getattr(owner, name)
+    if callable(value) and not isinstance(value, Tunable):
+        raise OptionError(
+            f"{type(owner).__name__}: {name} is a function. A number that changes with the step is "
+            "a schedule, such as optim.Cosine(0.1) or optim.StepDecay(0.1, every=10); one of your "
+            "own inherits from optim.Schedule and has a method value(h, s)."
+        )
     if not isinstance(value, Tunable):
         options.in_range(owner, name, low, high, open_low)
         return

@@ -15,11 +15,12 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import partial
-from typing import Any, ClassVar, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias, TypeVar
 
 import numpy as np
 
 from chainrule.core.errors import OptionError
+from chainrule.core.foreign import no_member
 from chainrule.core.parameter import Parameter
 from chainrule.core.tensor import Tensor
 from chainrule.optim.hyper import Tunable, in_range, part_of, prefixed
@@ -51,6 +52,11 @@ class Optimizer(Tunable):
     # "optimizer" makes a change of a gradient, which one part of a chain does; "any" works on
     # a gradient before it or a change after it, "change" only after it.
     stage: ClassVar[str] = "optimizer"
+
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any:
+            raise no_member(self, name)
 
     def slots(self) -> tuple[str, ...]:
         """Return the names of the slots kept for each parameter, of its shape, from zero on."""

@@ -115,6 +115,11 @@ def check_made(model: Any, optimizer: Any) -> None:
         if isinstance(given, type):
             name = given.__name__
             raise OptionError(f"{what} is the class {name}; call it: {name}{call}.")
+    if not callable(model) and hasattr(model, "forward"):
+        raise OptionError(
+            f"model is a {type(model).__name__} with a method forward; a layer computes in "
+            "__call__, so rename forward to __call__."
+        )
     if not callable(model):
         listed = isinstance(model, (list, tuple))
         hint = "wrap it: nn.Sequential([...])" if listed else "such as nn.Linear or nn.Sequential"

@@ -20,11 +20,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from chainrule.core.errors import DataError, OptionError, RunError, did_you_mean
+from chainrule.core.foreign import no_member
 from chainrule.core.graph import Graph
 from chainrule.core.tensor import Tensor, input
 from chainrule.core.wording import counted
@@ -86,6 +87,11 @@ class Run:
     pipeline: Pipeline | PixelPipeline | None = None
     engine: Engine = field(default_factory=Engine)
     _functions: dict[Any, RowFunction] = field(default_factory=dict, compare=False)
+
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any:
+            raise no_member(self, name)
 
     def __repr__(self) -> str:
         """Say in a few lines what was trained, for how long, and how well it went."""

@@ -35,6 +35,10 @@ OPTIONS = {
     "unknown optimizer": ("--optimizer adm", "Did you mean 'adam'?"),
     "unknown task": ("--task guess", "'guess' is not one of"),
     "near option": ("--epoch 3", "no option --epoch. Did you mean --epochs? See 'chainrule"),
+    "rate as elsewhere": ("--learning-rate 0.1", "no option --learning-rate. It is called --lr"),
+    "epochs as elsewhere": ("--max-iter 3", "no option --max-iter. It is called --epochs"),
+    "hidden as elsewhere": ("--hidden-layer-sizes 3", "It is called --hidden here"),
+    "device": ("--device cpu", "chainrule runs on the processor"),
     "unknown option": (
         "--bogus",
         "error: there is no option --bogus. See 'chainrule train --help'",

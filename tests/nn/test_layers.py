@@ -140,7 +140,7 @@ def test_sequential_applies_in_order_and_nests() -> None:
 def test_sequential_takes_any_callable_and_refuses_the_rest() -> None:
     doubled = nn.Sequential([lambda x: x * 2.0])
     np.testing.assert_allclose(doubled(cr.tensor(X)).numpy(), 2 * X)
-    with pytest.raises(cr.OptionError, match="entry 1 is 'relu', which is no layer"):
+    with pytest.raises(cr.OptionError, match="entry 1 is 'relu', which is not a layer"):
         nn.Sequential([nn.Linear(2, 2), "relu"])  # type: ignore[list-item]
 
 
