@@ -24,16 +24,16 @@ from chainrule.ops.elementwise import maximum, sqrt
 from chainrule.ops.reduce import mean
 from chainrule.ops.training import by_mode, updating
 
-__all__ = ["BatchNorm", "LayerNorm"]
+__all__ = ["BatchNorm", "LayerNorm", "RMSNorm"]
 
 
-def _check_width(owner: BatchNorm | LayerNorm) -> None:
+def _check_width(owner: BatchNorm | LayerNorm | RMSNorm) -> None:
     owner.features = check_whole(f"{type(owner).__name__}: features", owner.features)
     owner.dtype = float_dtype(f"{type(owner).__name__}: dtype", owner.dtype)
     in_range(owner, "epsilon", 0.0, math.inf, open_low=True)
 
 
-def _check_input(owner: BatchNorm | LayerNorm, x: Tensor) -> None:
+def _check_input(owner: BatchNorm | LayerNorm | RMSNorm, x: Tensor) -> None:
     if x.ndim < 2 or x.shape[-1] != owner.features:
         raise ShapeError(
             f"{type(owner).__name__}({owner.features}) needs rows of {owner.features} features on "
@@ -41,7 +41,9 @@ def _check_input(owner: BatchNorm | LayerNorm, x: Tensor) -> None:
         )
 
 
-def _parameter(owner: BatchNorm | LayerNorm, start: Callable[..., object], name: str) -> Parameter:
+def _parameter(
+    owner: BatchNorm | LayerNorm | RMSNorm, start: Callable[..., object], name: str
+) -> Parameter:
     return Parameter(owner.features, start, owner.dtype, name)  # type: ignore[arg-type]
 
 
@@ -131,8 +133,38 @@ class LayerNorm:
         return apart / sqrt(spread + self.epsilon) * self.scale + self.shift
 
 
+@dataclass(eq=False)
+class RMSNorm:
+    """Divide each row by the root of its mean square: ``scale * x / sqrt(mean(x²) + epsilon)``.
+
+    It is :class:`LayerNorm` without the mean and the shift, at less cost.  x: (n, ..., features);
+    scale, (features,), starts at 1.  Raises as :class:`BatchNorm` does.
+
+    Source: Zhang and Sennrich, "Root mean square layer normalization", 2019.
+
+    >>> import chainrule as cr
+    >>> RMSNorm(2, epsilon=0.5)(cr.tensor([[0.0, 1.0]]))
+    Tensor([[0., 1.]], f32[1,2])
+    """
+
+    keeps_scale: ClassVar[bool] = True
+    features: int
+    epsilon: float = 1e-5
+    dtype: str = "float32"
+    scale: Parameter = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        _check_width(self)
+        self.scale = _parameter(self, Constant(1.0), "scale")
+
+    def __call__(self, x: Tensor) -> Tensor:
+        _check_input(self, x)
+        return x / sqrt(mean(square(x), -1, keepdims=True) + self.epsilon) * self.scale
+
+
 # The layers that can normalize the hidden layers of a network for tables, by name.
 NORMS: dict[str, Callable[[int], Callable[[Tensor], Tensor]]] = {
     "batch": BatchNorm,
     "layer": LayerNorm,
+    "rms": RMSNorm,
 }

@@ -117,6 +117,7 @@ HIDDEN = {
     "residual": lambda: nn.Residual([nn.Linear(5, 5), nn.ReLU()]),
     "normalized": lambda: nn.Sequential([nn.BatchNorm(5), nn.ReLU()]),
     "layer norm": lambda: nn.LayerNorm(5),
+    "rms norm": lambda: nn.RMSNorm(5),
 }  # fmt: skip
 
 

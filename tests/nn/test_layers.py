@@ -272,6 +272,7 @@ def test_sequential_names_what_to_write_instead() -> None:
         lambda dtype: nn.PReLU(dtype=dtype),
         lambda dtype: nn.BatchNorm(2, dtype=dtype),
         lambda dtype: nn.LayerNorm(2, dtype=dtype),
+        lambda dtype: nn.RMSNorm(2, dtype=dtype),
         lambda dtype: nn.Embedding(2, 2, dtype=dtype),
         lambda dtype: nn.EmbedColumns(2, [(0, 2, 2)], dtype=dtype),
     ],

@@ -95,6 +95,7 @@ def test_a_batch_of_one_row_stays_finite() -> None:
     [
         nn.BatchNorm(4, dtype="float64"),
         nn.LayerNorm(4, dtype="float64"),
+        nn.RMSNorm(4, dtype="float64"),
         nn.Residual([nn.Linear(4, 4, dtype="float64"), nn.Tanh()]),
         nn.Residual(nn.Linear(4, 2, dtype="float64"), nn.Linear(4, 2, dtype="float64")),
     ],
@@ -223,6 +224,7 @@ def test_weights_that_do_not_fit_are_refused(more: dict[str, Any], message: str)
         (lambda: nn.BatchNorm(0), "BatchNorm: features must be a positive integer, not 0"),
         (lambda: nn.BatchNorm(2, momentum=0), r"momentum must be in \(0, 1\)"),
         (lambda: nn.LayerNorm(2, epsilon=0), r"LayerNorm: epsilon must be in \(0, inf\)"),
+        (lambda: nn.RMSNorm(2, epsilon=0), r"RMSNorm: epsilon must be in \(0, inf\)"),
         (lambda: nn.L2(-1), r"L2: rate must be in \[0, inf\), not -1"),
         (lambda: nn.Elastic(l1="a"), r"Elastic: l1 must be in"),  # type: ignore[arg-type]
         (lambda: nn.ActivityPenalty(nn.L2), r"ActivityPenalty: regularizer must be .* nn.L2\("),
@@ -249,7 +251,8 @@ def test_shapes_that_do_not_fit_name_the_layer() -> None:
 def test_the_model_comes_back_from_its_files(tmp_path: Path) -> None:
     model = network(
         nn.BatchNorm(8, dtype="float64"), nn.ReLU(), nn.Dropout(0.2), nn.GaussianNoise(0.1),
-        nn.LayerNorm(8, dtype="float64"), nn.ActivityPenalty(nn.L1(1e-3)),
+        nn.LayerNorm(8, dtype="float64"), nn.RMSNorm(8, dtype="float64"),
+        nn.ActivityPenalty(nn.L1(1e-3)),
         nn.Residual([nn.Linear(8, 8, dtype="float64"), nn.Tanh()]),
     )  # fmt: skip
     run = fitted(model, regularizer=nn.L2(1e-3))

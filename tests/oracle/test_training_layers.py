@@ -37,6 +37,8 @@ def theirs(torch: Any, layer: Any) -> Any:
         return t.BatchNorm1d(layer.features, momentum=layer.momentum, dtype=torch.float64)
     if isinstance(layer, nn.LayerNorm):
         return t.LayerNorm(layer.features, dtype=torch.float64)
+    if isinstance(layer, nn.RMSNorm):
+        return t.RMSNorm(layer.features, layer.epsilon, dtype=torch.float64)
     if isinstance(layer, nn.Residual):
         inner = theirs(torch, layer.body)
 
@@ -55,6 +57,7 @@ def theirs(torch: Any, layer: Any) -> Any:
 MODELS: dict[str, Callable[[], list[Any]]] = {
     "batch norm": lambda: [linear(6, 8), nn.BatchNorm(8, dtype="float64"), nn.ReLU()],
     "layer norm": lambda: [linear(6, 8), nn.LayerNorm(8, dtype="float64"), nn.Tanh()],
+    "rms norm": lambda: [linear(6, 8), nn.RMSNorm(8, dtype="float64"), nn.Tanh()],
     "residual": lambda: [linear(6, 8), nn.Residual([linear(8, 8), nn.Tanh()])],
 }
 

@@ -27,6 +27,7 @@ def _layers(kind: str, dtype: str) -> list[Any]:
         "noise": lambda: [nn.GaussianNoise(0.3)],
         "batch norm": lambda: [nn.BatchNorm(10, dtype=dtype)],
         "layer norm": lambda: [nn.LayerNorm(10, dtype=dtype)],
+        "rms norm": lambda: [nn.RMSNorm(10, dtype=dtype)],
         "residual": lambda: [nn.Residual([nn.Linear(10, 10, dtype=dtype), nn.Tanh()])],
         "shortcut": lambda: [
             nn.Residual(nn.Linear(10, 4, dtype=dtype), nn.Linear(10, 4, dtype=dtype)),

@@ -11,13 +11,16 @@ from typing import Any
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
 import chainrule as cr
 from chainrule import data, nn, optim
+from chainrule.cli.commands import command_line
 from chainrule.core.errors import DataError, OptionError
 from chainrule.data.pixels import PixelPipeline
 from chainrule.data.target import Target
-from chainrule.tabular.build import build_optimizer, check_settings
+from chainrule.nn.normalize import NORMS
+from chainrule.tabular.build import build_model, build_optimizer, check_settings
 from chainrule.tabular.problem import fit_table, predict_table, read_problem
 from chainrule.tabular.settings import choose_settings
 
@@ -338,3 +341,11 @@ def test_embedded_columns_are_learned(
         np.testing.assert_array_equal(found, predict_table(run, table)["prediction"])
     assert any("such as 'new'" in line for line in told)
     assert np.corrcoef(found[3:], table["y"][3:])[0, 1] > 0.95
+
+
+@pytest.mark.parametrize("name", NORMS)
+def test_every_normalization_can_be_chosen_by_its_name(name: str) -> None:
+    model = build_model(4, 3, choose_settings(100, hidden=(8,), norm=name))
+    assert [type(layer) for layer in model.layers].count(NORMS[name]) == 1  # type: ignore[arg-type]
+    shown = CliRunner().invoke(command_line, ["train", "--help"]).output
+    assert f"--norm [{'|'.join(NORMS)}]" in shown
