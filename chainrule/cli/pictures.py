@@ -35,7 +35,7 @@ def draw_run(run: str, level: str, optimizer: str | None, out: str | None, force
     """Draw the network saved in the directory RUN.
 
     Levels: layers; neurons, with weights as lines; ops, every operation; kernels, what the
-    native engine runs and where its threads meet (as .html, beside the graph after each pass).
+    native engine runs, with its barriers (as .html, beside the graph after each pass).
 
     \b
     Examples:

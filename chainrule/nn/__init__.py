@@ -45,18 +45,18 @@ from chainrule.nn.network import Network
 from chainrule.nn.neurons import *  # noqa: F403
 from chainrule.nn.noise import *  # noqa: F403
 from chainrule.nn.normalize import *  # noqa: F403
-from chainrule.nn.regularizers import L1, L2, ActivityPenalty, Elastic
+from chainrule.nn.regularizers import L1, L1L2, L2, ActivityPenalty
 from chainrule.nn.residual import *  # noqa: F403
 from chainrule.nn.scale import Scale
 from chainrule.nn.wiring import Density, Edges, ImageFields, LocalFields, SparseLinear
 
 __all__ = [
     "L1",
+    "L1L2",
     "L2",
     "ActivityPenalty",
     "Density",
     "Edges",
-    "Elastic",
     "Flatten",
     "ImageFields",
     "Layer",

@@ -26,7 +26,7 @@ from chainrule.ops.elementwise import abs
 from chainrule.ops.reduce import sum
 from chainrule.ops.training import penalizing
 
-__all__ = ["L1", "L2", "ActivityPenalty", "Elastic", "Regularizer", "penalties"]
+__all__ = ["L1", "L1L2", "L2", "ActivityPenalty", "Regularizer", "penalties"]
 
 Regularizer: TypeAlias = Callable[[Tensor], Tensor]
 
@@ -72,14 +72,14 @@ class L1:
 
 
 @dataclass(frozen=True)
-class Elastic:
+class L1L2:
     """``l1 * sum(|p|) + l2 * sum(p²)``, both at once.
 
     Raises OptionError for a negative rate.  Source: Zou and Hastie, "Regularization and variable
     selection via the elastic net", 2005.
 
     >>> import chainrule as cr
-    >>> Elastic(l1=0.5, l2=0.5)(cr.tensor([1.0, -2.0]))
+    >>> L1L2(l1=0.5, l2=0.5)(cr.tensor([1.0, -2.0]))
     Tensor(4., f32[])
     """
 

@@ -165,7 +165,7 @@ class Chain(Optimizer):
                 raise OptionError(
                     f"chain: {type(part).__name__} would average weights that "
                     f"{type(later).__name__} changes after it; average what the whole chain makes: "
-                    "optim.Averaged(optim.chain(...))."
+                    "optim.EMA(optim.chain(...))."
                 )
 
     def slots_of(self, p: Parameter) -> dict[str, Array]:

@@ -20,7 +20,7 @@ from chainrule.optim.hyper import in_range, part_of, prefixed, whole
 from chainrule.optim.optimizer import Optimizer, Slots
 from chainrule.optim.schedule import Epochs
 
-__all__ = ["Accumulate", "Averaged"]
+__all__ = ["EMA", "Accumulate"]
 
 Array = np.ndarray[Any, Any]
 
@@ -90,11 +90,11 @@ class Accumulate(Optimizer):
 
 
 @dataclass(frozen=True)
-class Averaged(Optimizer):
+class EMA(Optimizer):
     """Train with `optimizer`, and predict with an average of the weights over the steps.
 
     ``average = average + (1 - decay) / (1 - decay^n) * (p - average)`` after step n: the
-    exponential average, free of its start, over the last ``1 / (1 - decay)`` steps or so.  With
+    exponential moving average, free of its start, over the last ``1 / (1 - decay)`` steps or so.  With
     ``decay=None`` it is Polyak's, the mean of all.  Averaging begins after `start` steps (or
     epochs); until then the average is the weights.  Validation, early stopping and the model
     after training use the average.  Running statistics, as
@@ -105,7 +105,7 @@ class Averaged(Optimizer):
     the correction is that of Kingma and Ba, "Adam", 2015, section 7.2.
 
     >>> from chainrule import optim
-    >>> Averaged(optim.Adam(), decay=0.99).hyper()["decay"]
+    >>> EMA(optim.Adam(), decay=0.99).hyper()["decay"]
     0.99
     """
 
@@ -120,7 +120,7 @@ class Averaged(Optimizer):
         if not isinstance(self.start, Epochs):
             whole(self, "start", least=0)
 
-    def planned(self, steps: float, epoch: float) -> Averaged:
+    def planned(self, steps: float, epoch: float) -> EMA:
         start = self.start.count * epoch if isinstance(self.start, Epochs) else self.start
         inner = self.optimizer.planned(steps, epoch)
         return replace(self, optimizer=inner, start=round(start))
@@ -154,7 +154,7 @@ class Averaged(Optimizer):
         return changes, renewed
 
 
-def check_inner(owner: Accumulate | Averaged) -> None:
+def check_inner(owner: Accumulate | EMA) -> None:
     """Raise OptionError unless the optimizer within is one that makes changes of gradients."""
     inner = owner.optimizer
     if not isinstance(inner, Optimizer) or inner.stage != "optimizer":

@@ -20,7 +20,7 @@ from chainrule.nn.losses import CrossEntropy
 from chainrule.nn.maxout import Maxout
 from chainrule.nn.noise import Dropout, GaussianNoise
 from chainrule.nn.normalize import NORMS
-from chainrule.nn.regularizers import Elastic
+from chainrule.nn.regularizers import L1L2
 from chainrule.nn.residual import Residual
 from chainrule.nn.scale import Scale
 from chainrule.nn.wiring import SparseLinear
@@ -32,7 +32,7 @@ from chainrule.optim.named import schedule as schedule_of
 from chainrule.optim.optimizer import Optimizer, chain
 from chainrule.optim.schedule import Schedule
 from chainrule.optim.schedule import epochs as in_epochs
-from chainrule.optim.wrappers import Accumulate, Averaged
+from chainrule.optim.wrappers import EMA, Accumulate
 from chainrule.tabular.settings import Settings, loss_names
 
 __all__ = [
@@ -72,7 +72,7 @@ class Setup:
     model: Sequential
     loss: str | Callable[[Tensor, Tensor], Tensor]
     optimizer: Optimizer
-    penalty: Elastic | None
+    penalty: L1L2 | None
 
 
 def build_model(
@@ -154,9 +154,9 @@ def build_loss(settings: Settings, task: str) -> str | Callable[[Tensor, Tensor]
     return CrossEntropy(settings.label_smoothing)
 
 
-def build_penalty(settings: Settings) -> Elastic | None:
+def build_penalty(settings: Settings) -> L1L2 | None:
     """Return the penalty on weights, None where there is none."""
-    penalty = Elastic(settings.l1, settings.l2)
+    penalty = L1L2(settings.l1, settings.l2)
     return penalty if settings.l1 or settings.l2 else None
 
 
@@ -197,7 +197,7 @@ def build_optimizer(settings: Settings) -> Optimizer:
     if settings.accumulate != 1:
         method = Accumulate(settings.accumulate, method)
     if settings.average is not None:
-        method = Averaged(method, settings.average)
+        method = EMA(method, settings.average)
     return method
 
 

@@ -75,7 +75,7 @@ def test_the_options_make_the_network(call: Call, place: Path) -> None:
     assert model[1].weight_init == "lecun_normal"  # type: ignore[attr-defined]
     settings = cr.load("runs/iris-1").settings
     for part in ("ClipValue", "ClipNorm", "AdamW", "Cosine", "Warmup", "MaxNorm", "Accumulate",
-                 "Averaged"):  # fmt: skip
+                 "EMA"):  # fmt: skip
         assert part in settings["optimizer"], part
 
 

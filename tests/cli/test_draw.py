@@ -34,7 +34,7 @@ def test_the_layers_are_printed(call: Callable[..., Result], saved: Path) -> Non
 def test_a_training_step_is_drawn_as_kernels(call: Callable[..., Result], saved: Path) -> None:
     result = call("draw", saved, "--level", "kernels", "--optimizer", "sgd")
     assert result.exit_code == 0
-    assert "-- the threads meet --" in result.stdout
+    assert "-- barrier --" in result.stdout
 
 
 def test_a_file_is_written_whole_and_not_replaced(

@@ -229,11 +229,11 @@ def test_kernels_are_those_of_the_program_with_its_barriers() -> None:
     for thing in (step, program):
         drawing = cr.draw(thing, "kernels")
         levels = [line for line in program.explain().splitlines()[1:] if line.startswith("  ")]
-        meets = [i for i, line in enumerate(levels) if "threads meet" in line]
-        kinds = [line.split()[0] for line in levels if "threads meet" not in line]
+        meets = [i for i, line in enumerate(levels) if "-- barrier --" in line]
+        kinds = [line.split()[0] for line in levels if "-- barrier --" not in line]
         assert [box.title.split()[1] for box in drawing.diagram.boxes] == kinds
         text = drawing.text().splitlines()[1:]
-        assert [i for i, line in enumerate(text) if "threads meet" in line] == meets
+        assert [i for i, line in enumerate(text) if "-- barrier --" in line] == meets
         assert drawing.svg().count('class="barrier"') == len(meets) == 1
     assert drawing.diagram.boxes[-1].lines[-1].endswith("in place f32[2,3]")
     assert cr.draw(program).svg() == drawing.svg()

@@ -113,7 +113,7 @@ def test_the_model_is_not_changed() -> None:
 
 def test_composed_optimizers_have_their_one_rate_found() -> None:
     inner = optim.SGD(optim.Cosine(0.1, steps=5), momentum=0.9)
-    method = optim.Averaged(optim.chain(optim.ClipNorm(1.0), inner, optim.WeightDecay(1e-4)))
+    method = optim.EMA(optim.chain(optim.ClipNorm(1.0), inner, optim.WeightDecay(1e-4)))
     found = find(*IRIS, 3, optimizer=method)
     assert found.suggestion is not None
     frozen = optim.groups({"0.*": optim.freeze}, default=optim.Adam())

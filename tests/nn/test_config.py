@@ -41,7 +41,7 @@ EXAMPLES: list[Any] = [
     nn.Embedding(4, 2, "float64"), nn.EmbedColumns(3, [(1, 4, 2)], "float64"),
     nn.Dropout(0.25), nn.GaussianNoise(0.5), nn.BatchNorm(3, 0.2, 1e-3, "float64"),
     nn.LayerNorm(3, 1e-3, "float64"),
-    nn.RMSNorm(3, 1e-3, "float64"), nn.L1(0.1), nn.L2(0.1), nn.Elastic(0.1, 0.2),
+    nn.RMSNorm(3, 1e-3, "float64"), nn.L1(0.1), nn.L2(0.1), nn.L1L2(0.1, 0.2),
     nn.ActivityPenalty(nn.L1(0.3)), nn.Residual([nn.Linear(2, 2)], nn.Linear(2, 2)),
 ]  # fmt: skip
 

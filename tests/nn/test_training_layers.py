@@ -226,7 +226,7 @@ def test_weights_that_do_not_fit_are_refused(more: dict[str, Any], message: str)
         (lambda: nn.LayerNorm(2, epsilon=0), r"LayerNorm: epsilon must be in \(0, inf\)"),
         (lambda: nn.RMSNorm(2, epsilon=0), r"RMSNorm: epsilon must be in \(0, inf\)"),
         (lambda: nn.L2(-1), r"L2: rate must be in \[0, inf\), not -1"),
-        (lambda: nn.Elastic(l1="a"), r"Elastic: l1 must be in"),  # type: ignore[arg-type]
+        (lambda: nn.L1L2(l1="a"), r"L1L2: l1 must be in"),  # type: ignore[arg-type]
         (lambda: nn.ActivityPenalty(nn.L2), r"ActivityPenalty: regularizer must be .* nn.L2\("),
         (lambda: nn.Residual(nn.Tanh), r"Residual: body is the class Tanh; call it .* Tanh\(\)"),
         (lambda: nn.Residual(nn.Tanh(), 3), "Residual: shortcut is 3"),  # type: ignore[arg-type]

@@ -125,10 +125,10 @@ def test_the_first_pattern_counts_and_a_chain_clips_its_group_or_all_that_is_tra
         (lambda: optim.Accumulate(2, optim.ClipNorm(1.0)), "optimizer must be one such as"),
         (lambda: optim.Accumulate(math.nan, optim.SGD()), "steps must be a positive integer"),  # type: ignore[arg-type]
         (lambda: optim.Accumulate(10**9, optim.SGD()), "1000000000 batches make a step, and there"),
-        (lambda: optim.chain(optim.Averaged(optim.SGD()), optim.WeightDecay(0.1)),
-         "Averaged would average weights that WeightDecay changes after it"),
-        (lambda: optim.Averaged(optim.SGD(), 1.0), r"Averaged: decay must be in \[0, 1\)"),
-        (lambda: optim.Averaged(optim.SGD(), start=-1), "start must be an integer from 0 on"),
+        (lambda: optim.chain(optim.EMA(optim.SGD()), optim.WeightDecay(0.1)),
+         "EMA would average weights that WeightDecay changes after it"),
+        (lambda: optim.EMA(optim.SGD(), 1.0), r"EMA: decay must be in \[0, 1\)"),
+        (lambda: optim.EMA(optim.SGD(), start=-1), "start must be an integer from 0 on"),
     ],
 )  # fmt: skip
 def test_what_has_no_meaning_is_refused_before_training(method: Any, message: str) -> None:
@@ -157,7 +157,7 @@ def test_accumulating_equals_larger_batches(inner: Optimizer) -> None:
 
 @pytest.mark.parametrize(("decay", "start"), [(0.9, 0), (0.0, 0), (None, 0), (None, 4), (0.5, 3)])
 def test_the_average_is_that_of_the_weights(decay: float | None, start: int) -> None:
-    ours = program(optim.Averaged(optim.SGD(0.3), decay, start))
+    ours = program(optim.EMA(optim.SGD(0.3), decay, start))
     seen: list[Any] = []
     for t in range(1, 11):
         ours.run(np.arange(24), 24)
@@ -177,7 +177,7 @@ def test_validation_and_the_final_model_use_the_average(tmp_path: Path) -> None:
         seen.append(run.model.layers[0].weight.value.copy())  # type: ignore[attr-defined]
         assert run.evaluate((X, Y))["loss"] == pytest.approx(record["val_loss"], rel=1e-12)
 
-    method = optim.Averaged(optim.SGD(0.3), None)
+    method = optim.EMA(optim.SGD(0.3), None)
     run = fit(method, batch_size=24, validation=(X, Y), on_epoch=look)
     plain = program(optim.SGD(0.3))
     trail = 0.0
@@ -199,7 +199,7 @@ def test_weights_set_between_epochs_are_trained_on_from_there() -> None:
         seen.append(weight.value.copy())
         weight.value = np.full((3, 4), 7.0)
 
-    fit(optim.Averaged(optim.SGD(1e-9), 0.5), epochs=3, on_epoch=put_at_seven)
+    fit(optim.EMA(optim.SGD(1e-9), 0.5), epochs=3, on_epoch=put_at_seven)
     assert abs(seen[0]).max() < 3
     np.testing.assert_allclose(seen[1:], 7.0, atol=1e-6)
 
@@ -208,7 +208,7 @@ def test_early_stopping_keeps_the_best_average() -> None:
     noise = RNG.normal(size=(24, 2))
     method = optim.groups(
         {"0.bias": optim.SGD(0.3), "2.bias": optim.freeze},
-        default=optim.Averaged(optim.Adam(0.3), 0.8),
+        default=optim.EMA(optim.Adam(0.3), 0.8),
     )
     run = fit(method, epochs=60, validation=(X, noise), early_stopping=5)
     losses = [record["val_loss"] for record in run.history]
@@ -223,7 +223,7 @@ def test_a_divergence_in_the_first_epoch_leaves_the_weights_as_they_were() -> No
     before = {name: p.value.copy() for name, p in nn.parameters(model).items()}
     with pytest.raises(cr.DivergedError), np.errstate(all="ignore"):
         cr.fit(
-            model, (X * 1e3, Y), loss="mse", optimizer=optim.Averaged(optim.SGD(1e300)), epochs=3,
+            model, (X * 1e3, Y), loss="mse", optimizer=optim.EMA(optim.SGD(1e300)), epochs=3,
             batch_size=4, progress=False,
         )  # fmt: skip
     same({name: p.value for name, p in nn.parameters(model).items()}, before, 0)

@@ -219,7 +219,7 @@ TABLE: dict[str, tuple[Optimizer, Callable[[Weights], Iterator[Weights]]]] = {
         optim.Accumulate(1, optim.Adam(0.05)), lambda p: adam(p, 0.05, 0.9, 0.999, 1e-8),
     ),
     "averaged, unseen": (
-        optim.Averaged(optim.Adam(0.05)), lambda p: adam(p, 0.05, 0.9, 0.999, 1e-8),
+        optim.EMA(optim.Adam(0.05)), lambda p: adam(p, 0.05, 0.9, 0.999, 1e-8),
     ),
     "one group": (
         optim.groups({"*": optim.Adam(0.05)}), lambda p: adam(p, 0.05, 0.9, 0.999, 1e-8),

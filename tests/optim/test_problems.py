@@ -106,7 +106,7 @@ OPTIMIZERS: dict[str, Callable[[str], Optimizer]] = {
     "adadelta": lambda problem: optim.AdaDelta(
         optim.Polynomial(0.5, steps=4000) if problem == "rosenbrock" else 10.0, 0.9
     ),
-    "averaged": lambda problem: optim.Averaged(optim.Adam(0.05), 0.9),
+    "averaged": lambda problem: optim.EMA(optim.Adam(0.05), 0.9),
     "accumulated": lambda problem: optim.Accumulate(2, optim.Adam(0.1)),
     "clipped momentum": lambda problem: optim.chain(
         optim.ClipNorm(1.0), optim.SGD(0.001 if problem == "rosenbrock" else 0.02, 0.9)

@@ -138,7 +138,7 @@ def test_the_rate_of_composed_optimizers_is_told() -> None:
     plan = optim.Polynomial(1.0, steps=10)
     composed = {
         "chain": optim.chain(optim.ClipNorm(1.0), optim.SGD(plan)),
-        "averaged": optim.Averaged(optim.SGD(plan)),
+        "averaged": optim.EMA(optim.SGD(plan)),
         "default": optim.groups({"bias": optim.SGD(0.5)}, default=optim.SGD(plan)),
         "first": optim.groups({"weight": optim.SGD(plan), "bias": optim.SGD(0.5)}),
         "frozen first": optim.groups({"bias": optim.freeze, "weight": optim.SGD(plan)}),

@@ -94,7 +94,7 @@ def test_elastic_penalty(torch: Any) -> None:
         charge = sum(0.02 * w.abs().sum() + 0.03 * (w**2).sum() for w in weights)
         return torch.nn.functional.cross_entropy(z, y) + charge
 
-    ours_and_theirs(torch, [linear(6, 8), nn.Tanh()], loss, regularizer=nn.Elastic(0.02, 0.03))
+    ours_and_theirs(torch, [linear(6, 8), nn.Tanh()], loss, regularizer=nn.L1L2(0.02, 0.03))
 
 
 def test_class_weights(torch: Any) -> None:

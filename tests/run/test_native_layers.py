@@ -85,9 +85,9 @@ def test_any_number_of_threads_gives_the_same_bits(kind: str) -> None:
     "more",
     [
         {"regularizer": nn.L2(0.1)},
-        {"regularizer": {"*.weight": nn.L1(0.01), "0.bias": nn.Elastic(0.1, 0.2)}},
+        {"regularizer": {"*.weight": nn.L1(0.01), "0.bias": nn.L1L2(0.1, 0.2)}},
         {"weight": RNG.random(50)},
-        {"weight": RNG.random(50), "regularizer": nn.Elastic(), "watch": True},
+        {"weight": RNG.random(50), "regularizer": nn.L1L2(), "watch": True},
     ],
     ids=["L2", "by name", "weights", "all and watched"],
 )

@@ -26,14 +26,14 @@ OPTIMIZERS: dict[str, Optimizer] = {
     "weight decay": chain(SGD(0.1), optim.WeightDecay(0.01, everywhere=True)),
     "max norm": chain(SGD(0.2, 0.9), optim.MaxNorm(0.8)),
     "accumulate": optim.Accumulate(3, optim.Adam(0.01)),
-    "averaged": optim.Averaged(optim.Adam(0.01), 0.9),
-    "averaged, Polyak": optim.Averaged(SGD(0.1), None, start=5),
+    "averaged": optim.EMA(optim.Adam(0.01), 0.9),
+    "averaged, Polyak": optim.EMA(SGD(0.1), None, start=5),
     "groups": optim.groups(
         {"0.*": optim.freeze, "*.bias": SGD(0.1, 0.9)}, chain(optim.ClipNorm(0.1), optim.Adam())
     ),
     "all at once": chain(
         optim.ClipNorm(0.5),
-        optim.Accumulate(2, optim.Averaged(chain(optim.RMSProp(0.01), optim.MaxNorm(1.0)), 0.9)),
+        optim.Accumulate(2, optim.EMA(chain(optim.RMSProp(0.01), optim.MaxNorm(1.0)), 0.9)),
     ),
 }
 SCHEDULES: dict[str, optim.Schedule] = {
@@ -85,7 +85,7 @@ def test_schedules(name: str) -> None:
     "name", ["adagrad", "adamw", "nadam", "radam", "lion", "averaged", "accumulate"]
 )
 def test_the_update_stays_in_the_epilogue_of_the_weight_gradient(name: str) -> None:
-    """No step waits for more than the meeting that the weight gradients need."""
+    """No step waits for more than the barrier that the weight gradients need."""
     made = case(OPTIMIZERS[name], sizes=(4, 8, 8, 3))
     code = NativeCode(made.graph, set(made.state), set(made.data), 4)
     assert len(code.schedule.levels) == 2

@@ -1,4 +1,4 @@
-"""When the threads meet, and where a new state is written while the old one is still wanted."""
+"""Where barriers stand, and where a new state is written while the old one is still wanted."""
 
 from __future__ import annotations
 

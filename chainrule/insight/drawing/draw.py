@@ -154,7 +154,7 @@ def draw(
         blue above zero, orange below, as wide as they are large; the default for
         :class:`~chainrule.nn.Neurons`), "ops" (every operation; the
         default for graphs and tensors) or "kernels" (what the native engine runs, and where
-        its threads meet; in HTML beside the graph after each pass).
+        its threads wait for one another; in HTML beside the graph after each pass).
     features
         The shape of one row, for a model whose first layer does not tell it.
     loss, optimizer

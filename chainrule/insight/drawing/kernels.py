@@ -14,6 +14,7 @@ from textwrap import wrap
 from typing import Any
 
 from chainrule.core.graph import Graph, Node
+from chainrule.core.wording import counted
 from chainrule.insight.drawing.operations import recorded_lines, short
 from chainrule.insight.render.diagram import Box, Diagram, Edge
 from chainrule.run.plan.fuse import Kernel, Kernels, fuse
@@ -62,8 +63,8 @@ class Passes:
         counts = [f"{len(graph) - len(graph.inputs)} {name}" for name, graph in self.graphs]
         kernels = sum(map(len, self.schedule.levels))
         levels = len(self.schedule.levels)
-        meetings = f"{levels - 1} meeting{'s' * (levels != 2)} of the threads within"
-        return f"operations: {', '.join(counts)}; {kernels} kernels, {meetings}"
+        barriers = counted(levels - 1, "barrier")
+        return f"operations: {', '.join(counts)}; {kernels} kernels, {barriers} within"
 
 
 def compile_passes(graph: Graph) -> Passes:

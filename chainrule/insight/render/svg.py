@@ -113,7 +113,7 @@ def _barriers(layout: Layout) -> list[str]:
         y = f"{top:.1f}"
         parts.append(
             f'<line class="barrier" x1="0" y1="{y}" x2="{layout.width:.1f}" y2="{y}"/>'
-            f'<text class="meet" x="{layout.width:.1f}" y="{top - 5:.1f}">the threads meet</text>'
+            f'<text class="meet" x="{layout.width:.1f}" y="{top - 5:.1f}">barrier</text>'
         )
     return parts
 

@@ -32,7 +32,7 @@ def to_text(diagram: Diagram) -> str:
     for i, (box, lane) in enumerate(zip(diagram.boxes, drawn, strict=True)):
         if diagram.bands is not None and diagram.bands[i] != band:
             band = diagram.bands[i]
-            lines.append("-- the threads meet --")
+            lines.append("-- barrier --")
         text = f"{box.title:<{long}}  {'  '.join(box.lines)}"
         lines.append(f"{lane:<{wide}}  {text}".rstrip())
     if diagram.note:

@@ -1,4 +1,4 @@
-"""What threads need around the kernels: a barrier to meet at, and denormals counted as zero.
+"""What threads need around the kernels: a barrier to wait at, and denormals counted as zero.
 
 Read next: :mod:`chainrule.run.llvm.body`.
 """
@@ -13,7 +13,7 @@ from llvmlite import ir
 
 from chainrule.run.llvm.instructions import I32
 
-__all__ = ["emit_meeting", "without_denormals"]
+__all__ = ["emit_barrier", "without_denormals"]
 
 X86 = machine().lower() in ("x86_64", "amd64", "i686")
 FLUSH = 0x8040  # the bits of MXCSR that make denormal results, and denormal operands, zero
@@ -40,20 +40,20 @@ def without_denormals(b: ir.IRBuilder) -> Iterator[None]:
     b.call(restore, [bytes_of[0]])
 
 
-def emit_meeting(module: ir.Module) -> ir.Function:
+def emit_barrier(module: ir.Module) -> ir.Function:
     """Emit a barrier: the last to arrive starts the next generation, the others wait for it.
 
     Waiters spin a while and then yield the processor at every turn, so that an
     oversubscribed machine still makes progress.
     """
     pointer = I32.as_pointer()
-    meet = ir.Function(module, ir.FunctionType(ir.VoidType(), [pointer, I32]), "meet")
-    meet.linkage = "internal"
+    barrier = ir.Function(module, ir.FunctionType(ir.VoidType(), [pointer, I32]), "barrier")
+    barrier.linkage = "internal"
     relax = ir.Function(module, ir.FunctionType(I32, []), "sched_yield")
-    arrived, threads = meet.args
-    b = ir.IRBuilder(meet.append_basic_block("entry"))
+    arrived, threads = barrier.args
+    b = ir.IRBuilder(barrier.append_basic_block("entry"))
     alone, several, last, wait, turn, rest, done = (
-        meet.append_basic_block(n)
+        barrier.append_basic_block(n)
         for n in ("alone", "several", "last", "wait", "turn", "rest", "done")
     )
     b.cbranch(b.icmp_unsigned("==", threads, I32(1)), alone, several)
@@ -87,4 +87,4 @@ def emit_meeting(module: ir.Module) -> ir.Function:
     b.branch(wait)
     b.position_at_end(done)
     b.ret_void()
-    return meet
+    return barrier

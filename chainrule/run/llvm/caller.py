@@ -132,8 +132,8 @@ class Caller:
         arrays.append(self.faults)
         places = [address_of(a) for a in arrays]
         self.table = np.array([0] * len(slots.arrays) + places, np.uint64)
-        self.meeting = Arena({"meeting": np.zeros(64, np.int32)}).views["meeting"]
-        self.places = (address_of(self.table), address_of(self.meeting))
+        self.arrivals = Arena({"arrivals": np.zeros(64, np.int32)}).views["arrivals"]
+        self.places = (address_of(self.table), address_of(self.arrivals))
         self.natural = np.arange(code.capacity)  # the rows in the order in which they stand
         self.natural_at = address_of(self.natural)
         self._pool: ThreadPoolExecutor | None = None
@@ -154,7 +154,7 @@ class Caller:
             for start in range(0, len(order), batch_size):
                 self._step_with_stops(order[start : start + batch_size], threads)
         else:
-            self.meeting.fill(0)
+            self.arrivals.fill(0)
             given = (self.places[0], address_of(order), len(order), batch_size, self.taken)
             steps, place = self.code.steps, self.places[1]
             self._together(lambda i: steps(*given, i, threads, place), threads)
@@ -169,8 +169,8 @@ class Caller:
             return
         if self.code.slots.sums:
             self.sums.fill(0)
-        table, meeting = self.places
-        self.code.steps(table, self.natural_at, rows, self.code.capacity, 0, 0, 1, meeting)
+        table, arrivals = self.places
+        self.code.steps(table, self.natural_at, rows, self.code.capacity, 0, 0, 1, arrivals)
         self._check_faults()
 
     def _check_faults(self) -> None:

@@ -2,7 +2,7 @@
 
 A schedule goes in; an LLVM module comes out, with the table of what each
 pointer it is given must point to.  Nothing is allocated and nothing is
-interpreted inside: the loop gathers a batch, runs the levels, meets the other
+interpreted inside: the loop gathers a batch, runs the levels, waits for the other
 threads at a barrier between levels, and goes on.
 
 Read next: :mod:`chainrule.run.llvm.native`.
@@ -18,7 +18,7 @@ from typing import NamedTuple
 from llvmlite import ir
 
 from chainrule.core.graph import Node
-from chainrule.run.llvm.barrier import emit_meeting, without_denormals
+from chainrule.run.llvm.barrier import emit_barrier, without_denormals
 from chainrule.run.llvm.body import Body, Context
 from chainrule.run.llvm.gemm import Target
 from chainrule.run.llvm.instructions import I32, I64, least, loop
@@ -45,7 +45,7 @@ def emit(
     """Return the module with its entry ``steps``, and its slots.
 
     ``void steps(i8** table, i64* order, i64 rows, i64 batch, i64 before, i64 thread,
-    i64 threads, i32* meeting)`` takes one step for each `batch` rows of `order`, after
+    i64 threads, i32* barrier)`` takes one step for each `batch` rows of `order`, after
     `before` steps taken earlier; `capacity` is the
     largest batch.  A step that stops for the interpreter has no such entry, but
     one for each level: ``void level_0(i8** table, i64* order, i64 rows, i64 thread,
@@ -139,12 +139,12 @@ def _emit_level(module: ir.Module, name: str, calls: Sequence[_Call]) -> None:
 
 
 def _emit_steps(module: ir.Module, levels: Sequence[Sequence[_Call]]) -> None:
-    """Emit the entry: the loop over batches, each of them all levels with meetings between."""
+    """Emit the entry: the loop over batches, each of them all levels with barriers between."""
     types = [POINTER.as_pointer(), I64.as_pointer(), *[I64] * 5, I32.as_pointer()]
     steps = ir.Function(module, ir.FunctionType(ir.VoidType(), types), "steps")
-    table, order, rows, batch, before, thread, threads, meeting = steps.args
+    table, order, rows, batch, before, thread, threads, arrivals = steps.args
     b = ir.IRBuilder(steps.append_basic_block("entry"))
-    meet = emit_meeting(module)
+    barrier = emit_barrier(module)
     with without_denormals(b), loop(b, I64(0), rows, batch) as start:
         count = least(b, batch, b.sub(rows, start))
         chosen = b.gep(order, [start])
@@ -154,7 +154,7 @@ def _emit_steps(module: ir.Module, levels: Sequence[Sequence[_Call]]) -> None:
             for call in calls:
                 with b.if_then(watching) if call.watched else nullcontext():
                     b.call(call.function, [table, chosen, count, thread, threads])
-            b.call(meet, [meeting, b.trunc(threads, I32)])
+            b.call(barrier, [arrivals, b.trunc(threads, I32)])
     b.ret_void()
 
 

@@ -81,7 +81,7 @@ class NativeProgram:
             lines.append(f"  (the interpreter computes {names[node]}: it {reason})")
         for level, kernels in enumerate(self.code.schedule.levels):
             if level:
-                lines.append("  -- the threads meet --")
+                lines.append("  -- barrier --")
             for kernel in kernels:
                 work = ", ".join(n.primitive.name for n in kernel.nodes)
                 kept = ", ".join(names[n] for n in kernel.stores)

@@ -4,7 +4,7 @@ Kernels go in; a :class:`Schedule` comes out.  Every thread runs every kernel on
 its own part: rows of the batch, rows of a weight, columns of a bias, or (a
 single number) nothing unless it is the first thread.  A kernel may follow
 another without waiting where it reads only what the same thread wrote;
-otherwise it is put on a later level, and all threads meet between levels.
+otherwise it is put on a later level, and all threads wait at a barrier between levels.
 
 State is updated in place where no other kernel can still want the old value.
 
