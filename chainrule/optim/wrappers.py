@@ -93,13 +93,13 @@ class Accumulate(Optimizer):
 class EMA(Optimizer):
     """Train with `optimizer`, and predict with an average of the weights over the steps.
 
-    ``average = average + (1 - decay) / (1 - decay^n) * (p - average)`` after step n: the
-    exponential moving average, free of its start, over the last ``1 / (1 - decay)`` steps or so.  With
-    ``decay=None`` it is Polyak's, the mean of all.  Averaging begins after `start` steps (or
-    epochs); until then the average is the weights.  Validation, early stopping and the model
-    after training use the average.  Running statistics, as
-    of BatchNorm, are not averaged: they are those of the weights that train.  Raises OptionError
-    for a decay outside [0, 1).
+    ``average = average + (1 - decay) / (1 - decay^n) * (p - average)`` after step n: an
+    exponential moving average with its bias corrected, over about the last ``1 / (1 - decay)``
+    steps.  With ``decay=None`` it is Polyak's average, the mean of all steps.  Averaging begins
+    after `start` steps (or epochs); until then the average is the weights.  Validation, early
+    stopping and the trained model use the average.  Running statistics, as in BatchNorm, are not
+    averaged: they belong to the weights that train.  Raises OptionError for a decay outside
+    [0, 1).
 
     Sources: Polyak and Juditsky, "Acceleration of stochastic approximation by averaging", 1992;
     the correction is that of Kingma and Ba, "Adam", 2015, section 7.2.
