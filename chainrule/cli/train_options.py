@@ -12,10 +12,7 @@ import click
 
 from chainrule.core.errors import OptionError
 from chainrule.data.preprocess import NAMES as PREPROCESSING
-from chainrule.nn.initializers import BY_NAME as INITIALIZERS
-from chainrule.nn.normalize import NORMS
-from chainrule.optim.named import optimizer_names, schedule_names
-from chainrule.tabular.settings import check_range, loss_names
+from chainrule.tabular.settings import Option, check_range, options
 
 __all__ = ["method_options", "network_options", "parse_fraction", "positive"]
 
@@ -102,8 +99,29 @@ def _together(*options: Callable[[Any], Any]) -> Callable[[F], F]:
     return decorate
 
 
-def _among(names: Any) -> str:
-    return f"One of {', '.join(names)}."
+def _from_settings(part: str) -> list[Callable[[Any], Any]]:
+    """Return the options of the settings in that part; what they say stands with the settings."""
+    return [_option(name, option) for name, option in options().items() if option.part == part]
+
+
+def _option(name: str, option: Option) -> Callable[[Any], Any]:
+    words = (f"--{option.flag or name.replace('_', '-')}", name)
+    if option.kind == "switch":
+        return click.option(*words, is_flag=True, default=None, help=option.help)
+    if option.kind == "choice":
+        return click.option(*words, type=click.Choice(option.choices), help=option.help)
+    more: dict[str, Any] = {"type": str, "metavar": "NAME", "callback": parse_choice}
+    if option.kind == "count":
+        more = {"type": click.IntRange(min=option.least), "metavar": "N"}
+    elif option.kind == "number":
+        more = {"type": float, "metavar": "X", "callback": parse_number}
+    elif option.kind == "sizes":
+        more["callback"] = parse_hidden
+    if option.metavar:
+        more["metavar"] = option.metavar
+    if name == "optimizer":
+        more |= {"default": "adam", "show_default": True}
+    return click.option(*words, help=option.help, **more)
 
 
 network_options = _together(
@@ -114,66 +132,8 @@ network_options = _together(
     click.option("--role", "roles", metavar="COLUMN=ROLE", multiple=True, callback=parse_roles,
                  help="What a column is used as: number, category, embedded, ordinal, its words "
                  "in order as low<mid<high, date, cyclic or dropped. May be given again."),
-    click.option("--embedding", type=positive, metavar="N",
-                 help="Size of learned vectors  [default: half the categories, at most 50]"),
     click.option("--weight", metavar="COLUMN", help="Column of how much each row counts."),
-    click.option("--hidden", metavar="SIZES", callback=parse_hidden,
-                 help="Units of each hidden layer, as in 128,64; or none."),
-    click.option("--activation", metavar="NAME", callback=parse_choice,
-                 help="One that chainrule activations lists."),
-    click.option("--pieces", type=click.IntRange(min=2), metavar="K",
-                 help="Products of which a maxout unit takes the largest  [default: 2]"),
-    click.option("--norm", type=click.Choice(list(NORMS)),
-                 help="Normalize each hidden layer."),
-    click.option("--dropout", type=float, metavar="X", callback=parse_number,
-                 help="Share of hidden units to drop."),
-    click.option("--noise", type=float, metavar="X", callback=parse_number,
-                 help="Spread of normal noise on the inputs."),
-    click.option("--density", type=float, metavar="X",
-                 help="Share of connections that hidden layers have."),
-    click.option("--residual", is_flag=True, default=None,
-                 help="Add the input of each hidden layer of equal width to its output."),
-    click.option("--init", metavar="NAME", callback=parse_choice,
-                 help=f"First weights: {', '.join(INITIALIZERS)}  [default: what suits the "
-                 "activation]"),
-    click.option("--bias-init", type=float, metavar="X", callback=parse_number,
-                 help="Where biases of hidden layers start, such as 0.01."),
+    *_from_settings("network"),
 )  # fmt: skip
 
-method_options = _together(
-    click.option("--loss", metavar="NAME", callback=parse_choice,
-                 help=f"For classes {', '.join(loss_names('classification'))}; for numbers "
-                 f"{', '.join(loss_names('regression'))}  [default: the first]"),
-    click.option("--label-smoothing", type=float, metavar="X", callback=parse_number,
-                 help="Share of each target spread over all classes."),
-    click.option("--class-weight", type=click.Choice(["balanced"]),
-                 help="Let every class count alike, however many rows it has."),
-    click.option("--l1", type=float, metavar="X", callback=parse_number,
-                 help="Penalty on the size of weights."),
-    click.option("--l2", type=float, metavar="X", callback=parse_number,
-                 help="Penalty on the squares of weights."),
-    click.option("--epochs", type=positive, metavar="N", help="Most passes over the rows."),
-    click.option("--patience", type=click.IntRange(min=0), metavar="N",
-                 help="Epochs without progress after which to stop; 0: never."),
-    click.option("--batch-size", type=positive, metavar="N", help="Rows a step."),
-    click.option("--accumulate", type=positive, metavar="N",
-                 help="Batches whose gradients are added up for a step."),
-    click.option("--lr", "learning_rate", type=float, metavar="X",
-                 callback=parse_number, help="Learning rate."),
-    click.option("--schedule", metavar="NAME", callback=parse_choice,
-                 help=f"How the learning rate changes: {', '.join(schedule_names())}."),
-    click.option("--warmup", type=float, metavar="N", callback=parse_number,
-                 help="Epochs in which the learning rate rises to its start."),
-    click.option("--optimizer", default="adam", show_default=True, metavar="NAME",
-                 callback=parse_choice, help=_among(optimizer_names())),
-    click.option("--weight-decay", type=float, metavar="X", callback=parse_number,
-                 help="Weights shrink by this times the learning rate in each step."),
-    click.option("--max-norm", type=float, metavar="X", callback=parse_number,
-                 help="Most length of a unit's incoming weights."),
-    click.option("--clip-norm", type=float, metavar="X", callback=parse_number,
-                 help="Most length of the gradient."),
-    click.option("--clip-value", type=float, metavar="X", callback=parse_number,
-                 help="Most size of an element of the gradient."),
-    click.option("--average", type=float, metavar="X", callback=parse_number,
-                 help="Predict with an average of the weights, with this decay, as 0.999."),
-)  # fmt: skip
+method_options = _together(*_from_settings("method"))

@@ -11,42 +11,30 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import MISSING, dataclass, fields
+from dataclasses import MISSING, dataclass, field, fields
 from typing import Any
 
 from chainrule.core.errors import OptionError, did_you_mean
 from chainrule.core.options import check_whole, is_number
 from chainrule.nn.activations import activation as activation_of
+from chainrule.nn.initializers import BY_NAME as INITIALIZERS
 from chainrule.nn.losses import LOSSES
+from chainrule.nn.normalize import NORMS
+from chainrule.optim.named import optimizer_names, schedule_names
 from chainrule.optim.optimizer import Optimizer
 
-__all__ = ["Settings", "check_range", "choose_settings", "loss_names", "unusual"]
+__all__ = [
+    "Option",
+    "Settings",
+    "check_range",
+    "choose_settings",
+    "loss_names",
+    "options",
+    "unusual",
+]
 
-# The least of each count; None is allowed where it is the default.
-COUNTS = {
-    "epochs": 1, "batch_size": 1, "patience": 1, "seed": 0, "pieces": 2, "embedding": 1,
-    "accumulate": 1,
-}  # fmt: skip
-# Of each number the least, what it is below, and whether it is above the least.
-RANGES = {
-    "learning_rate": (0.0, math.inf, True),
-    "min_delta": (0.0, 1.0, False),
-    "dropout": (0.0, 1.0, False),
-    "noise": (0.0, math.inf, False),
-    "bias_init": (-math.inf, math.inf, True),
-    "label_smoothing": (0.0, 1.0, False),
-    "l1": (0.0, math.inf, False),
-    "l2": (0.0, math.inf, False),
-    "warmup": (0.0, math.inf, False),
-    "weight_decay": (0.0, math.inf, False),
-    "max_norm": (0.0, math.inf, True),
-    "clip_norm": (0.0, math.inf, True),
-    "clip_value": (0.0, math.inf, True),
-    "average": (0.0, 1.0, False),
-}
 # What the losses of each task look at: tables are scored with probabilities or with values.
 KINDS = {"classification": "classes", "regression": "values"}
-WORDS = ("activation", "norm", "init", "loss", "class_weight", "schedule")
 
 
 def check_range(setting: str, value: Any) -> None:
@@ -54,7 +42,8 @@ def check_range(setting: str, value: Any) -> None:
 
     >>> check_range("dropout", 0.5)
     """
-    low, high, open_low = RANGES[setting]
+    option = options()[setting]
+    low, high, open_low = option.low, option.high, option.open_low
     if is_number(value) and low <= value < high and not (open_low and value == low):
         return
     bounds = f"in {'(' if open_low else '['}{low:g}, {high:g})"
@@ -73,6 +62,38 @@ def loss_names(task: str) -> list[str]:
     """
     kind = KINDS[task]
     return [loss.name for loss in LOSSES.values() if loss.kind == kind and loss.probabilistic]
+
+
+@dataclass(frozen=True)
+class Option:
+    """What a setting may be, and how a command offers it.
+
+    `kind` is "count" (a whole number of at least `least`), "number" (in [low, high), or
+    (low, high) with `open_low`), "name", "choice" (one of `choices`), "switch" or "sizes".
+    `part` is the group of options it stands in, "network" or "method", or "" where no command
+    offers it; `flag` is the option without its dashes, where it is not the setting's name.
+    """
+
+    kind: str
+    part: str = ""
+    help: str = ""
+    metavar: str = ""
+    flag: str = ""
+    least: int = 1
+    low: float = 0.0
+    high: float = math.inf
+    open_low: bool = False
+    choices: tuple[str, ...] = ()
+
+
+def _of(kind: str, part: str = "", help: str = "", **more: Any) -> dict[str, Option]:
+    """Return what a field of :class:`Settings` carries."""
+    return {"option": Option(kind, part, help, **more)}
+
+
+def options() -> dict[str, Option]:
+    """Return the options of all settings, by the names of the settings."""
+    return {f.name: f.metadata["option"] for f in fields(Settings)}
 
 
 @dataclass(frozen=True)
@@ -96,49 +117,177 @@ class Settings:
     None to run all `epochs`.
     """
 
-    hidden: tuple[int, ...]
-    activation: str
-    optimizer: str | Optimizer
-    epochs: int
-    batch_size: int
-    patience: int | None
-    learning_rate: float | None = None
-    min_delta: float = 1e-3  # of the best loss: less is creeping, not learning
-    seed: int = 0
-    norm: str | None = None
-    dropout: float = 0.0
-    noise: float = 0.0
-    density: float = 1.0
-    residual: bool = False
-    init: str | None = None
-    bias_init: float = 0.0
-    pieces: int = 2
-    embedding: int | None = None
-    loss: str | None = None
-    label_smoothing: float = 0.0
-    class_weight: str | None = None
-    l1: float = 0.0
-    l2: float = 0.0
-    schedule: str = "constant"
-    warmup: float = 0.0
-    weight_decay: float | None = None
-    max_norm: float | None = None
-    clip_norm: float | None = None
-    clip_value: float | None = None
-    accumulate: int = 1
-    average: float | None = None
+    hidden: tuple[int, ...] = field(
+        metadata=_of(
+            "sizes",
+            "network",
+            "Units of each hidden layer, as in 128,64; or none.",
+            metavar="SIZES",
+        )
+    )
+    activation: str = field(
+        metadata=_of("name", "network", "One that chainrule activations lists.")
+    )
+    optimizer: str | Optimizer = field(
+        metadata=_of("name", "method", f"One of {', '.join(optimizer_names())}.")
+    )
+    epochs: int = field(metadata=_of("count", "method", "Most passes over the rows."))
+    batch_size: int = field(metadata=_of("count", "method", "Rows in a step."))
+    patience: int | None = field(
+        metadata=_of(
+            "count", "method", "Epochs without progress after which to stop; 0: never.", least=0
+        )
+    )
+    learning_rate: float | None = field(
+        default=None, metadata=_of("number", "method", "Learning rate.", flag="lr", open_low=True)
+    )
+    # Of the best loss: less is creeping, not learning.
+    min_delta: float = field(default=1e-3, metadata=_of("number", high=1.0))
+    seed: int = field(default=0, metadata=_of("count", least=0))
+    norm: str | None = field(
+        default=None,
+        metadata=_of("choice", "network", "Normalize each hidden layer.", choices=tuple(NORMS)),
+    )
+    dropout: float = field(
+        default=0.0, metadata=_of("number", "network", "Share of hidden units to drop.", high=1.0)
+    )
+    noise: float = field(
+        default=0.0, metadata=_of("number", "network", "Spread of normal noise on the inputs.")
+    )
+    density: float = field(
+        default=1.0,
+        metadata=_of(
+            "number", "network", "Share of connections that hidden layers have.", low=-math.inf
+        ),
+    )
+    residual: bool = field(
+        default=False,
+        metadata=_of(
+            "switch", "network", "Add the input of each hidden layer of equal width to its output."
+        ),
+    )
+    init: str | None = field(
+        default=None,
+        metadata=_of(
+            "name",
+            "network",
+            f"First weights: {', '.join(INITIALIZERS)}  [default: what suits the activation]",
+        ),
+    )
+    bias_init: float = field(
+        default=0.0,
+        metadata=_of(
+            "number",
+            "network",
+            "Where biases of hidden layers start, such as 0.01.",
+            low=-math.inf,
+            open_low=True,
+        ),
+    )
+    pieces: int = field(
+        default=2,
+        metadata=_of(
+            "count",
+            "network",
+            "Products of which a maxout unit takes the largest  [default: 2]",
+            metavar="K",
+            least=2,
+        ),
+    )
+    embedding: int | None = field(
+        default=None,
+        metadata=_of(
+            "count",
+            "network",
+            "Size of learned vectors  [default: half the categories, at most 50]",
+        ),
+    )
+    loss: str | None = field(
+        default=None,
+        metadata=_of(
+            "name",
+            "method",
+            f"For classes {', '.join(loss_names('classification'))}; for numbers "
+            f"{', '.join(loss_names('regression'))}  [default: the first]",
+        ),
+    )
+    label_smoothing: float = field(
+        default=0.0,
+        metadata=_of("number", "method", "Share of each target spread over all classes.", high=1.0),
+    )
+    class_weight: str | None = field(
+        default=None,
+        metadata=_of(
+            "choice",
+            "method",
+            "Give every class the same weight, whatever its number of rows.",
+            choices=("balanced",),
+        ),
+    )
+    l1: float = field(
+        default=0.0, metadata=_of("number", "method", "Penalty on the size of weights.")
+    )
+    l2: float = field(
+        default=0.0, metadata=_of("number", "method", "Penalty on the squares of weights.")
+    )
+    schedule: str = field(
+        default="constant",
+        metadata=_of(
+            "name", "method", f"How the learning rate changes: {', '.join(schedule_names())}."
+        ),
+    )
+    warmup: float = field(
+        default=0.0,
+        metadata=_of(
+            "number", "method", "Epochs in which the learning rate rises to its start.", metavar="N"
+        ),
+    )
+    weight_decay: float | None = field(
+        default=None,
+        metadata=_of(
+            "number", "method", "Weights shrink by this times the learning rate in each step."
+        ),
+    )
+    max_norm: float | None = field(
+        default=None,
+        metadata=_of(
+            "number", "method", "Most length of a unit's incoming weights.", open_low=True
+        ),
+    )
+    clip_norm: float | None = field(
+        default=None,
+        metadata=_of("number", "method", "Most length of the gradient.", open_low=True),
+    )
+    clip_value: float | None = field(
+        default=None,
+        metadata=_of("number", "method", "Most size of an element of the gradient.", open_low=True),
+    )
+    accumulate: int = field(
+        default=1,
+        metadata=_of("count", "method", "Batches whose gradients are added up for a step."),
+    )
+    average: float | None = field(
+        default=None,
+        metadata=_of(
+            "number",
+            "method",
+            "Predict with an average of the weights, with this decay, as 0.999.",
+            high=1.0,
+        ),
+    )
 
     def __post_init__(self) -> None:
         for f in fields(self):
             value = getattr(self, f.name)
             if value is None and (f.default is None or f.name == "patience"):
                 continue
-            if f.name in COUNTS:
-                below = 2**63 if f.name == "seed" else math.inf
-                check_whole(f.name, value, COUNTS[f.name], below)
-            elif f.name in RANGES:
+            option: Option = f.metadata["option"]
+            if option.kind == "count":
+                least = 1 if f.name == "patience" else option.least  # 0 has become None
+                check_whole(f.name, value, least, 2**63 if f.name == "seed" else math.inf)
+            elif option.kind == "number":
                 check_range(f.name, value)
-            elif f.name in WORDS and not isinstance(value, str):
+            elif option.kind in ("name", "choice") and not isinstance(value, (str, Optimizer)):
                 raise OptionError(f"{f.name} must be a name, not {value!r}.")
         if not isinstance(self.residual, bool):
             raise OptionError(f"residual must be True or False, not {self.residual!r}.")
