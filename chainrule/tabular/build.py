@@ -20,7 +20,7 @@ from chainrule.nn.losses import CrossEntropy
 from chainrule.nn.maxout import Maxout
 from chainrule.nn.noise import Dropout, GaussianNoise
 from chainrule.nn.normalize import NORMS
-from chainrule.nn.regularizers import L1L2
+from chainrule.nn.regularizers import L1, L1L2, ActivityPenalty
 from chainrule.nn.residual import Residual
 from chainrule.nn.scale import Scale
 from chainrule.nn.wiring import SparseLinear
@@ -120,6 +120,8 @@ def _block(features: int, size: int, settings: Settings) -> list[Layer]:
         layers.append(activation_of(settings.activation))
     if settings.dropout:
         layers.append(Dropout(settings.dropout))
+    if settings.activity:
+        layers.append(ActivityPenalty(L1(settings.activity)))
     return layers
 
 

@@ -107,7 +107,7 @@ class Settings:
     are those of maxout, `embedding` the size of embedded categories.
 
     What is minimized: `loss` (None: by the task), with `label_smoothing`, `class_weight`
-    ("balanced") and the penalties `l1` and `l2`.
+    ("balanced"), the penalties `l1` and `l2` on weights, and `activity` on hidden units.
 
     How: `optimizer` (a name, or an Optimizer, which then says all of its part itself),
     `learning_rate`, its `schedule` after `warmup` epochs, `weight_decay` (None: that of the
@@ -229,6 +229,12 @@ class Settings:
     )
     l2: float = field(
         default=0.0, metadata=_of("number", "method", "Penalty on the squares of weights.")
+    )
+    activity: float = field(
+        default=0.0,
+        metadata=_of(
+            "number", "method", "Penalty on the size of hidden activations, for sparse ones."
+        ),
     )
     schedule: str = field(
         default="constant",

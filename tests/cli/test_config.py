@@ -180,3 +180,14 @@ def test_words_can_be_ranked(call: Call, place: Path) -> None:
     results(call("train", "t.csv", "--role", "size=small<medium<large", "--epochs", 1, "--json"))
     assert cr.load("runs/t-1").pipeline.feature_names == ("size",)  # type: ignore[union-attr]
     assert 'role = ["size=small<medium<large"]' in Path("runs/t-1/config.toml").read_text()
+
+
+def test_a_penalty_on_hidden_units_makes_what_they_give_smaller(call: Call, place: Path) -> None:
+    sizes = {}
+    for activity in ("0", "1"):
+        run = f"runs/{activity}"
+        call("train", "wine", "--activity", activity, "--patience", 0, "--epochs", 40, "--out", run)
+        model = cr.load(run).model
+        x = np.random.default_rng(0).normal(size=(50, 13)).astype("f4")
+        sizes[activity] = float(cr.abs(model.layers[1](model.layers[0](cr.tensor(x)))).mean())
+    assert sizes["1"] < 0.5 * sizes["0"]
