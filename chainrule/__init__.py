@@ -76,8 +76,8 @@ from chainrule.ops.shape import (
 )
 from chainrule.ops.sparse import Wiring, edge_products, sparse_matmul
 from chainrule.run.reference import evaluate
-from chainrule.transform.check import check_grads
 from chainrule.transform.grad import grad
+from chainrule.transform.gradient_check import check_grads
 from chainrule.transform.jacobian import hessian, jacobian
 
 if TYPE_CHECKING:

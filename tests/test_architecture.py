@@ -308,6 +308,15 @@ def names_that_say_nothing(house: House) -> list[str]:
     ]
 
 
+def names_used_twice(house: House) -> list[str]:
+    """Files that bear one name are taken for one another in tracebacks and searches."""
+    places = defaultdict(list)
+    for module in house.values():
+        if not module.is_package and "." in module.name:
+            places[module.name.split(".")[-1]].append(module.name)
+    return [f"{' and '.join(names)} bear one name" for names in places.values() if len(names) > 1]
+
+
 def missing_docstrings(house: House) -> list[str]:
     return [
         f"{module.name}: no module docstring"
@@ -336,6 +345,7 @@ RULES: list[Callable[[House], list[str]]] = [
     relative_imports,
     undeclared_dependencies,
     names_that_say_nothing,
+    names_used_twice,
     missing_docstrings,
     long_files,
 ]
@@ -466,6 +476,7 @@ def test_a_sound_house_passes(rule: Callable[[House], list[str]]) -> None:
         (undeclared_dependencies, "nn.a", "from pandas.core import frame", "pandas.core is not"),
         (names_that_say_nothing, "nn.utils", "", "nn.utils"),
         (names_that_say_nothing, "nn.helpers.a", "", "nn.helpers.a"),
+        (names_used_twice, "nn.table", "", "chainrule.data.table and chainrule.nn.table bear"),
         (missing_docstrings, "nn.a", "", "no module docstring"),
         (missing_docstrings, "nn.a", "''' '''", "no module docstring"),
         (long_files, "nn.a", "\n" * (MOST_LINES + 1), "501 lines"),

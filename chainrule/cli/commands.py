@@ -3,7 +3,7 @@
 Each is thin and stands in a module of its own, which is loaded when the command is asked for,
 so that none waits for what only others need.
 
-Read next: :mod:`chainrule.cli.train`, :mod:`chainrule.cli.errors`.
+Read next: :mod:`chainrule.cli.train`, :mod:`chainrule.cli.command_line`.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from importlib.metadata import PackageNotFoundError, version
 
 import click
 
-from chainrule.cli.errors import CommandLine
+from chainrule.cli.command_line import CommandLine
 from chainrule.cli.output import emit
 
 __all__ = ["command_line", "main"]
@@ -29,7 +29,7 @@ LOADED = {
     "draw": "chainrule.cli.pictures:draw_run",
     "find-lr": "chainrule.cli.find_rate:find_rate",
     "datasets": "chainrule.cli.datasets:datasets",
-    "activations": "chainrule.cli.activations:activations_command",
+    "activations": "chainrule.cli.activation_table:activations_command",
     "env": "chainrule.cli.env:env",
 }
 

@@ -1,6 +1,6 @@
 """``chainrule env``: the text to paste into a bug report.
 
-Read next: :mod:`chainrule.cli.environment`.
+Read next: :mod:`chainrule.cli.machine_facts`.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import json
 
 import click
 
-from chainrule.cli.environment import as_lines, clear_cache, describe
+from chainrule.cli.machine_facts import as_lines, clear_cache, describe
 from chainrule.cli.output import emit, tell
 
 __all__ = ["env"]

@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-from chainrule.cli.config import read_config
+from chainrule.cli.config_file import read_config
 from chainrule.cli.files import check_extension, write_whole
 from chainrule.cli.output import emit, tell
 from chainrule.cli.train_options import method_options, network_options

@@ -16,7 +16,7 @@ from typing import Any
 
 import click
 
-from chainrule.cli.config import as_options, as_toml, read_config
+from chainrule.cli.config_file import as_options, as_toml, read_config
 from chainrule.cli.output import SavingError, emit, tell
 from chainrule.cli.runs import write_report
 from chainrule.cli.show import show_problem, show_results

@@ -12,7 +12,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from chainrule.data.check import (
+from chainrule.data.check_arrays import (
     check_classes,
     check_features,
     check_numbers,

@@ -18,9 +18,9 @@ import numpy as np
 
 from chainrule.core.errors import DataError, OptionError, did_you_mean
 from chainrule.core.wording import counted
+from chainrule.data.parse import parse_date
 from chainrule.data.spelling import advise
 from chainrule.data.table import Column, Table, format_number
-from chainrule.data.text import parse_date
 
 __all__ = ["MAX_LEVELS", "Role", "Roles", "Understanding", "choose_target", "understand"]
 

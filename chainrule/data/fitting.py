@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from chainrule.core.errors import DataError, OptionError
-from chainrule.data.check import check_features, check_numbers
+from chainrule.data.check_arrays import check_features, check_numbers
 
 __all__ = ["CHUNK", "Fitted", "Preprocessor", "Rows"]
 

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from chainrule.core.errors import DataError, did_you_mean
-from chainrule.data.check import FEW, numbers_in_spread
+from chainrule.data.check_arrays import FEW, numbers_in_spread
 from chainrule.data.columns import Roles, understand
 from chainrule.data.encode import (
     CategoryEncoder,

@@ -23,9 +23,9 @@ from typing import Any
 import numpy as np
 
 from chainrule.core.errors import DataError, did_you_mean
-from chainrule.data.explain import explain, reject_bare_file, reject_near_query
+from chainrule.data.parse import MISSING, parse_number
+from chainrule.data.read_errors import explain, reject_bare_file, reject_near_query
 from chainrule.data.table import Column, Table, column_from_text, find_duplicate, words_from_text
-from chainrule.data.text import MISSING, parse_number
 
 __all__ = ["StoredTable", "check_source", "is_query", "read_table", "store_table", "write_parquet"]
 
@@ -337,7 +337,7 @@ def _column_types(
 ) -> dict[str, str]:
     """Return the SQL type of each column that is not text, settled over all of its cells.
 
-    The rules are those of `chainrule.data.text.parse_text`, which later sees
+    The rules are those of `chainrule.data.parse.parse_text`, which later sees
     whatever stays text; here DuckDB applies them at the speed big files need.
     """
     questions = ["count(*)"]

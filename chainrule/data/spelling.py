@@ -4,7 +4,7 @@ Enter the cells of a column, leave its spelling and its numbers, when there is o
 reads every cell.  It exists because such a column is a quantity, not words, and because 83,879
 alone does not tell whether its comma groups or divides: then no choice is made for a person.
 
-Read next: :mod:`chainrule.data.text`.
+Read next: :mod:`chainrule.data.parse`.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 Enters a target or a number of rows, leaves sorted arrays of row indices.  It exists so
 that a result can be had again from its seed, and so that no class is missing on a side.
 
-Read next: :mod:`chainrule.data.check`.
+Read next: :mod:`chainrule.data.check_arrays`.
 """
 
 from __future__ import annotations

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from chainrule.core.errors import DataError, did_you_mean
 from chainrule.core.wording import counted
-from chainrule.data.text import ISO, MISSING, Kind, parse_text
+from chainrule.data.parse import ISO, MISSING, Kind, parse_text
 
 __all__ = [
     "Column",

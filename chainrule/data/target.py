@@ -19,9 +19,9 @@ from numpy.typing import ArrayLike, NDArray
 from chainrule.core.errors import DataError, OptionError, did_you_mean
 from chainrule.core.wording import counted
 from chainrule.data.columns import choose_target
+from chainrule.data.parse import parse_number
 from chainrule.data.spelling import advise
 from chainrule.data.table import Column, Table
-from chainrule.data.text import parse_number
 from chainrule.data.unread import respell
 
 __all__ = ["Target", "Task", "check_learnable", "inspect_target", "make_target", "settle_task"]

@@ -21,9 +21,9 @@ from numpy.typing import NDArray
 
 from chainrule.core.errors import DataError
 from chainrule.core.wording import counted
+from chainrule.data.parse import DATE_FORMATS, ISO, parse_date, parse_number
 from chainrule.data.spelling import SPELLINGS, parse_spelled
 from chainrule.data.table import Column
-from chainrule.data.text import DATE_FORMATS, ISO, parse_date, parse_number
 
 __all__ = ["Settled", "Unread", "held_out_notes", "read_dates", "read_numbers", "respell", "settle"]
 

@@ -29,8 +29,8 @@ from chainrule.optim.schedule import Exponential
 from chainrule.run.program import Engine, prepare
 from chainrule.train.objective import objective
 from chainrule.train.part import Part
-from chainrule.train.parts import check_made, check_pair, read_parts
 from chainrule.train.rates import Rates
+from chainrule.train.read_parts import check_made, check_pair, read_parts
 from chainrule.train.run import Run
 from chainrule.train.step import model_dtype, record_step
 

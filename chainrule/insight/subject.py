@@ -16,7 +16,7 @@ import numpy as np
 
 from chainrule.core.errors import DataError, OptionError
 from chainrule.core.tensor import Tensor
-from chainrule.data.check import check_same_length
+from chainrule.data.check_arrays import check_same_length
 from chainrule.data.pixels import PixelPipeline
 from chainrule.data.table import Table
 from chainrule.insight.row_view import RowView, row_view

@@ -26,7 +26,6 @@ from chainrule.nn import (
 )
 from chainrule.nn.activations import *  # noqa: F403
 from chainrule.nn.catalogue import Activation, ActivationTable
-from chainrule.nn.config import from_config, register_layer, register_public, to_config
 from chainrule.nn.embedding import *  # noqa: F403
 from chainrule.nn.initializers import *  # noqa: F403
 from chainrule.nn.layer import (
@@ -38,6 +37,7 @@ from chainrule.nn.layer import (
     parameters,
     summary,
 )
+from chainrule.nn.layer_config import from_config, register_layer, register_public, to_config
 from chainrule.nn.losses import *  # noqa: F403
 from chainrule.nn.lsuv import lsuv
 from chainrule.nn.maxout import *  # noqa: F403

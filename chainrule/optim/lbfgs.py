@@ -5,7 +5,7 @@ with the reason to stop.  Everything but that function is float64.
 
 Source: Nocedal and Wright, "Numerical optimization", 2006, algorithms 7.4 and 7.5.
 
-Read next: :mod:`chainrule.train.full_batch`.
+Read next: :mod:`chainrule.train.full_batch_program`.
 """
 
 from __future__ import annotations

@@ -22,11 +22,11 @@ from numpy.typing import NDArray
 from chainrule.core.errors import DataError, OptionError, did_you_mean
 from chainrule.data.builtin import Dataset, load, names, read_idx_folder
 from chainrule.data.columns import Roles
-from chainrule.data.explain import reject_near_query
 from chainrule.data.pipeline import Pipeline
 from chainrule.data.pixels import PixelPipeline
 from chainrule.data.preprocess import Preprocessing, plan
 from chainrule.data.read import is_query, read_table
+from chainrule.data.read_errors import reject_near_query
 from chainrule.data.splits import VALIDATION_FRACTION, split, split_parts
 from chainrule.data.streaming import stream as encode_to_disk
 from chainrule.data.streaming import too_large_for_memory

@@ -23,7 +23,7 @@ from chainrule.core.options import check_whole, checks_arguments
 from chainrule.core.parameter import Parameter
 from chainrule.core.tensor import Tensor, input
 from chainrule.core.wording import counted
-from chainrule.data.check import check_numbers, check_same_length
+from chainrule.data.check_arrays import check_numbers, check_same_length
 from chainrule.ops.shape import broadcast_to
 from chainrule.optim.levenberg_marquardt import LeastSquares, LevenbergMarquardt
 from chainrule.run.program import prepare_function

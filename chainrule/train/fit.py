@@ -17,22 +17,22 @@ import numpy as np
 
 from chainrule.core.errors import DataError, DivergedError, OptionError, did_you_mean
 from chainrule.core.options import check_whole, checks_arguments, in_range
-from chainrule.nn.config import model_config
 from chainrule.nn.layer import Layer, initialize, parameters
+from chainrule.nn.layer_config import model_config
 from chainrule.nn.regularizers import Regularizer
 from chainrule.optim.full_batch import FullBatch
 from chainrule.optim.named import optimizer as optimizer_of
 from chainrule.optim.optimizer import Optimizer
 from chainrule.optim.plateau import ReduceOnPlateau, check_monitor, improves
 from chainrule.run.program import Engine, Program, prepare
-from chainrule.train.full_batch import FullBatchProgram, check_alone, full_batch_program
+from chainrule.train.full_batch_program import FullBatchProgram, check_alone, full_batch_program
 from chainrule.train.magnitudes import warn_of_distance
 from chainrule.train.metrics import metrics_of
 from chainrule.train.objective import objective
 from chainrule.train.part import Part
-from chainrule.train.parts import check_made, read_parts
 from chainrule.train.progress import Progress
 from chainrule.train.rates import Rates, plateaus
+from chainrule.train.read_parts import check_made, read_parts
 from chainrule.train.run import Run
 from chainrule.train.step import Step, record_step
 from chainrule.train.watch import watch_report

@@ -16,7 +16,7 @@ import numpy as np
 
 from chainrule.core.errors import DataError
 from chainrule.core.graph import Graph
-from chainrule.data.check import FEW, numbers_in_spread
+from chainrule.data.check_arrays import FEW, numbers_in_spread
 from chainrule.nn.layer import Layer
 from chainrule.nn.scale import starts_with_scale
 from chainrule.run.reference import Interpreter

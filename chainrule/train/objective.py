@@ -18,8 +18,8 @@ import numpy as np
 from chainrule.core.errors import DataError, OptionError, ShapeError, did_you_mean
 from chainrule.core.spec import Dim, Shape, is_float
 from chainrule.core.tensor import Tensor
-from chainrule.data.check import check_classes, check_numbers
-from chainrule.nn.config import to_config
+from chainrule.data.check_arrays import check_classes, check_numbers
+from chainrule.nn.layer_config import to_config
 from chainrule.nn.losses import LOSSES, WITH_OPTIONS
 
 __all__ = ["Objective", "objective"]

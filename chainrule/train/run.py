@@ -29,11 +29,11 @@ from chainrule.core.foreign import no_member
 from chainrule.core.graph import Graph
 from chainrule.core.tensor import Tensor, input
 from chainrule.core.wording import counted
-from chainrule.data.check import check_same_length
+from chainrule.data.check_arrays import check_same_length
 from chainrule.data.pipeline import Pipeline
 from chainrule.data.pixels import PixelPipeline
-from chainrule.nn.config import from_config, model_config
 from chainrule.nn.layer import Layer, Sequential, check_input, parameters
+from chainrule.nn.layer_config import from_config, model_config
 from chainrule.nn.scale import reads_pixels, starts_with_scale
 from chainrule.nn.summary import describe
 from chainrule.run.program import Engine, RowFunction, prepare_function

@@ -22,7 +22,7 @@ from chainrule.core.handle import recording
 from chainrule.core.parameter import Parameter
 from chainrule.core.spec import SUPPORTED, Dim
 from chainrule.core.tensor import Tensor, input
-from chainrule.data.check import check_features
+from chainrule.data.check_arrays import check_features
 from chainrule.nn.layer import Layer, parameters
 from chainrule.nn.regularizers import Regularizer, penalties
 from chainrule.nn.scale import reads_pixels
@@ -61,7 +61,7 @@ class Step:
 def check_rows(X: Any, name: str, dtype: np.dtype[Any]) -> Array:
     """Return checked features in a dtype that graphs hold; others become float32.
 
-    Raises DataError for what :func:`~chainrule.data.check.check_features` refuses, and for a
+    Raises DataError for what :func:`~chainrule.data.check_arrays.check_features` refuses, and for a
     number too large for the `dtype` that the model computes in.
     """
     array = check_features(X, name)

@@ -14,7 +14,7 @@ import numpy as np
 from chainrule.core.errors import DataError, OptionError
 from chainrule.core.options import is_number
 from chainrule.core.wording import counted
-from chainrule.data.check import check_numbers
+from chainrule.data.check_arrays import check_numbers
 
 __all__ = ["ClassWeight", "class_weights", "row_weights"]
 

@@ -7,7 +7,7 @@ product ``x @ W`` row i has ``outer(x[i], slope[i])``, at ``x + b`` its slope it
 The idea is that of per-example gradients: Goodfellow, "Efficient per-example gradient
 computations", 2015.
 
-Read next: :mod:`chainrule.train.full_batch`.
+Read next: :mod:`chainrule.train.full_batch_program`.
 """
 
 from __future__ import annotations

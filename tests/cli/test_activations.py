@@ -8,7 +8,7 @@ from collections.abc import Callable
 from click.testing import Result
 
 import chainrule as cr
-from chainrule.cli.activations import picture
+from chainrule.cli.activation_table import picture
 
 Call = Callable[..., Result]
 

@@ -14,7 +14,7 @@ from click.testing import Result
 
 import chainrule as cr
 from chainrule import nn
-from chainrule.cli.config import as_toml
+from chainrule.cli.config_file import as_toml
 
 if sys.version_info >= (3, 11):
     import tomllib

@@ -16,7 +16,7 @@ import pytest
 from click.testing import Result
 
 import chainrule as cr
-from chainrule.cli import environment as report
+from chainrule.cli import machine_facts as report
 
 Call = Callable[..., Result]
 
@@ -81,7 +81,7 @@ def test_a_pinned_blas_is_told(call: Call, monkeypatch: pytest.MonkeyPatch, name
 def test_the_kernel_of_openblas_is_the_one_it_was_told_to_use() -> None:
     if report._kernel() is None:
         pytest.skip("NumPy has no OpenBLAS here")
-    code = "import numpy; from chainrule.cli.environment import _kernel; print(_kernel())"
+    code = "import numpy; from chainrule.cli.machine_facts import _kernel; print(_kernel())"
     done = subprocess.run(
         [sys.executable, "-c", code],
         env={**os.environ, "PYTHONPATH": _root(), "OPENBLAS_CORETYPE": "Nehalem"},

@@ -13,7 +13,7 @@ import pytest
 
 from chainrule.core.errors import DataError
 from chainrule.data import read_table
-from chainrule.data.explain import explain
+from chainrule.data.read_errors import explain
 
 duckdb = pytest.importorskip("duckdb", reason="reading files needs duckdb")
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from chainrule.core.errors import DataError
 from chainrule.data import Table
-from chainrule.data.text import parse_date, parse_text
+from chainrule.data.parse import parse_date, parse_text
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ import pytest
 
 import chainrule as cr
 from chainrule import nn
-from chainrule.nn import config
+from chainrule.nn import layer_config
 
 # One example of every registered kind, with every field away from its default.
 EXAMPLES: list[Any] = [
@@ -47,7 +47,9 @@ EXAMPLES: list[Any] = [
 
 
 def test_the_examples_cover_the_registry() -> None:
-    ours = {name for name, kind in config._registry.items() if kind.__module__.startswith("chain")}
+    ours = {
+        name for name, kind in layer_config._registry.items() if kind.__module__.startswith("chain")
+    }
     assert ours == {type(example).__name__ for example in EXAMPLES}
 
 
@@ -112,7 +114,7 @@ def test_a_class_of_the_same_name_is_not_taken_for_the_registered_one() -> None:
 
 
 def test_register_layer_lets_ones_own_be_saved(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(config, "_registry", dict(config._registry))
+    monkeypatch.setattr(layer_config, "_registry", dict(layer_config._registry))
 
     @nn.register_layer
     @dataclass

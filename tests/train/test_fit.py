@@ -324,7 +324,7 @@ def test_the_engine_of_training_is_that_of_validation_and_prediction() -> None:
         (lambda m, X, y: cr.fit(m, (X, y), loss="mse", epoch=3), "Did you mean 'epochs'"),  # type: ignore[call-arg]
         (lambda m, X, y: cr.fit(m, (X, y), loss="mse", lr=0.1), "belongs to the optimizer"),  # type: ignore[call-arg]
         (lambda m, X, y: cr.fit(m, (X, y)), "missing a required argument: 'loss'"),  # type: ignore[call-arg]
-        (lambda m, X, y: optim.Adam(lr=0.1), "Did you mean 'learning_rate'"),  # type: ignore[call-arg]
+        (lambda m, X, y: optim.Adam(lr=0.1), "It is called 'learning_rate' here"),  # type: ignore[call-arg]
         (lambda m, X, y: data.split(X, y, 0.2), r"train, test = split\(y, 0.2\)"),  # type: ignore[arg-type]
         (lambda m, X, y: data.Whiten().transform(X), r"Whiten\(\).fit\(X_train\).transform"),
     ],

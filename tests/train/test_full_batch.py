@@ -13,7 +13,7 @@ from sklearn.linear_model import LogisticRegression
 import chainrule as cr
 from chainrule import nn, optim
 from chainrule.run.program import Engine
-from chainrule.train.full_batch import FullBatchProgram, full_batch_program
+from chainrule.train.full_batch_program import FullBatchProgram, full_batch_program
 from chainrule.train.objective import objective
 from chainrule.train.part import Part
 from chainrule.train.step import record_step
@@ -260,6 +260,6 @@ def test_what_can_t_be_done_is_refused_with_words(name: str) -> None:
 
 
 def test_a_jacobian_beyond_memory_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("chainrule.train.full_batch.MOST_BYTES", 1000)
+    monkeypatch.setattr("chainrule.train.full_batch_program.MOST_BYTES", 1000)
     with pytest.raises(cr.OptionError, match="the Jacobian of 60 residuals to 17 parameters"):
         train("lm")

@@ -15,7 +15,7 @@ import pytest
 
 import chainrule as cr
 from chainrule import nn
-from chainrule.nn import config
+from chainrule.nn import layer_config
 from chainrule.tabular import choose_settings, fit_table, read_problem
 
 RNG = np.random.default_rng(3)
@@ -272,7 +272,7 @@ def test_a_layer_of_another_module_is_asked_for_by_load(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch:
-        patch.setitem(config._registry, "Twice", Twice)
+        patch.setitem(layer_config._registry, "Twice", Twice)
         model = nn.Sequential([nn.Linear(4, 3), Twice()])
         run = cr.fit(model, (X, CLASSES), loss="cross_entropy", epochs=1, progress=False)
         run.save(tmp_path / "a")

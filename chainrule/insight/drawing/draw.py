@@ -21,7 +21,6 @@ import numpy as np
 from chainrule.core.errors import OptionError, did_you_mean
 from chainrule.core.graph import Graph, reachable
 from chainrule.core.tensor import Tensor, input
-from chainrule.insight.drawing.columns import columns_svg, neurons
 from chainrule.insight.drawing.kernels import (
     Passes,
     compile_passes,
@@ -32,6 +31,7 @@ from chainrule.insight.drawing.kernels import (
 )
 from chainrule.insight.drawing.layers import few, layers
 from chainrule.insight.drawing.operations import operations
+from chainrule.insight.drawing.unit_columns import columns_svg, neurons
 from chainrule.insight.render.diagram import Diagram
 from chainrule.insight.render.dot import to_dot
 from chainrule.insight.render.page import Shown, escape, page, read_asset, write

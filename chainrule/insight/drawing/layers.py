@@ -3,7 +3,7 @@
 A graph and, where there is one, its model go in; a diagram comes out.  Layers are told apart by
 the scopes that nodes carry; the model only gives them their names.
 
-Read next: :mod:`chainrule.insight.drawing.columns`, where the units of a layer are seen.
+Read next: :mod:`chainrule.insight.drawing.unit_columns`, where the units of a layer are seen.
 """
 
 from __future__ import annotations

@@ -21,7 +21,7 @@ from chainrule.core.graph import Graph, Node
 from chainrule.core.parameter import Parameter
 from chainrule.core.spec import is_float
 from chainrule.core.tensor import Tensor
-from chainrule.data.check import check_same_length
+from chainrule.data.check_arrays import check_same_length
 from chainrule.data.table import Table
 from chainrule.insight.explain.layer_graph import LayerStep, described, layer_at, layer_ends
 from chainrule.insight.explain.layerwise_page import network_page

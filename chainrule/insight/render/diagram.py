@@ -1,7 +1,7 @@
 """Boxes and edges: what a drawing shows, before it is laid out or written in any format.
 
 The views (:mod:`~chainrule.insight.drawing.operations`, :mod:`~chainrule.insight.drawing.layers`,
-:mod:`~chainrule.insight.drawing.kernels`, :mod:`~chainrule.insight.drawing.columns`) make a
+:mod:`~chainrule.insight.drawing.kernels`, :mod:`~chainrule.insight.drawing.unit_columns`) make a
 :class:`Diagram`; the formats read it.  :func:`fold` joins boxes that belong together, so that a
 graph of any size becomes few enough boxes to look at.
 

@@ -18,7 +18,7 @@ import numpy as np
 
 from chainrule.core.errors import DataError
 from chainrule.data.builtin import names as dataset_names
-from chainrule.data.check import check_same_length
+from chainrule.data.check_arrays import check_same_length
 from chainrule.data.pipeline import Pipeline
 from chainrule.data.pixels import PixelPipeline
 from chainrule.data.table import Table

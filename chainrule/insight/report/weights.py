@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 
 from chainrule.insight.render.chart import line_chart
-from chainrule.nn.config import from_config, to_config
 from chainrule.nn.layer import initialize, parameters
+from chainrule.nn.layer_config import from_config, to_config
 from chainrule.train.run import Run
 
 __all__ = ["first_weights", "weight_charts"]

@@ -16,7 +16,7 @@ import numpy as np
 from chainrule.core.errors import DataError, OptionError
 from chainrule.core.options import is_number
 from chainrule.core.wording import counted
-from chainrule.data.check import check_same_length
+from chainrule.data.check_arrays import check_same_length
 from chainrule.data.splits import split
 from chainrule.nn.layer import Layer, check_input
 from chainrule.nn.scale import reads_pixels
