@@ -35,7 +35,7 @@ NOT_IN_FILES = {"config", "help", "json", "quiet", "force"}
 def read_config(ctx: click.Context, option: click.Parameter, path: str | None) -> str | None:
     """Make what the file says the defaults of the command; the callback of ``--config``.
 
-    Raises DataError for a file that is no TOML, and OptionError for what is no option.
+    Raises DataError for a file that is not TOML, and OptionError for what is not an option.
     """
     if path is None:
         return None
@@ -44,7 +44,7 @@ def read_config(ctx: click.Context, option: click.Parameter, path: str | None) -
     except OSError as error:
         raise DataError(f"can't read {path!r}: {error.strerror}.") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise DataError(f"{path!r} is no TOML file: {error}.") from error
+        raise DataError(f"{path!r} is not a TOML file: {error}.") from error
     # Options by the name after the dashes, as a person writes them.
     known = {
         max(p.opts, key=len).lstrip("-").replace("-", "_"): p

@@ -189,7 +189,7 @@ def _numbers(words: tuple[str, ...], ctx: click.Context) -> dict[str, float]:
             if word.startswith("--"):
                 raise OptionError(f"there is no option {word}. {did_you_mean(word, options)}")
             raise OptionError(
-                f"{word!r} is no value: after the expression come NAME=NUMBER, as in x=2. "
+                f"{word!r} is not a value: after the expression come NAME=NUMBER, as in x=2. "
                 "An expression with spaces stands in quotes."
             )
         name, text = match.groups()
@@ -198,5 +198,5 @@ def _numbers(words: tuple[str, ...], ctx: click.Context) -> dict[str, float]:
         try:
             found[name] = float(text)
         except ValueError:
-            raise OptionError(f"{name}={text}: {text!r} is no number.") from None
+            raise OptionError(f"{name}={text}: {text!r} is not a number.") from None
     return found

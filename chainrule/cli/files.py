@@ -33,7 +33,7 @@ FORMATS = (".csv", ".tsv", ".json", ".parquet")
 def check_out(path: Path, force: bool, as_json: bool = False) -> str:
     """Return the format that `path` names; called before predicting.
 
-    Raises OptionError on an extension that is no format, or another than `as_json` asks
+    Raises OptionError on an extension that is not a format, or another than `as_json` asks
     for, and RunError if `path` can't be written.
     """
     if path.is_dir():

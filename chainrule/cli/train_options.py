@@ -32,7 +32,7 @@ def parse_hidden(
     for part in text.split(","):
         if not part.strip().isdecimal() or int(part) == 0:
             raise click.BadParameter(
-                f"{part.strip()!r} is no number of units. Give a positive whole number for each "
+                f"{part.strip()!r} is not a number of units. Give a positive whole number for each "
                 "hidden layer, as in --hidden 128,64, or --hidden none",
                 ctx,
                 option,

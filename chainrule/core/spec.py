@@ -63,7 +63,7 @@ def as_dtype(dtype: DTypeLike) -> np.dtype[Any]:
         result = np.dtype(dtype)
     except TypeError:
         hint = did_you_mean(str(dtype), [d.name for d in SUPPORTED])
-        raise DTypeError(f"{dtype!r} is no dtype. {hint}") from None
+        raise DTypeError(f"{dtype!r} is not a dtype. {hint}") from None
     if result not in SUPPORTED:
         names = ", ".join(d.name for d in SUPPORTED)
         raise DTypeError(f"dtype {result} is not supported; convert to one of {names} first.")

@@ -178,7 +178,7 @@ def _raw_numbers(
 ) -> tuple[NDArray[np.float64], NDArray[np.bool_], NDArray[np.intp]]:
     """Return (numbers, ranks or date parts; missing; rows that could not be read).
 
-    A cell that is no number or date where one should be is missing, as is a word that is none
+    A cell that is not a number or date where one should be is missing, as is a word that is none
     of the `levels`, and infinity.
     """
     if levels:

@@ -39,7 +39,7 @@ def read_idx(path: str | os.PathLike[str]) -> NDArray[Any]:
     zero, code, ndim = int.from_bytes(content[:2], "big"), content[2], content[3]
     if zero != 0 or code not in _DTYPES or ndim == 0:
         raise DataError(
-            f"{path} is no IDX file: its first bytes are {content[:4].hex(' ')}, "
+            f"{path} is not an IDX file: its first bytes are {content[:4].hex(' ')}, "
             "not 00 00, a type, and a number of dimensions."
         )
     start = 4 + 4 * ndim

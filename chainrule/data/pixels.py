@@ -75,7 +75,7 @@ class PixelPipeline:
         """Return the features of `table`, whose columns are matched by name.
 
         They are uint8 of shape (rows, pixels), or float32 with steps.  Raises DataError on a
-        missing column, and on a cell that is no whole number from 0 to 255, with row and column.
+        missing column, and on a cell that is not a whole number from 0 to 255, with row and column.
         """
         columns = {column.name: column for column in table}
         absent = [name for name in self.feature_names if name not in columns]

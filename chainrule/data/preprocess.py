@@ -72,7 +72,7 @@ class Plan:
 def plan(preprocess: Preprocessing) -> Plan:
     """Return the plan that `preprocess` asks for.
 
-    Raises OptionError on what is no preprocessing, and on another order than one scaling and
+    Raises OptionError on what is not a preprocessing, and on another order than one scaling and
     then one projection.
 
     >>> plan("minmax")
@@ -95,7 +95,8 @@ def plan(preprocess: Preprocessing) -> Plan:
     for one in asked:
         if not isinstance(one, (Scaler, Projector)):
             raise OptionError(
-                f"{one!r} is no preprocessing. {did_you_mean(getattr(one, '__name__', ''), NAMES)}"
+                f"{one!r} is not a preprocessing. "
+                f"{did_you_mean(getattr(one, '__name__', ''), NAMES)}"
             )
     scalers = [one for one in asked if isinstance(one, Scaler)]
     projectors = [one for one in asked if isinstance(one, Projector)]

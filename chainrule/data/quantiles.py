@@ -1,7 +1,7 @@
 """Exact quantiles of every feature, also of rows that do not fit in memory.
 
 Enters rows and shares such as 0.5, leaves one row of quantiles a share.  It exists because
-the median is what outliers can't move, and a median of medians is no median.
+the median is what outliers can't move, and a median of medians is not a median.
 
 Read next: :mod:`chainrule.data.scaling`.
 """

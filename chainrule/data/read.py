@@ -105,7 +105,7 @@ def check_source(source: str) -> None:
         source.encode()
     except UnicodeEncodeError:  # bytes of a file name, which neither DuckDB nor TOML can hold
         shown = source.encode(errors="replace").decode()
-        raise DataError(f"the name {shown!r} is no UTF-8 text; rename the file.") from None
+        raise DataError(f"the name {shown!r} is not UTF-8 text; rename the file.") from None
     if not is_query(source):
         if not os.path.exists(source):
             reject_near_query(source)

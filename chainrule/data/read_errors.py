@@ -76,6 +76,6 @@ def reject_near_query(source: str) -> None:
     near = get_close_matches(first, ("select", "with", "from"), n=1, cutoff=0.6)
     if near and len(rest) >= 2 and {"select", "from"} & set(rest):
         raise DataError(
-            f"{source!r} is no file, and SQL begins with SELECT, WITH or FROM. "
+            f"{source!r} is not a file, and SQL begins with SELECT, WITH or FROM. "
             f"Did you mean {near[0]!r} for {first!r}?"
         )

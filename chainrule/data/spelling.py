@@ -90,7 +90,7 @@ def _readings(cells: Sequence[str]) -> list[tuple[str, list[float]]]:
 
 
 def advise(words: Sequence[str]) -> str:
-    """Return why a column of `words` is no number though it looks like one; "" if it does not.
+    """Return why a column of `words` is not a number though it looks like one; "" if it does not.
 
     >>> advise(["83,879", "12,500"])
     "cells such as '83,879' may be thousands or decimals; write them as 83879 or 83.879"

@@ -308,7 +308,7 @@ def _choose_folder(folder: str | os.PathLike[str] | None) -> str:
     """Return where large files go: /tmp is often held in memory, /var/tmp is not."""
     if folder is not None:
         if not os.path.isdir(folder):
-            raise DataError(f"{os.fspath(folder)} is no directory to encode the table in.")
+            raise DataError(f"{os.fspath(folder)} is not a directory to encode the table in.")
         return os.fspath(folder)
     if "TMPDIR" not in os.environ and sys.platform == "linux" and os.access("/var/tmp", os.W_OK):
         return "/var/tmp"

@@ -67,7 +67,7 @@ class RateSearch(Shown):
         return "\n".join([f"learning rate: {head} ({self.reason})", *self._plot()])
 
     def to_dict(self) -> dict[str, Any]:
-        """Return all of it as JSON holds it; a loss that is no number becomes None."""
+        """Return all of it as JSON holds it; a loss that is not a number becomes None."""
         losses = [float(v) if math.isfinite(v) else None for v in self.losses]
         return {
             "suggestion": self.suggestion,
@@ -276,7 +276,7 @@ def _judge(sweep: _Sweep, start: float, knew: float, rng: np.random.Generator) -
         return RateSearch(rates, losses, smoothed, start, suggestion, reason)
 
     if not math.isfinite(start):
-        return told(None, "the loss is no finite number before any training")
+        return told(None, "the loss is not a finite number before any training")
     finite = np.where(np.isfinite(smoothed), smoothed, np.inf)
     lowest = int(finite.argmin())
     if not start - finite[lowest] > LEAST_FALL * max(knew, 0.0):

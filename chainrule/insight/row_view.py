@@ -83,7 +83,7 @@ def row_view(
         if image and (math.prod(image) != count or len(image) not in (2, 3)):
             raise OptionError(
                 f"image_shape {image} has {math.prod(image)} numbers, but rows have {count}; "
-                "give (height, width) or (height, width, 3), or () for rows that are no images."
+                "give (height, width) or (height, width, 3), or () for rows that are not images."
             )
         return RowView(shape, told, image or None, None, undo)
     if len(shape) == 2 or (len(shape) == 3 and shape[-1] in (1, 3)):
@@ -104,7 +104,7 @@ def _grid(names: tuple[str, ...]) -> tuple[tuple[int, int] | None, Array | None]
         return None, None
     at = np.array([[int(m[1]), int(m[2])] for m in found if m])
     height, width = (int(n) for n in at.max(axis=0) + 1)
-    # Constant pixels may have been left out, but a table of a few such names is no image.
+    # Constant pixels may have been left out, but a table of a few such names is not an image.
     if height < 2 or width < 2 or 2 * len(names) < height * width:
         return None, None
     return (height, width), at[:, 0] * width + at[:, 1]

@@ -87,7 +87,7 @@ class ReLU6:
 class LeakyReLU:
     """``x`` where positive, else ``slope * x``: a ReLU that does not die.
 
-    Raises OptionError for a slope that is no finite number.
+    Raises OptionError for a slope that is not a finite number.
     """
 
     slope: float = 0.01
@@ -149,7 +149,7 @@ class PReLU:
 class ELU:
     """``x`` where positive, else ``alpha * (exp(x) - 1)``: means closer to zero, costs an exp.
 
-    Raises OptionError for an alpha that is no number of at least 0.
+    Raises OptionError for an alpha that is not a number of at least 0.
     """
 
     alpha: float = 1.0

@@ -40,7 +40,7 @@ def _table(categories: int, size: int, dtype: str, name: str) -> Parameter:
 
 
 def _check_codes(codes: Array, categories: int, what: str) -> None:
-    """Raise DataError naming the first row whose code is no category."""
+    """Raise DataError naming the first row whose code is not a category."""
     bad = (codes < 0) | (codes >= categories) | (codes != np.floor(codes))
     if bad.any():
         row = int(np.argwhere(bad)[0][0])
@@ -56,7 +56,7 @@ class Embedding:
 
     x: (n,) or (n, k) whole numbers below `categories`; weight: (categories, size); y: (n, size) or
     (n, k * size).  Its gradient reaches the rows that were looked up.  Raises OptionError for
-    sizes that are no positive integers; :func:`chainrule.fit` raises DataError for other numbers.
+    sizes that are not positive integers; :func:`chainrule.fit` raises DataError for other numbers.
 
     >>> import chainrule as cr
     >>> layer = Embedding(3, 2)
@@ -95,7 +95,7 @@ class EmbedColumns:
     `columns` holds (column, categories, size) for each column to look up.  x: (n, features);
     y: (n, outputs), the other columns first, in order, then the vectors in the order of `columns`.
     Raises OptionError for columns that are not there or named twice, ShapeError for an input of
-    another width; :func:`chainrule.fit` raises DataError for numbers that are no categories.
+    another width; :func:`chainrule.fit` raises DataError for numbers that are not categories.
 
     Source: Guo and Berkhahn, "Entity embeddings of categorical variables", 2016.
 

@@ -246,7 +246,7 @@ class Zeros:
 class Constant:
     """Fill with `value`; 0.01 for the biases of ReLU units makes fewer of them start dead.
 
-    Raises OptionError for a value that is no finite number.
+    Raises OptionError for a value that is not a finite number.
 
     >>> Constant(0.01)((2,), np.random.default_rng(0))
     array([0.01, 0.01])

@@ -50,7 +50,7 @@ class Linear:
     (inside :class:`Sequential`), else Glorot-uniform; biases start at 0.  A `bias_init` of
     0.01 before a ReLU makes fewer of its units start dead.
 
-    Raises OptionError for sizes that are no positive integers, and ShapeError
+    Raises OptionError for sizes that are not positive integers, and ShapeError
     when called on an input of another width.
 
     >>> import chainrule as cr
@@ -102,7 +102,7 @@ class Flatten:
 
 
 def check_layer(name: str, layer: Any) -> None:
-    """Raise OptionError, with the `name`, for a class of layers or what is no layer."""
+    """Raise OptionError, with the `name`, for a class of layers or what is not a layer."""
     if isinstance(layer, type):
         kind = layer.__name__
         raise OptionError(

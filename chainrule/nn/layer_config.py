@@ -34,10 +34,10 @@ def register_layer(kind: T) -> T:
     """Let models holding the dataclass `kind` be saved; use it as a decorator.
 
     A saved model then loads only where the same class is registered.
-    Raises OptionError for a name that is taken, or a class that is no dataclass.
+    Raises OptionError for a name that is taken, or a class that is not a dataclass.
     """
     if not is_dataclass(kind):
-        raise OptionError(f"register_layer: {kind!r} is no dataclass.")
+        raise OptionError(f"register_layer: {kind!r} is not a dataclass.")
     if _registry.get(kind.__name__, kind) is not kind:
         raise OptionError(f"register_layer: the name {kind.__name__!r} is taken.")
     _registry[kind.__name__] = kind

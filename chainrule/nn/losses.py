@@ -293,7 +293,7 @@ def binary_cross_entropy(logits: Tensor, target: Tensor, weight: Tensor | None =
 def hinge(scores: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:
     """Return ``max(0, 1 - t z)``, t = 1 for yes and -1 for no, averaged over columns.
 
-    An answer that is right by 1 or more costs nothing; scores are no logits of probabilities.
+    An answer that is right by 1 or more costs nothing; scores are not logits of probabilities.
     Each column is a question of its own, so that one-hot rows make it one-against-rest.
     scores, target: (n,) or (n, k); targets are 0 or 1, or -1 or 1.  Raises ShapeError rather
     than broadcast.

@@ -33,7 +33,7 @@ class Maxout:
     y: (n, outputs).  Where pieces are equal, the last has the gradient.
     Without `weight_init`, weights start from :class:`~chainrule.nn.initializers.MaxoutNormal`.
 
-    Raises OptionError for sizes that are no positive integers, or fewer than two pieces, and
+    Raises OptionError for sizes that are not positive integers, or fewer than two pieces, and
     ShapeError when called on an input of another width.
     Source: Goodfellow, Warde-Farley, Mirza, Courville and Bengio, "Maxout networks", 2013.
 

@@ -54,8 +54,9 @@ class BatchNorm:
     Training uses the mean and variance of the batch, and keeps running ones,
     ``running = (1 - momentum) * running + momentum * of the batch`` (the variance without bias),
     which predicting uses.  x: (n, ..., features); scale and shift, (features,), start at 1 and 0.
-    A batch of one row tells no spread: its values become the shift.  Raises OptionError for sizes
-    that are no positive integers or numbers out of range, ShapeError for an input of another width.
+    A batch of one row has no spread: its values become the shift.  Raises OptionError for sizes
+    that are not positive integers or numbers out of range, and ShapeError for an input of
+    another width.
 
     Source: Ioffe and Szegedy, "Batch normalization: accelerating deep network training by reducing
     internal covariate shift", 2015.

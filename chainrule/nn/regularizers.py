@@ -128,7 +128,7 @@ def penalties(
 
     A regularizer alone acts on all weights, not on biases and scales; a mapping acts where a
     pattern, such as ``"0.weight"`` or ``"*.weight"``, matches a parameter's path, the first that
-    does.  Raises OptionError for a pattern that matches none, and for what is no regularizer.
+    does.  Raises OptionError for a pattern that matches none, and for what is not a regularizer.
     """
     if choice is None:
         return []

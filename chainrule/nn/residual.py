@@ -23,8 +23,8 @@ class Residual:
 
     The gradient reaches the layers before it undiminished, through the sum.  `body` is a layer
     or a list of layers; `shortcut` is a layer, such as a Linear, where body changes the shape,
-    and the identity by default.  Raises OptionError for what is no layer, and ShapeError when the
-    two do not fit.
+    and the identity by default.  Raises OptionError for what is not a layer, and ShapeError when
+    the two do not fit.
 
     Source: He, Zhang, Ren and Sun, "Deep residual learning for image recognition", 2016.
 

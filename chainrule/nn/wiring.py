@@ -289,7 +289,7 @@ class SparseLinear:
     def from_mask(cls, mask: Any, **options: Any) -> SparseLinear:
         """Connect where `mask` (inputs, outputs) is true.
 
-        Raises OptionError for what is no matrix of booleans, or of 0 and 1.
+        Raises OptionError for what is not a matrix of booleans, or of 0 and 1.
 
         >>> SparseLinear.from_mask([[True, False], [True, True]]).edges
         3

@@ -1,6 +1,6 @@
 """Optimizers that look at all rows before each step, and search along it; what they share.
 
-Their steps are no graph: one takes as many evaluations as it needs.  The graph of theirs
+Their steps are not one graph: each takes as many evaluations as it needs.  The graph of theirs
 gathers the gradient over all rows, batch by batch; the rest is done in float64.
 
 Read next: :mod:`chainrule.optim.lbfgs`.

@@ -161,7 +161,7 @@ def groups(optimizers: Mapping[str, Optimizer], default: Optimizer | None = None
     for pattern, part in members:
         if not isinstance(part, Optimizer) or part.stage != "optimizer":
             raise OptionError(
-                f"groups: {pattern!r} has {part!r}, which is no optimizer such as optim.SGD(0.1), "
-                "optim.chain(...) or optim.freeze."
+                f"groups: {pattern!r} has {part!r}, which is not an optimizer such as "
+                "optim.SGD(0.1), optim.chain(...) or optim.freeze."
             )
     return Groups(tuple(members), default is not None)

@@ -211,7 +211,7 @@ def chain(*parts: Optimizer) -> Chain:
         raise OptionError("chain: no optimizers were given.")
     for part in parts:
         if not isinstance(part, Optimizer):
-            raise OptionError(f"chain: {part!r} is no optimizer, such as optim.SGD(0.1).")
+            raise OptionError(f"chain: {part!r} is not an optimizer, such as optim.SGD(0.1).")
     return Chain(parts)
 
 

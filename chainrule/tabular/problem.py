@@ -116,7 +116,7 @@ def read_problem(
     ``PCA(variance=0.95)``; or a list of a scaling and then a projection.  Images stay in their
     range unless asked: their pixels share one already.  roles: what columns are used as, see
     :func:`chainrule.data.columns.understand`.  weight: the column that says how much each row
-    counts in training, which is no feature.
+    counts in training, which is not a feature.
     Raises DataError or OptionError for what can't be learned from.
 
     >>> problem = read_problem("iris")
@@ -239,7 +239,7 @@ def _weights(
         return None, None
     if name not in table.names or name == parts.target.name:
         others = [other for other in table.names if other != parts.target.name]
-        raise DataError(f"weight: {name!r} is no feature column. {did_you_mean(name, others)}")
+        raise DataError(f"weight: {name!r} is not a feature column. {did_you_mean(name, others)}")
     column = table[name]
     rows = parts.train if parts.validation is None else np.r_[parts.train, parts.validation]
     if column.kind not in ("number", "boolean") or column.missing[rows].any():

@@ -71,7 +71,7 @@ class Objective:
         return as_float(array, dtype)
 
     def _check_bounds(self, array: Array) -> None:
-        """Raise DataError naming the first row that is no label, or no count."""
+        """Raise DataError naming the first row that is not a label, or no count."""
         if self.kind == "counts":
             bad, need = array < 0, "targets of 0 or more"
         elif self.probabilistic:
@@ -96,7 +96,7 @@ class Objective:
             if array.min() < 0 or not np.allclose(sums, 1, atol=1e-4):
                 row = int(np.argmax((array < 0).any(axis=1) | ~np.isclose(sums, 1, atol=1e-4)))
                 raise DataError(
-                    f"y[{row}] = {array[row]} is no one-hot row or set of probabilities. For "
+                    f"y[{row}] = {array[row]} is not a one-hot row or set of probabilities. For "
                     f"several labels a row use loss={self._for_labels!r}."
                 )
             if self.probabilistic:

@@ -17,7 +17,7 @@ __all__ = ["Progress"]
 
 QUIET_SECONDS = 1.0  # a training over sooner than this shows nothing
 BESIDE_THE_BAR = 74  # columns for epoch, loss, score, rate and time left
-LINE_SECONDS = 10.0  # the least time between lines when standard error is no terminal
+LINE_SECONDS = 10.0  # the least time between lines when standard error is not a terminal
 
 
 class Progress:

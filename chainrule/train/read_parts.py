@@ -129,7 +129,7 @@ def check_made(model: Any, optimizer: Any) -> None:
 def check_pair(data: Any, x_name: str, y_name: str, dtype: np.dtype[Any]) -> tuple[Array, Any]:
     """Return checked features and raw targets of ``data = (X, y)``.
 
-    Raises DataError when it is no pair, lengths differ, or a value can't be used in `dtype`.
+    Raises DataError when it is not a pair, lengths differ, or a value can't be used in `dtype`.
     """
     if not isinstance(data, (tuple, list)) or len(data) != 2:
         raise DataError(f"data must be a pair ({x_name}, {y_name}), not {type(data).__name__}.")

@@ -380,7 +380,7 @@ def check_writable(path: str | os.PathLike[str], force: bool) -> None:
     if target.is_dir() and any(target.iterdir()):
         if not (target / "run.json").exists():
             raise RunError(
-                f"{str(target)!r} exists and is no chainrule run; nothing was written. "
+                f"{str(target)!r} exists and is not a chainrule run; nothing was written. "
                 "Give another directory."
             )
         if not force:
@@ -413,13 +413,13 @@ def load(
     A loss or metric of your own is not in the files; to evaluate with it, give
     it again as `loss` or among `metrics`.  `engine` and `threads` are explained at
     :func:`chainrule.run.program.prepare`.
-    Raises RunError when the directory is no run or a file in it is damaged.
+    Raises RunError when the directory is not a run or a file in it is damaged.
     """
     root = Path(path)
     if not (root / "run.json").is_file():
         siblings = [p.name for p in root.parent.iterdir()] if root.parent.is_dir() else []
         hint = did_you_mean(root.name, siblings) if siblings else ""
-        raise RunError(f"{str(root)!r} is no saved run: it has no run.json. {hint}".rstrip())
+        raise RunError(f"{str(root)!r} is not a saved run: it has no run.json. {hint}".rstrip())
     try:
         about = json.loads((root / "run.json").read_bytes())
         if about["format"] != FORMAT:

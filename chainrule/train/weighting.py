@@ -47,7 +47,7 @@ def class_weights(choice: ClassWeight, target: Array) -> Array:
     weights = np.ones(max([count, *(int(k) + 1 for k in choice if _is_class(k))]))
     for label, weight in choice.items():
         if not _is_class(label):
-            raise OptionError(f"class_weight: {label!r} is no class number (0, 1, 2, ...).")
+            raise OptionError(f"class_weight: {label!r} is not a class number (0, 1, 2, ...).")
         if not is_number(weight) or not 0 <= weight < math.inf:
             raise OptionError(
                 f"class_weight: class {label} needs a weight in [0, inf), not {weight!r}."

@@ -104,7 +104,7 @@ def _above(output: Tensor, inputs: Sequence[Tensor]) -> list[Node]:
 
 
 def check_tensors(who: str, *things: object) -> None:
-    """Raise GraphError, on behalf of the function `who`, for what is no tensor."""
+    """Raise GraphError, on behalf of the function `who`, for what is not a tensor."""
     for thing in things:
         if not isinstance(thing, Tensor):
             raise GraphError(

@@ -1,6 +1,6 @@
 """Does a graph treat each row by itself?  Then rows may be computed in pieces, in any number.
 
-Outputs go in, a yes or no comes out.  No is the answer to all that is not surely yes.
+Outputs go in, a yes or no comes out.  The answer is yes only where it is certain.
 
 Read next: :mod:`chainrule.run.program`, whose functions take rows in pieces.
 """

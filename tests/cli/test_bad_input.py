@@ -45,7 +45,7 @@ OPTIONS = {
     ),
     "hidden 0": ("--hidden 0", "--hidden"),
     "hidden negative": ("--hidden=-3", "--hidden"),
-    "hidden no number": ("--hidden 12,x", "'x' is no number of units"),
+    "hidden no number": ("--hidden 12,x", "'x' is not a number of units"),
     "hidden with a hole": ("--hidden 12,,3", "--hidden"),
     "epochs 0": ("--epochs 0", "--epochs"),
     "epochs no number": ("--epochs many", "'many' is not a valid integer"),

@@ -116,7 +116,7 @@ def test_the_command_line_wins_over_the_file(call: Call, place: Path) -> None:
         ("source = 'iris'\nembedding = 3", "embedding: no column is embedded"),
         ("source = 'iris'\nrole = ['nothing=number']", "There is no feature 'nothing'"),
         ("source = 'iris'\nrole = ['petal']", "'petal' is not of the form COLUMN=ROLE"),
-        ("source = 'iris'\nweight = 'petal'", "weight: 'petal' is no feature column"),
+        ("source = 'iris'\nweight = 'petal'", "weight: 'petal' is not a feature column"),
     ],
 )
 def test_bad_files_are_refused_before_training(

@@ -33,8 +33,8 @@ def test_digits_and_check(call: Call) -> None:
     ("words", "problem"),
     [
         (["x", "x=2", "x=3"], "x has two values"),
-        (["x", "x=two"], "'two' is no number"),
-        (["x", "+", "1"], "'+' is no value"),
+        (["x", "x=two"], "'two' is not a number"),
+        (["x", "+", "1"], "'+' is not a value"),
         (["x", "x=2", "--jsn"], "Did you mean '--json'?"),
         (["1/x", "x=0"], "a division by zero, of 1 and 0.\n  1/x\n   ^\n"),
     ],

@@ -425,7 +425,7 @@ def test_names_and_dtypes_that_are_none_are_told_apart_from_good_ones() -> None:
         cr.input("", ())
     with pytest.raises(cr.OptionError, match=r"an input needs a name.*got \('n', 2\)"):
         cr.input(("n", 2))  # type: ignore[arg-type]
-    with pytest.raises(cr.DTypeError, match=r"'float65' is no dtype. Did you mean 'float64'"):
+    with pytest.raises(cr.DTypeError, match=r"'float65' is not a dtype. Did you mean 'float64'"):
         cr.input("x", (), "float65")
 
 

@@ -87,7 +87,7 @@ def test_dates_with_junk_are_dates(form: str) -> None:
 @pytest.mark.parametrize(
     "cells",
     [
-        ["1", "2", "3"] * 30 + ["x"] * 6,  # one in sixteen is no number
+        ["1", "2", "3"] * 30 + ["x"] * 6,  # one in sixteen is not a number
         ["1"] * 19 + ["x"],  # too few to tell
         ["83,879"] * 97 + ["abc"],  # thousands, or three decimals
         ["90210"] * 97 + ["01234"],  # codes

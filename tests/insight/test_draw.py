@@ -191,7 +191,7 @@ def test_layers_between_units_head_their_column() -> None:
     assert [heading for heading, _ in columns] == [
         "2 inputs", "3 units, BatchNorm(3), ReLU, Dropout(0.5)", "1 unit",
     ]  # fmt: skip
-    with pytest.raises(cr.OptionError, match="Residual is no layer of units and wires"):
+    with pytest.raises(cr.OptionError, match="Residual is not a layer of units and wires"):
         cr.draw(nn.Sequential([nn.Residual([nn.Linear(2, 2)]), nn.Linear(2, 1)]), "neurons")
 
 

@@ -256,7 +256,7 @@ def test_sequential_names_what_to_write_instead() -> None:
         nn.Sequential(nn.Linear(2, 2))  # type: ignore[arg-type]
     with pytest.raises(cr.OptionError, match=r"entry 1 is the class ReLU; call it .* ReLU\(\)"):
         nn.Sequential([nn.Linear(2, 2), nn.ReLU])
-    with pytest.raises(cr.DTypeError, match=r"'float65' is no dtype. Did you mean 'float64'"):
+    with pytest.raises(cr.DTypeError, match=r"'float65' is not a dtype. Did you mean 'float64'"):
         nn.Linear(2, 2, dtype="float65")
     with pytest.raises(cr.ShapeError, match=r"^Linear\(4, 1\) needs 4 features"):
         nn.Linear(4, 1)(cr.tensor(1.0))

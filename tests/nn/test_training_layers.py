@@ -201,7 +201,7 @@ def test_balanced_classes_weigh_alike() -> None:
         ({"sample_weight": np.zeros(40)}, "every row has weight 0"),
         ({"class_weight": "blanced"}, "must be 'balanced' or a mapping"),
         ({"class_weight": {0: -1.0}}, r"class 0 needs a weight in \[0, inf\), not -1.0"),
-        ({"class_weight": {"cat": 1.0}}, "'cat' is no class number"),
+        ({"class_weight": {"cat": 1.0}}, "'cat' is not a class number"),
         ({"class_weight": "balanced", "loss": "mse"}, "class_weight needs one class for each row"),
     ],
 )

@@ -180,7 +180,7 @@ def test_what_is_no_run_is_never_replaced(run: cr.Run, tmp_path: Path) -> None:
     (tmp_path / "thesis").mkdir()
     (tmp_path / "thesis" / "chapter.txt").write_text("years of work")
     for force in (False, True):
-        with pytest.raises(cr.RunError, match="exists and is no chainrule run"):
+        with pytest.raises(cr.RunError, match="exists and is not a chainrule run"):
             run.save(tmp_path / "thesis", force=force)
     (tmp_path / "note.txt").write_text("hello")
     with pytest.raises(cr.RunError, match="is a file; give a directory"):

@@ -118,7 +118,7 @@ def test_forward_mode_agrees_with_differences_for_every_operation(name: str) -> 
     tensors = [cr.tensor(a) for a in arrays]
     output = record(primitive, *tensors, **params)
     if output.dtype.kind != "f":
-        pytest.skip("its result is no float")
+        pytest.skip("its result is not a float")
     found = push_forward(output, [tensors[i] for i in moving], [cr.tensor(v) for v in along])
     assert found.shape == output.shape
     sides = []

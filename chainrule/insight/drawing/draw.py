@@ -60,7 +60,7 @@ FORMATS = {".svg": "svg", ".html": "html", ".dot": "dot", ".txt": "text"}
 def check_format(path: str | os.PathLike[str]) -> str:
     """Return the name of the format that the extension of `path` says.
 
-    Raises OptionError for one that is no format.
+    Raises OptionError for one that is not a format.
 
     >>> check_format("net.svg")
     'svg'
@@ -121,7 +121,7 @@ class Drawing(Shown):
     def save(self, path: str | os.PathLike[str], **options: Any) -> Path:
         """Write the picture to `path`, in the format its extension names, and return the path.
 
-        Raises OptionError for an extension that is no format, RunError if it can't be written.
+        Raises OptionError for an extension that is not a format, RunError if it can't be written.
         """
         return write(path, self.written_as(path))
 

@@ -65,7 +65,7 @@ def neurons(
     """Return the units of `model` in columns, and its weights as edges.
 
     `inputs` and `outputs` name the first and the last units.  Raises OptionError for a model
-    that is no chain of layers, or holds matrices other than those of linear layers.  A
+    that is not a chain of layers, or holds matrices other than those of linear layers.  A
     :class:`~chainrule.nn.Neurons` has a column for each group of its neurons, with their names.
     """
     layers = list(_flat(model))
@@ -157,7 +157,7 @@ def _wired(model: Any) -> list[_Wired]:
             )
         elif any(len(parameter.shape) > 1 for parameter in parameters(layer).values()):
             raise OptionError(
-                f"{describe(layer)} is no layer of units and wires; neurons are drawn of chains "
+                f"{describe(layer)} is not a layer of units and wires; neurons are drawn of chains "
                 "of linear layers. Draw level='layers' or 'ops' instead."
             )
         elif found:

@@ -224,7 +224,7 @@ def walk(
     Gradients are taken to these, to inputs and to parameters; where there are none, to
     every constant.  `spans` says which part of `text` each node stands for.
 
-    Raises ShapeError, DTypeError or GraphError when `output` is no float scalar, or depends
+    Raises ShapeError, DTypeError or GraphError when `output` is not a float scalar, or depends
     on nothing, and as :func:`chainrule.evaluate` for values that do not fit.
 
     >>> import chainrule as cr

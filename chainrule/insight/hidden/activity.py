@@ -126,7 +126,7 @@ def record_activity(network: Any, rows: Array, *, engine: Engine | str | None = 
     """Return what each layer of `network` gives for `rows`, which are as :func:`as_seen` returns.
 
     Computed by one compiled function of all layers, in blocks of rows.  Raises DivergedError for
-    a layer that gives what is no finite number.
+    a layer that gives what is not a finite number.
     """
     graph, ends = recorded(network, rows.shape[1:], rows.dtype)
     outputs = {f"value/{path}": node for path, node in ends.items()}

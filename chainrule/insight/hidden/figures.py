@@ -102,7 +102,7 @@ def weights_figure(f: Findings, most: int = MOST_IMAGES) -> str:
 def weights_grid(f: Findings, most: int = MOST_IMAGES) -> str:
     """Return the first layer's longest weights as images in one ``<svg>``.
 
-    Raises OptionError where rows are no images, or no layer has weights.
+    Raises OptionError where rows are not images, or no layer has weights.
     """
     if f.weights is None or f.view.image is None:
         raise OptionError("only weights of a layer that sees images are shown as images.")

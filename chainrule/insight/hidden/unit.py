@@ -39,7 +39,7 @@ class Unit:
         The rows that excite it most and least, strongest first: numbers of rows of the X given.
     dead, saturated
         Whether it learns from no row, and the share of rows in which it is nearly flat (None
-        in a layer that is no activation that saturates).
+        in a layer that is not an activation that saturates).
     neighbors
         The units of its layer it is most correlated with, as pairs (unit, correlation).
     exciting, exciting_value

@@ -74,7 +74,7 @@ class Rows:
         return math.prod(self.source.shape[1:])
 
     def images(self, rows: Sequence[int]) -> list[Array]:
-        """Return the images in `rows`, none where rows are no images."""
+        """Return the images in `rows`, none where rows are not images."""
         if not self.shape:
             return []
         places = self.numbers[np.asarray(rows, np.intp)]

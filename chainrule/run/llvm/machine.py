@@ -82,7 +82,7 @@ def available_cores() -> int:
 def thread_limit(threads: int | None) -> int:
     """Return the most threads to use: the argument, ``CHAINRULE_THREADS``, or every core.
 
-    Raises OptionError for a value that is no positive integer, or so large that
+    Raises OptionError for a value that is not a positive integer, or so large that
     threads would only wait for one another.
     """
     value: Any = os.environ.get("CHAINRULE_THREADS") if threads is None else threads

@@ -26,7 +26,7 @@ __all__ = ["Axis", "Part", "check_move", "is_move", "parts_of", "spread"]
 class Axis:
     """One axis of an input: its index is ``(step * index + start) / gap`` of the result's `axis`.
 
-    Where that is no whole number, or lies outside the input's `length`, the
+    Where that is not a whole number, or lies outside the input's `length`, the
     input has no element there.  An `axis` of None stands for index 0.
     """
 
