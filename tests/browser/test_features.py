@@ -35,11 +35,11 @@ def test_the_page_of_a_network_on_images(show: Callable[[str], Any], digits: Any
     run, problem = digits
     page = show(cr.features(run, *problem.train, held_out=problem.test).html())
     heads = page.locator("h2").all_inner_texts()
-    assert heads[:2] == ["Layers", "What the first layer looks for"]
+    assert heads[:3] == ["Layers", "Units", "What the first layer looks for"]
     assert "Units that go together" in heads
-    assert page.locator("#s2 image").count() == 24
+    assert page.locator("#s3 image").count() == 24
     # Ten classes in eight colors: the last two are rings.
-    legend = page.locator("#s4 svg").first.locator("rect")
+    legend = page.locator("#s5 svg").first.locator("rect")
     looks = legend.evaluate_all('all => all.map(r => r.outerHTML.replace(/ [xy]="[^"]*"/g, \'\'))')
     assert len(looks) == len(set(looks)) == 10
 
