@@ -92,7 +92,7 @@ def test_the_command_line_wins_over_the_file(call: Call, place: Path) -> None:
     ("text", "message"),
     [
         ("epocs = 3", "there is no option 'epocs'. Did you mean 'epochs'?"),
-        ("epochs = ", "is no TOML file"),
+        ("epochs = ", "is not a TOML file"),
         ("epochs = 'many'", "'many' is not a valid integer"),
         ("[epochs]\nn = 3", "'epochs' must be a value, not a table"),
         ("", "give SOURCE"),

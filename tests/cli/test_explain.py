@@ -183,4 +183,4 @@ def test_a_run_that_is_not_there(call: Call, iris: str) -> None:
     for words in (["runs/iris-2"], ["runs/iris-2", "--row", 1], ["x", "x=2", "--row", 1]):
         result = call("explain", *words)
         assert result.exit_code == 2
-        assert "is no saved run" in result.stderr
+        assert "is not a saved run" in result.stderr

@@ -167,7 +167,7 @@ def test_a_run_of_a_built_in_set_takes_its_columns(call: Call, place: Path) -> N
 def test_what_is_no_run_is_named(call: Call, trained: Path, colors: Path) -> None:
     result = call("predict", "rum", colors)
     assert result.exit_code == 2
-    assert "no saved run" in result.stderr
+    assert "not a saved run" in result.stderr
     assert "Did you mean 'run'?" in result.stderr
 
 

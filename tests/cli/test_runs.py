@@ -96,7 +96,7 @@ def test_runs_on_arrays_are_shown_and_compared(call: Call, place: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "wanted"),
     [
-        (["show", "nothing"], "no saved run"),
+        (["show", "nothing"], "not a saved run"),
         (["compare", "r0"], "two runs or more"),
         (["compare", "r0", "r0"], "two runs or more"),
         (["compare", "r0", "r9"], "Choose from: r0"),

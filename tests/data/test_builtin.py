@@ -82,8 +82,8 @@ GOOD = idx(np.arange(12, dtype=np.uint8).reshape(3, 4))
     ("content", "words"),
     [
         (b"\x00\x00", "too short"),
-        (b"\x89PNG" + GOOD, "no IDX file: its first bytes are 89 50 4e 47"),
-        (b"\x00\x00\x07\x01" + GOOD, "no IDX file"),
+        (b"\x89PNG" + GOOD, "not an IDX file: its first bytes are 89 50 4e 47"),
+        (b"\x00\x00\x07\x01" + GOOD, "not an IDX file"),
         (GOOD[:9], "ends inside its 2 dimensions"),
         (GOOD[:-1], r"is truncated: shape \(3, 4\) needs 12 bytes of values, it has 11"),
         (GOOD + b"\x00", "has bytes after its last value"),

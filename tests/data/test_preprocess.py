@@ -250,7 +250,7 @@ def test_what_can_not_be_squared_or_read_again_is_named() -> None:
         (lambda: plan(["pca", "center"]), "at most one scaling"),
         (lambda: plan(["robust", "center"]), "at most one scaling"),
         (lambda: plan(3), "must be a name, a specification"),  # type: ignore[arg-type]
-        (lambda: plan([PCA]), "is no preprocessing. Did you mean 'pca'"),  # type: ignore[list-item]
+        (lambda: plan([PCA]), "is not a preprocessing. Did you mean 'pca'"),  # type: ignore[list-item]
     ],
 )
 def test_wrong_options_are_refused_by_name(make: Any, message: str) -> None:

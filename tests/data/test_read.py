@@ -257,5 +257,5 @@ def test_import_does_not_load_duckdb() -> None:
 def test_a_file_name_that_is_no_text_is_refused(tmp_path: Path) -> None:
     file = tmp_path / b"h\xff.csv".decode(errors="surrogateescape")
     file.write_text("a,b\n1,2\n")
-    with pytest.raises(DataError, match="is no UTF-8 text; rename the file"):
+    with pytest.raises(DataError, match="is not UTF-8 text; rename the file"):
         read_table(file)

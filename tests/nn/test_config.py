@@ -126,7 +126,7 @@ def test_register_layer_lets_ones_own_be_saved(monkeypatch: pytest.MonkeyPatch) 
 
     back = nn.from_config(json.loads(json.dumps(nn.to_config(Doubled(nn.LeakyReLU(0.5))))))
     assert back == Doubled(nn.LeakyReLU(0.5))
-    with pytest.raises(cr.OptionError, match="is no dataclass"):
+    with pytest.raises(cr.OptionError, match="is not a dataclass"):
         nn.register_layer(type("Plain", (), {}))
 
 

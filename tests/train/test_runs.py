@@ -302,12 +302,12 @@ def test_a_layer_used_twice_can_not_be_saved_and_is_named(tmp_path: Path) -> Non
 def test_a_directory_that_is_no_run_is_named_with_the_nearest(saved: Path) -> None:
     saved.rename(saved.parent / "digits")
     with pytest.raises(
-        cr.RunError, match=r"no saved run: it has no run.json. Did you mean 'digits'"
+        cr.RunError, match=r"not a saved run: it has no run.json. Did you mean 'digits'"
     ):
         cr.load(saved.parent / "digit")
-    with pytest.raises(cr.RunError, match="no saved run"):
+    with pytest.raises(cr.RunError, match="not a saved run"):
         cr.load(saved.parent)
-    with pytest.raises(cr.RunError, match="no saved run"):
+    with pytest.raises(cr.RunError, match="not a saved run"):
         cr.load(saved.parent / "none" / "there")
 
 
@@ -324,7 +324,7 @@ def test_damaged_files_are_named(saved: Path, name: str, damage: str) -> None:
     if (name, damage) == ("history.jsonl", "empty"):
         assert cr.load(saved).history == []
         return
-    with pytest.raises(cr.RunError, match=r"damaged|can't be read|no saved run") as caught:
+    with pytest.raises(cr.RunError, match=r"damaged|can't be read|not a saved run") as caught:
         cr.load(saved)
     assert str(saved) in str(caught.value)
 

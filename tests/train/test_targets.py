@@ -180,7 +180,7 @@ def test_smoothed_labels_make_a_network_less_sure() -> None:
         (CLASSES[:, None], 3, "cross_entropy", cr.ShapeError, r"\(90, 1\).*y.ravel\(\)"),
         (LABELS, 3, "cross_entropy", cr.ShapeError, r"\(90, 2\).*3 outputs"),
         (CLASSES, 1, "cross_entropy", cr.ShapeError, r"one output for each class.*\(n, 1\)"),
-        (LABELS, 2, "cross_entropy", cr.DataError, r"no one-hot row.*binary_cross_entropy"),
+        (LABELS, 2, "cross_entropy", cr.DataError, r"not a one-hot row.*binary_cross_entropy"),
         (CLASSES, 2, "cross_entropy", cr.DataError, r"y\[\d+\] = 2 is out of range for 2 classes"),
         (CLASSES - 1, 3, "cross_entropy", cr.DataError, r"y\[\d+\] = -1 is negative"),
         (CLASSES + 0.5, 3, "cross_entropy", cr.DataError, "is not a whole number"),
