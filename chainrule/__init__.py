@@ -30,51 +30,28 @@ from chainrule.core.graph import Graph, set_drawer
 from chainrule.core.parameter import Parameter
 from chainrule.core.tensor import Tensor, input, tensor
 from chainrule.core.verify import verify
-from chainrule.ops import compare, elementwise
-from chainrule.ops.compare import *  # noqa: F403 - each of its names, once
-from chainrule.ops.composite import (
-    all,
-    any,
-    argmin,
-    clip,
-    elu,
-    gelu,
-    hard_sigmoid,
-    hard_swish,
-    hard_tanh,
-    leaky_relu,
-    log_softmax,
-    logsumexp,
-    min,
-    mish,
-    norm,
-    relu6,
-    selu,
-    silu,
-    softmax,
-    softplus,
-    softsign,
-    square,
-    std,
-    var,
+from chainrule.ops import (
+    arithmetic,
+    compare,
+    composite,
+    elementary,
+    index,
+    linalg,
+    random,
+    reduce,
+    shape,
+    sparse,
 )
-from chainrule.ops.elementwise import *  # noqa: F403
-from chainrule.ops.index import gather, one_hot, scatter_add, take
-from chainrule.ops.linalg import matmul
-from chainrule.ops.random import normal, uniform
-from chainrule.ops.reduce import argmax, max, mean, sum
-from chainrule.ops.shape import (
-    arange,
-    broadcast_to,
-    concat,
-    expand_dims,
-    pad,
-    reshape,
-    squeeze,
-    stack,
-    transpose,
-)
-from chainrule.ops.sparse import Wiring, edge_products, sparse_matmul
+from chainrule.ops.arithmetic import *  # noqa: F403
+from chainrule.ops.compare import *  # noqa: F403
+from chainrule.ops.composite import *  # noqa: F403
+from chainrule.ops.elementary import *  # noqa: F403
+from chainrule.ops.index import *  # noqa: F403
+from chainrule.ops.linalg import *  # noqa: F403
+from chainrule.ops.random import *  # noqa: F403
+from chainrule.ops.reduce import *  # noqa: F403
+from chainrule.ops.shape import *  # noqa: F403
+from chainrule.ops.sparse import *  # noqa: F403
 from chainrule.run.reference import evaluate
 from chainrule.transform.grad import grad
 from chainrule.transform.gradient_check import check_grads
@@ -114,74 +91,36 @@ __all__ = [
     "RunError",
     "ShapeError",
     "Tensor",
-    "Wiring",
     "activations",
-    "all",
-    "any",
-    "arange",
-    "argmax",
-    "argmin",
     "attribute",
-    "broadcast_to",
     "check_grads",
-    "clip",
-    "concat",
     "draw",
-    "edge_products",
-    "elu",
     "evaluate",
-    "expand_dims",
     "explain",
     "features",
     "find_learning_rate",
     "fit",
     "fit_curve",
-    "gather",
-    "gelu",
     "grad",
-    "hard_sigmoid",
-    "hard_swish",
-    "hard_tanh",
     "hessian",
     "input",
     "jacobian",
-    "leaky_relu",
     "load",
-    "log_softmax",
-    "logsumexp",
-    "matmul",
-    "max",
-    "mean",
-    "min",
-    "mish",
-    "norm",
-    "normal",
-    "one_hot",
-    "pad",
-    "relu6",
     "report",
-    "reshape",
-    "scatter_add",
-    "selu",
-    "silu",
-    "softmax",
-    "softplus",
-    "softsign",
-    "sparse_matmul",
-    "square",
-    "squeeze",
-    "stack",
-    "std",
-    "sum",
-    "take",
     "tensor",
-    "transpose",
-    "uniform",
-    "var",
     "verify",
 ]
+# A name that a file of operations lists is public, so that a new one is written there alone.
+__all__ += arithmetic.__all__
 __all__ += compare.__all__
-__all__ += elementwise.__all__
+__all__ += composite.__all__
+__all__ += elementary.__all__
+__all__ += index.__all__
+__all__ += linalg.__all__
+__all__ += random.__all__
+__all__ += reduce.__all__
+__all__ += shape.__all__
+__all__ += sparse.__all__
 
 # Training brings tables, layers and optimizers along; a graph alone needs none of them.
 _LATER = {

@@ -20,6 +20,9 @@ from pathlib import Path
 
 import pytest
 
+import chainrule  # noqa: F401 - registers the operations
+from chainrule.core.primitive import registry
+
 # A package imports only packages on lower floors, never one beside or above it.
 FLOOR = {
     "core": 0,  # the language: spec (shape, dtype), node and graph, tensor, primitive, verify
@@ -317,6 +320,41 @@ def names_used_twice(house: House) -> list[str]:
     return [f"{' and '.join(names)} bear one name" for names in places.values() if len(names) > 1]
 
 
+def operations_listed_again(house: House) -> list[str]:
+    """A constant that lists operations is a second registry, which a new one does not enter.
+
+    What holds for some operations is a field of their records.  A table from operations to
+    functions, such as a backend's kernels, is no such list.
+    """
+    found = []
+    for module in house.values():
+        if module.package == "ops":
+            continue
+        for node in module.tree.body:
+            if isinstance(node, (ast.Assign, ast.AnnAssign)) and node.value is not None:
+                for literal in ast.walk(node.value):
+                    named = _operations_in(literal)
+                    if len(named) >= 3:
+                        found.append(f"{module.name}:{literal.lineno}: lists {', '.join(named)}")
+    return found
+
+
+def _operations_in(node: ast.AST) -> list[str]:
+    if isinstance(node, (ast.List, ast.Set, ast.Tuple)):
+        listed = node.elts
+    elif isinstance(node, ast.Dict):
+        functions = (ast.Name, ast.Attribute, ast.Lambda, ast.Call)
+        listed = [
+            key
+            for key, value in zip(node.keys, node.values, strict=True)
+            if key is not None and not isinstance(value, functions)
+        ]
+    else:
+        return []
+    texts = [item.value for item in listed if isinstance(item, ast.Constant)]
+    return [text for text in texts if text in registry]
+
+
 def missing_docstrings(house: House) -> list[str]:
     return [
         f"{module.name}: no module docstring"
@@ -346,6 +384,7 @@ RULES: list[Callable[[House], list[str]]] = [
     undeclared_dependencies,
     names_that_say_nothing,
     names_used_twice,
+    operations_listed_again,
     missing_docstrings,
     long_files,
 ]
@@ -477,6 +516,8 @@ def test_a_sound_house_passes(rule: Callable[[House], list[str]]) -> None:
         (names_that_say_nothing, "nn.utils", "", "nn.utils"),
         (names_that_say_nothing, "nn.helpers.a", "", "nn.helpers.a"),
         (names_used_twice, "nn.table", "", "chainrule.data.table and chainrule.nn.table bear"),
+        (operations_listed_again, "nn.a", "KEPT = {'sum', 'max', 'exp'}", "lists sum, max, exp"),
+        (operations_listed_again, "nn.a", "KEPT = {'add': 1, 'sub': 1, 'mul': 2}", "lists add"),
         (missing_docstrings, "nn.a", "", "no module docstring"),
         (missing_docstrings, "nn.a", "''' '''", "no module docstring"),
         (long_files, "nn.a", "\n" * (MOST_LINES + 1), "501 lines"),

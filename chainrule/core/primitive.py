@@ -102,6 +102,22 @@ class Primitive:
     note
         It says what training does otherwise or beside the update, see
         :mod:`chainrule.ops.training`; no engine ever computes it.
+    keeps_rows
+        Row i of its result depends on row i of its inputs alone, as long as rows are the first
+        axis; for some operations a function of its `params` that returns whether that is so.
+        (Elementwise operations always keep rows.)
+    indexed
+        Its last input numbers rows of the first, or of the result; the numbers may be out of range.
+    linear
+        A linear function of its inputs with constant factors: a gradient of zero stays zero on its
+        way back, whatever the inputs are.
+    increasing
+        It rises with each of its inputs, so bounds of the inputs give bounds of the result.
+    choice
+        It takes each element from one of its inputs; the others receive no gradient.
+    undefined
+        ``undefined(*numbers) -> str`` says in words why it has no finite value for these numbers,
+        for example "a division by zero"; empty where it has one or overflows.
     combine, identity
         For a reduction: ``combine(builder, x, y)`` joins two partial results,
         ``identity(dtype)`` is the number that changes none.
@@ -131,6 +147,12 @@ class Primitive:
     product: str = ""
     weighted: bool = False
     note: bool = False
+    keeps_rows: bool | Callable[..., bool] = False
+    indexed: bool = False
+    linear: bool = False
+    increasing: bool = False
+    choice: bool = False
+    undefined: Callable[..., str] | None = None
     combine: Callable[[Any, Any, Any], Any] | None = None
     identity: Callable[[str], float] | None = None
     leaf: bool = False

@@ -3,7 +3,7 @@
 A model and its data go in; rates, the loss on rows held out after each step, and a suggestion
 come out, or the reason why there is none.  The model is not changed.
 
-Read next: :mod:`chainrule.optim.schedule`.
+Read next: :mod:`chainrule.optim.schedules`.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from chainrule.nn.layer import Layer, initialize, parameters
 from chainrule.optim.hyper import Tunable
 from chainrule.optim.named import optimizer as optimizer_of
 from chainrule.optim.optimizer import Optimizer
-from chainrule.optim.schedule import Exponential
+from chainrule.optim.schedules import Exponential
 from chainrule.run.program import Engine, prepare
 from chainrule.train.objective import objective
 from chainrule.train.part import Part

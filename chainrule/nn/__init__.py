@@ -22,7 +22,10 @@ from chainrule.nn import (
     neurons,
     noise,
     normalize,
+    regularizers,
     residual,
+    scale,
+    wiring,
 )
 from chainrule.nn.activations import *  # noqa: F403
 from chainrule.nn.catalogue import Activation, ActivationTable
@@ -45,27 +48,17 @@ from chainrule.nn.network import Network
 from chainrule.nn.neurons import *  # noqa: F403
 from chainrule.nn.noise import *  # noqa: F403
 from chainrule.nn.normalize import *  # noqa: F403
-from chainrule.nn.regularizers import L1, L1L2, L2, ActivityPenalty
+from chainrule.nn.regularizers import *  # noqa: F403
 from chainrule.nn.residual import *  # noqa: F403
-from chainrule.nn.scale import Scale
-from chainrule.nn.wiring import Density, Edges, ImageFields, LocalFields, SparseLinear
+from chainrule.nn.scale import *  # noqa: F403
+from chainrule.nn.wiring import *  # noqa: F403
 
 __all__ = [
-    "L1",
-    "L1L2",
-    "L2",
-    "ActivityPenalty",
-    "Density",
-    "Edges",
     "Flatten",
-    "ImageFields",
     "Layer",
     "Linear",
-    "LocalFields",
     "Network",
-    "Scale",
     "Sequential",
-    "SparseLinear",
     "from_config",
     "initialize",
     "lsuv",
@@ -83,7 +76,10 @@ __all__ += maxout.__all__
 __all__ += neurons.__all__
 __all__ += noise.__all__
 __all__ += normalize.__all__
+__all__ += regularizers.__all__
 __all__ += residual.__all__
+__all__ += scale.__all__
+__all__ += wiring.__all__
 
 register_public(globals()[name] for name in __all__)
 

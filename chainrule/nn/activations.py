@@ -24,6 +24,7 @@ from chainrule.nn.initializers import (
     Initializer,
     LeCunNormal,
 )
+from chainrule.ops.arithmetic import relu
 from chainrule.ops.composite import (
     elu,
     gelu,
@@ -38,7 +39,7 @@ from chainrule.ops.composite import (
     softplus,
     softsign,
 )
-from chainrule.ops.elementwise import relu, sigmoid, tanh
+from chainrule.ops.elementary import sigmoid, tanh
 
 __all__ = [
     "ELU",

@@ -29,8 +29,9 @@ from chainrule.core.errors import ShapeError
 from chainrule.core.options import in_range
 from chainrule.core.spec import is_float
 from chainrule.core.tensor import Tensor
+from chainrule.ops.arithmetic import abs, minimum, relu, where
 from chainrule.ops.composite import from_peak, log_softmax, minus_abs, square
-from chainrule.ops.elementwise import abs, exp, log, log1p, minimum, relu, tanh, where
+from chainrule.ops.elementary import exp, log, log1p, tanh
 from chainrule.ops.index import is_class
 from chainrule.ops.reduce import argmax, max, mean
 

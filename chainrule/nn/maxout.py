@@ -17,7 +17,7 @@ from chainrule.core.options import check_whole, float_dtype
 from chainrule.core.parameter import Parameter
 from chainrule.core.tensor import Tensor
 from chainrule.nn.initializers import Initializer, MaxoutNormal, initializer
-from chainrule.ops.elementwise import maximum
+from chainrule.ops.arithmetic import maximum
 
 __all__ = ["Maxout"]
 

@@ -14,7 +14,7 @@ from typing import ClassVar
 
 from chainrule.core.options import in_range
 from chainrule.core.tensor import Tensor
-from chainrule.ops.elementwise import where
+from chainrule.ops.arithmetic import where
 from chainrule.ops.random import normal, uniform
 from chainrule.ops.training import by_mode, fresh_seed
 

@@ -19,8 +19,9 @@ from chainrule.core.parameter import Parameter
 from chainrule.core.primitive import lookup
 from chainrule.core.tensor import Tensor, record
 from chainrule.nn.initializers import Constant, Zeros
+from chainrule.ops.arithmetic import maximum
 from chainrule.ops.composite import square
-from chainrule.ops.elementwise import maximum, sqrt
+from chainrule.ops.elementary import sqrt
 from chainrule.ops.reduce import mean
 from chainrule.ops.training import by_mode, updating
 

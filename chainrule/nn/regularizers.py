@@ -21,12 +21,17 @@ from chainrule.core.options import in_range
 from chainrule.core.parameter import Parameter
 from chainrule.core.primitive import lookup
 from chainrule.core.tensor import Tensor, record
+from chainrule.ops.arithmetic import abs
 from chainrule.ops.composite import square
-from chainrule.ops.elementwise import abs
 from chainrule.ops.reduce import sum
 from chainrule.ops.training import penalizing
 
-__all__ = ["L1", "L1L2", "L2", "ActivityPenalty", "Regularizer", "penalties"]
+__all__ = [
+    "L1",
+    "L1L2",
+    "L2",
+    "ActivityPenalty",
+]
 
 Regularizer: TypeAlias = Callable[[Tensor], Tensor]
 

@@ -19,7 +19,9 @@ from chainrule.core.options import is_number
 from chainrule.core.tensor import Tensor
 from chainrule.nn.layer import Sequential
 
-__all__ = ["Scale", "reads_pixels", "starts_with_scale"]
+__all__ = [
+    "Scale",
+]
 
 _IMAGE_AXES = (3, 4)  # rows, height, width, and perhaps channels
 

@@ -27,7 +27,13 @@ from chainrule.core.tensor import Tensor
 from chainrule.nn.initializers import GlorotUniform, Initializer, initializer
 from chainrule.ops.sparse import Wiring, sparse_matmul
 
-__all__ = ["Density", "Edges", "ImageFields", "LocalFields", "Pattern", "SparseLinear"]
+__all__ = [
+    "Density",
+    "Edges",
+    "ImageFields",
+    "LocalFields",
+    "SparseLinear",
+]
 
 Array: TypeAlias = "np.ndarray[Any, Any]"
 

@@ -1,4 +1,4 @@
 """Floor 1, the vocabulary: every operation, one record each, and composites built of them.
 
-Read next: :mod:`chainrule.ops.elementwise`, then :mod:`chainrule.ops.composite`.
+Read next: :mod:`chainrule.ops.arithmetic`, then :mod:`chainrule.ops.composite`.
 """

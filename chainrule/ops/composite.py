@@ -12,30 +12,36 @@ import math
 
 from chainrule.core.errors import OptionError
 from chainrule.core.tensor import Tensor, TensorLike, as_tensor, root
-from chainrule.ops.elementwise import (
-    abs,
-    erf,
-    exp,
-    expm1,
-    log,
-    log1p,
-    maximum,
-    minimum,
-    relu,
-    sigmoid,
-    sign,
-    stop_gradient,
-    tanh,
-    where,
-)
+from chainrule.ops.arithmetic import abs, maximum, minimum, relu, sign, stop_gradient, where
+from chainrule.ops.elementary import erf, exp, expm1, log, log1p, sigmoid, tanh
 from chainrule.ops.reduce import Axis
 
 __all__ = [
-    "OF_ONE_NUMBER", "all", "any", "argmin", "clip", "elu", "from_peak", "gelu", "hard_sigmoid",
-    "hard_swish", "hard_tanh", "leaky_relu", "log_softmax", "logsumexp", "min", "minus_abs",
-    "mish", "norm", "relu6", "selu", "silu", "softmax", "softplus", "softsign", "square", "std",
+    "all",
+    "any",
+    "argmin",
+    "clip",
+    "elu",
+    "gelu",
+    "hard_sigmoid",
+    "hard_swish",
+    "hard_tanh",
+    "leaky_relu",
+    "log_softmax",
+    "logsumexp",
+    "min",
+    "mish",
+    "norm",
+    "relu6",
+    "selu",
+    "silu",
+    "softmax",
+    "softplus",
+    "softsign",
+    "square",
+    "std",
     "var",
-]  # fmt: skip
+]
 
 # Where the mean and variance of SELU's outputs meet those of its inputs, 0 and 1.
 SELU_ALPHA = 1.6732632423543772
@@ -157,7 +163,7 @@ def clip(x: TensorLike, low: TensorLike | None, high: TensorLike | None) -> Tens
     """Return `x` limited to [low, high]; None is no limit.
 
     The gradient is 0 outside, and half at a limit, with which `x` ties there: see
-    :func:`~chainrule.ops.elementwise.maximum`.  Raises OptionError for numbers with
+    :func:`~chainrule.ops.arithmetic.maximum`.  Raises OptionError for numbers with
     ``low > high``.
 
     >>> clip([-1.0, 0.5, 3.0], 0.0, 1.0)

@@ -1,6 +1,6 @@
 """How elementwise operations are declared: their type rules, what their tests draw, their records.
 
-Read next: :mod:`chainrule.ops.elementwise`.
+Read next: :mod:`chainrule.ops.arithmetic`.
 """
 
 from __future__ import annotations
@@ -72,6 +72,9 @@ def unary(
     description: Description,
     infer: Callable[..., Spec] = same_dtype,
     floating: bool = True,
+    linear: bool = False,
+    increasing: bool = False,
+    undefined: Callable[[float], str] | None = None,
 ) -> Primitive:
     """Register an elementwise operation of one input; its tests draw from `domain`, (low, high)."""
     return register(
@@ -85,6 +88,9 @@ def unary(
             promote=(0,) if floating else (),
             floating=floating,
             costly=floating,
+            linear=linear,
+            increasing=increasing,
+            undefined=undefined,
             domain=drawn(*domain),
             onnx=onnx,
             description=description,
@@ -103,6 +109,10 @@ def binary(
     description: Description,
     infer: Callable[..., Spec] = same_dtype,
     floating: bool = False,
+    linear: bool = False,
+    increasing: bool = False,
+    choice: bool = False,
+    undefined: Callable[[float, float], str] | None = None,
 ) -> Primitive:
     """Register an elementwise operation of two inputs, which are cast to their common dtype."""
     return register(
@@ -116,6 +126,10 @@ def binary(
             promote=(0, 1),
             floating=floating,
             costly=floating,
+            linear=linear,
+            increasing=increasing,
+            choice=choice,
+            undefined=undefined,
             domain=domain,
             onnx=onnx,
             description=description,

@@ -17,7 +17,7 @@ from chainrule.core.tensor import Tensor, TensorLike, as_tensor, record
 from chainrule.core.wording import counted
 from chainrule.ops.shape import arange, expand_dims
 
-__all__ = ["gather", "is_class", "one_hot", "scatter_add", "take"]
+__all__ = ["gather", "one_hot", "scatter_add", "take"]
 
 
 def _check_indices(indices: Spec) -> None:
@@ -57,7 +57,7 @@ def _scatter_infer(updates: Spec, indices: Spec, rows: int | Dim) -> Spec:
 
 GATHER = register(
     Primitive(
-        "gather", move=True, infer=_gather_infer,
+        "gather", move=True, indexed=True, infer=_gather_infer,
         meaning=lambda x, indices: x[_in_range(indices, x.shape[0])],
         vjp=lambda g, out, x, indices: (scatter_add(g, indices, x.shape[0]), None),
         domain=lambda rng: ([rng.normal(size=(4, 3)), rng.integers(0, 4, (5,))], {}),
@@ -70,7 +70,7 @@ GATHER = register(
 )  # fmt: skip
 SCATTER_ADD = register(
     Primitive(
-        "scatter_add", product="scatter",
+        "scatter_add", product="scatter", indexed=True,
         infer=_scatter_infer, meaning=_scatter_meaning,
         vjp=lambda g, out, updates, indices, rows: (gather(g, indices), None),
         domain=lambda rng: ([rng.normal(size=(5, 3)), rng.integers(0, 4, (5,))], {"rows": 4}),

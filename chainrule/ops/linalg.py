@@ -13,7 +13,7 @@ from chainrule.core.spec import Spec, broadcast_shapes, is_float
 from chainrule.core.tensor import Tensor, TensorLike, as_tensor
 from chainrule.ops.shape import sum_to
 
-__all__ = ["matmul", "swap_last"]
+__all__ = ["matmul"]
 
 
 def _matmul_infer(a: Spec, b: Spec) -> Spec:
@@ -41,7 +41,7 @@ def _matmul_vjp(g: Tensor, out: Tensor, a: Tensor, b: Tensor) -> tuple[Tensor, T
 
 MATMUL = register(
     Primitive(
-        "matmul", product="matmul", weighted=True,
+        "matmul", keeps_rows=True, product="matmul", weighted=True,
         infer=_matmul_infer, meaning=np.matmul, vjp=_matmul_vjp, promote=(0, 1),
         domain=lambda rng: ([rng.normal(size=(2, 3, 4)), rng.normal(size=(4, 2))], {}),
         onnx="MatMul",

@@ -22,9 +22,9 @@ from chainrule.core.errors import DTypeError, ShapeError
 from chainrule.core.primitive import Primitive, register
 from chainrule.core.spec import Dim, Shape, Spec, as_shape, is_float
 from chainrule.core.tensor import Tensor, TensorLike, as_tensor, record
-from chainrule.ops.elementwise import cos, log1p, sqrt
+from chainrule.ops.elementary import cos, log1p, sqrt
 
-__all__ = ["normal", "threefry", "uniform"]
+__all__ = ["normal", "uniform"]
 
 ROTATIONS = ((13, 15, 26, 6), (17, 29, 16, 24))
 PARITY = np.uint32(0x1BD11BDA)

@@ -47,7 +47,7 @@ def _sum_vjp(g: Tensor, out: Tensor, x: Tensor, axes: Any, keepdims: bool) -> tu
 
 SUM = register(
     Primitive(
-        "sum", infer=_sum_infer, meaning=_sum_meaning, vjp=_sum_vjp,
+        "sum", keeps_rows=True, infer=_sum_infer, meaning=_sum_meaning, vjp=_sum_vjp,
         combine=lambda b, x, y: b.add(x, y), identity=lambda dtype: 0,
         domain=lambda rng: ([rng.normal(size=(3, 4))], {"axes": (1,), "keepdims": False}),
         onnx="ReduceSum",
@@ -88,7 +88,7 @@ def _lowest(dtype: str) -> float:
 
 MAX = register(
     Primitive(
-        "max", infer=_max_infer, meaning=_max_meaning, vjp=_max_vjp,
+        "max", keeps_rows=True, infer=_max_infer, meaning=_max_meaning, vjp=_max_vjp,
         # NaN wins over any number, as in NumPy.
         combine=lambda b, x, y: b.select(b.either(b.less(x, y), b.math("is_nan", y)), y, x),
         identity=_lowest,
@@ -105,6 +105,7 @@ MAX = register(
 ARGMAX = register(
     Primitive(
         "argmax",
+        keeps_rows=True,
         infer=lambda x, axis: Spec(_max_infer(x, (axis,), False).shape, np.int64),
         meaning=_argmax_meaning,
         domain=lambda rng: ([rng.normal(size=(3, 4))], {"axis": 1}),

@@ -19,9 +19,16 @@ from chainrule.core.spec import Dim, Shape, Spec, as_shape, broadcast_shapes, sa
 from chainrule.core.tensor import Tensor, TensorLike, as_tensor, record
 
 __all__ = [
-    "arange", "broadcast_to", "concat", "expand_dims", "pad", "reshape", "squeeze", "stack",
-    "sum_to", "transpose",
-]  # fmt: skip
+    "arange",
+    "broadcast_to",
+    "concat",
+    "expand_dims",
+    "pad",
+    "reshape",
+    "squeeze",
+    "stack",
+    "transpose",
+]
 
 
 def _reshape_infer(x: Spec, shape: Shape) -> Spec:
@@ -32,7 +39,7 @@ def _reshape_infer(x: Spec, shape: Shape) -> Spec:
 
 RESHAPE = register(
     Primitive(
-        "reshape", infer=_reshape_infer, alias=True,
+        "reshape", keeps_rows=True, infer=_reshape_infer, alias=True,
         meaning=lambda x, shape: np.reshape(x, shape),
         vjp=lambda g, out, x, shape: (g.reshape(x.shape),),
         domain=lambda rng: ([rng.normal(size=(3, 4))], {"shape": (2, 6)}), onnx="Reshape",
@@ -56,7 +63,7 @@ def _inverse(axes: tuple[int, ...]) -> tuple[int, ...]:
 
 TRANSPOSE = register(
     Primitive(
-        "transpose", move=True, infer=_transpose_infer,
+        "transpose", keeps_rows=True, move=True, infer=_transpose_infer,
         meaning=lambda x, axes: np.transpose(x, axes),
         vjp=lambda g, out, x, axes: (transpose(g, _inverse(axes)),),
         domain=lambda rng: ([rng.normal(size=(2, 3, 4))], {"axes": (2, 0, 1)}), onnx="Transpose",
@@ -76,7 +83,7 @@ def _broadcast_infer(x: Spec, shape: Shape) -> Spec:
 
 BROADCAST = register(
     Primitive(
-        "broadcast", infer=_broadcast_infer, alias=True,
+        "broadcast", keeps_rows=True, infer=_broadcast_infer, alias=True,
         meaning=lambda x, shape: np.broadcast_to(x, shape),
         vjp=lambda g, out, x, shape: (sum_to(g, x.shape),),
         domain=lambda rng: ([rng.normal(size=(3, 1))], {"shape": (2, 3, 4)}), onnx="Expand",
@@ -125,7 +132,8 @@ def _slice_vjp(
 
 SLICE = register(
     Primitive(
-        "slice", move=True, infer=_slice_infer, meaning=_slice_meaning, vjp=_slice_vjp,
+        "slice", keeps_rows=True, move=True,
+        infer=_slice_infer, meaning=_slice_meaning, vjp=_slice_vjp,
         domain=lambda rng: (
             [rng.normal(size=(5, 7))], {"starts": (1, 2), "stops": (4, 7), "steps": (1, 2)}
         ),
@@ -174,9 +182,14 @@ def _pad_vjp(g: Tensor, out: Tensor, x: Tensor, low: Any, high: Any, interior: A
     return (record(SLICE, g, starts=tuple(low), stops=stops, steps=steps),)
 
 
+def _pad_keeps_rows(low: Shape, high: Shape, interior: Shape) -> bool:
+    return not (low[0] or high[0] or interior[0])
+
+
 PAD = register(
     Primitive(
-        "pad", move=True, infer=_pad_infer, meaning=_pad_meaning, vjp=_pad_vjp,
+        "pad", keeps_rows=_pad_keeps_rows, move=True,
+        infer=_pad_infer, meaning=_pad_meaning, vjp=_pad_vjp,
         domain=lambda rng: (
             [rng.normal(size=(2, 3))], {"low": (1, 0), "high": (0, 2), "interior": (0, 1)}
         ),
@@ -219,7 +232,7 @@ def _concat_vjp(g: Tensor, out: Tensor, *inputs: Tensor, axis: int) -> tuple[Ten
 
 CONCAT = register(
     Primitive(
-        "concat", move=True, infer=_concat_infer,
+        "concat", move=True, keeps_rows=lambda axis: axis != 0, infer=_concat_infer,
         meaning=lambda *arrays, axis: np.concatenate(arrays, axis=axis),
         vjp=_concat_vjp,
         domain=lambda rng: ([rng.normal(size=(2, 3)), rng.normal(size=(2, 1))], {"axis": 1}),

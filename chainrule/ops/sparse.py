@@ -207,7 +207,7 @@ def _drawn(rng: Any) -> Wiring:
 
 SPARSE_MATMUL = register(
     Primitive(
-        "sparse_matmul", product="sparse", weighted=True,
+        "sparse_matmul", keeps_rows=True, product="sparse", weighted=True,
         infer=_infer_product, meaning=_product, vjp=_product_vjp, promote=(0, 1),
         domain=lambda rng: (
             [rng.normal(size=(5, 4)), rng.normal(size=4)],

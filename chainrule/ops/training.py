@@ -20,7 +20,7 @@ from chainrule.core.parameter import Parameter
 from chainrule.core.primitive import Primitive, register
 from chainrule.core.spec import Spec
 from chainrule.core.tensor import Tensor, TensorLike, as_tensor, record
-from chainrule.ops.elementwise import cast
+from chainrule.ops.arithmetic import cast
 
 __all__ = ["by_mode", "fresh_seed", "penalizing", "updating"]
 

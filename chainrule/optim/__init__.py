@@ -8,7 +8,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from chainrule.core.errors import no_attribute
-from chainrule.optim import adam, adaptive, clip, lbfgs, levenberg_marquardt, sgd, wrappers
+from chainrule.optim import (
+    adam,
+    adaptive,
+    clip,
+    lbfgs,
+    levenberg_marquardt,
+    schedules,
+    sgd,
+    wrappers,
+)
 from chainrule.optim.adam import *  # noqa: F403
 from chainrule.optim.adaptive import *  # noqa: F403
 from chainrule.optim.clip import *  # noqa: F403
@@ -20,55 +29,33 @@ from chainrule.optim.levenberg_marquardt import *  # noqa: F403
 from chainrule.optim.named import optimizer, optimizer_names, schedule, schedule_names
 from chainrule.optim.optimizer import Chain, Optimizer, chain
 from chainrule.optim.plateau import ReduceOnPlateau
-from chainrule.optim.schedule import (
-    Cosine,
-    CosineRestarts,
-    Exponential,
-    OneCycle,
-    Piecewise,
-    Polynomial,
-    Schedule,
-    StepDecay,
-    Warmup,
-    epochs,
-    tabulate,
-)
+from chainrule.optim.schedules import *  # noqa: F403
 from chainrule.optim.sgd import *  # noqa: F403
 from chainrule.optim.wrappers import *  # noqa: F403
 
 __all__ = [
     "Chain",
-    "Cosine",
-    "CosineRestarts",
-    "Exponential",
     "FullBatch",
     "Groups",
     "MaxNorm",
-    "OneCycle",
     "Optimizer",
-    "Piecewise",
-    "Polynomial",
     "ReduceOnPlateau",
-    "Schedule",
-    "StepDecay",
-    "Warmup",
     "WeightDecay",
     "chain",
-    "epochs",
     "freeze",
     "groups",
     "optimizer",
     "optimizer_names",
     "schedule",
     "schedule_names",
-    "tabulate",
 ]
-# Each name of a file of optimizers is public, so that a new one is written there alone.
+# Each name of these files is public, so that a new one is written there alone.
 __all__ += adam.__all__
 __all__ += adaptive.__all__
 __all__ += clip.__all__
 __all__ += lbfgs.__all__
 __all__ += levenberg_marquardt.__all__
+__all__ += schedules.__all__
 __all__ += sgd.__all__
 __all__ += wrappers.__all__
 

@@ -14,11 +14,12 @@ import numpy as np
 
 from chainrule.core.parameter import Parameter
 from chainrule.core.tensor import Tensor
-from chainrule.ops.elementwise import maximum, sign, sqrt, where
+from chainrule.ops.arithmetic import maximum, sign, where
+from chainrule.ops.elementary import sqrt
 from chainrule.optim.decay import check_decay, decayed
 from chainrule.optim.hyper import in_range
 from chainrule.optim.optimizer import Optimizer, Slots, check_learning_rate, named
-from chainrule.optim.schedule import Schedule
+from chainrule.optim.schedules import Schedule
 
 __all__ = ["AMSGrad", "Adam", "AdamW", "Lion", "Nadam", "RAdam"]
 

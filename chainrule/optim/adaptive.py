@@ -10,10 +10,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from chainrule.core.tensor import Tensor
-from chainrule.ops.elementwise import maximum, sqrt
+from chainrule.ops.arithmetic import maximum
+from chainrule.ops.elementary import sqrt
 from chainrule.optim.hyper import in_range
 from chainrule.optim.optimizer import Optimizer, Slots, check_learning_rate, named
-from chainrule.optim.schedule import Schedule
+from chainrule.optim.schedules import Schedule
 
 __all__ = ["AdaDelta", "AdaGrad", "RMSProp"]
 

@@ -14,11 +14,12 @@ import numpy as np
 
 from chainrule.core.parameter import Parameter
 from chainrule.core.tensor import Tensor
-from chainrule.ops.elementwise import maximum, minimum, sqrt
+from chainrule.ops.arithmetic import maximum, minimum
+from chainrule.ops.elementary import sqrt
 from chainrule.ops.shape import stack
 from chainrule.optim.hyper import in_range
 from chainrule.optim.optimizer import Optimizer, Slots
-from chainrule.optim.schedule import Schedule
+from chainrule.optim.schedules import Schedule
 
 __all__ = ["ClipNorm", "ClipValue"]
 

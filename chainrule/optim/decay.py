@@ -12,10 +12,11 @@ from typing import ClassVar
 
 from chainrule.core.parameter import Parameter
 from chainrule.core.tensor import Tensor
-from chainrule.ops.elementwise import maximum, minimum, sqrt
+from chainrule.ops.arithmetic import maximum, minimum
+from chainrule.ops.elementary import sqrt
 from chainrule.optim.hyper import in_range
 from chainrule.optim.optimizer import Optimizer, Slots
-from chainrule.optim.schedule import Schedule
+from chainrule.optim.schedules import Schedule
 
 __all__ = ["MaxNorm", "WeightDecay", "check_decay", "decayed"]
 

@@ -4,7 +4,7 @@ A dataclass with numbers goes in, and with other such dataclasses in its fields;
 of all its numbers come out.  Optimizers and schedules are both of this kind: an optimizer's
 learning rate may be a schedule, and a schedule may hold another.
 
-Read next: :mod:`chainrule.optim.schedule`.
+Read next: :mod:`chainrule.optim.schedules`.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ from typing import Any
 
 from chainrule.core.errors import OptionError, did_you_mean
 from chainrule.optim.optimizer import OPTIMIZERS, Optimizer
-from chainrule.optim.schedule import SCHEDULES, Epochs, Schedule, Warmup
+from chainrule.optim.schedules import SCHEDULES, Epochs, Schedule, Warmup
 
 __all__ = ["optimizer", "optimizer_names", "schedule", "schedule_names"]
 

@@ -24,7 +24,7 @@ from chainrule.core.foreign import no_member
 from chainrule.core.parameter import Parameter
 from chainrule.core.tensor import Tensor
 from chainrule.optim.hyper import Tunable, in_range, part_of, prefixed
-from chainrule.optim.schedule import Schedule
+from chainrule.optim.schedules import Schedule
 
 __all__ = ["Chain", "Optimizer", "Slots", "chain", "check_learning_rate", "named"]
 

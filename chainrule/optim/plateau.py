@@ -15,9 +15,9 @@ from typing import Any
 
 from chainrule.core.errors import OptionError
 from chainrule.core.tensor import Tensor
-from chainrule.ops.elementwise import maximum
+from chainrule.ops.arithmetic import maximum
 from chainrule.optim.hyper import in_range, part_of, prefixed, whole
-from chainrule.optim.schedule import Schedule, planned
+from chainrule.optim.schedules import Schedule, planned
 
 __all__ = ["PlateauWatch", "ReduceOnPlateau", "check_monitor", "improves"]
 

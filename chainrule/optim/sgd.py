@@ -12,7 +12,7 @@ from chainrule.core.errors import OptionError
 from chainrule.core.tensor import Tensor
 from chainrule.optim.hyper import in_range
 from chainrule.optim.optimizer import Optimizer, Slots, check_learning_rate, named
-from chainrule.optim.schedule import Schedule
+from chainrule.optim.schedules import Schedule
 
 __all__ = ["SGD"]
 

@@ -14,11 +14,11 @@ import numpy as np
 from chainrule.core.errors import OptionError
 from chainrule.core.parameter import Parameter
 from chainrule.core.tensor import Tensor, tensor
+from chainrule.ops.arithmetic import floor, maximum, where
 from chainrule.ops.compare import equal, logical_not
-from chainrule.ops.elementwise import floor, maximum, where
 from chainrule.optim.hyper import in_range, part_of, prefixed, whole
 from chainrule.optim.optimizer import Optimizer, Slots
-from chainrule.optim.schedule import Epochs
+from chainrule.optim.schedules import Epochs
 
 __all__ = ["EMA", "Accumulate"]
 

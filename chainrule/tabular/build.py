@@ -30,8 +30,8 @@ from chainrule.optim.full_batch import FullBatch
 from chainrule.optim.named import optimizer as optimizer_of
 from chainrule.optim.named import schedule as schedule_of
 from chainrule.optim.optimizer import Optimizer, chain
-from chainrule.optim.schedule import Schedule
-from chainrule.optim.schedule import epochs as in_epochs
+from chainrule.optim.schedules import Schedule
+from chainrule.optim.schedules import epochs as in_epochs
 from chainrule.optim.wrappers import EMA, Accumulate
 from chainrule.tabular.settings import Settings, loss_names
 

@@ -19,7 +19,7 @@ from chainrule.core.errors import OptionError, did_you_mean
 from chainrule.core.tensor import Tensor
 from chainrule.nn.losses import mae, mse
 from chainrule.ops.composite import min
-from chainrule.ops.elementwise import exp
+from chainrule.ops.elementary import exp
 from chainrule.ops.reduce import argmax, mean
 from chainrule.train.objective import Objective
 from chainrule.train.part import Part

@@ -26,7 +26,7 @@ from chainrule.data.check_arrays import check_features
 from chainrule.nn.layer import Layer, parameters
 from chainrule.nn.regularizers import Regularizer, penalties
 from chainrule.nn.scale import reads_pixels
-from chainrule.ops.elementwise import add
+from chainrule.ops.arithmetic import add
 from chainrule.ops.reduce import sum
 from chainrule.ops.shape import broadcast_to
 from chainrule.optim.optimizer import Optimizer

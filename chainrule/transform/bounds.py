@@ -23,17 +23,6 @@ __all__ = ["bounds", "origin"]
 Interval: TypeAlias = tuple[float, float]
 
 ANY: Interval = (-math.inf, math.inf)
-# These rise with each of their inputs, so bounds of the inputs give bounds of the result.
-RISING = frozenset({
-    "add", "arctan", "erf", "exp", "expm1", "maximum", "minimum", "relu", "sigmoid", "sqrt", "tanh",
-})  # fmt: skip
-# These hold nothing but elements of their inputs, or what lies between such.
-CHOOSING = frozenset({
-    "broadcast", "cast", "concat", "gather", "max", "reshape", "slice", "stop_gradient",
-    "transpose",
-})  # fmt: skip
-# These are their first input, or in prediction their second.
-PASSING = {"penalizing": 0, "updating": 0, "by_mode": 1}
 
 
 def bounds(output: Node) -> Interval:
@@ -58,14 +47,16 @@ def _of(node: Node, known: Mapping[Node, Interval]) -> Interval:
     if name == "constant":
         value = np.asarray(node.params["value"])
         return (float(value.min()), float(value.max())) if value.size else ANY
-    if name in PASSING:
-        return given[PASSING[name]]
-    if name in CHOOSING:
+    if node.primitive.note and given:
+        return given[_predicting(name)]
+    if _moves(node) or name == "max":
+        given = given[:1] if node.primitive.indexed else given
+        given += [(0.0, 0.0)] if name == "pad" else []
         return min(low for low, _ in given), max(high for _, high in given)
     if name == "where":
         chosen = _where_true(node.inputs[0], node.inputs[1], known)
         return min(chosen[0], given[2][0]), max(chosen[1], given[2][1])
-    if name in RISING:
+    if node.primitive.increasing:
         with np.errstate(all="ignore"):
             ends = [
                 node.primitive.meaning(*map(np.float64, end)) for end in zip(*given, strict=True)
@@ -75,6 +66,16 @@ def _of(node: Node, known: Mapping[Node, Interval]) -> Interval:
         return 0.0, 1.0
     rule = RULES.get(name)
     return ANY if rule is None else rule(*given)
+
+
+def _moves(node: Node) -> bool:
+    """Whether a node holds elements of its inputs, moved, repeated or in another dtype."""
+    return node.primitive.alias or node.primitive.move or node.primitive.name == "cast"
+
+
+def _predicting(name: str) -> int:
+    """Return which input of a note on training is its value in prediction."""
+    return 1 if name == "by_mode" else 0
 
 
 def _where_true(condition: Node, x: Node, known: Mapping[Node, Interval]) -> Interval:
@@ -131,9 +132,9 @@ def origin(node: Node) -> Node:
     """
     while node.inputs:
         name = node.primitive.name
-        if name in PASSING:
-            node = node.inputs[PASSING[name]]
-        elif name in CHOOSING and name != "max" and len(node.inputs) == 1:
+        if node.primitive.note:
+            node = node.inputs[_predicting(name)]
+        elif _moves(node) and name != "pad" and len(node.inputs) == 1:
             node = node.inputs[0]
         else:
             break

@@ -14,12 +14,6 @@ from chainrule.core.spec import Dim, dims_in
 
 __all__ = ["pieces_fit", "rows_stand_alone"]
 
-# Operations that leave rows alone as long as the rows stay the first axis (an axis whose length
-# data decide is only ever sliced whole).
-KEEPING = frozenset({
-    "argmax", "broadcast", "matmul", "max", "reshape", "slice", "sparse_matmul", "sum", "transpose",
-})  # fmt: skip
-
 
 def rows_stand_alone(outputs: Iterable[Node]) -> bool:
     """Whether each row of `outputs` depends on that row of the inputs alone.
@@ -55,16 +49,13 @@ def _keeps_rows(node: Node) -> bool:
         return not node.symbolic or node.primitive.name == "broadcast"
     if not all(_rows_first(n) for n in (node, *fed)):
         return False
-    name, params = node.primitive.name, node.params
-    if node.primitive.elementwise:
+    primitive = node.primitive
+    if primitive.elementwise:
         return all(i.spec.ndim == node.spec.ndim for i in fed)
-    if name == "pad":
-        return not any(params[end][0] for end in ("low", "high", "interior"))
-    if name == "concat":
-        return bool(params["axis"] != 0)
-    if name == "gather":
+    if primitive.name == "gather":  # rows of indices, from a table that all rows share
         return fed == [node.inputs[1]]
-    return name in KEEPING
+    keeps = primitive.keeps_rows
+    return keeps(**node.params) if callable(keeps) else keeps
 
 
 def _rows_first(node: Node) -> bool:

@@ -19,14 +19,10 @@ from chainrule.core.errors import ShapeError
 from chainrule.core.graph import Node
 from chainrule.core.spec import Shape, broadcast_shapes
 from chainrule.core.tensor import Tensor
-from chainrule.ops.elementwise import where
+from chainrule.ops.arithmetic import where
 from chainrule.ops.shape import sum_to
 
 __all__ = ["Slope"]
-
-CHOICES = ("where", "maximum", "minimum")
-# Of nothing, these make nothing.  So does a product or a quotient with a finite constant.
-HARMLESS = ("add", "sub", "neg", "cast", *CHOICES)
 
 
 @dataclass(frozen=True)
@@ -58,7 +54,7 @@ class Slope:
 
     def through(self, node: Node, position: int, part: Tensor) -> Slope:
         """Return `part`, which the rule of `node` made of this for its input at `position`."""
-        if node.primitive.name in CHOICES:
+        if node.primitive.choice:
             # The rules of maximum and minimum answer where(lost, 0, ...).
             name = node.primitive.name
             made = (
@@ -78,7 +74,7 @@ class Slope:
 
 def _harmless(node: Node, position: int) -> bool:
     """Whether the rule of `node` makes nothing of nothing, whatever its inputs are."""
-    if node.primitive.name in HARMLESS:
+    if node.primitive.linear or node.primitive.choice:
         return True
     if node.primitive.name not in ("mul", "div"):
         return False

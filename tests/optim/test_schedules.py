@@ -13,7 +13,7 @@ import pytest
 import chainrule as cr
 from chainrule import nn, optim
 from chainrule.optim.plateau import PlateauWatch
-from chainrule.optim.schedule import Schedule
+from chainrule.optim.schedules import Schedule
 
 STEPS = 60
 

@@ -10,7 +10,7 @@ import pytest
 
 from chainrule import optim
 from chainrule.optim.plateau import PlateauWatch
-from chainrule.optim.schedule import Schedule
+from chainrule.optim.schedules import Schedule
 
 pytestmark = pytest.mark.oracle
 

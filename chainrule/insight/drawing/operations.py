@@ -9,20 +9,20 @@ Read next: :mod:`chainrule.insight.drawing.layers`, where the boxes of a layer a
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Mapping
 from pathlib import PurePath
 
 from chainrule.core.graph import Graph, Node
+from chainrule.core.primitive import lookup
 from chainrule.core.spec import Dim
 from chainrule.insight.render.diagram import Box, Diagram, Edge
 
 __all__ = ["operations", "phase_of", "recorded_lines", "short"]
 
 LONGEST = 26  # characters of a scalar expression that stands in a label
-_SIGNS = {
-    "add": "+", "sub": "−", "mul": "×", "div": "/", "pow": "**", "less": "<",
-    "less_equal": "≤", "equal": "=",
-}  # fmt: skip
+# How people write the signs of a formula.
+_SIGNS = {"-": "−", "*": "×", "<=": "≤", "==": "="}
 _PHASES = {"loss": "loss", "metrics": "loss", "backward": "backward", "update": "update",
            "watch": "watch"}  # fmt: skip
 
@@ -182,7 +182,9 @@ class _View:
 
 def _written(name: str, parts: Collection[str]) -> str:
     """Write an operation on `parts` as people do; signs within a part get parentheses."""
-    sign = _SIGNS.get(name)
-    if sign is None:
+    description = lookup(name).description
+    infix = description and re.fullmatch(r"a ?(\W+?) ?b", description.formula)
+    if not infix:
         return f"{name}({', '.join(parts)})"
+    sign = _SIGNS.get(infix[1], infix[1])
     return f" {sign} ".join(f"({part})" if " " in part else part for part in parts)

@@ -24,10 +24,11 @@ import numpy as np
 
 from chainrule.core.errors import DTypeError, OptionError, did_you_mean
 from chainrule.core.graph import Node, reachable
-from chainrule.core.primitive import registry
+from chainrule.core.primitive import lookup, registry
 from chainrule.core.tensor import Tensor, input, record, tensor
 from chainrule.insight.explain.walk import Step, Walk, walk
-from chainrule.ops import composite, elementwise
+from chainrule.ops.arithmetic import add, div, maximum, minimum, mul, pow, sub
+from chainrule.ops.composite import OF_ONE_NUMBER
 
 __all__ = [
     "EXAMPLE", "FUNCTIONS", "MOST_CHARACTERS", "MOST_DEPTH", "explain_expression", "inputs_of",
@@ -42,15 +43,15 @@ FUNCTIONS: dict[str, Callable[..., Tensor]] = {
     name: partial(record, primitive)
     for name, primitive in registry.items()
     if primitive.elementwise and primitive.description is not None and name != "cast"
-} | {function.__name__: function for function in composite.OF_ONE_NUMBER}
-_MANY = {"max": elementwise.maximum, "min": elementwise.minimum}
+} | {function.__name__: function for function in OF_ONE_NUMBER}
+_MANY = {"max": maximum, "min": minimum}
 _CONSTANTS = {"pi": math.pi, "e": math.e}
 _OPERATORS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
-    "+": elementwise.add,
-    "-": elementwise.sub,
-    "*": elementwise.mul,
-    "/": elementwise.div,
-    "**": elementwise.pow,
+    "+": add,
+    "-": sub,
+    "*": mul,
+    "/": div,
+    "**": pow,
 }
 _TOKEN = re.compile(
     r"\s*(?:(?P<number>(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)|(?P<name>[^\W\d]\w*)"
@@ -160,7 +161,7 @@ def _factor(formula: _Formula) -> Tensor:
         if formula.token.text == "**":
             mark = formula.take()
             formula.mark(made, token.at, token.at)
-            made = elementwise.pow(made, _factor(formula))
+            made = pow(made, _factor(formula))
             formula.depth -= 1
             return formula.mark(made, token.at, mark.at)
     formula.depth -= 1
@@ -359,16 +360,9 @@ def _part(found: Walk, step: Step) -> str:
 
 
 def _why(operation: str, numbers: list[float], value: float) -> str:
-    """Return why an operation on finite numbers gave none."""
-    if operation == "div" and numbers[1] == 0:
-        return "a division by zero"
-    if operation in ("log", "log1p"):
-        zero = numbers[0] == (0 if operation == "log" else -1)
-        return "the logarithm of zero" if zero else "the logarithm of a negative number"
-    if operation == "sqrt":
-        return "the square root of a negative number"
-    if operation == "pow" and numbers[0] < 0 and not numbers[1].is_integer():
-        return "a negative number to a broken power"
-    if operation == "pow" and numbers[0] == 0:
-        return "zero to a negative power"
+    """Return why an operation on finite numbers has no finite value."""
+    undefined = lookup(operation).undefined
+    words = undefined(*numbers) if undefined is not None else ""
+    if words:
+        return words
     return "not defined" if math.isnan(value) or 0 in numbers else "too large for float64"

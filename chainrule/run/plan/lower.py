@@ -16,7 +16,7 @@ from chainrule.core.graph import Graph, Node, reachable, rebuild
 from chainrule.core.primitive import lookup
 from chainrule.core.spec import Dim, Shape
 from chainrule.core.tensor import Tensor
-from chainrule.ops.elementwise import where
+from chainrule.ops.arithmetic import where
 from chainrule.ops.shape import arange
 from chainrule.run.plan.fuse import is_inner, reduction_kind
 from chainrule.run.plan.view import Unsupported, view_of

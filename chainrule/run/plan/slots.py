@@ -98,5 +98,5 @@ def slots_of(kernels: Kernels, plan: Schedule, state: set[str]) -> Slots:
             slots.sums[name] = len(slots.sums)
         else:
             slots.wholes[name] = unmoved(node)
-    slots.checked = [n for n in graph.nodes if n.primitive.name in ("gather", "scatter_add")]
+    slots.checked = [n for n in graph.nodes if n.primitive.indexed]
     return slots

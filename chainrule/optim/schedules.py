@@ -23,13 +23,13 @@ import numpy as np
 from chainrule.core.errors import OptionError
 from chainrule.core.options import is_number
 from chainrule.core.tensor import Tensor, tensor
-from chainrule.ops.elementwise import cos, floor, log, maximum, minimum, where
+from chainrule.ops.arithmetic import floor, maximum, minimum, where
+from chainrule.ops.elementary import cos, log
 from chainrule.optim.hyper import Tunable, in_range, part_of, prefixed
 
 __all__ = [
     "Cosine",
     "CosineRestarts",
-    "Epochs",
     "Exponential",
     "OneCycle",
     "Piecewise",
