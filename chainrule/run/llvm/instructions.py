@@ -63,15 +63,16 @@ def load_vector(b: ir.IRBuilder, place: ir.Value, lanes: int, count: int) -> ir.
 
 
 def load_repeating(b: ir.IRBuilder, place: ir.Value, lanes: int, count: int) -> ir.Value:
-    """Load `count` elements into the first of `lanes` lanes; the others repeat the first.
+    """Load `count` elements into the first of `lanes` lanes; the others repeat them in turn.
 
     Where lanes are 0, LLVM takes 0 / 0 there for 0, and drops the selection
-    that was to keep the quotient out of a sum.
+    that was to keep the quotient out of a sum.  Where they repeat the first element alone, LLVM 22
+    with AVX-512 puts that into every lane: of two doubles in eight lanes, `select` lost the second.
     """
     short = _load_short(b, place, count)
     if count == lanes:
         return short
-    picks = indices([lane if lane < count else 0 for lane in range(lanes)])
+    picks = indices([lane % count for lane in range(lanes)])
     return b.shuffle_vector(short, ir.Constant(short.type, ir.Undefined), picks)
 
 

@@ -390,7 +390,7 @@ class Mover:
         """Fill the lanes beyond the last column as :func:`load_repeating` does."""
         if self.count == self.lanes:
             return found
-        picks = [lane if lane < self.count else 0 for lane in range(self.lanes)]
+        picks = [lane % self.count for lane in range(self.lanes)]
         undefined = ir.Constant(found.type, ir.Undefined)
         return self.b.shuffle_vector(
             found, undefined, ir.Constant(vector_type(I32, self.lanes), picks)
