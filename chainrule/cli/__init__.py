@@ -11,9 +11,9 @@ __all__ = ["main"]
 
 
 def main() -> None:
-    """Run ``chainrule`` on the words of the command line, and exit."""
+    """Run ``chainrule`` with the arguments of the command line, and exit."""
     try:
-        commands = import_module("chainrule.cli.commands")  # long enough for a Ctrl-C to meet it
+        commands = import_module("chainrule.cli.commands")  # Ctrl-C may interrupt this import
     except KeyboardInterrupt:
         raise SystemExit(130) from None
     commands.main()

@@ -18,7 +18,7 @@ from chainrule.nn.catalogue import Activation, activations
 __all__ = ["activations_command", "picture"]
 
 COLUMNS, LINES = 12, 3  # of braille characters, two dots wide and four high
-SPAN = {"both": 8.0}  # of the inputs drawn, on both sides of 0; else 4
+SPAN = {"both": 8.0}  # half-width of the range of inputs drawn; otherwise 4
 _DOTS = ((0x01, 0x08), (0x02, 0x10), (0x04, 0x20), (0x40, 0x80))
 
 
@@ -26,10 +26,10 @@ _DOTS = ((0x01, 0x08), (0x02, 0x10), (0x04, 0x20), (0x40, 0x80))
 @click.argument("names", metavar="[NAME]...", nargs=-1)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON array.")
 def activations_command(names: tuple[str, ...], as_json: bool) -> None:
-    """Show the activation functions: shape, range, where gradients fade, what to use.
+    """Show the activation functions: shape, range, where gradients vanish, when to use them.
 
     Pictures span inputs from -4 to 4, or from -8 to 8 where both ends are flat, each on its own
-    scale.  In JSON, an end of a range that is infinite is null.
+    scale.  In JSON, an infinite end of a range is null.
 
     \b
     Examples:
@@ -46,7 +46,7 @@ def activations_command(names: tuple[str, ...], as_json: bool) -> None:
 
 
 def picture(record: Activation) -> str:
-    """Return the graph of the function in dots, a few short lines from left to right.
+    """Return the graph of the function as a few lines of braille dots.
 
     >>> print(picture(activations().named("tanh")))
     ⠀⠀⠀⠀⠀⠀⢰⠉⠉⠉⠉⠉
@@ -61,7 +61,7 @@ def picture(record: Activation) -> str:
     cells = np.zeros((LINES, COLUMNS), int)
     before = heights[0]
     for x, height in enumerate(heights):
-        # A steep piece fills the column from where the last one ended.
+        # Where the function is steep, fill the column from the previous height.
         low, high = sorted((height, before + np.sign(height - before)))
         for y in range(top - high, top - low + 1):
             cells[y // 4, x // 2] |= _DOTS[y % 4][x % 2]

@@ -1,8 +1,8 @@
-"""The outermost frame of the command: what went wrong becomes one paragraph and a status.
+"""The entry point of the command line: every error becomes one paragraph and an exit status.
 
-Enters a list of words, leaves an exit status: 0 done, 1 it could not be done (diverged,
-disk full), 2 the words or the data are wrong, 130 interrupted.  No traceback
-reaches a user unless chainrule itself is wrong.
+The exit status is 0 on success, 1 if the work failed (training diverged, the disk is full),
+2 if the arguments or the data are invalid, and 130 if interrupted.  Users see a traceback only
+for a bug in chainrule.
 
 Read next: :mod:`chainrule.cli.commands`.
 """
@@ -24,12 +24,12 @@ __all__ = ["CommandLine"]
 
 
 class CommandLine(click.Group):
-    """A click group that suggests near commands and turns every error into a paragraph."""
+    """A click group that suggests similar commands and prints every error as a paragraph."""
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Find the command; an unknown name is answered with the nearest."""
+        """Find the command; the error for an unknown name suggests the closest one."""
         if args and not args[0].startswith("-") and self.get_command(ctx, args[0]) is None:
             hint = did_you_mean(args[0], self.list_commands(ctx))
             raise click.UsageError(f"there is no command {args[0]!r}. {hint}", ctx)
@@ -69,18 +69,18 @@ class CommandLine(click.Group):
         except ChainruleError as error:
             tell(f"error: {error}")
             return 2
-        except OSError as error:  # what click and rich write themselves, as of --help
+        except OSError as error:  # from text that click and rich write, such as --help
             silence(sys.stdout)
             what = error.filename or "can't write to standard output"
             tell(f"error: {what}: {error.strerror or error}.")
             return 1
         except MemoryError as error:
-            tell(f"error: not enough memory ({error}). Give fewer rows or a smaller network.")
+            tell(f"error: not enough memory ({error}). Use fewer rows or a smaller network.")
             return 1
 
 
 def _usage(error: click.UsageError) -> str:
-    """Return what click found wrong as sentences, without suggestions that are no near miss."""
+    """Return the error of click as sentences, suggesting close matches only."""
     if isinstance(error, click.NoSuchOption):
         parameters = error.ctx.command.params if error.ctx else ()
         options = {o.lstrip("-"): o for p in parameters for o in p.opts if o.startswith("--")}

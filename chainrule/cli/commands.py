@@ -1,7 +1,7 @@
-"""The commands by name: words in, one call into the library, results out.
+"""The commands by name: parse the arguments, make one call into the library, print the results.
 
-Each is thin and stands in a module of its own, which is loaded when the command is asked for,
-so that none waits for what only others need.
+Each command is thin and has a module of its own, which is imported only when the command is run,
+so that no command waits for the imports of another.
 
 Read next: :mod:`chainrule.cli.train`, :mod:`chainrule.cli.command_line`.
 """
@@ -18,7 +18,7 @@ from chainrule.cli.output import emit
 
 __all__ = ["command_line", "main"]
 
-# The module and the name in it, in the order of --help.
+# The module and the attribute of each command, in the order of --help.
 LOADED = {
     "train": "chainrule.cli.train:train",
     "predict": "chainrule.cli.predict:predict",
@@ -35,14 +35,14 @@ LOADED = {
 
 
 class Commands(CommandLine):
-    """The commands of `LOADED`, each loaded when it is asked for."""
+    """The commands of `LOADED`, each imported when it is first used."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Return the names of all commands, in the order of `LOADED`."""
         return list(LOADED)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """Return the command of that name, loading it; None where there is none."""
+        """Import and return the command `cmd_name`; None if there is no such command."""
         if cmd_name not in LOADED:
             return None
         module, name = LOADED[cmd_name].split(":")
@@ -51,7 +51,7 @@ class Commands(CommandLine):
 
 
 def main() -> None:
-    """Run ``chainrule`` on the words of the command line, and exit."""
+    """Run ``chainrule`` with the arguments of the command line, and exit."""
     command_line.main()
 
 

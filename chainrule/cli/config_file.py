@@ -1,7 +1,7 @@
-"""Options in a file: ``--config file.toml`` says what the options of the command say.
+"""Options in a file: ``--config file.toml`` sets the options of a command.
 
-A TOML file goes in, defaults of the command come out; and the settings of a run go out as such
-a file.  What is written on the command line wins over the file.
+The values of a TOML file become the defaults of the command, and the settings of a run are
+written as such a file.  Options on the command line override the file.
 
 Read next: :mod:`chainrule.cli.train_options`.
 """
@@ -27,15 +27,15 @@ else:
 
 __all__ = ["as_options", "as_toml", "read_config"]
 
-# A run's own file has these; a command that has no use for them passes over them.
+# The config.toml of a run has these; commands without these options ignore them.
 TRAIN_ALONE = {"report", "stream", "test_fraction", "threads"}
 NOT_IN_FILES = {"config", "help", "json", "quiet", "force"}
 
 
 def read_config(ctx: click.Context, option: click.Parameter, path: str | None) -> str | None:
-    """Make what the file says the defaults of the command; the callback of ``--config``.
+    """Set the defaults of the command from the file `path`; the callback of ``--config``.
 
-    Raises DataError for a file that is not TOML, and OptionError for what is not an option.
+    Raises DataError for a file that is not TOML, and OptionError for an unknown option.
     """
     if path is None:
         return None
@@ -45,7 +45,7 @@ def read_config(ctx: click.Context, option: click.Parameter, path: str | None) -
         raise DataError(f"can't read {path!r}: {error.strerror}.") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise DataError(f"{path!r} is not a TOML file: {error}.") from error
-    # Options by the name after the dashes, as a person writes them.
+    # Options by their long name without the dashes, as written in the file.
     known = {
         max(p.opts, key=len).lstrip("-").replace("-", "_"): p
         for p in ctx.command.params
@@ -68,9 +68,9 @@ def read_config(ctx: click.Context, option: click.Parameter, path: str | None) -
 
 
 def _as_option(value: Any, option: click.Parameter) -> Any:
-    """Return a value of TOML as it is written on the command line, where it is checked then.
+    """Return a TOML value as it would be written on the command line; click then checks it.
 
-    Raises OptionError for a kind of value that the option does not take.
+    Raises OptionError for a type of value that the option does not take.
     """
     if isinstance(value, Mapping):
         raise OptionError("must be a value, not a table.")
@@ -88,7 +88,7 @@ def _as_option(value: Any, option: click.Parameter) -> Any:
 
 
 def as_options(settings: Settings) -> dict[str, Any]:
-    """Return settings by the names of the options that ask for them."""
+    """Return the settings by the names of their options."""
     entries = settings.plain()
     entries["lr"] = entries.pop("learning_rate", None)
     entries.pop("min_delta")  # no option sets it
@@ -98,7 +98,7 @@ def as_options(settings: Settings) -> dict[str, Any]:
 
 
 def as_toml(entries: Mapping[str, Any], heading: str = "") -> str:
-    """Return flat `entries` as a TOML file; None is left out.
+    """Return flat `entries` as a TOML file, without those that are None.
 
     >>> print(as_toml({"hidden": [64, 32], "optimizer": "adam", "seed": None}, "Settings."), end="")
     # Settings.
@@ -106,8 +106,8 @@ def as_toml(entries: Mapping[str, Any], heading: str = "") -> str:
     optimizer = "adam"
     """
     lines = [f"# {line}" for line in heading.splitlines()]
-    # Strings, numbers, booleans and lists of these are written in TOML as in JSON, but for the
-    # one control character that JSON leaves as it is.
+    # TOML writes strings, numbers, booleans and lists of these as JSON does, except for DEL, the
+    # one control character that JSON does not escape.
     lines += [
         f"{name} = {json.dumps(value, ensure_ascii=False)}".replace("\x7f", "\\u007f")
         for name, value in entries.items()

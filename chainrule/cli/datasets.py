@@ -1,4 +1,4 @@
-"""``chainrule datasets``: what can be trained on by name.
+"""``chainrule datasets``: list the built-in data sets.
 
 Read next: :mod:`chainrule.data.builtin`.
 """
@@ -15,7 +15,7 @@ __all__ = ["datasets"]
 
 @click.command("datasets")
 def datasets() -> None:
-    """List the data sets that chainrule train knows by name.
+    """List the built-in data sets that chainrule train accepts by name.
 
     \b
     Example:

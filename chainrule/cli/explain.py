@@ -1,4 +1,4 @@
-"""The command explain: a formula with numbers, or a run and a row, as text, JSON or a page.
+"""``chainrule explain``: the chain rule for a formula or for a row of a run, as text, JSON or HTML.
 
 Read next: :mod:`chainrule.insight.explain.explanation`.
 """
@@ -34,32 +34,32 @@ _VALUE = re.compile(r"\s*([^\W\d]\w*)\s*=(.*)", re.DOTALL)
 @click.command("explain", context_settings={"ignore_unknown_options": True})
 @click.argument("what", metavar="EXPRESSION|RUN")
 @click.argument("values", metavar="[NAME=NUMBER|DATA]...", nargs=-1)
-@click.option("--check", is_flag=True, help="Put the central difference beside each gradient; "
-              "status 1 if one differs.")  # fmt: skip
+@click.option("--check", is_flag=True, help="Compare each gradient with a central difference; "
+              "exit with status 1 if one differs.")  # fmt: skip
 @click.option("--digits", type=click.IntRange(1, 15), default=4, show_default=True, metavar="N",
               help="Significant digits.")  # fmt: skip
-@click.option("--svg", metavar="FILE", help="Write the circuit to FILE instead.")
-@click.option("--html", metavar="FILE", help="Write a page to FILE instead; of an expression, it "
-              "steps through the circuit.")  # fmt: skip
+@click.option("--svg", metavar="FILE", help="Write the computational graph to FILE, as SVG.")
+@click.option("--html", metavar="FILE", help="Write an HTML page to FILE; for an expression, it "
+              "steps through the graph.")  # fmt: skip
 @click.option("--force", is_flag=True, help="Replace FILE if it exists.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-@click.option("--row", type=click.IntRange(min=0), metavar="N", help="Of a run: the row of DATA, "
-              "numbered from 0  [default: 0]")  # fmt: skip
-@click.option("--layer", metavar="PATH", help="Of a run: open a neuron of this layer, such as 0.")
-@click.option("--unit", type=click.IntRange(min=0), metavar="N", help="Of a run: the neuron in "
-              "--layer, numbered from 0.")  # fmt: skip
+@click.option("--row", type=click.IntRange(min=0), metavar="N", help="For a run: the row of DATA, "
+              "counted from 0  [default: 0]")  # fmt: skip
+@click.option("--layer", metavar="PATH", help="For a run: the layer of --unit, such as 0.")
+@click.option("--unit", type=click.IntRange(min=0), metavar="N", help="For a run: the unit of "
+              "--layer to show in detail, counted from 0.")  # fmt: skip
 @click.pass_context
 def explain_command(
     ctx: click.Context, /, what: str, values: tuple[str, ...], digits: int, **options: Any
 ) -> int:
-    """Show the chain rule at work, in numbers: in a formula, or in a run.
+    """Show the forward and backward pass of a formula, or of a run, in numbers.
 
-    EXPRESSION knows + - * / **, brackets, pi, e, and FUNCTIONS.  Every other name needs a number.
-    At most 2,000 characters and 50 levels of brackets.
+    EXPRESSION may contain + - * / **, parentheses, pi, e, and FUNCTIONS.  Every other name needs a
+    value.  At most 2,000 characters and 50 levels of parentheses.
 
-    RUN is the directory of a run trained on a table or a data set by name.  Shown are its layers
-    for one row of DATA, a file or SQL that holds the target too, and the data set itself by
-    default; --layer and --unit open one neuron.
+    RUN is the directory of a run trained on a table or a built-in data set.  Shows its layers for
+    one row of DATA, a file or SQL query that includes the target; by default the built-in data set
+    it was trained on.  --layer and --unit show one unit in detail.
 
     \b
     Examples:
@@ -75,7 +75,7 @@ def explain_command(
     place = Path(what)
     named = any(options[name] is not None for name in ("row", "layer", "unit"))
     if not what.strip():
-        raise OptionError(f"the formula is empty; {EXAMPLE}.")
+        raise OptionError(f"the expression is empty; {EXAMPLE}.")
     if named or place.is_dir() or (place.parent != Path() and place.parent.is_dir()):
         return _explain_run(load(what), values, digits, ctx, **options)
     return _explain_expression(what, values, digits, ctx, **options)
@@ -137,9 +137,9 @@ def _explain_run(
 ) -> int:
     for parameter in ctx.command.params:
         if others.get(str(parameter.name)):
-            raise OptionError(f"{parameter.opts[0]} is for an expression only.")
+            raise OptionError(f"{parameter.opts[0]} can be used with an expression only.")
     if (layer is None) != (unit is None):
-        raise OptionError("--layer and --unit go together, as in --layer 0 --unit 5.")
+        raise OptionError("give both --layer and --unit, as in --layer 0 --unit 5.")
     rows, number = _rows(run, values), row or 0
     x, y = encode_row(run, rows, number)
     _check_free([html], force)
@@ -147,7 +147,7 @@ def _explain_run(
     told, data = f"{about}\n{found}", found.to_dict()
     neurons = []
     if layer is not None and unit is not None:
-        # The network was given one row; a reader wants its number in the data.
+        # The network saw one row only; show its number in the data instead of 0.
         neurons.append(replace(found.neuron(layer, unit), row=number, rows=len(rows)))
         told, data = neurons[0].tell(digits=digits), neurons[0].to_dict()
     if html is not None:
@@ -159,19 +159,19 @@ def _explain_run(
 
 
 def _rows(run: Run, values: tuple[str, ...]) -> Table:
-    """Return the rows that the words after a run name, or the data set it was trained on."""
+    """Return the rows of the data named after the run, or of the data set it was trained on."""
     trained_on = run.settings.get("data")
     if len(values) > 1:
-        raise OptionError(f"after a run comes one file or SQL, not {' '.join(values)}.")
+        raise OptionError(f"give one file or SQL query after the run, not {' '.join(values)}.")
     if values and values[0] not in names():
         return read_table(values[0])
     if not values and trained_on not in names():
-        raise OptionError("name the file with the row to explain, as in: explain RUN data.csv.")
+        raise OptionError("give the file with the row to explain, as in: explain RUN data.csv.")
     return load_set(values[0] if values else str(trained_on)).to_table()
 
 
 def _predicted(run: Run, x: Any, y: Any) -> str:
-    """Return what the row is and what the network takes it for."""
+    """Return the true target of the row and the prediction, as a line of text."""
     assert run.pipeline is not None
     target = run.pipeline.target
     shown = [target.decode(values).tolist()[0] for values in (y, run.decide(run.outputs(x)))]
@@ -180,7 +180,7 @@ def _predicted(run: Run, x: Any, y: Any) -> str:
 
 
 def _numbers(words: tuple[str, ...], ctx: click.Context) -> dict[str, float]:
-    """Return the numbers of ``name=number`` words by name."""
+    """Parse ``name=number`` arguments into numbers by name."""
     found: dict[str, float] = {}
     options = [o for option in ctx.command.params for o in option.opts if o.startswith("--")]
     for word in words:
@@ -189,12 +189,12 @@ def _numbers(words: tuple[str, ...], ctx: click.Context) -> dict[str, float]:
             if word.startswith("--"):
                 raise OptionError(f"there is no option {word}. {did_you_mean(word, options)}")
             raise OptionError(
-                f"{word!r} is not a value: after the expression come NAME=NUMBER, as in x=2. "
-                "An expression with spaces stands in quotes."
+                f"{word!r} is not a value: give NAME=NUMBER after the expression, as in x=2. "
+                "Put an expression with spaces in quotes."
             )
         name, text = match.groups()
         if name in found:
-            raise OptionError(f"{name} has two values; give one.")
+            raise OptionError(f"{name} is given twice; give one value.")
         try:
             found[name] = float(text)
         except ValueError:

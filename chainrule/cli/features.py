@@ -1,7 +1,7 @@
-"""The command features: a saved run and its data to a look into the hidden layers.
+"""``chainrule features``: statistics of the hidden layers of a saved run on its data.
 
-Without data, the run's own are read again as they were for training, with the options in its
-``config.toml``: probes then learn from the training rows and are scored on the test rows.
+Without DATA, the training data of the run are read again with the options in its
+``config.toml``: probes are fitted on the training rows and scored on the test rows.
 
 Read next: :mod:`chainrule.insight.hidden.learned`.
 """
@@ -29,7 +29,7 @@ from chainrule.train.run import Run, load
 
 __all__ = ["features_command"]
 
-# The options of training that decide which rows and features there are.
+# The options of chainrule train that decide which rows and features there are.
 READING = ("target", "task", "test_fraction", "seed", "roles", "preprocess", "weight", "stream")
 
 
@@ -37,13 +37,13 @@ READING = ("target", "task", "test_fraction", "seed", "roles", "preprocess", "we
 @click.argument("run", metavar="RUN")
 @click.argument("data", metavar="[DATA]", required=False)
 @click.option(
-    "--layer", metavar="L", help="Look at the units of this layer, by the name in the table."
+    "--layer", metavar="L", help="Show the units of this layer, by its name in the table."
 )
 @click.option("--unit", type=click.IntRange(min=0), metavar="U",
-              help="With --layer: look at this unit alone.")  # fmt: skip
+              help="With --layer: show this unit only.")  # fmt: skip
 @click.option("--rows", type=click.IntRange(min=10), default=4000, show_default=True, metavar="N",
-              help="Look at so many rows at most, drawn at random.")  # fmt: skip
-@click.option("--out", metavar="FILE", help="Write a page with pictures to FILE, an .html file.")
+              help="Use at most N rows, drawn at random.")  # fmt: skip
+@click.option("--out", metavar="FILE", help="Write a page with pictures to FILE, as HTML.")
 @click.option("--force", is_flag=True, help="Replace FILE if it exists.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def features_command(
@@ -56,12 +56,13 @@ def features_command(
     force: bool,
     as_json: bool,
 ) -> None:
-    """Look into the hidden layers of the network saved in the directory RUN.
+    """Summarize the hidden layers of the network saved in the directory RUN.
 
-    Tells for each layer how its units spread across the rows, which are dead, how large the
-    gradient of the loss is, and how well a linear probe separates the classes there; with
-    --layer the same for each unit.  The page adds the weights of the first layer, maps of the rows,
-    and what excites single units.  DATA is a file, SQL or a data set, by default that of RUN.
+    Reports for each layer how its units vary across the rows, how many are dead, how large the
+    gradient of the loss is, and how well a linear probe separates the classes; with --layer, the
+    same for each unit.  The page adds the weights of the first layer, maps of the rows, and the
+    inputs that activate single units most.  DATA is a file, an SQL query or a built-in data set,
+    by default the data of RUN.
 
     \b
     Examples:
@@ -72,11 +73,11 @@ def features_command(
       chainrule features runs/houses-1 new-houses.csv --out layers.html
     """  # noqa: D301 - \b tells click to keep the lines
     if unit is not None and layer is None:
-        raise OptionError("a unit is told by its layer and its number: give --layer and --unit.")
+        raise OptionError("a unit needs its layer and its number: give both --layer and --unit.")
     if layer is not None and unit is None and (out is not None or as_json):
         raise OptionError(
-            "--layer alone prints its units; --out and --json hold those of all layers without "
-            "it, and take one unit with --unit."
+            "--layer without --unit prints its units; leave --layer out to write all layers with "
+            "--out or --json, or add --unit to write one unit."
         )
     check_extension("--out", out, ".html", ".htm")
     if out is not None and Path(out).exists() and not force:
@@ -84,8 +85,8 @@ def features_command(
     saved = load(run)
     if saved.pipeline is None:
         raise DataError(
-            f"{run} was trained on arrays, so it has no columns to match; in Python, "
-            f"chainrule.features(chainrule.load({run!r}), X, y) looks at its layers."
+            f"{run} was trained on arrays, so it has no columns to match by name; in Python, "
+            f"chainrule.features(chainrule.load({run!r}), X, y) summarizes its layers."
         )
     found = _of_data(saved, data, rows) if data else _of_own(saved, _own(run, saved), rows)
     one = None if layer is None or unit is None else found.unit(layer, unit)
@@ -102,20 +103,20 @@ def features_command(
 
 
 def _of_own(run: Run, problem: Problem, rows: int) -> Features:
-    # Notes tell how the target was chosen, which the options now say.
+    # Notes say how the target was chosen; the options name it now, so notes may differ.
     before, now = (
         json.dumps({**p.to_json(), "notes": []}) for p in (run.pipeline, problem.pipeline) if p
     )
     if before != now:
         raise DataError(
-            f"the data of {problem.name} are not what the network was trained on any more; "
-            "name DATA to look at the network on them all the same."
+            f"the data of {problem.name} have changed since the network was trained; "
+            "give DATA to use them anyway."
         )
     return features(run, *problem.train, held_out=problem.test, rows=rows)
 
 
 def _own(place: str, run: Run) -> Problem:
-    """Read the run's own data again; DataError asking for DATA where they are not found."""
+    """Read the training data of the run again; DataError asking for DATA if that fails."""
     config = Path(place) / "config.toml"
     name = run.settings.get("data")
     try:
@@ -129,12 +130,12 @@ def _own(place: str, run: Run) -> Problem:
             return read_problem(name, run.pipeline.target.name, seed=run.settings.get("seed", 0))
     except (ChainruleError, click.ClickException) as error:
         told = error.message if isinstance(error, click.ClickException) else str(error)
-        raise DataError(f"the data of {place} can't be read again: {told} Name DATA.") from error
-    raise DataError(f"{place} does not say where its data are; name DATA after it.")
+        raise DataError(f"the data of {place} can't be read again: {told} Give DATA.") from error
+    raise DataError(f"{place} does not record where its data are; give DATA after it.")
 
 
 def _of_data(run: Run, data: str, rows: int) -> Features:
-    """Look at the rows of DATA, with probes where it has the target."""
+    """Summarize the layers on the rows of DATA, with probes if it has the target."""
     found: Any = load_data(data) if data in data_names() and not Path(data).is_file() else None
     if isinstance(found, Dataset) and found.X_test is not None:
         return features(run, found.X, found.y, held_out=(found.X_test, found.y_test), rows=rows)

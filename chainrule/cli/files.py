@@ -1,7 +1,7 @@
-"""Predictions as text, and text as a file: whole, or not at all.
+"""Format predictions as CSV or JSON, and write files atomically.
 
-Enter a table and its predicted columns, leave CSV or one JSON object.  It exists so
-that a file a person has is never half overwritten.
+A file is written completely or not at all, so that an existing file is never left half
+overwritten.
 
 Read next: :mod:`chainrule.tabular.problem`, where predictions come from.
 """
@@ -31,10 +31,10 @@ FORMATS = (".csv", ".tsv", ".json", ".parquet")
 
 
 def check_out(path: Path, force: bool, as_json: bool = False) -> str:
-    """Return the format that `path` names; called before predicting.
+    """Return the format of `path` by its extension; called before predicting.
 
-    Raises OptionError on an extension that is not a format, or another than `as_json` asks
-    for, and RunError if `path` can't be written.
+    Raises OptionError for an unknown extension or, with `as_json`, for one other than .json, and
+    RunError if `path` can't be written.
     """
     if path.is_dir():
         raise RunError(f"{path} is a directory; give the name of a file in it.")
@@ -55,19 +55,19 @@ def check_out(path: Path, force: bool, as_json: bool = False) -> str:
 
 
 def check_extension(option: str, file: str | None, *extensions: str) -> None:
-    """Raise OptionError unless `file`, given as `option`, has one of `extensions`; None has all.
+    """Raise OptionError unless `file`, given as `option`, is None or has one of `extensions`.
 
-    Called before the work is done, so that no text of one format lies in a file of another.
+    Called before the work is done, so that the extension of a file always matches its format.
     """
     if file is not None and Path(file).suffix.lower() not in extensions:
         raise OptionError(
-            f"{option} {file}: what is written is {extensions[0][1:].upper()}; give a name that "
-            f"ends in {extensions[0]}, as in {Path(file).stem or 'picture'}{extensions[0]}."
+            f"{option} {file}: the file is written as {extensions[0][1:].upper()}; give a name "
+            f"that ends in {extensions[0]}, as in {Path(file).stem or 'picture'}{extensions[0]}."
         )
 
 
 def write_whole(path: Path, text: str) -> None:
-    """Write `text` to `path`, whole or not at all; CSV text as Parquet if `path` is such."""
+    """Write `text` to `path` atomically; convert CSV text to Parquet if `path` ends in .parquet."""
     partial = None
     try:
         with tempfile.NamedTemporaryFile(
@@ -87,7 +87,7 @@ def write_whole(path: Path, text: str) -> None:
 
 
 def as_csv_text(table: Table, predicted: dict[str, Any], separator: str = ",") -> str:
-    """Return every column of `table`, then those predicted, as CSV with a header."""
+    """Return the columns of `table`, followed by the predicted ones, as CSV with a header."""
     file = io.StringIO(newline="")
     writer = csv.writer(file, delimiter=separator, lineterminator="\n")
     writer.writerow([*table.names, *predicted])
@@ -97,7 +97,7 @@ def as_csv_text(table: Table, predicted: dict[str, Any], separator: str = ",") -
 
 
 def _cells(column: Column) -> list[str]:
-    """Return the cells of a column as text; dates without a time of day they do not have."""
+    """Return the cells of a column as text; dates without a time of day if they have none."""
     if column.kind != "date":
         return [str(cell) for cell in column.as_text()]
     written = np.datetime_as_string(column.values, unit="auto")
@@ -105,7 +105,7 @@ def _cells(column: Column) -> list[str]:
 
 
 def _numbers(values: Any) -> list[str]:
-    """Write single-precision results with the seven digits they have."""
+    """Format floats with seven significant digits, the precision of float32."""
     if values.dtype.kind != "f":
         return [str(value) for value in values]
     return [
@@ -117,7 +117,7 @@ def _numbers(values: Any) -> list[str]:
 def as_json_text(run: Run, table: Table, predicted: dict[str, Any]) -> str:
     """Return target, classes, predictions and probabilities as one JSON object.
 
-    Columns of `table` that tell its rows apart, and that the network does not use, are "ids".
+    Columns of `table` that the network does not use and whose values are unique are "ids".
     """
     target = run.pipeline.target if run.pipeline else None
     result: dict[str, Any] = {
@@ -135,7 +135,7 @@ def as_json_text(run: Run, table: Table, predicted: dict[str, Any]) -> str:
 
 
 def _is_id(run: Run, column: Column) -> bool:
-    """Whether every row of a column that the network does not use holds another value."""
+    """Whether the network does not use `column` and its values are unique."""
     pipeline = run.pipeline
     used = {encoder.name for encoder in getattr(pipeline, "encoders", ())}
     used |= set(getattr(pipeline, "feature_names", ()))

@@ -1,4 +1,4 @@
-"""The command find-lr: a table to the learning rate that a network for it takes best.
+"""``chainrule find-lr``: suggest a learning rate for a network on a table.
 
 Read next: :mod:`chainrule.insight.range_finder`.
 """
@@ -26,17 +26,17 @@ __all__ = ["find_rate"]
 @click.command("find-lr")
 @click.argument("source", required=False)
 @click.option("--config", metavar="FILE", is_eager=True, callback=read_config,
-              help="TOML file of options, as each run has one in config.toml.")  # fmt: skip
+              help="TOML file of options, such as the config.toml of a run.")  # fmt: skip
 @click.option("--target", metavar="COLUMN", help="Column to predict, as in chainrule train.")
 @click.option("--task", type=click.Choice(["classification", "regression"]), metavar="TASK",
-              help="classification or regression  [default: told from the target]")  # fmt: skip
+              help="classification or regression  [default: inferred from the target]")  # fmt: skip
 @network_options
 @method_options
 @click.option("--steps", type=click.IntRange(min=20), default=120, show_default=True, metavar="N",
               help="Steps from the lowest rate, 1e-6, to the highest, 10.")  # fmt: skip
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, metavar="N",
-              help="Decides the split, the first weights and the order of rows.")  # fmt: skip
-@click.option("--svg", metavar="FILE", help="Write a chart of the losses to FILE, an .svg file.")
+              help="Seed of the split, the initial weights and the order of rows.")  # fmt: skip
+@click.option("--svg", metavar="FILE", help="Write a chart of the losses to FILE, as SVG.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def find_rate(
     source: str | None,
@@ -52,11 +52,11 @@ def find_rate(
     as_json: bool,
     **asked: Any,
 ) -> int:
-    """Find a learning rate for the network that chainrule train would make for SOURCE.
+    """Find a learning rate for the network that chainrule train would build for SOURCE.
 
-    It is trained for a few steps while the rate rises, and the loss on rows held out is looked
-    at.  Where that does not tell, nothing is suggested and the status is 1.  The options are those
-    of chainrule train; a schedule, epochs and weights of rows play no part.
+    Trains the network for a few steps while the learning rate rises, and measures the loss on
+    held-out rows.  If this is not conclusive, nothing is suggested and the exit status is 1.  The
+    options are those of chainrule train; schedule, epochs and weights of rows are ignored.
 
     \b
     Examples:
@@ -65,11 +65,11 @@ def find_rate(
       chainrule find-lr --config runs/digits-1/config.toml
     """  # noqa: D301 - \b tells click to keep the lines
     if source is None:
-        raise click.UsageError("give SOURCE: a file, a data set, SQL; or --config with a source.")
+        raise click.UsageError("give SOURCE: a file, a data set or SQL; or --config with a source.")
     check_extension("--svg", svg, ".svg")
-    # The finder sets the rate of each step itself.
+    # The range test sets the learning rate of each step itself.
     asked |= {"seed": seed, "schedule": None, "warmup": None}
-    # An unknown name is told before a large file is read.
+    # Report an unknown name before reading a large file.
     check_settings(choose_settings(1, **asked))
     problem = read_problem(
         source, target, task=task, seed=seed, roles=roles, preprocess=preprocess, weight=weight

@@ -1,7 +1,7 @@
-"""What chainrule runs on: the text for a bug report, and the reasons for a speed.
+"""Describe the machine and the versions, for bug reports and to explain the speed.
 
-Enters nothing, leaves sections of names and values, shown as lines or as JSON.  What can't be
-found out is left as "not found"; nothing here needs llvmlite to be installed.
+The description is a set of sections of names and values, shown as lines or as JSON.  What can't
+be determined is shown as "not found"; llvmlite need not be installed.
 
 Read next: :mod:`chainrule.run.llvm.machine`.
 """
@@ -32,7 +32,7 @@ _CORE_NAME = re.compile(r"\S+openblas\S*\.so\S*")
 
 
 def describe() -> dict[str, Section]:
-    """Return sections of names and values, plain enough for JSON."""
+    """Return sections of names and values that can be written as JSON."""
     machine = _machine()
     return {
         "versions": _versions(machine),
@@ -49,7 +49,7 @@ def describe() -> dict[str, Section]:
 
 
 def as_lines(sections: dict[str, Section]) -> str:
-    """Return `sections` as text: a heading each, and a name and value on each line."""
+    """Return `sections` as text: a heading per section, then one name and value per line."""
     lines = []
     for heading, entries in sections.items():
         lines.append(heading)
@@ -61,9 +61,9 @@ def as_lines(sections: dict[str, Section]) -> str:
 
 
 def clear_cache() -> tuple[int, int]:
-    """Delete the compiled code kept on disk; return how many entries and bytes went.
+    """Delete the compiled code kept on disk; return the number of entries and bytes freed.
 
-    Raises OptionError when the folder does not let us.
+    Raises OptionError if the files can't be deleted.
     """
     entries = _entries()
     try:
@@ -79,7 +79,7 @@ def _say(value: Any) -> str:
 
 
 def _machine() -> Any:
-    """Return the compiler's view of this machine, or in words why there is none."""
+    """Return the module that describes the machine, or a text saying why it can't be loaded."""
     try:
         return engines.load("machine")
     except (ImportError, OSError) as error:
@@ -146,7 +146,7 @@ def _read(path: Path) -> str | None:
 def _engine(machine: Any) -> Section:
     asked = os.environ.get("CHAINRULE_ENGINE") or "auto"
     if asked == "reference":
-        return {"used": "reference", "why": "CHAINRULE_ENGINE=reference asks for it"}
+        return {"used": "reference", "why": "CHAINRULE_ENGINE=reference is set"}
     if isinstance(machine, str):
         return {"used": "reference, which is much slower", "why": machine}
     try:
@@ -168,19 +168,19 @@ def _blas() -> Section:
     found: Section = {
         "library": " ".join(str(blas[k]) for k in ("name", "version") if k in blas) or None,
         "kernel": _kernel(),
-        "used by": "NumPy and the reference engine; the native engine has products of its own",
+        "used by": "NumPy and the reference engine; the native engine has its own matrix products",
     }
     pins = [f"{name}={os.environ[name]}" for name in _PINS if name in os.environ]
     if pins:
         found["pinned by"] = (
-            f"{' and '.join(pins)}: on AVX-512 about half the speed for NumPy, none lost in the "
-            "native engine"
+            f"{' and '.join(pins)}: on AVX-512 NumPy runs at about half speed; the native engine "
+            "is not affected"
         )
     return found
 
 
 def _kernel() -> str | None:
-    """Return the processor that the loaded OpenBLAS chose its kernels for."""
+    """Return the processor type for which the loaded OpenBLAS chose its kernels."""
     for path in sorted(set(_CORE_NAME.findall(_read(Path("/proc/self/maps")) or ""))):
         try:
             library = ctypes.CDLL(path)
@@ -207,7 +207,7 @@ def _cache() -> Section:
 
 
 def _entries() -> list[tuple[Path, int]]:
-    """Return the files of the cache with their sizes; only what the cache itself could write."""
+    """Return the files of the cache with their sizes, only those named as the cache names them."""
     found = []
     try:
         for path in cache_folder().iterdir():

@@ -1,7 +1,7 @@
-"""Write to standard output and standard error, whoever is listening, or no longer is.
+"""Write to standard output and standard error, even after the reader has closed the pipe.
 
-A reader that stops (``| head -1``) must not stop a training: what it does not want
-is dropped, and the run is saved all the same.
+A reader that stops (``| head -1``) must not stop the training: further output is dropped, and
+the run is saved anyway.
 
 Read next: :mod:`chainrule.cli.show`.
 """
@@ -22,7 +22,7 @@ class SavingError(ChainruleError):
 
 
 def emit(text: str) -> None:
-    """Write `text`, as it is, to standard output; SavingError when that is full."""
+    """Write `text` unchanged to standard output; SavingError if it can't be written."""
     try:
         _write(sys.stdout, text)
     except OSError as error:
@@ -31,7 +31,7 @@ def emit(text: str) -> None:
 
 
 def tell(text: str) -> None:
-    """Write a line beside the results, to standard error; where that is full, to nobody."""
+    """Write a message to standard error; drop it if it can't be written."""
     try:
         _write(sys.stderr, text + "\n")
     except OSError:
@@ -39,7 +39,7 @@ def tell(text: str) -> None:
 
 
 def silence(stream: TextIO | Any) -> None:
-    """Let what `stream` still holds, and Python's own last flush, go nowhere quietly."""
+    """Redirect `stream` to the null device, so that Python's flush at exit does not fail."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, stream.fileno())
     os.close(nowhere)

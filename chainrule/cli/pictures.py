@@ -1,6 +1,6 @@
-"""The command that draws a saved run.
+"""``chainrule draw``: draw the network of a saved run.
 
-Enters words, leaves a picture: text on standard output, or a file in the format its name says.
+The drawing is text on standard output, or a file in the format of its extension.
 
 Read next: :mod:`chainrule.insight.drawing.draw`.
 """
@@ -26,7 +26,7 @@ __all__ = ["draw_run"]
 @click.option("--level", type=click.Choice(LEVELS), default="layers", show_default=True,
               metavar="LEVEL", help=f"One of {', '.join(LEVELS)}.")  # fmt: skip
 @click.option("--optimizer", metavar="NAME", help="Draw the whole training step with this "
-              "optimizer instead of the network alone; one of "
+              "optimizer instead of only the network; one of "
               f"{', '.join(optimizer_names())}.")  # fmt: skip
 @click.option("--out", metavar="FILE", help="Write to FILE, as .svg, .html, .dot or .txt  "
               "[default: text to standard output]")  # fmt: skip
@@ -34,8 +34,8 @@ __all__ = ["draw_run"]
 def draw_run(run: str, level: str, optimizer: str | None, out: str | None, force: bool) -> None:
     """Draw the network saved in the directory RUN.
 
-    Levels: layers; neurons, with weights as lines; ops, every operation; kernels, what the
-    native engine runs, with its barriers (as .html, beside the graph after each pass).
+    Levels: layers; neurons, with weights as lines; ops, every operation; kernels, the kernels
+    and barriers of the native engine (as .html, together with the graph after each compiler pass).
 
     \b
     Examples:

@@ -1,4 +1,4 @@
-"""``chainrule predict``: a saved run and a table in, the table with predictions out.
+"""``chainrule predict``: add the predictions of a saved run to a table.
 
 Read next: :mod:`chainrule.cli.files`.
 """
@@ -28,14 +28,14 @@ __all__ = ["predict"]
 @click.option("--force", is_flag=True, help="Replace FILE if it exists.")
 @click.option("--json", "as_json", is_flag=True, help="Write one JSON object instead of CSV.")
 def predict(run: str, data: str, out: str | None, force: bool, as_json: bool) -> None:
-    """Predict for the rows of DATA with the network saved in the directory RUN.
+    """Predict the target for the rows of DATA with the network saved in the directory RUN.
 
-    DATA is a file or SQL as for train.  Its columns are matched by name; the target
-    need not be among them.  Writes every column of DATA, then prediction, and for
-    classes probability_CLASS for each.  Cells are written in one form whatever they
-    were: 1.50 as 1.5, dates as 2024-01-31, missing ones empty.
-    With --json, columns of DATA that the network does not use and that differ in
-    every row are "ids".
+    DATA is a file or SQL query, as for train.  Its columns are matched by name; the
+    target is optional.  Writes every column of DATA, then prediction, and for
+    classification one probability_CLASS per class.  Cells are normalized: 1.50 is
+    written as 1.5, dates as 2024-01-31, missing values as empty cells.
+    With --json, columns of DATA that the network does not use and whose values are
+    unique are "ids".
 
     \b
     Examples:
@@ -48,8 +48,8 @@ def predict(run: str, data: str, out: str | None, force: bool, as_json: bool) ->
     saved = load(run)
     if saved.pipeline is None:
         raise DataError(
-            f"{run} was trained on arrays, so it has no columns to match; in Python, "
-            f"chainrule.load({run!r}).predict(X) predicts for arrays."
+            f"{run} was trained on arrays, so it has no columns to match by name; in Python, "
+            f"chainrule.load({run!r}).predict(X) predicts from arrays."
         )
     table = read_table(data)
     predicted = predict_table(saved, table, tell=lambda line: tell(f"note: {line}."))

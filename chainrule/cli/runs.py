@@ -1,4 +1,4 @@
-"""The commands show and compare: saved runs in a terminal, and where their report lies.
+"""``chainrule show`` and ``chainrule compare``: summaries of saved runs in the terminal.
 
 Read next: :mod:`chainrule.insight.report.overview`.
 """
@@ -20,9 +20,9 @@ __all__ = ["compare_command", "show_command", "write_report"]
 
 
 def write_report(run: Run, problem: Problem) -> dict[str, str]:
-    """Return the report of `run` as a file by its name, or nothing, and a note why.
+    """Return the report of `run` by its file name; empty, with a note to the user, if that fails.
 
-    Whatever goes wrong here, a training of hours is not lost for it.
+    Every error is caught, so that a failing report never loses a long training.
     """
     try:
         return {REPORT: report(run, problem).html()}
@@ -38,7 +38,7 @@ def show_command(run: str, as_json: bool) -> None:
     """Summarize the run in the directory RUN: scores, curves, settings, network.
 
     The curves are drawn from the first epoch to the last, each on its own scale.  A run that
-    chainrule train saved also has a report.html, to be opened in a browser.
+    chainrule train saved also has a report.html for the browser.
 
     \b
     Examples:
@@ -53,9 +53,9 @@ def show_command(run: str, as_json: bool) -> None:
 @click.argument("runs", metavar="RUN RUN...", nargs=-1, required=True)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def compare_command(runs: tuple[str, ...], as_json: bool) -> None:
-    """Put saved runs side by side: scores, the settings that differ, curves.
+    """Compare saved runs side by side: scores, the settings that differ, curves.
 
-    The best of each score has a star, where all runs were scored on the same rows.
+    If all runs were scored on the same rows, the best of each score is marked with a star.
 
     \b
     Examples:

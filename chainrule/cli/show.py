@@ -1,7 +1,6 @@
-"""What the command shows a person: how the data was read, the results, the data sets.
+"""Print how the data was read, the results of a run, and lists of data sets and activations.
 
-Enter plain records (a `Problem`, the scores of a run), leave text: with color on a
-terminal, plain elsewhere, within the width there is.
+The text is colored on a terminal and plain elsewhere, and fits the width of the terminal.
 
 Read next: :mod:`chainrule.tabular.scores`, where the numbers come from.
 """
@@ -39,7 +38,7 @@ _SHARES = {"0.5": "half the errors within", "0.9": "90 % within", "1": "largest 
 
 
 def show_problem(problem: Problem, settings: Settings) -> None:
-    """Say what is learned from what, which decisions were taken, and how it is trained."""
+    """Print the target, the data, the choices made while reading it, and the training settings."""
     pipeline, rows = problem.pipeline, problem.rows
     aim = counted(len(pipeline.classes), "class", "classes") if pipeline.classes else "a number"
     parts = [f"{counted(rows['train'], 'row')} to train"]
@@ -60,7 +59,7 @@ def show_problem(problem: Problem, settings: Settings) -> None:
 
 
 def _network(settings: Settings) -> str:
-    """Return what else there is to the network than its sizes."""
+    """Describe the network apart from its layer sizes."""
     told = [settings.activation]
     told += [f"{settings.norm} normalization"] if settings.norm else []
     told += [f"dropout {settings.dropout:g}"] if settings.dropout else []
@@ -75,7 +74,7 @@ def _training(settings: Settings, rows: int) -> str:
     rate = getattr(plain, "learning_rate", None)
     batch = f"batches of {settings.batch_size}"
     if settings.batch_size > rows:
-        asked = f"the {settings.batch_size:,} asked for"
+        asked = f"the requested {settings.batch_size:,}"
         batch = f"batches of all {counted(rows, 'row')}, fewer than {asked}"
     if isinstance(method, FullBatch):
         batch = f"all {counted(rows, 'row')} in each step"
@@ -87,7 +86,7 @@ def _training(settings: Settings, rows: int) -> str:
 
 
 def show_results(run: Run, saved: str | None) -> None:
-    """Show the held-out results beside the plain guess, what is mixed up, and where it is saved."""
+    """Print the test scores and the baseline, the confusion matrix, and the place of the run."""
     from rich.table import Table
 
     scores = run.scores
@@ -111,7 +110,7 @@ def show_results(run: Run, saved: str | None) -> None:
             "",
             amount(scores["baseline_error_quantiles"][share]),
         )
-    _print_table(table, f"On {counted(scores['rows']['test'], 'row')} it has not seen")
+    _print_table(table, f"Scores on {counted(scores['rows']['test'], 'test row')}")
     if not regression:
         _show_confusion(scores)
     _print("")
@@ -137,13 +136,13 @@ def _ending(run: Run, saved: str | None) -> list[tuple[str, str]]:
 
 
 def _next(run: Run, saved: str) -> str:
-    if run.settings.get("data") in names():  # there is no file of rows like these
+    if run.settings.get("data") in names():  # there is no file of such rows to predict
         return f"in Python, chainrule.load({saved!r})"
     return f"chainrule predict {shlex.quote(saved)} data.csv"
 
 
 def _show_confusion(scores: Mapping[str, Any]) -> None:
-    """Show the confusion matrix if it fits, else the classes that fare worst."""
+    """Print the confusion matrix if it fits, otherwise the classes with the lowest recall."""
     from rich.console import Console
 
     names = [str(name) for name in scores["classes"]]
@@ -152,7 +151,7 @@ def _show_confusion(scores: Mapping[str, Any]) -> None:
     if matrix is not None and len(names) <= 20:
         counts = max(len(str(count)) for row in matrix for count in row)
         label = max(map(len, names))
-        # Long names head the rows alone; the columns then carry numbers.
+        # If the names are too long for the columns, number the columns instead.
         for heads in (names, [str(i + 1) for i in range(len(names))]):
             numbered = heads is not names
             left = min(label, 24) + (len(str(len(names))) + 1) * numbered
@@ -180,20 +179,20 @@ def _show_matrix(
         table.add_row(
             _escape(f"{heads[i]:>{len(str(len(names)))}} {label}" if heads else label), *cells
         )
-    _print_table(table, "True class (rows) and what it was taken for (columns)")
+    _print_table(table, "Confusion matrix: true class (rows), predicted class (columns)")
 
 
 def _show_worst(worst: Sequence[Mapping[str, Any]]) -> None:
     from rich.table import Table
 
     table = Table(box=_lines(), pad_edge=False)
-    for head in ("class", "rows", "right", "most often taken for"):
-        table.add_column(head, justify="right" if head in ("rows", "right") else "left")
+    for head in ("class", "rows", "recall", "most often predicted as"):
+        table.add_column(head, justify="right" if head in ("rows", "recall") else "left")
     for entry in worst:
         taken = "" if entry["taken_for"] is None else str(entry["taken_for"])
         share = f"{100 * entry['recall']:.0f} %"
         table.add_row(_escape(str(entry["class"])), f"{entry['rows']:,}", share, _escape(taken))
-    _print_table(table, "The classes that fare worst")
+    _print_table(table, "Classes with the lowest recall")
 
 
 def show_datasets(summaries: Iterable[Summary]) -> None:
@@ -212,7 +211,7 @@ def show_datasets(summaries: Iterable[Summary]) -> None:
 
 
 def show_activations(pictures: Sequence[tuple[Activation, str]]) -> None:
-    """List activation functions, each with its picture, its properties and the advice on it."""
+    """List activation functions, each with its graph, its properties and advice on its use."""
     from rich.table import Table
 
     grid = Table.grid(padding=(0, 2, 1, 0))
@@ -247,7 +246,7 @@ def _escape(text: str) -> str:
 
 
 def _print_pairs(lines: Iterable[tuple[str, str]]) -> None:
-    """Print labelled lines; long ones are wrapped under their own beginning."""
+    """Print labelled lines; long lines wrap with a hanging indent."""
     from rich.table import Table
 
     grid = Table.grid(padding=(0, 2))
@@ -270,6 +269,6 @@ def _print(thing: Any) -> None:
     console = Console(highlight=False)
     with console.capture() as captured:
         console.print(thing)
-    # Rich pads the rows of tables to full width, and draws blank lines around them.
+    # Rich pads table rows to full width and adds blank lines around tables; remove both.
     text = "\n".join(line.rstrip() for line in captured.get().split("\n"))
     emit(text if isinstance(thing, str) else text.strip("\n") + "\n")

@@ -1,7 +1,6 @@
-"""``chainrule train``: options in, one call into the library, a saved run and its results out.
+"""``chainrule train``: train a network with the given options, save the run, print the results.
 
-It refuses what can't work before anything is trained, and hands the work to
-:mod:`chainrule.tabular.problem`.
+Options are checked before training starts; the work is done by :mod:`chainrule.tabular.problem`.
 
 Read next: :mod:`chainrule.cli.train_options`, :mod:`chainrule.cli.show`.
 """
@@ -38,26 +37,26 @@ __all__ = ["train"]
 @click.command("train")
 @click.argument("source", required=False)
 @click.option("--config", metavar="FILE", is_eager=True, callback=read_config,
-              help="TOML file of options, as each run has one in config.toml.")  # fmt: skip
-@click.option("--target", metavar="COLUMN", help="Column to predict  [default: the column called "
-              "target, label, class or y, else the last]")  # fmt: skip
+              help="TOML file of options, such as the config.toml of a run.")  # fmt: skip
+@click.option("--target", metavar="COLUMN", help="Column to predict  [default: the column named "
+              "target, label, class or y, otherwise the last]")  # fmt: skip
 @click.option("--task", type=click.Choice(["classification", "regression"]), metavar="TASK",
-              help="classification or regression  [default: told from the target]")  # fmt: skip
+              help="classification or regression  [default: inferred from the target]")  # fmt: skip
 @network_options
 @method_options
 @click.option("--test-fraction", type=float, metavar="X", callback=parse_fraction,
-              help="Share of rows held out to score on  [default: 0.2]")  # fmt: skip
+              help="Fraction of rows held out for testing  [default: 0.2]")  # fmt: skip
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, metavar="N",
-              help="Decides the split, the first weights and the order of rows.")  # fmt: skip
+              help="Seed of the split, the initial weights and the order of rows.")  # fmt: skip
 @click.option("--threads", type=positive, metavar="N", help="Threads of the native engine.")
 @click.option("--stream/--no-stream", default=None, help="Encode SOURCE to disk instead of memory  "
-              "[default: for a file over a quarter of the memory]")  # fmt: skip
+              "[default: for files larger than a quarter of the memory]")  # fmt: skip
 @click.option("--out", metavar="DIR", help="Where to save the run  [default: runs/NAME-1, -2, ...]")
-@click.option("--force", is_flag=True, help="Replace the finished run in --out.")
+@click.option("--force", is_flag=True, help="Replace an existing run in --out.")
 @click.option("--report/--no-report", "wanted", default=True, help="Whether to write report.html "
               "into the run  [default: report]")  # fmt: skip
-@click.option("--quiet", is_flag=True, help="Print only where the run was saved, and "
-              "warnings to standard error.")  # fmt: skip
+@click.option("--quiet", is_flag=True, help="Print only where the run was saved; "
+              "warnings go to standard error.")  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="Print the results as one JSON object.")
 def train(
     source: str | None,
@@ -78,11 +77,11 @@ def train(
     stream: bool | None,
     **asked: Any,
 ) -> int:
-    """Train a network to predict one column of SOURCE, and score it on rows held out.
+    """Train a network to predict one column of SOURCE, and score it on held-out rows.
 
     SOURCE is a built-in data set (see chainrule datasets), a CSV, TSV, Parquet or
     JSON file, plain or gzipped, or an SQL query over such files.  Every option has a
-    sensible default, chosen by the size of the data.  Ctrl-C ends training early and
+    default, chosen by the size of the data.  Ctrl-C ends training early and
     saves the best network so far.
 
     \b
@@ -95,7 +94,7 @@ def train(
       chainrule train --config runs/digits-1/config.toml --seed 1
     """  # noqa: D301 - \b tells click to keep the lines
     if source is None:
-        raise click.UsageError("give SOURCE: a file, a data set, SQL; or --config with a source.")
+        raise click.UsageError("give SOURCE: a file, a data set or SQL; or --config with a source.")
     asked |= {"seed": seed}
     check_settings(choose_settings(1, **asked), task)  # before a file is read
     if out is not None:
@@ -122,7 +121,7 @@ def train(
     )
     check_settings(settings, problem.pipeline.task)
     if problem.own_test and test_fraction is not None:
-        tell(f"note: {problem.name} brings its own test rows; --test-fraction is not used.")
+        tell(f"note: {problem.name} has its own test set; --test-fraction is ignored.")
     if as_json and settings.batch_size > problem.rows["train"]:
         tell(
             f"note: the batch is larger than all {counted(problem.rows['train'], 'training row')}."
@@ -160,7 +159,7 @@ def train(
 
 
 def _from_anywhere(source: str) -> str:
-    """Return `source` as it is found from any directory: a file or a folder by its whole path."""
+    """Return `source` so that it works from any directory: paths are made absolute."""
     path = Path(source)
     named = source in names() and not path.is_file()
     return source if named or is_query(source) or not path.exists() else str(path.absolute())
@@ -177,8 +176,8 @@ def _free(name: str) -> Iterator[Path]:
 def _save(
     run: Run, place: Path, problem: Problem, numbered: bool, force: bool, extra: Mapping[str, str]
 ) -> tuple[str | None, RunError | None]:
-    """Save the run; return its place, or why it could not be saved."""
-    if numbered and place.exists():  # another training took the number meanwhile
+    """Save the run; return its directory, or the error if it could not be saved."""
+    if numbered and place.exists():  # another training took this number meanwhile
         place = next(_free(problem.name))
     try:
         return str(run.save(place, force, extra)), None

@@ -1,4 +1,4 @@
-"""The options of ``chainrule train`` that say how to train, in groups, and how they are read.
+"""The options of the network and of the training, and the parsers of their values.
 
 Read next: :mod:`chainrule.cli.commands`.
 """
@@ -23,7 +23,7 @@ positive = click.IntRange(min=1)
 def parse_hidden(
     ctx: click.Context, option: click.Parameter, text: str | None
 ) -> tuple[int, ...] | None:
-    """Read ``128,64``, or none."""
+    """Parse layer sizes such as ``128,64``, or ``none``."""
     if text is None:
         return None
     if text.strip().lower() == "none":
@@ -42,7 +42,7 @@ def parse_hidden(
 
 
 def parse_number(ctx: click.Context, option: click.Parameter, value: float | None) -> float | None:
-    """Read a number in the range that the setting of this name has."""
+    """Check that a number is in the range of its setting."""
     if value is not None:
         setting = str(option.name)
         try:
@@ -55,16 +55,16 @@ def parse_number(ctx: click.Context, option: click.Parameter, value: float | Non
 def parse_fraction(
     ctx: click.Context, option: click.Parameter, fraction: float | None
 ) -> float | None:
-    """Read a number between 0 and 1."""
+    """Check that a number lies strictly between 0 and 1."""
     if fraction is not None and not 0 < fraction < 1:
         raise click.BadParameter(
-            f"must lie between 0 and 1, both excluded, not {fraction:g}", ctx, option
+            f"must lie strictly between 0 and 1, not {fraction:g}", ctx, option
         )
     return fraction
 
 
 def parse_list(ctx: click.Context, option: click.Parameter, text: str | None) -> list[str] | None:
-    """Read names with commas between."""
+    """Parse comma-separated names."""
     if text is None:
         return None
     if not text.strip():
@@ -75,7 +75,7 @@ def parse_list(ctx: click.Context, option: click.Parameter, text: str | None) ->
 def parse_roles(
     ctx: click.Context, option: click.Parameter, given: tuple[str, ...]
 ) -> dict[str, str | list[str]]:
-    """Read ``column=role`` and ``column=low<mid<high``."""
+    """Parse ``column=role`` and ``column=low<mid<high``."""
     roles: dict[str, str | list[str]] = {}
     for text in given:
         name, sign, role = text.rpartition("=")
@@ -86,7 +86,7 @@ def parse_roles(
 
 
 def parse_choice(ctx: click.Context, option: click.Parameter, name: str | None) -> str | None:
-    """Read a name as Python spells it: one-cycle is one_cycle."""
+    """Replace dashes by underscores, as names are spelled in Python: one-cycle is one_cycle."""
     return None if name is None else name.replace("-", "_")
 
 
@@ -100,7 +100,7 @@ def _together(*options: Callable[[Any], Any]) -> Callable[[F], F]:
 
 
 def _from_settings(part: str) -> list[Callable[[Any], Any]]:
-    """Return the options of the settings in that part; what they say stands with the settings."""
+    """Return the command-line options of the settings in `part`, as the settings describe them."""
     return [_option(name, option) for name, option in options().items() if option.part == part]
 
 
@@ -126,13 +126,13 @@ def _option(name: str, option: Option) -> Callable[[Any], Any]:
 
 network_options = _together(
     click.option("--preprocess", metavar="NAMES", callback=parse_list,
-                 help="How features are prepared: one of "
+                 help="Preprocessing of features: one of "
                  f"{', '.join(PREPROCESSING[:5])}, then one of {', '.join(PREPROCESSING[5:])}, as "
                  "in robust,pca."),
     click.option("--role", "roles", metavar="COLUMN=ROLE", multiple=True, callback=parse_roles,
-                 help="What a column is used as: number, category, embedded, ordinal, its words "
-                 "in order as low<mid<high, date, cyclic or dropped. May be given again."),
-    click.option("--weight", metavar="COLUMN", help="Column of how much each row counts."),
+                 help="How a column is used: number, category, embedded, ordinal, its values "
+                 "in order as low<mid<high, date, cyclic or dropped. May be repeated."),
+    click.option("--weight", metavar="COLUMN", help="Column that holds the weight of each row."),
     *_from_settings("network"),
 )  # fmt: skip
 

@@ -168,7 +168,7 @@ def test_rows_may_come_from_a_file(call: Call, colors: Path) -> None:
         (["--layer", 0, "--unit", 5], "there is no unit 5"),
         (["--layer", 7, "--unit", 0], "Choose from: 0, 2."),
         (["--html", "colors.csv"], "ends in .html, as in colors.html"),
-        (["--svg", "x.svg"], "--svg is for an expression only"),
+        (["--svg", "x.svg"], "--svg can be used with an expression only"),
         (["a.csv", "b.csv"], "one file or SQL"),
     ],
 )

@@ -117,7 +117,7 @@ def test_a_batch_larger_than_the_data_works_and_is_noted(call: Call, colors: Pat
     result = call("train", colors, "--batch-size", 1000, "--epochs", 2)
     assert result.exit_code == 0
     said = " ".join(result.stdout.split())
-    assert "batches of all 6 rows, fewer than the 1,000 asked for" in said
+    assert "batches of all 6 rows, fewer than the requested 1,000" in said
 
 
 def test_a_full_batch_method_is_said_to_take_all_rows(call: Call, colors: Path) -> None:
@@ -131,7 +131,7 @@ def test_many_classes_show_the_worst(call: Call, place: Path) -> None:
     (place / "many.csv").write_text("x,z,kind\n" + "\n".join(rows) + "\n")
     result = call("train", "many.csv", "--epochs", 2)
     assert result.exit_code == 0, result.output
-    assert "The classes that fare worst" in result.stdout
+    assert "Classes with the lowest recall" in result.stdout
     assert max(map(len, result.stdout.splitlines())) <= 80
 
 
@@ -281,7 +281,7 @@ def test_a_run_whose_layers_died_is_warned_of_and_says_which(call: Call) -> None
 def test_a_score_on_two_rows_carries_its_uncertainty(call: Call, tmp_path: Path) -> None:
     (tmp_path / "few.csv").write_text("x,y\n" + "".join(f"{i},{2 * i}\n" for i in range(10)))
     shown = call("train", tmp_path / "few.csv", "--out", "few").stdout
-    assert "On 2 rows it has not seen" in shown
+    assert "Scores on 2 test rows" in shown
     assert "95 % interval" in shown
     assert "95 % interval" in call("show", "few").stdout
 
