@@ -32,7 +32,7 @@ def test_digits_and_check(call: Call) -> None:
 @pytest.mark.parametrize(
     ("words", "problem"),
     [
-        (["x", "x=2", "x=3"], "x has two values"),
+        (["x", "x=2", "x=3"], "x is given twice"),
         (["x", "x=two"], "'two' is not a number"),
         (["x", "+", "1"], "'+' is not a value"),
         (["x", "x=2", "--jsn"], "Did you mean '--json'?"),
@@ -61,8 +61,8 @@ def test_pictures_are_written_once(call: Call, place: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "problem"),
     [
-        (["--svg", "a.png"], "--svg a.png: what is written is SVG; give a name that ends in .svg"),
-        (["--html", "a.svg"], "--html a.svg: what is written is HTML"),
+        (["--svg", "a.png"], "--svg a.png: the file is written as SVG; give a name that ends in .svg"),
+        (["--html", "a.svg"], "--html a.svg: the file is written as HTML"),
         (["--svg", "a"], "as in a.svg"),
     ],
 )
@@ -79,7 +79,7 @@ def test_files_are_named_as_what_they_hold(
 def test_an_empty_formula_is_told(call: Call, words: list[str]) -> None:
     result = call("explain", *words)
     assert result.exit_code == 2
-    assert "the formula is empty" in result.stderr
+    assert "the expression is empty" in result.stderr
 
 
 def test_two_problems_are_told_at_once(call: Call) -> None:
@@ -157,14 +157,14 @@ def test_rows_may_come_from_a_file(call: Call, colors: Path) -> None:
     run = call("train", "colors.csv", "--quiet", "--epochs", 1, "--batch-size", 2).stdout.strip()
     assert "color=red" in call("explain", run, colors, "--layer", 0, "--unit", 0).stdout
     assert "kind: large, predicted" in call("explain", run, colors, "--row", 5).stdout
-    assert "name the file" in call("explain", run).stderr
+    assert "give the file" in call("explain", run).stderr
 
 
 @pytest.mark.parametrize(
     ("words", "problem"),
     [
         (["--row", 150], "iris has no row 150: its 150 rows are numbered 0 to 149"),
-        (["--layer", 0], "--layer and --unit go together"),
+        (["--layer", 0], "give both --layer and --unit"),
         (["--layer", 0, "--unit", 5], "there is no unit 5"),
         (["--layer", 7, "--unit", 0], "Choose from: 0, 2."),
         (["--html", "colors.csv"], "ends in .html, as in colors.html"),

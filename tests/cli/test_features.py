@@ -124,7 +124,7 @@ def test_data_that_are_gone_or_others_now_are_asked_for(
     (place / "houses.csv").unlink()
     result = call("features", houses)
     assert result.exit_code != 0
-    assert "Name DATA" in result.stderr
+    assert "Give DATA" in result.stderr
 
 
 def test_a_run_of_arrays_is_looked_at_in_python(call: Call, place: Path) -> None:
