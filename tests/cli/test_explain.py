@@ -61,7 +61,7 @@ def test_pictures_are_written_once(call: Call, place: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "problem"),
     [
-        (["--svg", "a.png"], "--svg a.png: the file is written as SVG; give a name that ends in .svg"),
+        (["--svg", "a.png"], "a.png: the file is written as SVG; give a name that ends in .svg"),
         (["--html", "a.svg"], "--html a.svg: the file is written as HTML"),
         (["--svg", "a"], "as in a.svg"),
     ],
