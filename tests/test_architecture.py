@@ -35,7 +35,7 @@ FLOOR = {
     "train": 5,  # the loop, events, metrics, history, checkpoint
     "tabular": 6,  # from a table to a scored run
     "insight": 7,  # explain, draw, features, report
-    "doctor": 7,  # finding, probes, preflight, rules, trial
+    "doctor": 7,  # finding, survey, rules
     "estimators": 7,  # scikit-learn classifier, regressor, transformers
     "interop": 7,  # ONNX, safetensors, TensorBoard, DLPack
     "lab": 8,  # the notes' claims as experiments

@@ -1,0 +1,46 @@
+"""A training as it is set up, before its first step: what :func:`chainrule.fit` is called with.
+
+Read next: :mod:`chainrule.doctor.survey`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from chainrule.nn.layer import Layer
+from chainrule.nn.regularizers import Regularizer
+from chainrule.optim.optimizer import Optimizer
+
+__all__ = ["Case"]
+
+
+@dataclass
+class Case:
+    """The arguments of :func:`chainrule.fit` that decide whether a training can succeed.
+
+    The fields have the names and the meaning of the arguments of ``fit``; `data` is ``(X, y)``.
+    """
+
+    model: Layer
+    data: tuple[Any, Any]
+    loss: str | Callable[..., Any]
+    optimizer: str | Optimizer = "adam"
+    epochs: int = 10
+    batch_size: int = 32
+    validation: tuple[Any, ...] | float | None = None
+    regularizer: Regularizer | Mapping[str, Regularizer] | None = None
+    seed: int = 0
+
+    def options(self) -> dict[str, Any]:
+        """Return the keyword arguments of :func:`chainrule.fit`: all but model and data."""
+        return {
+            "loss": self.loss,
+            "optimizer": self.optimizer,
+            "epochs": self.epochs,
+            "batch_size": self.batch_size,
+            "validation": self.validation,
+            "regularizer": self.regularizer,
+            "seed": self.seed,
+        }
