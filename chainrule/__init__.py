@@ -64,6 +64,7 @@ if TYPE_CHECKING:
     from chainrule import optim as optim
     from chainrule import tabular as tabular
     from chainrule import train as train
+    from chainrule.doctor.preflight import preflight
     from chainrule.insight.drawing.draw import draw
     from chainrule.insight.explain.attribution import attribute
     from chainrule.insight.explain.explanation import explain
@@ -106,6 +107,7 @@ __all__ = [
     "input",
     "jacobian",
     "load",
+    "preflight",
     "report",
     "tensor",
     "verify",
@@ -135,6 +137,7 @@ _LATER = {
     "fit": "chainrule.train.fit",
     "fit_curve": "chainrule.train.curve",
     "load": "chainrule.train.run",
+    "preflight": "chainrule.doctor.preflight",
     "report": "chainrule.insight.report.report",
 }
 _PACKAGES = frozenset({"data", "insight", "nn", "optim", "tabular", "train"})

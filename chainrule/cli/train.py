@@ -24,6 +24,8 @@ from chainrule.core.errors import RunError
 from chainrule.core.wording import counted
 from chainrule.data.builtin import names
 from chainrule.data.read import is_query
+from chainrule.doctor.finding import Findings
+from chainrule.doctor.preflight import preflight_table
 from chainrule.insight.report.findings import warnings
 from chainrule.tabular.build import check_settings
 from chainrule.tabular.problem import Problem, fit_table, read_problem
@@ -53,6 +55,8 @@ __all__ = ["train"]
               "[default: for files larger than a quarter of the memory]")  # fmt: skip
 @click.option("--out", metavar="DIR", help="Where to save the run  [default: runs/NAME-1, -2, ...]")
 @click.option("--force", is_flag=True, help="Replace an existing run in --out.")
+@click.option("--check/--no-check", default=True, help="Whether to check the set-up before the "
+              "first step, as chainrule doctor does  [default: check]")  # fmt: skip
 @click.option("--report/--no-report", "wanted", default=True, help="Whether to write report.html "
               "into the run  [default: report]")  # fmt: skip
 @click.option("--quiet", is_flag=True, help="Print only where the run was saved; "
@@ -68,6 +72,7 @@ def train(
     threads: int | None,
     out: str | None,
     force: bool,
+    check: bool,
     wanted: bool,
     quiet: bool,
     as_json: bool,
@@ -128,6 +133,9 @@ def train(
         )
     if not (quiet or as_json):
         show_problem(problem, settings)
+    found = preflight_table(problem, settings) if check else Findings()
+    for finding in found.serious:
+        tell(str(finding))
     run = fit_table(problem, settings, threads=threads, progress=not quiet)
     if not run.history:
         tell("interrupted before the first epoch ended; nothing was saved.")
@@ -137,22 +145,22 @@ def train(
         "target": problem.pipeline.target.name, "task": problem.pipeline.task,
         "test_fraction": test_fraction, "threads": threads, "stream": stream,
         "preprocess": preprocess, "weight": weight,
-        "report": None if wanted else False,
+        "report": None if wanted else False, "check": None if check else False,
         "role": [f"{k}={'<'.join(v) if isinstance(v, list) else v}" for k, v in roles.items()],
     }  # fmt: skip
     written = as_toml(told | as_options(settings), "chainrule train --config THIS_FILE repeats it.")
     files = {"config.toml": written} | (write_report(run, problem) if wanted else {})
     saved, failure = _save(run, place, problem, out is None, force, files)
     if as_json:
-        emit(json.dumps(_summary(run, problem, saved)) + "\n")
+        emit(json.dumps(_summary(run, problem, saved) | {"findings": found.to_json()}) + "\n")
     elif quiet:
         emit(f"{saved}\n" if saved else "")
     else:
         show_results(run, saved)
     for warning in warnings(run):
         tell(f"warning: {warning}")
-    if (found := verdict(run.scores)).text and not (found.poor or quiet):
-        tell(f"note: {found.text}")
+    if (judged := verdict(run.scores)).text and not (judged.poor or quiet):
+        tell(f"note: {judged.text}")
     if failure is not None:
         raise SavingError(f"the network was trained but not saved: {failure}") from failure
     return 130 if run.stopped == "interrupted" else 0

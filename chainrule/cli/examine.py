@@ -1,0 +1,76 @@
+"""``chainrule doctor``: check a training before its first step.
+
+Read next: :mod:`chainrule.doctor.preflight`.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import click
+
+from chainrule.cli.config_file import read_config
+from chainrule.cli.output import emit
+from chainrule.cli.train_options import method_options, network_options
+from chainrule.doctor.preflight import preflight_table
+from chainrule.tabular.build import check_settings
+from chainrule.tabular.problem import read_problem
+from chainrule.tabular.settings import choose_settings
+
+__all__ = ["doctor"]
+
+
+@click.command("doctor")
+@click.argument("source", required=False)
+@click.option("--config", metavar="FILE", is_eager=True, callback=read_config,
+              help="TOML file of options, such as the config.toml of a run.")  # fmt: skip
+@click.option("--target", metavar="COLUMN", help="Column to predict, as in chainrule train.")
+@click.option("--task", type=click.Choice(["classification", "regression"]), metavar="TASK",
+              help="classification or regression  [default: inferred from the target]")  # fmt: skip
+@network_options
+@method_options
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, metavar="N",
+              help="Seed of the split and the initial weights.")  # fmt: skip
+@click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON.")
+def doctor(
+    source: str | None,
+    config: str | None,
+    target: str | None,
+    task: str | None,
+    seed: int,
+    preprocess: list[str] | None,
+    roles: dict[str, str | list[str]],
+    weight: str | None,
+    as_json: bool,
+    **asked: Any,
+) -> int:
+    """Check the training that chainrule train would start for SOURCE, without training.
+
+    Looks at the data, the output and the loss, the initial weights and signals, and takes a few
+    steps on one batch.  Each finding names its cause, the numbers it rests on and what to change.
+    The exit status is 1 if there is a warning or a fault.
+
+    \b
+    Examples:
+      chainrule doctor digits --lr 3
+      chainrule doctor houses.csv --target price --activation sigmoid --hidden 32,32,32,32,32,32
+      chainrule doctor --config runs/digits-1/config.toml --json
+    """  # noqa: D301 - \b tells click to keep the lines
+    if source is None:
+        raise click.UsageError("give SOURCE: a file, a data set or SQL; or --config with a source.")
+    asked |= {"seed": seed}
+    # Report an unknown name before reading a large file.
+    check_settings(choose_settings(1, **asked), task)
+    problem = read_problem(
+        source, target, task=task, seed=seed, roles=roles, preprocess=preprocess, weight=weight
+    )
+    settings = choose_settings(
+        problem.rows["train"],
+        task=problem.pipeline.task,
+        validated=problem.validation is not None,
+        **asked,
+    )
+    found = preflight_table(problem, settings)
+    emit(json.dumps(found.to_json()) + "\n" if as_json else f"{found}\n")
+    return 1 if found.serious else 0

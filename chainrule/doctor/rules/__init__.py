@@ -1,0 +1,1 @@
+"""The rules of the doctor, by what they look at; each file enters its own in the table."""

@@ -1,0 +1,176 @@
+"""Rules on the data: whether they can be learned from as they are.
+
+Read next: :mod:`chainrule.doctor.preflight`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from chainrule.core.wording import counted
+from chainrule.doctor.case import Case
+from chainrule.doctor.finding import Evidence, Finding
+from chainrule.doctor.rule import rule
+from chainrule.doctor.specimens import classes, numbers
+from chainrule.doctor.survey import Array, Survey
+from chainrule.optim.adam import Adam
+
+__all__ = [
+    "constant_inputs", "few_of_a_class", "leaking_column", "repeated_rows", "unscaled_inputs",
+]  # fmt: skip
+
+LARGE = 30.0  # root mean square of a column; standardized ones have 1, and pixels less
+SPREADS = 1000.0  # of the widest column over the narrowest
+
+
+@rule(
+    "preprocessing",
+    sick=lambda: classes(X=numbers() * np.array([1, 1, 5000, 1])),
+    healthy=lambda: classes(X=numbers() * np.array([1, 2, 0.5, 3])),
+)
+def unscaled_inputs(survey: Survey) -> Iterator[Finding]:
+    """Columns of large or very different sizes make gradients of very different sizes."""
+    x = survey.columns
+    size, spread = np.sqrt(np.square(x).mean(axis=0)), x.std(axis=0)
+    varied = spread[spread > 0]
+    if not len(varied):
+        return
+    # The middle of the others, so that a rare indicator column does not set the measure.
+    ratio = float(spread.max() / np.median(varied))
+    largest = int(size.argmax())
+    if size[largest] <= LARGE and ratio <= SPREADS:
+        return
+    yield Finding(
+        "unscaled_inputs", "preprocessing", "warning",
+        f"Inputs are not scaled: column {largest} has a root mean square of {size[largest]:.4g} "
+        f"and the widest column spreads {ratio:,.0f} times as far as the middle one. The first "
+        "layer's gradients are as unequal, so that no learning rate suits all of its weights.",
+        "Standardize the inputs: (X - X.mean(0)) / X.std(0), with the mean and spread of the "
+        "training rows.",
+        {"column": largest},
+        (Evidence("largest root mean square of a column", float(size[largest]), LARGE,
+                  "standardized columns have 1"),
+         Evidence("widest spread over the middle one", ratio, SPREADS, "columns should be alike")),
+        {"preprocess": "standardize"}, min(0.9, 0.6 + 0.1 * np.log10(size[largest] / LARGE + 1)),
+    )  # fmt: skip
+
+
+@rule(
+    "data",
+    sick=lambda: classes(X=numbers() * 0 + 1),
+    healthy=lambda: classes(X=np.c_[numbers()[:, :3], np.ones(240)]),
+)
+def constant_inputs(survey: Survey) -> Iterator[Finding]:
+    """Columns that never vary tell nothing; where all are so, there is nothing to learn from."""
+    still = np.ptp(survey.columns, axis=0) == 0
+    if not still.all():
+        return
+    yield Finding(
+        "constant_inputs", "data", "fault",
+        f"None of the {counted(len(still), 'input column')} varies: every row looks the same to "
+        "the network.",
+        "Look at how the features are made; something has replaced them by a constant.",
+        {},
+        (Evidence("columns that vary", 0, 1, "predictions follow from what varies"),),
+        {}, 0.95,
+    )  # fmt: skip
+
+
+def _repeated() -> Case:
+    sound = classes()
+    X, y = sound.data
+    return Case(sound.model, (X, y), "cross_entropy", Adam(3e-3), 5, validation=(X[:60], y[:60]))
+
+
+def _apart() -> Case:
+    X, y = classes().data
+    return classes(data=(X[:180], y[:180]), validation=(X[180:], y[180:]))
+
+
+@rule("data", sick=_repeated, healthy=_apart)
+def repeated_rows(survey: Survey) -> Iterator[Finding]:
+    """Rows that are both trained on and validated on make the validation score too good."""
+    if survey.held_columns is None:
+        return
+    train, held = _texts(survey.columns), _texts(survey.held_columns)
+    both = sum(text in train for text in held)
+    share, distinct = both / len(held), len(train) / max(1, len(survey.columns))
+    if share <= 0.02 or distinct < 0.9:  # few distinct rows repeat by chance, as categories do
+        return
+    yield Finding(
+        "repeated_rows", "data", "warning",
+        f"{100 * share:.0f} % of the validation rows are training rows too, so the validation "
+        "score says how well they are remembered, not how well new rows are predicted.",
+        "Remove repeated rows before splitting the data.",
+        {"rows": both},
+        (Evidence("share of validation rows seen in training", share, 0.02,
+                  "a few rows may be equal by chance"),),
+        {}, 0.8,
+    )  # fmt: skip
+
+
+def _texts(rows: Array) -> set[bytes]:
+    return {row.tobytes() for row in np.ascontiguousarray(rows)}
+
+
+def _leaking() -> Case:
+    sound = classes()
+    X, y = sound.data
+    return classes(X=np.c_[X[:, :3], 2.0 * y + 1])
+
+
+@rule("data", sick=_leaking, healthy=lambda: classes())
+def leaking_column(survey: Survey) -> Iterator[Finding]:
+    """Find columns that are the target in other numbers, and not known when they are needed."""
+    y = survey.targets
+    if y.shape[1] != 1 or len(y) < 30 or y.std() == 0:
+        return
+    for column in _copies(survey.columns, y[:, 0]):
+        yield Finding(
+            "leaking_column", "data", "warning",
+            f"Column {column} is the target in other numbers: the correlation is 1 to six digits. "
+            "The network will learn to copy it.",
+            "Leave the column out, unless it is really known before the target is.",
+            {"column": column},
+            (Evidence("correlation with the target", 1.0, 0.999999, "measured columns are never "
+                      "so close"),),
+            {}, 0.8,
+        )  # fmt: skip
+
+
+def _copies(x: Array, y: Array) -> Sequence[int]:
+    spread = x.std(axis=0)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        r = ((x - x.mean(axis=0)) * (y - y.mean())[:, None]).mean(axis=0) / (spread * y.std())
+    return [int(k) for k in np.flatnonzero((spread > 0) & (np.abs(r) > 0.999999))]
+
+
+def _rare() -> Case:
+    X = numbers(1000)
+    return Case(classes().model, (X, (np.arange(1000) % 200 == 0).astype(int)), "cross_entropy")
+
+
+@rule("data", sick=_rare, healthy=lambda: classes())
+def few_of_a_class(survey: Survey) -> Iterator[Finding]:
+    """Of a rare class little can be learned, and accuracy does not show it."""
+    if survey.kind not in ("classes", "labels") or survey.targets.shape[1] != 1:
+        return
+    numbers_of, counts = np.unique(survey.targets[:, 0], return_counts=True)
+    if len(counts) < 2 or len(counts) > 50:
+        return
+    rarest = int(counts.argmin())
+    share = float(counts[rarest] / counts.sum())
+    if share >= 0.02:
+        return
+    yield Finding(
+        "few_of_a_class", "data", "note",
+        f"Class {numbers_of[rarest]:g} makes up {100 * share:.2g} % of the rows "
+        f"({counted(int(counts[rarest]), 'row')} of those looked at); a network that never "
+        "predicts it is right nearly always.",
+        "Look at its recall rather than at the accuracy, and try class_weight='balanced'.",
+        {"class": float(numbers_of[rarest])},
+        (Evidence("share of the rarest class", share, 0.02, "one row in fifty"),),
+        {"class_weight": "balanced"}, 0.6,
+    )  # fmt: skip

@@ -1,0 +1,158 @@
+"""Rules on the end of the network: whether it fits the targets and the loss.
+
+Read next: :mod:`chainrule.doctor.rules.start`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+import numpy as np
+
+from chainrule.doctor.finding import Evidence, Finding
+from chainrule.doctor.rule import rule
+from chainrule.doctor.specimens import classes, network, numbers, on_probabilities, values
+from chainrule.doctor.survey import Array, Survey
+from chainrule.nn.activations import ReLU, Sigmoid, Tanh
+from chainrule.ops.composite import softmax
+
+__all__ = ["output_cannot_vary", "output_range", "outputs_not_probabilities"]
+
+
+def _halves() -> tuple[Array, Array]:
+    return numbers(), np.full((240, 2), 0.5)
+
+
+FEW_OUTSIDE = 0.01  # of the targets; a few outliers may lie beyond a tanh on purpose
+
+
+@rule(
+    "activation",
+    sick=lambda: values(network(4, 8, 1, end=[softmax])),
+    healthy=lambda: values(network(4, 8, 2, end=[softmax]), data=_halves()),
+)
+def output_cannot_vary(survey: Survey) -> Iterator[Finding]:
+    """Softmax of one unit is 1 whatever enters it, and nothing can be learned."""
+    last = survey.layers[-1] if survey.layers else None
+    spread = float(np.ptp(survey.outputs))
+    if last is None or last.slope.any() or spread > 1e-6:
+        return
+    value = float(survey.outputs.flat[0])
+    if value == 0:
+        return  # the last unit may be dead, which is a matter of its weights
+    yield Finding(
+        "output_cannot_vary", "activation", "fault",
+        f"Every output is {value:g} for every row, and no weight can change it, so the network "
+        "can't learn. A softmax over a single unit does this: it divides a number by itself.",
+        "End with one unit and no activation for a number, with one sigmoid unit (or none, before "
+        "binary_cross_entropy) for yes or no, or with one unit per class.",
+        {"layer": last.path},
+        (
+            Evidence("spread of the outputs", spread, 1e-6, "outputs of all rows are the same"),
+            Evidence("largest slope of the outputs", 0.0, 0.0, "no weight has any effect"),
+        ),
+        {"output": None}, 0.99,
+    )  # fmt: skip
+
+
+@rule(
+    "activation",
+    sick=lambda: values(network(4, 16, 1, end=[Sigmoid()]), scale=3.0),
+    healthy=lambda: values(network(4, 16, 1, end=[Tanh()]), scale=0.2),
+)
+def output_range(survey: Survey) -> Iterator[Finding]:
+    """Targets outside the range of the last activation can't be reached."""
+    low, high = survey.bounds
+    if survey.kind not in ("values", "counts") or survey.takes == "rates":
+        return
+    y = survey.targets
+    if low == -math.inf and high == math.inf:
+        return
+    margin = 1e-6 * max(1.0, float(np.abs(y).max()))
+    outside = float(((y < low - margin) | (y > high + margin)).mean())
+    if outside <= FEW_OUTSIDE:
+        return
+    path = survey.layers[-1].path if survey.layers else ""
+    yield Finding(
+        "output_range", "activation", "fault",
+        f"The network ends in an activation that keeps outputs between {low:.4g} and {high:.4g}, "
+        f"but {100 * outside:.0f} % of the targets lie outside: they run from {y.min():.4g} to "
+        f"{y.max():.4g}.",
+        "Leave out the last activation, so that outputs can be any number.",
+        {"layer": path},
+        (
+            Evidence("share of targets out of reach", outside, FEW_OUTSIDE,
+                     "a few outliers may be meant to be out of reach"),
+        ),
+        {"output": None}, min(0.97, 0.7 + outside),
+    )  # fmt: skip
+
+
+@rule(
+    "activation",
+    sick=lambda: on_probabilities(network(4, 16, 1, end=[ReLU()])),
+    healthy=lambda: on_probabilities(network(4, 16, 1, end=[Sigmoid()])),
+)
+def outputs_not_probabilities(survey: Survey) -> Iterator[Finding]:
+    """Find outputs that a loss takes for probabilities, and which are none."""
+    if survey.takes != "probabilities":
+        return
+    low, high = survey.bounds
+    path = survey.layers[-1].path if survey.layers else ""
+    out = survey.outputs
+    end = "softmax" if survey.kind == "classes" and out.shape[-1] > 1 else "sigmoid"
+    if low < 0 or high > 1:
+        bad = float(((out < 0) | (out > 1)).mean())
+        yield Finding(
+            "outputs_not_probabilities", "activation", "fault",
+            f"The loss takes the outputs for probabilities, but nothing keeps them between 0 and "
+            f"1: {100 * bad:.0f} % of those of the untrained network lie outside, where the loss "
+            "has no slope.",
+            f"End the network in a {end}, or use a loss that takes logits, such as cross_entropy.",
+            {"layer": path},
+            (Evidence("lowest and highest possible output", high, 1.0, "a probability"),),
+            {"output": end}, 0.95,
+        )  # fmt: skip
+    elif end == "softmax" and float(np.abs(out.sum(axis=-1) - 1).max()) > 1e-3:
+        off = float(np.abs(out.sum(axis=-1) - 1).max())
+        yield Finding(
+            "outputs_not_probabilities", "activation", "warning",
+            "Every row belongs to one class, but the outputs of a row do not sum to 1, so the "
+            "network can call all classes certain together; once it does, gradients vanish.",
+            "End the network in a softmax instead of a sigmoid for each class.",
+            {"layer": path},
+            (Evidence("distance of the sum of a row from 1", off, 1e-3, "rounding"),),
+            {"output": "softmax"}, 0.85,
+        )  # fmt: skip
+
+
+@rule(
+    "loss",
+    sick=lambda: classes(network(4, 16, 3), loss="mse",
+                         data=(numbers(), np.eye(3)[np.arange(240) % 3])),
+    healthy=lambda: values(),
+)  # fmt: skip
+def loss_for_numbers(survey: Survey) -> Iterator[Finding]:
+    """Squared or absolute error on classes: gradients are small where the answer is most wrong."""
+    if survey.kind != "values":
+        return
+    y = survey.targets
+    distinct = np.unique(y)
+    one_hot = y.shape[1] > 1 and len(distinct) == 2 and bool((y.sum(axis=1) == distinct[-1]).all())
+    yes_no = bool(np.isin(distinct, (0.0, 1.0)).all()) and len(distinct) == 2
+    if not (one_hot or yes_no):
+        return
+    better = "cross_entropy" if one_hot else "binary_cross_entropy"
+    absolute = survey.aim.name == "mae"
+    yield Finding(
+        "loss_for_numbers", "loss", "warning" if absolute else "note",
+        f"The targets are {'one-hot classes' if one_hot else 'zeros and ones'}, but the loss "
+        f"({survey.aim.name}) is one for numbers. "
+        + ("Absolute error pulls every output to the commoner value." if absolute else
+           "It learns more slowly, since its gradient is small where an answer is sure and wrong."),
+        f"Use loss={better!r}, which takes raw outputs.",
+        {},
+        (Evidence("distinct targets", len(distinct), 2, "classes, not quantities"),),
+        {"loss": better}, 0.7 if absolute else 0.5,
+    )  # fmt: skip

@@ -1,0 +1,128 @@
+"""Rules on how signals pass the untrained network forward, and gradients back.
+
+Read next: :mod:`chainrule.doctor.rules.steps`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from chainrule.doctor.case import Case
+from chainrule.doctor.finding import Evidence, Finding
+from chainrule.doctor.rule import rule
+from chainrule.doctor.specimens import classes, network, numbers
+from chainrule.doctor.survey import LayerFacts, Survey
+from chainrule.nn.activations import Sigmoid, Tanh
+from chainrule.nn.layer import Linear, Sequential
+
+__all__ = ["no_nonlinearity", "saturated_layer", "vanishing_gradients"]
+
+FLAT = 0.05  # a slope below this, where a sigmoid's is 0.25 and a tanh's 1 at most
+MOSTLY = 0.6  # share of slopes; a unit normal input leaves under a tenth of a tanh's so flat
+FADED = 1e-3  # gradient of the first layer over that of the last
+
+
+@rule(
+    "activation",
+    sick=lambda: classes(network(4, 16, 16, 3, between=())),
+    healthy=lambda: classes(),
+)
+def no_nonlinearity(survey: Survey) -> Iterator[Finding]:
+    """Layers with nothing but lines between them are one linear layer."""
+    hidden = [layer for layer in survey.layers if not layer.last]
+    if not hidden or not all(_linear(layer) for layer in hidden):
+        return
+    yield Finding(
+        "no_nonlinearity", "activation", "warning",
+        f"No activation lies between the {len(hidden) + 1} layers with weights, so together they "
+        "are one linear function, whatever their sizes.",
+        "Put an activation such as nn.ReLU() after each hidden layer.",
+        {"layer": hidden[0].path},
+        (Evidence("change of any slope from row to row", 0.0, 0.0, "it is the same everywhere"),),
+        {"activation": "relu"}, 0.75,
+    )  # fmt: skip
+
+
+def _linear(layer: LayerFacts) -> bool:
+    slope = layer.slope
+    if slope.ndim != 2 or len(slope) < 8 or not slope.any():
+        return False
+    return bool(np.ptp(slope, axis=0).max() <= 1e-6 * np.abs(slope).max())
+
+
+@rule(
+    "initialization",
+    sick=lambda: classes(Sequential([Linear(4, 16), Tanh(), Linear(16, 3)]),
+                         X=numbers() * 1000),
+    healthy=lambda: classes(network(4, 16, 3, between=[Tanh()])),
+)  # fmt: skip
+def saturated_layer(survey: Survey) -> Iterator[Finding]:
+    """Where an activation is nearly flat for most rows, hardly any gradient passes."""
+    for layer in survey.layers:
+        if layer.slope.ndim != 2:
+            continue
+        top = float(np.abs(layer.slope).max())
+        steep = float((np.abs(layer.slope) >= 0.5 * top).mean())
+        flat = float((np.abs(layer.slope) < FLAT * max(top, 1e-30)).mean())
+        # ReLU and its variants are flat on one side and steep on the other, which is no saturation.
+        if top == 0 or steep > 0.2 or flat <= MOSTLY:
+            continue
+        size = float(np.sqrt(np.square(layer.inputs, dtype=np.float64).mean()))
+        inputs = layer is survey.layers[0] and size > 5
+        cause = "preprocessing" if inputs else "initialization"
+        why = (
+            f"its inputs are large (root mean square {size:.3g}, where 1 is usual)"
+            if inputs
+            else "its first weights are too large for its inputs"
+        )
+        cure = (
+            "Standardize the inputs: (X - X.mean(0)) / X.std(0)."
+            if inputs
+            else "Leave weight_init at its default, which suits the activation."
+        )
+        yield Finding(
+            "saturated_layer", cause, "warning",
+            f"Layer {layer.path} is saturated before training starts, because {why}: for "
+            f"{100 * flat:.0f} % of rows and units its activation is nearly flat, and hardly any "
+            "gradient passes.",
+            cure,
+            {"layer": layer.path},
+            (Evidence("share of nearly flat slopes", flat, MOSTLY,
+                      f"slopes below {FLAT:g} of the largest"),),
+            {"preprocess": "standardize"} if inputs else {"init": None}, 0.8,
+        )  # fmt: skip
+        return  # later layers suffer from this one
+
+
+def _sigmoids() -> Case:
+    return classes(network(4, *[16] * 7, 3, between=[Sigmoid()]))
+
+
+@rule("activation", sick=_sigmoids, healthy=lambda: classes())
+def vanishing_gradients(survey: Survey) -> Iterator[Finding]:
+    """Gradients that shrink at each layer leave the first layers untrained."""
+    sizes = [float(np.sqrt(np.square(f.gradient, dtype=np.float64).mean())) for f in survey.layers]
+    if len(sizes) < 3 or not sizes[-1] > 0 or not sizes[0] > 0:
+        return
+    ratio = sizes[0] / sizes[-1]
+    if ratio >= FADED:
+        return
+    hidden = survey.layers[:-1]
+    slopes = float(np.median([np.abs(f.slope).mean() for f in hidden]))
+    saturating = slopes < 0.35  # a sigmoid's slope is at most 0.25
+    yield Finding(
+        "vanishing_gradients", "activation" if saturating else "initialization", "warning",
+        f"Gradients fade on their way back: at layer {hidden[0].path} they are "
+        f"{1 / ratio:,.0f} times smaller than at layer {survey.layers[-1].path}, so the first "
+        "layers hardly learn. "
+        + (f"The mean slope of the activations is {slopes:.2g}, and each layer multiplies by it."
+           if saturating else "The first weights are too small to carry signals through."),
+        "Use relu or tanh in the hidden layers, fewer layers, or batch normalization."
+        if saturating else "Leave weight_init at its default, which suits the activation.",
+        {"layer": hidden[0].path},
+        (Evidence("gradient of the first layer over the last", ratio, FADED,
+                  "the layers would learn at speeds a thousand times apart"),),
+        {"activation": "relu"} if saturating else {"init": None}, 0.8,
+    )  # fmt: skip

@@ -1,0 +1,156 @@
+"""Rules on the first steps: whether they go the right way, and are of a sensible length.
+
+Read next: :mod:`chainrule.doctor.rules.data`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+from chainrule.doctor.case import Case
+from chainrule.doctor.finding import Evidence, Finding
+from chainrule.doctor.rule import rule
+from chainrule.doctor.specimens import classes, network, numbers
+from chainrule.doctor.survey import Survey
+from chainrule.nn.layer import named_layers
+from chainrule.nn.normalize import BatchNorm
+from chainrule.optim.adam import Adam
+from chainrule.optim.schedules import Schedule
+from chainrule.optim.sgd import SGD
+
+__all__ = [
+    "last_batch_of_one", "learning_rate_too_high", "learning_rate_too_low", "momentum_too_high",
+]  # fmt: skip
+
+FAR = 1.0  # relative change of the weights in one step: they are replaced, not adjusted
+WORSE = 2.0  # times the first loss, on the batch that is being fitted
+LITTLE = 1e-3  # of the weights' own length in all steps together
+
+
+@rule(
+    "learning_rate",
+    sick=lambda: classes(optimizer=Adam(3.0)),
+    healthy=lambda: classes(optimizer=Adam(3e-3)),
+)
+def learning_rate_too_high(survey: Survey) -> Iterator[Finding]:
+    """Find steps so long that the loss rises on the very batch that they are taken for."""
+    losses, change = survey.overfit
+    if len(losses) < 5:
+        return
+    broken = not math.isfinite(losses[-1])
+    late = sorted(losses[-max(3, len(losses) // 4) :])
+    settled = late[len(late) // 2]
+    worse = broken or settled > WORSE * max(losses[0], 1e-12)
+    if not worse and change <= FAR:
+        return
+    if not worse:
+        yield Finding(
+            "learning_rate_too_high", "learning_rate", "warning",
+            f"The first step changes the weights by {change:.3g} times their own length, so it "
+            "replaces what they start from rather than adjusting it.",
+            "Divide the learning rate by 10, and again until the change is below a tenth.",
+            {"step": 1},
+            (Evidence("relative change of the weights in the first step", change, FAR,
+                      "the weights' own length"),),
+            {"learning_rate": 0.1}, 0.7,
+        )  # fmt: skip
+        return
+    told = "is no longer a number" if broken else f"is {settled:.4g}"
+    yield Finding(
+        "learning_rate_too_high", "learning_rate", "fault",
+        f"Trained on a single batch, the loss {told} after {len(losses)} steps and was "
+        f"{losses[0]:.4g} at first: the steps are too long.",
+        "Divide the learning rate by 10, and again until the loss falls.",
+        {"step": len(losses)},
+        (Evidence("loss after over before", settled / max(losses[0], 1e-12), WORSE,
+                  "on one batch the loss should fall"),
+         Evidence("relative change of the weights in the first step", change, FAR,
+                  "the weights' own length")),
+        {"learning_rate": 0.1}, 0.9 if broken or change > FAR else 0.75,
+    )  # fmt: skip
+
+
+@rule(
+    "learning_rate",
+    sick=lambda: classes(optimizer=SGD(1e-8)),
+    healthy=lambda: classes(optimizer=SGD(0.1)),
+)
+def learning_rate_too_low(survey: Survey) -> Iterator[Finding]:
+    """Find steps that together move the weights by almost nothing."""
+    losses, change = survey.overfit
+    if any(isinstance(part, Schedule) for _, part in survey.optimizer.walk()):
+        return  # the first step, of a warmup, may be much shorter than the others
+    if len(losses) < 5 or not math.isfinite(losses[-1]) or not change > 0:
+        return
+    reach = change * survey.steps
+    fell = 1 - losses[-1] / losses[0] if losses[0] > 0 else 0.0
+    if reach >= LITTLE or fell > 0.01:
+        return
+    yield Finding(
+        "learning_rate_too_low", "learning_rate", "warning",
+        f"A step changes the weights by {change:.2g} of their length, so all {survey.steps:,} "
+        f"steps together change them by {100 * reach:.2g} % at most: they stay random.",
+        f"Multiply the learning rate by about {max(10.0, 1e-1 / reach):.0e}.",
+        {},
+        (Evidence("greatest relative change of the weights in all steps", reach, LITTLE,
+                  "random weights have to change visibly"),),
+        {"learning_rate": 10.0}, 0.85,
+    )  # fmt: skip
+
+
+@rule(
+    "optimizer",
+    sick=lambda: classes(optimizer=SGD(0.01, momentum=0.999)),
+    healthy=lambda: classes(optimizer=SGD(0.01, momentum=0.9)),
+)
+def momentum_too_high(survey: Survey) -> Iterator[Finding]:
+    """Momentum m sums steps over about 1 / (1 - m) of them; more than there are is no average."""
+    for name, value in survey.optimizer.hyper().items():
+        if name.split(".")[-1] != "momentum" or not 0 < value < 1:
+            continue
+        memory = 1 / (1 - value)
+        if value < 0.99 or memory < survey.steps / 10:
+            continue
+        yield Finding(
+            "momentum_too_high", "optimizer", "warning",
+            f"Momentum {value:g} adds up about {memory:,.0f} steps, and there are "
+            f"{survey.steps:,} in all: the weights keep running past what they should reach.",
+            "Use momentum 0.9.",
+            {},
+            (Evidence("steps that momentum adds up", memory, survey.steps / 10,
+                      "a tenth of all steps"),),
+            {"momentum": 0.9}, 0.7,
+        )  # fmt: skip
+
+
+def _one_left() -> Case:
+    X = numbers(241)
+    return Case(network(4, 16, 3, between=[BatchNorm(16)]), (X, (X[:, 0] > 0).astype(int)),
+                "cross_entropy", Adam(3e-3), 5, 40)  # fmt: skip
+
+
+@rule(
+    "batch",
+    sick=_one_left,
+    healthy=lambda: classes(network(4, 16, 3, between=[BatchNorm(16)]), batch_size=40),
+)
+def last_batch_of_one(survey: Survey) -> Iterator[Finding]:
+    """Batch normalization of one row has a variance of 0 and gives every unit its bias."""
+    if len(survey.train) % survey.batch_size != 1 and survey.batch_size != 1:
+        return
+    for path, layer in named_layers(survey.model):
+        if not isinstance(layer, BatchNorm):
+            continue
+        rows = len(survey.train)
+        yield Finding(
+            "last_batch_of_one", "batch", "warning",
+            f"{rows:,} rows in batches of {survey.batch_size} leave a last batch of one row, for "
+            f"which batch normalization (layer {path}) has a variance of 0: its output is the "
+            "same whatever the row is.",
+            f"Use a batch size that leaves more rows, such as {survey.batch_size + 1}.",
+            {"layer": path},
+            (Evidence("rows in the last batch", 1, 2, "a variance needs two rows"),),
+            {"batch_size": survey.batch_size + 1}, 0.9,
+        )  # fmt: skip
+        return

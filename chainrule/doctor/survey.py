@@ -1,0 +1,300 @@
+"""What a training looks like before its first step, measured on a sample of its rows.
+
+A :class:`~chainrule.doctor.case.Case` goes in; a :class:`Survey` comes out, whose values are
+computed when a rule asks for them.  The model itself is never changed: a copy is measured.
+
+Read next: :mod:`chainrule.doctor.rule`.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+import time
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from chainrule.core.graph import Graph, Node, reachable
+from chainrule.core.tensor import Tensor
+from chainrule.doctor.case import Case
+from chainrule.nn.layer import initialize, parameters
+from chainrule.nn.regularizers import penalties
+from chainrule.optim.full_batch import FullBatch
+from chainrule.optim.named import optimizer as optimizer_of
+from chainrule.optim.optimizer import Optimizer
+from chainrule.run.reference import Interpreter
+from chainrule.train.objective import Objective, objective
+from chainrule.train.part import Part
+from chainrule.train.read_parts import read_parts
+from chainrule.train.step import data_input, forward, record_step, record_totals
+from chainrule.train.watch import layer_probes
+from chainrule.transform.bounds import bounds
+from chainrule.transform.grad import grad
+from chainrule.transform.mode import for_predicting
+
+__all__ = ["LayerFacts", "Survey"]
+
+Array = np.ndarray[Any, Any]
+ROWS = 256  # of the training rows that layers are measured on
+COLUMN_ROWS = 10_000  # that columns are measured on
+OVERFIT_STEPS, OVERFIT_SECONDS = 60, 0.8  # of the training on one batch
+
+
+@dataclass(frozen=True)
+class LayerFacts:
+    """A layer with weights, as some rows pass it.
+
+    `inputs` (rows, features) enter its product with the weights, `product` (rows, units) leaves
+    it; `slope` is the derivative of what follows (bias, normalization, activation), up to the
+    next layer with weights, to each element of the product.  `gradient` is that of the mean loss
+    to the product; `weight` and `weight_gradient` are None for a weight that is not a parameter.
+    """
+
+    path: str
+    inputs: Array
+    product: Array
+    slope: Array
+    gradient: Array
+    weight: Array | None
+    weight_gradient: Array | None
+    last: bool
+    connected: bool  # whether a gradient can come back to it at all
+
+    @property
+    def units(self) -> int:
+        """How many units it has."""
+        return int(self.product.shape[-1])
+
+
+class Survey:
+    """What can be measured of a `case` before its first step.
+
+    Raises what :func:`chainrule.fit` raises for a case that can't be trained.
+    """
+
+    def __init__(self, case: Case):
+        self.case = case
+        self.model = copy.deepcopy(case.model)
+        self.aim: Objective = objective(case.loss)
+        self.train, self.held_out = read_parts(
+            self.model, case.data, case.validation, self.aim, None, None, case.seed
+        )
+        initialize(self.model, case.seed, keep_assigned=True)
+        method = optimizer_of(case.optimizer)
+        self.optimizer: Optimizer = method.planned(self.steps, self.steps // case.epochs)
+
+    # --- what is asked for -----------------------------------------------------------------
+
+    @property
+    def kind(self) -> str:
+        """What a target is: "classes", "labels", "values" or "counts", or "" if not known."""
+        if self.aim.kind != "custom":
+            return self.aim.kind
+        return str(getattr(self.aim.function, "kind", ""))
+
+    @property
+    def takes(self) -> str:
+        """What the loss takes outputs for: "logits", "probabilities", "values" ..., or ""."""
+        if self.aim.kind == "custom":
+            return str(getattr(self.aim.function, "takes", ""))
+        if self.aim.kind in ("classes", "labels"):
+            return "logits" if self.aim.probabilistic else "scores"
+        return "rates" if self.aim.kind == "counts" else "values"
+
+    @property
+    def batch_size(self) -> int:
+        """The rows of a batch, no more than there are."""
+        return min(self.case.batch_size, len(self.train))
+
+    @property
+    def steps(self) -> int:
+        """The steps that the training takes."""
+        return self.case.epochs * math.ceil(len(self.train) / self.batch_size)
+
+    # --- the data --------------------------------------------------------------------------
+
+    def _rows(self, part: Part, most: int) -> Array:
+        some = np.unique(np.linspace(0, len(part) - 1, min(most, len(part))).astype(np.intp))
+        return some if part.rows is None else part.rows[some]
+
+    @cached_property
+    def columns(self) -> Array:
+        """Some rows of the features, as the model is given them, flat: (rows, features)."""
+        x = self.train.x[self._rows(self.train, COLUMN_ROWS)]
+        return np.asarray(x, np.float64).reshape(len(x), -1) * (1 / 255 if self._pixels else 1)
+
+    @property
+    def _pixels(self) -> bool:
+        return bool(self.train.x.dtype == np.uint8)
+
+    @cached_property
+    def held_columns(self) -> Array | None:
+        """Some rows of the validation features, flat, or None."""
+        if self.held_out is None:
+            return None
+        x = self.held_out.x[self._rows(self.held_out, COLUMN_ROWS)]
+        return np.asarray(x, np.float64).reshape(len(x), -1) * (1 / 255 if self._pixels else 1)
+
+    @cached_property
+    def targets(self) -> Array:
+        """The targets of the rows of `columns`, flat: (rows, targets)."""
+        y = self.train.y[self._rows(self.train, COLUMN_ROWS)]
+        return np.asarray(y, np.float64).reshape(len(y), -1)
+
+    # --- the network -----------------------------------------------------------------------
+
+    @cached_property
+    def bounds(self) -> tuple[float, float]:
+        """Between which numbers every output must lie, as far as the graph shows."""
+        output = forward(self.model, data_input("x", self.train.x))
+        return bounds(output.node)
+
+    @cached_property
+    def _measured(self) -> tuple[list[LayerFacts], dict[str, Array]]:
+        part = self.train
+        x, y = data_input("x", part.x), data_input("y", part.y)
+        output = forward(self.model, x)
+        loss, totals = record_totals(self.aim, (), output, y)
+        plain = for_predicting(
+            Graph(
+                {"output": output.node, "loss": loss.node, "total": totals["loss"].node},
+                {"x": x.node, "y": y.node},
+            )
+        )
+        output, loss = Tensor(plain.outputs["output"]), Tensor(plain.outputs["loss"])
+        probes = layer_probes(output)
+        found = parameters(self.model)
+        by_node = {p.node: path for path, p in found.items()}
+        gradients = grad(loss, [*(p.product for p in probes), *found.values()], unused="zero")
+        wanted, connected = {"output": output.node, "loss": loss.node}, []
+        for path, gradient in zip(found, gradients[len(probes) :], strict=True):
+            wanted[f"weight gradient/{path}"] = gradient.node
+        for i, probe in enumerate(probes):
+            after = output
+            for later in probes[i + 1 :]:
+                if probe.product.node in reachable([later.input.node]):
+                    after = later.input
+                    break
+            slope = grad(after.sum(), probe.product, unused="zero")
+            connected.append(probe.product.node in reachable([after.node], (), _differentiated))
+            wanted |= {
+                f"{i}/inputs": probe.input.node,
+                f"{i}/product": probe.product.node,
+                f"{i}/slope": slope.node,
+                f"{i}/gradient": gradients[i].node,
+            }
+        some = self._rows(part, ROWS)
+        values = Interpreter(Graph(wanted, plain.inputs))({"x": part.x[some], "y": part.y[some]})
+        layers = []
+        for i, probe in enumerate(probes):
+            own = by_node.get(probe.product.node.inputs[1])
+            layers.append(
+                LayerFacts(
+                    path=probe.layer,
+                    inputs=values[f"{i}/inputs"],
+                    product=values[f"{i}/product"],
+                    slope=values[f"{i}/slope"],
+                    gradient=values[f"{i}/gradient"],
+                    weight=None if own is None else found[own].value,
+                    weight_gradient=None if own is None else values[f"weight gradient/{own}"],
+                    last=i == len(probes) - 1,
+                    connected=connected[i],
+                )
+            )
+        return layers, values
+
+    @property
+    def layers(self) -> list[LayerFacts]:
+        """The layers with weights, in the order in which rows pass them."""
+        return self._measured[0]
+
+    @property
+    def outputs(self) -> Array:
+        """The outputs of the untrained model for some rows."""
+        return self._measured[1]["output"]
+
+    @property
+    def loss(self) -> float:
+        """The mean loss of the untrained model on these rows."""
+        return float(self._measured[1]["loss"])
+
+    @property
+    def gradients(self) -> dict[str, Array]:
+        """The gradient of the mean loss to each parameter that is trained, by path."""
+        trained = {path for path, p in parameters(self.model).items() if p.trainable}
+        start = "weight gradient/"
+        named = {k.removeprefix(start): v for k, v in self._measured[1].items() if start in k}
+        return {path: value for path, value in named.items() if path in trained}
+
+    @cached_property
+    def penalty(self) -> float:
+        """What the regularizer adds to the first loss."""
+        terms = penalties(self.case.regularizer, parameters(self.model))
+        return sum(float(term) for term in terms)
+
+    @cached_property
+    def guess_loss(self) -> float | None:
+        """The loss of the best constant prediction, None where it is not known how to make it."""
+        y = self.targets
+        if self.kind == "values" and self.aim.name == "mse":
+            return float(y.var(axis=0).mean())
+        if self.kind == "values" and self.aim.name == "mae":
+            return float(np.abs(y - np.median(y, axis=0)).mean())
+        if self.takes not in ("logits", "probabilities"):
+            return None
+        if self.kind == "classes":
+            shares = np.bincount(y[:, 0].astype(int)) / len(y) if y.shape[1] == 1 else y.mean(0)
+            shares = shares[shares > 0]
+            return float(-(shares * np.log(shares)).sum())
+        if self.kind == "labels":
+            p = np.clip(y.mean(axis=0), 1e-12, 1 - 1e-12)
+            return float(-(p * np.log(p) + (1 - p) * np.log(1 - p)).mean())
+        return None
+
+    # --- a few steps -----------------------------------------------------------------------
+
+    @cached_property
+    def overfit(self) -> tuple[list[float], float]:
+        """Train a copy on one batch by the given optimizer, for at most `OVERFIT_STEPS` steps.
+
+        Returns the loss before each step, and the median over the parameters of the first
+        step's relative change: the norm of the change over the norm of the weights.  It ends
+        where the loss is no longer finite.  Without any step for full-batch methods.
+        """
+        if isinstance(self.optimizer, FullBatch):
+            return [], 0.0
+        some = self._rows(self.train, self.batch_size)
+        model = copy.deepcopy(self.model)
+        step = record_step(
+            model, self.aim, self.optimizer, (), self.train, regularizer=self.case.regularizer
+        )
+        interpreter, state = Interpreter(step.graph), dict(step.state)
+        data = {"x": self.train.x[some], "y": self.train.y[some]}
+        began, losses, change = time.perf_counter(), [], 0.0
+        for k in range(OVERFIT_STEPS):
+            found = interpreter(state | data)
+            losses.append(float(found["loss"]) / len(some))
+            if k == 0:
+                change = _relative_change(state, found)
+            if not math.isfinite(losses[-1]) or time.perf_counter() - began > OVERFIT_SECONDS:
+                break
+            state = {name: found[name] for name in state}
+        return losses, change
+
+
+def _differentiated(node: Node) -> tuple[Node, ...]:
+    """Return the inputs that a gradient goes on to."""
+    return node.inputs if node.primitive.vjp is not None else ()
+
+
+def _relative_change(before: dict[str, Array], after: dict[str, Array]) -> float:
+    """Return the median, over parameters that are not zero, of the relative change."""
+    ratios = [
+        float(np.linalg.norm(after[name] - value) / np.linalg.norm(value))
+        for name, value in before.items()
+        if name.startswith("parameter/") and np.linalg.norm(value) > 0
+    ]
+    return float(np.median(ratios)) if ratios else 0.0

@@ -1,0 +1,98 @@
+"""Each rule finds its cause in its sick specimen, and leaves its healthy one alone."""
+
+from __future__ import annotations
+
+import copy
+import json
+
+import numpy as np
+import pytest
+
+import chainrule as cr
+from chainrule import nn, optim
+from chainrule.core.errors import OptionError
+from chainrule.doctor.finding import CATEGORIES, LEVELS, Finding, Findings
+from chainrule.doctor.preflight import examine, preflight
+from chainrule.doctor.rule import RULES, rule
+from chainrule.doctor.specimens import classes, values
+from chainrule.doctor.survey import Survey
+
+
+@pytest.mark.parametrize("cause", RULES)
+def test_the_sick_specimen_has_the_cause_first(cause: str) -> None:
+    found = examine(RULES[cause].sick())
+    assert found[0].cause == cause, found
+    assert found[0].evidence
+    assert found[0].text
+    assert found[0].remedy
+
+
+@pytest.mark.parametrize("cause", RULES)
+def test_the_healthy_specimen_is_left_alone(cause: str) -> None:
+    case = RULES[cause].healthy()
+    assert list(RULES[cause].check(Survey(case))) == []
+
+
+@pytest.mark.parametrize("cause", RULES)
+def test_findings_are_of_the_lists(cause: str) -> None:
+    for finding in examine(RULES[cause].sick()):
+        assert finding.category in CATEGORIES
+        assert finding.level in LEVELS
+        assert 0 <= finding.confidence <= 1
+        assert finding.cause in RULES
+
+
+def test_a_rule_of_an_unknown_category_is_refused() -> None:
+    with pytest.raises(OptionError, match="'weather' is not one of activation"):
+        rule("weather", sick=classes, healthy=classes)
+
+
+def test_findings_are_ranked_and_print() -> None:
+    note, fault = (
+        Finding("a", "loss", "note", "A.", "Do a."),
+        Finding("b", "data", "fault", "B.", "b."),
+    )
+    weak = Finding("c", "data", "fault", "C.", "c.", confidence=0.1)
+    found = Findings.ranked([note, weak, fault, fault])
+    assert [f.cause for f in found] == ["b", "c", "a"]
+    assert [f.cause for f in found.serious] == ["b", "c"]
+    assert str(found).startswith("3 findings:\nfault: B. b.")
+    json.dumps(found.to_json())
+
+
+def test_the_model_is_not_changed() -> None:
+    case = classes()
+    before = copy.deepcopy(case.model)
+    preflight(case.model, case.data, loss="cross_entropy")
+    ours, theirs = nn.parameters(case.model), nn.parameters(before)
+    run = cr.fit(case.model, case.data, loss="cross_entropy", epochs=1, progress=False)
+    again = cr.fit(before, case.data, loss="cross_entropy", epochs=1, progress=False)
+    assert run.history[0]["loss"] == again.history[0]["loss"]
+    for name in ours:
+        assert np.array_equal(ours[name].value, theirs[name].value)
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_sound_trainings_get_nothing_above_a_note(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    activation = [nn.ReLU(), nn.Tanh(), nn.ELU(), nn.GELU(), nn.LeakyReLU(), nn.SELU()][seed % 6]
+    rows, columns, width = int(rng.integers(60, 900)), int(rng.integers(2, 40)), 2 ** (3 + seed % 4)
+    layers: list[nn.Layer] = [nn.Linear(columns, width), activation]
+    for _ in range(seed % 4):
+        layers += [nn.Linear(width, width), activation]
+    X = rng.normal(size=(rows, columns)) * rng.uniform(0.5, 3, columns) + rng.normal(size=columns)
+    optimizer = [optim.Adam(1e-3), optim.SGD(0.01, 0.9), optim.RMSProp(1e-3)][seed % 3]
+    if seed % 2:
+        y = (np.sin(X[:, 0]) + X[:, 1]).astype("float32")
+        case = values(nn.Sequential([*layers, nn.Linear(width, 1)]), data=(X, y))
+    else:
+        y = (X[:, 0] > X[:, 1]).astype(int)
+        case = classes(nn.Sequential([*layers, nn.Linear(width, 2)]), data=(X, y))
+    case.optimizer, case.batch_size = optimizer, int(rng.integers(8, 128))
+    assert examine(case).serious == ()
+
+
+def test_a_training_that_cannot_begin_is_refused_as_by_fit() -> None:
+    case = classes()
+    with pytest.raises(cr.DataError):
+        preflight(case.model, (case.data[0], case.data[1] + 7), loss="cross_entropy")
