@@ -145,7 +145,7 @@ def test_a_shortcut_is_told() -> None:
     neuron = cr.explain(model, X, Y, loss="cross_entropy").neuron(0, 2)
     assert [out.layer for out in neuron.outgoing] == ["1.body.0"]
     assert neuron.other != 0
-    assert "from other ways, as the loss or a shortcut" in str(neuron)
+    assert "from other paths, as the loss or a shortcut" in str(neuron)
 
 
 def test_sparse_layers_open_too() -> None:

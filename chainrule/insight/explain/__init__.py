@@ -1,4 +1,4 @@
-"""Explain gradients and predictions in numbers: of formulas, tensors, layers and single neurons.
+"""Explain gradients and predictions of formulas, tensors, layers and single neurons in numbers.
 
 Read next: :mod:`chainrule.insight.explain.explanation`.
 """

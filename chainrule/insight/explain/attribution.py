@@ -1,13 +1,13 @@
-"""Why one prediction came out as it did: how much each number of the input had to do with it.
+"""Attribute one prediction to its input features: how much each feature contributed to the output.
 
 A model or a run and one row go in; an :class:`Attribution` comes out, with a number for each
-feature, by the graph's own gradient.
+feature, computed from the graph's gradient.
 
 Sources: Simonyan, Vedaldi and Zisserman, "Deep inside convolutional networks: visualising image
 classification models and saliency maps", 2014; Sundararajan, Taly and Yan, "Axiomatic attribution
 for deep networks", 2017.
 
-Read next: :mod:`chainrule.insight.hidden.learned`, which looks at many rows.
+Read next: :mod:`chainrule.insight.hidden.learned`, which examines many rows.
 """
 
 from __future__ import annotations
@@ -34,25 +34,25 @@ __all__ = ["METHODS", "Attribution", "attribute"]
 
 Array = np.ndarray[Any, Any]
 METHODS = ("integrated_gradients", "saliency")
-PANELS = 16  # that the path is first cut into
-ROUNDS = 24  # of cutting panels in two
+PANELS = 16  # number of panels that the path is divided into at first
+ROUNDS = 24  # at most so many rounds of halving panels
 MOST_POINTS = 2**16
-AT_ONCE = 2**22  # numbers of rows held at once
-TOLD = 12  # features in text and in bars
+AT_ONCE = 2**22  # numbers per batch of rows
+TOLD = 12  # features shown as text and as bars
 
 
 @dataclass(frozen=True, repr=False)
 class Attribution(Shown):
-    """What each feature of one row did to one output of the network.
+    """The attribution of one output of the network to the features of one row.
 
     values
-        Shaped as the row.  For "saliency" the slope of the output to each feature; for
-        "integrated_gradients" its share of ``value - baseline_value``.
+        Of the row's shape.  For "saliency" the derivative of the output with respect to each
+        feature; for "integrated_gradients" the feature's share of ``value - baseline_value``.
     value, baseline_value
         The output, before any softmax, for the row and for the `baseline`.
     gap
-        ``values.sum() - (value - baseline_value)``, the error of integrating; at most
-        `tolerance` times the difference where :attr:`complete`.  None for "saliency".
+        ``values.sum() - (value - baseline_value)``, the error of the numerical integration; at
+        most `tolerance` times the difference if :attr:`complete`.  None for "saliency".
     """
 
     title: str
@@ -70,7 +70,7 @@ class Attribution(Shown):
 
     @property
     def gap(self) -> float | None:
-        """How far the attributions are from adding up to the difference they explain."""
+        """The sum of the attributions minus the difference they explain."""
         if self.method == "saliency":
             return None
         return float(self.values.sum() - (self.value - self.baseline_value))
@@ -88,7 +88,7 @@ class Attribution(Shown):
 
     @property
     def by_column(self) -> dict[str, float]:
-        """The attribution of each column of the table, that of all its features together."""
+        """The attribution of each column of the table, summed over its features."""
         flat = self.values.reshape(-1)
         return {name: float(flat[list(at)].sum()) for name, at in self.columns.items()}
 
@@ -105,7 +105,7 @@ class Attribution(Shown):
         method = self.method.replace("_", " ").capitalize()
         head = f"{method} of output {self.output_name} = {number(self.value)}"
         if self.gap is None:
-            return f"{head}: its slope to each feature."
+            return f"{head}: its derivative with respect to each feature."
         share = "they add up" if self.complete else "they do NOT add up"
         return (
             f"{head}, {number(self.baseline_value)} at the baseline; {share}, with a gap of "
@@ -119,7 +119,7 @@ class Attribution(Shown):
                 self.view.as_images(a[None], original)[0]
                 for a, original in ((self.row, True), (self.values, False))
             )
-            # One grid stretches all images alike, and only the second has a sign.
+            # Two grids: a grid scales all its images the same way, and only the second has a sign.
             shown = image_grid([row], ["the row"], columns=1)
             signed = image_grid([shares], [self.output_name], columns=1, signed=True)
             return f"{shown}{signed}"
@@ -152,22 +152,22 @@ def attribute(
     names: Sequence[str] | None = None,
     image_shape: Sequence[int] | None = None,
 ) -> Attribution:
-    """Return how much each feature of the row `x` had to do with one output of the network.
+    """Return how much each feature of the row `x` contributed to one output of the network.
 
     thing, x
-        A model or a run, and one row as it is given them; for a run trained on a table also a
-        mapping of its columns to cells.
+        A model or a run, and one row of its input; for a run trained on a table also a mapping
+        from column names to cells.
     method
         "saliency": the slope ``d output / d x_i`` at x.  "integrated_gradients":
-        ``(x_i - b_i) * mean of d output / d x_i on the straight line from b to x``, with `b` the
-        baseline; these add up to ``output(x) - output(b)``, to within `tolerance` of it.
+        ``(x_i - b_i) * mean of d output / d x_i on the straight line from b to x``, where `b` is
+        the baseline; these add up to ``output(x) - output(b)``, within the relative `tolerance`.
     baseline
-        A row like x to compare with; by default 0 in what the model is given, which is black for
+        A row like x to compare with; by default 0 in the model's input, which is black for
         pixels and the training mean for standardized columns.  Category numbers of an embedding
-        have no line between them: they stay as in x, and have no share.
+        can't be interpolated: they are kept as in x and get no share.
     output
-        The number or the class of the output; by default the largest, which is the predicted
-        class.
+        The index or the class of the output; by default the largest output, that is, the
+        predicted class.
     names, image_shape
         See :func:`chainrule.insight.row_view.row_view`.
 
@@ -211,7 +211,7 @@ def attribute(
 
 
 def _one_row(subject: Subject, x: Any, name: str) -> Array:
-    """Return one row as the model is given it, (1, *features)."""
+    """Return the model's input for one row, (1, *features)."""
     if isinstance(x, Mapping):
         cells = {key: [cell] if np.ndim(cell) == 0 else cell for key, cell in x.items()}
         rows, _ = given_rows(subject, cells, None)
@@ -227,7 +227,7 @@ def _one_row(subject: Subject, x: Any, name: str) -> Array:
 
 
 def _told_shape(network: Any) -> tuple[int, ...] | None:
-    """Return the shape of a row as the first layer tells it, None where it does not."""
+    """Return the shape of a row if the first layer determines it, else None."""
     try:
         return row_shape(network)
     except OptionError:
@@ -235,7 +235,7 @@ def _told_shape(network: Any) -> tuple[int, ...] | None:
 
 
 def _baseline(subject: Subject, given: Any, row: Array) -> Array:
-    """Return the row to compare with, (1, *features), as the model sees it."""
+    """Return the baseline row as the model's input, (1, *features)."""
     codes = [code.feature for code in getattr(subject.pipeline, "category_codes", ())]
     if given is not None:
         start = as_seen(subject.network, _one_row(subject, given, "baseline"))
@@ -263,7 +263,7 @@ def _output(output: int | str, classes: Sequence[str], units: int) -> int:
 
 
 def _columns(pipeline: Any) -> dict[str, tuple[int, ...]]:
-    """Return which features each column of the table became, where they are told apart."""
+    """Return the features that each column of the table became, where this is known."""
     if not isinstance(pipeline, Pipeline) or pipeline.projection is not None:
         return {}
     found, start = {}, 0
@@ -275,7 +275,7 @@ def _columns(pipeline: Any) -> dict[str, tuple[int, ...]]:
 
 
 def _rounding(value: float) -> float:
-    """Return what float32 leaves open of a sum as large as `value`."""
+    """Return the float32 rounding error of a sum as large as `value`."""
     return 16 * float(np.finfo(np.float32).eps) * max(1.0, abs(value))
 
 
@@ -296,7 +296,7 @@ class _Path:
         return int(found["activation"].argmax())
 
     def at(self, places: Array) -> tuple[Array, Array]:
-        """Return the output and its slopes at `places`, 0 at the start and 1 at the end."""
+        """Return the output and its gradient at `places`, from 0 (the start) to 1 (the end)."""
         flat = places.reshape(-1, *(1,) * self.start.ndim)
         x = (self.start * (1 - flat) + self.end * flat).astype(self.start.dtype)
         pick = np.zeros((len(x), self.units), x.dtype)
@@ -306,11 +306,11 @@ class _Path:
 
 
 def _integrate(path: _Path, room: float) -> Array:
-    """Return the integral of each slope along the path, times the feature's difference.
+    """Return the integral of each derivative along the path, times the feature's difference.
 
-    The path is cut into panels, each integrated by Gauss and Legendre's rule of three points.
-    Over each panel, too, the shares must add up to what the output gains; where they do not,
-    for there is a kink, it is cut in two, until all gaps together are within `room`.
+    The path is divided into panels, each integrated by the three-point Gauss-Legendre rule.
+    Over each panel, too, the shares must add up to the change of the output; a panel where they
+    do not, because of a kink, is halved, until all gaps together are within `room`.
     """
     nodes, weights = np.polynomial.legendre.leggauss(3)
     nodes, weights = (nodes + 1) / 2, weights / 2

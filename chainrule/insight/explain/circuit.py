@@ -1,9 +1,9 @@
 """A walk as a drawing: the circuit from its inputs above to its output below.
 
-A :class:`~chainrule.insight.explain.walk.Walk` goes in, one ``<svg>`` comes out: in each box what
-is computed, its value and its gradient; on each edge the local derivative.  Constants stand in the
-formulas and have no boxes.  Boxes and edges carry the numbers of their steps, for a
-page's script.
+A :class:`~chainrule.insight.explain.walk.Walk` goes in, one ``<svg>`` comes out: each box shows
+the formula, its value and its gradient; each edge shows the local derivative.  Constants appear in
+the formulas and have no boxes.  Boxes and edges have the numbers of their steps as attributes, for
+a page's script.
 
 Read next: :mod:`chainrule.insight.explain.circuit_page`, which steps through it.
 """
@@ -24,7 +24,7 @@ __all__ = ["MOST_BOXES", "draw_circuit", "drawn"]
 
 MOST_BOXES = 150
 _HEIGHT = 54.0
-_ROOM = 150.0  # for a formula, longer ones are cut
+_ROOM = 150.0  # for a formula; longer ones are truncated
 _MARGIN = 8.0
 
 
@@ -36,7 +36,7 @@ def drawn(walk: Walk) -> list[Step]:
 def draw_circuit(walk: Walk, digits: int = 4) -> str:
     """Return the circuit as an ``<svg>``.
 
-    Raises OptionError for a walk of more than 150 boxes, whose text tells it better.
+    Raises OptionError for a walk of more than 150 boxes, which is easier to read as text.
     """
     steps = drawn(walk)
     if len(steps) > MOST_BOXES:
@@ -92,7 +92,7 @@ def _box(walk: Walk, step: Step, center: Point, digits: int) -> str:
 
 
 def _tip(walk: Walk, step: Step, digits: int) -> str:
-    """Return what is shown on hover: the formula, and the chain rule at this node."""
+    """Return the text shown on hover: the formula, and the chain rule at this node."""
     lines = [step_forward(walk, step, digits) if step.inputs else _title(step)]
     lines[0] = lines[0] if step.leaf else f"{step.name} = {lines[0]}"
     if step.gradient is not None:
@@ -109,7 +109,7 @@ def _between(walk: Walk, source: int, target: int) -> list[Edge]:
 
 def _line(walk: Walk, source: int, target: int, route: Sequence[Point], digits: int) -> str:
     edges = _between(walk, source, target)
-    about = "\n".join(step_back(walk, e, digits) for e in edges) or "nothing flows back here"
+    about = "\n".join(step_back(walk, e, digits) for e in edges) or "no gradient flows back here"
     return titled("g", about, tag("path", d=curve(list(route))), class_="edge",
                   data_source=str(source), data_target=str(target))  # fmt: skip
 
@@ -122,7 +122,7 @@ def _local(
     digits: int,
     placed: list[tuple[float, float, float]],
 ) -> str:
-    """Return the local derivatives of an edge, on its line and clear of those `placed`."""
+    """Return the local derivatives of an edge, on its line and away from those `placed`."""
     edges = [e for e in _between(walk, source, target) if e.local is not None and not e.local.shape]
     if not edges:
         return ""
@@ -136,11 +136,11 @@ def _local(
 
 
 def _beside(route: Sequence[Point], wide: float, placed: list[tuple[float, float, float]]) -> Point:
-    """Return a place on the first or the last bend of `route` where few labels are; note it."""
+    """Return a place on the first or last bend of `route` with few labels, and record it."""
     options = []
     for (x, y), (to_x, to_y) in ((route[1], route[2]), (route[-3], route[-2])):
         for t in (0.5, 0.35, 0.65, 0.22, 0.78):
-            s = t * t * (3 - 2 * t)  # the curve's share of the way across
+            s = t * t * (3 - 2 * t)  # the fraction of the curve's horizontal distance
             down = 1.5 * t * (1 - t) + t**3
             options.append((x + s * (to_x - x), y + down * (to_y - y)))
 

@@ -1,8 +1,8 @@
 """A walk as a page to step through: forward value by value, backward gradient by gradient.
 
 A :class:`~chainrule.insight.explain.walk.Walk` goes in; a page comes out that shows the circuit,
-the numbers known so far, and what happens now in formulas and words.  Without the script, and on
-paper, the whole circuit and the walk in words stand there.
+the numbers known so far, and the current step in formulas and words.  Without JavaScript, and in
+print, the page shows the complete circuit and the walk in words.
 
 Read next: ``circuit.js``, which shows one frame after the other.
 """
@@ -62,7 +62,7 @@ def circuit_page(walk: Walk, digits: int = 4) -> str:
 
 
 def _sized(drawing: str) -> str:
-    """Return `drawing` no wider than a third more than its own size."""
+    """Return `drawing` with a width of 1.3 times its own size."""
     width = float(drawing.split('viewBox="0 0 ')[1].split()[0])
     return drawing.replace("<svg ", f'<svg style="width: {1.3 * width:.0f}px" ', 1)
 
@@ -82,7 +82,7 @@ def _gradients(walk: Walk, digits: int) -> str:
 
 
 def _frames(walk: Walk, digits: int) -> dict[str, Any]:
-    """Return what the script shows: frames, and in which one each number is first known."""
+    """Return the script's data: frames, and the frame in which each number is first known."""
     steps = drawn(walk)
     inner = [s for s in steps if s.inputs]
     leaves = [f"{s.name} = {told(s.value, digits)}" for s in steps if not s.inputs]
@@ -99,7 +99,7 @@ def _frames(walk: Walk, digits: int) -> dict[str, Any]:
         sent = walk.from_(s)
         for edge in sent:
             edges[f"{edge.source}>{edge.target}"] = len(frames)
-            gradients[edge.source] = len(frames)  # the last of its parts makes it whole
+            gradients[edge.source] = len(frames)  # complete with the last of its contributions
         if s.index == walk.output:
             gradients[s.index] = len(frames)
         frames.append(_backward(walk, s, digits))

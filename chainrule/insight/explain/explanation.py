@@ -1,7 +1,7 @@
-"""Backpropagation in numbers: of a formula, of any tensor, of a network on given rows.
+"""Backpropagation in numbers, for a formula, any tensor, or a network on given rows.
 
-What is to be explained goes in; an object comes out that prints as text, whose numbers can
-be asked for by name, and that gives itself as data for JSON.
+A formula, tensor, model or run goes in; an object comes out that prints as text, gives its numbers
+by name, and converts to data for JSON.
 
 Read next: :mod:`chainrule.insight.explain.walk`, where the numbers come from.
 """
@@ -29,7 +29,7 @@ __all__ = ["Explanation", "explain"]
 
 @dataclass(frozen=True, repr=False)
 class Explanation(Walk, Shown):
-    """A walk that tells itself: ``print`` it, or take its numbers from `steps` and `edges`."""
+    """A walk that prints as text; its numbers are in `steps` and `edges`."""
 
     def __str__(self) -> str:
         return narrate(self).rstrip()
@@ -37,7 +37,7 @@ class Explanation(Walk, Shown):
     __repr__ = __str__
 
     def tell(self, digits: int = 4, checks: Mapping[str, Check] | None = None) -> str:
-        """Return the walk as text with `digits` significant digits, beside `checks` if given."""
+        """Return the walk as text with `digits` significant digits, and `checks` if given."""
         return narrate(self, digits, checks)
 
     def to_dict(self, checks: Mapping[str, Check] | None = None) -> dict[str, Any]:
@@ -72,15 +72,15 @@ def explain(
 def explain(
     what: Any, /, x: Any = None, y: Any = None, loss: Any = None, **named: Any
 ) -> Explanation | NetworkExplanation:
-    """Explain how the gradient of a scalar comes about, node by node or layer by layer.
+    """Explain how the gradient of a scalar is computed, node by node or layer by layer.
 
     what
         A formula as text, a scalar tensor, a model, or a run.
     x, y, loss
-        For a model or run: rows or one row, their targets, and the loss, which a run knows itself.
+        For a model or run: rows or one row, their targets, and the loss; a run has its own loss.
     named
-        The numbers of a formula's names.  With a tensor: values for its inputs, and tensors that
-        are to be called so in the explanation.
+        Values for the names in a formula.  With a tensor: values for its inputs, and tensors to
+        show under these names in the explanation.
 
     Raises OptionError for a formula that can't be read or evaluated, and what
     :func:`chainrule.evaluate` and :func:`chainrule.fit` raise for values that do not fit.

@@ -1,6 +1,6 @@
-"""Formulas as people write them: text goes in, a tensor of chainrule's graph comes out.
+"""Parse formulas in the usual notation: text goes in, a tensor of chainrule's graph comes out.
 
-A small parser of its own, so that nothing is ever executed and every error points at its place:
+This is a parser of its own, so that text is never executed and every error points at its place:
 
     formula  = term { ("+" | "-") term }
     term     = factor { ("*" | "/") factor }
@@ -8,7 +8,7 @@ A small parser of its own, so that nothing is ever executed and every error poin
     power    = atom [ "**" factor ]
     atom     = number | name | name "(" formula { "," formula } ")" | "(" formula ")"
 
-Read next: :mod:`chainrule.insight.explain.walk`, what becomes of the tensor.
+Read next: :mod:`chainrule.insight.explain.walk`, which explains the tensor.
 """
 
 from __future__ import annotations
@@ -36,9 +36,9 @@ __all__ = [
 
 MOST_CHARACTERS = 2000
 EXAMPLE = "write one with numbers for its names, as in 'x*y + sin(x)' x=2 y=3"
-MOST_DEPTH = 50  # brackets, signs and powers within each other
+MOST_DEPTH = 50  # nested brackets, signs and powers
 
-# Every elementwise operation that takes numbers alone, by its record; and functions made of these.
+# Every elementwise operation that takes only numbers, by its record; and functions made of these.
 FUNCTIONS: dict[str, Callable[..., Tensor]] = {
     name: partial(record, primitive)
     for name, primitive in registry.items()
@@ -66,8 +66,8 @@ _INSTEAD = {
     "[": "use round brackets",
     "{": "use round brackets",
     "=": "give values after the expression, as in x=2",
-    "!": "there is no factorial here",
-    "%": "there is no remainder here",
+    "!": "factorials are not supported",
+    "%": "remainders are not supported",
 }
 
 
@@ -80,7 +80,7 @@ class _Token:
 
 @dataclass
 class _Formula:
-    """What parsing has found so far: each node's place in the text."""
+    """The state of the parser: tokens, and each node's place in the text."""
 
     text: str
     values: Mapping[str, float]
@@ -93,7 +93,7 @@ class _Formula:
 
     def error(self, problem: str, at: int) -> OptionError:
         """Return an error that points at a place in the text."""
-        width = 72  # of a window on a long text
+        width = 72  # of the part shown of a long text
         first = max(0, min(at - width // 2, len(self.text) - width))
         line = self.text[first : first + width].replace("\n", " ").replace("\t", " ")
         return OptionError(f"{problem}\n  {line}\n  {' ' * (at - first)}^")
@@ -107,7 +107,7 @@ class _Formula:
         return self.tokens[self.at - 1]
 
     def mark(self, made: Tensor, start: int, at: int) -> Tensor:
-        """Note the place of the nodes that `made` added to the graph."""
+        """Record the place of the nodes that `made` added to the graph."""
         last = self.tokens[self.at - 1]
         for node in reachable([made.node], stop=self.spans):
             if node not in self.spans:
@@ -151,7 +151,7 @@ def _factor(formula: _Formula) -> Tensor:
     token = formula.token
     formula.depth += 1
     if formula.depth > MOST_DEPTH:
-        raise formula.error(f"more than {MOST_DEPTH} levels within each other.", token.at)
+        raise formula.error(f"more than {MOST_DEPTH} nested levels.", token.at)
     if token.text in ("-", "+"):
         formula.take()
         inner = _factor(formula)
@@ -189,10 +189,10 @@ def _atom(formula: _Formula) -> Tensor:
         called = formula.token.text == "("
         return _call(formula, token) if called else _name(formula, token)
     if token.text == ")":
-        raise formula.error("this closing bracket has nothing to close, or nothing in it.",
+        raise formula.error("this closing bracket has no opening one, or the brackets are empty.",
                             token.at)  # fmt: skip
     what = "the expression ends" if token.kind == "end" else f"there is {token.text!r}"
-    raise formula.error(f"{what} where a number, a name or '(' should be.", token.at)
+    raise formula.error(f"{what} where a number, a name or '(' is expected.", token.at)
 
 
 def _close(formula: _Formula, opened: _Token) -> None:
@@ -206,9 +206,9 @@ def _close(formula: _Formula, opened: _Token) -> None:
 
 def _no_operator(formula: _Formula, token: _Token) -> OptionError:
     if token.text == ",":
-        return formula.error("a comma stands only between the inputs of a function.", token.at)
+        return formula.error("a comma is allowed only between the inputs of a function.", token.at)
     hint = "; for a product, write *" if token.kind != "mark" or token.text == "(" else ""
-    return formula.error(f"an operator should be before {token.text!r}{hint}.", token.at)
+    return formula.error(f"an operator is expected before {token.text!r}{hint}.", token.at)
 
 
 def _call(formula: _Formula, name: _Token) -> Tensor:
@@ -237,7 +237,7 @@ def _call(formula: _Formula, name: _Token) -> Tensor:
 
 
 def inputs_of(function: str) -> int | None:
-    """Return how many inputs a function takes in a formula, None for any number from two.
+    """Return how many inputs a function takes in a formula, None for two or more.
 
     >>> inputs_of("where"), inputs_of("gelu"), inputs_of("max")
     (3, 1, None)
@@ -269,10 +269,10 @@ def _name(formula: _Formula, name: _Token) -> Tensor:
 def explain_expression(text: str, values: Mapping[str, Any]) -> Walk:
     """Return the walk through the expression `text` with a number for each of its names.
 
-    It knows ``+ - * / **``, brackets, pi, e and the functions of `FUNCTIONS`, max and min; numbers
-    are float64.  Raises OptionError, with a caret under the place, for what can't be read, for a
-    name without a value and a value without a name, and where the value or a derivative is
-    undefined, as in a division by zero; up to 2,000 characters and 50 levels are taken.
+    It supports ``+ - * / **``, brackets, pi, e and the functions of `FUNCTIONS`, max and min;
+    numbers are float64.  Raises OptionError, with a caret under the place, for a syntax error, for
+    a name without a value and a value without a name, and where the value or a derivative is
+    undefined, as in a division by zero; the limits are 2,000 characters and 50 nested levels.
 
     >>> walk = explain_expression("x * y + x", {"x": 2, "y": 3})
     >>> walk.value, walk.gradients
@@ -280,7 +280,7 @@ def explain_expression(text: str, values: Mapping[str, Any]) -> Walk:
     """
     if len(text) > MOST_CHARACTERS:
         raise OptionError(
-            f"the expression has {len(text):,} characters; at most {MOST_CHARACTERS:,} are taken."
+            f"the expression has {len(text):,} characters; at most {MOST_CHARACTERS:,} are allowed."
         )
     if not text.strip():
         raise OptionError(f"the formula is empty; {EXAMPLE}.")
@@ -293,14 +293,14 @@ def explain_expression(text: str, values: Mapping[str, Any]) -> Walk:
         raise _no_operator(formula, formula.token)
     unused = _unused(formula)
     if not formula.leaves:
-        none = "the expression has no names, so there is nothing to take a gradient to."
+        none = "the expression has no names, so there is no variable to differentiate."
         raise OptionError(unused or none)
     used = {name: formula.values[name] for name in formula.leaves}
     try:
         found = walk(made, used, spans=formula.spans, text=text)
         _check_defined(formula, found)
     except OptionError as error:
-        if unused:  # so that mending the one does not lead to the other
+        if unused:  # report both errors together
             raise OptionError(f"{error}\nAnd {unused}") from None
         raise
     if unused:
@@ -309,7 +309,7 @@ def explain_expression(text: str, values: Mapping[str, Any]) -> Walk:
 
 
 def _unused(formula: _Formula) -> str:
-    """Return what is wrong with the first value that no name of the formula takes, or nothing."""
+    """Return the error for the first value whose name the formula does not use, else ""."""
     for name in formula.values:
         if name not in formula.leaves:
             hint = did_you_mean(name, formula.leaves) if formula.leaves else "It has no names."
@@ -328,7 +328,7 @@ def _value(name: str, value: Any) -> float:
 
 
 def _check_defined(formula: _Formula, found: Walk) -> None:
-    """Raise OptionError at the first step, forward and then backward, that is not defined."""
+    """Raise OptionError at the first undefined step, first forward and then backward."""
     for step in found.steps:
         numbers = [float(found.steps[i].value) for i in step.inputs]
         at = formula.marks.get(step.node, 0)
@@ -339,7 +339,7 @@ def _check_defined(formula: _Formula, found: Walk) -> None:
         varied = [found.steps[i].gradient is not None for i in step.inputs]
         if step.operation == "pow" and numbers[0] < 0 and varied[1]:
             raise formula.error(
-                f"{_part(found, step)} has no derivative to its exponent: a power of "
+                f"{_part(found, step)} has no derivative with respect to its exponent: a power of "
                 f"{numbers[0]:.6g}, a negative number, is not defined for those nearby.",
                 at,
             )
@@ -354,7 +354,7 @@ def _check_defined(formula: _Formula, found: Walk) -> None:
 
 
 def _part(found: Walk, step: Step) -> str:
-    """Return what `step` stands for in the text."""
+    """Return the part of the text that `step` computes."""
     text = step.formula if step.span is None else found.text[slice(*step.span)]
     return text if len(text) <= 40 else f"{text[:25]} ... {text[-10:]}"
 

@@ -1,6 +1,6 @@
-"""A network as a graph whose layers are known: where each ends, and what stands at its path.
+"""The graph of a network with its layers: the last node of each, and the layer at a path.
 
-A network goes in; its graph as it predicts comes out, with the node that ends each layer.
+A network goes in; its inference graph comes out, with the last node of each layer.
 
 Read next: :mod:`chainrule.insight.explain.layerwise`.
 """
@@ -30,9 +30,9 @@ Array = np.ndarray[Any, Any]
 
 @dataclass(frozen=True)
 class LayerStep:
-    """What a layer made of the rows: its `output`, and the `gradient` of the loss to it.
+    """A layer's `output` for the rows, and the `gradient` of the loss with respect to it.
 
-    `gradients` are those to the layer's own parameters, by name; `parameters` their values.
+    `gradients` are those of the layer's own parameters, by name; `parameters` are their values.
     """
 
     path: str
@@ -46,7 +46,7 @@ class LayerStep:
 def layer_ends(graph: Graph) -> dict[str, Node]:
     """Return the last value over the rows that each layer computes, by path, in order.
 
-    A layer is what was recorded in one scope; a model without scopes is one layer.
+    The nodes recorded in one scope form a layer; a model without scopes is one layer.
     """
     output = graph.outputs["output"]
     forward_nodes = Graph({"output": output}, {"x": graph.inputs["x"]}).nodes
@@ -64,7 +64,7 @@ def layer_ends(graph: Graph) -> dict[str, Node]:
 
 
 def layer_at(network: Any, path: str) -> Any:
-    """Return what stands at `path` in the network, None where a path leads nowhere."""
+    """Return the layer at `path` in the network, None for a path that does not exist."""
     layer = network
     for part in filter(None, path.split(".")):
         if hasattr(layer, "named_layers"):
@@ -81,7 +81,7 @@ def layer_at(network: Any, path: str) -> Any:
 
 
 def described(network: Any, path: str) -> str:
-    """Return the layer at `path` in a few words, or nothing where a path leads nowhere."""
+    """Return the layer at `path` in a few words, "" for a path that does not exist."""
     layer = layer_at(network, path)
     return "" if layer is None else describe(layer)
 
@@ -89,17 +89,17 @@ def described(network: Any, path: str) -> str:
 def recorded(
     network: Any, shape: tuple[int, ...], dtype: np.dtype[Any]
 ) -> tuple[Graph, dict[str, Node]]:
-    """Return the network as it predicts, from ``x`` in its own dtype, and where layers end."""
+    """Return the inference graph, from ``x`` in its own dtype, and the last nodes of layers."""
     x = input("x", (ROWS, *shape), dtype)
     graph = for_predicting(Graph({"output": forward(network, x)}, {"x": x}))
     return graph, layer_ends(graph)
 
 
 def responses(graph: Graph, end: Node) -> Interpreter:
-    """Return a function of rows ``x`` and ``pick`` (rows, units), one unit marked in each row.
+    """Return a function of rows ``x`` and ``pick`` (rows, units), a one-hot row per row of x.
 
-    The units are the values of `end` in a row, laid flat.  It gives ``activation`` (rows,) of
-    the unit marked, and its ``slope`` to x.
+    The units are the flattened values of `end` in a row.  It returns the ``activation`` (rows,)
+    of the picked unit, and its ``slope``, the gradient with respect to x.
     """
     x, values = Tensor(graph.inputs["x"]), Tensor(end)
     flat = values.reshape((values.shape[0], -1))

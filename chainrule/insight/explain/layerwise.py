@@ -1,9 +1,9 @@
-"""A network on given rows, forward and backward: what each layer gets, gives, and is told back.
+"""A network on given rows, forward and backward: each layer's input, output and gradient.
 
 A model or a run, rows and their targets go in.  Out comes a :class:`NetworkExplanation`: layer
 by layer the statistics of values and gradients, and from there any single neuron
-(:mod:`chainrule.insight.explain.neuron`) in numbers a person can check.  The model is explained as
-it predicts: without dropout, with running statistics.
+(:mod:`chainrule.insight.explain.neuron`) in numbers that can be checked by hand.  The model is
+explained in inference mode: without dropout, with running statistics.
 
 Read next: :mod:`chainrule.insight.explain.neuron`.
 """
@@ -45,7 +45,7 @@ Array = np.ndarray[Any, Any]
 
 @dataclass(frozen=True, repr=False)
 class NetworkExplanation(Shown):
-    """A network's way from rows to a loss and back: ``print`` it, then open a :meth:`neuron`."""
+    """Forward and backward pass of a network: ``print`` it, then open a :meth:`neuron`."""
 
     loss: float
     loss_name: str
@@ -66,7 +66,7 @@ class NetworkExplanation(Shown):
         raise OptionError(f"there is no layer {str(layer)!r}. {did_you_mean(str(layer), paths)}")
 
     def neuron(self, layer: str | int, unit: int, row: int = 0) -> Neuron:
-        """Return one neuron in numbers: inputs, weights, sum, activation, and the way back.
+        """Return one neuron in numbers: inputs, weights, sum, activation, and gradients.
 
         Raises OptionError for a layer that has no weighted sums, and for a unit or row out of
         range.
@@ -88,7 +88,7 @@ class NetworkExplanation(Shown):
             f"loss {number(self.loss)} ({self.loss_name}, "
             + ("one row)" if rows == 1 else f"mean of {rows} rows)"),
             "",
-            "Forward, and the gradient that comes back to each layer's output:",
+            "Forward pass, and the gradient of each layer's output:",
         ]
         rows_told = [("layer", "", "output", "mean", "std", "zeros", "gradient")]
         back = "" if self.input_gradient is None else _norm(self.input_gradient)
@@ -98,7 +98,7 @@ class NetworkExplanation(Shown):
              _norm(s.gradient)) for s in self.layers
         ]  # fmt: skip
         lines += table(rows_told, numbers=(3, 4, 5, 6))
-        lines += ["", "Parameters, and the gradients to them, as lengths of vectors:"]
+        lines += ["", "Norms of parameters and of their gradients:"]
         told = [("", "shape", "weight", "gradient", "gradient / weight")]
         told += [
             (f"{s.path}.{name}" if s.path else name, _shape(value),
@@ -160,7 +160,7 @@ def _spread(output: Array) -> tuple[str, str, str]:
 
 
 def _first(graph: Graph) -> Node:
-    """Return the rows as the first layer sees them: converted to the model's dtype."""
+    """Return the input of the first layer: the rows converted to the model's dtype."""
     node = graph.inputs["x"]
     for later in graph.nodes:
         if later.inputs[:1] == (node,) and not later.scope and later.primitive.elementwise:
@@ -171,18 +171,18 @@ def _first(graph: Graph) -> Node:
 def explain_network(
     model: Any, x: Any, y: Any, loss: str | Callable[[Tensor, Tensor], Tensor] | None = None
 ) -> NetworkExplanation:
-    """Return how `model`, a model or a run, comes from `x` to its loss against `y`, and back.
+    """Return the forward and backward pass of a model or run on the rows `x` and targets `y`.
 
-    x: rows as the model is given them, or one row alone; y: their targets.  `loss` may be left
-    out for a run.  Raises OptionError without a loss, and DataError or ShapeError for rows and
-    targets that do not fit.
+    x: rows of the model's input, or a single row; y: their targets.  `loss` may be omitted for
+    a run.  Raises OptionError without a loss, and DataError or ShapeError for rows and targets
+    that do not fit.
     """
     subject = subject_of(model, "explain takes a model or a run, not a")
     network, aim, names = subject.network, subject.objective(loss), subject.feature_names
     if aim is None:
         raise OptionError(
-            "to explain a model, say what it is to reach: explain(model, x, y, "
-            "loss='cross_entropy'). A run knows its own."
+            "to explain a model, give a loss: explain(model, x, y, "
+            "loss='cross_entropy'). A run has its own."
         )
     rows, targets = np.asarray(x), np.asarray(y)
     if targets.ndim == 0 or (targets.ndim == rows.ndim == 1 and len(rows) != len(targets)):
@@ -200,7 +200,7 @@ def explain_network(
 
 
 def encode_row(run: Run, rows: Table, row: int) -> tuple[Array, Array]:
-    """Return one of `rows`, numbered from 0, as the run's model and its loss are given it.
+    """Return row number `row` (from 0) of `rows` as the input and target of the run's model.
 
     Raises DataError for a run without a pipeline, and for columns or a row that are not there.
     """
@@ -259,7 +259,7 @@ def _explained(
 def _embedded(
     network: Any, ends: Mapping[str, Node], names: tuple[str, ...]
 ) -> dict[Node, tuple[str, ...]]:
-    """Return the names of what layers that look up columns put out: ``column[k]``."""
+    """Return the names of the outputs of layers that embed columns: ``column[k]``."""
     found = {path: layer_at(network, path) for path in ends}
     return {
         ends[path]: layer.output_names(names)
@@ -274,6 +274,6 @@ def _value(node: Node) -> Array:
 
 
 def _owner(name: str, ends: Mapping[str, Node]) -> str:
-    """Return the layer that the parameter called `name` belongs to: the longest path before it."""
+    """Return the layer that the parameter `name` belongs to: the longest path that prefixes it."""
     fitting = [path for path in ends if not path or name.startswith(f"{path}.")]
     return max(fitting, key=len, default=next(iter(ends)))

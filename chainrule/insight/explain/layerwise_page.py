@@ -1,7 +1,7 @@
 """A network explained, as a page: its layers in tables and bars, and neurons opened below.
 
 The text and the layers of a :class:`~chainrule.insight.explain.layerwise.NetworkExplanation` go
-in, and the neurons that were asked for; a page comes out that needs nothing else.
+in, and the requested neurons; a self-contained page comes out.
 
 Read next: :mod:`chainrule.insight.render.page`.
 """
@@ -21,7 +21,7 @@ from chainrule.insight.render.page import page
 __all__ = ["network_page"]
 
 _BARS = 12
-_MOST_LAYERS = 24  # of a histogram each
+_MOST_LAYERS = 24  # that have a histogram each
 
 
 def network_page(
@@ -29,14 +29,16 @@ def network_page(
 ) -> str:
     """Return the page as HTML; `intro` is a line of text under the title."""
     sections = [
-        ("Layers, forward and back", _layers(text, layers)),
-        ("What each layer puts out, and the gradient that comes back to it", _spread(layers)),
+        ("Layers, forward and backward", _layers(text, layers)),
+        ("Outputs of each layer, and their gradients", _spread(layers)),
     ]
     for neuron in neurons:
         title = f"Unit {neuron.unit} of layer {neuron.layer}, row {neuron.row}"
         sections.append((title, _neuron(neuron)))
     return page(
-        "A network, forward and back", sections, intro=f"<p>{escape(intro)}</p>" if intro else ""
+        "A network, forward and backward",
+        sections,
+        intro=f"<p>{escape(intro)}</p>" if intro else "",
     )
 
 
@@ -48,8 +50,8 @@ def _layers(text: str, layers: Sequence[LayerStep]) -> str:
         for name, value in step.parameters.items()
         if (length := _norm(value))
     }
-    charts = bar_chart(gradients, title="Gradient of the loss to each output", label="norm")
-    charts += bar_chart(ratios, title="Gradient beside weight", label="norm / norm")
+    charts = bar_chart(gradients, title="Gradient of the loss at each output", label="norm")
+    charts += bar_chart(ratios, title="Gradient norm / weight norm", label="norm / norm")
     return f'<pre>{escape(text)}</pre><figure class="charts">{charts}</figure>'
 
 
@@ -77,7 +79,7 @@ def _neuron(neuron: Neuron) -> str:
     charts = bar_chart(inputs, title="Forward: value × weight", label="of the weighted sum")
     for out in neuron.outgoing:
         parts = {f"unit {out.units[i]}": float(out.parts[i]) for i in _largest(out.parts)}
-        charts += bar_chart(parts, title=f"Back from layer {out.layer}",
+        charts += bar_chart(parts, title=f"Backward from layer {out.layer}",
                             label="its gradient × weight")  # fmt: skip
     slopes = neuron.weight_gradients
     weights = {names[i]: float(slopes[i]) for i in _largest(slopes)}

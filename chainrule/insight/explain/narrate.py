@@ -1,7 +1,7 @@
 """A walk in words: forward line by line, backward node by node, output first.
 
-A :class:`~chainrule.insight.explain.walk.Walk` goes in, plain text of at most 80 columns or so, or
-the same as data for JSON, comes out.
+A :class:`~chainrule.insight.explain.walk.Walk` goes in; plain text of about 80 columns, or the
+same as data for JSON, comes out.
 
 Read next: :mod:`chainrule.insight.explain.circuit`, the same as a drawing.
 """
@@ -42,7 +42,7 @@ def _factor(value: Any, digits: int) -> str:
 
 
 def step_forward(walk: Walk, step: Step, digits: int = 4) -> str:
-    """Return how `step` got its value, in numbers: ``w0 * x0 = 2 * (-1) = -2``."""
+    """Return the computation of `step` in numbers: ``w0 * x0 = 2 * (-1) = -2``."""
     inputs = [walk.steps[i] for i in step.inputs]
     filled = words.formula(step.operation, [_factor(s.value, digits) for s in inputs])
     filled = _FIRST.sub(r"\1", _DOUBLED.sub(r"\1", filled))
@@ -68,7 +68,7 @@ def step_back(walk: Walk, edge: Edge, digits: int = 4) -> str:
 
 
 def rule_in_words(walk: Walk, step: Step) -> str:
-    """Return the chain rule at `step` for the inputs that receive something."""
+    """Return the chain rule at `step` for the inputs that receive a gradient."""
     return words.description(step.operation).say({edge.position for edge in walk.from_(step)})
 
 
@@ -87,9 +87,9 @@ def meeting(walk: Walk, step: Step, digits: int) -> str:
 def narrate(
     walk: Walk, digits: int = 4, checks: Mapping[str, Check] | None = None, most: int = 200
 ) -> str:
-    """Return the walk as text: forward, backward, the gradients; of long ones the first `most`.
+    """Return the walk as text: forward, backward, gradients; at most `most` steps of each.
 
-    `checks` of :meth:`Walk.check` put the central difference beside each gradient.
+    `checks` from :meth:`Walk.check` add the central difference to each gradient.
     """
     output = walk.steps[walk.output]
     lines = [f"{output.name} = {walk.text.strip()}", ""] if walk.text else []
@@ -158,7 +158,7 @@ def _judged(check: Check | None, digits: int) -> list[str]:
 
 
 def as_data(walk: Walk, checks: Mapping[str, Check] | None = None) -> dict[str, Any]:
-    """Return the walk as plain data for JSON: steps in order, each with the edges into its inputs.
+    """Return the walk as plain data for JSON: steps in order, each with the edges to its inputs.
 
     Arrays become lists; numbers that JSON lacks become None.
     """

@@ -1,11 +1,11 @@
-"""One neuron in numbers: what it adds up, what becomes of the sum, and how its gradient comes.
+"""One neuron in numbers: its weighted sum, its activation, and how its gradient is computed.
 
 A graph of a network and its loss goes in, with the layer's path and the unit's number.  Out
-comes a :class:`Neuron` whose every number follows from others it shows:
+comes a :class:`Neuron`, each of whose numbers can be recomputed from the others it shows:
 
     weighted_sum = inputs @ weights;  total = weighted_sum + bias;  activation = f(total)
     gradient of activation = sum of weight * gradient over the units it feeds, and what comes
-        other ways, as from the loss
+        by other paths, as from the loss
     gradient of total = gradient of activation * slope of f at total
     gradient of weight i = input i * gradient of total
 
@@ -46,7 +46,7 @@ class Outgoing:
 
     @property
     def parts(self) -> Array:
-        """What each edge sends back: weight times the gradient of the unit it leads to."""
+        """The gradient through each edge: its weight times the gradient of the unit it feeds."""
         parts: Array = self.weights * self.gradients
         return parts
 
@@ -60,11 +60,11 @@ class Neuron:
     bias, total, activation, slope
         ``total = inputs @ weights + bias``, ``activation = f(total)``, slope the derivative of f.
     outgoing, other
-        What it feeds, and the part of its gradient that does not come through these edges.
+        The units it feeds, and the part of its gradient that does not come through these edges.
     gradient, total_gradient
         Of the loss to `activation` and to `total`.
     skipping
-        The part of `total_gradient` that goes around the activation, as by a shortcut.
+        The part of `total_gradient` that bypasses the activation, as by a shortcut.
     """
 
     layer: str
@@ -93,7 +93,7 @@ class Neuron:
 
     @property
     def weight_gradients(self) -> Array:
-        """The gradient to each weight, this row's part: input times the gradient of the total."""
+        """This row's part of each weight's gradient: input times the gradient of the total."""
         gradients: Array = self.inputs * self.total_gradient
         return gradients
 
@@ -103,7 +103,7 @@ class Neuron:
     __repr__ = __str__
 
     def tell(self, most: int = 8, digits: int = 4) -> str:
-        """Return the neuron as text, of its edges the `most` that weigh most."""
+        """Return the neuron as text, with the `most` largest of its edges."""
 
         def said(value: float) -> str:
             return number(float(value), digits)
@@ -123,12 +123,12 @@ class Neuron:
         return "\n".join(lines)
 
     def named(self) -> list[str]:
-        """Return what each input is called: its column, or its number."""
+        """Return the name of each input: its column, or its number."""
         numbers = self.sources.tolist()
         return [self.names[i] if i < len(self.names) else str(i) for i in numbers]
 
     def _back(self, most: int, said: Any) -> list[str]:
-        lines = ["Backward: the gradient, from where its value goes"]
+        lines = ["Backward: the gradient, from the units that it feeds"]
         told = []
         for out in self.outgoing:
             units = "1 unit" if len(out.units) == 1 else f"{len(out.units):,} units"
@@ -138,13 +138,13 @@ class Neuron:
             lines += _largest(heads, columns, most, said)
             told.append((f"sum from layer {out.layer}", said(out.parts.sum())))
         if self.other or not self.outgoing:
-            where = "other ways, as the loss or a shortcut" if self.outgoing else "the loss"
+            where = "other paths, as the loss or a shortcut" if self.outgoing else "the loss"
             told.append((f"from {where}", said(self.other)))
         if self.function:
             told.append(("= gradient of the activation", said(self.gradient)))
             told.append((f"× slope of {self.function} there", said(self.slope)))
             if self.skipping:
-                told.append(("+ what goes around the activation", said(self.skipping)))
+                told.append(("+ what bypasses the activation", said(self.skipping)))
         told.append(("= gradient of the total" + " and of the bias" * (self.bias is not None),
                      said(self.total_gradient)))  # fmt: skip
         lines += table(told, numbers=(1,))
@@ -197,7 +197,7 @@ def weighted_sums(output: Node) -> dict[str, Node]:
 
 @dataclass(frozen=True)
 class _Place:
-    """The nodes of a layer of neurons: its weighted sums, with bias, and its activations."""
+    """The nodes of a layer of neurons: its weighted sums with bias, and its activations."""
 
     sums: Node
     total: Node
@@ -216,7 +216,7 @@ def explain_neuron(
 ) -> Neuron:
     """Return unit `unit` of `layer` in numbers; `graph` has the outputs ``loss`` and ``output``.
 
-    `names` are those of the inputs, `layers` what to call the layers by path.  Raises
+    `names` are the names of the inputs, `layers` those of the layers by path.  Raises
     OptionError for a unit or row out of range.
     """
     sums = weighted_sums(graph.outputs["output"])
@@ -252,7 +252,7 @@ def explain_neuron(
 
 
 def _remainder(whole: float, part: float) -> float:
-    """Return what `part` leaves of `whole`, or zero where that is rounding."""
+    """Return ``whole - part``, or zero if that is only rounding error."""
     rest = whole - part
     return 0.0 if abs(rest) <= 1e-5 * (abs(whole) + abs(part)) else rest
 
@@ -268,7 +268,7 @@ def _locate(graph: Graph, sums: Node) -> _Place:
 
 
 def _activation(graph: Graph, total: Node) -> Node:
-    """Return the last value made of `total` alone, element by element, outside of the loss."""
+    """Return the last value computed elementwise from `total` alone, outside of the loss."""
     inside = {total}
     for node in graph.nodes:
         if node.scope.split(".")[0] == "loss" or not node.primitive.elementwise:
@@ -282,7 +282,7 @@ def _activation(graph: Graph, total: Node) -> Node:
 
 
 def _function(graph: Graph, place: _Place, layers: Mapping[str, str]) -> str:
-    """Return what leads from the total to the activation, in a few words."""
+    """Return the function from the total to the activation, in a few words."""
     changing = {place.total}
     between: list[Node] = []
     for node in graph.nodes:
@@ -297,7 +297,7 @@ def _function(graph: Graph, place: _Place, layers: Mapping[str, str]) -> str:
 def _numbers(
     graph: Graph, values: Mapping[str, Array], place: _Place, fed: Mapping[str, Node]
 ) -> dict[str, Array]:
-    """Return the values and gradients that a neuron's story needs, of all units and rows."""
+    """Return the values and gradients needed to explain a neuron, for all units and rows."""
     total, activation = Tensor(place.total), Tensor(place.activation)
     wanted = [activation, total, *(Tensor(node) for node in fed.values())]
     slopes = grad(Tensor(graph.outputs["loss"]), wanted, unused="zero")
@@ -315,7 +315,7 @@ def _numbers(
 
 
 def _incoming(sums: Node, weights: Array, unit: int) -> tuple[Array, Array]:
-    """Return the numbers of the inputs that `unit` adds up, and their weights."""
+    """Return the indices of the inputs that `unit` sums, and their weights."""
     if sums.primitive.name == "matmul":
         return np.arange(len(weights)), weights[:, unit]
     wiring = sums.params["wiring"]

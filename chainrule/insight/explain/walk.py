@@ -1,10 +1,10 @@
-"""Backpropagation as data: every node's value and gradient, every edge's share of them.
+"""Backpropagation as data: every node's value and gradient, every edge's contribution.
 
 A scalar tensor goes in.  Out comes a :class:`Walk`: its steps in the order of computing, and for
 each edge from a node to one of its inputs the local derivative and the contribution it carries
 back.  The gradient of a step is the sum of the contributions of the edges that leave it toward
-the output: the chain rule, in numbers to be checked by hand.  All of them come from the
-primitives' own gradient rules, the same that :func:`chainrule.grad` applies.
+the output: the chain rule, in numbers that can be checked by hand.  They are computed with the
+primitives' gradient rules, the same that :func:`chainrule.grad` applies.
 
 Read next: :mod:`chainrule.insight.explain.words`, :mod:`chainrule.insight.explain.narrate`.
 """
@@ -40,11 +40,11 @@ class Edge:
     """The use of step `source` as input number `position` of step `target`.
 
     contribution
-        What flows back along it: its part of the gradient of `source`, of that step's shape.
+        The edge's part of the gradient of `source`, of that step's shape.
     local
-        The local derivative of `target` to `source`, element by element, where that is all
-        there is to it: ``contribution = gradient of target * local``.  None where each
-        number depends on many, as in a matrix product.
+        The elementwise local derivative of `target` with respect to `source`:
+        ``contribution = gradient of target * local``.  None where an element of one depends on
+        many of the other, as in a matrix product.
     rule
         The local derivative as a formula, such as ``-1 / v7**2``, or the contribution itself as
         one of the gradient, such as ``upstream @ W.T``; may be empty.
@@ -63,8 +63,8 @@ class Step:
     """One node of the graph: what it computes, its value, and its gradient.
 
     `name` is the user's for a leaf, a number for a constant, else ``v1``, ``v2``, ...; the output
-    is ``f``.  `gradient` is None where no gradient was asked for, as for constants.  `span` is
-    the part of the expression's text that it stands for.
+    is ``f``.  `gradient` is None where no gradient was requested, as for constants.  `span` is
+    the part of the expression's text that the node computes.
     """
 
     index: int
@@ -79,21 +79,21 @@ class Step:
 
     @property
     def leaf(self) -> bool:
-        """Whether nothing is computed here: an input, a parameter or a constant."""
+        """Whether it is a leaf: an input, a parameter or a constant."""
         return self.node.primitive.leaf
 
     @property
     def constant(self) -> bool:
-        """Whether it is a constant whose gradient was not asked for."""
+        """Whether it is a constant whose gradient was not requested."""
         return not self.inputs and self.gradient is None
 
 
 @dataclass(frozen=True)
 class Check:
-    """A gradient beside the central difference of the output: `slope` and `measured`.
+    """A gradient (`slope`) and the central difference of the output (`measured`).
 
-    For an array both are taken along its own gradient, so `slope` is the gradient's length.
-    `kink` says that the slopes to the left and to the right differ, where no derivative exists.
+    For an array both are taken in the direction of its gradient, so `slope` is the gradient's norm.
+    `kink` is true where the left and right derivatives differ, so that no derivative exists.
     """
 
     name: str
@@ -104,7 +104,7 @@ class Check:
 
     @property
     def agrees(self) -> bool:
-        """Whether the two are equal but for what rounding and the step's length explain."""
+        """Whether the two are equal up to the errors of rounding and of the finite step."""
         return bool(abs(self.slope - self.measured) <= self.tolerance * (1 + abs(self.slope)))
 
 
@@ -112,7 +112,7 @@ class Check:
 class Walk:
     """A scalar's computation, forward and backward: see :class:`Step` and :class:`Edge`.
 
-    ``print(walk)`` tells it in words; :meth:`svg` and :meth:`html` draw it.
+    ``print(walk)`` shows it in words; :meth:`svg` and :meth:`html` draw it.
     """
 
     steps: tuple[Step, ...]
@@ -122,7 +122,7 @@ class Walk:
     text: str = ""
 
     def __getitem__(self, name: str) -> Step:
-        """Return the step called `name`; KeyError lists the names there are."""
+        """Return the step called `name`; the KeyError for another lists the valid names."""
         for step in self.steps:
             if step.name == name and not step.constant:
                 return step
@@ -152,12 +152,12 @@ class Walk:
 
     @property
     def gradients(self) -> dict[str, Any]:
-        """The gradient of the output to every leaf by name: a number, or an array."""
+        """The gradient of the output with respect to every leaf by name: a number, or an array."""
         leaves = [s for s in self.steps if not s.inputs and s.gradient is not None]
         return {s.name: _unwrapped(s.gradient) for s in leaves}
 
     def check(self) -> dict[str, Check]:
-        """Return every gradient beside the central difference of the output to it, by name."""
+        """Compare every gradient with the central difference of the output, by name."""
         return {
             step.name: self._check(step)
             for step in self.steps
@@ -184,7 +184,7 @@ class Walk:
             return abs(at(h) - 2 * middle + at(-h)) / h
 
         middle, tolerance = at(0.0), float(fine**0.5) * 100
-        # Where the function is smooth, its slopes left and right differ half as much at half of h.
+        # For a smooth function, halving h halves the difference of the left and right slopes.
         kink = bend(h) > tolerance and bend(h / 2) > 0.75 * bend(h)
         measured = (at(h) - at(-h)) / (2 * h)
         slope = float(step.gradient) if scalar else length
@@ -220,12 +220,12 @@ def walk(
 ) -> Walk:
     """Return the walk through the graph of the scalar `output`.
 
-    `values` are given to named inputs; `names` are for tensors that have none of their own.
-    Gradients are taken to these, to inputs and to parameters; where there are none, to
-    every constant.  `spans` says which part of `text` each node stands for.
+    `values` are those of named inputs; `names` gives names to tensors that have none.
+    Gradients are taken with respect to these, to inputs and to parameters; where there are none,
+    to every constant.  `spans` gives the part of `text` that each node computes.
 
-    Raises ShapeError, DTypeError or GraphError when `output` is not a float scalar, or depends
-    on nothing, and as :func:`chainrule.evaluate` for values that do not fit.
+    Raises ShapeError, DTypeError or GraphError when `output` is not a float scalar or has no
+    inputs, and the errors of :func:`chainrule.evaluate` for values that do not fit.
 
     >>> import chainrule as cr
     >>> w, x = cr.tensor(2.0), cr.tensor(-1.0)
@@ -322,7 +322,7 @@ def _edge(
 def _labels(
     nodes: Sequence[Node], output: Node, given: Mapping[Node, str], found: Mapping[str, Array]
 ) -> list[str]:
-    """Return a name for each node that no other has, constants aside: those show their value."""
+    """Return a unique name for each node, except constants, which show their value."""
     own = [given.get(node) or _own_name(node) for node in nodes]
     taken = {name for name in own if name}
     free = next(c for c in ("v", "u", "t", "node") if not any(_numbered(c, n) for n in taken))

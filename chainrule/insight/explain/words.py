@@ -1,7 +1,7 @@
 """Operations in words: how each is written with the names of its inputs, and its chain rule.
 
 A primitive's name goes in, formulas come out, as the primitive's record has them; the numbers
-beside them come from the primitive's own rules.
+shown next to them are computed by the primitive's gradient rules.
 
 Read next: :mod:`chainrule.insight.explain.walk`.
 """
@@ -19,7 +19,7 @@ _PLACE = re.compile(r"\b(out|a|b|c)\b")
 
 
 def description(operation: str) -> Description:
-    """Return what the record of the primitive called `operation` says, or a general description."""
+    """Return the description in the record of the primitive `operation`, or a general one."""
     found = registry[operation].description if operation in registry else None
     general = "upstream goes through the operation's own gradient rule"
     return found or Description(f"{operation}({{}})", (), general)
@@ -41,7 +41,7 @@ def formula(operation: str, names: Sequence[str]) -> str:
 
 
 def slope(operation: str, position: int, names: Sequence[str], out: str) -> str:
-    """Return the local derivative to the input at `position` as a formula, or an empty string.
+    """Return the local derivative with respect to input `position` as a formula, or "".
 
     >>> slope("mul", 0, ["w0", "x0"], "v1"), slope("exp", 0, ["v5"], "v6")
     ('x0', 'v6')
