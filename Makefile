@@ -8,12 +8,12 @@ PIP := $(PY) -m pip install --quiet --disable-pip-version-check
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test oracle browser lint bench accuracy clean
+.PHONY: help demo test oracle browser lint bench accuracy doctor-bench clean
 
 help: ## list the targets
 	@echo "usage: make TARGET [PYTHON=python3.12] [ARGS='options for pytest or the benchmark']"
 	@echo
-	@sed -n 's/^\([a-z]*\):[^#]*## \(.*\)/  \1\t\2/p' Makefile | expand -t 14
+	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  \1\t\2/p' Makefile | expand -t 14
 
 demo: $(VENV)/.chainrule ## install chainrule in .venv and train a network on handwritten digits
 	$(VENV)/bin/chainrule train digits
@@ -37,6 +37,9 @@ bench: $(VENV)/.test ## measure speed, beside the frameworks that are installed 
 
 accuracy: $(VENV)/.test ## measure accuracy on the built-in data sets (takes minutes)
 	$(PY) bench/accuracy.py $(ARGS)
+
+doctor-bench: $(VENV)/.test ## measure how often the doctor is right, and how often it cries wolf (takes minutes)
+	$(PY) bench/doctor.py --healthy 120 --injected 2 $(ARGS)
 
 clean: ## remove .venv and everything built
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -36,7 +36,7 @@ LINK = re.compile(r"\]\((?!https?:|#)([^)#]+)[^)]*\)|src=\"(?!https?:)([^\"]+)\"
 PATH = re.compile(r"`((?:chainrule|docs|tests|bench|examples|\.ci)/(?!results/)[\w./-]*)`")
 MODULE = re.compile(r"`(chainrule(?:\.[a-z_]+)+)`")
 CHARACTER = 12.2  # width of one in the picture
-TARGET = re.compile(r"\bmake ([a-z]+)")
+TARGET = re.compile(r"\bmake ([a-z-]+)")
 
 
 def fences(text: str, language: str) -> list[str]:
@@ -216,7 +216,7 @@ def test_what_a_document_names_exists(document: str, repository: Path) -> None:
         stem = repository / name.replace(".", "/")
         paths.append(stem if stem.is_dir() else stem.with_suffix(".py"))
     assert [str(path) for path in (*links, *paths) if not path.exists()] == []
-    targets = set(re.findall(r"^([a-z]+):", (repository / "Makefile").read_text(), re.MULTILINE))
+    targets = set(re.findall(r"^([a-z-]+):", (repository / "Makefile").read_text(), re.MULTILINE))
     code = " ".join(re.findall(r"`[^`]+`", text) + fences(text, "(?:sh)?"))
     assert set(TARGET.findall(code)) <= targets
 

@@ -5,13 +5,14 @@ Read next: :mod:`chainrule.doctor.survey`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from chainrule.doctor.case import Case
-from chainrule.doctor.finding import Findings
+from chainrule.doctor.course import Course, follow
+from chainrule.doctor.finding import Finding, Findings
 from chainrule.doctor.rule import RULES
-from chainrule.doctor.rules import data, last_layer, signal, start, steps
+from chainrule.doctor.rules import data, ending, last_layer, signal, start, steps
 from chainrule.doctor.survey import Survey
 from chainrule.nn.layer import Layer
 from chainrule.nn.regularizers import Regularizer
@@ -19,10 +20,10 @@ from chainrule.optim.optimizer import Optimizer
 from chainrule.tabular.problem import Problem, build
 from chainrule.tabular.settings import Settings
 
-__all__ = ["examine", "preflight", "preflight_table"]
+__all__ = ["diagnose", "examine", "preflight", "preflight_table"]
 
 # The files whose rules are run; importing them has entered their rules in the table.
-FILES = (data, last_layer, signal, start, steps)
+FILES = (data, ending, last_layer, signal, start, steps)
 
 
 def preflight(
@@ -87,4 +88,20 @@ def preflight_table(problem: Problem, settings: Settings) -> Findings:
 def examine(case: Case) -> Findings:
     """Return what the rules find in `case`."""
     survey = Survey(case)
-    return Findings.ranked(finding for one in RULES.values() for finding in one.check(survey))
+    return Findings.ranked(_found(survey, "before"))
+
+
+def diagnose(case: Case) -> Findings:
+    """Train `case` from start to end, and return what was wrong with it, before and after.
+
+    The model of the case is trained.
+    """
+    survey = Survey(case)
+    before = list(_found(survey, "before"))
+    return Findings.ranked([*before, *_found(follow(survey), "after")])
+
+
+def _found(facts: Survey | Course, stage: str) -> Iterator[Finding]:
+    for one in RULES.values():
+        if one.stage == stage:
+            yield from one.check(facts)

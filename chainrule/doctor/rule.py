@@ -11,25 +11,28 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 from chainrule.core.errors import OptionError
 from chainrule.doctor.case import Case
+from chainrule.doctor.course import Course
 from chainrule.doctor.finding import CATEGORIES, Finding
 from chainrule.doctor.survey import Survey
 
 __all__ = ["RULES", "Rule", "rule"]
 
-Check: TypeAlias = Callable[[Survey], Iterable[Finding]]
+Facts = TypeVar("Facts", Survey, Course)
+Check: TypeAlias = Callable[[Facts], Iterable[Finding]]
 
 
 @dataclass(frozen=True)
 class Rule:
-    """A check with the names of its cause and category, and its specimens."""
+    """A check with the names of its cause and category, its stage, and its specimens."""
 
     cause: str
     category: str
-    check: Check
+    stage: str
+    check: Callable[[Any], Iterable[Finding]]
     sick: Callable[[], Case]
     healthy: Callable[[], Case]
 
@@ -38,19 +41,20 @@ RULES: dict[str, Rule] = {}
 
 
 def rule(
-    category: str, *, sick: Callable[[], Case], healthy: Callable[[], Case]
-) -> Callable[[Check], Check]:
+    category: str, *, sick: Callable[[], Case], healthy: Callable[[], Case], stage: str = "before"
+) -> Callable[[Check[Facts]], Check[Facts]]:
     """Return a decorator that enters a check as a rule; its name is that of the cause.
 
     `sick` returns a training in which the check must find the cause, `healthy` one in which it
-    must find nothing.  Raises OptionError for a category that is not on the list.
+    must find nothing.  A check of the `stage` "before" is given the survey of a training, one of
+    the stage "after" its course.  Raises OptionError for a category that is not on the list.
     """
     if category not in CATEGORIES:
         raise OptionError(f"category {category!r} is not one of {', '.join(CATEGORIES)}.")
 
-    def enter(check: Check) -> Check:
+    def enter(check: Check[Facts]) -> Check[Facts]:
         cause = check.__name__
-        RULES[cause] = Rule(cause, category, check, sick, healthy)
+        RULES[cause] = Rule(cause, category, stage, check, sick, healthy)
         return check
 
     return enter

@@ -20,7 +20,7 @@ from chainrule.ops.composite import clip
 from chainrule.ops.elementary import log
 from chainrule.optim.adam import Adam
 
-__all__ = ["classes", "network", "numbers", "on_probabilities", "values"]
+__all__ = ["Probabilities", "classes", "network", "numbers", "on_probabilities", "values"]
 
 Array = np.ndarray[Any, Any]
 
@@ -55,7 +55,7 @@ def values(model: Layer | None = None, scale: float = 1.0, **changes: Any) -> Ca
     return replace(sound, **changes)
 
 
-class _OnProbabilities:
+class Probabilities:
     """Binary cross-entropy of probabilities, as other libraries have it."""
 
     kind = "labels"
@@ -70,4 +70,4 @@ class _OnProbabilities:
 def on_probabilities(model: Layer) -> Case:
     """Return a training of `model`, of one output, by a cross-entropy that takes probabilities."""
     X = numbers()
-    return Case(model, (X, (X[:, :1] > 0).astype(np.float32)), _OnProbabilities(), Adam(3e-3), 20)
+    return Case(model, (X, (X[:, :1] > 0).astype(np.float32)), Probabilities(), Adam(3e-3), 20)

@@ -18,9 +18,9 @@ from typing import Any
 import numpy as np
 
 from chainrule.core.graph import Graph, Node, reachable
-from chainrule.core.tensor import Tensor
+from chainrule.core.tensor import Tensor, tensor
 from chainrule.doctor.case import Case
-from chainrule.nn.layer import initialize, parameters
+from chainrule.nn.layer import Layer, initialize, parameters
 from chainrule.nn.regularizers import penalties
 from chainrule.optim.full_batch import FullBatch
 from chainrule.optim.named import optimizer as optimizer_of
@@ -102,7 +102,7 @@ class Survey:
             return str(getattr(self.aim.function, "takes", ""))
         if self.aim.kind in ("classes", "labels"):
             return "logits" if self.aim.probabilistic else "scores"
-        return "rates" if self.aim.kind == "counts" else "values"
+        return "log rates" if self.aim.kind == "counts" else "values"
 
     @property
     def batch_size(self) -> int:
@@ -154,57 +154,12 @@ class Survey:
 
     @cached_property
     def _measured(self) -> tuple[list[LayerFacts], dict[str, Array]]:
-        part = self.train
-        x, y = data_input("x", part.x), data_input("y", part.y)
-        output = forward(self.model, x)
-        loss, totals = record_totals(self.aim, (), output, y)
-        plain = for_predicting(
-            Graph(
-                {"output": output.node, "loss": loss.node, "total": totals["loss"].node},
-                {"x": x.node, "y": y.node},
-            )
-        )
-        output, loss = Tensor(plain.outputs["output"]), Tensor(plain.outputs["loss"])
-        probes = layer_probes(output)
-        found = parameters(self.model)
-        by_node = {p.node: path for path, p in found.items()}
-        gradients = grad(loss, [*(p.product for p in probes), *found.values()], unused="zero")
-        wanted, connected = {"output": output.node, "loss": loss.node}, []
-        for path, gradient in zip(found, gradients[len(probes) :], strict=True):
-            wanted[f"weight gradient/{path}"] = gradient.node
-        for i, probe in enumerate(probes):
-            after = output
-            for later in probes[i + 1 :]:
-                if probe.product.node in reachable([later.input.node]):
-                    after = later.input
-                    break
-            slope = grad(after.sum(), probe.product, unused="zero")
-            connected.append(probe.product.node in reachable([after.node], (), _differentiated))
-            wanted |= {
-                f"{i}/inputs": probe.input.node,
-                f"{i}/product": probe.product.node,
-                f"{i}/slope": slope.node,
-                f"{i}/gradient": gradients[i].node,
-            }
-        some = self._rows(part, ROWS)
-        values = Interpreter(Graph(wanted, plain.inputs))({"x": part.x[some], "y": part.y[some]})
-        layers = []
-        for i, probe in enumerate(probes):
-            own = by_node.get(probe.product.node.inputs[1])
-            layers.append(
-                LayerFacts(
-                    path=probe.layer,
-                    inputs=values[f"{i}/inputs"],
-                    product=values[f"{i}/product"],
-                    slope=values[f"{i}/slope"],
-                    gradient=values[f"{i}/gradient"],
-                    weight=None if own is None else found[own].value,
-                    weight_gradient=None if own is None else values[f"weight gradient/{own}"],
-                    last=i == len(probes) - 1,
-                    connected=connected[i],
-                )
-            )
-        return layers, values
+        return self.measure(self.model)
+
+    def measure(self, model: Layer) -> tuple[list[LayerFacts], dict[str, Array]]:
+        """Return the layers of `model` as some training rows pass it, and all that was computed."""
+        some = self._rows(self.train, ROWS)
+        return _measure(model, self.aim, self.train, some)
 
     @property
     def layers(self) -> list[LayerFacts]:
@@ -238,21 +193,23 @@ class Survey:
     @cached_property
     def guess_loss(self) -> float | None:
         """The loss of the best constant prediction, None where it is not known how to make it."""
-        y = self.targets
-        if self.kind == "values" and self.aim.name == "mse":
-            return float(y.var(axis=0).mean())
-        if self.kind == "values" and self.aim.name == "mae":
-            return float(np.abs(y - np.median(y, axis=0)).mean())
-        if self.takes not in ("logits", "probabilities"):
+        if self.aim.function is None or not self.kind:
             return None
-        if self.kind == "classes":
-            shares = np.bincount(y[:, 0].astype(int)) / len(y) if y.shape[1] == 1 else y.mean(0)
-            shares = shares[shares > 0]
-            return float(-(shares * np.log(shares)).sum())
-        if self.kind == "labels":
-            p = np.clip(y.mean(axis=0), 1e-12, 1 - 1e-12)
-            return float(-(p * np.log(p) + (1 - p) * np.log(1 - p)).mean())
-        return None
+        y, width = self.train.y[self._rows(self.train, ROWS)], self.outputs.shape[-1]
+        rows = y.reshape(len(y), -1).astype(np.float64)
+        if self.kind == "classes" and rows.shape[1] == 1:
+            rows = np.eye(max(width, int(rows.max()) + 1))[rows[:, 0].astype(int)]
+        if rows.shape[1] != width:
+            return None
+        guesses = [rows.mean(axis=0), np.median(rows, axis=0)]
+        if self.takes in ("logits", "log rates"):
+            p = np.clip(guesses[0], 1e-6, None)
+            binary = self.takes == "logits" and self.kind == "labels"
+            guesses = [np.log(p) - (np.log(np.clip(1 - p, 1e-6, None)) if binary else 0)]
+        shape = (len(y), *self.outputs.shape[1:])
+        outputs = [np.broadcast_to(g, shape).astype(self.outputs.dtype) for g in guesses]
+        losses = [float(self.aim.function(tensor(o), tensor(y)).mean()) for o in outputs]
+        return min(losses) if all(map(math.isfinite, losses)) else None
 
     # --- a few steps -----------------------------------------------------------------------
 
@@ -283,6 +240,60 @@ class Survey:
                 break
             state = {name: found[name] for name in state}
         return losses, change
+
+
+def _measure(
+    model: Layer, aim: Objective, part: Part, some: Array
+) -> tuple[list[LayerFacts], dict[str, Array]]:
+    x, y = data_input("x", part.x), data_input("y", part.y)
+    output = forward(model, x)
+    loss, totals = record_totals(aim, (), output, y)
+    plain = for_predicting(
+        Graph(
+            {"output": output.node, "loss": loss.node, "total": totals["loss"].node},
+            {"x": x.node, "y": y.node},
+        )
+    )
+    output, loss = Tensor(plain.outputs["output"]), Tensor(plain.outputs["loss"])
+    probes = layer_probes(output)
+    found = parameters(model)
+    by_node = {p.node: path for path, p in found.items()}
+    gradients = grad(loss, [*(p.product for p in probes), *found.values()], unused="zero")
+    wanted, connected = {"output": output.node, "loss": loss.node}, []
+    for path, gradient in zip(found, gradients[len(probes) :], strict=True):
+        wanted[f"weight gradient/{path}"] = gradient.node
+    for i, probe in enumerate(probes):
+        after = output
+        for later in probes[i + 1 :]:
+            if probe.product.node in reachable([later.input.node]):
+                after = later.input
+                break
+        slope = grad(after.sum(), probe.product, unused="zero")
+        connected.append(probe.product.node in reachable([after.node], (), _differentiated))
+        wanted |= {
+            f"{i}/inputs": probe.input.node,
+            f"{i}/product": probe.product.node,
+            f"{i}/slope": slope.node,
+            f"{i}/gradient": gradients[i].node,
+        }
+    values = Interpreter(Graph(wanted, plain.inputs))({"x": part.x[some], "y": part.y[some]})
+    layers = []
+    for i, probe in enumerate(probes):
+        own = by_node.get(probe.product.node.inputs[1])
+        layers.append(
+            LayerFacts(
+                path=probe.layer,
+                inputs=values[f"{i}/inputs"],
+                product=values[f"{i}/product"],
+                slope=values[f"{i}/slope"],
+                gradient=values[f"{i}/gradient"],
+                weight=None if own is None else found[own].value,
+                weight_gradient=None if own is None else values[f"weight gradient/{own}"],
+                last=i == len(probes) - 1,
+                connected=connected[i],
+            )
+        )
+    return layers, values
 
 
 def _differentiated(node: Node) -> tuple[Node, ...]:

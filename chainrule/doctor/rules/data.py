@@ -5,20 +5,23 @@ Read next: :mod:`chainrule.doctor.preflight`.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 
 import numpy as np
 
 from chainrule.core.wording import counted
+from chainrule.data.check_arrays import FEW, numbers_in_spread
 from chainrule.doctor.case import Case
 from chainrule.doctor.finding import Evidence, Finding
 from chainrule.doctor.rule import rule
-from chainrule.doctor.specimens import classes, numbers
+from chainrule.doctor.specimens import classes, numbers, values
 from chainrule.doctor.survey import Array, Survey
 from chainrule.optim.adam import Adam
 
 __all__ = [
     "constant_inputs", "few_of_a_class", "leaking_column", "repeated_rows", "unscaled_inputs",
+    "unscaled_targets",
 ]  # fmt: skip
 
 LARGE = 30.0  # root mean square of a column; standardized ones have 1, and pixels less
@@ -42,8 +45,9 @@ def unscaled_inputs(survey: Survey) -> Iterator[Finding]:
     largest = int(size.argmax())
     if size[largest] <= LARGE and ratio <= SPREADS:
         return
+    lost = bool((numbers_in_spread(x, np.dtype(np.float32)) < FEW).any())
     yield Finding(
-        "unscaled_inputs", "preprocessing", "warning",
+        "unscaled_inputs", "preprocessing", "fault" if lost else "warning",
         f"Inputs are not scaled: column {largest} has a root mean square of {size[largest]:.4g} "
         f"and the widest column spreads {ratio:,.0f} times as far as the middle one. The first "
         "layer's gradients are as unequal, so that no learning rate suits all of its weights.",
@@ -53,7 +57,8 @@ def unscaled_inputs(survey: Survey) -> Iterator[Finding]:
         (Evidence("largest root mean square of a column", float(size[largest]), LARGE,
                   "standardized columns have 1"),
          Evidence("widest spread over the middle one", ratio, SPREADS, "columns should be alike")),
-        {"preprocess": "standardize"}, min(0.9, 0.6 + 0.1 * np.log10(size[largest] / LARGE + 1)),
+        {"preprocess": "standardize"},
+        0.98 if lost else min(0.9, 0.6 + 0.1 * float(np.log10(size[largest] / LARGE + 1))),
     )  # fmt: skip
 
 
@@ -97,7 +102,9 @@ def repeated_rows(survey: Survey) -> Iterator[Finding]:
     train, held = _texts(survey.columns), _texts(survey.held_columns)
     both = sum(text in train for text in held)
     share, distinct = both / len(held), len(train) / max(1, len(survey.columns))
-    if share <= 0.02 or distinct < 0.9:  # few distinct rows repeat by chance, as categories do
+    if (
+        share <= 0.05 or both < 5 or distinct < 0.9
+    ):  # few distinct rows repeat by chance, as categories do
         return
     yield Finding(
         "repeated_rows", "data", "warning",
@@ -105,7 +112,7 @@ def repeated_rows(survey: Survey) -> Iterator[Finding]:
         "score says how well they are remembered, not how well new rows are predicted.",
         "Remove repeated rows before splitting the data.",
         {"rows": both},
-        (Evidence("share of validation rows seen in training", share, 0.02,
+        (Evidence("share of validation rows seen in training", share, 0.05,
                   "a few rows may be equal by chance"),),
         {}, 0.8,
     )  # fmt: skip
@@ -125,7 +132,7 @@ def _leaking() -> Case:
 def leaking_column(survey: Survey) -> Iterator[Finding]:
     """Find columns that are the target in other numbers, and not known when they are needed."""
     y = survey.targets
-    if y.shape[1] != 1 or len(y) < 30 or y.std() == 0:
+    if y.shape[1] != 1 or survey.columns.shape[1] < 2 or len(y) < 30 or y.std() == 0:
         return
     for column in _copies(survey.columns, y[:, 0]):
         yield Finding(
@@ -173,4 +180,29 @@ def few_of_a_class(survey: Survey) -> Iterator[Finding]:
         {"class": float(numbers_of[rarest])},
         (Evidence("share of the rarest class", share, 0.02, "one row in fifty"),),
         {"class_weight": "balanced"}, 0.6,
+    )  # fmt: skip
+
+
+@rule("preprocessing", sick=lambda: values(scale=300.0), healthy=lambda: values(scale=3.0))
+def unscaled_targets(survey: Survey) -> Iterator[Finding]:
+    """Find targets far larger than the outputs that a network starts with."""
+    low, high = survey.bounds
+    if survey.kind != "values" or (math.isfinite(low) and math.isfinite(high)):
+        return
+    y = survey.targets
+    size = float(np.sqrt(np.square(y).mean()))
+    first = float(np.sqrt(np.square(survey.outputs, dtype=np.float64).mean()))
+    ratio = size / max(1.0, first)
+    if ratio <= LARGE:
+        return
+    yield Finding(
+        "unscaled_targets", "preprocessing", "warning",
+        f"The targets have a root mean square of {size:.4g}, and the untrained network gives "
+        f"numbers of about {first:.2g}: most of the training will be spent on growing the last "
+        "layer, with gradients as large as the targets.",
+        "Train on (y - y.mean()) / y.std() and undo it on predictions, or let fit_table do both.",
+        {},
+        (Evidence("size of the targets over that of the outputs", ratio, LARGE,
+                  "standardized targets have about 1"),),
+        {"target": "standardize"}, min(0.78, 0.6 + 0.06 * float(np.log10(ratio))),
     )  # fmt: skip

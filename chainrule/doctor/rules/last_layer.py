@@ -7,17 +7,30 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 
+from chainrule.core.wording import counted
+from chainrule.doctor.case import Case
 from chainrule.doctor.finding import Evidence, Finding
 from chainrule.doctor.rule import rule
-from chainrule.doctor.specimens import classes, network, numbers, on_probabilities, values
+from chainrule.doctor.specimens import (
+    Probabilities,
+    classes,
+    network,
+    numbers,
+    on_probabilities,
+    values,
+)
 from chainrule.doctor.survey import Array, Survey
 from chainrule.nn.activations import ReLU, Sigmoid, Tanh
 from chainrule.ops.composite import softmax
 
-__all__ = ["output_cannot_vary", "output_range", "outputs_not_probabilities"]
+__all__ = [
+    "loss_for_numbers", "one_output_for_classes", "output_cannot_vary", "output_range",
+    "outputs_not_probabilities", "target_shape", "targets_not_probabilities",
+]  # fmt: skip
 
 
 def _halves() -> tuple[Array, Array]:
@@ -64,7 +77,7 @@ def output_cannot_vary(survey: Survey) -> Iterator[Finding]:
 def output_range(survey: Survey) -> Iterator[Finding]:
     """Targets outside the range of the last activation can't be reached."""
     low, high = survey.bounds
-    if survey.kind not in ("values", "counts") or survey.takes == "rates":
+    if survey.kind not in ("values", "counts") or survey.takes == "log rates":
         return
     y = survey.targets
     if low == -math.inf and high == math.inf:
@@ -154,5 +167,93 @@ def loss_for_numbers(survey: Survey) -> Iterator[Finding]:
         f"Use loss={better!r}, which takes raw outputs.",
         {},
         (Evidence("distinct targets", len(distinct), 2, "classes, not quantities"),),
-        {"loss": better}, 0.7 if absolute else 0.5,
+        {"loss": better}, 0.8 if absolute else 0.5,
+    )  # fmt: skip
+
+
+def _signed() -> Case:
+    case = on_probabilities(network(4, 16, 1, end=[Sigmoid()]))
+    return replace(case, data=(case.data[0], 2 * case.data[1] - 1))
+
+
+@rule(
+    "loss",
+    sick=_signed,
+    healthy=lambda: on_probabilities(network(4, 16, 1, end=[Sigmoid()])),
+)
+def targets_not_probabilities(survey: Survey) -> Iterator[Finding]:
+    """Find targets outside [0, 1] under a loss that compares probabilities."""
+    if survey.kind != "labels" or survey.takes != "probabilities":
+        return
+    y = survey.targets
+    outside = float(((y < 0) | (y > 1)).mean())
+    if outside <= 0:
+        return
+    yield Finding(
+        "targets_not_probabilities", "loss", "fault",
+        f"The loss compares probabilities, but {100 * outside:.0f} % of the targets are not "
+        f"between 0 and 1: they run from {y.min():.4g} to {y.max():.4g}, and the loss has no "
+        "lowest value for them.",
+        "Use loss='mse' and no last activation for numbers, or write yes and no as 1 and 0.",
+        {},
+        (Evidence("share of targets outside [0, 1]", outside, 0.0, "a probability"),),
+        {"loss": "mse", "output": None}, 0.95,
+    )  # fmt: skip
+
+
+def _paired() -> Case:
+    return replace(on_probabilities(network(4, 16, 2, end=[Sigmoid()])), loss=Probabilities())
+
+
+@rule(
+    "loss",
+    sick=_paired,
+    healthy=lambda: on_probabilities(network(4, 16, 1, end=[Sigmoid()])),
+)
+def target_shape(survey: Survey) -> Iterator[Finding]:
+    """Find targets that are broadcast against outputs of another number of columns."""
+    columns, outputs = survey.targets.shape[1], int(np.prod(survey.outputs.shape[1:]))
+    if survey.kind not in ("labels", "values", "counts") or columns == outputs:
+        return
+    yield Finding(
+        "target_shape", "loss", "fault",
+        f"A row has {counted(columns, 'target')} and {counted(outputs, 'output')}, which are "
+        "broadcast: every output is compared with the same target, so all are pushed the same "
+        "way.",
+        "For classes use a loss of classes, such as cross_entropy with class numbers; otherwise "
+        "give the network one output per target.",
+        {},
+        (Evidence("outputs per target", outputs / columns, 1.0, "they are compared in pairs"),),
+        {"loss": "cross_entropy"}, 0.95,
+    )  # fmt: skip
+
+
+class _OfClasses(Probabilities):
+    kind = "classes"
+
+
+def _single() -> Case:
+    return replace(on_probabilities(network(4, 16, 1, end=[Sigmoid()])), loss=_OfClasses())
+
+
+@rule(
+    "architecture",
+    sick=_single,
+    healthy=lambda: classes(),
+)
+def one_output_for_classes(survey: Survey) -> Iterator[Finding]:
+    """Find a loss of classes over a single output, whose share is always 1."""
+    outputs = int(np.prod(survey.outputs.shape[1:]))
+    if survey.kind != "classes" or outputs != 1:
+        return
+    values_of = np.unique(survey.targets)
+    yield Finding(
+        "one_output_for_classes", "architecture", "fault",
+        f"The loss compares classes, of which the targets have {len(values_of)}, but the network "
+        "has one output. The only class gets all of the probability whatever the weights are.",
+        f"Give the last layer one unit per class, {max(2, len(values_of))}, or use "
+        "binary_cross_entropy for yes or no.",
+        {"layer": survey.layers[-1].path if survey.layers else ""},
+        (Evidence("outputs", 1, 2, "a class needs another to be told from"),),
+        {}, 0.97,
     )  # fmt: skip

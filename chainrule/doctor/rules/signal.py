@@ -61,7 +61,7 @@ def _linear(layer: LayerFacts) -> bool:
 def saturated_layer(survey: Survey) -> Iterator[Finding]:
     """Where an activation is nearly flat for most rows, hardly any gradient passes."""
     for layer in survey.layers:
-        if layer.slope.ndim != 2:
+        if layer.slope.ndim != 2 or layer.last:  # the outputs of a softmax have a constant sum
             continue
         top = float(np.abs(layer.slope).max())
         steep = float((np.abs(layer.slope) >= 0.5 * top).mean())
@@ -96,6 +96,13 @@ def saturated_layer(survey: Survey) -> Iterator[Finding]:
         return  # later layers suffer from this one
 
 
+def _of_two_slopes(layer: LayerFacts) -> bool:
+    """Whether nearly every slope is one of two, as those of ReLU and its variants are."""
+    slopes = np.abs(layer.slope)
+    steep = slopes >= 0.9 * slopes.max(axis=0)
+    return bool((steep | (slopes <= 0.1 * slopes.max(axis=0))).mean() > 0.95)
+
+
 def _sigmoids() -> Case:
     return classes(network(4, *[16] * 7, 3, between=[Sigmoid()]))
 
@@ -111,9 +118,11 @@ def vanishing_gradients(survey: Survey) -> Iterator[Finding]:
         return
     hidden = survey.layers[:-1]
     slopes = float(np.median([np.abs(f.slope).mean() for f in hidden]))
-    saturating = slopes < 0.35  # a sigmoid's slope is at most 0.25
+    # A sigmoid's slope is at most 0.25; a ReLU's is 0 or 1, whatever its mean.
+    saturating = slopes < 0.35 and not all(_of_two_slopes(f) for f in hidden)
     yield Finding(
-        "vanishing_gradients", "activation" if saturating else "initialization", "warning",
+        "vanishing_gradients", "activation" if saturating else "initialization",
+        "warning" if saturating or ratio < 1e-6 else "note",
         f"Gradients fade on their way back: at layer {hidden[0].path} they are "
         f"{1 / ratio:,.0f} times smaller than at layer {survey.layers[-1].path}, so the first "
         "layers hardly learn. "

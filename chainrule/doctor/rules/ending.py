@@ -1,0 +1,208 @@
+"""Rules on how a training ended: diverged, stuck, unsteady, or too early.
+
+Read next: :mod:`chainrule.doctor.preflight`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from chainrule.doctor.case import Case
+from chainrule.doctor.course import Course
+from chainrule.doctor.finding import Evidence, Finding
+from chainrule.doctor.rule import rule
+from chainrule.doctor.specimens import classes, network, values
+from chainrule.nn.activations import Sigmoid
+from chainrule.optim.adam import Adam
+from chainrule.optim.sgd import SGD
+
+__all__ = ["died_in_training", "diverged", "still_falling", "stuck", "unsteady"]
+
+MANY_DEAD = 0.75
+NO_BETTER = 0.05  # of the best constant's loss overcome: nothing was learned
+WELL = 0.97  # overcome: nothing is left to complain of
+LATE_GAIN = 0.1  # of the whole fall, in the last fifth of the epochs
+FEW_STEPS = 50
+FEW_EPOCHS = 20
+HALF = 0.5  # overcome: what is left may be noise
+SETTLED = 0.85  # overcome: small losses change by much of themselves from noise alone
+BOUNCE = 0.25  # of the loss, by which it changes from epoch to epoch
+
+
+@rule(
+    "learning_rate", stage="after",
+    sick=lambda: values(optimizer=SGD(2.0), epochs=5),
+    healthy=lambda: values(epochs=5),
+)  # fmt: skip
+def diverged(course: Course) -> Iterator[Finding]:
+    """Find a training whose loss grew without bound."""
+    losses = course.losses
+    grew = len(losses) > 1 and losses[-1] > 10 * max(losses[0], course.survey.loss)
+    if not course.diverged and not grew:
+        return
+    x = course.survey.columns
+    size = float(np.sqrt(np.square(x).mean(axis=0)).max())
+    scaled = size < 100
+    told = course.diverged.split(";")[0] if course.diverged else (
+        f"the loss grew from {losses[0]:.4g} to {losses[-1]:.4g}")  # fmt: skip
+    why = "The steps are too long." if scaled else (
+        f"The inputs are not scaled (root mean square up to {size:.3g}), and gradients grow with "
+        "them.")  # fmt: skip
+    yield Finding(
+        "diverged", "learning_rate" if scaled else "preprocessing", "fault",
+        f"Training diverged: {told}. {why}",
+        "Divide the learning rate by 10, and again until the loss falls." if scaled
+        else "Standardize the inputs: (X - X.mean(0)) / X.std(0).",
+        {"epoch": len(losses) + bool(course.diverged)},
+        (Evidence("largest root mean square of an input column", size, 100.0,
+                  "gradients of the first layer grow with its inputs"),),
+        {"learning_rate": 0.1} if scaled else {"preprocess": "standardize"}, 0.85,
+    )  # fmt: skip
+
+
+@rule(
+    "learning_rate", stage="after",
+    sick=lambda: values(network(4, 16, 8, 1), scale=10.0, optimizer=SGD(0.1), epochs=30),
+    healthy=lambda: values(network(4, 16, 8, 1)),
+)  # fmt: skip
+def died_in_training(course: Course) -> Iterator[Finding]:
+    """Find layers that were alive at the start and are dead at the end."""
+    for before, after in zip(course.survey.layers, course.layers, strict=False):
+        if after.slope.ndim != 2 or before.slope.ndim != 2:
+            continue
+        then, now = (float((f.slope == 0).all(axis=0).mean()) for f in (before, after))
+        if now < MANY_DEAD or then > 0.5:
+            continue
+        yield Finding(
+            "died_in_training", "learning_rate", "fault",
+            f"Layer {after.path} died: {100 * now:.0f} % of its units are flat for every row, and "
+            f"{100 * then:.0f} % were at the start. A step that was too long pushed them to where "
+            "no gradient reaches them.",
+            "Divide the learning rate by 10, or use leaky_relu.",
+            {"layer": after.path},
+            (Evidence("share of dead units", now, MANY_DEAD, "most of the layer"),),
+            {"learning_rate": 0.1}, 0.8,
+        )  # fmt: skip
+        return
+
+
+def _sigmoids() -> Case:
+    return classes(network(4, *[8] * 5, 3, between=[Sigmoid()]), optimizer=SGD(0.01))
+
+
+@rule("activation", stage="after", sick=_sigmoids, healthy=lambda: classes(epochs=60))
+def stuck(course: Course) -> Iterator[Finding]:
+    """Find a training that ended where the best constant is, and say what held it there."""
+    learned = course.learned
+    if learned is None or learned > NO_BETTER or course.diverged or not course.layers:
+        return
+    hidden = [f for f in course.layers if not f.last]
+    slopes = [float(np.abs(f.slope).mean()) for f in hidden if f.slope.ndim == 2]
+    flat = bool(slopes) and max(slopes) < 0.3 and min(slopes) > 0
+    moved = _moved(course)
+    text = (f"After {len(course.losses)} epochs the network is no better than a constant: the loss "
+            f"is {course.losses[-1]:.4g}, that of the best constant "
+            f"{course.survey.guess_loss:.4g}.")  # fmt: skip
+    evidence = (
+        Evidence("share of the constant's loss overcome", learned, NO_BETTER, "nothing learned"),
+        Evidence("relative change of the weights", moved, 0.1, "they have to move to learn"),
+    )
+    if flat:
+        yield Finding(
+            "stuck", "activation", "warning",
+            text + f" The activations of the hidden layers have a mean slope of {max(slopes):.2g} "
+            "at most, and gradients are multiplied by it at each layer.",
+            "Use relu or tanh in the hidden layers.",
+            {"layer": hidden[0].path}, evidence, {"activation": "relu"}, 0.75,
+        )  # fmt: skip
+    few = course.survey.steps < FEW_STEPS
+    if moved < 0.1 or few:
+        yield Finding(
+            "stuck", "epochs" if few else "learning_rate", "warning",
+            text + f" In {course.survey.steps:,} steps the weights have moved by "
+            f"{100 * moved:.2g} %: the steps are too {'few' if few else 'short'}.",
+            "Train for more epochs." if few else "Multiply the learning rate by 10.",
+            {}, evidence, {"epochs": 10} if few else {"learning_rate": 10.0}, 0.8 if few else 0.7,
+        )  # fmt: skip
+
+
+def _moved(course: Course) -> float:
+    """Return the median relative change of the weights from start to end."""
+    pairs = zip(course.survey.layers, course.layers, strict=False)
+    moved = [
+        float(np.linalg.norm(b.weight - a.weight) / max(1e-12, float(np.linalg.norm(a.weight))))
+        for a, b in pairs
+        if a.weight is not None and b.weight is not None and a.weight.shape == b.weight.shape
+    ]
+    return float(np.median(moved)) if moved else 0.0
+
+
+@rule(
+    "epochs", stage="after",
+    sick=lambda: classes(optimizer=Adam(3e-4), epochs=5),
+    healthy=lambda: classes(optimizer=Adam(1e-2), epochs=300),
+)  # fmt: skip
+def still_falling(course: Course) -> Iterator[Finding]:
+    """Find a training that ended while its loss was falling as fast as before."""
+    losses, learned = course.losses, course.learned
+    if course.diverged or not len(losses) or learned is None or learned > WELL:
+        return
+    first = max(course.survey.loss, float(losses[0]))
+    fall = first - float(losses[-1])
+    late = max(1, len(losses) // 5)
+    start = float(losses[-1 - late]) if len(losses) > late else first
+    share = (start - float(losses[-1])) / fall if fall > 0 else 0.0
+    hardly = course.survey.steps < FEW_STEPS and learned < HALF
+    if (share < LATE_GAIN or fall < 1e-3 * first) and not hardly:
+        return
+    few = len(losses) <= FEW_EPOCHS or course.survey.steps < FEW_STEPS
+    level = "warning" if learned < HALF else "note"
+    text = (
+        f"The loss was still falling when training ended after {len(losses)} epochs "
+        f"({course.survey.steps:,} steps): {100 * share:.0f} % of its whole fall, from "
+        f"{first:.4g} to {losses[-1]:.4g}, came in the last {late}."
+    )
+    evidence = (
+        Evidence("share of the fall in the last fifth", share, LATE_GAIN, "it had not settled"),
+        Evidence("share of the constant's loss overcome", learned, HALF, "half of what there is"),
+    )
+    confidence = 0.6 + 0.15 * min(1.0, share)
+    yield Finding(
+        "still_falling", "epochs", level, text, "Train for more epochs.",
+        {}, evidence, {"epochs": 4}, confidence if few else confidence - 0.1,
+    )  # fmt: skip
+    if not few:  # there was time enough for longer steps
+        yield Finding(
+            "still_falling", "learning_rate", level, text, "Multiply the learning rate by 3.",
+            {"epoch": len(losses)}, evidence, {"learning_rate": 3.0}, confidence,
+        )  # fmt: skip
+
+
+@rule(
+    "learning_rate", stage="after",
+    sick=lambda: values(optimizer=SGD(0.25), epochs=40),
+    healthy=lambda: values(epochs=40),
+)  # fmt: skip
+def unsteady(course: Course) -> Iterator[Finding]:
+    """Find a loss that jumps up and down from epoch to epoch instead of settling."""
+    losses = course.losses[len(course.losses) // 2 :]
+    learned = course.learned
+    if course.diverged or len(losses) < 5 or learned is None or learned > SETTLED:
+        return
+    steps = np.diff(losses)
+    rises = float((steps > 0).mean())
+    bounce = float(np.median(np.abs(steps)) / max(1e-12, float(np.median(losses))))
+    if bounce < BOUNCE or rises < 0.25:
+        return
+    yield Finding(
+        "unsteady", "learning_rate", "warning",
+        f"In the second half of training the loss changed by {100 * bounce:.0f} % of itself from "
+        f"one epoch to the next, and rose in {100 * rises:.0f} % of them: the steps are too long "
+        "to settle.",
+        "Divide the learning rate by 10, or let it fall by a schedule such as cosine.",
+        {},
+        (Evidence("median change from epoch to epoch", bounce, BOUNCE, "of the loss itself"),),
+        {"learning_rate": 0.1}, 0.75,
+    )  # fmt: skip
