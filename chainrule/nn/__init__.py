@@ -67,7 +67,7 @@ __all__ = [
     "summary",
     "to_config",
 ]
-# Each name of these files is public, so that a new layer is written in its file alone.
+# Every public name of these files is exported, so a new layer needs no edit here.
 __all__ += activations.__all__
 __all__ += embedding.__all__
 __all__ += initializers.__all__
@@ -83,9 +83,9 @@ __all__ += wiring.__all__
 
 register_public(globals()[name] for name in __all__)
 
-__all__ += ["Activation", "ActivationTable"]  # facts about layers; no model holds them
+__all__ += ["Activation", "ActivationTable"]  # facts about layers, not parts of a model
 
-if not TYPE_CHECKING:  # a type checker knows the names, and must go on telling of others
+if not TYPE_CHECKING:  # a type checker should still report unknown names
 
     def __getattr__(name: str) -> Any:
         raise no_attribute(__name__, name, __all__)

@@ -1,8 +1,8 @@
-"""Maxout: a layer whose units learn their own activation, the largest of several linear functions.
+"""Maxout: a layer whose units learn their activation as the maximum of linear functions.
 
-Each piece is a product of its own rather than a block of one wide product, because the
-compiler then takes the maximum while a product's tile is in registers.  A step costs what that
-of a ReLU layer with as many weights costs.
+Each piece is a separate product rather than a block of one wide product, so that the
+compiler can take the maximum while a product's tile is in registers.  A step costs as much as
+that of a ReLU layer with as many weights.
 
 Read next: :mod:`chainrule.nn.catalogue`.
 """
@@ -24,14 +24,14 @@ __all__ = ["Maxout"]
 
 @dataclass(eq=False)
 class Maxout:
-    """Take the largest of several linear functions: ``y = max(x @ weight[i] + bias[i])``.
+    """Take the maximum of several linear functions: ``y = max(x @ weight[i] + bias[i])``.
 
-    It stands in place of a Linear and its activation: two pieces can learn ReLU, leaky ReLU or
-    the absolute value, more pieces any convex function.  It does not saturate and does not die;
-    it costs `pieces` times the weights.
+    It replaces a Linear and its activation: two pieces can represent ReLU, leaky ReLU or the
+    absolute value, more pieces approximate any convex function.  It does not saturate and does
+    not die; it needs `pieces` times the weights.
     x: (n, inputs), weight: `pieces` of (inputs, outputs), bias: `pieces` of (outputs,),
-    y: (n, outputs).  Where pieces are equal, the last has the gradient.
-    Without `weight_init`, weights start from :class:`~chainrule.nn.initializers.MaxoutNormal`.
+    y: (n, outputs).  Where pieces are equal, the last one receives the gradient.
+    The default `weight_init` is :class:`~chainrule.nn.initializers.MaxoutNormal`.
 
     Raises OptionError for sizes that are not positive integers, or fewer than two pieces, and
     ShapeError when called on an input of another width.

@@ -1,7 +1,7 @@
-"""Noise in training alone: dropout and Gaussian noise, which keep units from relying on others.
+"""Noise during training: dropout and Gaussian noise, which prevent co-adaptation of units.
 
-Predicting, these layers pass their input on.  The noise follows from the seed of
-:func:`chainrule.fit` and the number of the step, so a training can be repeated bit for bit.
+In prediction, these layers are the identity.  The noise depends only on the seed of
+:func:`chainrule.fit` and the step number, so a training run can be repeated bit for bit.
 
 Read next: :mod:`chainrule.nn.normalize`.
 """
@@ -23,17 +23,17 @@ __all__ = ["Dropout", "GaussianNoise"]
 
 @dataclass(frozen=True)
 class Dropout:
-    """Set each value to 0 with probability `rate`, and scale the rest: ``x * keep / (1 - rate)``.
+    """Set each value to 0 with probability `rate` and scale the rest: ``x * keep / (1 - rate)``.
 
-    keep is 1 with probability ``1 - rate``, drawn anew for each value and step.  The scale
-    leaves the mean as it is, so predicting needs no change.  x: any shape.  Raises OptionError
+    keep is 1 with probability ``1 - rate``, drawn anew for each value and step.  The scaling
+    preserves the mean, so prediction needs no correction.  x: any shape.  Raises OptionError
     for a rate outside [0, 1).
 
     Source: Srivastava, Hinton, Krizhevsky, Sutskever and Salakhutdinov, "Dropout: a simple way to
     prevent neural networks from overfitting", 2014.
 
     >>> import chainrule as cr
-    >>> Dropout(0.5)(cr.tensor([1.0, 2.0]))  # evaluated outside training, it predicts
+    >>> Dropout(0.5)(cr.tensor([1.0, 2.0]))  # outside training: the identity
     Tensor([1., 2.], f32[2])
     """
 
@@ -52,7 +52,7 @@ class Dropout:
 class GaussianNoise:
     """Add normal noise: ``x + spread * e``, e drawn from N(0, 1) for each value and step.
 
-    On the inputs it makes like examples of each example.  x: any shape.  Raises OptionError for
+    On the inputs it is a form of data augmentation.  x: any shape.  Raises OptionError for
     a negative spread.  Source: Bishop, "Training with noise is equivalent to Tikhonov
     regularization", 1995.
 

@@ -1,6 +1,6 @@
-"""Layers that keep the mean and spread of what passes: "you want zero-centric things throughout".
+"""Normalization layers, which keep the mean and variance of activations fixed.
 
-Batch normalization looks at a column over the rows of the batch, layer normalization at a row
+Batch normalization normalizes a column over the rows of the batch, layer normalization a row
 over its columns.
 
 Read next: :mod:`chainrule.nn.residual`.
@@ -52,10 +52,10 @@ def _parameter(
 class BatchNorm:
     """Normalize each feature over the batch: ``scale * (x - mean) / sqrt(var + epsilon) + shift``.
 
-    Training uses the mean and variance of the batch, and keeps running ones,
-    ``running = (1 - momentum) * running + momentum * of the batch`` (the variance without bias),
-    which predicting uses.  x: (n, ..., features); scale and shift, (features,), start at 1 and 0.
-    A batch of one row has no spread: its values become the shift.  Raises OptionError for sizes
+    Training uses the mean and variance of the batch, and keeps running averages,
+    ``running = (1 - momentum) * running + momentum * batch`` (with the unbiased variance), which
+    prediction uses.  x: (n, ..., features); scale and shift, (features,), start at 1 and 0.
+    A batch of one row has variance 0: its values become the shift.  Raises OptionError for sizes
     that are not positive integers or numbers out of range, and ShapeError for an input of
     another width.
 
@@ -106,7 +106,7 @@ class BatchNorm:
 class LayerNorm:
     """Normalize each row over its features: ``scale * (x - mean) / sqrt(var + epsilon) + shift``.
 
-    It does the same in training and predicting, whatever the batch.  x: (n, ..., features); scale
+    It is the same in training and prediction, whatever the batch.  x: (n, ..., features); scale
     and shift, (features,), start at 1 and 0.  Raises as :class:`BatchNorm` does.
 
     Source: Ba, Kiros and Hinton, "Layer normalization", 2016.
@@ -137,7 +137,7 @@ class LayerNorm:
 
 @dataclass(eq=False)
 class RMSNorm:
-    """Divide each row by the root of its mean square: ``scale * x / sqrt(mean(x²) + epsilon)``.
+    """Divide each row by its root mean square: ``scale * x / sqrt(mean(x²) + epsilon)``.
 
     It is :class:`LayerNorm` without the mean and the shift, at less cost.  x: (n, ..., features);
     scale, (features,), starts at 1.  Raises as :class:`BatchNorm` does.
@@ -164,7 +164,7 @@ class RMSNorm:
         return x / sqrt(mean(square(x), -1, keepdims=True) + self.epsilon) * self.scale
 
 
-# The layers that can normalize the hidden layers of a network for tables, by name.
+# The normalizations that a network for tables can use in its hidden layers, by name.
 NORMS: dict[str, Callable[[int], Callable[[Tensor], Tensor]]] = {
     "batch": BatchNorm,
     "layer": LayerNorm,

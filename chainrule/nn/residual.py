@@ -1,4 +1,4 @@
-"""Skip connections: layers whose input goes round them.
+"""Skip connections: layers whose input is added to their output.
 
 Read next: :mod:`chainrule.nn.losses`.
 """
@@ -19,12 +19,12 @@ __all__ = ["Residual"]
 
 @dataclass(eq=False)
 class Residual:
-    """Add what `body` makes of x to x itself: ``y = body(x) + shortcut(x)``.
+    """Add the output of `body` to its input: ``y = body(x) + shortcut(x)``.
 
-    The gradient reaches the layers before it undiminished, through the sum.  `body` is a layer
-    or a list of layers; `shortcut` is a layer, such as a Linear, where body changes the shape,
-    and the identity by default.  Raises OptionError for what is not a layer, and ShapeError when
-    the two do not fit.
+    The gradient flows through the sum undiminished to earlier layers.  `body` is a layer or a
+    list of layers; `shortcut` is the identity by default, or a layer, such as a Linear, where body
+    changes the shape.  Raises OptionError for objects that are not layers, and ShapeError when
+    the shapes of the two differ.
 
     Source: He, Zhang, Ren and Sun, "Deep residual learning for image recognition", 2016.
 
@@ -45,7 +45,7 @@ class Residual:
             check_layer("Residual: shortcut", self.shortcut)
 
     def check_input(self, X: Any) -> None:
-        """Let both ways say which rows of `X` they can't take."""
+        """Let both branches check the rows of `X`."""
         check_input((self.body, self.shortcut), X)
 
     def __call__(self, x: Tensor) -> Tensor:

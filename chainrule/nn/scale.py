@@ -1,7 +1,7 @@
-"""Multiply what enters a network by one number, and tell which rows are pixels of 0 to 255.
+"""Scaling of a network's inputs by a constant, and detection of pixels from 0 to 255.
 
-Rows in, rows on one scale out.  uint8 has two uses: the pixels of images, which networks read
-from 0 to 1, and small whole numbers, such as one-hot columns, which keep their value.
+Data of dtype uint8 may be pixels of images, which are scaled to 0 to 1, or small integers,
+such as one-hot columns, which keep their values.
 
 Read next: :mod:`chainrule.train.step`, which records the scaling.
 """
@@ -23,15 +23,15 @@ __all__ = [
     "Scale",
 ]
 
-_IMAGE_AXES = (3, 4)  # rows, height, width, and perhaps channels
+_IMAGE_AXES = (3, 4)  # rows, height, width, and optionally channels
 
 
 @dataclass(eq=False)
 class Scale:
-    """Multiply by a number that is not learned: ``y = factor * x``.
+    """Multiply by a constant: ``y = factor * x``.
 
-    As the first layer it says how data are scaled: ``nn.Scale(1 / 255)`` for pixels that lie in
-    rows, (n, pixels), and ``nn.Scale(1)`` for uint8 in the shape of images that is none.
+    As the first layer it sets how data are scaled: ``nn.Scale(1 / 255)`` for flattened pixels,
+    (n, pixels), and ``nn.Scale(1)`` for uint8 data in the shape of images that are not images.
     Raises OptionError for a `factor` that is not a finite number other than 0.
 
     >>> import chainrule as cr
@@ -60,9 +60,9 @@ def starts_with_scale(model: Any) -> bool:
 
 
 def reads_pixels(model: Any, dtype: np.dtype[Any], axes: int) -> bool:
-    """Whether data of `dtype` and so many `axes` are pixels, scaled by 1/255 before `model`.
+    """Whether data with this `dtype` and number of `axes` are pixels, to be scaled by 1/255.
 
-    They are uint8 in the shape of images, (n, height, width) or (n, height, width, channels),
-    unless the model starts with a :class:`Scale` of its own.
+    They are if they are uint8 in the shape of images, (n, height, width) or (n, height, width,
+    channels), unless `model` starts with its own :class:`Scale`.
     """
     return dtype == np.uint8 and axes in _IMAGE_AXES and not starts_with_scale(model)
