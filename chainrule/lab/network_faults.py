@@ -328,8 +328,8 @@ def far_too_small(recipe: Recipe, rng: Rng) -> Case:
 
 @fault("architecture", structural=True, suits=lambda r: r.activation not in ("maxout", "selu"))
 def far_too_deep(recipe: Recipe, rng: Rng) -> Case:
-    """Thirty hidden layers follow one another without a shortcut or normalization."""
-    deep = replace(recipe, hidden=(12,) * 30, batch_norm=False, dropout=0.0)
+    """Sixty hidden layers follow one another without a shortcut or normalization."""
+    deep = replace(recipe, hidden=(12,) * 60, batch_norm=False, dropout=0.0)
     return replace(deep, epochs=max(3, min(recipe.epochs, 1500 // recipe.steps_an_epoch))).case()
 
 

@@ -279,7 +279,7 @@ def _rounded(recipe: Recipe, outputs: Array) -> Array:
     "loss",
     "activation",
     structural=True,
-    suits=lambda r: classes(r) and r.data in ("digits", "rings"),
+    suits=lambda r: classes(r) and r.data == "digits",
     answers=_rounded,
 )
 def class_numbers_as_values(recipe: Recipe, rng: Rng) -> Case:
