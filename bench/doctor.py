@@ -28,16 +28,26 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from bench.doctor_programs import Program, programs
 from chainrule.core.errors import ChainruleError
+from chainrule.doctor.case import Case
 from chainrule.doctor.finding import LEVELS, Findings
 from chainrule.doctor.preflight import diagnose
-from chainrule.lab.faults import FAULTS
+from chainrule.lab.faults import FAULTS, break_recipe
 from chainrule.lab.recipe import healthy
 
-__all__ = ["causes", "main", "ranked"]
+__all__ = ["causes", "findings", "main", "ranked"]
+
+
+def findings(name: str, case: Case) -> Findings:
+    """Return what is found in `case`; nothing, with a printed line, where it can't be trained."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # what fit warns of is for the doctor to find
+        try:
+            return diagnose(case)
+        except ChainruleError as error:
+            print(f"{name}: {error}")
+            return Findings()
 
 
 def causes(found: Findings) -> list[str]:
@@ -57,15 +67,7 @@ def ranked(answers: Sequence[Findings]) -> list[str]:
 
 def judge(program: Program, seeds: int, steps: int) -> dict[str, Any]:
     """Return the entry of the JSON for `program`."""
-    answers = []
-    for seed in range(seeds):
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            try:
-                answers.append(diagnose(program.case(seed, steps)))
-            except ChainruleError as error:
-                print(f"{program.id}: {error}")
-    order = ranked(answers)
+    order = ranked([findings(program.id, program.case(seed, steps)) for seed in range(seeds)])
     true = set(program.categories)
     return {
         "id": program.id,
@@ -80,9 +82,7 @@ def false_alarms(count: int) -> None:
     """Print the findings above a note in sound trainings, and in how many there are any."""
     alarmed = 0
     for seed in range(count):
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            found = diagnose(healthy(seed).case()).serious
+        found = findings(f"healthy {seed}", healthy(seed).case()).serious
         alarmed += bool(found)
         for finding in found:
             print(f"healthy {seed}: {finding.cause} ({finding.level})", flush=True)
@@ -96,14 +96,8 @@ def injected(count: int) -> None:
         recipes = [r for r in map(healthy, range(60)) if fault.suits(r)][:count]
         first = three = 0
         seen: list[str] = []
-        for k, recipe in enumerate(recipes):
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                try:
-                    order = causes(diagnose(fault.inject(recipe, np.random.default_rng(k))))
-                except ChainruleError as error:
-                    order = []
-                    print(f"{name}: {error}")
+        for recipe in recipes:
+            order = causes(findings(name, break_recipe(recipe, name)))
             first += bool(order) and order[0] in fault.causes
             three += bool(set(order[:3]) & set(fault.causes))
             seen += order[:1]

@@ -10,9 +10,8 @@ from typing import Any
 
 import click
 
-from chainrule.cli.config_file import read_config
 from chainrule.cli.output import emit
-from chainrule.cli.train_options import method_options, network_options
+from chainrule.cli.train_options import as_in_train
 from chainrule.doctor.preflight import preflight_table
 from chainrule.tabular.build import check_settings
 from chainrule.tabular.problem import read_problem
@@ -22,14 +21,7 @@ __all__ = ["doctor"]
 
 
 @click.command("doctor")
-@click.argument("source", required=False)
-@click.option("--config", metavar="FILE", is_eager=True, callback=read_config,
-              help="TOML file of options, such as the config.toml of a run.")  # fmt: skip
-@click.option("--target", metavar="COLUMN", help="Column to predict, as in chainrule train.")
-@click.option("--task", type=click.Choice(["classification", "regression"]), metavar="TASK",
-              help="classification or regression  [default: inferred from the target]")  # fmt: skip
-@network_options
-@method_options
+@as_in_train
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, metavar="N",
               help="Seed of the split and the initial weights.")  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON.")

@@ -11,10 +11,9 @@ from typing import Any
 
 import click
 
-from chainrule.cli.config_file import read_config
 from chainrule.cli.files import check_extension, write_whole
 from chainrule.cli.output import emit, tell
-from chainrule.cli.train_options import method_options, network_options
+from chainrule.cli.train_options import as_in_train
 from chainrule.insight.range_finder import find_learning_rate
 from chainrule.tabular.build import check_settings
 from chainrule.tabular.problem import build, read_problem
@@ -24,14 +23,7 @@ __all__ = ["find_rate"]
 
 
 @click.command("find-lr")
-@click.argument("source", required=False)
-@click.option("--config", metavar="FILE", is_eager=True, callback=read_config,
-              help="TOML file of options, such as the config.toml of a run.")  # fmt: skip
-@click.option("--target", metavar="COLUMN", help="Column to predict, as in chainrule train.")
-@click.option("--task", type=click.Choice(["classification", "regression"]), metavar="TASK",
-              help="classification or regression  [default: inferred from the target]")  # fmt: skip
-@network_options
-@method_options
+@as_in_train
 @click.option("--steps", type=click.IntRange(min=20), default=120, show_default=True, metavar="N",
               help="Steps from the lowest rate, 1e-6, to the highest, 10.")  # fmt: skip
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, metavar="N",

@@ -10,11 +10,12 @@ from typing import Any, TypeVar
 
 import click
 
+from chainrule.cli.config_file import read_config
 from chainrule.core.errors import OptionError
 from chainrule.data.preprocess import NAMES as PREPROCESSING
 from chainrule.tabular.settings import Option, check_range, options
 
-__all__ = ["method_options", "network_options", "parse_fraction", "positive"]
+__all__ = ["as_in_train", "method_options", "network_options", "parse_fraction", "positive"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 positive = click.IntRange(min=1)
@@ -137,3 +138,15 @@ network_options = _together(
 )  # fmt: skip
 
 method_options = _together(*_from_settings("method"))
+
+# For the commands that look at the training that `chainrule train` would start.
+as_in_train = _together(
+    click.argument("source", required=False),
+    click.option("--config", metavar="FILE", is_eager=True, callback=read_config,
+                 help="TOML file of options, such as the config.toml of a run."),
+    click.option("--target", metavar="COLUMN", help="Column to predict, as in chainrule train."),
+    click.option("--task", type=click.Choice(["classification", "regression"]), metavar="TASK",
+                 help="classification or regression  [default: inferred from the target]"),
+    network_options,
+    method_options,
+)  # fmt: skip

@@ -10,6 +10,7 @@ Read next: :mod:`chainrule.data.scaling`.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +18,7 @@ from numpy.typing import NDArray
 from chainrule.core.errors import DataError
 from chainrule.data.fitting import Rows
 
-__all__ = ["Moments"]
+__all__ = ["Moments", "root_mean_square"]
 
 Array = NDArray[np.float64]
 
@@ -91,3 +92,12 @@ class Moments:
     def varies(self) -> NDArray[np.bool_]:
         """Which features have more than one value."""
         return self.least < self.greatest
+
+
+def root_mean_square(values: NDArray[Any]) -> float:
+    """Return the square root of the mean of ``values**2``, added up in float64.
+
+    >>> root_mean_square(np.array([3.0, -4.0, 0.0, 0.0]))
+    2.5
+    """
+    return float(np.sqrt(np.square(values, dtype=np.float64).mean()))

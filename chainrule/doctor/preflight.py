@@ -72,15 +72,15 @@ def preflight_table(problem: Problem, settings: Settings) -> Findings:
     made = build(settings, problem)
     return examine(
         Case(
-            made.model,
-            problem.train,
-            made.loss,
-            made.optimizer,
-            settings.epochs,
-            settings.batch_size,
-            problem.validation,
-            made.penalty,
-            settings.seed,
+            model=made.model,
+            data=problem.train,
+            loss=made.loss,
+            optimizer=made.optimizer,
+            epochs=settings.epochs,
+            batch_size=settings.batch_size,
+            validation=problem.validation,
+            regularizer=made.penalty,
+            seed=settings.seed,
         )
     )
 

@@ -50,7 +50,7 @@ class LayerFacts:
     `inputs` (rows, features) enter its product with the weights, `product` (rows, units) leaves
     it; `slope` is the derivative of what follows (bias, normalization, activation), up to the
     next layer with weights, to each element of the product.  `gradient` is that of the mean loss
-    to the product; `weight` and `weight_gradient` are None for a weight that is not a parameter.
+    to the product; `weight` is None where it is not a parameter.
     """
 
     path: str
@@ -59,7 +59,6 @@ class LayerFacts:
     slope: Array
     gradient: Array
     weight: Array | None
-    weight_gradient: Array | None
     last: bool
     connected: bool  # whether a gradient can come back to it at all
 
@@ -67,6 +66,11 @@ class LayerFacts:
     def units(self) -> int:
         """How many units it has."""
         return int(self.product.shape[-1])
+
+    @property
+    def dead(self) -> float:
+        """The share of units whose slope is 0 for every row, so that no gradient passes them."""
+        return float((self.slope == 0).all(axis=0).mean())
 
 
 class Survey:
@@ -116,14 +120,10 @@ class Survey:
 
     # --- the data --------------------------------------------------------------------------
 
-    def _rows(self, part: Part, most: int) -> Array:
-        some = np.unique(np.linspace(0, len(part) - 1, min(most, len(part))).astype(np.intp))
-        return some if part.rows is None else part.rows[some]
-
     @cached_property
     def columns(self) -> Array:
         """Some rows of the features, as the model is given them, flat: (rows, features)."""
-        x = self.train.x[self._rows(self.train, COLUMN_ROWS)]
+        x = self.train.x[self.train.spread_rows(COLUMN_ROWS)]
         return np.asarray(x, np.float64).reshape(len(x), -1) * (1 / 255 if self._pixels else 1)
 
     @property
@@ -135,13 +135,13 @@ class Survey:
         """Some rows of the validation features, flat, or None."""
         if self.held_out is None:
             return None
-        x = self.held_out.x[self._rows(self.held_out, COLUMN_ROWS)]
+        x = self.held_out.x[self.held_out.spread_rows(COLUMN_ROWS)]
         return np.asarray(x, np.float64).reshape(len(x), -1) * (1 / 255 if self._pixels else 1)
 
     @cached_property
     def targets(self) -> Array:
         """The targets of the rows of `columns`, flat: (rows, targets)."""
-        y = self.train.y[self._rows(self.train, COLUMN_ROWS)]
+        y = self.train.y[self.train.spread_rows(COLUMN_ROWS)]
         return np.asarray(y, np.float64).reshape(len(y), -1)
 
     # --- the network -----------------------------------------------------------------------
@@ -158,8 +158,7 @@ class Survey:
 
     def measure(self, model: Layer) -> tuple[list[LayerFacts], dict[str, Array]]:
         """Return the layers of `model` as some training rows pass it, and all that was computed."""
-        some = self._rows(self.train, ROWS)
-        return _measure(model, self.aim, self.train, some)
+        return _measure(model, self.aim, self.train)
 
     @property
     def layers(self) -> list[LayerFacts]:
@@ -195,7 +194,7 @@ class Survey:
         """The loss of the best constant prediction, None where it is not known how to make it."""
         if self.aim.function is None or not self.kind:
             return None
-        y, width = self.train.y[self._rows(self.train, ROWS)], self.outputs.shape[-1]
+        y, width = self.train.y[self.train.spread_rows(ROWS)], self.outputs.shape[-1]
         rows = y.reshape(len(y), -1).astype(np.float64)
         if self.kind == "classes" and rows.shape[1] == 1:
             rows = np.eye(max(width, int(rows.max()) + 1))[rows[:, 0].astype(int)]
@@ -215,18 +214,18 @@ class Survey:
 
     @cached_property
     def overfit(self) -> tuple[list[float], float]:
-        """Train a copy on one batch by the given optimizer, for at most `OVERFIT_STEPS` steps.
+        """Train on one batch by the given optimizer, for at most `OVERFIT_STEPS` steps.
 
         Returns the loss before each step, and the median over the parameters of the first
         step's relative change: the norm of the change over the norm of the weights.  It ends
-        where the loss is no longer finite.  Without any step for full-batch methods.
+        where the loss is no longer finite.  The model keeps its weights.
+        Without any step for full-batch methods.
         """
         if isinstance(self.optimizer, FullBatch):
             return [], 0.0
-        some = self._rows(self.train, self.batch_size)
-        model = copy.deepcopy(self.model)
+        some = self.train.spread_rows(self.batch_size)
         step = record_step(
-            model, self.aim, self.optimizer, (), self.train, regularizer=self.case.regularizer
+            self.model, self.aim, self.optimizer, (), self.train, regularizer=self.case.regularizer
         )
         interpreter, state = Interpreter(step.graph), dict(step.state)
         data = {"x": self.train.x[some], "y": self.train.y[some]}
@@ -242,17 +241,12 @@ class Survey:
         return losses, change
 
 
-def _measure(
-    model: Layer, aim: Objective, part: Part, some: Array
-) -> tuple[list[LayerFacts], dict[str, Array]]:
+def _measure(model: Layer, aim: Objective, part: Part) -> tuple[list[LayerFacts], dict[str, Array]]:
     x, y = data_input("x", part.x), data_input("y", part.y)
     output = forward(model, x)
-    loss, totals = record_totals(aim, (), output, y)
+    loss, _ = record_totals(aim, (), output, y)
     plain = for_predicting(
-        Graph(
-            {"output": output.node, "loss": loss.node, "total": totals["loss"].node},
-            {"x": x.node, "y": y.node},
-        )
+        Graph({"output": output.node, "loss": loss.node}, {"x": x.node, "y": y.node})
     )
     output, loss = Tensor(plain.outputs["output"]), Tensor(plain.outputs["loss"])
     probes = layer_probes(output)
@@ -276,6 +270,7 @@ def _measure(
             f"{i}/slope": slope.node,
             f"{i}/gradient": gradients[i].node,
         }
+    some = part.spread_rows(ROWS)
     values = Interpreter(Graph(wanted, plain.inputs))({"x": part.x[some], "y": part.y[some]})
     layers = []
     for i, probe in enumerate(probes):
@@ -288,7 +283,6 @@ def _measure(
                 slope=values[f"{i}/slope"],
                 gradient=values[f"{i}/gradient"],
                 weight=None if own is None else found[own].value,
-                weight_gradient=None if own is None else values[f"weight gradient/{own}"],
                 last=i == len(probes) - 1,
                 connected=connected[i],
             )

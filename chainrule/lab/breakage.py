@@ -13,25 +13,14 @@ import numpy as np
 
 from chainrule.core.errors import OptionError
 from chainrule.doctor.case import Case
+from chainrule.doctor.finding import CATEGORIES
 from chainrule.lab.recipe import Recipe
 from chainrule.nn.layer import Linear, Sequential
 
-__all__ = ["CATEGORIES", "FAULTS", "Fault", "Place", "fault"]
+__all__ = ["FAULTS", "Fault", "Place", "fault"]
 
 Array: TypeAlias = "np.ndarray[Any, Any]"
 Inject: TypeAlias = "Callable[[Recipe, np.random.Generator], Case]"
-CATEGORIES = (
-    "activation",
-    "loss",
-    "learning_rate",
-    "epochs",
-    "optimizer",
-    "batch",
-    "initialization",
-    "preprocessing",
-    "architecture",
-    "data",
-)
 
 
 @dataclass(frozen=True)
@@ -48,10 +37,10 @@ class Place:
 class Fault:
     """A named way to break a healthy training.
 
-    category: what is wrong, one of :data:`CATEGORIES`; causes: the categories that a true
-    diagnosis may name, the category first.  structural: whether the set-up alone shows it, before
-    the first step.  `inject` makes the broken training of a recipe that `suits`; `place` says
-    where the fault sits.
+    category: what is wrong, one of :data:`~chainrule.doctor.finding.CATEGORIES`; causes: the
+    categories that a true diagnosis may name, the category first.  structural: whether the set-up
+    alone shows it, before the first step.  `inject` makes the broken training of a recipe that
+    `suits`; `place` says where the fault sits.
 
     harm: what becomes worse.  "score": the answers to sound rows.  "deceives": the score on the
     validation rows, which no longer tells what sound rows get.  "idle": a part of the network
@@ -97,7 +86,7 @@ def fault(
 ) -> Callable[[Inject], Inject]:
     """Return a decorator that enters a function in `FAULTS`, by its name and its docstring."""
     if category not in CATEGORIES:
-        raise OptionError(f"fault: {category!r} is no category.")
+        raise OptionError(f"fault: {category!r} is not a category.")
 
     def enter(inject: Inject) -> Inject:
         name = getattr(inject, "__name__", "")

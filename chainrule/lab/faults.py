@@ -21,10 +21,10 @@ import numpy as np
 from chainrule.core.errors import OptionError, did_you_mean
 from chainrule.doctor.case import Case
 from chainrule.lab import data_faults, network_faults, setting_faults
-from chainrule.lab.breakage import CATEGORIES, FAULTS, Fault, Place
+from chainrule.lab.breakage import FAULTS, Fault, Place
 from chainrule.lab.recipe import Recipe
 
-__all__ = ["CATEGORIES", "FAULTS", "FILES", "Fault", "Place", "break_recipe"]
+__all__ = ["FAULTS", "FILES", "Fault", "Place", "break_recipe"]
 
 FILES = (setting_faults, network_faults, data_faults)  # each enters its faults in FAULTS
 

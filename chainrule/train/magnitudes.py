@@ -98,11 +98,11 @@ def warn_of_distance(model: Layer, train: Part, aim: Objective, steps: int) -> N
     """
     if aim.kind != "values" or len(train) < 2:
         return
-    some = _rows(train, _STARTING)
+    some = train.spread_rows(_STARTING)
     x = data_input("x", train.x)
     graph = for_predicting(Graph({"output": forward(model, x)}, {"x": x}))
     outputs = Interpreter(graph)({"x": train.x[some]})["output"].astype(np.float64)
-    y = train.y[_rows(train, _ROWS)].astype(np.float64)
+    y = train.y[train.spread_rows(_ROWS)].astype(np.float64)
     if not np.isfinite(outputs).all():
         return
     # The median looks past outliers, as robust losses do.
@@ -128,13 +128,6 @@ def warn_of_distance(model: Layer, train: Part, aim: Objective, steps: int) -> N
         f"with a spread of {start.std():.2g}: too far apart to be learned well. Train on {cure}.",
         stacklevel=4,
     )
-
-
-def _rows(train: Part, most: int) -> Array:
-    """Return the numbers of at most `most` rows, spread evenly over those that train."""
-    some = np.unique(np.linspace(0, len(train) - 1, min(most, len(train))).astype(np.intp))
-    chosen: Array = some if train.rows is None else train.rows[some]
-    return chosen
 
 
 def _sample(values: Array) -> Array:

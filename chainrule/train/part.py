@@ -44,6 +44,12 @@ class Part:
         weights = {} if self.weight is None else {"weight": self.weight}
         return {"x": self.x, "y": self.y, **weights}
 
+    def spread_rows(self, most: int) -> Array:
+        """Return the numbers of at most `most` rows, spread evenly over those of the part."""
+        some = np.unique(np.linspace(0, len(self) - 1, min(most, len(self))).astype(np.intp))
+        chosen: Array = some if self.rows is None else self.rows[some]
+        return chosen
+
     def blocks(self, whole: bool = False) -> Iterator[dict[str, Array]]:
         """Yield the arrays of the rows in order; all at once if `whole` or nothing is copied."""
         if self.rows is None:

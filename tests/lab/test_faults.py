@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from chainrule.core.errors import DivergedError, OptionError
-from chainrule.lab.faults import CATEGORIES, FAULTS, break_recipe
+from chainrule.doctor.finding import CATEGORIES
+from chainrule.lab.faults import FAULTS, break_recipe
 from chainrule.lab.recipe import Recipe, healthy
 from chainrule.lab.samples import MADE, sample
 from chainrule.lab.trial import try_out

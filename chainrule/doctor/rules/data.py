@@ -6,12 +6,13 @@ Read next: :mod:`chainrule.doctor.preflight`.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 import numpy as np
 
 from chainrule.core.wording import counted
 from chainrule.data.check_arrays import FEW, numbers_in_spread
+from chainrule.data.moments import root_mean_square
 from chainrule.doctor.case import Case
 from chainrule.doctor.finding import Evidence, Finding
 from chainrule.doctor.rule import rule
@@ -25,6 +26,7 @@ __all__ = [
 ]  # fmt: skip
 
 LARGE = 30.0  # root mean square of a column; standardized ones have 1, and pixels less
+COPY = 0.999999  # correlation with the target
 SPREADS = 1000.0  # of the widest column over the narrowest
 
 
@@ -102,9 +104,8 @@ def repeated_rows(survey: Survey) -> Iterator[Finding]:
     train, held = _texts(survey.columns), _texts(survey.held_columns)
     both = sum(text in train for text in held)
     share, distinct = both / len(held), len(train) / max(1, len(survey.columns))
-    if (
-        share <= 0.05 or both < 5 or distinct < 0.9
-    ):  # few distinct rows repeat by chance, as categories do
+    # Rows of few distinct values, such as categories, repeat by chance.
+    if share <= 0.05 or both < 5 or distinct < 0.9:
         return
     yield Finding(
         "repeated_rows", "data", "warning",
@@ -134,24 +135,25 @@ def leaking_column(survey: Survey) -> Iterator[Finding]:
     y = survey.targets
     if y.shape[1] != 1 or survey.columns.shape[1] < 2 or len(y) < 30 or y.std() == 0:
         return
-    for column in _copies(survey.columns, y[:, 0]):
+    for column, correlation in _copies(survey.columns, y[:, 0]):
         yield Finding(
             "leaking_column", "data", "warning",
             f"Column {column} is the target in other numbers: the correlation is 1 to six digits. "
             "The network will learn to copy it.",
             "Leave the column out, unless it is really known before the target is.",
             {"column": column},
-            (Evidence("correlation with the target", 1.0, 0.999999, "measured columns are never "
-                      "so close"),),
+            (Evidence("correlation with the target", correlation, COPY,
+                      "measured columns are never so close"),),
             {}, 0.8,
         )  # fmt: skip
 
 
-def _copies(x: Array, y: Array) -> Sequence[int]:
+def _copies(x: Array, y: Array) -> list[tuple[int, float]]:
+    """Return the columns that are the target in other numbers, each with its correlation."""
     spread = x.std(axis=0)
     with np.errstate(invalid="ignore", divide="ignore"):
         r = ((x - x.mean(axis=0)) * (y - y.mean())[:, None]).mean(axis=0) / (spread * y.std())
-    return [int(k) for k in np.flatnonzero((spread > 0) & (np.abs(r) > 0.999999))]
+    return [(int(k), float(r[k])) for k in np.flatnonzero((spread > 0) & (np.abs(r) > COPY))]
 
 
 def _rare() -> Case:
@@ -190,8 +192,8 @@ def unscaled_targets(survey: Survey) -> Iterator[Finding]:
     if survey.kind != "values" or (math.isfinite(low) and math.isfinite(high)):
         return
     y = survey.targets
-    size = float(np.sqrt(np.square(y).mean()))
-    first = float(np.sqrt(np.square(survey.outputs, dtype=np.float64).mean()))
+    size = root_mean_square(y)
+    first = root_mean_square(survey.outputs)
     ratio = size / max(1.0, first)
     if ratio <= LARGE:
         return

@@ -13,6 +13,7 @@ from chainrule.doctor.case import Case
 from chainrule.doctor.course import Course
 from chainrule.doctor.finding import Evidence, Finding
 from chainrule.doctor.rule import rule
+from chainrule.doctor.rules.start import MANY_DEAD
 from chainrule.doctor.specimens import classes, network, values
 from chainrule.nn.activations import Sigmoid
 from chainrule.optim.adam import Adam
@@ -20,7 +21,6 @@ from chainrule.optim.sgd import SGD
 
 __all__ = ["died_in_training", "diverged", "still_falling", "stuck", "unsteady"]
 
-MANY_DEAD = 0.75
 NO_BETTER = 0.05  # of the best constant's loss overcome: nothing was learned
 WELL = 0.97  # overcome: nothing is left to complain of
 LATE_GAIN = 0.1  # of the whole fall, in the last fifth of the epochs
@@ -72,7 +72,7 @@ def died_in_training(course: Course) -> Iterator[Finding]:
     for before, after in zip(course.survey.layers, course.layers, strict=False):
         if after.slope.ndim != 2 or before.slope.ndim != 2:
             continue
-        then, now = (float((f.slope == 0).all(axis=0).mean()) for f in (before, after))
+        then, now = (f.dead for f in (before, after))
         if now < MANY_DEAD or then > 0.5:
             continue
         yield Finding(

@@ -5,10 +5,12 @@ Read next: :mod:`chainrule.doctor.rules.steps`.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 import numpy as np
 
+from chainrule.data.moments import root_mean_square
 from chainrule.doctor.case import Case
 from chainrule.doctor.finding import Evidence, Finding
 from chainrule.doctor.rule import rule
@@ -21,6 +23,7 @@ __all__ = ["no_nonlinearity", "saturated_layer", "vanishing_gradients"]
 
 FLAT = 0.05  # a slope below this, where a sigmoid's is 0.25 and a tanh's 1 at most
 MOSTLY = 0.6  # share of slopes; a unit normal input leaves under a tenth of a tanh's so flat
+ROUNDING = 1e-6  # change of a slope, of the largest
 FADED = 1e-3  # gradient of the first layer over that of the last
 
 
@@ -32,7 +35,8 @@ FADED = 1e-3  # gradient of the first layer over that of the last
 def no_nonlinearity(survey: Survey) -> Iterator[Finding]:
     """Layers with nothing but lines between them are one linear layer."""
     hidden = [layer for layer in survey.layers if not layer.last]
-    if not hidden or not all(_linear(layer) for layer in hidden):
+    bends = [_bend(layer) for layer in hidden]
+    if not bends or max(bends) > ROUNDING:
         return
     yield Finding(
         "no_nonlinearity", "activation", "warning",
@@ -40,16 +44,18 @@ def no_nonlinearity(survey: Survey) -> Iterator[Finding]:
         "are one linear function, whatever their sizes.",
         "Put an activation such as nn.ReLU() after each hidden layer.",
         {"layer": hidden[0].path},
-        (Evidence("change of any slope from row to row", 0.0, 0.0, "it is the same everywhere"),),
+        (Evidence("change of any slope from row to row", max(bends), ROUNDING,
+                  "of the largest slope; a line has one slope everywhere"),),
         {"activation": "relu"}, 0.75,
     )  # fmt: skip
 
 
-def _linear(layer: LayerFacts) -> bool:
+def _bend(layer: LayerFacts) -> float:
+    """Return how much a slope changes from row to row; infinite where that can't be told."""
     slope = layer.slope
     if slope.ndim != 2 or len(slope) < 8 or not slope.any():
-        return False
-    return bool(np.ptp(slope, axis=0).max() <= 1e-6 * np.abs(slope).max())
+        return math.inf
+    return float(np.ptp(slope, axis=0).max() / np.abs(slope).max())
 
 
 @rule(
@@ -69,7 +75,7 @@ def saturated_layer(survey: Survey) -> Iterator[Finding]:
         # ReLU and its variants are flat on one side and steep on the other, which is no saturation.
         if top == 0 or steep > 0.2 or flat <= MOSTLY:
             continue
-        size = float(np.sqrt(np.square(layer.inputs, dtype=np.float64).mean()))
+        size = root_mean_square(layer.inputs)
         inputs = layer is survey.layers[0] and size > 5
         cause = "preprocessing" if inputs else "initialization"
         why = (
@@ -110,7 +116,7 @@ def _sigmoids() -> Case:
 @rule("activation", sick=_sigmoids, healthy=lambda: classes())
 def vanishing_gradients(survey: Survey) -> Iterator[Finding]:
     """Gradients that shrink at each layer leave the first layers untrained."""
-    sizes = [float(np.sqrt(np.square(f.gradient, dtype=np.float64).mean())) for f in survey.layers]
+    sizes = [root_mean_square(f.gradient) for f in survey.layers]
     if len(sizes) < 3 or not sizes[-1] > 0 or not sizes[0] > 0:
         return
     ratio = sizes[0] / sizes[-1]

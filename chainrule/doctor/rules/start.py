@@ -11,6 +11,7 @@ import numpy as np
 
 from chainrule.core.tensor import Tensor
 from chainrule.core.wording import counted
+from chainrule.data.moments import root_mean_square
 from chainrule.doctor.case import Case
 from chainrule.doctor.finding import Evidence, Finding
 from chainrule.doctor.rule import rule
@@ -23,6 +24,7 @@ from chainrule.ops.arithmetic import stop_gradient
 
 __all__ = ["dead_layer", "identical_units", "no_gradient", "penalty_outweighs_loss"]
 
+LARGE = 30.0  # root mean square of the inputs of a layer
 MANY_DEAD = 0.75  # of a layer's units; of random ReLU units with zero bias, few are dead
 
 
@@ -62,9 +64,9 @@ def dead_layer(survey: Survey) -> Iterator[Finding]:
     for layer in survey.layers:
         if layer.slope.ndim != 2 or layer.last or not layer.connected:
             continue
-        dead = float((layer.slope == 0).all(axis=0).mean())
-        size = float(np.sqrt(np.square(layer.inputs, dtype=np.float64).mean()))
-        if dead <= MANY_DEAD or size > 30:  # large inputs are the cause, which has a rule
+        dead = layer.dead
+        # Where inputs are large, they are the cause, which has a rule of its own.
+        if dead <= MANY_DEAD or root_mean_square(layer.inputs) > LARGE:
             continue
         low = float(layer.product.max())
         yield Finding(

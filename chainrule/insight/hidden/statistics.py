@@ -17,6 +17,7 @@ import numpy as np
 
 from chainrule.core.errors import ChainruleError, DataError, OptionError
 from chainrule.core.wording import counted
+from chainrule.data.moments import root_mean_square
 from chainrule.data.projection import PCA
 from chainrule.data.splits import split
 from chainrule.insight.hidden.activity import Activity
@@ -117,7 +118,7 @@ class Findings:
     @staticmethod
     def _collapsed(values: Array, spread: Array) -> bool:
         """Whether units vary across the rows by less than 5 % of their size."""
-        size = float(np.sqrt(np.square(values, dtype=np.float64).mean()))
+        size = root_mean_square(values)
         return len(values) > 1 and float(np.sqrt((spread**2).mean())) <= COLLAPSED * size
 
     @property
@@ -270,14 +271,14 @@ class Findings:
         rows = [["layer", "", "units", "mean", "spread", "dead", "flat"]]
         values = self.values("input")
         mean = float(values.mean(dtype=np.float64))
-        spread = _rms(values.std(axis=0, dtype=np.float64))
+        spread = root_mean_square(values.std(axis=0, dtype=np.float64))
         if abs(mean) < 1e-6 * spread:
             mean = 0.0  # rounding, of standardized columns
         rows.append(["input", "", f"{values.shape[1]:,}", number(mean),
                      number(spread), "", ""])  # fmt: skip
         for k in self.layers:
             flat = "" if k.saturated is None else f"{100 * k.saturated:.0f} %"
-            spread = _rms(np.array(k.spread))
+            spread = root_mean_square(np.array(k.spread))
             rows.append([k.path, k.layer, f"{k.units:,}", number(k.mean),
                          number(spread), f"{len(k.dead):,}", flat])  # fmt: skip
         if gradients:
@@ -327,8 +328,8 @@ class Findings:
             elif k.collapsed:
                 found.append(
                     f"Layer {k.path} ({k.layer}) collapsed: its units give nearly the same for "
-                    f"every row; they vary by {number(_rms(np.array(k.spread)))}, with "
-                    f"values of about {number(_rms(self.values(k.path)))}."
+                    f"every row; they vary by {number(root_mean_square(np.array(k.spread)))}, with "
+                    f"values of about {number(root_mean_square(self.values(k.path)))}."
                 )
         return found
 
@@ -345,7 +346,3 @@ class Findings:
             "probes": [asdict(p) for p in self.probes] if self.probing else [],
             "gradients": [asdict(g) for g in self.gradients] if self.follow else [],
         }
-
-
-def _rms(values: Array) -> float:
-    return float(np.sqrt(np.square(values, dtype=np.float64).mean()))

@@ -17,7 +17,7 @@ from llvmlite import ir
 
 __all__ = [
     "I32", "I64", "indices", "least", "load_masked", "load_repeating",
-    "load_vector", "loop", "multiply_add", "prefetch",
+    "load_vector", "loop", "multiply_add", "prefetch", "repeat",
     "splat", "store_vector", "vector_type",
 ]  # fmt: skip
 
@@ -63,17 +63,21 @@ def load_vector(b: ir.IRBuilder, place: ir.Value, lanes: int, count: int) -> ir.
 
 
 def load_repeating(b: ir.IRBuilder, place: ir.Value, lanes: int, count: int) -> ir.Value:
-    """Load `count` elements into the first of `lanes` lanes; the others repeat them in turn.
+    """Load `count` elements into the first of `lanes` lanes; see :func:`repeat` for the others."""
+    return repeat(b, _load_short(b, place, count), lanes, count)
 
-    Where lanes are 0, LLVM takes 0 / 0 there for 0, and drops the selection
+
+def repeat(b: ir.IRBuilder, value: ir.Value, lanes: int, count: int) -> ir.Value:
+    """Give a vector of `lanes` that repeats the first `count` elements of `value` in turn.
+
+    Where the lanes beyond `count` are 0, LLVM takes 0 / 0 there for 0, and drops the selection
     that was to keep the quotient out of a sum.  Where they repeat the first element alone, LLVM 22
     with AVX-512 puts that into every lane: of two doubles in eight lanes, `select` lost the second.
     """
-    short = _load_short(b, place, count)
     if count == lanes:
-        return short
+        return value
     picks = indices([lane % count for lane in range(lanes)])
-    return b.shuffle_vector(short, ir.Constant(short.type, ir.Undefined), picks)
+    return b.shuffle_vector(value, ir.Constant(value.type, ir.Undefined), picks)
 
 
 def load_masked(b: ir.IRBuilder, place: ir.Value, mask: ir.Value, others: ir.Value) -> ir.Value:

@@ -25,6 +25,7 @@ from chainrule.run.llvm.instructions import (
     I64,
     load_masked,
     load_repeating,
+    repeat,
     splat,
     vector_type,
 )
@@ -338,7 +339,7 @@ class Mover:
             if mask is True:
                 return load_repeating(self.b, place, self.lanes, self.count)
             found = load_masked(self.b, place, self._within(mask), self._vector(before, kind))
-            return self._repeated(found)
+            return repeat(self.b, found, self.lanes, self.count)
         return self._load_each(array, flat.value, mask, before)
 
     def _load_one(
@@ -372,7 +373,9 @@ class Mover:
             loaded = self.b.insert_element(
                 loaded, self.b.load(self.b.gep(array, [place])), I32(lane)
             )
-        return self._repeated(loaded if inside is None else self.b.select(inside, loaded, found))
+        if inside is not None:
+            loaded = self.b.select(inside, loaded, found)
+        return repeat(self.b, loaded, self.lanes, self.count)
 
     def _vector(self, before: ir.Value | None, kind: ir.Type) -> ir.Value:
         if before is None:
@@ -385,16 +388,6 @@ class Mover:
         if self.count == self.lanes:
             return self._mask(mask)
         return self._mask(self._both(mask, [lane < self.count for lane in range(self.lanes)]))
-
-    def _repeated(self, found: ir.Value) -> ir.Value:
-        """Fill the lanes beyond the last column as :func:`load_repeating` does."""
-        if self.count == self.lanes:
-            return found
-        picks = [lane % self.count for lane in range(self.lanes)]
-        undefined = ir.Constant(found.type, ir.Undefined)
-        return self.b.shuffle_vector(
-            found, undefined, ir.Constant(vector_type(I32, self.lanes), picks)
-        )
 
 
 def _known(x: ir.Value | None) -> Any:
