@@ -22,6 +22,7 @@ from chainrule.core.tensor import Tensor, tensor
 from chainrule.doctor.case import Case
 from chainrule.nn.layer import Layer, initialize, parameters
 from chainrule.nn.regularizers import penalties
+from chainrule.nn.scale import input_factor
 from chainrule.optim.full_batch import FullBatch
 from chainrule.optim.named import optimizer as optimizer_of
 from chainrule.optim.optimizer import Optimizer
@@ -122,21 +123,18 @@ class Survey:
 
     @cached_property
     def columns(self) -> Array:
-        """Some rows of the features, as the model is given them, flat: (rows, features)."""
-        x = self.train.x[self.train.spread_rows(COLUMN_ROWS)]
-        return np.asarray(x, np.float64).reshape(len(x), -1) * (1 / 255 if self._pixels else 1)
-
-    @property
-    def _pixels(self) -> bool:
-        return bool(self.train.x.dtype == np.uint8)
+        """Some rows of the features, as the model scales them, flat: (rows, features)."""
+        return self._columns(self.train)
 
     @cached_property
     def held_columns(self) -> Array | None:
         """Some rows of the validation features, flat, or None."""
-        if self.held_out is None:
-            return None
-        x = self.held_out.x[self.held_out.spread_rows(COLUMN_ROWS)]
-        return np.asarray(x, np.float64).reshape(len(x), -1) * (1 / 255 if self._pixels else 1)
+        return None if self.held_out is None else self._columns(self.held_out)
+
+    def _columns(self, part: Part) -> Array:
+        x = part.x[part.spread_rows(COLUMN_ROWS)]
+        factor = input_factor(self.model, part.x.dtype, part.x.ndim)
+        return np.asarray(x, np.float64).reshape(len(x), -1) * factor
 
     @cached_property
     def targets(self) -> Array:

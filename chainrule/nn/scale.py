@@ -52,11 +52,16 @@ class Scale:
         return x * self.factor
 
 
-def starts_with_scale(model: Any) -> bool:
-    """Whether the first layer of `model` is a :class:`Scale`."""
+def leading_scale(model: Any) -> Scale | None:
+    """Return the first layer of `model` if it is a :class:`Scale`, else None."""
     while isinstance(model, Sequential) and len(model):
         model = model[0]
-    return isinstance(model, Scale)
+    return model if isinstance(model, Scale) else None
+
+
+def starts_with_scale(model: Any) -> bool:
+    """Whether the first layer of `model` is a :class:`Scale`."""
+    return leading_scale(model) is not None
 
 
 def reads_pixels(model: Any, dtype: np.dtype[Any], axes: int) -> bool:
@@ -66,3 +71,14 @@ def reads_pixels(model: Any, dtype: np.dtype[Any], axes: int) -> bool:
     channels), unless `model` starts with its own :class:`Scale`.
     """
     return dtype == np.uint8 and axes in _IMAGE_AXES and not starts_with_scale(model)
+
+
+def input_factor(model: Any, dtype: np.dtype[Any], axes: int) -> float:
+    """Return what data with this `dtype` and number of `axes` are multiplied by at the start.
+
+    It is 1/255 for pixels, the factor of a leading :class:`Scale`, and 1 for all other data.
+    """
+    if reads_pixels(model, dtype, axes):
+        return 1 / 255
+    scale = leading_scale(model)
+    return 1.0 if scale is None else scale.factor

@@ -80,6 +80,22 @@ def test_the_model_is_not_changed() -> None:
         assert np.array_equal(ours[name].value, theirs[name].value)
 
 
+def test_flat_pixels_are_unscaled_inputs_unless_the_model_scales_them() -> None:
+    rng = np.random.default_rng(0)
+    X = rng.integers(0, 256, (200, 64)).astype(np.uint8)
+    y = (X[:, 0] > X[:, 1]).astype(int)
+
+    def found(*layers: nn.Layer, shape: tuple[int, ...] = (200, 64)) -> list[str]:
+        model = nn.Sequential([*layers, nn.Linear(64, 8), nn.ReLU(), nn.Linear(8, 2)])
+        findings = preflight(model, (X.reshape(shape), y), loss="cross_entropy")
+        return [f.cause for f in findings.serious if f.cause == "unscaled_inputs"]
+
+    assert found() == ["unscaled_inputs"]
+    assert found(nn.Scale(1 / 255)) == []
+    assert found(nn.Flatten(), shape=(200, 8, 8)) == []
+    assert found(nn.Scale(1), nn.Flatten(), shape=(200, 8, 8)) == ["unscaled_inputs"]
+
+
 @pytest.mark.parametrize("seed", range(12))
 def test_sound_trainings_get_nothing_above_a_note(seed: int) -> None:
     rng = np.random.default_rng(seed)
