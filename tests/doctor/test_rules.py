@@ -80,6 +80,7 @@ def test_the_model_is_not_changed() -> None:
         assert np.array_equal(ours[name].value, theirs[name].value)
 
 
+@pytest.mark.filterwarnings("ignore:X is uint8 in rows of 64")
 def test_flat_pixels_are_unscaled_inputs_unless_the_model_scales_them() -> None:
     rng = np.random.default_rng(0)
     X = rng.integers(0, 256, (200, 64)).astype(np.uint8)
