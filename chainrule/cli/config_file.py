@@ -18,14 +18,16 @@ from typing import Any
 import click
 
 from chainrule.core.errors import DataError, OptionError, did_you_mean
+from chainrule.data.builtin import names
 from chainrule.tabular.settings import Settings
+from chainrule.train.run import Run
 
 if sys.version_info >= (3, 11):
     import tomllib
 else:
     import tomli as tomllib
 
-__all__ = ["as_options", "as_toml", "read_config"]
+__all__ = ["as_options", "as_toml", "read_config", "source_of"]
 
 # The config.toml of a run has these; commands without these options ignore them.
 TRAIN_ALONE = {"report", "stream", "test_fraction", "threads"}
@@ -65,6 +67,16 @@ def read_config(ctx: click.Context, option: click.Parameter, path: str | None) -
             raise OptionError(f"{path}: {key!r} {error}") from None
     ctx.default_map = defaults
     return path
+
+
+def source_of(place: str, run: Run) -> str | None:
+    """Return the file, SQL or data set that the run saved in `place` was trained on, or None."""
+    try:
+        entries = tomllib.loads((Path(place) / "config.toml").read_text(encoding="utf-8"))
+    except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError):
+        entries = {}
+    source = entries.get("source", run.settings.get("data"))
+    return source if source in names() or "source" in entries else None
 
 
 def _as_option(value: Any, option: click.Parameter) -> Any:

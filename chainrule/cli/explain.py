@@ -14,9 +14,10 @@ from typing import Any
 
 import click
 
+from chainrule.cli.config_file import source_of
 from chainrule.cli.files import check_extension, write_whole
 from chainrule.cli.output import emit, tell
-from chainrule.core.errors import OptionError, RunError, did_you_mean
+from chainrule.core.errors import DataError, OptionError, RunError, did_you_mean
 from chainrule.data.builtin import load as load_set
 from chainrule.data.builtin import names
 from chainrule.data.read import read_table
@@ -43,8 +44,8 @@ _VALUE = re.compile(r"\s*([^\W\d]\w*)\s*=(.*)", re.DOTALL)
               "steps through the graph.")  # fmt: skip
 @click.option("--force", is_flag=True, help="Replace FILE if it exists.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-@click.option("--row", type=click.IntRange(min=0), metavar="N", help="For a run: the row of DATA, "
-              "counted from 0  [default: 0]")  # fmt: skip
+@click.option("--row", type=click.IntRange(min=1), metavar="N", help="For a run: the row of DATA, "
+              "counted from 1 below the header  [default: 1]")  # fmt: skip
 @click.option("--layer", metavar="PATH", help="For a run: the layer of --unit, such as 0.")
 @click.option("--unit", type=click.IntRange(min=0), metavar="N", help="For a run: the unit of "
               "--layer to show in detail, counted from 0.")  # fmt: skip
@@ -77,7 +78,7 @@ def explain_command(
     if not what.strip():
         raise OptionError(f"the expression is empty; {EXAMPLE}.")
     if named or place.is_dir() or (place.parent != Path() and place.parent.is_dir()):
-        return _explain_run(load(what), values, digits, ctx, **options)
+        return _explain_run(what, values, digits, ctx, **options)
     return _explain_expression(what, values, digits, ctx, **options)
 
 
@@ -122,7 +123,7 @@ def _check_free(files: Sequence[str | None], force: bool) -> None:
 
 
 def _explain_run(
-    run: Run,
+    what: str,
     values: tuple[str, ...],
     digits: int,
     ctx: click.Context,
@@ -140,14 +141,15 @@ def _explain_run(
             raise OptionError(f"{parameter.opts[0]} can be used with an expression only.")
     if (layer is None) != (unit is None):
         raise OptionError("give both --layer and --unit, as in --layer 0 --unit 5.")
-    rows, number = _rows(run, values), row or 0
+    run = load(what)
+    rows, number = _rows(what, run, values), row or 1
     x, y = encode_row(run, rows, number)
     _check_free([html], force)
     found, about = explain(run, x, y), _predicted(run, x, y)
     told, data = f"{about}\n{found}", found.to_dict()
     neurons = []
     if layer is not None and unit is not None:
-        # The network saw one row only; show its number in the data instead of 0.
+        # The network saw one row only; show its number in the data instead.
         neurons.append(replace(found.neuron(layer, unit), row=number, rows=len(rows)))
         told, data = neurons[0].tell(digits=digits), neurons[0].to_dict()
     if html is not None:
@@ -158,16 +160,19 @@ def _explain_run(
     return 0
 
 
-def _rows(run: Run, values: tuple[str, ...]) -> Table:
-    """Return the rows of the data named after the run, or of the data set it was trained on."""
-    trained_on = run.settings.get("data")
+def _rows(place: str, run: Run, values: tuple[str, ...]) -> Table:
+    """Return the rows of the data named after the run, or of the data it was trained on."""
     if len(values) > 1:
         raise OptionError(f"give one file or SQL query after the run, not {' '.join(values)}.")
-    if values and values[0] not in names():
-        return read_table(values[0])
-    if not values and trained_on not in names():
+    if run.pipeline is None:
+        raise DataError(
+            f"{place} was trained on arrays, so it has no columns to match; in Python, "
+            f"chainrule.explain(chainrule.load({place!r}), x, y) explains a row."
+        )
+    source = values[0] if values else source_of(place, run)
+    if source is None:
         raise OptionError("give the file with the row to explain, as in: explain RUN data.csv.")
-    return load_set(values[0] if values else str(trained_on)).to_table()
+    return load_set(source).to_table() if source in names() else read_table(source)
 
 
 def _predicted(run: Run, x: Any, y: Any) -> str:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+import numpy as np
 
 from chainrule.cli.files import check_extension, write_whole
 from chainrule.cli.output import emit, tell
@@ -112,7 +113,8 @@ def _of_own(run: Run, problem: Problem, rows: int) -> Features:
             f"the data of {problem.name} have changed since the network was trained; "
             "give DATA to use them anyway."
         )
-    return features(run, *problem.train, held_out=problem.test, rows=rows)
+    called = None if problem.train_rows is None else problem.train_rows + 1
+    return features(run, *problem.train, held_out=problem.test, rows=rows, row_numbers=called)
 
 
 def _own(place: str, run: Run) -> Problem:
@@ -138,5 +140,7 @@ def _of_data(run: Run, data: str, rows: int) -> Features:
     """Summarize the layers on the rows of DATA, with probes if it has the target."""
     found: Any = load_data(data) if data in data_names() and not Path(data).is_file() else None
     if isinstance(found, Dataset) and found.X_test is not None:
-        return features(run, found.X, found.y, held_out=(found.X_test, found.y_test), rows=rows)
-    return features(run, read_table(data) if found is None else found.to_table(), rows=rows)
+        held_out, called = (found.X_test, found.y_test), np.arange(1, len(found.X) + 1)
+        return features(run, found.X, found.y, held_out=held_out, rows=rows, row_numbers=called)
+    table = read_table(data) if found is None else found.to_table()
+    return features(run, table, rows=rows, row_numbers=np.arange(1, len(table) + 1))

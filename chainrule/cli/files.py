@@ -91,27 +91,22 @@ def as_csv_text(table: Table, predicted: dict[str, Any], separator: str = ",") -
     file = io.StringIO(newline="")
     writer = csv.writer(file, delimiter=separator, lineterminator="\n")
     writer.writerow([*table.names, *predicted])
-    columns = [_cells(column) for column in table]
+    columns = [column.as_text().tolist() for column in table]
     writer.writerows(zip(*columns, *map(_numbers, predicted.values()), strict=True))
     return file.getvalue()
-
-
-def _cells(column: Column) -> list[str]:
-    """Return the cells of a column as text; dates without a time of day if they have none."""
-    if column.kind != "date":
-        return [str(cell) for cell in column.as_text()]
-    written = np.datetime_as_string(column.values, unit="auto")
-    return ["" if gone else str(cell) for cell, gone in zip(written, column.missing, strict=True)]
 
 
 def _numbers(values: Any) -> list[str]:
     """Format floats with seven significant digits, the precision of float32."""
     if values.dtype.kind != "f":
         return [str(value) for value in values]
-    return [
-        np.format_float_positional(value, precision=7, fractional=False, trim="-")
-        for value in values
-    ]
+    return [_digits(value) for value in values]
+
+
+def _digits(value: float) -> str:
+    if value != 0 and abs(value) < 1e-4:  # 2.8e-11 rather than ten zeros
+        return np.format_float_scientific(value, precision=6, trim="-")
+    return np.format_float_positional(value, precision=7, fractional=False, trim="-")
 
 
 def as_json_text(run: Run, table: Table, predicted: dict[str, Any]) -> str:
@@ -125,7 +120,7 @@ def as_json_text(run: Run, table: Table, predicted: dict[str, Any]) -> str:
         "classes": list(target.classes) if target else [],
         "predictions": predicted["prediction"].tolist(),
     }
-    if ids := {column.name: _cells(column) for column in table if _is_id(run, column)}:
+    if ids := {column.name: column.as_text().tolist() for column in table if _is_id(run, column)}:
         result["ids"] = ids
     probabilities = [values for name, values in predicted.items() if name != "prediction"]
     if probabilities:
@@ -141,5 +136,5 @@ def _is_id(run: Run, column: Column) -> bool:
     used |= set(getattr(pipeline, "feature_names", ()))
     if column.name in used or (pipeline and column.name == pipeline.target.name):
         return False
-    cells = _cells(column)
+    cells = column.as_text().tolist()
     return not column.missing.any() and len(set(cells)) == len(cells)

@@ -225,6 +225,7 @@ MEMBERS: dict[str, str] = {
     "long": "It is x.astype('int64').",
     "matmul": "It is a @ b, or chainrule.matmul(a, b).",
     "mm": "It is a @ b, or chainrule.matmul(a, b).",
+    "score": "run.evaluate((X, y)) gives the loss and the metrics.",
     "score_samples": "run.evaluate((X, y)) gives the loss and the metrics.",
     "coefs_": "They are chainrule.nn.parameters(run.model); each has a value.",
     "loss_curve_": "run.history holds one record for each epoch.",

@@ -273,7 +273,7 @@ def _create_view(db: Any, view: str, path: Path) -> None:
 def _create_csv_view(db: Any, view: str, path: Path) -> None:
     lines = (
         f"read_csv({_literal(path)}, columns={{'line': 'VARCHAR'}}, auto_detect=false, "
-        "header=false, delim='\x01', quote='', escape='')"
+        "header=false, delim='\x01', quote='', escape='', strict_mode=false)"
     )
     names, separator = _read_header(db, lines, path)
     fields = ", ".join(f"{_literal(name)}: 'VARCHAR'" for name in names)
@@ -287,13 +287,49 @@ def _create_csv_view(db: Any, view: str, path: Path) -> None:
     code = _literal(f'(^|["{separator}]) *0[0-9]')
     asked = f"SELECT count(*) FROM {lines} WHERE regexp_matches(line, {code})"
     may_have_codes = bool(_execute(db, asked, str(path)).fetchone()[0])
-    types = _column_types(db, cells, names, may_have_codes, str(path))
+    try:
+        types = _column_types(db, cells, names, may_have_codes, str(path))
+    except DataError:
+        if not _has_both_line_ends(path, separator):
+            raise
+        cells = cells.replace("strict_mode=true", "strict_mode=false")  # refuses such files
+        types = _column_types(db, cells, names, may_have_codes, str(path))
     casts = [f"trim({_quote(name)}) AS {_quote(name)}" for name in names]
     for i, name in enumerate(names):
         if name in types:
             casts[i] = f"TRY_CAST(trim({_quote(name)}) AS {types[name]}) AS {_quote(name)}"
     sql = f"CREATE TEMP VIEW {_quote(view)} AS SELECT {', '.join(casts)} FROM {cells}"
     _execute(db, sql, str(path))
+
+
+def _has_both_line_ends(path: Path, separator: str) -> bool:
+    """Whether some lines of a CSV file end in CRLF and others in LF alone.
+
+    Raises DataError where such a file has a quote that is not closed, or text behind a closed one.
+    """
+    if _suffixes(path)[1]:
+        return False  # packed by a program, which writes one kind
+    ends = [False, False]
+    with path.open("rb") as file:
+        before = b""
+        while not all(ends) and (block := file.read(2**20)):
+            crlf = block.count(b"\r\n") + (before == b"\r" and block[:1] == b"\n")
+            ends[0] |= crlf > 0
+            ends[1] |= block.count(b"\n") > crlf
+            before = block[-1:]
+    if not all(ends):
+        return False
+    with path.open(newline="", encoding="utf-8", errors="replace") as text:
+        reader = csv.reader(text, delimiter=separator, strict=True)
+        try:
+            for _ in reader:
+                pass
+        except csv.Error as error:
+            raise DataError(
+                f"{path}: line {reader.line_num} is not valid CSV: {error}. Quote a cell as a "
+                'whole, and double a quote inside it ("").'
+            ) from None
+    return True
 
 
 def _read_header(db: Any, lines: str, path: Path) -> tuple[list[str], str]:

@@ -32,7 +32,7 @@ from chainrule.data.read import StoredTable, check_source, is_query, store_table
 from chainrule.data.scaling import Scaler
 from chainrule.data.splits import split_parts
 from chainrule.data.table import Column, column_from_text
-from chainrule.data.target import Target, check_learnable, make_target, settle_task
+from chainrule.data.target import Target, check_learnable, make_target, settle_task, told_if_chosen
 from chainrule.data.unread import Settled, Unread, held_out_notes
 
 __all__ = ["Stream", "stream", "too_large_for_memory"]
@@ -153,10 +153,11 @@ class _Targets:
         )
         distinct = replace(column, origin=rows[first])
         every = distinct.take(places) if column.kind == "number" else distinct
-        settled, notes = settle_task(every, len(table) - len(rows), task, table.source)
         # Each value once or twice: enough to see a class of one row, or what can't be a target.
         few = distinct.take(np.repeat(np.arange(len(counts)), np.minimum(counts, 2)))
-        made = make_target(few, settled, table.source, whole=True)
+        with told_if_chosen(chosen):
+            settled, notes = settle_task(every, len(table) - len(rows), task, table.source)
+            made = make_target(few, settled, table.source, whole=True)
         check_learnable(made, distinct, len(rows), table.source)
         told = (chosen, *notes) if chosen else notes
         return cls(distinct, rows, places.astype(np.int32), made, told, table.source)

@@ -88,8 +88,8 @@ class Column:
             cells = [format_number(value) for value in self.values.tolist()]
         elif self.kind == "boolean":
             cells = ["true" if value else "false" for value in self.values.tolist()]
-        else:
-            cells = [str(value) for value in self.values.tolist()]
+        else:  # dates, without a time of day where they have none
+            cells = [str(cell) for cell in np.datetime_as_string(self.values, unit="auto")]
         text = np.array(cells, dtype=object)
         text[self.missing] = ""
         return text

@@ -9,7 +9,8 @@ Read next: :mod:`chainrule.data.pipeline`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal, cast
 
@@ -114,9 +115,21 @@ def inspect_target(
     kept = given[~column.missing]
     if len(kept) < len(given):
         column = table[name].take(kept)
-    settled, told = settle_task(column, len(given) - len(kept), task, table.source)
-    found = make_target(column, settled, table.source, whole=rows is None)
+    with told_if_chosen(chosen):
+        settled, told = settle_task(column, len(given) - len(kept), task, table.source)
+        found = make_target(column, settled, table.source, whole=rows is None)
     return found, kept, (*((chosen,) if chosen else ()), *told)
+
+
+@contextmanager
+def told_if_chosen(note: str) -> Iterator[None]:
+    """Add to a DataError that the target was chosen and not given, where there is such a `note`."""
+    try:
+        yield
+    except DataError as error:
+        if not note:
+            raise
+        raise DataError(f"{error} ({note}; name another with --target, or target=...)") from None
 
 
 def check_task(task: str | None) -> None:

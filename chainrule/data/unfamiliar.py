@@ -43,7 +43,7 @@ def _new_words(encoder: Encoder, column: Column) -> Iterator[str]:
     why = "training did not have"
     if getattr(encoder, "other", False):  # rare words were merged, and this may be one of them
         why = "was rare in training or not there: it counts as 'other'"
-    yield f"{_rows(len(new))} a `{encoder.name}` that {why}, such as {str(new[0])!r}"
+    yield f"{_rows(len(new))} a value of `{encoder.name}` that {why}, such as {str(new[0])!r}"
 
 
 def _far_or_unread(encoder: NumericEncoder, column: Column, where: str) -> Iterator[str]:
@@ -63,8 +63,8 @@ def _far_or_unread(encoder: NumericEncoder, column: Column, where: str) -> Itera
     if encoder.parts:
         shown = [str(np.datetime64(int(day), "D")) for day in (least, greatest, last[rows[0]])]
     yield (
-        f"{_rows(len(rows))} a `{encoder.name}` far from the {shown[0]} to {shown[1]} of training, "
-        f"such as {shown[2]} in row {column.row_number(rows[0])}"
+        f"{_rows(len(rows))} a value of `{encoder.name}` far from the {shown[0]} to {shown[1]} "
+        f"of training, such as {shown[2]} in row {column.row_number(rows[0])}"
     )
 
 

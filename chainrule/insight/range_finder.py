@@ -134,7 +134,7 @@ class _Sweep:
 
     def score(self) -> float:
         with np.errstate(all="ignore"):
-            return self.run.score(self.held_out)["loss"]
+            return self.run.totals(self.held_out)["loss"]
 
     def look(self, rate: float) -> None:
         """Take down the loss after a step at `rate`, and the weights if they are the best."""
@@ -312,7 +312,7 @@ def _guessing(sweep: _Sweep, rng: np.random.Generator) -> tuple[float, float]:
     x, y = part.x[rows], part.y[rows]
     for _ in range(SHUFFLES):
         shuffled = replace(part, x=x, y=y[rng.permutation(len(y))], rows=None)
-        scores.append(sweep.run.score(shuffled)["loss"])
+        scores.append(sweep.run.totals(shuffled)["loss"])
     return float(np.mean(scores)), float(np.std(scores))
 
 

@@ -64,7 +64,8 @@ class Problem:
     that the set brings its test part.  `weights` are those of the training and the
     validation rows, where a column gives them.
     `raw` is what was read (a table, or the pixels of test images) and which of its rows are the
-    test part's, None where that is no longer in memory.
+    test part's, None where that is no longer in memory; `train_rows` are the training part's
+    rows of what was read, None where that is not known.
     """
 
     name: str
@@ -77,6 +78,7 @@ class Problem:
     raw: tuple[Table | NDArray[Any], NDArray[np.intp]] | None = field(
         default=None, compare=False, repr=False
     )
+    train_rows: NDArray[np.intp] | None = field(default=None, compare=False, repr=False)
 
     @property
     def pixels(self) -> bool:
@@ -221,7 +223,7 @@ def _table_problem(
     held_out = None if parts.validation is None else pair(parts.validation)
     pipeline = replace(pipeline, notes=(*pipeline.notes, *_held_out_notes(pipeline, table, parts)))
     return Problem(name, pipeline, pair(parts.train), held_out, pair(parts.test), weights=weights,
-                   raw=(table, parts.test))  # fmt: skip
+                   raw=(table, parts.test), train_rows=parts.train)  # fmt: skip
 
 
 def _held_out_notes(pipeline: Pipeline, table: Table, parts: _Parts) -> tuple[str, ...]:
@@ -296,6 +298,7 @@ def _image_problem(
         (pipeline.encode(dataset.X_test), dataset.y_test),
         own_test=True,
         raw=(dataset.X_test, np.arange(len(dataset.X_test))),
+        train_rows=train,
     )
 
 
@@ -420,6 +423,11 @@ def predict_table(
             "use chainrule.load(run).predict(X)."
         )
     target = run.pipeline.target
+    if isinstance(table, (str, os.PathLike)):
+        raise DataError(
+            f"predict_table takes columns in memory; read the file first: "
+            f"predict_table(run, chainrule.data.read_table({os.fspath(table)!r}))."
+        )
     table = Table.from_arrays(table)
     X = run.pipeline.transform(table)
     for line in unfamiliar(getattr(run.pipeline, "encoders", ()), table):

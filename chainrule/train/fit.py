@@ -288,7 +288,7 @@ class _Loop:
                 record = self._epoch(epoch, batch_size, bar)
                 self.run.history.append(record)
                 if self.held_out is not None:
-                    scores = self.run.score(self.held_out)
+                    scores = self.run.totals(self.held_out)
                     record.update({f"val_{name}": value for name, value in scores.items()})
                 self._check_end(monitor, record)
                 self._remember(epoch, self._lower_is_better(record, monitor))

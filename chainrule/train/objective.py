@@ -9,6 +9,7 @@ Read next: :mod:`chainrule.train.step`.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
@@ -18,6 +19,7 @@ import numpy as np
 from chainrule.core.errors import DataError, OptionError, ShapeError, did_you_mean
 from chainrule.core.spec import Dim, Shape, is_float
 from chainrule.core.tensor import Tensor
+from chainrule.core.wording import counted
 from chainrule.data.check_arrays import check_classes, check_numbers
 from chainrule.nn.layer_config import to_config
 from chainrule.nn.losses import LOSSES, WITH_OPTIONS
@@ -66,9 +68,22 @@ class Objective:
         if array.shape[1:] != output[1:]:
             raise ShapeError(
                 f"y has shape {array.shape} but the model's output is {output}: they would "
-                f"broadcast, not pair up. Give y the shape (rows, {_columns(output)})."
+                f"broadcast, not pair up. {self._cure_of_shapes(array, output)}"
             )
         return as_float(array, dtype)
+
+    def _cure_of_shapes(self, array: Array, output: Shape) -> str:
+        """Return what to change where targets and output of a loss of pairs do not fit."""
+        wanted = array.shape[1] if array.ndim == 2 else 1
+        if array.ndim > 2 or len(output) != 2 or array[:1].size == math.prod(output[1:]):  # type: ignore[arg-type]
+            return f"Give y the shape (rows, {_columns(output)})."
+        units = f"End the model with {counted(wanted, 'unit')}, one for each column of y"
+        if self.kind == "labels" and wanted == 1:
+            return (
+                f"{units}; or, for {output[1]} classes numbered from 0, use loss="
+                f"{'cross_entropy' if self.probabilistic else 'multiclass_hinge'!r}."
+            )
+        return f"{units}."
 
     def _check_bounds(self, array: Array) -> None:
         """Raise DataError naming the first row that is not a label, or no count."""

@@ -27,6 +27,7 @@ import numpy as np
 from chainrule.core.errors import DataError, OptionError, RunError, did_you_mean
 from chainrule.core.foreign import no_member
 from chainrule.core.graph import Graph
+from chainrule.core.options import checks_arguments
 from chainrule.core.tensor import Tensor, input
 from chainrule.core.wording import counted
 from chainrule.data.check_arrays import check_same_length
@@ -173,15 +174,21 @@ class Run:
         """Return the probabilities that the model's raw `outputs` stand for."""
         return self._flat(self.objective.probabilities(outputs))
 
+    @checks_arguments(positional="Features and targets go together: run.evaluate((X, y)).")
     def evaluate(self, data: tuple[Any, Any]) -> dict[str, float]:
-        """Return the mean loss and every metric on ``data = (X, y)``."""
+        """Return the mean loss and every metric on ``data = (X, y)``.
+
+        In a run that was trained on a table, X are the features that
+        ``run.pipeline.transform(table)`` returns and y the targets of
+        ``run.pipeline.encode_target(table)``.
+        """
         if not isinstance(data, (tuple, list)) or len(data) != 2:
             raise DataError(f"evaluate needs a pair (X, y), not {type(data).__name__}.")
         X = self.check(self.encode(data[0]))
         check_same_length(X, np.asarray(data[1]))
         output = forward(self.model, data_input("x", X))
         y = self.objective.target(data[1], output.shape, self._dtype)
-        return self.score(Part(X, y))
+        return self.totals(Part(X, y))
 
     def encode(self, X: Any) -> Any:
         """Return what the model is given for X: pixels encoded, other arrays as they are.
@@ -203,7 +210,7 @@ class Run:
             )
         return self.pipeline.encode(X)
 
-    def score(self, part: Part) -> dict[str, float]:
+    def totals(self, part: Part) -> dict[str, float]:
         """Return the mean loss and every metric on rows that are checked and encoded already."""
         function = self._function(part.arrays)
         sums: dict[str, float] = {}
@@ -417,8 +424,10 @@ def load(
     """
     root = Path(path)
     if not (root / "run.json").is_file():
-        siblings = [p.name for p in root.parent.iterdir()] if root.parent.is_dir() else []
-        hint = did_you_mean(root.name, siblings) if siblings else ""
+        within = [p.parent for p in sorted(root.glob("*/run.json"))] or [
+            p.parent for p in sorted(root.parent.glob("*/run.json"))
+        ]
+        hint = did_you_mean(str(root), map(str, within)) if within else ""
         raise RunError(f"{str(root)!r} is not a saved run: it has no run.json. {hint}".rstrip())
     try:
         about = json.loads((root / "run.json").read_bytes())

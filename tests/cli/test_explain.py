@@ -6,8 +6,11 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 from click.testing import Result
+
+from chainrule import fit, nn
 
 Call = Callable[..., Result]
 CIRCUIT = ["1/(1+exp(-(w0*x0+w1*x1+w2)))", "w0=2", "x0=-1", "w1=-3", "x1=-2", "w2=-3"]
@@ -111,6 +114,8 @@ def test_a_run_is_explained_on_a_row_of_its_data_set(call: Call, iris: str) -> N
     assert result.exit_code == 0
     assert result.stdout.startswith("target: versicolor, predicted ")
     assert "Linear(4, 5)" in result.stdout
+    assert call("explain", iris, "--row", 50).stdout.startswith("target: setosa")  # the last one
+    assert call("explain", iris, "--row", 51).stdout.startswith("target: versicolor")
     data = json.loads(call("explain", iris, "--row", 70, "--json").stdout)
     assert [layer["path"] for layer in data["layers"]] == ["0", "1", "2"]
 
@@ -146,7 +151,7 @@ def test_a_run_becomes_a_page(call: Call, iris: str, place: Path) -> None:
     assert (result.exit_code, result.stdout) == (0, "")
     page = (place / "run.html").read_text()
     assert "<p>target: setosa, predicted " in page
-    assert "<h2>Unit 0 of layer 2, row 0</h2>" in page
+    assert "<h2>Unit 0 of layer 2, row 1</h2>" in page
     assert page.count("<svg") >= 8
     again = call("explain", iris, "--html", "run.html")
     assert again.exit_code == 2
@@ -157,13 +162,26 @@ def test_rows_may_come_from_a_file(call: Call, colors: Path) -> None:
     run = call("train", "colors.csv", "--quiet", "--epochs", 1, "--batch-size", 2).stdout.strip()
     assert "color=red" in call("explain", run, colors, "--layer", 0, "--unit", 0).stdout
     assert "kind: large, predicted" in call("explain", run, colors, "--row", 5).stdout
+    assert "color=red" in call("explain", run, "--layer", 0, "--unit", 0).stdout
+    (Path(run) / "config.toml").unlink()
     assert "give the file" in call("explain", run).stderr
+
+
+def test_a_run_on_arrays_is_explained_in_python(call: Call, place: Path) -> None:
+    X = np.eye(4, dtype="float32")
+    model = nn.Sequential([nn.Linear(4, 2)])
+    run = fit(model, (X, [0, 1, 0, 1]), loss="cross_entropy", epochs=1, progress=False)
+    run.save(place / "arrays")
+    result = call("explain", "arrays")
+    assert result.exit_code == 2
+    assert "chainrule.explain(chainrule.load('arrays'), x, y)" in result.stderr
 
 
 @pytest.mark.parametrize(
     ("words", "problem"),
     [
-        (["--row", 150], "iris has no row 150: its 150 rows are numbered 0 to 149"),
+        (["--row", 151], "iris has no row 151: its rows are numbered 1 to 150"),
+        (["--row", 0], "0 is not in the range x>=1"),
         (["--layer", 0], "give both --layer and --unit"),
         (["--layer", 0, "--unit", 5], "there is no unit 5"),
         (["--layer", 7, "--unit", 0], "Choose from: 0, 2."),

@@ -12,6 +12,9 @@ from click.testing import Result
 
 import chainrule as cr
 from chainrule import nn
+from chainrule.data.builtin import load
+from chainrule.tabular.problem import read_problem
+from chainrule.train.run import load as load_run
 
 Call = Callable[..., Result]
 
@@ -96,6 +99,20 @@ def test_a_data_set_is_found_by_name(call: Call, place: Path) -> None:
     (place / "r" / "config.toml").unlink()
     assert "102 rows" in call("features", "r").stdout
     assert "150 rows" in call("features", "r", "iris").stdout
+
+
+def test_rows_have_their_numbers_in_the_data(call: Call, place: Path) -> None:
+    assert call("train", "iris", "--hidden", "4", "--epochs", "2", "--out", "r").exit_code == 0
+    iris = load("iris")
+    run = load_run("r")
+    sums = run.pipeline.transform(iris.to_table()) @ run.model[0].weight.value[:, 1]
+    by_own = json.loads(call("features", "r", "--layer", 0, "--unit", 1, "--json").stdout)
+    by_all = json.loads(call("features", "r", "iris", "--layer", 0, "--unit", 1, "--json").stdout)
+    assert by_all["most"] == (1 + np.argsort(-sums, kind="stable")[:8]).tolist()
+    train = 1 + read_problem("iris").train_rows
+    mine = train[np.argsort(-sums[train - 1], kind="stable")[:8]]
+    assert by_own["most"] == mine.tolist()
+    assert set(by_own["most"]) <= set(train.tolist())
 
 
 def test_what_can_not_be_is_refused(houses: Path, call: Call, place: Path) -> None:

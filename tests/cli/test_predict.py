@@ -67,7 +67,9 @@ def test_an_unseen_category_is_handled_and_said(call: Call, trained: Path, place
     result = call("predict", trained, "new.csv")
     assert result.exit_code == 0
     assert [row["prediction"] for row in rows_of(result.stdout)] == ["large", "small"]
-    assert "1 row has a `color` that training did not have, such as 'teal'" in result.stderr
+    assert (
+        "1 row has a value of `color` that training did not have, such as 'teal'" in result.stderr
+    )
 
 
 def test_a_missing_column_is_named(call: Call, trained: Path, place: Path) -> None:

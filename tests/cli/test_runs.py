@@ -100,11 +100,13 @@ def test_runs_on_arrays_are_shown_and_compared(call: Call, place: Path) -> None:
         (["compare", "r0"], "two runs or more"),
         (["compare", "r0", "r0"], "two runs or more"),
         (["compare", "r0", "r9"], "Choose from: r0"),
+        (["show", "runs"], "Choose from: runs/r1."),
         (["show"], "Missing argument"),
     ],
 )
 def test_what_is_no_run_is_refused(call: Call, place: Path, words: list[str], wanted: str) -> None:
     cr.fit(nn.Linear(1, 1), ([[1.0]], [1.0]), loss="mse", epochs=1, progress=False).save("r0")
+    shutil.copytree("r0", "runs/r1")
     result = call(*words)
     assert result.exit_code == 2
     assert wanted in result.stderr

@@ -280,7 +280,16 @@ def test_target_is_chosen() -> None:
         ({"y": ["a", "b"] * 2}, "y", "no usable feature"),
         ({"x": [1, 2, 3], "y": [0.5, np.inf, 1.5]}, "y", "row 2 of target 'y' is infinite"),
         ({"x": [1, 2], "y": [None, None]}, "y", "'y' has no value in any row"),
-        ({"x": [1, 2], "y": ["2024-01-01", "2024-01-02"]}, "y", "'y' holds dates"),
+        (
+            {"x": [1, 2], "y": ["2024-01-01", "2024-01-02"]},
+            "y",
+            "'y' holds dates; predict a number or class.$",
+        ),
+        (
+            {"x": [1, 2], "z": ["2024-01-01", "2024-01-02"]},
+            None,
+            r"'z' holds dates.*the last column, as none was named; name another with --target",
+        ),
     ],
 )
 def test_unusable_tables_are_named(data: dict[str, Any], target: str, words: str) -> None:

@@ -56,6 +56,18 @@ def test_separator_is_found_and_others_are_text(tmp_path: Path, separator: str) 
     assert table["b"].values.tolist() == [2.0]
 
 
+@pytest.mark.parametrize("ends", [("\r\n", "\n"), ("\n", "\r\n")])
+def test_lines_may_end_in_both_ways(tmp_path: Path, ends: tuple[str, str]) -> None:
+    rows = [f'{i},"say ""{i % 3}"",\nor not"' for i in range(2000)]
+    text = "".join(line + ends[i > 1000] for i, line in enumerate(["n,word", *rows]))
+    table = read_table(write(tmp_path, text))
+    assert table["n"].values.tolist() == list(range(2000))
+    assert table["word"].values[:3].tolist() == [f'say "{i}",\nor not' for i in range(3)]
+    for bad in ('2,"x', '2,"x"y'):
+        with pytest.raises(DataError, match="line 2003 is not valid CSV|line 4003 is not valid"):
+            read_table(write(tmp_path, f"{text}{bad}\n"))
+
+
 def test_row_order_is_the_files(tmp_path: Path) -> None:
     values = np.random.default_rng(0).permutation(50_000)
     path = write(tmp_path, "v\n" + "\n".join(map(str, values)) + "\n")

@@ -67,6 +67,22 @@ def test_a_unit_is_that_of_numpy() -> None:
     assert r == pytest.approx(whole[i, j], abs=1e-5)
 
 
+def test_rows_that_share_the_least_value_are_counted() -> None:
+    model, X = nn.Sequential([nn.Linear(1, 1), nn.ReLU()]), np.linspace(-1, 1, 41)[:, None]
+    model[0].weight.value, model[0].bias.value = [[2.0]], [0.0]
+    unit = cr.features(model, X).unit(1, 0)
+    assert unit.least_count == 21
+    assert "its least value, 0, is that of 21 rows" in str(unit)
+    assert "least: 0, 1, 2" in str(cr.features(model, X).unit(0, 0))
+
+
+def test_rows_are_called_by_the_numbers_given() -> None:
+    model, X = two_layers(), draw(20, 5)
+    plain = cr.features(model, X).unit(0, 0)
+    named = cr.features(model, X, row_numbers=np.arange(20) * 10).unit(0, 0)
+    assert named.most.tolist() == (10 * plain.most).tolist()
+
+
 def test_a_map_is_the_singular_vectors() -> None:
     model, X = two_layers(), draw(200, 5)
     points, share = cr.features(model, X).map(1)

@@ -74,7 +74,7 @@ def dead_layer(survey: Survey) -> Iterator[Finding]:
             f"Layer {layer.path}: {100 * dead:.0f} % of {counted(layer.units, 'unit')} are dead "
             "before training starts. Their activation is flat for every row, so no gradient "
             "reaches their weights.",
-            "Let biases start at 0 and weights at their default, or use leaky_relu.",
+            "Let biases start at 0 or 0.01 and weights at their default, or use leaky_relu.",
             {"layer": layer.path},
             (Evidence("share of dead units", dead, MANY_DEAD,
                       "with zero biases few units are dead by chance"),

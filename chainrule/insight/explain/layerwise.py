@@ -200,7 +200,7 @@ def explain_network(
 
 
 def encode_row(run: Run, rows: Table, row: int) -> tuple[Array, Array]:
-    """Return row number `row` (from 0) of `rows` as the input and target of the run's model.
+    """Return row number `row` (from 1) of `rows` as the input and target of the run's model.
 
     Raises DataError for a run without a pipeline, and for columns or a row that are not there.
     """
@@ -209,12 +209,11 @@ def encode_row(run: Run, rows: Table, row: int) -> tuple[Array, Array]:
             "this run was trained on arrays, so it has no columns to match; "
             "use chainrule.explain(run, x, y)."
         )
-    if not 0 <= row < len(rows):
+    if not 1 <= row <= len(rows):
         raise DataError(
-            f"{rows.source} has no row {row}: its {len(rows):,} rows are numbered 0 to "
-            f"{len(rows) - 1}."
+            f"{rows.source} has no row {row}: its rows are numbered 1 to {len(rows):,}."
         )
-    one = rows.take(np.array([row]))
+    one = rows.take(np.array([row - 1]))
     target = run.pipeline.target
     return run.pipeline.transform(one), target.encode(one[target.name], one.source)
 

@@ -69,6 +69,7 @@ def features(
     names: Sequence[str] | None = None,
     image_shape: Sequence[int] | None = None,
     rows: int = 4000,
+    row_numbers: Array | None = None,
     seed: int = 0,
     engine: str | None = None,
 ) -> Features:
@@ -89,6 +90,8 @@ def features(
     rows
         At most so many rows are looked at, drawn at random by `seed`; fewer where the layers are
         so wide that they would take more than 128 MB.
+    row_numbers
+        The number that each row of X is called by, by default its index.
 
     Raises DataError, OptionError or ShapeError for rows and targets that do not fit.
 
@@ -114,8 +117,9 @@ def features(
     seen = as_seen(network, raw[numbers])
     activity = record_activity(network, seen, engine=runs_on)
     view = subject.view(raw.shape[1:], seen, names, image_shape)
+    called = numbers if row_numbers is None else np.asarray(row_numbers)[numbers]
     if targets is None:
-        return Features(title, activity, numbers, view, note)
+        return Features(title, activity, called, view, note)
     goal, found = goal_of(targets, aim, outputs, seen.dtype)
     classes = tuple(map(str, getattr(subject.pipeline, "classes", ()))) or found
     test = None
@@ -133,7 +137,7 @@ def features(
         few = numbers[:GRADIENT_ROWS]
         follow = partial(_gradients, network, raw[few], targets[few], aim)
     return Features(
-        title, activity, numbers, view, note, goal.take(numbers), classes, test, seed,
+        title, activity, called, view, note, goal.take(numbers), classes, test, seed,
         follow,
     )  # fmt: skip
 

@@ -59,6 +59,19 @@ class Unit:
     exciting: Array = field(repr=False)
     exciting_value: float
 
+    @property
+    def least_count(self) -> int:
+        """In how many rows the unit has its least value, such as the 0 of a ReLU."""
+        return int((self.values == self.values.min()).sum())
+
+    @property
+    def least_shared(self) -> str:
+        """What to say in place of `least` where more rows share the least value, or ""."""
+        if self.least_count <= len(self.least):
+            return ""
+        least = number(float(self.values.min()))
+        return f"its least value, {least}, is that of {self.least_count:,} rows"
+
     def __str__(self) -> str:
         wide = self.values.astype(np.float64)
         lines = [
@@ -71,7 +84,8 @@ class Unit:
         if self.saturated is not None:
             lines.append(f"  nearly flat in {100 * self.saturated:.0f} % of the rows")
         lines.append(f"  rows that excite it most: {', '.join(map(str, self.most.tolist()))}")
-        lines.append(f"  rows that excite it least: {', '.join(map(str, self.least.tolist()))}")
+        least = f"rows that excite it least: {', '.join(map(str, self.least.tolist()))}"
+        lines.append(f"  {self.least_shared or least}")
         lines.append(f"  the most exciting input found gives {number(self.exciting_value)}")
         if self.neighbors:
             told = ", ".join(f"{unit} ({r:+.2f})" for unit, r in self.neighbors)

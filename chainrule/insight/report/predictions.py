@@ -37,7 +37,8 @@ class Rows:
     """Rows as they were read: of a table, or of an array with names of its columns.
 
     `numbers` are their places in `source`; `shape` is that of the image in each, () for none;
-    `left_out` is the target, which is told apart.
+    `left_out` is the target, which is told apart.  `called` is what a row is called before its
+    number, which counts from `first`.
     """
 
     source: Table | Array
@@ -46,14 +47,15 @@ class Rows:
     shape: tuple[int, ...] = ()
     left_out: str = ""
     encoded: bool = False
+    called: str = "row"
+    first: int = 1
 
     def __len__(self) -> int:
         return len(self.numbers)
 
     def name(self, row: int) -> str:
-        """Return what to call a row: its number in the file, from 1, or its index, from 0."""
-        at = int(self.numbers[row])
-        return f"row {at + 1:,}" if isinstance(self.source, Table) else f"row {at}"
+        """Return what to call a row: its number in the file, or its index in an array."""
+        return f"{self.called} {self.first + int(self.numbers[row]):,}"
 
     def cells(self, rows: Sequence[int], most: int) -> list[list[tuple[str, str]]]:
         """Return names and values of at most `most` columns, of each of `rows`."""
@@ -158,7 +160,8 @@ def predictions_on(run: Run, data: Any) -> Predictions | None:
         X, y = run.encode(data[0]), data[1]
         shown = np.asarray(data[0])
         pixels = shown.dtype == np.uint8 and starts_with_scale(run.model)
-        rows = Rows(shown, np.arange(len(shown)), (), _image_in(shown, pixels))
+        shape = _image_in(shown, pixels)
+        rows = Rows(shown, np.arange(len(shown)), (), shape, called="index", first=0)
         check_same_length(shown, np.asarray(y))
     else:
         raise DataError(
@@ -174,10 +177,11 @@ def _test_rows(run: Run, problem: Problem) -> Rows:
     target = problem.pipeline.target.name
     if problem.raw is None:
         return Rows(problem.test[0], np.arange(len(problem.test[0])),
-                    problem.pipeline.feature_names, encoded=True)  # fmt: skip
+                    problem.pipeline.feature_names, encoded=True, called="test row")  # fmt: skip
     source, numbers = problem.raw
     if not isinstance(source, Table):
-        return Rows(source, numbers, problem.pipeline.feature_names, _image_in(source, True))
+        shape = _image_in(source, True)
+        return Rows(source, numbers, problem.pipeline.feature_names, shape, called="test row")
     return Rows(source, numbers, (), _image_of(run, source, target), target)
 
 
