@@ -1,7 +1,7 @@
-"""A walk through chainrule, from one number to a trained network; every claim is asserted.
+"""A tutorial of chainrule, from a single tensor to a trained network.
 
-Read it from top to bottom, then run it: `python docs/tour.py`.  It prints what it talks
-about, and `tests/test_docs.py` runs it, so it can't fall behind the code.
+Read it from top to bottom, then run it: `python docs/tour.py`.  It prints the results it
+describes and asserts them; `tests/test_docs.py` runs it.
 
 Read next: `docs/architecture.md`, then `chainrule/core/`.
 """
@@ -42,8 +42,8 @@ def error_of(kind: type[Exception], call: Any) -> str:
 
 # 1. A tensor -------------------------------------------------------------------------------
 #
-# A tensor is a handle on a node of a graph.  An operation adds a node; nothing is computed
-# until someone looks.  Numbers and NumPy arrays mix in freely.
+# A tensor refers to a node of a graph.  An operation adds a node; values are computed only
+# when they are needed.  Numbers and NumPy arrays can be used as operands.
 
 heading("1. A tensor")
 
@@ -54,8 +54,8 @@ assert repr(y) == "Tensor(7., f32[])"
 
 # 2. A neuron, and its gradient by hand -------------------------------------------------------
 #
-# A sigmoidal neuron with two inputs: a weighted sum fed to the logistic function.  Named
-# inputs are leaves without a value; one is given when the graph is evaluated.
+# A sigmoid neuron with two inputs applies the logistic function to a weighted sum.  Named
+# inputs are leaves without a value; their values are given when the graph is evaluated.
 
 heading("2. A neuron, and its gradient by hand")
 
@@ -65,15 +65,15 @@ w0, x0, w1, x1, w2 = leaves = [cr.input(name, ()) for name in names]
 out = 1 / (1 + cr.exp(-(w0 * x0 + w1 * x1 + w2)))
 
 # On paper: the sum is 2(-1) + (-3)(-2) - 3 = 1, so out = 1 / (1 + exp(-1)) = 0.7311.  The
-# slope of the logistic function is out (1 - out) = 0.1966; the chain rule multiplies it by
-# what stands beside each leaf: x0 for w0, w0 for x0, 1 for w2.
+# slope of the logistic function is out (1 - out) = 0.1966.  The chain rule multiplies it by
+# the derivative of the sum with respect to each leaf: x0 for w0, w0 for x0, 1 for w2.
 
 on_paper = {"w0": -0.1966, "x0": 0.3932, "w1": -0.3932, "x1": -0.5898, "w2": 0.1966}
 
 # 3. A graph and its gradient -----------------------------------------------------------------
 #
-# `cr.grad` returns tensors: the gradient is graph too, recorded from the rule that stands
-# beside each operation.  Print the two together and read them as a program.
+# `cr.grad` returns tensors: it records the gradient in the same graph, by the gradient rule of
+# each operation.  The printed graph of both reads like a program.
 
 heading("3. A graph and its gradient")
 
@@ -82,27 +82,28 @@ outputs = {"out": out.node} | {f"d_{n}": s.node for n, s in zip(names, slopes, s
 neuron = cr.Graph(outputs)
 print(neuron)
 assert "exp(" in str(neuron)
-cr.verify(neuron)  # each name bound once, each shape and dtype derived again and equal
+cr.verify(neuron)  # each name is bound once, each shape and dtype is derived again
 
 found = cr.evaluate(neuron, values)
 assert abs(found["out"] - 0.7311) < 1e-4
 for name, slope in on_paper.items():
     assert abs(found[f"d_{name}"] - slope) < 1e-4, name
 
-# A gradient can be differentiated again.  For out = s(z), the second derivative by w2 is
-# s (1 - s) (1 - 2 s).
+# A gradient can be differentiated again.  For out = s(z), the second derivative with respect
+# to w2 is s (1 - s) (1 - 2 s).
 
 curvature = cr.grad(slopes[-1], w2)
 s = 1 / (1 + np.exp(-1.0))
 second = cr.evaluate(cr.Graph({"c": curvature.node}), values)["c"]
 assert abs(second - s * (1 - s) * (1 - 2 * s)) < 1e-6
 
-# Any function of yours can be held against central differences, to second order.
+# `cr.check_grads` compares the gradients of any function with central differences, up to
+# second order.
 
 cr.check_grads(lambda w, x: cr.sigmoid((w * x).sum()), [np.array([2.0, -3.0]), np.ones(2)])
 
-# Gradient descent by hand is a loop of such gradients.  The line wanted is 3 t - 0.5.  A step
-# computes what is new since the last value was asked for, so a loop takes linear time.
+# Gradient descent by hand: fit a line to 3 t - 0.5.  `cr.grad` goes back no further than the
+# tensors given to it, so the loop takes linear time.
 
 t = np.linspace(-1, 1, 20)
 slope, offset = cr.tensor(0.0), cr.tensor(0.0)
@@ -116,8 +117,8 @@ assert abs(float(offset) + 0.5) < 1e-3
 
 # 4. Layers -----------------------------------------------------------------------------------
 #
-# A layer is any callable from tensor to tensor.  One that learns is a dataclass with
-# parameters among its fields; they are found by walking the fields, and named by the path.
+# A layer is any callable from tensor to tensor.  A layer with parameters is a dataclass with
+# parameters as fields.  A parameter is named by its path through the fields.
 
 heading("4. Layers")
 
@@ -143,10 +144,10 @@ assert list(shapes) == ["0.scale", "1.weight", "1.bias", "3.weight", "3.bias"]
 
 # 5. The training step is one graph -----------------------------------------------------------
 #
-# Forward, loss, backward, update: one straight-line program, which is what the compiler
-# gets; the comment at the end of a line names the layer or stage it is from.  `n` is the
-# number of rows, which only the data decide.  Parameters, the step count and the learning
-# rate go in and come out, so the step can be repeated.
+# Forward pass, loss, backward pass and update are one straight-line program, which is the
+# input of the compiler.  The comment at the end of a line names its layer or stage.  `n` is
+# the number of rows, which depends on the data.  Parameters, the step count and the learning
+# rate are both inputs and outputs, so the step can be repeated.
 
 heading("5. The training step is one graph")
 
@@ -159,8 +160,8 @@ assert {"0", "1", "loss", "backward", "update"} <= {n.scope for n in step.graph.
 after = cr.evaluate(step.graph, {**step.state, "x": X, "y": xor})
 assert after["step"] == 1
 
-# The same graph as machine code: which operations share a pass over memory, and where
-# threads must wait for each other.  It takes the step the reference interpreter took.
+# The same graph is compiled to machine code.  `explain` shows which operations share a pass
+# over memory, and where threads wait for each other.  The results agree with the interpreter.
 
 program = prepare(step.graph, step.state, {"x": X, "y": xor}, batch_size=4)
 print(program.explain())
@@ -171,12 +172,12 @@ for name in step.state:
 
 # 6. Fit --------------------------------------------------------------------------------------
 #
-# `cr.fit` repeats that step over shuffled batches.  The digits are 8x8 pixels of 0 to 16.
+# `cr.fit` repeats this step over shuffled batches.  The digits are 8x8 pixels from 0 to 16.
 
 heading("6. Fit")
 
 digits = data.load("digits")
-learn, test = data.split(digits.y, 0.2, seed=0)  # classes keep their shares
+learn, test = data.split(digits.y, 0.2, seed=0)  # stratified by class
 pixels = digits.X / 16
 model = nn.Sequential([nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 10)])
 run = cr.fit(
@@ -195,7 +196,7 @@ assert np.mean(run.predict(pixels[test]) == digits.y[test]) == scores["accuracy"
 
 # 7. Save and load ----------------------------------------------------------------------------
 #
-# A run is a directory a person can read: weights in safetensors, the rest in JSON.
+# A run is saved as a directory: weights in safetensors, the rest in readable JSON.
 
 heading("7. Save and load")
 
@@ -205,26 +206,26 @@ with tempfile.TemporaryDirectory() as folder:
     again = cr.load(place)
 np.testing.assert_array_equal(again.predict(pixels[test]), run.predict(pixels[test]))
 
-# 8. A table no one prepared ------------------------------------------------------------------
+# 8. An unprepared table ----------------------------------------------------------------------
 #
-# What `chainrule train examples/houses.csv --target price` calls.  The pipeline is fitted
-# to the training rows alone, and says what it decided; docs/table.md tells more.
+# `chainrule train examples/houses.csv --target price` makes the same calls.  The pipeline is
+# fitted to the training rows alone, and its notes are its decisions (docs/table.md).
 
-heading("8. A table no one prepared")
+heading("8. An unprepared table")
 
 problem = tabular.read_problem(EXAMPLES / "houses.csv", "price")
 print("\n".join(problem.pipeline.notes))
 houses = tabular.fit_table(problem, tabular.choose_settings(245, task="regression"), progress=False)
 print(houses.scores["test"])
 assert houses.scores["test"]["mae"] < houses.scores["baseline"]["mae"] / 2
-new = data.read_table(EXAMPLES / "new-houses.csv")  # no price; an unseen kind of heating
+new = data.read_table(EXAMPLES / "new-houses.csv")  # no price; a new kind of heating
 assert tabular.predict_table(houses, new, tell=print)["prediction"].shape == (3,)
 
-# 9. What errors look like --------------------------------------------------------------------
+# 9. Error messages ---------------------------------------------------------------------------
 #
-# An error says what was wrong, where, and what to do; before any training.
+# An error says what was wrong, where, and what to do.  It is raised before any training.
 
-heading("9. What errors look like")
+heading("9. Error messages")
 
 column = error_of(cr.ShapeError, lambda: nn.mse(cr.tensor(X[:, :1]), cr.tensor(X[:, 0])))
 assert "would broadcast" in column
@@ -233,4 +234,4 @@ assert "Did you mean 'adam'?" in typo
 hole = np.array([[0.0, 1.0], [2.0, np.nan]])
 assert "column 1" in error_of(cr.DataError, lambda: cr.fit(gated, (hole, [0, 1]), loss="mse"))
 
-print("Every claim held.")
+print("All assertions passed.")

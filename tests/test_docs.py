@@ -79,7 +79,7 @@ def place(tmp_path: Path, repository: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_the_tour_runs(repository: Path, tmp_path: Path) -> None:
     printed = in_its_own_process(repository / "docs" / "tour.py", tmp_path, repository)
-    assert printed.endswith("Every claim held.\n")
+    assert printed.endswith("All assertions passed.\n")
     assert "d_w1=" in printed
     text = (repository / "docs" / "tour.py").read_text("utf-8")
     heads = re.findall(r"^# (\d+\. .*?) -+$", text, re.MULTILINE)
