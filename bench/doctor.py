@@ -32,9 +32,9 @@ from bench.doctor_programs import Program, programs
 from chainrule.core.errors import ChainruleError
 from chainrule.doctor.case import Case
 from chainrule.doctor.finding import LEVELS, Findings
-from chainrule.doctor.preflight import diagnose
 from chainrule.lab.faults import FAULTS, break_recipe
 from chainrule.lab.recipe import healthy
+from chainrule.train.diagnose import diagnose
 
 __all__ = ["causes", "findings", "main", "ranked"]
 

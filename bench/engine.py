@@ -22,9 +22,9 @@ from contestants.ours import network, optimizer
 from workloads import MARKED, Workload, shortened
 
 from chainrule.run.program import Program, prepare
-from chainrule.train.objective import objective
-from chainrule.train.part import Part
-from chainrule.train.step import record_step
+from chainrule.step.objective import objective
+from chainrule.step.part import Part
+from chainrule.step.record import record_step
 
 TURNS = 15
 

@@ -28,9 +28,9 @@ import torch
 
 from chainrule import nn, optim
 from chainrule.run.program import Engine, prepare
-from chainrule.train.objective import objective
-from chainrule.train.part import Part
-from chainrule.train.step import record_step
+from chainrule.step.objective import objective
+from chainrule.step.part import Part
+from chainrule.step.record import record_step
 
 ROWS, BATCH, SIZES = 8_192, 64, (784, 128, 10)
 RNG = np.random.default_rng(0)

@@ -18,9 +18,9 @@ import numpy as np
 import chainrule as cr
 from chainrule import data, nn, optim, tabular
 from chainrule.run.program import prepare
-from chainrule.train.objective import objective
-from chainrule.train.part import Part
-from chainrule.train.step import record_step
+from chainrule.step.objective import objective
+from chainrule.step.part import Part
+from chainrule.step.record import record_step
 
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
 

@@ -33,17 +33,18 @@ FLOOR = {
     "nn": 4,  # layers, activations, wiring, losses, initializers, regularizers
     "optim": 4,  # optimizers, learning-rate schedules
     "data": 4,  # tables, scaling, encoding, splits, batches, built-in data sets
-    "train": 5,  # the loop, events, metrics, history, checkpoint
-    "tabular": 6,  # from a table to a scored run
-    "insight": 7,  # explain, draw, features, report
-    "doctor": 7,  # finding, survey, rules
-    "estimators": 7,  # scikit-learn classifier, regressor, transformers
-    "interop": 7,  # ONNX, safetensors, TensorBoard, DLPack
-    "lab": 8,  # the notes' claims as experiments
-    "studio": 8,  # the web page
-    "cli": 9,  # the commands
-    "__init__": 10,  # the public names
-    "__main__": 10,
+    "step": 5,  # the training step as one graph: rows, loss, metrics, update, probes
+    "doctor": 6,  # finding, survey, rules, watch
+    "train": 7,  # the loop, progress, history, runs
+    "tabular": 8,  # from a table to a scored run
+    "insight": 9,  # explain, draw, features, report
+    "estimators": 9,  # scikit-learn classifier, regressor, transformers
+    "interop": 9,  # ONNX, safetensors, TensorBoard, DLPack
+    "lab": 10,  # the notes' claims as experiments
+    "studio": 10,  # the web page
+    "cli": 11,  # the commands
+    "__init__": 12,  # the public names
+    "__main__": 12,
 }
 
 # Within a package, its parts stand on floors of their own.

@@ -16,9 +16,9 @@ import chainrule as cr
 from chainrule import nn, optim
 from chainrule.nn.activations import activation
 from chainrule.run.program import Engine, prepare
-from chainrule.train.objective import objective
-from chainrule.train.part import Part
-from chainrule.train.step import data_input, forward, record_step
+from chainrule.step.objective import objective
+from chainrule.step.part import Part
+from chainrule.step.record import data_input, forward, record_step
 from contestants.contestant import CannotRunError, Contestant
 
 

@@ -1,4 +1,4 @@
-"""Floor 9, the command ``chainrule``: train on a file, predict for another.
+"""Floor 11, the command ``chainrule``: train on a file, predict for another.
 
 Read next: :mod:`chainrule.cli.commands`.
 """

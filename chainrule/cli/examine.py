@@ -12,9 +12,8 @@ import click
 
 from chainrule.cli.output import emit
 from chainrule.cli.train_options import as_in_train
-from chainrule.doctor.preflight import preflight_table
 from chainrule.tabular.build import check_settings
-from chainrule.tabular.problem import read_problem
+from chainrule.tabular.problem import preflight_table, read_problem
 from chainrule.tabular.settings import choose_settings
 
 __all__ = ["doctor"]

@@ -24,8 +24,6 @@ from chainrule.core.errors import RunError
 from chainrule.core.wording import counted
 from chainrule.data.builtin import names
 from chainrule.data.read import is_query
-from chainrule.doctor.finding import Findings
-from chainrule.doctor.preflight import preflight_table
 from chainrule.insight.report.findings import warnings
 from chainrule.tabular.build import check_settings
 from chainrule.tabular.problem import Problem, fit_table, read_problem
@@ -133,10 +131,7 @@ def train(
         )
     if not (quiet or as_json):
         show_problem(problem, settings)
-    found = preflight_table(problem, settings) if check else Findings()
-    for finding in found.serious:
-        tell(str(finding))
-    run = fit_table(problem, settings, threads=threads, progress=not quiet)
+    run = fit_table(problem, settings, threads=threads, progress=not quiet, check=check)
     if not run.history:
         tell("interrupted before the first epoch ended; nothing was saved.")
         return 130
@@ -152,7 +147,7 @@ def train(
     files = {"config.toml": written} | (write_report(run, problem) if wanted else {})
     saved, failure = _save(run, place, problem, out is None, force, files)
     if as_json:
-        emit(json.dumps(_summary(run, problem, saved) | {"findings": found.to_json()}) + "\n")
+        emit(json.dumps(_summary(run, problem, saved)) + "\n")
     elif quiet:
         emit(f"{saved}\n" if saved else "")
     else:
@@ -200,6 +195,7 @@ def _summary(run: Run, problem: Problem, saved: str | None) -> dict[str, Any]:
         **run.scores,
         "settings": run.settings,
         "notes": list(problem.pipeline.notes),
+        "findings": [] if run.findings is None else run.findings.to_json(),
         "warnings": warnings(run),
         "epochs": len(run.history),
         "best_epoch": run.best_epoch,

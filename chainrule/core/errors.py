@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from difflib import get_close_matches
+from typing import Any
 
 from chainrule.core.foreign import advice
 
@@ -44,7 +45,12 @@ class GraphError(ChainruleError, ValueError):
 
 
 class DivergedError(ChainruleError, ArithmeticError):
-    """Training produced infinite or undefined numbers and was stopped."""
+    """Training produced infinite or undefined numbers and was stopped.
+
+    `findings` are those of ``fit(check=True)``: what was wrong, and what to change.
+    """
+
+    findings: Any = ()
 
 
 class OptionError(ChainruleError, ValueError):

@@ -1,35 +1,32 @@
-"""How a training went: its losses, and its layers at the end beside those at the start.
+"""How a training goes: its losses, and its layers now and then beside those at the start.
 
-Read next: :mod:`chainrule.doctor.rules.ending`.
+Read next: :mod:`chainrule.doctor.watch`.
 """
 
 from __future__ import annotations
 
-import math
-import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-from chainrule.core.errors import DivergedError
 from chainrule.doctor.survey import Array, LayerFacts, Survey
-from chainrule.train.fit import fit
 
-__all__ = ["Course", "follow"]
+__all__ = ["Course"]
 
 
 @dataclass
 class Course:
-    """A training from its `survey` to its end.
+    """A training from its `survey` to where it is now.
 
-    `history` is that of the run; `layers` are those of the trained network, on the rows of the
-    survey; `diverged` says how training broke off, "" where it did not.
+    `history` holds the records of the epochs that have ended; `layers` are those of the network as
+    it was seen last, on the rows of the survey; `diverged` says how training broke off, "" where
+    it did not.
     """
 
     survey: Survey
-    history: Sequence[Mapping[str, Any]]
+    history: list[Mapping[str, Any]] = field(default_factory=list)
     layers: list[LayerFacts] = field(default_factory=list)
     diverged: str = ""
 
@@ -48,26 +45,3 @@ class Course:
         if guess is None or not guess > 0 or not len(self.losses):
             return None
         return 1 - float(self.losses[-1]) / guess
-
-
-def follow(survey: Survey) -> Course:
-    """Train the case of `survey` by :func:`chainrule.fit`, and return its course.
-
-    The model of the case is trained; a training that diverges is a course, too.
-    """
-    case, history = survey.case, []
-
-    def keep(_: Any, record: dict[str, Any]) -> None:
-        history.append(record)
-
-    diverged = ""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # what they say is for the doctor to say
-        try:
-            fit(case.model, case.data, **case.options(), progress=False, on_epoch=keep)
-        except DivergedError as error:
-            diverged = str(error)
-    layers = [] if diverged else survey.measure(case.model)[0]
-    if any(not math.isfinite(float(np.abs(f.product).max())) for f in layers):
-        layers = []
-    return Course(survey, history, layers, diverged)

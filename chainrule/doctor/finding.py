@@ -101,6 +101,14 @@ class Findings(tuple[Finding, ...]):
         """Return the findings as plain JSON values."""
         return [asdict(finding) for finding in self]
 
+    @classmethod
+    def from_json(cls, saved: Iterable[Mapping[str, Any]]) -> Findings:
+        """Restore what `to_json` returned."""
+        return cls(
+            Finding(**{**one, "evidence": tuple(Evidence(**e) for e in one["evidence"])})
+            for one in saved
+        )
+
     def __str__(self) -> str:
         if not self:
             return "The checks found nothing wrong."

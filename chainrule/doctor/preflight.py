@@ -5,22 +5,19 @@ Read next: :mod:`chainrule.doctor.survey`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from chainrule.doctor.case import Case
-from chainrule.doctor.course import Course, follow
-from chainrule.doctor.finding import Finding, Findings
-from chainrule.doctor.rule import RULES
+from chainrule.doctor.finding import Findings
+from chainrule.doctor.rule import check_stage
 from chainrule.doctor.rules import data, ending, last_layer, signal, start, steps
 from chainrule.doctor.survey import Survey
 from chainrule.nn.layer import Layer
 from chainrule.nn.regularizers import Regularizer
 from chainrule.optim.optimizer import Optimizer
-from chainrule.tabular.problem import Problem, build
-from chainrule.tabular.settings import Settings
 
-__all__ = ["diagnose", "examine", "preflight", "preflight_table"]
+__all__ = ["examine", "examine_survey", "preflight"]
 
 # The files whose rules are run; importing them has entered their rules in the table.
 FILES = (data, ending, last_layer, signal, start, steps)
@@ -58,50 +55,11 @@ def preflight(
     )
 
 
-def preflight_table(problem: Problem, settings: Settings) -> Findings:
-    """Return what is wrong with the training that `settings` describe for a table.
-
-    The arguments are those of :func:`chainrule.tabular.problem.fit_table`.
-
-    >>> from chainrule.tabular.problem import read_problem
-    >>> from chainrule.tabular.settings import choose_settings
-    >>> iris = read_problem("iris")
-    >>> [f.cause for f in preflight_table(iris, choose_settings(102, learning_rate=30.0))]
-    ['learning_rate_too_high']
-    """
-    made = build(settings, problem)
-    return examine(
-        Case(
-            model=made.model,
-            data=problem.train,
-            loss=made.loss,
-            optimizer=made.optimizer,
-            epochs=settings.epochs,
-            batch_size=settings.batch_size,
-            validation=problem.validation,
-            regularizer=made.penalty,
-            seed=settings.seed,
-        )
-    )
-
-
 def examine(case: Case) -> Findings:
-    """Return what the rules find in `case`."""
-    survey = Survey(case)
-    return Findings.ranked(_found(survey, "before"))
+    """Return what the rules find in `case` before its first step; its model is not changed."""
+    return examine_survey(Survey.of(case))
 
 
-def diagnose(case: Case) -> Findings:
-    """Train `case` from start to end, and return what was wrong with it, before and after.
-
-    The model of the case is trained.
-    """
-    survey = Survey(case)
-    before = list(_found(survey, "before"))
-    return Findings.ranked([*before, *_found(follow(survey), "after")])
-
-
-def _found(facts: Survey | Course, stage: str) -> Iterator[Finding]:
-    for one in RULES.values():
-        if one.stage == stage:
-            yield from one.check(facts)
+def examine_survey(survey: Survey) -> Findings:
+    """Return what the rules find in the `survey` of a training."""
+    return Findings.ranked(check_stage("before", survey))

@@ -9,7 +9,7 @@ Read next: :mod:`chainrule.doctor.rules.last_layer`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, TypeAlias, TypeVar
 
@@ -19,7 +19,9 @@ from chainrule.doctor.course import Course
 from chainrule.doctor.finding import CATEGORIES, Finding
 from chainrule.doctor.survey import Survey
 
-__all__ = ["RULES", "Rule", "rule"]
+__all__ = ["RULES", "STAGES", "Rule", "check_stage", "rule"]
+
+STAGES = ("before", "while", "after")
 
 Facts = TypeVar("Facts", Survey, Course)
 Check: TypeAlias = Callable[[Facts], Iterable[Finding]]
@@ -46,11 +48,13 @@ def rule(
     """Return a decorator that enters a check as a rule; its name is that of the cause.
 
     `sick` returns a training in which the check must find the cause, `healthy` one in which it
-    must find nothing.  A check of the `stage` "before" is given the survey of a training, one of
-    the stage "after" its course.  Raises OptionError for a category that is not on the list.
+    must find nothing.  A check of the `stage` "before" is given the survey of a training; one of
+    the stage "while" its course up to now, several times; one of the stage "after" its course at
+    the end.  Raises OptionError for a category or a stage that is not on the list.
     """
-    if category not in CATEGORIES:
-        raise OptionError(f"category {category!r} is not one of {', '.join(CATEGORIES)}.")
+    for what, name, known in (("category", category, CATEGORIES), ("stage", stage, STAGES)):
+        if name not in known:
+            raise OptionError(f"{what} {name!r} is not one of {', '.join(known)}.")
 
     def enter(check: Check[Facts]) -> Check[Facts]:
         cause = check.__name__
@@ -58,3 +62,10 @@ def rule(
         return check
 
     return enter
+
+
+def check_stage(stage: str, facts: Survey | Course) -> Iterator[Finding]:
+    """Yield what the rules of a `stage` find."""
+    for one in RULES.values():
+        if one.stage == stage:
+            yield from one.check(facts)

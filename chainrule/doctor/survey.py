@@ -1,7 +1,7 @@
 """What a training looks like before its first step, measured on a sample of its rows.
 
 A :class:`~chainrule.doctor.case.Case` goes in; a :class:`Survey` comes out, whose values are
-computed when a rule asks for them.  The model itself is never changed: a copy is measured.
+computed when a rule asks for them.  The weights of the model are never changed.
 
 Read next: :mod:`chainrule.doctor.rule`.
 """
@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from chainrule.core.graph import Graph, Node, reachable
+from chainrule.core.parameter import Parameter
 from chainrule.core.tensor import Tensor, tensor
 from chainrule.doctor.case import Case
 from chainrule.nn.layer import Layer, initialize, parameters
@@ -27,11 +28,11 @@ from chainrule.optim.full_batch import FullBatch
 from chainrule.optim.named import optimizer as optimizer_of
 from chainrule.optim.optimizer import Optimizer
 from chainrule.run.reference import Interpreter
-from chainrule.train.objective import Objective, objective
-from chainrule.train.part import Part
-from chainrule.train.read_parts import read_parts
-from chainrule.train.step import data_input, forward, record_step, record_totals
-from chainrule.train.watch import layer_probes
+from chainrule.step.objective import Objective, objective
+from chainrule.step.part import Part
+from chainrule.step.read_parts import read_parts
+from chainrule.step.record import data_input, forward, record_step, record_totals
+from chainrule.step.watch import LayerProbe, layer_probes
 from chainrule.transform.bounds import bounds
 from chainrule.transform.grad import grad
 from chainrule.transform.mode import for_predicting
@@ -77,19 +78,27 @@ class LayerFacts:
 class Survey:
     """What can be measured of a `case` before its first step.
 
-    Raises what :func:`chainrule.fit` raises for a case that can't be trained.
+    `model` has its first weights; `train` and `held_out` are the checked rows of the case.
     """
 
-    def __init__(self, case: Case):
-        self.case = case
-        self.model = copy.deepcopy(case.model)
-        self.aim: Objective = objective(case.loss)
-        self.train, self.held_out = read_parts(
-            self.model, case.data, case.validation, self.aim, None, None, case.seed
-        )
-        initialize(self.model, case.seed, keep_assigned=True)
+    def __init__(
+        self, case: Case, model: Layer, aim: Objective, train: Part, held_out: Part | None
+    ):
+        self.case, self.model, self.aim = case, model, aim
+        self.train, self.held_out = train, held_out
         method = optimizer_of(case.optimizer)
         self.optimizer: Optimizer = method.planned(self.steps, self.steps // case.epochs)
+
+    @classmethod
+    def of(cls, case: Case) -> Survey:
+        """Return the survey of `case`, on a copy of its model.
+
+        Raises what :func:`chainrule.fit` raises for a case that can't be trained.
+        """
+        model, aim = copy.deepcopy(case.model), objective(case.loss)
+        parts = read_parts(model, case.data, case.validation, aim, None, None, case.seed)
+        initialize(model, case.seed, keep_assigned=True)
+        return cls(case, model, aim, *parts)
 
     # --- what is asked for -----------------------------------------------------------------
 
@@ -151,12 +160,19 @@ class Survey:
         return bounds(output.node)
 
     @cached_property
-    def _measured(self) -> tuple[list[LayerFacts], dict[str, Array]]:
-        return self.measure(self.model)
+    def _probes(self) -> _Probes:
+        return _Probes.of(self.model, self.aim, self.train)
 
-    def measure(self, model: Layer) -> tuple[list[LayerFacts], dict[str, Array]]:
-        """Return the layers of `model` as some training rows pass it, and all that was computed."""
-        return _measure(model, self.aim, self.train)
+    @cached_property
+    def _measured(self) -> tuple[list[LayerFacts], dict[str, Array]]:
+        return self.measure()
+
+    def measure(self) -> tuple[list[LayerFacts], dict[str, Array]]:
+        """Return the layers as some training rows pass them with the weights of now.
+
+        Beside them returns all that was computed, by name.
+        """
+        return self._probes.read(self.train)
 
     @property
     def layers(self) -> list[LayerFacts]:
@@ -239,53 +255,67 @@ class Survey:
         return losses, change
 
 
-def _measure(model: Layer, aim: Objective, part: Part) -> tuple[list[LayerFacts], dict[str, Array]]:
-    x, y = data_input("x", part.x), data_input("y", part.y)
-    output = forward(model, x)
-    loss, _ = record_totals(aim, (), output, y)
-    plain = for_predicting(
-        Graph({"output": output.node, "loss": loss.node}, {"x": x.node, "y": y.node})
-    )
-    output, loss = Tensor(plain.outputs["output"]), Tensor(plain.outputs["loss"])
-    probes = layer_probes(output)
-    found = parameters(model)
-    by_node = {p.node: path for path, p in found.items()}
-    gradients = grad(loss, [*(p.product for p in probes), *found.values()], unused="zero")
-    wanted, connected = {"output": output.node, "loss": loss.node}, []
-    for path, gradient in zip(found, gradients[len(probes) :], strict=True):
-        wanted[f"weight gradient/{path}"] = gradient.node
-    for i, probe in enumerate(probes):
-        after = output
-        for later in probes[i + 1 :]:
-            if probe.product.node in reachable([later.input.node]):
-                after = later.input
-                break
-        slope = grad(after.sum(), probe.product, unused="zero")
-        connected.append(probe.product.node in reachable([after.node], (), _differentiated))
-        wanted |= {
-            f"{i}/inputs": probe.input.node,
-            f"{i}/product": probe.product.node,
-            f"{i}/slope": slope.node,
-            f"{i}/gradient": gradients[i].node,
-        }
-    some = part.spread_rows(ROWS)
-    values = Interpreter(Graph(wanted, plain.inputs))({"x": part.x[some], "y": part.y[some]})
-    layers = []
-    for i, probe in enumerate(probes):
-        own = by_node.get(probe.product.node.inputs[1])
-        layers.append(
-            LayerFacts(
-                path=probe.layer,
-                inputs=values[f"{i}/inputs"],
-                product=values[f"{i}/product"],
-                slope=values[f"{i}/slope"],
-                gradient=values[f"{i}/gradient"],
-                weight=None if own is None else found[own].value,
-                last=i == len(probes) - 1,
-                connected=connected[i],
-            )
+@dataclass(frozen=True)
+class _Probes:
+    """The compiled question how some rows pass each layer; asked again as the weights change."""
+
+    interpreter: Interpreter
+    products: list[LayerProbe]
+    connected: list[bool]
+    weights: list[Parameter | None]
+
+    @classmethod
+    def of(cls, model: Layer, aim: Objective, part: Part) -> _Probes:
+        x, y = data_input("x", part.x), data_input("y", part.y)
+        output = forward(model, x)
+        loss, _ = record_totals(aim, (), output, y)
+        plain = for_predicting(
+            Graph({"output": output.node, "loss": loss.node}, {"x": x.node, "y": y.node})
         )
-    return layers, values
+        output, loss = Tensor(plain.outputs["output"]), Tensor(plain.outputs["loss"])
+        probes = layer_probes(output)
+        found = parameters(model)
+        by_node = {p.node: p for p in found.values()}
+        gradients = grad(loss, [*(p.product for p in probes), *found.values()], unused="zero")
+        wanted, connected = {"output": output.node, "loss": loss.node}, []
+        for path, gradient in zip(found, gradients[len(probes) :], strict=True):
+            wanted[f"weight gradient/{path}"] = gradient.node
+        for i, probe in enumerate(probes):
+            after = output
+            for later in probes[i + 1 :]:
+                if probe.product.node in reachable([later.input.node]):
+                    after = later.input
+                    break
+            slope = grad(after.sum(), probe.product, unused="zero")
+            connected.append(probe.product.node in reachable([after.node], (), _differentiated))
+            wanted |= {
+                f"{i}/inputs": probe.input.node,
+                f"{i}/product": probe.product.node,
+                f"{i}/slope": slope.node,
+                f"{i}/gradient": gradients[i].node,
+            }
+        weights = [by_node.get(probe.product.node.inputs[1]) for probe in probes]
+        return cls(Interpreter(Graph(wanted, plain.inputs)), probes, connected, weights)
+
+    def read(self, part: Part) -> tuple[list[LayerFacts], dict[str, Array]]:
+        """Return the layers, and all that was computed, for some rows of `part`."""
+        some = part.spread_rows(ROWS)
+        values = self.interpreter({"x": part.x[some], "y": part.y[some]})
+        layers = []
+        for i, (probe, weight) in enumerate(zip(self.products, self.weights, strict=True)):
+            layers.append(
+                LayerFacts(
+                    path=probe.layer,
+                    inputs=values[f"{i}/inputs"],
+                    product=values[f"{i}/product"],
+                    slope=values[f"{i}/slope"],
+                    gradient=values[f"{i}/gradient"],
+                    weight=None if weight is None else weight.value.copy(),
+                    last=i == len(self.products) - 1,
+                    connected=self.connected[i],
+                )
+            )
+        return layers, values
 
 
 def _differentiated(node: Node) -> tuple[Node, ...]:

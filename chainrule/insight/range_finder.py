@@ -27,12 +27,12 @@ from chainrule.optim.named import optimizer as optimizer_of
 from chainrule.optim.optimizer import Optimizer
 from chainrule.optim.schedules import Exponential
 from chainrule.run.program import Engine, prepare
-from chainrule.train.objective import objective
-from chainrule.train.part import Part
+from chainrule.step.objective import objective
+from chainrule.step.part import Part
+from chainrule.step.read_parts import check_made, check_pair, read_parts
+from chainrule.step.record import model_dtype, record_step
 from chainrule.train.rates import Rates
-from chainrule.train.read_parts import check_made, check_pair, read_parts
 from chainrule.train.run import Run
-from chainrule.train.step import model_dtype, record_step
 
 __all__ = ["RateSearch", "find_learning_rate"]
 

@@ -22,9 +22,9 @@ from chainrule.data.table import Table
 from chainrule.insight.row_view import RowView, row_view
 from chainrule.nn.scale import reads_pixels
 from chainrule.run.program import Engine
-from chainrule.train.objective import Objective, objective
+from chainrule.step.objective import Objective, objective
+from chainrule.step.record import check_rows, model_dtype
 from chainrule.train.run import Run
-from chainrule.train.step import check_rows, model_dtype
 
 __all__ = ["Subject", "as_seen", "given_rows", "subject_of"]
 

@@ -3,7 +3,7 @@
 Data of dtype uint8 may be pixels of images, which are scaled to 0 to 1, or small integers,
 such as one-hot columns, which keep their values.
 
-Read next: :mod:`chainrule.train.step`, which records the scaling.
+Read next: :mod:`chainrule.step.record`, which records the scaling.
 """
 
 from __future__ import annotations

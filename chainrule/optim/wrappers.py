@@ -1,6 +1,6 @@
 """What stands around an optimizer: gradients accumulated over steps, weights averaged over steps.
 
-Read next: :mod:`chainrule.train.update`.
+Read next: :mod:`chainrule.step.update`.
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ step and every tenth after it.  :func:`prepare` picks the engine: native code,
 within which the reference interpreter computes, loudly, what the compiler has
 no form for; or that interpreter alone.
 
-Read next: :mod:`chainrule.train.step`, which records such graphs.
+Read next: :mod:`chainrule.step.record`, which records such graphs.
 """
 
 from __future__ import annotations

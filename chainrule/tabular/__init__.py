@@ -1,4 +1,4 @@
-"""Floor 6, tables from end to end: from a file or a query to a scored run, and predictions.
+"""Floor 8, tables from end to end: from a file or a query to a scored run, and predictions.
 
 Each part is loaded by its first use, so that a prediction does not load the data sets.
 

@@ -34,6 +34,9 @@ from chainrule.data.table import Table
 from chainrule.data.target import Target, check_learnable, inspect_target
 from chainrule.data.unfamiliar import unfamiliar
 from chainrule.data.unread import held_out_notes
+from chainrule.doctor.case import Case
+from chainrule.doctor.finding import Findings
+from chainrule.doctor.preflight import examine
 from chainrule.optim.full_batch import FullBatch
 from chainrule.tabular.build import Setup, build_loss, build_model, build_optimizer, build_penalty
 from chainrule.tabular.intervals import class_intervals, value_intervals
@@ -319,13 +322,45 @@ def build(settings: Settings, problem: Problem) -> Setup:
     )
 
 
+def preflight_table(problem: Problem, settings: Settings) -> Findings:
+    """Return what is wrong with the training that `settings` describe, before its first step.
+
+    The arguments are those of :func:`fit_table`.
+
+    >>> from chainrule.tabular.settings import choose_settings
+    >>> iris = read_problem("iris")
+    >>> [f.cause for f in preflight_table(iris, choose_settings(102, learning_rate=30.0))]
+    ['learning_rate_too_high']
+    """
+    made = build(settings, problem)
+    return examine(
+        Case(
+            model=made.model,
+            data=problem.train,
+            loss=made.loss,
+            optimizer=made.optimizer,
+            epochs=settings.epochs,
+            batch_size=settings.batch_size,
+            validation=problem.validation,
+            regularizer=made.penalty,
+            seed=settings.seed,
+        )
+    )
+
+
 def fit_table(
-    problem: Problem, settings: Settings, *, threads: int | None = None, progress: bool = True
+    problem: Problem,
+    settings: Settings,
+    *,
+    threads: int | None = None,
+    progress: bool = True,
+    check: bool = False,
 ) -> Run:
     """Train on `problem`, score on its test part, and return the run with both.
 
     Layers are watched while they train, which the history tells of.  The run predicts for
-    tables by :func:`predict_table`.  Ctrl-C keeps the best weights so far.
+    tables by :func:`predict_table`.  Ctrl-C keeps the best weights so far.  `check` is that of
+    :func:`chainrule.train.fit.fit`.
     Raises what :func:`chainrule.train.fit.fit` raises.
 
     >>> from chainrule.tabular.settings import choose_settings
@@ -354,6 +389,7 @@ def fit_table(
         threads=threads,
         progress=progress,
         watch=not isinstance(made.optimizer, FullBatch),
+        check=check,
     )
     run.pipeline = problem.pipeline
     run.settings = {"data": problem.name, **settings.plain(), **run.settings}

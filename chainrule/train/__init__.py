@@ -1,4 +1,4 @@
-"""Floor 5, training: the loop, its objective, its history, and runs that can be saved.
+"""Floor 7, training: the loop, its progress and history, and runs that can be saved.
 
 Each part is loaded by its first use.
 

@@ -28,8 +28,8 @@ from chainrule.ops.shape import broadcast_to
 from chainrule.optim.levenberg_marquardt import LeastSquares, LevenbergMarquardt
 from chainrule.run.program import prepare_function
 from chainrule.run.reference import Interpreter
-from chainrule.train.objective import check_recorded
-from chainrule.train.step import ROWS
+from chainrule.step.objective import check_recorded
+from chainrule.step.record import ROWS
 from chainrule.transform.jacobian import push_forward
 from chainrule.transform.simplify import simplify
 

@@ -17,6 +17,9 @@ import numpy as np
 
 from chainrule.core.errors import DataError, DivergedError, OptionError, did_you_mean
 from chainrule.core.options import check_whole, checks_arguments, in_range
+from chainrule.doctor.case import Case
+from chainrule.doctor.survey import Survey
+from chainrule.doctor.watch import Watch
 from chainrule.nn.layer import Layer, initialize, parameters
 from chainrule.nn.layer_config import model_config
 from chainrule.nn.regularizers import Regularizer
@@ -25,18 +28,18 @@ from chainrule.optim.named import optimizer as optimizer_of
 from chainrule.optim.optimizer import Optimizer
 from chainrule.optim.plateau import ReduceOnPlateau, check_monitor, improves
 from chainrule.run.program import Engine, Program, prepare
+from chainrule.step.magnitudes import warn_of_distance
+from chainrule.step.metrics import metrics_of
+from chainrule.step.objective import objective
+from chainrule.step.part import Part
+from chainrule.step.read_parts import check_made, read_parts
+from chainrule.step.record import Step, record_step
+from chainrule.step.watch import watch_report
+from chainrule.step.weighting import ClassWeight
 from chainrule.train.full_batch_program import FullBatchProgram, check_alone, full_batch_program
-from chainrule.train.magnitudes import warn_of_distance
-from chainrule.train.metrics import metrics_of
-from chainrule.train.objective import objective
-from chainrule.train.part import Part
 from chainrule.train.progress import Progress
 from chainrule.train.rates import Rates, plateaus
-from chainrule.train.read_parts import check_made, read_parts
 from chainrule.train.run import Run
-from chainrule.train.step import Step, record_step
-from chainrule.train.watch import watch_report
-from chainrule.train.weighting import ClassWeight
 
 __all__ = ["EarlyStopping", "fit"]
 
@@ -96,6 +99,7 @@ def fit(
     engine: str | None = None,
     progress: bool = True,
     watch: bool = False,
+    check: bool = False,
     on_epoch: OnEpoch | None = None,
 ) -> Run:
     """Train `model` on ``data = (X, y)`` by mini-batches, and return the run.
@@ -126,8 +130,12 @@ def fit(
     rows, whatever `batch_size`, and training ends where nothing is left to gain.
 
     With `watch`, each record also describes every layer under "layers": see
-    :func:`chainrule.train.watch.watch_report`; it costs a few percent.  Every tenth step is looked
+    :func:`chainrule.step.watch.watch_report`; it costs a few percent.  Every tenth step is looked
     at, so of epochs of fewer steps some have no such entry.
+    With `check`, the doctor checks the set-up before the first step and watches the layers while
+    they train: ``run.findings`` says what is wrong, why, and what to change.  With `progress`, a
+    warning or fault is also printed when it is found.  Before the first step it takes up to a
+    second or so, and then up to 4 % of the time; a DivergedError has ``findings``, too.
     `on_epoch` is called with the run and each history record; returning True, and nothing
     else, stops.  Ctrl-C ends training and keeps the best weights so far.
 
@@ -150,7 +158,7 @@ def fit(
     >>> len(run.history)
     200
     """
-    check_whole("fit: epochs", epochs)
+    epochs = check_whole("fit: epochs", epochs)
     check_whole("fit: batch_size", batch_size)
     check_whole("fit: threads", 1 if threads is None else threads)
     check_whole("fit: seed", seed, least=0, below=2**63)
@@ -168,11 +176,14 @@ def fit(
         _check_spread(one, train, held_out)
     _warn_of_saving(model)
     initialize(model, int(seed), keep_assigned=True)
+    case = Case(
+        model, data, loss, method, epochs, int(batch_size), validation, regularizer, int(seed)
+    )
     batch_size = len(train) if isinstance(method, FullBatch) else int(batch_size)
     steps = -(-len(train) // batch_size)
-    planned = method.planned(int(epochs) * steps, steps)
+    planned = method.planned(epochs * steps, steps)
     if not isinstance(method, FullBatch):  # which takes steps of any length
-        warn_of_distance(model, train, aim, int(epochs) * steps)
+        warn_of_distance(model, train, aim, epochs * steps)
     step = record_step(
         model, aim, planned, measures, train, watch=watch, regularizer=regularizer, seed=int(seed)
     )
@@ -185,7 +196,7 @@ def fit(
         flat_target=np.ndim(data[1]) == 1,
         settings={
             "optimizer": repr(method),
-            "epochs": int(epochs),
+            "epochs": epochs,
             "batch_size": batch_size,
             "seed": int(seed),
             "rows": len(train),
@@ -201,7 +212,10 @@ def fit(
     rates = Rates(method, step.rate, program.state)
     loop = _Loop(run, program, step, rates, train, held_out, stopping, int(seed))
     with Progress(progress, epochs, len(train)) as bar:
-        loop.train(int(epochs), batch_size, bar, on_epoch)
+        if check:
+            loop.watch = Watch(Survey(case, model, aim, train, held_out))
+            bar.tell(loop.watch.before.serious)
+        loop.train(epochs, batch_size, bar, on_epoch)
     return run
 
 
@@ -269,6 +283,7 @@ class _Loop:
     counted: float = math.inf  # the last score that improved by the margin of early stopping
     counted_epoch: int = 0
     chunk: int = 1  # steps in one call of the engine
+    watch: Watch | None = None
 
     def train(
         self,
@@ -294,6 +309,8 @@ class _Loop:
                 self._remember(epoch, self._lower_is_better(record, monitor))
                 self.rates.look(partial(self._lower_is_better, record))
                 bar.finish_epoch(record)
+                if self.watch is not None:
+                    bar.tell(self.watch.end_epoch(record).serious)
                 if on_epoch is not None and self._ask(on_epoch, record):
                     self.run.stopped = f"on_epoch asked to stop at epoch {epoch}"
                     break
@@ -306,11 +323,15 @@ class _Loop:
         except KeyboardInterrupt:
             self.run.stopped = "interrupted"
             restore = restore or self.held_out is not None
-        except DivergedError:
+        except DivergedError as error:
             restore = True
+            if self.watch is not None:
+                error.findings = self.watch.finish(str(error))
             raise
         finally:
             self._finish(restore)
+        if self.watch is not None:
+            self.run.findings = self.watch.finish()
 
     def _why_stopped(self, stopping: EarlyStopping, monitor: str) -> str:
         found = "has not improved for"
@@ -365,6 +386,8 @@ class _Loop:
             where = f"epoch {epoch}, within its first {done:,} rows"
             self._check_finite("the loss", sums["loss"], where)
             bar.advance(epoch, done)
+            if self.watch is not None:
+                bar.tell(self.watch.look().serious)
             taken = max(time.perf_counter() - tick, 1e-6)
             steps = -(-len(part) // batch_size)
             self.chunk = max(1, int(steps * min(4.0, CHUNK_SECONDS / taken)))

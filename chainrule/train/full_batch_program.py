@@ -25,9 +25,9 @@ from chainrule.optim.lbfgs import LBFGS, Minimum
 from chainrule.optim.levenberg_marquardt import LeastSquares, LevenbergMarquardt
 from chainrule.optim.optimizer import Optimizer
 from chainrule.run.program import Engine, Program, prepare, prepare_function
-from chainrule.train.objective import Objective
-from chainrule.train.part import Part
-from chainrule.train.step import Step, data_input, forward
+from chainrule.step.objective import Objective
+from chainrule.step.part import Part
+from chainrule.step.record import Step, data_input, forward
 from chainrule.transform.jacobian import push_forward
 from chainrule.transform.mode import for_training
 from chainrule.transform.row_slopes import row_slopes

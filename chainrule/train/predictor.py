@@ -17,7 +17,7 @@ from chainrule.core.graph import Graph
 from chainrule.core.tensor import input
 from chainrule.nn.layer import Layer, check_input
 from chainrule.run.program import Engine, RowFunction, prepare_function
-from chainrule.train.step import ROWS, forward
+from chainrule.step.record import ROWS, forward
 
 __all__ = ["Predictor"]
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from types import TracebackType
 from typing import Any
 
@@ -97,6 +97,14 @@ class Progress:
                 f"epoch {record['epoch']}/{self.epochs}  {self.text}  "
                 f"{record['samples_per_second']:,.0f} rows/s  {left:,.0f} s left\n"
             )
+
+    def tell(self, findings: Iterable[object]) -> None:
+        """Print findings above the bar, whole lines each."""
+        for finding in findings if self.shown else ():
+            if self.bar is not None:
+                self.bar.console.print(str(finding), markup=False, highlight=False)
+            else:
+                self._say(f"{finding}\n")
 
     def _say(self, line: str) -> None:
         """Write `line`; a reader that went away must not end a training."""

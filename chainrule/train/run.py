@@ -33,16 +33,16 @@ from chainrule.core.wording import counted
 from chainrule.data.check_arrays import check_same_length
 from chainrule.data.pipeline import Pipeline
 from chainrule.data.pixels import PixelPipeline
+from chainrule.doctor.finding import Findings
 from chainrule.nn.layer import Layer, Sequential, check_input, parameters
 from chainrule.nn.layer_config import from_config, model_config
 from chainrule.nn.scale import reads_pixels, starts_with_scale
 from chainrule.nn.summary import describe
 from chainrule.run.program import Engine, RowFunction, prepare_function
-from chainrule.train.metrics import BY_NAME, Metric, metrics_of
-from chainrule.train.objective import Objective, objective
-from chainrule.train.part import Part
-from chainrule.train.predictor import Predictor
-from chainrule.train.step import (
+from chainrule.step.metrics import BY_NAME, Metric, metrics_of
+from chainrule.step.objective import Objective, objective
+from chainrule.step.part import Part
+from chainrule.step.record import (
     ROWS,
     check_rows,
     data_input,
@@ -50,6 +50,7 @@ from chainrule.train.step import (
     model_dtype,
     record_totals,
 )
+from chainrule.train.predictor import Predictor
 from chainrule.transform.mode import for_predicting
 
 __all__ = ["Run", "load"]
@@ -68,6 +69,7 @@ class Run:
     samples_per_second.  `stopped` says why training ended early, or is None.
     `pipeline` turns tables into features, in runs of
     :func:`chainrule.tabular.problem.fit_table`; `scores` are its held-out results.
+    `findings` are what the doctor found, or None where the training was not checked.
 
     The model is the one that was trained, not a copy: train it again, or set its
     weights, and this run predicts with the new ones.  `engine` is that of training, used for
@@ -86,6 +88,7 @@ class Run:
     best_epoch: int = 0
     scores: dict[str, Any] = field(default_factory=dict)
     pipeline: Pipeline | PixelPipeline | None = None
+    findings: Findings | None = None
     engine: Engine = field(default_factory=Engine)
     _functions: dict[Any, RowFunction] = field(default_factory=dict, compare=False)
 
@@ -293,6 +296,7 @@ class Run:
             "settings": self.settings,
             "stopped": self.stopped,
             "best_epoch": self.best_epoch,
+            "findings": None if self.findings is None else self.findings.to_json(),
             "versions": {"python": platform.python_version(), "numpy": np.__version__},
         }
         weights = {
@@ -452,6 +456,7 @@ def load(
             best_epoch=about["best_epoch"],
             scores=scores,
             pipeline=_saved_pipeline(root / "pipeline.json"),
+            findings=_saved_findings(about.get("findings")),
             engine=Engine(engine, threads),
         )
     except (OSError, ValueError, KeyError, TypeError) as error:
@@ -470,6 +475,10 @@ def _saved_objective(about: dict[str, Any], given: Any) -> Objective:
     if about["custom_loss"]:
         return Objective(about["loss"], None, "custom", None)
     return objective(from_config(about["loss"]))
+
+
+def _saved_findings(saved: list[dict[str, Any]] | None) -> Findings | None:
+    return None if saved is None else Findings.from_json(saved)
 
 
 def _saved_pipeline(path: Path) -> Pipeline | PixelPipeline | None:

@@ -5,7 +5,7 @@ parameters may be any number.  Training uses it to notice that raw scores are no
 
 Source: Moore, "Interval analysis", 1966.
 
-Read next: :mod:`chainrule.train.logits`.
+Read next: :mod:`chainrule.step.logits`.
 """
 
 from __future__ import annotations

@@ -19,7 +19,7 @@ from chainrule.core.errors import did_you_mean
 from chainrule.core.foreign import ADVICE, CALLED, MEMBERS, advice, no_member
 from chainrule.data.splits import split
 from chainrule.nn.initializers import initializer
-from chainrule.train.objective import BY_NAME
+from chainrule.step.objective import BY_NAME
 
 X = np.random.default_rng(0).normal(size=(20, 3)).astype("f4")
 Y = np.array([0, 1] * 10)

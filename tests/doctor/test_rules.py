@@ -12,19 +12,18 @@ import chainrule as cr
 from chainrule import nn, optim
 from chainrule.core.errors import OptionError
 from chainrule.doctor.case import Case
-from chainrule.doctor.course import follow
 from chainrule.doctor.finding import CATEGORIES, LEVELS, Finding, Findings
-from chainrule.doctor.preflight import diagnose, examine, preflight
+from chainrule.doctor.preflight import examine, preflight
 from chainrule.doctor.rule import RULES, rule
 from chainrule.doctor.specimens import classes, values
-from chainrule.doctor.survey import Survey
+from chainrule.train.diagnose import diagnose
 
 
 def _found(cause: str, case: Case) -> Findings:
     """Return what is found before the first step, or by this rule after the last."""
     if RULES[cause].stage == "before":
         return examine(case)
-    return Findings.ranked(RULES[cause].check(follow(Survey(case))))
+    return Findings(f for f in diagnose(case) if f.cause == cause)
 
 
 @pytest.mark.parametrize("cause", RULES)

@@ -19,11 +19,11 @@ from chainrule.insight.drawing.operations import operations
 from chainrule.insight.render.diagram import LIMIT, Box, Diagram, Edge, fold
 from chainrule.insight.render.terminal import to_text
 from chainrule.run.program import prepare
+from chainrule.step.objective import objective
+from chainrule.step.part import Part
+from chainrule.step.record import Step, record_step
 from chainrule.tabular.problem import fit_table, read_problem
 from chainrule.tabular.settings import choose_settings
-from chainrule.train.objective import objective
-from chainrule.train.part import Part
-from chainrule.train.step import Step, record_step
 
 X = np.array([[0, 0], [0, 1], [1, 0], [1, 1]], np.float32)
 Y = np.array([0, 1, 1, 0], np.int32)

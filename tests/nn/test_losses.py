@@ -15,8 +15,8 @@ import chainrule as cr
 from chainrule import nn
 from chainrule.cli.commands import command_line
 from chainrule.nn import losses
+from chainrule.step.objective import BY_NAME
 from chainrule.tabular.settings import loss_names
-from chainrule.train.objective import BY_NAME
 
 RNG = np.random.default_rng(0)
 Z = RNG.normal(0, 3, (6, 4))

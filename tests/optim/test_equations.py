@@ -13,9 +13,9 @@ import chainrule as cr
 from chainrule import nn, optim
 from chainrule.optim.optimizer import Optimizer
 from chainrule.run.program import ReferenceProgram
-from chainrule.train.objective import objective
-from chainrule.train.part import Part
-from chainrule.train.step import record_step
+from chainrule.step.objective import objective
+from chainrule.step.part import Part
+from chainrule.step.record import record_step
 
 RNG = np.random.default_rng(0)
 X, Y = RNG.normal(size=(12, 3)), RNG.normal(size=(12, 2))

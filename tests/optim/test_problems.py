@@ -15,9 +15,9 @@ from chainrule.core.parameter import Parameter
 from chainrule.core.tensor import Tensor
 from chainrule.optim.optimizer import Optimizer
 from chainrule.run.program import Engine, prepare
-from chainrule.train.objective import objective
-from chainrule.train.part import Part
-from chainrule.train.step import record_step
+from chainrule.step.objective import objective
+from chainrule.step.part import Part
+from chainrule.step.record import record_step
 
 
 @dataclass(eq=False)

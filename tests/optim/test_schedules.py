@@ -158,9 +158,9 @@ class Still(optim.Optimizer):
 
 
 def test_other_numbers_of_a_schedule_compile_nothing_anew() -> None:
-    from chainrule.train.objective import objective
-    from chainrule.train.part import Part
-    from chainrule.train.step import record_step
+    from chainrule.step.objective import objective
+    from chainrule.step.part import Part
+    from chainrule.step.record import record_step
 
     graphs = []
     for start, steps in ((0.1, 50), (0.7, 900)):

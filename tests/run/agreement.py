@@ -14,10 +14,10 @@ from chainrule.core.graph import Graph
 from chainrule.optim import Optimizer
 from chainrule.run.llvm.native import NativeProgram
 from chainrule.run.program import ReferenceProgram
-from chainrule.train.metrics import metrics_of
-from chainrule.train.objective import objective
-from chainrule.train.part import Part
-from chainrule.train.step import record_step
+from chainrule.step.metrics import metrics_of
+from chainrule.step.objective import objective
+from chainrule.step.part import Part
+from chainrule.step.record import record_step
 
 Array = np.ndarray[Any, Any]
 

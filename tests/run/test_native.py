@@ -22,7 +22,7 @@ from chainrule.nn.activations import activation_names
 from chainrule.optim import Optimizer
 from chainrule.run.llvm.native import NativeFunction
 from chainrule.run.reference import Interpreter
-from chainrule.train.objective import BY_NAME
+from chainrule.step.objective import BY_NAME
 from tests.run.agreement import (
     VARIANTS,
     Array,

@@ -11,9 +11,9 @@ import chainrule as cr
 from chainrule import nn, optim
 from chainrule.core.graph import Graph
 from chainrule.run.program import prepare_function
-from chainrule.train.metrics import BY_NAME as METRICS
-from chainrule.train.objective import BY_NAME as LOSSES
-from chainrule.train.step import forward, record_totals
+from chainrule.step.metrics import BY_NAME as METRICS
+from chainrule.step.objective import BY_NAME as LOSSES
+from chainrule.step.record import forward, record_totals
 from chainrule.transform.mode import for_predicting
 from chainrule.transform.rows import pieces_fit
 

@@ -17,7 +17,7 @@ import pytest
 import chainrule as cr
 from chainrule import nn
 from chainrule.core.errors import DataError
-from chainrule.train.part import Part
+from chainrule.step.part import Part
 
 MEGABYTES = 400
 
@@ -131,7 +131,7 @@ def test_validation_of_another_kind_is_refused_before_training() -> None:
 
 
 def test_variance_of_some_rows_is_that_of_numpy(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("chainrule.train.part.BLOCK_BYTES", 200)  # so that there are many blocks
+    monkeypatch.setattr("chainrule.step.part.BLOCK_BYTES", 200)  # so that there are many blocks
     rng = np.random.default_rng(1)
     y = rng.normal(3, 2, size=(100, 3)).astype("float32")
     rows = rng.permutation(100)[:37]

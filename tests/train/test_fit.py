@@ -10,10 +10,10 @@ import pytest
 import chainrule as cr
 from chainrule import data, nn, optim
 from chainrule.run.program import ReferenceProgram, prepare
-from chainrule.train.metrics import metric
-from chainrule.train.objective import objective
-from chainrule.train.part import Part
-from chainrule.train.step import record_step
+from chainrule.step.metrics import metric
+from chainrule.step.objective import objective
+from chainrule.step.part import Part
+from chainrule.step.record import record_step
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(50, 3))

@@ -13,10 +13,10 @@ from sklearn.linear_model import LogisticRegression
 import chainrule as cr
 from chainrule import nn, optim
 from chainrule.run.program import Engine
+from chainrule.step.objective import objective
+from chainrule.step.part import Part
+from chainrule.step.record import record_step
 from chainrule.train.full_batch_program import FullBatchProgram, full_batch_program
-from chainrule.train.objective import objective
-from chainrule.train.part import Part
-from chainrule.train.step import record_step
 
 RNG = np.random.default_rng(0)
 X = RNG.uniform(-2, 2, (60, 2))

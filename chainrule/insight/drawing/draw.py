@@ -42,9 +42,9 @@ from chainrule.nn.layer import parameters, row_shape
 from chainrule.nn.neurons import Neurons
 from chainrule.optim.named import optimizer as optimizer_named
 from chainrule.optim.optimizer import Optimizer
-from chainrule.train.objective import Objective
-from chainrule.train.part import Part
-from chainrule.train.step import ROWS, Step, forward, model_dtype, record_step
+from chainrule.step.objective import Objective
+from chainrule.step.part import Part
+from chainrule.step.record import ROWS, Step, forward, model_dtype, record_step
 from chainrule.transform.mode import for_predicting
 
 __all__ = ["FORMATS", "LEVELS", "Drawing", "check_format", "draw"]

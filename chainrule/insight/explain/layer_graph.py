@@ -19,7 +19,7 @@ from chainrule.core.tensor import Tensor, input
 from chainrule.nn.summary import describe
 from chainrule.ops.reduce import sum
 from chainrule.run.reference import Interpreter
-from chainrule.train.step import ROWS, forward
+from chainrule.step.record import ROWS, forward
 from chainrule.transform.grad import grad
 from chainrule.transform.mode import for_predicting
 

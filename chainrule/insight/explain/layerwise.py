@@ -32,9 +32,9 @@ from chainrule.insight.subject import subject_of
 from chainrule.nn.embedding import EmbedColumns
 from chainrule.nn.layer import parameters
 from chainrule.run.reference import evaluate
-from chainrule.train.objective import Objective
+from chainrule.step.objective import Objective
+from chainrule.step.record import check_rows, data_input, forward, model_dtype, record_totals
 from chainrule.train.run import Run
-from chainrule.train.step import check_rows, data_input, forward, model_dtype, record_totals
 from chainrule.transform.grad import grad
 from chainrule.transform.mode import for_predicting
 

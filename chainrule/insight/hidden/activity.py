@@ -26,7 +26,7 @@ from chainrule.nn.catalogue import Activation, activations
 from chainrule.ops.reduce import sum
 from chainrule.run.program import Engine, prepare_function
 from chainrule.run.reference import Interpreter
-from chainrule.train.step import model_dtype
+from chainrule.step.record import model_dtype
 from chainrule.transform.grad import grad
 
 __all__ = ["Activity", "layer_sizes", "record_activity"]

@@ -29,7 +29,7 @@ from chainrule.insight.hidden.statistics import Findings, LayerGradient
 from chainrule.insight.render.page import Shown
 from chainrule.insight.render.text import table
 from chainrule.insight.subject import as_seen, given_rows, subject_of
-from chainrule.train.objective import Objective
+from chainrule.step.objective import Objective
 
 __all__ = ["Features", "features"]
 

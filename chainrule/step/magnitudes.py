@@ -20,9 +20,9 @@ from chainrule.data.check_arrays import FEW, numbers_in_spread
 from chainrule.nn.layer import Layer
 from chainrule.nn.scale import starts_with_scale
 from chainrule.run.reference import Interpreter
-from chainrule.train.objective import Objective
-from chainrule.train.part import Part
-from chainrule.train.step import data_input, forward
+from chainrule.step.objective import Objective
+from chainrule.step.part import Part
+from chainrule.step.record import data_input, forward
 from chainrule.transform.mode import for_predicting
 
 __all__ = ["check_precision", "warn_of_bytes", "warn_of_distance"]

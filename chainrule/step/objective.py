@@ -4,7 +4,7 @@
 it is checked once, against the model's output, and given the one shape that
 can't broadcast by accident.
 
-Read next: :mod:`chainrule.train.step`.
+Read next: :mod:`chainrule.step.record`.
 """
 
 from __future__ import annotations

@@ -20,12 +20,12 @@ from chainrule.data.check_arrays import check_same_length
 from chainrule.data.splits import split
 from chainrule.nn.layer import Layer, check_input
 from chainrule.nn.scale import reads_pixels
-from chainrule.train.logits import check_logits
-from chainrule.train.magnitudes import check_precision, warn_of_bytes
-from chainrule.train.objective import Objective, check_target
-from chainrule.train.part import Part
-from chainrule.train.step import check_rows, data_input, forward, model_dtype
-from chainrule.train.weighting import ClassWeight, class_weights, row_weights
+from chainrule.step.logits import check_logits
+from chainrule.step.magnitudes import check_precision, warn_of_bytes
+from chainrule.step.objective import Objective, check_target
+from chainrule.step.part import Part
+from chainrule.step.record import check_rows, data_input, forward, model_dtype
+from chainrule.step.weighting import ClassWeight, class_weights, row_weights
 
 __all__ = ["check_made", "check_pair", "read_parts"]
 

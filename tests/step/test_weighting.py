@@ -9,7 +9,7 @@ import pytest
 
 import chainrule as cr
 from chainrule import nn
-from chainrule.train.weighting import class_weights, row_weights
+from chainrule.step.weighting import class_weights, row_weights
 
 RNG = np.random.default_rng(3)
 X = RNG.normal(size=(60, 3)).astype("float32")

@@ -3,7 +3,7 @@
 Each is one number per row as graph, averaged over rows, and then turned into
 what is reported (a square root, a share of variance).
 
-Read next: :mod:`chainrule.train.step`.
+Read next: :mod:`chainrule.step.record`.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from chainrule.nn.losses import mae, mse
 from chainrule.ops.composite import min
 from chainrule.ops.elementary import exp
 from chainrule.ops.reduce import argmax, mean
-from chainrule.train.objective import Objective
-from chainrule.train.part import Part
+from chainrule.step.objective import Objective
+from chainrule.step.part import Part
 
 __all__ = ["Metric", "metric"]
 

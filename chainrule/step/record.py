@@ -30,11 +30,11 @@ from chainrule.ops.arithmetic import add
 from chainrule.ops.reduce import sum
 from chainrule.ops.shape import broadcast_to
 from chainrule.optim.optimizer import Optimizer
-from chainrule.train.metrics import Metric
-from chainrule.train.objective import Objective, check_output, check_range, check_recorded
-from chainrule.train.part import Part
-from chainrule.train.update import choose_trained, record_update
-from chainrule.train.watch import LayerProbe, layer_probes, watch_outputs
+from chainrule.step.metrics import Metric
+from chainrule.step.objective import Objective, check_output, check_range, check_recorded
+from chainrule.step.part import Part
+from chainrule.step.update import choose_trained, record_update
+from chainrule.step.watch import LayerProbe, layer_probes, watch_outputs
 from chainrule.transform.grad import grad
 from chainrule.transform.mode import for_training
 
@@ -48,7 +48,7 @@ ROWS = Dim("n")
 class Step:
     """A training step: its graph, the state it starts from, and what in it is watched.
 
-    `shown` and `rate` are those of :class:`chainrule.train.update.Update`.
+    `shown` and `rate` are those of :class:`chainrule.step.update.Update`.
     """
 
     graph: Graph
@@ -185,7 +185,7 @@ def record_step(
 ) -> Step:
     """Return the training step of `model` on batches of rows of `part`.
 
-    With `watch`, it also computes the statistics of :mod:`chainrule.train.watch`.  `regularizer`
+    With `watch`, it also computes the statistics of :mod:`chainrule.step.watch`.  `regularizer`
     penalizes parameters, see :func:`chainrule.nn.regularizers.penalties`; `seed` decides what
     layers draw at random.
     """

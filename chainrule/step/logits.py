@@ -14,7 +14,7 @@ from chainrule.core.graph import Node
 from chainrule.core.tensor import Tensor
 from chainrule.nn.layer import Layer, named_layers, parameters
 from chainrule.nn.summary import describe
-from chainrule.train.objective import Objective
+from chainrule.step.objective import Objective
 from chainrule.transform.bounds import bounds, origin
 
 __all__ = ["check_logits"]

@@ -1,0 +1,83 @@
+"""Watch a training: look at its layers now and then, and report what the rules find.
+
+Read next: :mod:`chainrule.doctor.rules.ending`.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from chainrule.doctor.course import Course
+from chainrule.doctor.finding import Finding, Findings
+from chainrule.doctor.preflight import examine_survey
+from chainrule.doctor.rule import check_stage
+from chainrule.doctor.survey import Survey
+
+__all__ = ["Watch"]
+
+SHARE = 0.04  # of the time of training that looking may take
+
+
+class Watch:
+    """The doctor beside one training, from before its first step to its end.
+
+    Made before the first step, from a `survey` of the model that is trained; `before` is what
+    was found then.  :meth:`look` and :meth:`end_epoch` return what has been found since.
+    """
+
+    def __init__(self, survey: Survey):
+        self.course = Course(survey, layers=survey.layers)
+        self.before = examine_survey(survey)
+        self._found = list(self.before)
+        self._cost = 0.0
+        self._looked = time.perf_counter()
+
+    def look(self) -> Findings:
+        """Look at the layers, unless that would take more than `SHARE` of the time; see the class.
+
+        The parameters of the model have to hold their present values.
+        """
+        now = time.perf_counter()
+        if self._cost > SHARE * (now - self._looked):
+            return Findings()
+        return self._look()
+
+    def end_epoch(self, record: Mapping[str, Any]) -> Findings:
+        """Take down the `record` of an epoch that has ended, and look at the layers."""
+        self.course.history.append(record)
+        return self.look()
+
+    def finish(self, diverged: str = "") -> Findings:
+        """Return all that was found, the last look and the whole course included.
+
+        `diverged` says how training broke off, where it did.
+        """
+        self.course.diverged = diverged
+        if not diverged:
+            self._look()
+        self._found += check_stage("while", self.course)
+        self._found += check_stage("after", self.course)
+        return Findings.ranked(self._found)
+
+    def _look(self) -> Findings:
+        started = time.perf_counter()
+        layers, _ = self.course.survey.measure()
+        if all(np.isfinite(np.abs(f.product).max()) for f in layers):
+            self.course.layers = layers
+        known = {_key(f) for f in self._found}
+        fresh = Findings.ranked(
+            f for f in check_stage("while", self.course) if _key(f) not in known
+        )
+        self._found += fresh
+        self._looked = time.perf_counter()
+        self._cost = self._looked - started
+        return fresh
+
+
+def _key(finding: Finding) -> tuple[Any, ...]:
+    """Return what tells one finding from another: its cause and its place."""
+    return finding.cause, finding.where.get("layer")
