@@ -210,7 +210,7 @@ def _nodes(named: Any, what: str) -> dict[str, Node]:
     """Return the nodes of `named` nodes or tensors; raise GraphError for anything else."""
     if not isinstance(named, Mapping):
         raise GraphError(
-            f"a graph's {what} are given by name, such as Graph({{'y': y}}), not as "
+            f"a graph's {what} must be given by name, as in Graph({{'y': y}}), not as "
             f"{type(named).__name__}."
         )
     nodes: dict[str, Any] = {name: getattr(value, "node", value) for name, value in named.items()}

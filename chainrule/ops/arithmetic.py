@@ -263,7 +263,7 @@ SIGN = unary(
         b.select(b.less(x, b.constant(0)), b.constant(-1), x),
     ),
     (-2, 2), "Sign", infer=no_booleans, floating=False,
-    description=Description("sign(a)", ("",), "a step is flat: no gradient flows back"),
+    description=Description("sign(a)", ("",), "the slope of a step is 0: no gradient flows back"),
 )  # fmt: skip
 
 
@@ -275,7 +275,7 @@ def sign(x: TensorLike) -> Tensor:
 FLOOR = unary(
     "floor", np.floor, lambda g, out, x: (None,),
     lambda b, x: b.math("floor", x), (-2, 2), "Floor",
-    description=Description("floor(a)", ("",), "steps are flat: no gradient flows back"),
+    description=Description("floor(a)", ("",), "the slope of a step is 0: no gradient flows back"),
 )  # fmt: skip
 
 
