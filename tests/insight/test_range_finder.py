@@ -150,10 +150,10 @@ def test_it_is_drawn_as_text_and_as_svg() -> None:
     [
         ({"low": 0.0}, "low must be positive and below high"),
         ({"low": 1.0, "high": 0.1}, "low must be positive and below high"),
-        ({"steps": 5}, "steps must be an integer from 20 on, not 5"),
+        ({"steps": 5}, "steps must be an integer of at least 20, not 5"),
         ({"batch_size": 0}, "batch_size must be a positive integer, not 0"),
         ({"low": "x"}, "low must be positive and below high"),
-        ({"seed": -1}, "seed must be an integer from 0 on"),
+        ({"seed": -1}, "seed must be an integer of at least 0"),
         ({"optimizer": optim.Adam}, r"optimizer is the class Adam; call it: Adam\(\)"),
         ({"optimizer": "adan"}, "unknown optimizer 'adan'"),
     ],

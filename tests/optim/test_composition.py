@@ -128,7 +128,7 @@ def test_the_first_pattern_counts_and_a_chain_clips_its_group_or_all_that_is_tra
         (lambda: optim.chain(optim.EMA(optim.SGD()), optim.WeightDecay(0.1)),
          "EMA would average weights that WeightDecay changes after it"),
         (lambda: optim.EMA(optim.SGD(), 1.0), r"EMA: decay must be in \[0, 1\)"),
-        (lambda: optim.EMA(optim.SGD(), start=-1), "start must be an integer from 0 on"),
+        (lambda: optim.EMA(optim.SGD(), start=-1), "start must be an integer of at least 0"),
     ],
 )  # fmt: skip
 def test_what_has_no_meaning_is_refused_before_training(method: Any, message: str) -> None:

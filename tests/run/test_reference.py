@@ -116,7 +116,7 @@ def test_an_error_while_running_names_the_layer_and_the_line() -> None:
 
 def test_a_length_that_no_input_decides_is_named() -> None:
     length = cr.input("x", ("n",)).shape[0]
-    with pytest.raises(cr.ShapeError, match=r"arange: length n occurs in no input.*Recorded at"):
+    with pytest.raises(cr.ShapeError, match=r"arange: length n does not occur.*Recorded at"):
         cr.arange(length).numpy()
 
 
