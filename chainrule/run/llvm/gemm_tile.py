@@ -106,7 +106,7 @@ class TileShape:
 
     @property
     def unroll(self) -> int:
-        """The steps of k per iteration; more take more code and, with unknown strides, registers."""
+        """The steps of k per iteration; more need more code and, for unknown strides, registers."""
         if not self.deep:
             return 1
         return 2 if self.a_step is None or self.b_step is None else 4
