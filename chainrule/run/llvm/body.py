@@ -108,7 +108,7 @@ class Body:
         self.whole = Site(self)
         self.pointers: dict[Any, ir.Value] = {}
 
-    # --- where things are -------------------------------------------------------------------
+    # --- addresses -------------------------------------------------------------------------
 
     def pointer(self, index: int, kind: ir.Type) -> ir.Value:
         """Return entry `index` of the table as a pointer to `kind`, loaded once per function."""

@@ -32,7 +32,7 @@ class Format:
     ln2_low: float
     exp_low: float  # exp underflows to zero below, overflows above
     exp_high: float
-    tanh_flat: float  # tanh rounds to one beyond
+    tanh_flat: float  # tanh rounds to one above
     expm1_flat: float  # expm1 rounds to minus one below minus this
     exp_tail: tuple[float, ...]  # e^r = 1 + r + r^2 * P(r) on |r| <= log(2) / 2
     tiny: float  # smallest normal number
