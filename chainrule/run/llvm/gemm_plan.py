@@ -65,9 +65,11 @@ class Plan:
         if self.dtype not in ("float32", "float64"):
             raise ValueError(f"the dtype must be float32 or float64, got {self.dtype!r}")
         if min(self.n, self.k, 1 if self.m is None else self.m) < 1:
-            raise ValueError(f"the sizes must be positive, got m={self.m} n={self.n} k={self.k}")
+            raise ValueError(
+                f"a product needs positive sizes, got m={self.m} n={self.n} k={self.k}"
+            )
         if self.trans_a and self.m is None:
-            raise ValueError("trans_a requires m, which is the stride of A")
+            raise ValueError("trans_a requires the row count m, which is the stride of A")
         if self.trans_b and (self.n == 1 or self.k == 1):
             object.__setattr__(self, "trans_b", False)  # a vector has the same layout transposed
 
