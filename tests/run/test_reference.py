@@ -82,11 +82,11 @@ GOOD = {"x": np.ones((2, 3)), "z": [1, 2]}
         ({"x": np.ones(3)}, cr.ShapeError, r"'x' must have 2 axes, f32\[n,3\].*\(3,\)"),
         ({"x": np.ones((2, 4))}, cr.ShapeError, "'x' has length 4 along axis 1, .* needs 3"),
         ({"z": [1, 2, 3]}, cr.ShapeError, "'z' has length 3 along axis 0, .* needs 2"),
-        ({"z": [1.0, 2.5]}, cr.DTypeError, "'z' holds int64 values, but was given float64"),
-        ({"z": [1.0, np.nan]}, cr.DTypeError, "'z' holds int64 values, but was given float64"),
-        ({"z": ["1", "2"]}, cr.DTypeError, "'z' needs int64 numbers, not <U1"),
-        ({"x": np.ones((2, 3)) * 1j}, cr.DTypeError, "'x' needs float32 numbers, not complex"),
-        ({"x": [[None] * 3] * 2}, cr.DTypeError, "'x' needs float32 numbers, not object"),
+        ({"z": [1.0, 2.5]}, cr.DTypeError, "'z' must be int64, but was given float64"),
+        ({"z": [1.0, np.nan]}, cr.DTypeError, "'z' must be int64, but was given float64"),
+        ({"z": ["1", "2"]}, cr.DTypeError, "'z' must contain int64 numbers, not <U1"),
+        ({"x": np.ones((2, 3)) * 1j}, cr.DTypeError, "contain float32 numbers, not complex"),
+        ({"x": [[None] * 3] * 2}, cr.DTypeError, "'x' must contain float32 numbers, not object"),
     ],
 )
 def test_inputs_that_do_not_fit(change: Any, error: type[Exception], message: str) -> None:
