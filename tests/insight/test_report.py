@@ -390,7 +390,7 @@ def test_dead_units_are_told_and_layers_are_seen_on_training_rows() -> None:
     assert "In layer 1 (ReLU) 3 of 8 units are dead" in page.told("Result")
     inside = page.told("Hidden layers")
     assert "Measured on 102 training rows." in inside
-    assert "two directions" in inside
+    assert "two principal components" in inside
     bias.value = np.where(np.arange(8) < 1, -1e3, 1e3)
     assert "are dead" not in read(cr.report(run, problem).html()).told("Result")
 
