@@ -291,9 +291,7 @@ def test_a_large_graph_is_folded() -> None:
     drawing = cr.draw(y)
     assert 1 < len(drawing.diagram.boxes) <= LIMIT
     assert leads_onward(drawing.diagram)
-    assert drawing.diagram.note == (
-        "2,001 boxes are too many to show; folded in program order."
-    )
+    assert drawing.diagram.note == ("2,001 boxes are too many to show; folded in program order.")
     assert {n for box in drawing.diagram.boxes for n in box.nodes} >= set(cr.Graph({"y": y}).nodes)
 
 
