@@ -201,7 +201,7 @@ def _parameters(run: Run) -> int:
 def _scores(run: Run) -> list[str]:
     test, guess = run.scores["test"], run.scores["baseline"]
     ends = run.scores.get("intervals", {})
-    where = f"on {counted(run.scores['rows']['test'], 'row')} not seen"
+    where = f"on {counted(run.scores['rows']['test'], 'test row')}"
     rows = [[where, "network", "95 % interval", "plain guess"]]
     rows += [
         [MEASURES[k], measure(k, test[k]), interval(k, ends.get(k)), measure(k, guess[k])]
