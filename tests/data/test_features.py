@@ -202,17 +202,17 @@ def test_the_year_is_a_circle() -> None:
             OptionError,
             "'ordinl' of 'color' is unknown. Did you mean 'ordinal'",
         ),
-        ({"color": ["red"]}, OptionError, "order of 'color' needs two words or more"),
-        ({"color": ["red", "red"]}, OptionError, "each once"),
+        ({"color": ["red"]}, OptionError, "order of 'color' must list two or more"),
+        ({"color": ["red", "red"]}, OptionError, "different words"),
         (
             {"color": ["red", "blue", "gren"]},
             DataError,
             r"Row 3 of column 'color' is 'green'.*gren",
         ),
-        ({"size": "cyclic"}, DataError, "'size' can't be a cyclic: it holds number"),
-        ({"color": "number"}, DataError, "'color' can't be a number: it holds text"),
+        ({"size": "cyclic"}, DataError, "'size' can't have the role 'cyclic': its kind is number"),
+        ({"color": "number"}, DataError, "'color' can't have the role 'number': its kind is text"),
         ({"colour": "embedded"}, DataError, "no feature 'colour'. Did you mean 'color'"),
-        ({"void": "ordinal"}, DataError, "'void' has no value in the training rows"),
+        ({"void": "ordinal"}, DataError, "'void' has no values in the training rows"),
     ],
 )
 def test_wrong_roles_are_named(roles: Any, error: Any, message: str) -> None:

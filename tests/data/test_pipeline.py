@@ -183,7 +183,7 @@ def test_roles_can_be_asked_for() -> None:
         Pipeline.fit(table, "y", roles={"zipp": "category"})
     with pytest.raises(OptionError, match="Did you mean 'category'"):
         Pipeline.fit(table, "y", roles={"zip": "categories"})
-    with pytest.raises(DataError, match="'zip' can't be a date"):
+    with pytest.raises(DataError, match="'zip' can't have the role 'date'"):
         Pipeline.fit(table, "y", roles={"zip": "date"})
 
 

@@ -200,13 +200,13 @@ def test_what_is_no_number_is_named(spec: Any) -> None:
         spec.fit(rows)
     with pytest.raises(DataError, match=r"block 1\[7, 2\] \(row 7, column 2\) is NaN"):
         spec.fit_blocks([rows[:10], rows[10:]])
-    with pytest.raises(DataError, match="must hold numbers"):
+    with pytest.raises(DataError, match="must contain numbers"):
         spec.fit([["a", "b"]])
     with pytest.raises(DataError, match=r"shape \(rows, features\); X has shape \(2,\)"):
         spec.fit([1.0, 2.0])
     with pytest.raises(DataError, match=r"X has shape \(0, 3\)"):
         spec.fit(np.empty((0, 3)))
-    with pytest.raises(DataError, match="block 1 has 2 features; those before have 5"):
+    with pytest.raises(DataError, match="block 1 has 2 features; earlier blocks have 5"):
         spec.fit_blocks([MIXED, MIXED[:, :2]])
     with pytest.raises(DataError, match="no blocks"):
         spec.fit_blocks([])
