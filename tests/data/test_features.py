@@ -128,7 +128,7 @@ def test_category_numbers_stand_last_and_are_left_alone() -> None:
     np.testing.assert_array_equal(Z[:, -2:], X[:, places])
     np.testing.assert_allclose(np.cov(Z[:, :-2].T), np.eye(width - 2), atol=1e-5)
     alone = Table.from_arrays({"c": ["a", "b"] * 4, "y": np.arange(8.0) / 3})
-    with pytest.raises(DataError, match="every feature is a category number"):
+    with pytest.raises(DataError, match="all are category indices"):
         Pipeline.fit(alone, "y", roles={"c": "embedded"}, preprocess="pca")
 
 

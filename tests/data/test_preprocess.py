@@ -229,7 +229,7 @@ def test_what_can_not_be_squared_or_read_again_is_named() -> None:
     ("make", "message"),
     [
         (lambda: PCA(0), r"PCA: components must be a whole number of 1 or more, not 0"),
-        (lambda: PCA(0.9), "components must be .* give variance=0.95"),  # type: ignore[arg-type]
+        (lambda: PCA(0.9), "components must be .* use variance=0.95"),  # type: ignore[arg-type]
         (lambda: PCA(True), "components must be"),
         (lambda: PCA(variance=0.0), "PCA: variance must be a share, above 0 and at most 1"),
         (lambda: PCA(variance=1.5), "variance must be a share"),
