@@ -192,9 +192,9 @@ def test_a_setting_without_meaning_is_refused_by_its_own_name(setting: str, wron
 @pytest.mark.parametrize(
     ("asked", "message"),
     [
-        ({"pieces": 3}, "pieces are those of maxout units, and the activation is relu"),
-        ({"optimizer": "lbfgs", "warmup": 2.0}, "warmup: lbfgs .* goes without"),
-        ({"optimizer": "lbfgs", "clip_norm": 1.0}, "clip_norm: lbfgs .* goes without"),
+        ({"pieces": 3}, "pieces needs the activation maxout, not relu"),
+        ({"optimizer": "lbfgs", "warmup": 2.0}, "warmup can't be used with lbfgs"),
+        ({"optimizer": "lbfgs", "clip_norm": 1.0}, "clip_norm can't be used with lbfgs"),
         ({"weight_decay": 400.0}, "weight_decay 400 times the learning rate 0.003 must be below 1"),
     ],
 )
@@ -204,7 +204,7 @@ def test_settings_that_would_do_nothing_are_refused(asked: dict[str, Any], messa
 
 
 def test_settings_that_do_not_fit_the_table_are_refused() -> None:
-    with pytest.raises(OptionError, match="class_weight: a number to predict has no classes"):
+    with pytest.raises(OptionError, match="class_weight needs classes"):
         check_settings(choose_settings(1000, class_weight="balanced"), "regression")
     with pytest.raises(OptionError, match="embedding: no column is embedded"):
         fit_table(read_problem("iris"), choose_settings(102, embedding=3), progress=False)
@@ -258,9 +258,9 @@ def test_images_are_projected_where_asked(images: Path, tmp_path: Path) -> None:
     assert loaded.evaluate((pixels, plain.test[1]))["accuracy"] == (run.scores["test"]["accuracy"])
     with pytest.raises(DataError, match=r"give them as a uint8 array of shape \(rows, 6\)"):
         loaded.predict(pixels / 255)
-    with pytest.raises(DataError, match="pixels have no roles"):
+    with pytest.raises(DataError, match="roles can't be given"):
         read_problem(images, roles={"pixel_0_0": "category"})
-    with pytest.raises(DataError, match="no column of it holds weights"):
+    with pytest.raises(DataError, match="it has no column of weights"):
         read_problem(images, weight="pixel_0_0")
 
 
