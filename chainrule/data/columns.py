@@ -137,11 +137,11 @@ def _obey(column: Column, role: str | Sequence[str]) -> Understanding:
     if role == "embedded":
         found = _category(column, keep_any=True, most=MAX_EMBEDDED, keep_lone=False)
         count = counted(len(found.levels), "category", "categories")
-        note = found.note or f"`{name}`: {count}, embedded as asked"
+        note = found.note or f"`{name}`: {count}, embedded, as given"
         return replace(found, role="embedded", note=note)
     if role == "ordinal":
         return _ordered(column, _natural_order(column))
-    note = f"`{name}`: {role}, as asked"
+    note = f"`{name}`: {role}, as given"
     if role == "number":
         return Understanding(name, "number", _spelling_note(column) or note)
     return Understanding(name, cast(Role, role), note)
@@ -163,7 +163,7 @@ def _ordered(column: Column, levels: Sequence[str]) -> Understanding:
         )
     shown = [*levels[: _SHOWN_LEVELS - 1], "...", levels[-1]]
     order = " < ".join(levels if len(levels) <= _SHOWN_LEVELS else shown)
-    return Understanding(name, "ordinal", f"`{name}`: {order}, as asked", tuple(levels))
+    return Understanding(name, "ordinal", f"`{name}`: {order}, as given", tuple(levels))
 
 
 def _natural_order(column: Column) -> list[str]:

@@ -50,7 +50,7 @@ class PixelPipeline:
             if wanted is not None:
                 steps.append(wanted.fit(X))
                 X = steps[-1].transform(X)
-        notes = [f"pixels: {w!r}, as asked" for w in (planned.scaler, planned.projector) if w]
+        notes = [f"pixels: {w!r}, as given" for w in (planned.scaler, planned.projector) if w]
         return replace(self, steps=tuple(steps), notes=(*self.notes, *notes))
 
     @property

@@ -151,7 +151,7 @@ class Projector(Preprocessor[Projection]):
         if self.components is not None and self.components > len(variance):
             raise DataError(
                 f"{who}(components={self.components}): the training rows vary in "
-                f"{len(variance)} direction{'s' * (len(variance) > 1)} only; give no more."
+                f"{len(variance)} direction{'s' * (len(variance) > 1)} only; use at most that many."
             )
         if self.variance is None:
             return int(self.components or len(variance))

@@ -167,7 +167,7 @@ def check_learnable(target: Target, column: Column, rows: int, where: str) -> No
     if target.task == "regression" and np.ptp(column.values.astype(np.float64)) == 0:
         raise DataError(
             f"{where}: target {column.name!r} is {column.take(np.arange(1)).as_text()[0]} in every "
-            "row; there is nothing to predict. Name another with --target."
+            "row; there is nothing to predict. Choose another with --target."
         )
 
 

@@ -158,7 +158,7 @@ def test_words_are_ranked() -> None:
     assert ranks(["grade 10", "grade 2", "grade 1"]) == [1, 0, 2]
     assert ranks(["grade 10", "grade 2", "grade 1"], "minmax") == [0.5, 0, 1]
     pipeline = Pipeline.fit(table, "price", roles={"grade": "ordinal"})
-    assert "`grade`: grade 1 < grade 2 < grade 10, as asked" in pipeline.notes
+    assert "`grade`: grade 1 < grade 2 < grade 10, as given" in pipeline.notes
     numbers = {"n": [10, 9, -1, 2, 2.5, 9] * 2, "y": np.arange(12.0) / 3}
     ranked = Pipeline.fit(
         Table.from_arrays(numbers), "y", roles={"n": "ordinal"}, preprocess="none"
