@@ -223,7 +223,7 @@ def test_numbers_that_are_none_are_found_by_row_and_column(bad: float) -> None:
 def test_features_that_can_not_be_used_are_named() -> None:
     with pytest.raises(cr.DataError, match="X has no rows"):
         fit(CLASSES[:0], 3, "cross_entropy", X[:0])
-    with pytest.raises(cr.DataError, match="X must hold numbers"):
+    with pytest.raises(cr.DataError, match="X must contain numbers"):
         fit(CLASSES, 3, "cross_entropy", X.astype(str))
     with pytest.raises(cr.DataError, match="unequal length"):
         fit([0, 1], 3, "cross_entropy", [[1.0], [1.0, 2.0]])
