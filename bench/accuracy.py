@@ -1,9 +1,9 @@
-"""Measure accuracy: small sets beside scikit-learn on the same folds, Fashion-MNIST beside print.
+"""Compare accuracy with scikit-learn on small data sets and with a published Fashion-MNIST result.
 
 Run `python bench/accuracy.py [--only small|fashion] [--seeds N]` (or `make accuracy`).  Prints
-Markdown tables, writes `bench/results/accuracy.json`, and exits with 1 when a figure misses
-its mark.  Nothing is chosen by looking at test rows: the small sets share one setting, fixed
-beforehand, and Fashion-MNIST's is picked on rows held out of its training part.
+Markdown tables, writes `bench/results/accuracy.json`, and exits with 1 if a result misses its
+target.  No choice depends on test rows: the small sets share one setting, fixed in advance, and
+the setting for Fashion-MNIST is selected on rows held out of its training part.
 
 Read next: `chainrule/train/fit.py`.
 """
@@ -34,7 +34,7 @@ from chainrule import data, nn, optim
 RESULTS = Path(__file__).parent / "results" / "accuracy.json"
 SMALL = ("iris", "wine", "breast-cancer", "digits")
 HIDDEN, EPOCHS, BATCH, RATE = 64, 60, 32, 3e-3
-MARGIN = 0.01  # how far below scikit-learn an accuracy may be
+MARGIN = 0.01  # the accuracy may be lower than scikit-learn's by this much
 
 FASHION_HIDDEN = (256, 128, 100)
 # The benchmark table of github.com/zalandoresearch/fashion-mnist, "3 layers 256-128-100".
@@ -44,7 +44,7 @@ FASHION_OPTIMIZERS = (optim.Adam(1e-3), optim.SGD(0.05, momentum=0.9, nesterov=T
 
 
 def network(sizes: Sequence[int]) -> nn.Sequential:
-    """Return Linear layers of these sizes with ReLU between them."""
+    """Return Linear layers of the given sizes with ReLU between them."""
     layers: list[Any] = []
     for inputs, outputs in pairwise(sizes):
         layers += [nn.Linear(inputs, outputs), nn.ReLU()]
@@ -62,7 +62,7 @@ def ours(X: Any, y: Any, X_test: Any, classes: int, seed: int) -> Any:
 
 
 def theirs(X: Any, y: Any, X_test: Any, classes: int, seed: int) -> Any:
-    """Return scikit-learn's predictions: its defaults, but for time enough to converge."""
+    """Return scikit-learn's predictions, with its defaults except more iterations to converge."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
         model = MLPClassifier(hidden_layer_sizes=(HIDDEN,), max_iter=1000, random_state=seed)
@@ -70,7 +70,7 @@ def theirs(X: Any, y: Any, X_test: Any, classes: int, seed: int) -> Any:
 
 
 def small_set(name: str, seeds: int) -> dict[str, Any]:
-    """Return both mean accuracies over five stratified folds and `seeds` initial weights."""
+    """Return the mean accuracies over five stratified folds and `seeds` initial weights."""
     found = data.load(name)
     classes = int(found.y.max()) + 1
     scores: dict[str, list[float]] = {"chainrule": [], "scikit_learn": []}
@@ -79,7 +79,7 @@ def small_set(name: str, seeds: int) -> dict[str, Any]:
         X, X_test = scaler.transform(found.X[train]), scaler.transform(found.X[test])
         for seed in range(seeds):
             for key, predict in (("chainrule", ours), ("scikit_learn", theirs)):
-                with threadpool_limits(1):  # threads only get in each other's way at this size
+                with threadpool_limits(1):  # at this size, more threads are slower
                     predicted = predict(X, found.y[train], X_test, classes, seed)
                 scores[key].append(float(np.mean(predicted == found.y[test])))
     means = {key: float(np.mean(values)) for key, values in scores.items()}
@@ -88,7 +88,7 @@ def small_set(name: str, seeds: int) -> dict[str, Any]:
 
 
 def train_fashion(found: Any, rows: Any, method: Any, epochs: int, **options: Any) -> cr.Run:
-    """Train the 256-128-100 network on these rows of the training part."""
+    """Train the 256-128-100 network on the given rows of the training part."""
     return cr.fit(
         network([784, *FASHION_HIDDEN, 10]), (found.X[rows], found.y[rows]),
         loss="cross_entropy", optimizer=method, epochs=epochs, batch_size=FASHION_BATCH,
@@ -97,7 +97,7 @@ def train_fashion(found: Any, rows: Any, method: Any, epochs: int, **options: An
 
 
 def fashion() -> dict[str, Any]:
-    """Pick optimizer and epochs on held-out training rows, train on all of them, test once."""
+    """Select optimizer and epochs on held-out training rows, train on all rows, test once."""
     started = time.perf_counter()
     found = data.load("fashion-mnist")
     train, held = data.split(found.y, 1 / 6, seed=FASHION_SEED)
@@ -148,7 +148,7 @@ def report_small(seeds: int) -> list[dict[str, Any]]:
 
 
 def report_fashion() -> list[dict[str, Any]]:
-    """Measure and print Fashion-MNIST, or say why not."""
+    """Measure and print Fashion-MNIST, or print why it was skipped."""
     try:
         row = fashion()
     except cr.DataError as error:
@@ -165,7 +165,7 @@ def report_fashion() -> list[dict[str, Any]]:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Measure what was asked for, and return the exit status."""
+    """Run the selected measurements, and return the exit status."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--only", choices=("small", "fashion"))
     parser.add_argument("--seeds", type=int, default=3, help="initial weights for each fold")

@@ -1,7 +1,7 @@
-"""Time the import of a framework and its first training step, in this fresh process.
+"""Time the import of a framework and its first training step in a new process.
 
-Started as `python bench/cold_start.py CONTESTANT`; prints seconds as JSON.  Both count from the
-moment before the import, with nothing but Python itself loaded.
+Started as `python bench/cold_start.py CONTESTANT`; prints seconds as JSON.  Both times start
+before the import, with only Python itself loaded.
 
 Read next: `bench/costs.py`.
 """

@@ -1,7 +1,7 @@
-"""What a framework costs around its steps: starting, size on disk, memory, a single prediction.
+"""Measure what a framework costs besides training steps: start, size, memory, latency.
 
-Each measurement is a fresh process, and contestants take turns.  Rows of the kind (what, who,
-value, unit, how many measured) come out; values are medians.
+Each measurement is a new process, and contestants take turns.  A result is a row (what, who,
+value, unit, count), whose value is the median of `count` measurements.
 
 Read next: `bench/cold_start.py`, `bench/latency.py`, `bench/engine.py`.
 """
@@ -53,7 +53,7 @@ def measure_costs(environment: dict[str, str], rounds: int) -> list[dict[str, An
 
 
 def _starts(samples: Samples, environment: dict[str, str], folder: Path, turn: int) -> None:
-    """Time import, first step and `chainrule train digits`, with an empty code cache and a full."""
+    """Time import, first step and `chainrule train digits`, with empty and with full code cache."""
     kept = {**environment, "CHAINRULE_CACHE": str(folder / "kept")}
     empty = {**environment, "CHAINRULE_CACHE": str(folder / f"empty-{turn}")}
     contestants = (
@@ -105,7 +105,7 @@ def _latency(samples: Samples, environment: dict[str, str]) -> None:
 
 
 def _answer(command: Sequence[str], environment: dict[str, str], **request: Any) -> dict[str, Any]:
-    """Return the JSON that a script of this folder prints, or nothing if it failed."""
+    """Return the JSON that a script of this folder prints, or {} if it failed."""
     done = subprocess.run(
         [sys.executable, str(HERE / command[0]), *command[1:]],
         env=environment, input=json.dumps(request) + "\n", capture_output=True, text=True,
@@ -121,7 +121,7 @@ def _answer(command: Sequence[str], environment: dict[str, str], **request: Any)
 
 
 def installed_size(name: str) -> int | None:
-    """Return the bytes of a distribution's files and of all that it requires, without bytecode."""
+    """Return the size in bytes of a distribution and its requirements, without bytecode."""
     if name == "chainrule":
         package = HERE.parent / "chainrule"
         own = sum(
@@ -141,14 +141,14 @@ def installed_size(name: str) -> int | None:
 
 
 def _own_requirements() -> list[str]:
-    """Return the dependencies that pyproject.toml names; the package may not be installed."""
+    """Return the dependencies in pyproject.toml, as the package may not be installed."""
     text = (HERE.parent / "pyproject.toml").read_text()
     block = text.split("\ndependencies = [", 1)[1].split("\n]", 1)[0]
     return [line.strip().strip('",') for line in block.splitlines() if line.strip()]
 
 
 def _closure(name: str, found: set[str]) -> None:
-    """Add `name`, and what it requires here without extras, to `found`."""
+    """Add `name` and its installed requirements, without extras, to `found`."""
     key = name.lower().replace("_", "-")
     if key in found:
         return
@@ -174,4 +174,4 @@ def print_costs(rows: Sequence[dict[str, Any]]) -> None:
     for row in rows:
         value = f"{row['value']:,.{3 if row['unit'] == 's' else 1}f} {row['unit']}"
         print(f"| {row['what']} | {row['who']} | {value} | {row['count']} |")
-    print("\nSizes: PyTorch's is of the build that is installed here; see bench/README.md.")
+    print("\nThe size of PyTorch depends on the installed build; see bench/README.md.")

@@ -1,16 +1,16 @@
-"""How often the doctor names a true cause, and how often it finds fault with a sound training.
+"""Measure how often the doctor finds the true cause, and how often it raises a false alarm.
 
-Three parts, each run where it is asked for:
+There are three parts, each run if its option is given:
 
 --faults FOLDER
-    Real faulty programs, read by `bench/doctor_programs.py`.  For each prints the categories of the
-    findings in their order, over several seeds, and whether a true one is the first and among the
-    first three; then the shares, of strong and medium entries and of all.
+    Real faulty programs, read by `bench/doctor_programs.py`.  For each, prints the ranked
+    categories of the findings, over several seeds, and whether a true category is first or among
+    the first three; then the counts, for strong and medium entries and for all.
 --healthy N
-    The first N sound trainings of `chainrule.lab.recipe.healthy`: how many get a finding above a
-    note.
+    The first N healthy trainings of `chainrule.lab.recipe.healthy`: prints how many get a finding
+    above a note.
 --injected N
-    Each fault of `chainrule.lab.faults.FAULTS` in N of the sound trainings that it suits.
+    Each fault of `chainrule.lab.faults.FAULTS` in N of the healthy trainings that it suits.
 
 Run `python bench/doctor.py --faults FOLDER --json OUT [--seeds N] [--steps N] [--only ID,...]`, or
 `make doctor-bench`, which runs the other two.
@@ -40,9 +40,9 @@ __all__ = ["causes", "findings", "main", "ranked"]
 
 
 def findings(name: str, case: Case) -> Findings:
-    """Return what is found in `case`; nothing, with a printed line, where it can't be trained."""
+    """Return the findings for `case`; if it can't be trained, print why and return none."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # what fit warns of is for the doctor to find
+        warnings.simplefilter("ignore")  # the doctor reports what fit warns about
         try:
             return diagnose(case)
         except ChainruleError as error:
@@ -51,12 +51,12 @@ def findings(name: str, case: Case) -> Findings:
 
 
 def causes(found: Findings) -> list[str]:
-    """Return the categories of findings in their order, each once."""
+    """Return the distinct categories of the findings, in order."""
     return list(dict.fromkeys(finding.category for finding in found))
 
 
 def ranked(answers: Sequence[Findings]) -> list[str]:
-    """Return the categories by their mean place over several seeds, the first first."""
+    """Return the categories by decreasing total score of their findings over several seeds."""
     scores: dict[str, float] = defaultdict(float)
     for found in answers:
         for finding in {f.category: f for f in reversed(found)}.values():
@@ -66,7 +66,7 @@ def ranked(answers: Sequence[Findings]) -> list[str]:
 
 
 def judge(program: Program, seeds: int, steps: int) -> dict[str, Any]:
-    """Return the entry of the JSON for `program`."""
+    """Return the JSON entry for `program`."""
     order = ranked([findings(program.id, program.case(seed, steps)) for seed in range(seeds)])
     true = set(program.categories)
     return {
@@ -79,18 +79,18 @@ def judge(program: Program, seeds: int, steps: int) -> dict[str, Any]:
 
 
 def false_alarms(count: int) -> None:
-    """Print the findings above a note in sound trainings, and in how many there are any."""
+    """Print the findings above a note in healthy trainings, and how many trainings have any."""
     alarmed = 0
     for seed in range(count):
         found = findings(f"healthy {seed}", healthy(seed).case()).serious
         alarmed += bool(found)
         for finding in found:
             print(f"healthy {seed}: {finding.cause} ({finding.level})", flush=True)
-    print(f"healthy: {alarmed} of {count} sound trainings got a finding above a note")
+    print(f"healthy: {alarmed} of {count} healthy trainings got a finding above a note")
 
 
 def injected(count: int) -> None:
-    """Print for each injected fault how often its category is found first, and among three."""
+    """Print for each fault how often its category is first, and among the first three."""
     totals = [0, 0, 0]
     for name, fault in FAULTS.items():
         recipes = [r for r in map(healthy, range(60)) if fault.suits(r)][:count]
@@ -108,7 +108,7 @@ def injected(count: int) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the parts that are asked for."""
+    """Run the selected parts."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n\n")[0])
     parser.add_argument("--faults", type=Path)
     parser.add_argument("--json", type=Path)
@@ -129,7 +129,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def named(folder: Path, out: Path | None, seeds: int, steps: int, only: set[str]) -> None:
-    """Print what is found in each entry of `folder`, and write it to `out` as JSON."""
+    """Print the findings for each entry of `folder`, and write them to `out` as JSON."""
     entries: list[dict[str, Any]] = []
     for program in programs(folder):
         if only and program.id not in only:

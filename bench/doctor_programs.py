@@ -1,10 +1,10 @@
-"""Make faulty training programs, retold as facts, again: cases for chainrule's doctor.
+"""Rebuild faulty Keras programs from their descriptions, as cases for chainrule's doctor.
 
 Run `python bench/doctor_programs.py --faults FOLDER [--steps N] [--seeds N] [--only ID,...]`.
-The folder holds `faults.json`, a list of programs written for Keras as plain values, and
-`data.py`, whose ``make(id)`` returns their data ``(X, y)``.  Prints a table of how each program
-scores on its training rows, beside the scores that its entry reports under "recheck", and lists
-the entries that could not be made, with the reason.  Exits with 1 if a program differs.
+The folder contains `faults.json`, a list of Keras programs described as plain values, and
+`data.py`, whose ``make(id)`` returns their data ``(X, y)``.  Prints a table with the score of
+each program on its training rows and the scores that its entry reports under "recheck", and lists
+the entries that could not be rebuilt, with the reason.  Exits with 1 if a program differs.
 
 Read next: `bench/keras_parts.py`, `bench/keras_losses.py`.
 """
@@ -35,23 +35,23 @@ __all__ = ["CATEGORIES", "Program", "programs", "read_programs"]
 
 Array = np.ndarray[Any, Any]
 
-# What a benchmark's label says is wrong, as the doctor's findings call it.
+# The category of the doctor's findings for each label of a benchmark.
 CATEGORIES = {
     "act": "activation", "loss": "loss", "lr": "learning_rate", "epoch": "epochs",
     "opt": "optimizer", "batch": "batch", "init": "initialization", "prep": "preprocessing",
     "layer": "architecture",
 }  # fmt: skip
-BATCH, EPOCHS = 32, 1  # what fit of Keras takes where a program says nothing
+BATCH, EPOCHS = 32, 1  # the defaults of fit in Keras
 DIVERGED = "diverged"
 ENCODINGS = ("column", "integer", "multihot", "onehot")
 
 
 @dataclass
 class Program:
-    """One faulty program: its labels, and :meth:`case`, which makes it a chainrule training.
+    """One faulty program: its labels, and :meth:`case`, which returns it as a chainrule training.
 
-    `categories` are the labels as :data:`CATEGORIES` names them, and `steps_cut` says whether the
-    case made last has fewer epochs than the program, to fit `most_steps`.
+    `categories` are the labels mapped by :data:`CATEGORIES`; `steps_cut` is True if the last
+    case has fewer epochs than the program, because of `most_steps`.
     """
 
     id: str
@@ -59,14 +59,14 @@ class Program:
     labels: tuple[str, ...]
     categories: tuple[str, ...]
     entry: Mapping[str, Any] = field(repr=False)
-    data: tuple[Array, Array] = field(repr=False)  # as data.py makes them
+    data: tuple[Array, Array] = field(repr=False)  # as returned by data.py
     steps_cut: bool = False
 
     def case(self, seed: int, most_steps: int | None = None) -> Case:
-        """Return a fresh training with this `seed`, of at most `most_steps` steps.
+        """Return a new training with this `seed`, of at most `most_steps` steps.
 
-        Epochs are left out where they are more, but never the first one.  Raises OptionError for
-        a name that is not known.
+        The number of epochs is reduced to fit, but there is at least one.  Raises OptionError for
+        an unknown name.
         """
         entry, (X, y) = self.entry, self.data
         built = layers_of(entry["layers"], X.shape[1:])
@@ -87,10 +87,10 @@ class Program:
         )
 
     def _batch(self) -> int:
-        """Return the rows of a batch.
+        """Return the batch size.
 
-        Where it would hold all rows only because the program's own data have more of them, it is
-        as small a share of the rows as there, so that an epoch has as many steps.
+        If the batch would contain all rows, but not those of the program's larger original data,
+        it is scaled down in proportion, so that an epoch has as many steps as originally.
         """
         batch, rows = int(self.entry.get("batch") or BATCH), len(self.data[0])
         own = self.entry["data"].get("n")
@@ -98,10 +98,10 @@ class Program:
 
 
 def encode(y: Any, encoding: str | None) -> Array:
-    """Return the targets `y` in the form that a program gives them to its loss.
+    """Return the targets `y` in the encoding that a program passes to its loss.
 
-    "onehot" makes a column for each class, "integer" keeps class numbers, "column" and
-    "multihot" are real numbers, of which a plain row becomes a column; None is "column".  Raises
+    "onehot" has a column for each class, "integer" has class numbers, and "column" and
+    "multihot" are real numbers, where a 1-D array becomes a column; None means "column".  Raises
     OptionError for another encoding.
 
     >>> encode([0, 2], "onehot")
@@ -122,14 +122,14 @@ def encode(y: Any, encoding: str | None) -> Array:
 
 
 def programs(folder: Path) -> list[Program]:
-    """Return the programs of `folder` that can be made; :func:`read_programs` tells of the rest."""
+    """Return the programs of `folder` that can be rebuilt; see :func:`read_programs`."""
     return read_programs(folder)[0]
 
 
 def read_programs(folder: Path) -> tuple[list[Program], dict[str, str]]:
-    """Return the programs of `folder`, and for each entry that was skipped the reason, by id.
+    """Return the programs of `folder`, and the reason for each skipped entry, by id.
 
-    The folder's `data.py` is run.  An entry with a name that is not known is skipped, too.
+    The folder's `data.py` is run.  An entry with an unknown name is skipped.
     """
     make = _make_of(Path(folder) / "data.py")
     found: list[Program] = []
@@ -140,7 +140,7 @@ def read_programs(folder: Path) -> tuple[list[Program], dict[str, str]]:
             continue
         data = make(entry["id"])
         if data is None:
-            skipped[entry["id"]] = "data.py makes no data for it"
+            skipped[entry["id"]] = "data.py does not return data for it"
             continue
         try:
             labels = tuple(entry.get("labels") or ())
@@ -157,17 +157,17 @@ def read_programs(folder: Path) -> tuple[list[Program], dict[str, str]]:
 
 
 def _make_of(path: Path) -> Any:
-    """Return the function `make` of the file of Python at `path`."""
+    """Return the function `make` of the Python file at `path`."""
     spec = importlib.util.spec_from_file_location("faults_data", path)
     if spec is None or spec.loader is None:
-        raise OptionError(f"{path} is not a file of Python.")
+        raise OptionError(f"{path} is not a Python file.")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module.make
 
 
 def _missing(entry: Mapping[str, Any]) -> str:
-    """Return why an entry says too little to be made, or nothing."""
+    """Return why an entry is incomplete, or ""."""
     if not entry.get("feedforward"):
         return "not a feed-forward network"
     absent = [key for key in ("layers", "loss", "optimizer", "data") if not entry.get(key)]
@@ -182,10 +182,10 @@ def _categories(labels: Sequence[str]) -> tuple[str, ...]:
 
 
 def score(metric: str, outputs: Array, y: Array) -> float:
-    """Return how good `outputs` are for the targets `y` of data.py: "accuracy", "r2" ...
+    """Return the score of `outputs` for the targets `y` of data.py, by the metric "accuracy", ...
 
-    "element accuracy" is the share of single labels on the right side of a half; "r2" is that
-    of all columns together, by their squared errors.  Raises OptionError for an unknown metric.
+    "element accuracy" is the share of labels predicted correctly with a threshold of 0.5; "r2"
+    is computed from the squared errors of all columns.  Raises OptionError for an unknown metric.
     """
     if metric not in (names := ("accuracy", "element accuracy", "r2")):
         raise OptionError(f"unknown metric {metric!r}. {did_you_mean(metric, names)}")
@@ -203,7 +203,7 @@ def score(metric: str, outputs: Array, y: Array) -> float:
 
 
 def train(program: Program, seed: int, most_steps: int | None) -> float | str:
-    """Return the program's score on its training rows, or how its training failed."""
+    """Return the program's score on its training rows, or why its training failed."""
     case = program.case(seed, most_steps)
     try:
         with warnings.catch_warnings():
@@ -219,10 +219,10 @@ def train(program: Program, seed: int, most_steps: int | None) -> float | str:
 
 
 def agrees(ours: Sequence[float | str], theirs: Sequence[float]) -> bool:
-    """Whether scores of other seeds and another library could be of the same program.
+    """Return whether scores from other seeds and another library are consistent.
 
-    The ranges of the two must meet, but for a gap of 0.1, or of a tenth of the other's median.
-    It says little where seeds differ widely.
+    The ranges of the two must overlap, up to a gap of 0.1 or of a tenth of the median of
+    `theirs`.  The test is weak if scores differ widely between seeds.
     """
     numbers = [score for score in ours if not isinstance(score, str)]
     if len(numbers) < len(ours) or not np.isfinite(numbers).all():
@@ -232,7 +232,7 @@ def agrees(ours: Sequence[float | str], theirs: Sequence[float]) -> bool:
 
 
 def lost_score(program: Program) -> float:
-    """Return the score of a program whose weights became NaN, which Keras goes on with."""
+    """Return the score of a program whose weights are NaN, as Keras continues with them."""
     recheck, (X, y) = program.entry["recheck"], program.data
     output = program.case(0).model(cr.input("x", ("n", *X.shape[1:])))
     return score(recheck["metric"], np.full((len(X), *output.shape[1:]), np.nan), y)
@@ -246,9 +246,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Print the table; return 1 if a program differs from its entry."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--faults", type=Path, required=True, help="folder of the programs")
-    parser.add_argument("--steps", type=int, default=3000, help="most steps of a training")
+    parser.add_argument("--steps", type=int, default=3000, help="maximum steps of a training")
     parser.add_argument("--seeds", type=int, default=3, help="trainings of each program")
-    parser.add_argument("--only", default="", help="ids of programs, with commas between")
+    parser.add_argument("--only", default="", help="ids of programs, comma-separated")
     options = parser.parse_args(arguments)
     wanted = set(filter(None, options.only.split(",")))
     found, skipped = read_programs(options.faults)
@@ -263,7 +263,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         recheck = program.entry.get("recheck") or {}
         theirs = recheck.get("buggy")
         if theirs and DIVERGED in ours:
-            # Keras scores what chainrule refuses to go on with.
+            # Keras computes a score where chainrule stops with DivergedError.
             lost = lost_score(program)
             same = agrees([lost if one == DIVERGED else one for one in ours], theirs)
         else:

@@ -1,9 +1,9 @@
-"""What the native engine costs before and beside the steps: compiling one, watching a training.
+"""Measure the costs of the native engine other than steps: compilation, and watching a training.
 
-Started as `python bench/engine.py`; prints a JSON line.  Compiling is timed from a recorded graph
-to a program that can run, with LLVM loaded: first with nothing in the cache, then from it.
-Watching is the time of an epoch with the statistics of `fit(watch=True)` over one without, the two
-taking turns.
+Started as `python bench/engine.py`; prints a JSON line.  Compilation is timed from a recorded
+graph to a program that can run, with LLVM loaded: first with an empty cache, then from the cache.
+Watching is the time of an epoch with the statistics of `fit(watch=True)` relative to one without;
+the two take turns.
 
 Read next: `bench/costs.py`.
 """
@@ -30,7 +30,7 @@ TURNS = 15
 
 
 def program(workload: Workload, watch: bool = False) -> tuple[Program, float]:
-    """Return the compiled step, and the seconds from its graph to it."""
+    """Return the compiled step, and the seconds to compile it."""
     X, y = workload.data()
     aim = objective(workload.loss)
     target = y.astype(np.int32) if aim.kind == "classes" else y
@@ -43,7 +43,7 @@ def program(workload: Workload, watch: bool = False) -> tuple[Program, float]:
 
 
 def compiling(workload: Workload) -> list[dict[str, Any]]:
-    """Return how long a step takes to compile, and to come from the cache."""
+    """Return how long it takes to compile a step, and to load it from the cache."""
     with tempfile.TemporaryDirectory() as folder:
         os.environ["CHAINRULE_CACHE"] = folder
         seconds = [program(workload)[1] for _ in range(2)]
@@ -54,7 +54,7 @@ def compiling(workload: Workload) -> list[dict[str, Any]]:
 
 
 def watching(workload: Workload) -> dict[str, Any]:
-    """Return how many percent longer an epoch takes that is watched."""
+    """Return how much longer a watched epoch takes, in percent."""
     programs = [program(workload, watch)[0] for watch in (False, True)]
     order = np.random.default_rng(0).permutation(workload.rows)
     for made in programs:

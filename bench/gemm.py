@@ -1,10 +1,11 @@
-"""Measure emitted matrix products against the core's peak and against OpenBLAS.
+"""Compare generated matrix products with the peak of the core and with OpenBLAS.
 
 Run `python bench/gemm.py [--rounds N] [--only TEXT]`. Prints a Markdown table: for each layer and
-batch the forward product (NN), the gradient of its input (NT) and of its weight (TN), whole and as
-one of two threads would see it. Contestants take turns in one process without `OPENBLAS_*`
-variables; figures are medians over rounds of processor time, in GFLOP/s on one thread. The peak is
-a loop of independent multiply-adds on registers, emitted and timed here, in turn with the rest.
+batch the forward product (NN) and the gradients of its input (NT) and of its weight (TN), each as
+a whole and as the part of one of two threads. Contestants take turns in one process without
+`OPENBLAS_*` variables; results are medians over rounds of processor time, in GFLOP/s on one
+thread. The peak is that of a loop of independent multiply-adds on registers, which takes turns
+with the rest.
 
 Read next: `chainrule/run/llvm/gemm.py`.
 """
@@ -43,7 +44,7 @@ _PINS = ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE")
 
 
 def host() -> tuple[Target, llvm.TargetMachine]:
-    """Describe this machine to the emitter and to LLVM."""
+    """Return the descriptions of this machine for the emitter and for LLVM."""
     llvm.initialize_native_target()
     llvm.initialize_native_asmprinter()
     features = llvm.get_host_cpu_features()
@@ -60,16 +61,16 @@ def host() -> tuple[Target, llvm.TargetMachine]:
 
 
 def link(module: ir.Module, machine: llvm.TargetMachine) -> llvm.ExecutionEngine:
-    """Compile a module; the engine owns the code."""
+    """Compile a module; the returned engine owns the code."""
     parsed = llvm.parse_assembly(str(module))
-    # No passes over the IR: they triple the time to compile and gain nothing measurable here.
+    # No passes over the IR: they triple the compile time without a measurable gain here.
     engine = llvm.create_mcjit_compiler(parsed, machine)
     engine.finalize_object()
     return engine
 
 
 def aligned(count: int) -> NDArray[np.float32]:
-    """Give float32 memory that starts on a cache line."""
+    """Return a float32 array that starts on a cache line."""
     raw = np.zeros(count * 4 + 64, np.uint8)
     start = -raw.ctypes.data % 64
     return raw[start : start + count * 4].view(np.float32)
@@ -77,7 +78,7 @@ def aligned(count: int) -> NDArray[np.float32]:
 
 @dataclass
 class Case:
-    """Hold one product: its label and operations, and the two contestants as calls."""
+    """One product: its label, its operations, and a call for each of the two contestants."""
 
     label: str
     flops: float
@@ -85,11 +86,11 @@ class Case:
     blas: Callable[[], None]
     compile_ms: float
     error: float
-    keep: tuple[object, ...]  # the code and the memory that the calls only have addresses of
+    keep: tuple[object, ...]  # keeps the code and memory alive, of which calls have addresses only
 
 
 def products(only: str) -> Iterator[tuple[str, int, int, int, bool, bool]]:
-    """List label, m, n, k and transpositions of every product of every layer."""
+    """Yield label, m, n, k and transpositions of every product of every layer."""
     for inputs, outputs, batch in LAYERS:
         for share in (1, 2):
             part = "" if share == 1 else " half"
@@ -164,7 +165,7 @@ def prepare(product: tuple[str, int, int, int, bool, bool], blas: Any) -> Case:
 
 
 def peak() -> tuple[Callable[[], None], float, object]:
-    """Emit a loop of independent multiply-adds; give a call, its operations, what to keep."""
+    """Return a call of a loop of multiply-adds, its operations, and objects to keep alive."""
     target, machine = host()
     chains, steps = 12, 20_000
     vector = ir.VectorType(ir.FloatType(), target.width)
@@ -206,7 +207,7 @@ def peak() -> tuple[Callable[[], None], float, object]:
 
 
 def timed(call: Callable[[], None], repeats: int) -> float:
-    """Give seconds of processor time a call, so that a busy machine disturbs less."""
+    """Return seconds of processor time per call, which a busy machine affects less."""
     began = time.thread_time()
     for _ in range(repeats):
         call()
@@ -214,7 +215,7 @@ def timed(call: Callable[[], None], repeats: int) -> float:
 
 
 def measure(case: Case, peak_call: Callable[[], None], rounds: int) -> tuple[float, float, float]:
-    """Give median seconds of ours, OpenBLAS and the peak loop, taking turns."""
+    """Return median seconds of ours, OpenBLAS and the peak loop, which take turns."""
     repeats = max(1, int(2e-3 / max(timed(case.ours, 3), 1e-7)))
     times: list[list[float]] = [[], [], []]
     for _ in range(rounds):
@@ -227,11 +228,11 @@ def measure(case: Case, peak_call: Callable[[], None], rounds: int) -> tuple[flo
 
 
 def main() -> None:
-    """Print the table."""
+    """Measure all products and print the table."""
     if any(name in os.environ for name in _PINS):
         kept = {name: value for name, value in os.environ.items() if name not in _PINS}
         os.execve(sys.executable, [sys.executable, *sys.argv], kept)
-    parser = argparse.ArgumentParser(description="Measure emitted matrix products.")
+    parser = argparse.ArgumentParser(description="Measure generated matrix products.")
     parser.add_argument("--rounds", type=int, default=25)
     parser.add_argument("--only", default="", help="only products whose label contains this text")
     options = parser.parse_args()
@@ -240,7 +241,7 @@ def main() -> None:
     peak_call, peak_flops, _keep = peak()
     kernel = blas.scipy_openblas_get_corename().decode()
     print(f"{llvm.get_host_cpu_name()}, {target}; OpenBLAS {kernel}")
-    print("GFLOP/s, one thread; medians of turns; a call from Python costs each 1 to 2 us.\n")
+    print("GFLOP/s, one thread; medians of turns; each includes a call from Python, 1 to 2 us.\n")
     print("| product | peak | chainrule | of peak | OpenBLAS | ratio | compile ms |")
     print("|---|---|---|---|---|---|---|")
     for product in products(options.only):

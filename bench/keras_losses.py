@@ -1,11 +1,11 @@
-"""Losses as Keras computes them: probabilities are clipped, and targets broadcast.
+"""Losses as defined by Keras, with clipped probabilities and broadcast targets.
 
-They are for programs written for Keras, whose last layer holds the sigmoid or softmax and whose
-losses pair a column of targets with any number of outputs without a word.  chainrule's own losses
-take logits and refuse both, on purpose.  Each function takes output and target tensors and
-returns one number per row, and has two attributes: `kind` says what its targets are ("classes",
-"labels", "values" or "counts") and `takes` what it reads the outputs as ("probabilities",
-"logits", "values", "rates" or "scores").
+They are for programs written for Keras, whose last layer applies the sigmoid or softmax, and
+whose losses silently broadcast a column of targets to any number of outputs.  chainrule's own
+losses expect logits and reject such targets.  Each function takes output and target tensors and
+returns one number per row.  It has two attributes: `kind` is the kind of its targets ("classes",
+"labels", "values" or "counts"), and `takes` the kind of its outputs ("probabilities", "logits",
+"values", "rates" or "scores").
 
 Source: the documentation of tf.keras.losses; where versions differ, Keras 2 on TensorFlow.
 
@@ -32,12 +32,12 @@ __all__ = ["BY_NAME", "CLIP", "keras_loss"]
 
 LossFunction: TypeAlias = Callable[[Tensor, Tensor], Tensor]
 
-CLIP = 1e-7  # how near to 0 and 1 a probability may come
+CLIP = 1e-7  # the minimum distance of a probability from 0 and 1
 BY_NAME: dict[str, LossFunction] = {}
 
 
 def _loss(kind: str, takes: str, *names: str) -> Callable[[LossFunction], LossFunction]:
-    """Return a decorator that notes what a loss reads, and enters it under its `names`."""
+    """Return a decorator that sets the attributes of a loss and registers it under `names`."""
 
     def enter(function: LossFunction) -> LossFunction:
         function.kind, function.takes = kind, takes  # type: ignore[attr-defined]
@@ -49,10 +49,10 @@ def _loss(kind: str, takes: str, *names: str) -> Callable[[LossFunction], LossFu
 
 
 def keras_loss(name: str) -> LossFunction:
-    """Return the loss that Keras knows by `name`, such as "mse" or "hinge".
+    """Return the loss with Keras's `name`, such as "mse" or "hinge".
 
-    With ``(from_logits)`` after the name it is the one that takes logits.  Raises OptionError
-    naming the nearest.
+    With ``(from_logits)`` appended, it takes logits.  Raises OptionError, with the nearest
+    name, if `name` is unknown.
 
     >>> keras_loss("MSE").kind
     'values'
@@ -65,7 +65,7 @@ def keras_loss(name: str) -> LossFunction:
 
 
 def _as_rows(output: Tensor, target: Tensor) -> Tensor:
-    """Return `target` as floats with a last axis, as Keras makes one of plain numbers."""
+    """Return `target` as floats; like Keras, add a last axis to a target of one axis."""
     target = target if target.dtype == output.dtype else target.astype(output.dtype)
     return target.reshape((target.shape[0], 1)) if target.ndim == 1 else target
 
@@ -80,7 +80,7 @@ def _probability(output: Tensor) -> Tensor:
 
 
 def _shares(output: Tensor) -> Tensor:
-    """Return each row over its sum, clipped: what Keras makes of outputs for classes."""
+    """Return each row divided by its sum and clipped, as Keras does for class outputs."""
     return _probability(output / sum(output, -1, keepdims=True))
 
 
@@ -125,7 +125,7 @@ def cosine_similarity(output: Tensor, target: Tensor) -> Tensor:
 
 
 def _unit(x: Tensor) -> Tensor:
-    """Return `x` with rows of length 1; TensorFlow takes 1e-12 for a smaller square."""
+    """Return `x` with rows of length 1; like TensorFlow, bound the squared norm by 1e-12."""
     return x / sqrt(maximum(sum(square(x), -1, keepdims=True), 1e-12))
 
 
@@ -156,10 +156,10 @@ def squared_hinge(output: Tensor, target: Tensor) -> Tensor:
 
 
 def _signed(t: Tensor) -> Tensor:
-    """Return -1 for a target of 0, as Keras does where all targets are 0 or 1.
+    """Return -1 for a target of 0, as Keras does if all targets are 0 or 1.
 
-    Keras looks at the whole batch for a target that is neither; a target of 0 among -1 and 1 is
-    not met, so here each is read alone.
+    Keras checks the whole batch.  Here each target is converted separately, as targets of 0
+    do not occur together with targets of -1.
     """
     return where(t == 0, sign(t) - 1.0, t)
 
@@ -183,7 +183,7 @@ def categorical_crossentropy_from_logits(output: Tensor, target: Tensor) -> Tens
 
 @_loss("classes", "probabilities", "scce")
 def sparse_categorical_crossentropy(output: Tensor, target: Tensor) -> Tensor:
-    # Keras clips, takes logarithms for logits, and leaves the division by the sum to softmax.
+    # Keras clips, uses logarithms as logits, and so divides by the sum in the softmax.
     return _of_class(log_softmax(log(_probability(output))), target)
 
 
@@ -193,13 +193,14 @@ def sparse_categorical_crossentropy_from_logits(output: Tensor, target: Tensor) 
 
 
 def _of_class(log_shares: Tensor, target: Tensor) -> Tensor:
-    """Return minus the logarithm of the share of each row's class."""
+    """Return the negative log probability of each row's class."""
     if target.ndim == 2 and target.shape[1] == 1:
         target = target.reshape((target.shape[0],))
     if target.ndim != 1 or log_shares.ndim != 2:
         raise ShapeError(
-            "sparse_categorical_crossentropy needs one class number a row and outputs of shape "
-            f"(rows, classes), not targets of {target.shape} and outputs of {log_shares.shape}."
+            "sparse_categorical_crossentropy needs one class number per row and outputs of shape "
+            f"(rows, classes), not targets of shape {target.shape} and outputs of shape "
+            f"{log_shares.shape}."
         )
     classes = int(log_shares.shape[1])  # type: ignore[arg-type]
     right = is_class(target.astype(np.int32), classes)

@@ -1,8 +1,7 @@
-"""Layers, first weights and optimizers by the names and with the defaults of Keras.
+"""Build layers, initializers and optimizers from Keras names, with Keras's defaults.
 
-Plain values, as a record of a Keras program holds them, go in; chainrule's objects come out.
-Raises OptionError, naming the nearest, for every name and option that is not known, so that a
-program is never rebuilt without a part of it.
+The input is a description of a Keras program as plain values.  Every unknown name or option
+raises OptionError, with the nearest known one, so that no part of a program is silently ignored.
 
 Read next: `bench/doctor_programs.py`.
 """
@@ -29,14 +28,14 @@ from chainrule.optim.schedules import Schedule
 
 __all__ = ["Built", "initializer_of", "layers_of", "optimizer_of"]
 
-# What describes a part without changing what it computes.
+# Options that do not affect what a part computes.
 IGNORED = {"type", "name", "note", "input_shape", "input_dim", "input", "lr_is_default"}
 
 
 @nn.register_layer
 @dataclass(frozen=True)
 class Softmax:
-    """``exp(x) / sum(exp(x))`` over the last axis, as a layer: Keras's losses want it there."""
+    """``exp(x) / sum(exp(x))`` over the last axis, as a layer, as Keras's losses expect."""
 
     def __call__(self, x: Tensor) -> Tensor:
         return cr.softmax(x, -1)
@@ -54,7 +53,7 @@ class Exponential:
 @nn.register_layer
 @dataclass(frozen=True)
 class SteepHardSigmoid:
-    """``clip(0.2 x + 0.5, 0, 1)``, which Keras 2 calls hard_sigmoid."""
+    """``clip(0.2 x + 0.5, 0, 1)``, the hard_sigmoid of Keras 2."""
 
     def __call__(self, x: Tensor) -> Tensor:
         return minimum(maximum(0.2 * x + 0.5, 0.0), 1.0)
@@ -116,12 +115,12 @@ INITIALIZERS: dict[str, Callable[..., Initializer]] = {
     "lecun_uniform": nn.LeCunUniform, "lecun_normal": nn.LeCunNormal,
     "variance_scaling": nn.LeCunNormal,
 }  # fmt: skip
-# Keras's names of an initializer's numbers, and those here.
+# Keras's names of an initializer's parameters, and their names here.
 NUMBERS = {"stddev": "spread", "std": "spread", "minval": "low", "maxval": "high"}
 
 
 def _known(what: str, name: str, table: Iterable[str]) -> str:
-    """Return `name` as the keys of `table` are written; raise OptionError for an unknown one."""
+    """Return `name` normalized to a key of `table`; raise OptionError if it is unknown."""
     key = re.sub(r"[\s-]+", "_", str(name).strip()).lower()
     if key not in (names := list(table)):
         raise OptionError(f"unknown Keras {what} {name!r}. {did_you_mean(key, names)}")
@@ -129,18 +128,20 @@ def _known(what: str, name: str, table: Iterable[str]) -> str:
 
 
 def _check_options(what: str, options: Mapping[str, Any], known: Iterable[str]) -> None:
-    """Raise OptionError for an option that is set and not `known`."""
+    """Raise OptionError for an option that is set but not in `known`."""
     names = list(known)
     for name, value in options.items():
         if name not in names and name not in IGNORED and value not in (None, False):
-            raise OptionError(f"Keras {what} with {name}={value!r}. {did_you_mean(name, names)}")
+            raise OptionError(
+                f"unknown option {name}={value!r} of Keras {what}. {did_you_mean(name, names)}"
+            )
 
 
 def initializer_of(text: str | float) -> Initializer:
     """Return the initializer that `text` describes, such as "he_normal" or "normal(0, 0.05)".
 
-    A second number of N(...) is the standard deviation.  Raises OptionError for an unknown name
-    or what is not a number.
+    The second number of N(...) is the standard deviation.  Raises OptionError for an unknown name
+    or an argument that is not a number.
 
     >>> initializer_of("uniform(-0.1, 0.1)")
     Uniform(low=-0.1, high=0.1)
@@ -149,7 +150,7 @@ def initializer_of(text: str | float) -> Initializer:
         return nn.Constant(float(text))
     parts = re.fullmatch(r"\s*([\w -]+?)\s*(?:\((.*)\))?\s*", text)
     if parts is None:
-        raise OptionError(f"{text!r} is no Keras initializer, such as 'normal(0, 0.05)'.")
+        raise OptionError(f"{text!r} is not a Keras initializer; write it as in 'normal(0, 0.05)'.")
     make = INITIALIZERS[_known("initializer", parts[1], INITIALIZERS)]
     plain: list[float] = []
     named: dict[str, float] = {}
@@ -162,11 +163,11 @@ def initializer_of(text: str | float) -> Initializer:
                 plain.append(float(number))
         return make(*plain, **named)
     except (TypeError, ValueError) as error:
-        raise OptionError(f"{text!r} is no Keras initializer: {error}") from None
+        raise OptionError(f"{text!r} is not a Keras initializer: {error}") from None
 
 
 def activation_of(name: str | None) -> Any:
-    """Return the activation layer by Keras's `name`, or None for the identity."""
+    """Return the activation layer with Keras's `name`, or None for the identity."""
     if name is None:
         return None
     parts = re.fullmatch(r"\s*([\w -]+?)\s*(?:\((?:alpha=)?([^()=]*)\))?\s*", name)
@@ -178,7 +179,7 @@ def activation_of(name: str | None) -> Any:
             "leaky_relu": nn.LeakyReLU, "leakyrelu": nn.LeakyReLU, "elu": nn.ELU,
         }  # fmt: skip
         if key not in with_alpha:
-            raise OptionError(f"unknown Keras activation {name!r}: {key} takes no number.")
+            raise OptionError(f"unknown Keras activation {name!r}: {key} does not take a number.")
         return with_alpha[key](float(parts[2]))
     make = ACTIVATIONS[key]
     return None if make is None else make()
@@ -186,7 +187,7 @@ def activation_of(name: str | None) -> Any:
 
 @dataclass
 class Built:
-    """Layers, and what a layer of Keras says of its weights that stands elsewhere here."""
+    """Layers, and the options of Keras layers that are set elsewhere in chainrule."""
 
     layers: list[Any]
     frozen: list[str]
@@ -202,7 +203,7 @@ DENSE = (
 def layers_of(entries: Sequence[Mapping[str, Any]], features: Sequence[int]) -> Built:
     """Return chainrule's layers for those of a Keras program, on rows of shape `features`.
 
-    Raises OptionError, with the number of the entry, for what is not known.
+    Raises OptionError, with the index of the entry, for an unknown name or option.
 
     >>> layers_of([{"type": "dense", "units": 3, "activation": "relu"}], (4,)).layers[1]
     ReLU()
@@ -218,7 +219,7 @@ def layers_of(entries: Sequence[Mapping[str, Any]], features: Sequence[int]) -> 
 
 
 def _add(built: Built, entry: Mapping[str, Any], shape: list[int]) -> list[int]:
-    """Append the layers of one `entry` on rows of `shape`, and return the shape of theirs."""
+    """Append the layers of one `entry` for rows of `shape`, and return their output shape."""
     kind = _known("layer type", entry.get("type", ""), LAYERS)
     make, known = LAYERS[kind]
     if kind != "dense":
@@ -253,7 +254,7 @@ def _add(built: Built, entry: Mapping[str, Any], shape: list[int]) -> list[int]:
 
 
 def _penalty(entry: Mapping[str, Any]) -> Any:
-    """Return the penalty on a layer's weights, given as "l2(0.01)" or l2=0.01."""
+    """Return the penalty on a layer's weights, which is written "l2(0.01)" or l2=0.01."""
     text = entry.get("regularizer") or entry.get("kernel_regularizer")
     l1, l2 = float(entry.get("l1") or 0.0), float(entry.get("l2") or 0.0)
     if text:
@@ -261,7 +262,9 @@ def _penalty(entry: Mapping[str, Any]) -> Any:
         try:
             given = [float(n.split("=")[-1]) for n in (parts[2] or "0.01").split(",")]  # type: ignore[index]
         except (TypeError, ValueError):
-            raise OptionError(f"unknown Keras regularizer {text!r}, such as 'l2(0.01)'.") from None
+            raise OptionError(
+                f"unknown Keras regularizer {text!r}; write it as in 'l2(0.01)'."
+            ) from None
         assert parts is not None
         l1 = given[0] if parts[1] != "l2" else l1
         l2 = given[-1] if parts[1] != "l1" else l2
@@ -272,7 +275,7 @@ Make = Callable[[Mapping[str, Any], Sequence[int]], Any]
 
 
 def _set(entry: Mapping[str, Any], name: str, default: float) -> float:
-    """Return the number `name` of an entry, or Keras's default where it is not given."""
+    """Return the number `name` of an entry, or `default` if it is not given."""
     value = entry.get(name)
     return default if value is None else float(value)
 
@@ -288,7 +291,7 @@ _NOISE = (lambda e, s: nn.GaussianNoise(_set(e, "stddev", 0.1)), ("stddev",))
 _LEAKY = (lambda e, s: nn.LeakyReLU(_set(e, "alpha", 0.3)), ("alpha",))
 _FLATTEN = (lambda e, s: nn.Flatten(), ())
 _NOTHING = (lambda e, s: None, ("shape",))
-# What makes each layer of an entry and the shape of its input, and the options it has.
+# For each layer type, a function of the entry and the input shape, and the known options.
 LAYERS: dict[str, tuple[Make, tuple[str, ...]]] = {
     "dense": (_NOTHING[0], DENSE),
     "dropout": _DROPOUT,
@@ -315,7 +318,7 @@ LAYERS: dict[str, tuple[Make, tuple[str, ...]]] = {
 
 @dataclass(frozen=True)
 class InverseTime(Schedule):
-    """``start / (1 + decay * s)``: what `decay` of an optimizer of Keras 2 does to its rate."""
+    """``start / (1 + decay * s)``, the effect of `decay` on the learning rate in Keras 2."""
 
     start: float
     decay: float
@@ -330,7 +333,7 @@ class InverseTime(Schedule):
 
 @dataclass(frozen=True)
 class Adamax(Optimizer):
-    """Adam by the largest gradient: ``u = max(beta2 * u, |g|)`` stands for the root of v.
+    """Adam with the infinity norm: ``u = max(beta2 * u, |g|)`` replaces the square root of v.
 
     ``p = p - learning_rate * m / (1 - beta1^t) / (u + epsilon)``.  Source: Kingma and Ba, 2015.
     """
@@ -355,7 +358,7 @@ class Adamax(Optimizer):
 
 _ADAM = {"beta_1": "beta1", "beta_2": "beta2", "beta1": "beta1", "beta2": "beta2"}
 _EPSILON = {"epsilon": "epsilon"}
-# The class of each optimizer, Keras's learning rate and other defaults, and its options' names.
+# The class of each optimizer, Keras's default rate and other defaults, and the option names.
 OPTIMIZERS: dict[str, tuple[Callable[..., Optimizer], float, dict[str, Any], dict[str, str]]] = {
     "sgd": (optim.SGD, 0.01, {}, {"momentum": "momentum", "nesterov": "nesterov"}),
     "adam": (optim.Adam, 0.001, {"epsilon": 1e-7}, _ADAM | _EPSILON),
@@ -383,11 +386,11 @@ CLIPS = {
 
 
 def optimizer_of(options: Mapping[str, Any], frozen: Sequence[str] = ()) -> Optimizer:
-    """Return the optimizer for Keras's `options`: name, lr and what else it takes.
+    """Return the optimizer for Keras's `options`: name, lr and its other options.
 
-    Options that are None have Keras 2's defaults, and clipnorm bounds all gradients together, as
-    in Keras up to 2.2.  Parameters that a pattern of `frozen` matches are not trained.  Raises
-    OptionError for an unknown name or option.
+    Options that are None have the defaults of Keras 2, and clipnorm limits the norm of all
+    gradients together, as in Keras up to 2.2.  Parameters that match a pattern of `frozen` are not
+    trained.  Raises OptionError for an unknown name or option.
 
     >>> optimizer_of({"name": "sgd", "lr": 0.1, "clipnorm": 1})
     Chain(members=(ClipNorm(max_norm=1.0), SGD(learning_rate=0.1, ...)))
@@ -402,10 +405,10 @@ def optimizer_of(options: Mapping[str, Any], frozen: Sequence[str] = ()) -> Opti
         rate = InverseTime(float(given), float(options["decay"]))
     chosen = {names[key]: v for key, v in options.items() if key in names and v is not None}
     if name == "sgd" and not chosen.get("momentum"):
-        chosen.pop("nesterov", None)  # without a momentum it is the plain step
+        chosen.pop("nesterov", None)  # without momentum it has no effect
     if options.get("amsgrad"):
         if name != "adam":
-            raise OptionError(f"Keras optimizer {name} has no amsgrad.")
+            raise OptionError(f"Keras optimizer {name} does not have the option amsgrad.")
         kind = optim.AMSGrad
     method = kind(learning_rate=rate, **{**defaults, **chosen})
     clips = [CLIPS[key](float(options[key])) for key in CLIPS if options.get(key)]

@@ -1,10 +1,10 @@
-"""Does each fault of chainrule.lab harm?  Train healthy recipes and broken ones, and compare.
+"""Check that each fault of chainrule.lab does harm, by training recipes with and without it.
 
     python bench/lab_faults.py [--recipes 3] [--only NAME ...] [--healthy 120]
 
-A fault harms where its answers to sound rows are clearly worse than the healthy training's, or
-where it does what it says: deceives (the validation score is far from that on sound rows) or
-leaves a part of the network idle.
+A fault does harm if predictions on clean rows are clearly worse than without it, or if it has
+its declared effect: it deceives (the validation score is far from the score on clean rows) or
+keeps a part of the network from learning.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def harms(fault: Fault, recipe: Recipe, sound: Outcome, broken: Outcome) -> bool
 
 
 def _rests(fault: Fault, recipe: Recipe, broken: Outcome) -> bool:
-    """Whether what the fault keeps from learning is as it was at the start."""
+    """Return whether the part that the fault keeps from learning has its initial weights."""
     place, run = fault.place(recipe), broken.run
     if place is None or run is None:
         return False

@@ -1,6 +1,6 @@
-"""Time the prediction of a row, and of 32, in turns: chainrule, onnxruntime, PyTorch, scikit-learn.
+"""Compare the latency of predicting 1 row and 32 rows with onnxruntime, PyTorch and scikit-learn.
 
-The same weights are in each, and their outputs must agree; chainrule takes part twice, as
+All have the same weights, and their outputs must agree; chainrule takes part twice, as
 `run.outputs` and as the `outputs` of its predictor.  Prints medians in microseconds as JSON, and
 each as a multiple of the predictor's.
 
@@ -98,7 +98,7 @@ def as_probabilities(outputs: Any) -> Any:
 
 
 def prepared(workload: Workload, rows: Any) -> dict[str, Predict]:
-    """Return the contestants that are installed, having checked that they agree."""
+    """Return the installed contestants, after checking that their outputs agree."""
     makers = {
         "predictor": with_predictor, "chainrule": with_run,
         "onnxruntime": with_onnxruntime, "PyTorch": with_pytorch, "scikit-learn": with_scikit_learn,

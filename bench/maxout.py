@@ -1,15 +1,16 @@
-"""Measure a network of maxout units beside PyTorch's, and beside ReLU networks of the same work.
+"""Compare the speed of maxout networks with PyTorch's, and with ReLU networks of the same cost.
 
-Run `python bench/maxout.py [--turns N]`.  A maxout unit takes the largest of two weighted sums, so
-a layer of them does the work of a ReLU layer with twice the units.  All train 784-128-10, batch 64,
+Run `python bench/maxout.py [--turns N]`.  A maxout unit is the maximum of two weighted sums, so a
+maxout layer costs as much as a ReLU layer with twice the units.  All train 784-128-10, batch 64,
 Adam, in one process, taking turns, each on one thread and on all; a turn is an epoch of 8,192
-rows, the table shows medians of turns on the faster setting.  PyTorch's maxout is a Linear of twice
-the width, a view and a max.  Started without OPENBLAS_* and the like; see `bench/speed.py`.
+rows, and the table shows medians of turns for the faster setting.  PyTorch's maxout is a Linear of
+twice the width, a view and a max.  OPENBLAS_* and similar variables are removed, as in
+`bench/speed.py`.
 
 Read next: `bench/speed.py`.
 """
 
-# ruff: noqa: E402 - the environment is cleaned before NumPy reads it
+# ruff: noqa: E402 - the variables are removed before NumPy reads them
 
 from __future__ import annotations
 
@@ -21,7 +22,7 @@ from collections.abc import Callable
 from typing import Any
 
 for _name in [name for name in os.environ if name.startswith(("OPENBLAS_", "OMP_", "MKL_"))]:
-    del os.environ[_name]  # they would pin one of the two to slower code
+    del os.environ[_name]  # they could select slower code for one of the two
 
 import numpy as np
 import torch
@@ -83,7 +84,7 @@ NETWORKS: dict[str, tuple[Any, Any, int]] = {
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Measure maxout beside PyTorch.")
+    parser = argparse.ArgumentParser(description="Compare maxout with PyTorch.")
     parser.add_argument("--turns", type=int, default=9)
     turns = parser.parse_args().turns
     cores = len(os.sched_getaffinity(0))
@@ -97,7 +98,7 @@ def main() -> None:
         for key, epoch in runs.items():
             began = time.perf_counter()
             epoch()
-            if turn:  # the first warms up
+            if turn:  # turn 0 is a warm-up
                 taken[key].append(time.perf_counter() - began)
     print("| network | chainrule µs a step | PyTorch µs a step | ratio |\n|---|---|---|---|")
     for name in NETWORKS:

@@ -1,11 +1,11 @@
-"""Measure sparse layers beside dense ones and beside what PyTorch offers for either.
+"""Compare the speed of sparse layers with that of dense layers and of PyTorch's alternatives.
 
 Run `python bench/sparse.py [--rounds N] [--only TEXT] [--without NAME,...]`.  Contestants are
 chainrule with sparse and with dense layers, and PyTorch with dense layers, with dense layers and
 a mask, and with torch.sparse; PyTorch on one thread and on all.  Processes and turns are those
-of `bench/speed.py`.  All start from the same weights, and those that train the present edges
-alone must agree on the loss after an epoch in order.  Prints Markdown, medians over turns, and
-exits with 1 when chainrule's sparse layers disagree.
+of `bench/speed.py`.  All start from the same weights, and those that train only the present
+edges must agree on the loss after an epoch in order.  Prints medians over turns as Markdown, and
+exits with 1 if chainrule's sparse layers disagree.
 
 Read next: `bench/speed.py`.
 """
@@ -32,7 +32,7 @@ ALIKE = ("sparse", "masked/1", "masked/all", "torch_sparse/1", "torch_sparse/all
 
 
 def table_line(workload: Workload, found: dict[str, Any]) -> str:
-    """Return the row of the table: microseconds a step, and times those of our sparse layers."""
+    """Return the row of the table: microseconds per step, and relative to our sparse layers."""
     medians = {}
     for column, names in COLUMNS.items():
         turns = [found[n]["turns"] for n in names if n in found and found[n]["turns"]]
@@ -45,9 +45,9 @@ def table_line(workload: Workload, found: dict[str, Any]) -> str:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description="Measure sparse layers beside dense ones.")
-    parser.add_argument("--rounds", type=int, default=7, help="turns of each contestant, at least")
-    parser.add_argument("--steps", type=int, default=10**9, help="steps of an epoch, at most")
+    parser = argparse.ArgumentParser(description="Compare sparse layers with dense layers.")
+    parser.add_argument("--rounds", type=int, default=7, help="minimum turns of each contestant")
+    parser.add_argument("--steps", type=int, default=10**9, help="maximum steps of an epoch")
     parser.add_argument("--only", default="", help="only workloads whose name contains this text")
     parser.add_argument("--without", default="", metavar="NAMES", help="pytorch, masked, ...")
     given = parser.parse_args()

@@ -1,11 +1,11 @@
-"""Measure training steps beside PyTorch, JAX and scikit-learn; and starting, size, memory.
+"""Compare training speed with PyTorch, JAX and scikit-learn, and start time, size and memory.
 
 Run `python bench/speed.py [--quick] [--only TEXT] [--without NAME,...]` (or `make bench`).  Every
-contestant and setting of threads has a long-lived process of its own, started without the variables
-that pin BLAS or OpenMP; they take turns, so whatever else the machine does hits all alike.  All
-start from the same weights, and their losses after an epoch in order must agree.  Figures are
-medians over turns.  Prints Markdown, writes `bench/results/speed.json`, and exits with 1 when
-chainrule's loss disagrees.
+contestant and thread setting has a separate process for the whole run, started without the
+variables that configure BLAS or OpenMP.  The processes take turns, so other load on the machine
+affects all equally.  All start from the same weights, and their losses after an epoch in order must
+agree.  Results are medians over turns.  Prints Markdown, writes `bench/results/speed.json`, and
+exits with 1 if chainrule's loss disagrees.
 
 Read next: `bench/workloads.py`, `bench/worker.py`, `bench/costs.py`.
 """
@@ -31,9 +31,9 @@ from workloads import WORKLOADS, Workload, shortened
 HERE = Path(__file__).parent
 RESULTS = HERE / "results" / "speed.json"
 PINS = ("OPENBLAS_", "OMP_", "GOMP_", "KMP_", "MKL_", "XLA_", "JAX_", "CHAINRULE_", "TORCH")
-TURN_SECONDS = 0.05  # a turn is as many epochs as take this long, and at least one
+TURN_SECONDS = 0.05  # the duration of a turn, which has at least one epoch
 AGREE = 1e-3
-BEST_OF = {  # one column of the table: the fastest of these processes, by median
+BEST_OF = {  # each column of the table shows the fastest of its processes, by median
     "chainrule": ("chainrule",),
     "cr.fit": ("fit",),
     "PyTorch": ("pytorch/1", "pytorch/all"),
@@ -45,14 +45,14 @@ BEST_OF = {  # one column of the table: the fastest of these processes, by media
 
 
 def clean_environment() -> dict[str, str]:
-    """Return the environment without what pins BLAS, OpenMP or a contestant."""
+    """Return the environment without variables that configure BLAS, OpenMP or a contestant."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(PINS)}
     kept["PYTHONPATH"] = str(HERE.parent)
     return kept
 
 
 class Process:
-    """A worker process, and the pipe to it."""
+    """A worker process, with the pipes to it."""
 
     def __init__(self, name: str):
         self.name = name
@@ -60,14 +60,14 @@ class Process:
         cores = len(os.sched_getaffinity(0))
         count = {"": [], "all": [str(cores)]}.get(threads, [threads])
         environment = clean_environment()
-        if kind == "jax" and threads == "1":  # the only way to tell XLA
+        if kind == "jax" and threads == "1":  # XLA has no other setting for this
             environment["XLA_FLAGS"] = (
                 "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"
             )
         self.process = subprocess.Popen(
             [sys.executable, str(HERE / "worker.py"), kind, *count],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
-            text=True, env=environment, start_new_session=True,  # Ctrl-C is for the driver
+            text=True, env=environment, start_new_session=True,  # Ctrl-C stops only the driver
         )  # fmt: skip
 
     def send(self, **request: Any) -> None:
@@ -89,7 +89,7 @@ class Process:
         return self.receive()
 
     def close(self) -> None:
-        self.process.kill()  # it keeps nothing, and may be in the middle of an epoch
+        self.process.kill()  # it may be in the middle of an epoch, and has nothing to save
         self.process.wait()
 
 
@@ -97,15 +97,15 @@ class Process:
 class Options:
     """How long to measure."""
 
-    steps: int  # of an epoch, at most
-    rounds: int  # turns of each, at least
-    seconds: float  # of turns on one workload, if the rounds take less
+    steps: int  # maximum steps of an epoch
+    rounds: int  # minimum turns of each contestant
+    seconds: float  # minimum duration of the turns on one workload
 
 
 def measure_peak(rounds: int) -> dict[str, float]:
-    """Return the peak in floating-point operations a second, on one core and on all.
+    """Return the peak in floating-point operations per second, on one core and on all.
 
-    The best of all turns: a peak is what the machine can do when nothing disturbs it.
+    It is the best of all turns, which other load on the machine affects least.
     """
     found = {}
     for name in ("peak/1", "peak/all"):
@@ -126,7 +126,7 @@ def measure_workload(
         reply = process.ask(do="prepare", workload=workload.name, steps=options.steps)
         found[process.name] = {**reply, "turns": [], "epochs": 0}
         if not reply["rested"]:
-            print(f"  note: {process.name} does not come to rest", file=sys.stderr)
+            print(f"  note: {process.name} does not become idle", file=sys.stderr)
     taking = [process for process in processes if "skip" not in found[process.name]]
     began, rounds = time.perf_counter(), 0
     while rounds < options.rounds or time.perf_counter() - began < options.seconds:
@@ -135,7 +135,7 @@ def measure_workload(
             if "skip" in reply:
                 found[process.name]["skip"] = reply["skip"]
                 continue
-            # The median within a turn, so that short epochs weigh no more than long ones.
+            # The median within a turn, so that short epochs do not weigh more than long ones.
             found[process.name]["turns"].append(statistics.median(reply["seconds"]))
             found[process.name]["epochs"] += len(reply["seconds"])
         rounds += 1
@@ -143,7 +143,7 @@ def measure_workload(
 
 
 def hopeless(name: str, found: dict[str, Any]) -> bool:
-    """Tell whether another setting of threads was twice as fast even at its slowest."""
+    """Return whether the slowest turn of another thread setting was twice as fast as any here."""
     column = next((names for names in BEST_OF.values() if name in names), (name,))
     turns = {n: found[n]["turns"] for n in column if n in found and found[n]["turns"]}
     others = [max(turns[n]) for n in turns if n != name]
@@ -151,7 +151,7 @@ def hopeless(name: str, found: dict[str, Any]) -> bool:
 
 
 def disagreements(found: dict[str, Any]) -> tuple[str, list[str]]:
-    """Return the losses in words, and the names of those that differ from the median."""
+    """Return a text on the losses, and the names of those that differ from the median."""
     losses = {name: f["loss"] for name, f in found.items() if f.get("loss") is not None}
     if not losses:
         return "no losses", []
@@ -163,7 +163,7 @@ def disagreements(found: dict[str, Any]) -> tuple[str, list[str]]:
 
 
 def best(found: dict[str, Any], column: str) -> tuple[float, str] | None:
-    """Return the lowest median of a column's processes in seconds an epoch, and whose it is."""
+    """Return the lowest median of a column in seconds per epoch, and the process it is from."""
     medians = [
         (statistics.median(found[name]["turns"]), name)
         for name in BEST_OF[column]
@@ -173,7 +173,7 @@ def best(found: dict[str, Any], column: str) -> tuple[float, str] | None:
 
 
 def summarize(workload: Workload, found: dict[str, Any], peak: float) -> dict[str, Any]:
-    """Return the row of the table: microseconds a step, ratios, rate and share of the peak."""
+    """Return the row of the table: microseconds per step, ratios, rate and share of the peak."""
     chosen = {column: best(found, column) for column in BEST_OF}
     row: dict[str, Any] = {"workload": workload.name, "steps": workload.steps}
     row["microseconds"] = {
@@ -223,7 +223,7 @@ def print_table(rows: Sequence[dict[str, Any]]) -> None:
     print("|" + "---|" * len(HEADS))
     for row in rows:
         print(table_line(row))
-    print("\n(1) or (all): the number of threads that was faster, and is shown.")
+    print("\n(1) or (all): the thread setting shown, which was the faster one.")
 
 
 def measure_steps(
@@ -270,18 +270,20 @@ def describe_machine() -> dict[str, Any]:
 
 
 def read_options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description="Measure speed beside other frameworks.")
-    parser.add_argument("--quick", action="store_true", help="few steps and turns, no compile")
+    parser = argparse.ArgumentParser(description="Compare the speed with other frameworks.")
+    parser.add_argument(
+        "--quick", action="store_true", help="few steps and turns, without fused and compile"
+    )
     parser.add_argument("--only", default="", help="only workloads whose name contains this text")
     parser.add_argument(
         "--without", default="", metavar="NAMES",
-        help="leave out, comma-separated: fit, pytorch, fused, compile, jax, sklearn",
+        help="leave out (comma-separated): fit, pytorch, fused, compile, jax, sklearn",
     )  # fmt: skip
-    parser.add_argument("--steps", type=int, help="steps of an epoch, at most")
-    parser.add_argument("--rounds", type=int, help="turns of each contestant, at least")
-    parser.add_argument("--seconds", type=float, help="of turns on each workload, at least")
-    parser.add_argument("--steps-only", action="store_true", help="no start, size, memory, latency")
-    parser.add_argument("--costs-only", action="store_true", help="nothing but those")
+    parser.add_argument("--steps", type=int, help="maximum steps of an epoch")
+    parser.add_argument("--rounds", type=int, help="minimum turns of each contestant")
+    parser.add_argument("--seconds", type=float, help="minimum seconds of turns on each workload")
+    parser.add_argument("--steps-only", action="store_true", help="measure only training steps")
+    parser.add_argument("--costs-only", action="store_true", help="all but training steps")
     return parser.parse_args()
 
 

@@ -1,9 +1,9 @@
-"""A process that holds one contestant and does what it is told, a line of JSON at a time.
+"""A worker process that runs one contestant and answers requests, each a line of JSON.
 
-Started as `python bench/worker.py CONTESTANT [THREADS]`.  Requests come on standard input, answers
-go to standard output: prepare (a workload), turn (some seconds of epochs), memory.  Between
-requests it must not use a core that another contestant is being timed on, so it answers only when
-its threads, which may spin for a while after their work, have come to rest.
+Started as `python bench/worker.py CONTESTANT [THREADS]`.  It reads requests from standard input
+and writes answers to standard output: prepare (a workload), turn (some seconds of epochs),
+memory.  It must not use a core while another contestant is timed.  It therefore answers only when
+its threads are idle, as they may spin for a while after their work.
 
 Read next: `bench/contestants/contestant.py`.
 """
@@ -37,14 +37,14 @@ CONTESTANTS = {
     "sklearn": "scikit_learn.Perceptron",
 }
 CHECKED = 1024  # rows on which losses are compared
-PATIENCE = 1.0  # seconds to wait for threads to come to rest
+PATIENCE = 1.0  # seconds to wait for threads to become idle
 
 
 def peak_memory() -> float:
-    """Return the most memory that this process ever held, in MB.
+    """Return the peak memory of this process in MB.
 
-    Linux's ru_maxrss begins with what the parent held when it started us, so it is asked for
-    VmHWM, the same figure of this program alone.
+    Linux's ru_maxrss includes the memory of the parent at the fork, so VmHWM is used there,
+    which is the peak of this program only.
     """
     status = Path("/proc/self/status")
     if status.exists():
@@ -55,7 +55,7 @@ def peak_memory() -> float:
 
 
 def settle() -> bool:
-    """Wait until no thread of this process is running; return whether that came to be."""
+    """Wait until all threads of this process are idle; return whether they are."""
     until = time.perf_counter() + PATIENCE
     while time.perf_counter() < until:
         before = time.process_time()
@@ -85,9 +85,9 @@ class Worker:
         return reply
 
     def do_prepare(self, workload: str, steps: int) -> dict[str, Any]:
-        """Build the contestant, and warm and check it by an epoch in order."""
+        """Build the contestant, and run an epoch in order to warm up and to check the loss."""
         began = time.perf_counter()
-        self.contestant = None  # its memory goes before the next one's comes
+        self.contestant = None  # free its memory before the next one is built
         module, name = CONTESTANTS[self.kind].split(".")
         make = getattr(importlib.import_module(f"contestants.{module}"), name)
         chosen = shortened(EVERY[workload], steps)
@@ -109,7 +109,7 @@ class Worker:
         return {"seconds": self.contestant.turn(seconds)}
 
     def do_memory(self, workload: str) -> dict[str, Any]:
-        """Train two epochs and return the peak of memory in MB."""
+        """Train two epochs and return the peak memory in MB."""
         module, name = CONTESTANTS[self.kind].split(".")
         made = getattr(importlib.import_module(f"contestants.{module}"), name)(
             EVERY[workload], self.threads
@@ -121,7 +121,7 @@ class Worker:
 
 
 def main() -> None:
-    # Libraries may print; only answers go to the driver.
+    # Libraries may print, so standard output is reserved for answers to the driver.
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     threads = int(sys.argv[2]) if len(sys.argv) > 2 else None
@@ -129,7 +129,7 @@ def main() -> None:
     for line in sys.stdin:
         request = json.loads(line)
         print(json.dumps(worker.answer(request)), file=answers, flush=True)
-    os._exit(0)  # some libraries' threads would keep us
+    os._exit(0)  # threads of some libraries would prevent a normal exit
 
 
 if __name__ == "__main__":

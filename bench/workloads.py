@@ -1,8 +1,7 @@
-"""What is measured: networks, their synthetic data, and the weights that all start from.
+"""The workloads: networks, their synthetic data, and their initial weights.
 
-A name goes in; a :class:`Workload` comes out, the same in every process, because its data and
-weights are drawn from its name.  The first five have marks to reach; the others show that nothing
-is made for those five alone.
+The name of a workload is the seed of its data and weights, so they are the same in every process.
+The first five have targets; the others check that no optimization is specific to those five.
 
 Read next: `bench/worker.py`.
 """
@@ -26,7 +25,7 @@ HE = ("relu", "elu", "gelu", "silu")
 
 @dataclass(frozen=True)
 class Workload:
-    """A network, a loss, an optimizer, a batch size and a number of rows."""
+    """A network with its loss, optimizer, batch size and number of rows."""
 
     sizes: tuple[int, ...]
     activation: str
@@ -35,8 +34,8 @@ class Workload:
     rate: float
     batch: int
     rows: int
-    marks: tuple[float, float] | None = None  # how many times as fast as PyTorch and as JAX
-    density: float | None = None  # of the edges of each layer, the others being absent
+    marks: tuple[float, float] | None = None  # target speed relative to PyTorch and to JAX
+    density: float | None = None  # the share of edges that are present in each layer
 
     @property
     def name(self) -> str:
@@ -49,14 +48,14 @@ class Workload:
 
     @property
     def steps(self) -> int:
-        """Return the steps of an epoch, the last of which may have fewer rows."""
+        """The steps of an epoch, the last of which may have fewer rows."""
         return math.ceil(self.rows / self.batch)
 
     def flops(self) -> float:
         """Return the operations of an epoch's matrix products, two for a multiply-add.
 
-        Every layer is multiplied forward and for its weights' gradient, and every one but the
-        first for its inputs' gradient.
+        Every layer has a product for its output, one for the gradient of its weights and, except
+        for the first layer, one for the gradient of its inputs.
         """
         products = [2.0 * self.rows * i * o for i, o in pairwise(self.sizes)]
         return 3 * sum(products) - products[0]
@@ -64,7 +63,7 @@ class Workload:
     def data(self) -> tuple[Array, Array]:
         """Return X (rows, inputs) in float32, and y: classes in int64, or float32 (rows, outputs).
 
-        A linear teacher makes the targets, with noise, so the loss falls but not to nothing.
+        A linear model with noise generates the targets, so the loss falls but not to zero.
         """
         rng = self.draws("data")
         X = rng.standard_normal((self.rows, self.sizes[0]), np.float32)
@@ -78,7 +77,7 @@ class Workload:
         return X, scores
 
     def weights(self) -> Weights:
-        """Return the first weights: He's or Glorot's spread, by the activation; biases 0."""
+        """Return the initial weights, He or Glorot normal by the activation, and zero biases."""
         return _weights(self)
 
     def masks(self) -> list[Array]:
@@ -89,7 +88,7 @@ class Workload:
         return np.random.default_rng(zlib.crc32(f"{self.name}/{purpose}".encode()))
 
 
-@lru_cache(maxsize=1)  # every turn goes back to them
+@lru_cache(maxsize=1)  # every turn resets to them
 def _weights(workload: Workload) -> Weights:
     rng, drawn = workload.draws("weights"), []
     for inputs, outputs in pairwise(workload.sizes):
@@ -103,7 +102,7 @@ def _weights(workload: Workload) -> Weights:
 
 
 def shortened(workload: Workload, steps: int) -> Workload:
-    """Return the workload with at most `steps` whole batches an epoch, and a part of one if any."""
+    """Return the workload with at most `steps` full batches per epoch, plus its partial batch."""
     part = workload.rows % workload.batch
     return replace(workload, rows=min(workload.rows, steps * workload.batch + part))
 
@@ -126,7 +125,7 @@ OTHERS = (
     Workload((256, 1000, 256), "sigmoid", VALUES, "adam", 1e-3, 200, 8_192),  # a last batch of 192
     Workload((512, 768, 768, 100), "silu", CLASSES, "momentum", 0.01, 96, 7_680),
 )
-# For bench/sparse.py: some edges alone; the last layer, too, leaves no unit without any.
+# For bench/sparse.py, with a share of the edges; no unit of the last layer is without edges.
 SPARSE = (
     Workload((2048, 2048), "relu", VALUES, "sgd", 0.1, 128, 2_048, density=0.05),
     Workload((784, 2048, 2048, 10), "relu", CLASSES, "momentum", 0.01, 128, 4_096, density=0.05),
@@ -138,7 +137,7 @@ EVERY = {**WORKLOADS, **{workload.name: workload for workload in SPARSE}}
 
 
 def mean_loss(workload: Workload, weights: Weights, X: Array, y: Array) -> float:
-    """Return the mean loss of a network with these weights, in float64 by NumPy alone."""
+    """Return the mean loss of a network with these weights, in float64 with NumPy."""
     total = 0.0
     for start in range(0, len(X), 1024):
         h, target = X[start : start + 1024].astype(np.float64), y[start : start + 1024]

@@ -18,7 +18,7 @@ from pathlib import Path
 from playwright.sync_api import sync_playwright
 
 PICTURE = Path(__file__).with_name("report.png")
-WIDE, TALL = 900, 1075
+WIDE, TALL = 900, 1045
 
 
 def photograph(folder: Path) -> bytes:

@@ -29,7 +29,8 @@ from chainrule.tabular.build import check_settings
 from chainrule.tabular.problem import Problem, fit_table, read_problem
 from chainrule.tabular.settings import choose_settings
 from chainrule.tabular.verdict import verdict
-from chainrule.train.run import Run, check_writable
+from chainrule.train.directory import check_writable
+from chainrule.train.run import Run
 
 __all__ = ["train"]
 

@@ -1,7 +1,7 @@
-"""Floor 0, the language: specs, nodes and graphs, tensors, primitive records, verification, errors.
+"""Floor 0: specs, nodes and graphs, tensors, primitive records, verification and errors.
 
-Nothing here knows what any particular operation means, how a graph is
-differentiated, or how it is run; the floors above add that.
+This package does not define any operation, nor how a graph is differentiated
+or run; the packages above it do.
 
 Read in order: :mod:`~chainrule.core.spec`, :mod:`~chainrule.core.graph`,
 :mod:`~chainrule.core.primitive`, :mod:`~chainrule.core.tensor`, :mod:`~chainrule.core.verify`.

@@ -1,4 +1,4 @@
-"""The errors chainrule raises, and the nearest-name suggestion they share.
+"""The errors that chainrule raises, and the suggestion of the closest name.
 
 Every message says what was wrong, where, and what to do.  Each class also
 inherits the built-in exception a Python programmer would try to catch, so
@@ -54,7 +54,7 @@ class DivergedError(ChainruleError, ArithmeticError):
 
 
 class OptionError(ChainruleError, ValueError):
-    """An argument, a name or a command-line option has no meaning or is out of range."""
+    """An argument, a name or a command-line option is unknown or out of range."""
 
 
 class DataError(ChainruleError, ValueError):
@@ -62,7 +62,7 @@ class DataError(ChainruleError, ValueError):
 
 
 class RunError(ChainruleError, OSError):
-    """A run directory can't be written, read, or would be overwritten."""
+    """A run directory can't be written or read, or would be overwritten."""
 
 
 def no_attribute(module: str, name: str, names: Iterable[str]) -> AttributeError:
@@ -78,7 +78,7 @@ def no_attribute(module: str, name: str, names: Iterable[str]) -> AttributeError
 def did_you_mean(name: str, options: Iterable[str]) -> str:
     """Return a sentence naming the closest of `options`, and all of them when they are few.
 
-    A name known from PyTorch, Keras or scikit-learn is answered by what it is called here.
+    For a name known from PyTorch, Keras or scikit-learn, the sentence gives its name in chainrule.
 
     >>> did_you_mean("rellu", ["relu", "tanh"])
     "Did you mean 'relu'? Choose from: relu, tanh."

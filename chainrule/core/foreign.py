@@ -1,9 +1,8 @@
-"""The names that users of PyTorch, Keras and scikit-learn bring along, and where they lead here.
+"""Names of PyTorch, Keras and scikit-learn, and what to use in chainrule instead.
 
-A name that chainrule does not have goes in; a sentence that says what to write instead comes
-out.  To teach chainrule another name, add a row to one of the three tables.
+Error messages quote these tables.  To support another name, add a row to one of them.
 
-Read next: :func:`chainrule.core.errors.did_you_mean`, which asks here first.
+Read next: :func:`chainrule.core.errors.did_you_mean`, which looks here first.
 """
 
 from __future__ import annotations
@@ -12,8 +11,8 @@ from collections.abc import Collection
 
 __all__ = ["ADVICE", "CALLED", "MEMBERS", "advice", "no_member"]
 
-# Spelled without "_" and "-", in lower case: the names for the same thing here.  The first
-# that exists where the name was used is the answer.
+# From a name, in lower case and without "_" and "-", to its names in chainrule.  The first
+# that exists where the name was used is suggested.
 CALLED: dict[str, tuple[str, ...]] = {
     # layers
     "dense": ("Linear",),
@@ -65,7 +64,7 @@ CALLED: dict[str, tuple[str, ...]] = {
     "clipgradnorm": ("ClipNorm", "clip_norm"),
     "clipnorm": ("ClipNorm", "clip_norm"),
     "clipvalue": ("ClipValue", "clip_value"),
-    # penalties and first weights
+    # penalties and initializers
     "l1l2": ("L1L2",),
     "elasticnet": ("L1L2",),
     "xavieruniform": ("GlorotUniform", "glorot_uniform"),
@@ -131,17 +130,17 @@ CALLED: dict[str, tuple[str, ...]] = {
     "gradcheck": ("check_grads",),
 }
 
-_PROCESSOR = "chainrule runs on the processor; threads sets how many of its cores."
+_PROCESSOR = "chainrule runs on the CPU; threads sets the number of cores."
 _CONVOLUTION = "Convolutions are not in chainrule yet."
 _RECURRENCE = "Recurrent layers are not in chainrule yet."
 _ATTENTION = "Attention is not in chainrule yet."
 _MODE = (
-    "There is no training mode to switch: fit trains and predict predicts, and layers such as "
-    "Dropout know which."
+    "There is no training mode to set: layers such as Dropout are active in fit and inactive in "
+    "predict."
 )
 _RETURNED = "Gradients are returned, not stored: g = chainrule.grad(loss, weight)."
 
-# Spelled as above: what to do, where no single name here is the answer.
+# From names written as above, which have no counterpart in chainrule, to advice.
 ADVICE: dict[str, str] = {
     **dict.fromkeys(
         ("conv1d", "conv2d", "conv3d", "convtranspose2d", "maxpool2d", "maxpooling2d",
@@ -157,37 +156,37 @@ ADVICE: dict[str, str] = {
     ),
     **dict.fromkeys(("device", "cuda", "gpu", "tocuda"), _PROCESSOR),
     "module": "A layer is a dataclass whose __call__(self, x) returns what it computes.",
-    "nograd": "Gradients are made only when chainrule.grad asks for them.",
-    "gradienttape": "Nothing has to be recorded first: chainrule.grad(loss, weights) is enough.",
-    "shuffle": "The rows are shuffled anew in every epoch; seed says how.",
+    "nograd": "Gradients are computed only by chainrule.grad.",
+    "gradienttape": "No tape is needed: call chainrule.grad(loss, weights).",
+    "shuffle": "The rows are shuffled in every epoch; seed sets the order.",
     "dataloader": "Pass arrays: chainrule.fit(model, (X, y), batch_size=32) makes the batches.",
     "tensordataset": "Pass arrays: chainrule.fit(model, (X, y), ...).",
-    "lambdalr": "Inherit from optim.Schedule and write the rate as a graph in value(h, s).",
+    "lambdalr": "Subclass optim.Schedule and return the rate as a graph from value(h, s).",
     "learningratescheduler": "Give the optimizer a schedule: optim.Adam(optim.Cosine(1e-3)).",
     "modelcheckpoint": "fit keeps the best weights; run.save(folder) saves them.",
     "tensorboard": "on_epoch(run, record) is called after each epoch with the numbers to write.",
     "softmax": (
-        "A network for classes ends in a Linear layer: the loss cross_entropy takes raw scores, "
-        "and run.predict_proba gives probabilities. The function is chainrule.softmax."
+        "The last layer of a classifier is Linear: the loss cross_entropy takes logits, and "
+        "run.predict_proba returns probabilities. The function is chainrule.softmax."
     ),
     "logsoftmax": (
-        "A network for classes ends in a Linear layer: the loss cross_entropy takes raw scores. "
+        "The last layer of a classifier is Linear: the loss cross_entropy takes logits. "
         "The function is chainrule.log_softmax."
     ),
-    "pickle": "run.save(folder) and chainrule.load(folder) save and load a run.",
-    "save": "A run is saved by run.save(folder) and read by chainrule.load(folder).",
+    "pickle": "Use run.save(folder) and chainrule.load(folder).",
+    "save": "Use run.save(folder) and chainrule.load(folder).",
 }  # fmt: skip
 
-# Methods and attributes of models, optimizers, tensors and runs elsewhere.
+# Methods and attributes of models, optimizers, tensors and runs of other frameworks.
 MEMBERS: dict[str, str] = {
     "fit": "Train it with run = chainrule.fit(model, (X, y), loss=..., optimizer=...).",
     "compile": "Loss and optimizer are given to chainrule.fit, which compiles the training step.",
     "predict": "Train it first: run = chainrule.fit(model, ...); then run.predict(X).",
     "evaluate": "Train it first: run = chainrule.fit(model, ...); then run.evaluate((X, y)).",
-    "parameters": "They are chainrule.nn.parameters(model).",
-    "named_parameters": "They are chainrule.nn.parameters(model), each with its name.",
-    "trainable_variables": "They are chainrule.nn.parameters(model).",
-    "get_weights": "They are chainrule.nn.parameters(model); each has a value.",
+    "parameters": "Use chainrule.nn.parameters(model).",
+    "named_parameters": "Use chainrule.nn.parameters(model); each has a name.",
+    "trainable_variables": "Use chainrule.nn.parameters(model).",
+    "get_weights": "Use chainrule.nn.parameters(model); each has a value.",
     "set_weights": "Assign to the value of each of chainrule.nn.parameters(model).",
     "state_dict": "run.save(folder) saves a trained model, chainrule.load(folder) reads it.",
     "load_state_dict": "run.save(folder) saves a trained model, chainrule.load(folder) reads it.",
@@ -195,40 +194,40 @@ MEMBERS: dict[str, str] = {
     "train": _MODE,
     "add": "Layers are given as a list: nn.Sequential([nn.Linear(4, 8), nn.ReLU()]).",
     "append": "Layers are given as a list: nn.Sequential([nn.Linear(4, 8), nn.ReLU()]).",
-    "forward": "A layer is called: layer(x).",
-    "summary": "It is chainrule.nn.summary(model).",
+    "forward": "Call the layer: layer(x).",
+    "summary": "Use chainrule.nn.summary(model).",
     "to": _PROCESSOR,
     "cuda": _PROCESSOR,
     "cpu": _PROCESSOR,
     "device": _PROCESSOR,
     "zero_grad": _RETURNED,
-    "step": "chainrule.fit takes the steps; by hand: w.value = w.value - 0.1 * g.numpy().",
-    "apply_gradients": "chainrule.fit takes the steps.",
-    "minimize": "chainrule.fit takes the steps.",
-    "param_groups": "optim.groups gives patterns of parameters optimizers of their own.",
+    "step": "chainrule.fit performs the steps; by hand: w.value = w.value - 0.1 * g.numpy().",
+    "apply_gradients": "chainrule.fit performs the steps.",
+    "minimize": "chainrule.fit performs the steps.",
+    "param_groups": "optim.groups sets the optimizer of parameters by patterns of their names.",
     "backward": _RETURNED,
     "grad": _RETURNED,
-    "requires_grad": "Every float tensor has gradients: chainrule.grad(loss, x) is enough.",
-    "requires_grad_": "Every float tensor has gradients: chainrule.grad(loss, x) is enough.",
-    "detach": "It is chainrule.stop_gradient(x); x.numpy() is its value.",
+    "requires_grad": "Every float tensor has gradients: call chainrule.grad(loss, x).",
+    "requires_grad_": "Every float tensor has gradients: call chainrule.grad(loss, x).",
+    "detach": "Use chainrule.stop_gradient(x), or x.numpy() for its value.",
     "clone": "Tensors do not change, so no copy is needed.",
-    "data": "x.numpy() is its value.",
-    "tolist": "x.numpy().tolist() is its value.",
-    "view": "It is x.reshape(...).",
-    "permute": "It is x.transpose(...).",
-    "unsqueeze": "It is chainrule.expand_dims(x, axis).",
-    "squeeze": "It is chainrule.squeeze(x, axis).",
-    "size": "Lengths are in x.shape.",
-    "dim": "It is x.ndim.",
-    "float": "It is x.astype('float32').",
-    "double": "It is x.astype('float64').",
-    "long": "It is x.astype('int64').",
-    "matmul": "It is a @ b, or chainrule.matmul(a, b).",
-    "mm": "It is a @ b, or chainrule.matmul(a, b).",
-    "score": "run.evaluate((X, y)) gives the loss and the metrics.",
-    "score_samples": "run.evaluate((X, y)) gives the loss and the metrics.",
-    "coefs_": "They are chainrule.nn.parameters(run.model); each has a value.",
-    "loss_curve_": "run.history holds one record for each epoch.",
+    "data": "Use x.numpy().",
+    "tolist": "Use x.numpy().tolist().",
+    "view": "Use x.reshape(...).",
+    "permute": "Use x.transpose(...).",
+    "unsqueeze": "Use chainrule.expand_dims(x, axis).",
+    "squeeze": "Use chainrule.squeeze(x, axis).",
+    "size": "Use x.shape.",
+    "dim": "Use x.ndim.",
+    "float": "Use x.astype('float32').",
+    "double": "Use x.astype('float64').",
+    "long": "Use x.astype('int64').",
+    "matmul": "Use a @ b, or chainrule.matmul(a, b).",
+    "mm": "Use a @ b, or chainrule.matmul(a, b).",
+    "score": "run.evaluate((X, y)) returns the loss and the metrics.",
+    "score_samples": "run.evaluate((X, y)) returns the loss and the metrics.",
+    "coefs_": "Use chainrule.nn.parameters(run.model); each has a value.",
+    "loss_curve_": "Use run.history, which has one record for each epoch.",
 }
 
 
@@ -237,7 +236,7 @@ def _key(name: str) -> str:
 
 
 def advice(name: str, options: Collection[str]) -> str:
-    """Return a sentence for a `name` known from elsewhere, or "" where none is known.
+    """Return advice for a `name` known from another framework, or "" if there is none.
 
     >>> advice("Dense", ["Density", "Linear"])
     "It is called 'Linear' here."

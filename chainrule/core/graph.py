@@ -1,8 +1,8 @@
-"""The program every floor above reads: nodes, and graphs as typed straight-line programs.
+"""Nodes, and graphs as typed straight-line programs.
 
 A :class:`Node` is one application of a primitive: immutable, and always
-younger than its inputs, so sorting nodes by age is a topological order and no
-walk here recurses.  A :class:`Graph` picks the nodes needed for some outputs,
+younger than its inputs, so sorting nodes by age gives a topological order and
+no traversal recurses.  A :class:`Graph` holds the nodes needed for some outputs,
 in that order, and names its inputs.  ``print(graph)`` shows it as text.
 
 Read next: :mod:`chainrule.core.primitive`.
@@ -43,15 +43,15 @@ _draw: Callable[..., Any] | None = None
 
 
 def set_drawer(draw: Callable[..., Any]) -> None:
-    """Install what draws graphs and models for their ``draw`` methods: ``insight.drawing``."""
+    """Set the function that the ``draw`` methods of graphs and models call."""
     global _draw
     _draw = draw
 
 
 def drawn(thing: Any, level: str | None, **options: Any) -> Any:
-    """Return the picture of `thing` by what :func:`set_drawer` installed."""
+    """Return a picture of `thing`, drawn by the function that :func:`set_drawer` set."""
     if _draw is None:
-        raise GraphError("nothing that draws is installed; import chainrule first.")
+        raise GraphError("no drawing function is installed; import chainrule first.")
     return _draw(thing, level, **options)
 
 
@@ -102,7 +102,7 @@ class Node:
 
     @property
     def symbolic(self) -> bool:
-        """Whether a parameter of this node mentions a length that data decides."""
+        """Whether `params` contain a length that is known only from the data."""
         return any(dims_in(value) for value in self.params.values())
 
     def __repr__(self) -> str:
@@ -114,9 +114,9 @@ def reachable(
     stop: Iterable[Node] = (),
     follow: Callable[[Node], Iterable[Node]] = attrgetter("inputs"),
 ) -> list[Node]:
-    """Return every node that `outputs` depend on, oldest first, not looking behind `stop`.
+    """Return every node that `outputs` depend on, oldest first, without the inputs of `stop`.
 
-    `follow` says what a node depends on: its inputs, or those of them that matter.
+    `follow` returns the nodes that a node depends on: its inputs, or some of them.
     """
     barrier = set(stop)
     seen: set[Node] = set()
@@ -131,7 +131,7 @@ def reachable(
 
 
 class _Handle(Protocol):
-    """A tensor, as far as this module knows one."""
+    """The part of a tensor that this module uses."""
 
     node: Node
 
@@ -179,7 +179,7 @@ class Graph:
         return drawn(self, level)
 
     def names(self) -> dict[Node, str]:
-        """Return the name each node is printed under."""
+        """Return the printed name of each node."""
         names = {node: f"%{i}" for i, node in enumerate(self.nodes)}
         names.update({node: name for name, node in self.inputs.items()})
         return names
@@ -210,7 +210,7 @@ def _nodes(named: Any, what: str) -> dict[str, Node]:
     """Return the nodes of `named` nodes or tensors; raise GraphError for anything else."""
     if not isinstance(named, Mapping):
         raise GraphError(
-            f"a graph's {what} are given by name, such as Graph({{'y': y}}), not as "
+            f"a graph's {what} must be given by name, as in Graph({{'y': y}}), not as "
             f"{type(named).__name__}."
         )
     nodes: dict[str, Any] = {name: getattr(value, "node", value) for name, value in named.items()}
@@ -239,16 +239,16 @@ def _show(value: Any) -> str:
 
 
 def with_inputs(node: Node, inputs: tuple[Node, ...]) -> Node:
-    """Return `node` applied to other `inputs` of the same specs; itself where they are its own."""
+    """Return `node` applied to other `inputs` of the same specs; `node` if they are unchanged."""
     if all(a is b for a, b in zip(inputs, node.inputs, strict=True)):
         return node
     return Node(node.primitive, inputs, node.params, node.spec, node.scope, node.line)
 
 
 def rebuild(graph: Graph, replace: Mapping[Node, Node]) -> Graph:
-    """Return `graph` with each key of `replace`, and what depends on it, recorded anew.
+    """Return `graph` with each key of `replace` replaced by its value.
 
-    The replaced node's own inputs are no longer needed unless something else uses them.
+    Nodes that depend on it are recorded again; nodes that only it used are dropped.
     """
     new: dict[Node, Node] = dict(replace)
     kept_inputs = {name: new.get(node, node) for name, node in graph.inputs.items()}

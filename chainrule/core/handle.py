@@ -1,6 +1,6 @@
-"""What can be asked of a value of a graph: its shape and dtype at once, its numbers by evaluation.
+"""The base class of tensors: its shape and dtype are known, its value is computed on request.
 
-Read next: :mod:`chainrule.core.tensor`, which adds what records more of the graph.
+Read next: :mod:`chainrule.core.tensor`, which adds the operations that record nodes.
 """
 
 from __future__ import annotations
@@ -32,9 +32,10 @@ _recording: ContextVar[bool] = ContextVar("chainrule_recording", default=False)
 
 @contextmanager
 def recording() -> Iterator[None]:
-    """Mark what is inside as recorded once and run often, with other values of parameters.
+    """Mark the block as recorded once and run many times, with changing parameters.
 
-    What depends on them has no value there: a branch taken by it would be taken forever.
+    Tensors that depend on parameters have no value inside: an ``if`` on one would always take
+    the branch of the first values.
     """
     token = _recording.set(True)
     try:
@@ -44,7 +45,7 @@ def recording() -> Iterator[None]:
 
 
 def set_evaluator(evaluate: Evaluate) -> None:
-    """Install what computes values when a tensor is printed or converted (the reference engine)."""
+    """Set the function that computes values of tensors (the reference engine)."""
     global _evaluate
     _evaluate = evaluate
 
@@ -67,7 +68,7 @@ class Handle:
 
     @property
     def shape(self) -> Shape:
-        """The shape; lengths that only data decide are :class:`~chainrule.core.spec.Dim`."""
+        """The shape; a length known only from the data is a :class:`~chainrule.core.spec.Dim`."""
         return self.node.spec.shape
 
     @property
@@ -90,27 +91,28 @@ class Handle:
     # --- asking for the value ------------------------------------------------------------
 
     def numpy(self) -> Array:
-        """Return the value as a NumPy array of your own, computed by the reference interpreter.
+        """Return the value as a new NumPy array, computed by the reference interpreter.
 
         Raises :class:`GraphError` when it depends on an input that has no value.
         """
         if _evaluate is None:
             raise GraphError("import chainrule to evaluate tensors: no engine is installed.")
         self._check_known(
-            "so what depends on it can't become a number or an array here. Go on with tensors and "
-            "chainrule's functions, or give the value with "
+            "so a tensor that depends on it can't be converted to a number or an array here. Use "
+            "tensors and chainrule's functions instead, or give the value with "
             "chainrule.evaluate(chainrule.Graph({'y': y}), {NAME: value})."
         )
         value = value_of(self.node, _evaluate)
         return value if value.flags.writeable else value.copy()
 
     def item(self) -> Any:
-        """Return the value of a one-element tensor as a Python number; ShapeError for others."""
+        """Return the value as a Python number; raise ShapeError unless there is one element."""
         value = self.numpy()
         if value.size != 1:
             raise ShapeError(
-                f"a tensor of shape {value.shape} is not one number, nor one yes or no; reduce it "
-                "first with sum(), mean() or max(), index one element, or take .numpy()."
+                f"a tensor of shape {value.shape} can't be used as a scalar (a number or a "
+                "boolean); reduce it first with sum(), mean() or max(), index one element, or use "
+                ".numpy()."
             )
         return value.item()
 
@@ -119,7 +121,7 @@ class Handle:
         if dtype is None or np.dtype(dtype) == value.dtype:
             return value
         if copy is False:
-            raise ValueError(f"a {value.dtype} tensor becomes {np.dtype(dtype)} only by a copy.")
+            raise ValueError(f"converting {value.dtype} to {np.dtype(dtype)} needs a copy.")
         return value.astype(dtype)
 
     def __float__(self) -> float:
@@ -133,24 +135,24 @@ class Handle:
 
     def __bool__(self) -> bool:
         self._check_known(
-            "so 'if', 'while', 'and', 'or' and 'not' can't decide by what depends on it. Use "
-            "chainrule.where(condition, a, b), which computes both and chooses element by "
-            "element, and &, | and ~ between conditions."
+            "so 'if', 'while', 'and', 'or' and 'not' can't be used on a tensor that depends on it. "
+            "Use chainrule.where(condition, a, b), which computes both and selects element by "
+            "element, and combine conditions with &, | and ~."
         )
         return bool(self.item())
 
     def _inputs(self) -> list[Node]:
-        """Return the leaves that the value depends on and that have none, or none that stays."""
+        """Return the leaves without a fixed value that this tensor depends on."""
         kinds = ("input", "parameter") if _recording.get() else ("input",)
         return [n for n in unknown(self.node) if n.primitive.name in kinds]
 
     def _check_known(self, consequence: str) -> None:
-        """Raise GraphError where the value depends on a leaf without one, with what that means."""
+        """Raise GraphError, with the `consequence`, if a leaf that this depends on has no value."""
         for node in self._inputs():
             kind, name = node.primitive.name, repr(node.params["name"])
             why = "has no value while the graph is recorded"
             if kind == "parameter":
-                why = "changes in training (its .value is the present one)"
+                why = "changes in training (its .value is the current one)"
             raise GraphError(
                 f"{kind} {name}, {node.spec}, {why}, {consequence.replace('NAME', name)}"
             )

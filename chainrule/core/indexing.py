@@ -1,4 +1,4 @@
-"""What shapes, axes and ``x[...]`` mean, as arithmetic on shapes alone.
+"""Resolve axes, a -1 in a shape and ``x[...]``, using shapes alone.
 
 Read next: :mod:`chainrule.core.tensor`, which records the operations planned here.
 """
@@ -68,14 +68,14 @@ def fill_in(old: Shape, new: tuple[Any, ...]) -> Shape:
 def plan_index(shape: Shape, key: Any) -> tuple[tuple[int, ...], Shape, tuple[int, ...], Shape]:
     """Return starts, stops and steps along every axis, and the final shape, for ``x[key]``.
 
-    `key` is built of ints, slices with a positive step, None and Ellipsis.
+    `key` consists of ints, slices with a positive step, None and Ellipsis.
     """
     keys = list(key) if isinstance(key, tuple) else [key]
     for k in keys:
         if not (k is None or k is ... or isinstance(k, slice) or _is_number(k)):
             raise ShapeError(
-                f"can't index with {k!r}. An index array stands alone, as x[rows]; "
-                "combine it with slices in a second step, as x[rows][:, 0]."
+                f"can't index with {k!r}. An index array must be the only index, as in x[rows]; "
+                "slice in a second step, as in x[rows][:, 0]."
             )
     if sum(k is ... for k in keys) > 1:
         raise ShapeError("an index can have only one '...'.")
@@ -99,18 +99,19 @@ def plan_index(shape: Shape, key: Any) -> tuple[tuple[int, ...], Shape, tuple[in
 
 
 def _is_number(key: Any) -> bool:
-    """Tell whether `key` is one integer; arrays have an ``__index__`` too, booleans mean a mask."""
+    """Return whether `key` is an integer; arrays may have ``__index__`` too, booleans are masks."""
     scalar = not isinstance(key, (bool, np.bool_)) and getattr(key, "ndim", 0) == 0
     return scalar and hasattr(key, "__index__")
 
 
 def _one_axis(key: Any, length: int | Dim) -> tuple[Any, ...]:
-    """Return start, stop, step along one axis, and the length kept (None when the axis goes)."""
+    """Return start, stop, step along one axis, and the new length (None if it is dropped)."""
     if isinstance(key, slice) and key == slice(None):
         return 0, length, 1, length
     if isinstance(length, Dim):
         raise ShapeError(
-            f"an axis of length {length}, known only when data arrives, is taken whole, with ':'."
+            f"an axis of length {length}, known only when data arrives, must be taken whole, "
+            "with ':'."
         )
     if isinstance(key, slice):
         start, stop, step = key.indices(length)

@@ -1,4 +1,4 @@
-"""Checks of what a user sets, made where it is set and not where it fails.
+"""Check the options of a user where they are given.
 
 Read next: :mod:`chainrule.core.spec`.
 """
@@ -24,7 +24,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 def is_number(value: object) -> bool:
-    """Whether `value` is a real number, of Python's or NumPy's, and no yes or no."""
+    """Return whether `value` is a real number of Python or NumPy, and not a boolean."""
     return isinstance(value, Real) and not isinstance(value, bool)
 
 
@@ -38,7 +38,7 @@ def in_range(owner: object, name: str, low: float, high: float, open_low: bool =
 
 
 def check_whole(name: str, value: Any, least: int = 1, below: float = math.inf) -> int:
-    """Return `value` as a plain integer, which JSON holds; NumPy's integers are welcome.
+    """Return `value`, which may be a NumPy integer, as a Python integer.
 
     Raises OptionError with the `name` unless it is an integer in [least, below).
 
@@ -47,17 +47,17 @@ def check_whole(name: str, value: Any, least: int = 1, below: float = math.inf) 
     """
     whole = isinstance(value, Integral) and not isinstance(value, bool)
     if not whole or not least <= value < below:
-        kind = "a positive integer" if least == 1 else f"an integer from {least} on"
+        kind = "a positive integer" if least == 1 else f"an integer of at least {least}"
         kind += f" and below {below}" if below < math.inf else ""
         raise OptionError(f"{name} must be {kind}, not {value!r}.")
     return int(value)
 
 
 def float_dtype(name: str, dtype: DTypeLike) -> str:
-    """Return the name of the `dtype` that parameters have.
+    """Return the name of the `dtype` of parameters.
 
-    Raises OptionError with the `name` unless it is float32 or float64, DTypeError for what is
-    no dtype of graphs at all.
+    Raises OptionError with the `name` unless it is float32 or float64, and DTypeError if it is
+    not a dtype that graphs support.
 
     >>> float_dtype("Linear: dtype", float)
     'float64'
@@ -69,10 +69,10 @@ def float_dtype(name: str, dtype: DTypeLike) -> str:
 
 
 def checks_arguments(**instead: str) -> Callable[[F], F]:
-    """Return a decorator that tells of wrong arguments as chainrule does, not as Python does.
+    """Return a decorator that raises OptionError, with a hint, for wrong arguments.
 
-    A name that is none is answered with the nearest; `instead` holds more to say where a name is
-    unknown, or under "positional" where there are too many.
+    The hint for an unknown name is its entry in `instead`, or the closest name.  The entry
+    "positional" is the hint for too many positional arguments.
 
     >>> @checks_arguments(lr="Give learning_rate to the optimizer.")
     ... def train(data, *, epochs=10): ...

@@ -25,7 +25,7 @@ Initializer: TypeAlias = "Callable[[tuple[int, ...], np.random.Generator], Array
 
 def _parameter_meaning(**params: Any) -> Array:
     value: Array = params["parameter"].value
-    return value.copy()  # an output that is a view of it must not change as training goes on
+    return value.copy()  # training must not change an output that is a view of it
 
 
 PARAMETER = register(
@@ -39,15 +39,15 @@ PARAMETER = register(
 
 
 class Parameter(Tensor):
-    """A leaf that training changes: a shape, a way to draw its first value, and its value.
+    """A leaf that training changes, with a shape, an initializer and a value.
 
-    `value` is drawn by `initializer` with seed 0 when first asked for, unless
+    `value` is drawn by `initializer` with seed 0 on first use, unless
     :func:`chainrule.fit` or :func:`chainrule.nn.initialize` set it before.
 
-    With `trainable` False it has no gradient: it is frozen, or a layer sets it as training
-    goes (:func:`chainrule.ops.training.updating`).  `is_weight` says whether penalties and
-    weight decay act on it where no names are given; by default they act on what has two axes
-    or more, so not on biases and scales.
+    With `trainable` False it has no gradient: it is frozen, or a layer updates it during
+    training (:func:`chainrule.ops.training.updating`).  `is_weight` sets whether penalties and
+    weight decay apply to it where no names are given; by default they apply to parameters with
+    two or more axes, so not to biases and scales.
     """
 
     __slots__ = (
@@ -76,9 +76,9 @@ class Parameter(Tensor):
 
     @property
     def value(self) -> Array:
-        """The present value; drawn with seed 0 if nothing has set it.
+        """The current value; drawn with seed 0 if it was never set.
 
-        Setting it copies; while :func:`chainrule.fit` runs, training goes on from what is set.
+        Setting it copies; while :func:`chainrule.fit` runs, training continues from the new value.
         """
         if self._value is None:
             self._value = self.draw(np.random.Generator(np.random.Philox(key=[0, 0])))
@@ -86,7 +86,7 @@ class Parameter(Tensor):
 
     @value.setter
     def value(self, value: Any) -> None:
-        array = np.array(value, dtype=self.dtype, order="C")  # the order machine code reads in
+        array = np.array(value, dtype=self.dtype, order="C")  # the order that machine code reads
         if array.shape != self.shape:
             raise ShapeError(f"{self.name!r} has shape {self.shape}, not {array.shape}.")
         if self._watched:
@@ -96,19 +96,19 @@ class Parameter(Tensor):
         self.assigned = True
 
     def watch(self, view: Array) -> None:
-        """Let the value be what `view`, memory that training changes, holds at any time."""
+        """Use `view`, memory that training changes, as the value from now on."""
         self._value, self.assigned, self._watched = view, True, True
 
     def unwatch(self) -> None:
-        """End :meth:`watch`: keep a copy of the value as it is now."""
+        """End :meth:`watch`: keep a copy of the current value."""
         if self._watched:
             self._value, self._watched = self.value.copy(), False
 
     def draw(self, generator: np.random.Generator) -> Array:
-        """Return a first value from the initializer, without keeping it."""
+        """Return an initial value from the initializer, without storing it."""
         shape = tuple(int(d) for d in self.shape if isinstance(d, int))
         return np.array(self.initializer(shape, generator), dtype=self.dtype, order="C")
 
     def forget(self) -> None:
-        """Drop the value, so that the next use draws it anew."""
+        """Delete the value, so that the next use draws it again."""
         self._value, self.assigned, self._watched = None, False, False

@@ -1,10 +1,10 @@
 """The record that defines one operation, and the registry of all of them.
 
 One record holds everything chainrule knows about an operation: its type rule,
-its meaning in NumPy, its gradient rule as graph nodes, its scalar rule for a
+its NumPy implementation, its gradient rule as graph nodes, its scalar rule for a
 native compiler, its formula, slopes and chain rule in words, its ONNX name, and the
-domain its tests draw from.  To add an operation is to add one record in one file of
-:mod:`chainrule.ops`; tests, gradient checks and explanations come from the registry.
+domain its tests draw from.  To add an operation, add one record to a module of
+:mod:`chainrule.ops`; tests, gradient checks and explanations use the registry.
 
 Read next: :mod:`chainrule.core.tensor`.
 """
@@ -22,7 +22,7 @@ __all__ = ["Description", "Primitive", "ScalarBuilder", "lookup", "register", "r
 
 
 class ScalarBuilder(Protocol):
-    """What a scalar rule may say: the neutral vocabulary that every backend implements.
+    """The operations that a scalar rule may use; every backend implements them.
 
     A scalar rule receives a builder and one opaque value per input and returns
     one value.  ``math`` names a function of one float (``exp``, ``log``, ``tanh`` ...);
@@ -48,12 +48,12 @@ class ScalarBuilder(Protocol):
 
 @dataclass(frozen=True)
 class Description:
-    """An operation on inputs a, b, c: `formula`, the slope to each input, its rule in `words`.
+    """The formula of an operation on inputs a, b, c, its slope to each input, and its chain rule.
 
-    In a slope, `out` is the operation's value; a rule with `upstream`, the gradient of that, is
-    what the input receives as a whole.  An empty slope is none, or none to be written.  `others`
-    are the words for the second input where they differ.  Formulas are for reading alone; the
-    tests hold each to the operation's own rules.
+    In a slope, `out` is the operation's value.  A slope with `upstream`, the gradient of `out`, is
+    the whole gradient of the input.  An empty slope is 0, or has no short formula.  `words` state
+    the chain rule, and `others` that of the inputs after the first where it differs.  Formulas
+    are only for reading; the tests compare each with the operation's own rules.
     """
 
     formula: str
@@ -72,11 +72,11 @@ class Primitive:
     """One operation.
 
     name
-        How graphs print it and the registry finds it.
+        Its name in printed graphs and in the registry.
     infer
         ``infer(*specs, **params) -> Spec``: the type rule; raises ShapeError or DTypeError.
     meaning
-        ``meaning(*arrays, **params) -> array``: what it computes, in NumPy.  The definition.
+        ``meaning(*arrays, **params) -> array``: the NumPy implementation, which defines it.
     vjp
         ``vjp(g, out, *inputs, **params) -> tuple``: for each input the gradient tensor (or None)
         given the gradient `g` of the output, recorded as graph nodes.  None: not differentiable.
@@ -90,47 +90,48 @@ class Primitive:
     floating
         Integer inputs are cast to float before recording (as NumPy does for ``exp``).
     costly
-        For compilers: computing it again costs more than keeping it (an elementwise function).
+        For compilers: computing it again costs more than storing it (an elementwise function).
     alias
-        Its elements are its input's, in the same order or repeated: nothing is computed.
+        Its elements are those of its input, in the same order or repeated; nothing is computed.
     move
-        Each element of its result is one of its input's at another place, or zero.
+        Each element of its result is an element of an input at another position, or zero.
     product
-        It reads its inputs whole; the name of the kind of kernel that computes it.
+        The kind of kernel that computes it, for operations that read their inputs as a whole.
     weighted
-        A product of rows with weights, the sum that a layer makes of its input.
+        A product of rows with weights, such as the weighted sum of a layer.
     note
-        It says what training does otherwise or beside the update, see
-        :mod:`chainrule.ops.training`; no engine ever computes it.
+        It marks what training does differently or in addition to the update, see
+        :mod:`chainrule.ops.training`; engines never compute it.
     keeps_rows
-        Row i of its result depends on row i of its inputs alone, as long as rows are the first
-        axis; for some operations a function of its `params` that returns whether that is so.
+        Row i of its result depends only on row i of its inputs, as long as rows are the first
+        axis; for some operations a function of `params` that returns whether this holds.
         (Elementwise operations always keep rows.)
     indexed
-        Its last input numbers rows of the first, or of the result; the numbers may be out of range.
+        Its last input holds row indices of the first input or of the result, which may be out of
+        range.
     linear
-        A linear function of its inputs with constant factors: a gradient of zero stays zero on its
-        way back, whatever the inputs are.
+        A linear function of its inputs with constant factors: its gradient rule maps zero to
+        zero, whatever the inputs are.
     increasing
-        It rises with each of its inputs, so bounds of the inputs give bounds of the result.
+        It increases with each of its inputs, so bounds of the inputs give bounds of the result.
     choice
-        It takes each element from one of its inputs; the others receive no gradient.
+        Each element is taken from one of its inputs; the others receive no gradient.
     undefined
-        ``undefined(*numbers) -> str`` says in words why it has no finite value for these numbers,
-        for example "a division by zero"; empty where it has one or overflows.
+        ``undefined(*numbers) -> str`` states why its value for these numbers is not finite, for
+        example "a division by zero"; empty if it is finite or overflows.
     combine, identity
-        For a reduction: ``combine(builder, x, y)`` joins two partial results,
-        ``identity(dtype)`` is the number that changes none.
+        For a reduction: ``combine(builder, x, y)`` joins two partial results, and
+        ``identity(dtype)`` is the neutral element.
     leaf
-        No inputs: a constant, parameter, or named input.
+        It has no inputs: a constant, parameter, or named input.
     domain
-        What the generated tests feed it: a function of a NumPy generator returning
+        The inputs of the generated tests: a function of a NumPy generator returning
         ``(arrays, params)``.
     onnx
-        The ONNX operator it exports to, where there is one.
+        The ONNX operator it is exported to, if there is one.
     description
         Its formula, slopes and chain rule in words, see :class:`Description`.  An elementwise
-        operation with one is also a function of the formulas that ``explain`` reads.
+        operation that has one can be used in the formulas of ``explain``.
     """
 
     name: str
@@ -168,7 +169,7 @@ registry: dict[str, Primitive] = {}
 
 
 def register(primitive: Primitive) -> Primitive:
-    """Add `primitive` to the registry and return it; a name can be taken only once."""
+    """Add `primitive` to the registry and return it; a name can be registered only once."""
     if primitive.name in registry:
         raise OptionError(f"a primitive named {primitive.name!r} is registered already.")
     registry[primitive.name] = primitive
@@ -176,7 +177,7 @@ def register(primitive: Primitive) -> Primitive:
 
 
 def lookup(name: str) -> Primitive:
-    """Return the primitive called `name`, or raise :class:`OptionError` naming the nearest."""
+    """Return the primitive called `name`, or raise :class:`OptionError` with the closest name."""
     if name not in registry:
         raise OptionError(f"no primitive is named {name!r}. {did_you_mean(name, registry)}")
     return registry[name]

@@ -1,10 +1,9 @@
-"""Values remembered from one evaluation to the next, so that a loop by hand takes linear time.
+"""A cache of computed values, so that a hand-written training loop takes linear time.
 
 After ``W = W - 0.1 * cr.grad(loss, W)`` the new `W` depends on the old one, and so on, back to
-the first step.  Its gradient may be asked for through all of them, so the nodes stay.  But what
-depends on constants alone has one value, and an evaluation need not start from the first step
-when the last one went through most of the graph: what it computed is remembered, up to
-:data:`MOST_BYTES`, for as long as the node lives.
+the first step.  A gradient may be taken through all steps, so the nodes are kept.  But the value
+of a node that depends only on constants never changes, and an evaluation does not have to repeat
+the earlier steps: such values are cached, up to :data:`MOST_BYTES`, for as long as the node lives.
 
 Read next: :mod:`chainrule.core.tensor`.
 """
@@ -27,18 +26,18 @@ Array: TypeAlias = "np.ndarray[Any, Any]"
 Evaluate: TypeAlias = "Callable[[Graph, Mapping[str, Array]], dict[str, Array]]"
 MOST_BYTES = 2**26
 
-_values: WeakKeyDictionary[Node, Array] = WeakKeyDictionary()  # in the order of their computing
-_bytes = 0  # at most so many lie in _values
+_values: WeakKeyDictionary[Node, Array] = WeakKeyDictionary()  # in the order they were computed
+_bytes = 0  # an upper bound of the size of _values
 _writing = Lock()  # several threads may evaluate at once
 
 
 def unknown(node: Node) -> list[Node]:
-    """Return the nodes that computing `node` takes, oldest first, without those of known value."""
+    """Return the nodes needed to compute `node`, oldest first, without those in the cache."""
     return _walk(node, {})
 
 
 def _walk(node: Node, known: dict[Node, Array]) -> list[Node]:
-    """Return the nodes that computing `node` takes, and fill `known` with values it starts from."""
+    """Return the nodes needed to compute `node`, and add the cached values it uses to `known`."""
 
     def follow(n: Node) -> tuple[Node, ...]:
         value = _values.get(n)
@@ -51,9 +50,9 @@ def _walk(node: Node, known: dict[Node, Array]) -> list[Node]:
 
 
 def value_of(node: Node, evaluate: Evaluate) -> Array:
-    """Return the value of `node`, computed by `evaluate` from known values, and remember it.
+    """Return the value of `node`, computed by `evaluate` from cached values, and update the cache.
 
-    Raises what `evaluate` raises, such as GraphError for a named input, which has no value.
+    Raises the errors of `evaluate`, such as GraphError for a named input, which has no value.
     """
     known: dict[Node, Array] = {}
     nodes = _walk(node, known)
@@ -74,7 +73,7 @@ def value_of(node: Node, evaluate: Evaluate) -> Array:
 
 
 def _that_fit(nodes: Sequence[Node]) -> Iterator[Node]:
-    """Yield the newest of `nodes`, and of older ones the small, as many as may be remembered."""
+    """Yield `nodes`, newest first, without those that would exceed :data:`MOST_BYTES`."""
     room = MOST_BYTES
     for node in reversed(nodes):
         size = node.spec.dtype.itemsize * math.prod(
@@ -86,7 +85,7 @@ def _that_fit(nodes: Sequence[Node]) -> Iterator[Node]:
 
 
 def _remember(values: Mapping[Node, Array]) -> None:
-    """Keep `values`; where all are too many, forget the largest, and of equal ones the oldest."""
+    """Cache `values`; if the cache is full, delete the largest first, and the oldest of equals."""
     global _bytes
     with _writing:
         for node, value in values.items():

@@ -3,7 +3,7 @@
 A :class:`Spec` is a shape and a dtype.  A shape entry is an ``int``, or a
 :class:`Dim`: a named length that is only known when data arrives.  Graphs are
 recorded once with the number of rows as a ``Dim`` and then run with any
-number of rows, so a last partial batch needs no second graph.
+number of rows, so a last partial batch does not need a second graph.
 
 Read next: :mod:`chainrule.core.graph`.
 """
@@ -58,7 +58,7 @@ SHORT_NAMES = {
 
 
 def as_dtype(dtype: DTypeLike) -> np.dtype[Any]:
-    """Return `dtype` as a NumPy dtype, or raise :class:`DTypeError` if graphs can't hold it."""
+    """Return `dtype` as a NumPy dtype, or raise :class:`DTypeError` if it is not supported."""
     try:
         result = np.dtype(dtype)
     except TypeError:
@@ -71,7 +71,7 @@ def as_dtype(dtype: DTypeLike) -> np.dtype[Any]:
 
 
 def is_float(dtype: DTypeLike) -> bool:
-    """Tell whether `dtype` is float32 or float64, the dtypes that carry gradients."""
+    """Return whether `dtype` is float32 or float64, the dtypes that have gradients."""
     return np.dtype(dtype).kind == "f"
 
 
@@ -119,7 +119,7 @@ class Spec:
         return f"{SHORT_NAMES[self.dtype.name]}[{','.join(map(str, self.shape))}]"
 
     def bind(self, value: np.ndarray[Any, Any], dims: dict[Dim, int], name: str) -> None:
-        """Check that `value` fits this spec, and note in `dims` the length of each Dim it fixes.
+        """Check that `value` fits this spec, and store the length of each Dim in `dims`.
 
         Raises :class:`ShapeError` naming the value and the axis that does not fit.
         """
@@ -136,7 +136,7 @@ class Spec:
 
 
 def broadcast_shapes(shapes: Iterable[Shape]) -> Shape:
-    """Return the shape NumPy broadcasting gives, a :class:`Dim` fitting itself and 1.
+    """Return the shape that NumPy broadcasting gives; a :class:`Dim` fits itself and 1.
 
     >>> broadcast_shapes([(Dim("n"), 1), (10,)])
     (n, 10)
@@ -149,7 +149,7 @@ def broadcast_shapes(shapes: Iterable[Shape]) -> Shape:
             if length != 1 and result[axis] not in (1, length):
                 listed = " and ".join(str(s) for s in shapes)
                 raise ShapeError(
-                    f"shapes {listed} do not broadcast: lengths {result[axis]} and {length} meet "
+                    f"shapes {listed} do not broadcast: lengths {result[axis]} and {length} differ "
                     f"on axis {axis - ndim}. Lengths must be equal, or one of them 1."
                 )
             if length != 1:
@@ -158,7 +158,7 @@ def broadcast_shapes(shapes: Iterable[Shape]) -> Shape:
 
 
 def same_size(a: Shape, b: Shape) -> bool:
-    """Tell whether two shapes surely hold equally many elements."""
+    """Return whether two shapes have the same number of elements, whatever their Dims are."""
     symbols_a = sorted(d.name for d in a if isinstance(d, Dim))
     symbols_b = sorted(d.name for d in b if isinstance(d, Dim))
     numbers_a = math.prod(d for d in a if isinstance(d, int))
@@ -170,7 +170,10 @@ def resolve(value: Any, dims: Mapping[Dim, int]) -> Any:
     """Return `value` with every Dim in it, at any depth of tuples, replaced by its length."""
     if isinstance(value, Dim):
         if value not in dims:
-            raise ShapeError(f"length {value} occurs in no input, so no data decide it.")
+            raise ShapeError(
+                f"length {value} does not occur in any input, so its value is unknown; "
+                "give the graph an input that has it."
+            )
         return dims[value]
     if isinstance(value, tuple):
         return tuple(resolve(entry, dims) for entry in value)

@@ -1,9 +1,9 @@
-"""The one kind of value: a Tensor is a handle on a node of a graph.
+"""The Tensor class: a handle on a node of a graph.
 
-Numbers and arrays come in as constants; an operator adds a node and returns a
-handle on it; nothing is computed until a value is asked for (``.numpy()``,
+Numbers and arrays become constants; an operator adds a node and returns a
+handle on it.  Nothing is computed until a value is needed (``.numpy()``,
 ``float()``, printing), which runs the reference interpreter.  Dtypes follow
-NumPy's rules, except that floats written in Python are float32.
+NumPy's rules, except that Python floats are float32.
 
 Read next: :mod:`chainrule.core.parameter`.
 """
@@ -41,7 +41,7 @@ def _leaf_meaning(**params: Any) -> Array:
     raise GraphError(f"no value was given for {params['name']!r}.")
 
 
-LARGE = 4096  # bytes from which on it is worth to look whether an array was used before
+LARGE = 4096  # bytes: only for larger arrays is it worth looking for an earlier use
 _constants: dict[int, tuple[Callable[[], Any], Callable[[], Any]]] = {}  # by the array's id
 CONSTANT = register(
     Primitive(
@@ -74,7 +74,7 @@ class Tensor(Handle):
         return (self[i] for i in range(len(self)))
 
     def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **options: Any) -> Tensor:
-        """Record NumPy's elementwise functions that chainrule has too; refuse all others."""
+        """Record NumPy's elementwise functions that chainrule has; raise DTypeError for others."""
         name = ufunc.__name__
         out = options.pop("out", inputs[:1])
         if method == "__call__" and not options and out[0] is inputs[0]:
@@ -88,8 +88,8 @@ class Tensor(Handle):
             if primitive is not None and primitive.elementwise:
                 return record(primitive, *inputs)
         raise DTypeError(
-            f"numpy.{name} computes arrays, and a tensor is recorded; use chainrule's function "
-            f"(chainrule.{_OURS.get(name, name)}, if it has one), or give NumPy .numpy()."
+            f"numpy.{name} can't be applied to a tensor; use chainrule's function "
+            f"(chainrule.{_OURS.get(name, name)}, if there is one), or pass NumPy .numpy()."
         )
 
     # --- operators: each looks its primitive up by name ------------------------------------
@@ -179,7 +179,7 @@ class Tensor(Handle):
         return self if target == self.dtype else record(lookup("cast"), self, dtype=target.name)
 
     def reshape(self, *shape: Any) -> Tensor:
-        """Return the same elements in row-major order under another shape; one length may be -1."""
+        """Return the elements in row-major order with another shape; one length may be -1."""
         entries = shape[0] if len(shape) == 1 and isinstance(shape[0], (tuple, list)) else shape
         target = fill_in(self.shape, tuple(entries))
         return self if target == self.shape else record(lookup("reshape"), self, shape=target)
@@ -189,7 +189,7 @@ class Tensor(Handle):
         order = axes or tuple(reversed(range(self.ndim)))
         return record(lookup("transpose"), self, axes=normalize_axes(order, self.ndim))
 
-    # numpy.sum, numpy.max and numpy.mean of a tensor come here with dtype=None and out=None.
+    # numpy.sum, numpy.max and numpy.mean call these methods with dtype=None and out=None.
 
     def sum(
         self, axis: Axis = None, keepdims: bool = False, dtype: None = None, out: None = None
@@ -221,21 +221,21 @@ class Tensor(Handle):
         return self.astype(np.bool_).min(axis, keepdims)
 
     def argmax(self, axis: int | None = None, out: None = None) -> Tensor:
-        """Return the index of the (first) largest element along `axis`, or of all laid flat."""
+        """Return the index of the (first) largest element along `axis`, or in the flat tensor."""
         _refuse_numpy("argmax", None, out)
         if axis is None:
             return record(lookup("argmax"), self.reshape(-1), axis=0)
         return record(lookup("argmax"), self, axis=normalize_axes(axis, self.ndim)[0])
 
     def argmin(self, axis: int | None = None, out: None = None) -> Tensor:
-        """Return the index of the (first) smallest element along `axis`, or of all laid flat."""
+        """Return the index of the (first) smallest element along `axis`, or in the flat tensor."""
         _refuse_numpy("argmin", None, out)
         return _reversed(self).argmax(axis)
 
     def mean(
         self, axis: Axis = None, keepdims: bool = False, dtype: None = None, out: None = None
     ) -> Tensor:
-        """Return the mean over `axis` (all axes when None): the sum over the count."""
+        """Return the mean over `axis` (all axes when None): the sum divided by the count."""
         _refuse_numpy("mean", dtype, out)
         axes = normalize_axes(axis, self.ndim)
         total = self.sum(axes, keepdims)
@@ -269,8 +269,8 @@ class Tensor(Handle):
 
     def __setitem__(self, key: Any, value: Any) -> None:
         raise GraphError(
-            "a tensor never changes, so nothing can be assigned to its elements; make another "
-            "with chainrule.where(condition, new, old), chainrule.concat or chainrule.scatter_add."
+            "a tensor is immutable, so its elements can't be assigned; make a new one with "
+            "chainrule.where(condition, new, old), chainrule.concat or chainrule.scatter_add."
         )
 
     def __getitem__(self, key: Any) -> Tensor:
@@ -291,11 +291,11 @@ class Tensor(Handle):
         return taken if shape == taken.shape else taken.reshape(shape)
 
     def _masked(self, mask: Tensor) -> Tensor:
-        """Return the elements, or rows, where `mask` holds, which must be known now."""
+        """Return the elements, or rows, where `mask` is True; its value must be known now."""
         leaves = (n for n in unknown(mask.node) if n.primitive.leaf)
         if any(n.primitive.name != "constant" for n in leaves):
             raise ShapeError(
-                "x[mask] has as many rows as the mask has True, and this mask depends on values "
+                "x[mask] has one row for each True of the mask, and this mask depends on values "
                 "that change. Keep the shape instead: chainrule.where(mask, x, 0), and for a "
                 "mean chainrule.where(mask, x, 0).sum() / mask.sum()."
             )
@@ -305,7 +305,7 @@ class Tensor(Handle):
         return record(lookup("gather"), rows, np.flatnonzero(mask.numpy()))
 
 
-# NumPy's names of what has another name here.
+# NumPy's names of operations that have another name in chainrule.
 _OURS = {
     "absolute": "abs", "bitwise_and": "logical_and", "bitwise_or": "logical_or", "divide": "div",
     "invert": "logical_not", "multiply": "mul", "negative": "neg", "power": "pow",
@@ -314,7 +314,7 @@ _OURS = {
 
 
 def _reversed(x: Tensor) -> Tensor:
-    """Return `x` with the order of its values turned around; no integer leaves its range."""
+    """Return `x` with the order of its values reversed; integers do not overflow."""
     kind = x.dtype.kind
     if kind == "f":
         return -x
@@ -322,9 +322,9 @@ def _reversed(x: Tensor) -> Tensor:
 
 
 def root(squares: Tensor) -> Tensor:
-    """Return the root of a sum of squares, with gradient 0 where all of them are 0.
+    """Return the square root of a sum of squares, with gradient 0 where all of them are 0.
 
-    The slope of the root is infinite there, and that of each square 0; 0 is a subgradient.
+    There the slope of the root is infinite and that of each square is 0; 0 is a subgradient.
     """
     nothing = squares == 0
     zero, one = as_tensor(0.0, squares), as_tensor(1.0, squares)
@@ -335,12 +335,13 @@ def root(squares: Tensor) -> Tensor:
 def _refuse_numpy(name: str, dtype: Any, out: Any) -> None:
     if dtype is not None or out is not None:
         raise OptionError(
-            f"{name} of a tensor takes no dtype and no out; convert the result with .astype(...)."
+            f"{name} of a tensor does not accept dtype and out; convert the result with "
+            ".astype(...)."
         )
 
 
 def _matmul(a: Tensor, b: Tensor) -> Tensor:
-    """Multiply as NumPy does: a vector stands as a row on the left, as a column on the right."""
+    """Return NumPy's matrix product: a vector is a row on the left, a column on the right."""
     if a.ndim == 0 or b.ndim == 0:
         raise ShapeError("matmul: a scalar has no matrix product; use * instead of @.")
     left = a.reshape((1, *a.shape)) if a.ndim == 1 else a
@@ -377,7 +378,7 @@ def tensor(value: TensorLike, dtype: DTypeLike | None = None) -> Tensor:
 
 
 def _has_dtype(value: Any) -> bool:
-    """Whether `value`, or the first thing in it, came with a NumPy dtype of its own."""
+    """Return whether `value`, or the first element in it, has a NumPy dtype."""
     while isinstance(value, (list, tuple)) and value:
         value = value[0]
     return hasattr(value, "dtype")
@@ -393,9 +394,10 @@ def as_tensor(value: Any, like: Tensor | None = None) -> Tensor:
 
 
 def _operand(value: Any, like: Tensor | None = None) -> Tensor:
-    """Return what :func:`as_tensor` does; of the same large array, unchanged, the same constant.
+    """Return `value` as :func:`as_tensor` does, with one constant for each large array.
 
-    A loop by hand has its data in every step, and each step's graph would hold a copy.
+    A hand-written training loop uses the same data in every step; without this, every step
+    would add a copy to the graph.  An array that was modified gets a new constant.
     """
     if type(value) is not np.ndarray or value.nbytes < LARGE:
         return as_tensor(value, like)
@@ -413,7 +415,7 @@ def _operand(value: Any, like: Tensor | None = None) -> Tensor:
 def input(name: str, shape: Any = (), dtype: DTypeLike = np.float32) -> Tensor:
     """Return a named input: a leaf whose value is given when the graph is run.
 
-    A string in `shape` names a length that only data decide.
+    A string in `shape` names a length that is known only from the data.
 
     >>> import chainrule as cr
     >>> cr.input("x", ("n", 2)).sum()
@@ -428,7 +430,7 @@ def input(name: str, shape: Any = (), dtype: DTypeLike = np.float32) -> Tensor:
 def record(primitive: Primitive, *inputs: Any, **params: Any) -> Tensor:
     """Apply `primitive` to `inputs`, adding a node to the graph, and return a handle on it.
 
-    Inputs are converted to tensors and, where the primitive asks for it, to a
+    Inputs are converted to tensors and, if the primitive requires it, to a
     common dtype.  Raises ShapeError or DTypeError from the primitive's type rule.
     """
     like = next((x for x in inputs if isinstance(x, Tensor)), None)
@@ -448,5 +450,5 @@ def record(primitive: Primitive, *inputs: Any, **params: Any) -> Tensor:
 
 
 def _floating(dtype: np.dtype[Any]) -> np.dtype[Any]:
-    """Return the float dtype that holds what NumPy would compute from `dtype` (never float16)."""
+    """Return the float dtype in which NumPy would compute with `dtype` (never float16)."""
     return dtype if is_float(dtype) else np.result_type(dtype, np.float32)

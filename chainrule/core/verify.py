@@ -1,7 +1,7 @@
-"""The checker of graphs: a graph goes in, nothing comes out, or an error that names the node.
+"""Check that a graph is well formed; the error names the first node that is not.
 
-Passes run it after themselves in tests, so a pass that breaks a graph is
-caught where it broke it.
+In tests every pass is followed by this check, so an error points to the pass
+that broke the graph.
 
 Read next: :mod:`chainrule.transform.grad`, the first transformation it checks.
 """
@@ -44,7 +44,7 @@ def verify(graph: Graph) -> None:
             raise GraphError(f"declared {node.spec} but its inputs give {spec}: {where}.")
         loose = dims_in((spec.shape, *node.params.values())) - dims
         if loose:
-            raise GraphError(f"length {loose.pop()} occurs in no input: {where}.")
+            raise GraphError(f"length {loose.pop()} does not occur in any input: {where}.")
         bound.add(node)
     for name, node in graph.outputs.items():
         if node not in bound:
@@ -52,13 +52,13 @@ def verify(graph: Graph) -> None:
 
 
 def _derive(node: Node, where: str) -> Spec:
-    """Return the spec that the inputs of `node` give, provided they are what it promotes to."""
+    """Return the spec inferred from the inputs of `node`; GraphError if they are not promoted."""
     specs = [i.spec for i in node.inputs]
     promoted = [specs[i] for i in node.primitive.promote]
     if len({spec.dtype for spec in promoted}) > 1:
         raise GraphError(f"inputs {promoted} differ in dtype: {where}.")
     if node.primitive.floating and not is_float(promoted[0].dtype):
-        raise GraphError(f"input {promoted[0]} holds no floats: {where}.")
+        raise GraphError(f"input {promoted[0]} must have a float dtype: {where}.")
     try:
         return node.primitive.infer(*specs, **node.params)
     except (ShapeError, DTypeError) as error:

@@ -1,4 +1,4 @@
-"""Words that go with numbers, for errors, notes and reports.
+"""Format counts with their nouns, for errors, notes and reports.
 
 Read next: :mod:`chainrule.core.errors`.
 """
@@ -9,7 +9,7 @@ __all__ = ["counted"]
 
 
 def counted(number: int, noun: str, plural: str | None = None) -> str:
-    """Return a count and its noun; `plural` where that is not the noun with an s.
+    """Return a count followed by its noun; `plural` is for irregular plurals.
 
     >>> counted(1, "row"), counted(12345, "row"), counted(0, "class", "classes")
     ('1 row', '12,345 rows', '0 classes')

@@ -1,8 +1,7 @@
-"""Data: from files, queries and arrays to what a network is trained on.
+"""Read, check, split and encode data for training.
 
-Enters anything with columns or rows, leaves checked arrays, a fitted `Pipeline` and row
-splits.  Importing it is light: DuckDB is loaded by the first `read_table`, and what
-fetches data sets (it brings HTTP along) by their first use.
+Importing this package is cheap: the first `read_table` imports DuckDB, and the first use of a
+built-in data set imports the module that downloads them, and with it the HTTP client.
 
 Read next: :mod:`chainrule.data.table`.
 """

@@ -1,7 +1,6 @@
-"""Data sets by name: five inside the package, the MNIST family from IDX files.
+"""Built-in data sets: five small ones inside the package, and MNIST-like sets from IDX files.
 
-Enters a name, leaves a `Dataset`.  It exists so that a first network trains without a
-file to hunt for, and without the internet.
+The small sets need neither a file nor the internet.
 
 Read next: :mod:`chainrule.data.idx`, :mod:`chainrule.data.download`.
 """
@@ -39,7 +38,7 @@ _IDX_FILES = (
 )
 _DEBIAN = Path("/usr/share/datasets/fashion-mnist")
 _FASHION_URL = "https://github.com/zalandoresearch/fashion-mnist/raw/master/data/fashion/"
-_FASHION_SHA256 = {  # of the values, so that any recompression of the file passes
+_FASHION_SHA256 = {  # of the unpacked files, so that a recompressed file passes
     "train-images-idx3-ubyte": "c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888",
     "train-labels-idx1-ubyte": "bad3541b69d912435c50bb6ba87bec294ff4f6a2e1246121d8633921760443d9",
     "t10k-images-idx3-ubyte": "5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b",
@@ -49,7 +48,7 @@ _FASHION_SHA256 = {  # of the values, so that any recompression of the file pass
 
 @dataclass(frozen=True)
 class Summary:
-    """What is known of a set before it is read; `classes` is 0 for regression."""
+    """Description of a data set that is not loaded yet; `classes` is 0 for regression."""
 
     name: str
     description: str
@@ -63,7 +62,7 @@ class Summary:
 
     @property
     def task(self) -> Literal["classification", "regression"]:
-        """The task of the set."""
+        """Classification or regression."""
         return "classification" if self.classes else "regression"
 
 
@@ -72,8 +71,8 @@ class Dataset:
     """A data set as arrays.
 
     `X` has shape (rows, features), float32, or uint8 for image files; `y` is int64
-    class numbers or float32 values.  `X_test` and `y_test` are the fixed test part
-    of the sets that have one, else None.
+    class indices or float32 values.  `X_test` and `y_test` are the fixed test set, or None
+    if the data set does not define one.
     """
 
     name: str
@@ -90,7 +89,7 @@ class Dataset:
     y_test: NDArray[Any] | None = None
 
     def to_table(self) -> Table:
-        """Return the training part as a table whose last column, ``target``, names classes."""
+        """Return the training set as a table; the last column, ``target``, has the class names."""
         target = self.y if self.target_names is None else np.array(self.target_names)[self.y]
         columns = {name: self.X[:, i] for i, name in enumerate(self.feature_names)}
         return Table.from_arrays({**columns, "target": target}, source=self.name)
@@ -121,7 +120,7 @@ _SETS = {
 
 
 def names() -> Mapping[str, Summary]:
-    """Return every set's summary by name, without reading any.
+    """Return the summary of every data set by name, without loading any.
 
     >>> names()["iris"].rows, names()["iris"].classes
     (150, 3)
@@ -132,11 +131,11 @@ def names() -> Mapping[str, Summary]:
 def load(name: str) -> Dataset:
     """Return the data set called `name`.
 
-    The MNIST family is looked for as ``NAME/train-images-idx3-ubyte.gz`` and its kin in
-    the directory that the environment variable CHAINRULE_DATA names, then in
-    ``~/.cache/chainrule``; fashion-mnist also where Debian's package
-    dataset-fashion-mnist puts it, and last it is downloaded.
-    Raises OptionError on an unknown name, DataError when files are not found or damaged.
+    For mnist and fashion-mnist, the four IDX files (``NAME/train-images-idx3-ubyte.gz`` and so
+    on) are searched for in the directory given by the environment variable CHAINRULE_DATA, then
+    in ``~/.cache/chainrule``; for fashion-mnist also where Debian's package
+    dataset-fashion-mnist installs them.  If fashion-mnist is not found, it is downloaded.
+    Raises OptionError on an unknown name, DataError when files are missing or damaged.
 
     >>> load("iris").X.shape
     (150, 4)
@@ -150,9 +149,9 @@ def load(name: str) -> Dataset:
 
 
 def read_idx_folder(folder: str | os.PathLike[str], name: str | None = None) -> Dataset:
-    """Return the data set of a directory with the four IDX files that MNIST has.
+    """Load a data set from a directory with four IDX files, named as those of MNIST.
 
-    Raises DataError when a file is absent or damaged, or images and labels differ in number.
+    Raises DataError if a file is missing or damaged, or images and labels differ in number.
     """
     path = Path(folder)
     labels = read_idx(_idx_file(path, "train-labels-idx1-ubyte"))
@@ -191,15 +190,15 @@ def _dataset(
 
 
 def cache_folder() -> Path:
-    """Return the directory downloads go to."""
+    """Return the directory for downloads."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "chainrule"
 
 
 def _find_folder(name: str) -> Path:
-    """Return the first directory that has all four files; download fashion-mnist if none has."""
+    """Return the first directory with all four files; download fashion-mnist if there is none."""
     asked = os.environ.get("CHAINRULE_DATA")
     candidates = [Path(asked) / name] if asked else []
-    if asked and Path(asked).name == name:  # else its files may be those of a sibling set
+    if asked and Path(asked).name == name:  # otherwise its files may belong to another set
         candidates.append(Path(asked))
     candidates.append(cache_folder() / name)
     if name == "fashion-mnist":

@@ -1,7 +1,7 @@
-"""Arrays are checked before they train: kind, shape, finiteness, labels.
+"""Check arrays before training: dtype, shape, finite values, labels.
 
-Enter what a user passed to ``fit``, leave NumPy arrays that can be trained on.  It
-exists because one NaN turns every weight into NaN a step later, far from its cause.
+A single NaN in the data turns every weight into NaN after one step, so it is reported here, with
+its row and column.
 
 Read next: :mod:`chainrule.data.table`.
 """
@@ -25,17 +25,17 @@ __all__ = [
     "numbers_in_spread",
 ]
 
-_LOOKED_AT = 2**22  # values examined at once
-FEW = 4.0  # numbers in one standard deviation: rounding to them is 7 % of it
-_ROUNDED = 16  # units in the last place by which sums of a few numbers may differ
-_FEW = 4096  # values for which a mask costs less than holding back the warnings of a sum
+_LOOKED_AT = 2**22  # values checked at once
+FEW = 4.0  # floats per standard deviation: the rounding error is then 7 % of it
+_ROUNDED = 16  # rounding error of a sum of a few numbers, in units in the last place
+_FEW = 4096  # up to this many values, a mask is faster than a sum with warnings suppressed
 
 
 def check_numbers(values: ArrayLike, name: str) -> NDArray[Any]:
     """Return `values` as a numeric array of shape (rows, ...), unchanged in dtype.
 
-    Raises DataError on text or objects, unequal rows, no rows, and NaN or
-    infinity (with place and count).  Indices in messages count from 0.
+    Raises DataError on text or objects, rows of unequal length, no rows, and NaN or
+    infinity (with position and count).  Indices in messages count from 0.
 
     >>> check_numbers([1, 2], "y").tolist()
     [1, 2]
@@ -43,21 +43,21 @@ def check_numbers(values: ArrayLike, name: str) -> NDArray[Any]:
     try:
         array = np.asarray(values)
     except ValueError as error:
-        raise DataError(f"{name} has rows of unequal length; every row needs the same.") from error
+        raise DataError(f"{name} has rows of unequal length; they must be equal.") from error
     if array.dtype.kind not in "buif":
         if array.dtype.kind == "c":
             raise DataError(
-                f"{name} holds complex numbers ({array.dtype}), which are not supported. "
-                "Give their real and imaginary parts as features of their own."
+                f"{name} contains complex numbers ({array.dtype}), which are not supported. "
+                "Give their real and imaginary parts as separate features."
             )
         holds = "objects or text" if array.dtype.kind in "OUS" else str(array.dtype)
         raise DataError(
-            f"{name} must hold numbers; it holds {holds} (dtype {array.dtype}). Convert it with "
-            "np.asarray(..., dtype=np.float32). Tables train by chainrule.tabular.read_problem and "
-            "fit_table, and predict by chainrule.tabular.predict_table(run, table)."
+            f"{name} must contain numbers, not {holds} (dtype {array.dtype}). Convert it with "
+            "np.asarray(..., dtype=np.float32). For tables, use chainrule.tabular.read_problem and "
+            "fit_table to train, and chainrule.tabular.predict_table(run, table) to predict."
         )
     if array.ndim == 0:
-        raise DataError(f"{name} must be an array with rows; it is the single number {array}.")
+        raise DataError(f"{name} must be an array with rows, not the scalar {array}.")
     if len(array) == 0:
         raise DataError(f"{name} has no rows; its shape is {array.shape}.")
     if array.dtype.kind == "f":
@@ -66,7 +66,7 @@ def check_numbers(values: ArrayLike, name: str) -> NDArray[Any]:
 
 
 def check_features(X: ArrayLike, name: str = "X") -> NDArray[Any]:
-    """Return `X` as `check_numbers` does; raise DataError also when it has no features.
+    """Return `X` as `check_numbers` does; also raise DataError if it has no features.
 
     >>> check_features([[1.0, 2.0]]).shape
     (1, 2)
@@ -78,7 +78,7 @@ def check_features(X: ArrayLike, name: str = "X") -> NDArray[Any]:
 
 
 def check_same_length(X: NDArray[Any], y: NDArray[Any]) -> None:
-    """Raise DataError unless `X` and `y` have as many rows."""
+    """Raise DataError unless `X` and `y` have the same number of rows."""
     if len(X) != len(y):
         raise DataError(
             f"X has {counted(len(X), 'row')} and y has {len(y)}; each row needs one target. "
@@ -89,7 +89,7 @@ def check_same_length(X: NDArray[Any], y: NDArray[Any]) -> None:
 def check_classes(y: ArrayLike, n_classes: int) -> NDArray[np.int64]:
     """Return labels `y` as int64 of shape (rows,), each from 0 to ``n_classes - 1``.
 
-    Raises DataError that names the first row whose label is not such a number.
+    Raises DataError, with the first invalid row, otherwise.
 
     >>> check_classes([0.0, 2.0], 3).tolist()
     [0, 2]
@@ -99,8 +99,8 @@ def check_classes(y: ArrayLike, n_classes: int) -> NDArray[np.int64]:
         labels = labels[:, 0]
     if labels.ndim != 1:
         raise DataError(
-            f"y must hold one class number a row, shape (rows,); its shape is {labels.shape}. "
-            "Turn one-hot rows into numbers with y.argmax(axis=1)."
+            f"y must be class indices of shape (rows,); its shape is {labels.shape}. "
+            "Convert one-hot rows with y.argmax(axis=1)."
         )
     for wrong, problem in (
         (labels != np.floor(labels), "is not a whole number"),
@@ -117,10 +117,10 @@ def check_classes(y: ArrayLike, n_classes: int) -> NDArray[np.int64]:
 
 
 def numbers_in_spread(values: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[np.float64]:
-    """Return how many numbers of the float `dtype` fit in a standard deviation of each column.
+    """Return the number of distinct floats of `dtype` per standard deviation of each column.
 
     ``std / spacing(max(abs))`` of `values`, shape (rows, columns); infinity for a column that
-    varies by rounding alone.  Below 1, nearly all of its rows become the same number.
+    varies only by rounding.  Below 1, nearly all rows are rounded to the same number.
 
     >>> numbers_in_spread(np.array([[0.0, 1e9], [4.0, 1e9 + 4]]), np.dtype("float32")).tolist()
     [4194304.0, 0.03125]
@@ -128,7 +128,7 @@ def numbers_in_spread(values: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[np.
     if values.dtype.kind not in "iuf" or values.dtype.itemsize < 4:
         return np.full(values.shape[1], np.inf)
     largest = np.abs(values.astype(np.float64)).max(axis=0)
-    # Differences first: whole numbers of 64 bits are exact where float64 is not.
+    # Subtract before converting: int64 is exact where float64 is not.
     signed = values.astype(np.int64) if values.dtype.kind == "u" else values
     with np.errstate(over="ignore", invalid="ignore"):
         spread = (signed - signed[:1]).std(axis=0, dtype=np.float64)
@@ -140,8 +140,8 @@ def numbers_in_spread(values: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[np.
 def _check_finite(array: NDArray[Any], name: str) -> None:
     if array.size <= _FEW and np.count_nonzero(np.isfinite(array)) == array.size:
         return
-    # One sum is finite only if every term is, and needs no mask as big as the data;
-    # overflow of large finite terms merely leads to the exact look below.
+    # The sum is finite only if every term is, and needs no mask as large as the data.
+    # If large finite terms overflow, the exact check below decides.
     with np.errstate(over="ignore", invalid="ignore"):
         if np.isfinite(np.sum(array)):
             return

@@ -1,8 +1,6 @@
-"""Understand columns: which one feeds the network as what, which is dropped, and why.
+"""Choose the role of each column: how it is used as a feature, or why it is dropped.
 
-Enters one column of the training rows, leaves a role with a reason a person can
-read.  It exists because a row number or a constant makes a model worse in silence,
-and a silent choice can't be corrected.
+The reason for each choice is given as a readable note, so that a user can correct it.
 
 Read next: :mod:`chainrule.data.encode`.
 """
@@ -28,10 +26,10 @@ Role = Literal[
     "number", "category", "ordinal", "embedded", "date", "cyclic",
     "id", "constant", "empty", "text", "dropped",
 ]  # fmt: skip
-"""Those of the first line feed the network; the others are dropped."""
+"""Columns with a role of the first line are features; the others are dropped."""
 
 Roles = Mapping[str, str | Sequence[str]]
-"""What columns are used as, by name: a role, or the words of the column in their order."""
+"""Roles of columns by name: a role, or the ordered categories of an ordinal column."""
 
 MAX_LEVELS = 32
 MAX_EMBEDDED = 10_000
@@ -44,10 +42,10 @@ _ID_NAME = re.compile(r"(^|[_\W])(id|uuid|guid|index|key|rowid|row|unnamed)$|^co
 
 @dataclass(frozen=True)
 class Understanding:
-    """What one column is used as, and the line that says so.
+    """The role of one column, and the note that reports it.
 
-    `levels` are the categories kept, most frequent first, or those of "ordinal" in their
-    order; `other` says that rarer ones were merged.
+    `levels` are the categories kept, most frequent first, or those of an ordinal column in
+    order; `other` is True if rarer categories were merged.
     """
 
     name: str
@@ -58,15 +56,15 @@ class Understanding:
 
     @property
     def used(self) -> bool:
-        """Whether the column feeds the network."""
+        """Whether the column is a feature."""
         return self.role in _USED
 
 
 def choose_target(table: Table, target: str | None = None) -> tuple[str, str]:
     """Return (target column, note).
 
-    Without `target`: the column called target, label, class or y, else the
-    last.  Raises DataError on an unknown name.
+    Without `target`: the column called target, label, class or y, otherwise the
+    last column.  Raises DataError on an unknown name.
     """
     if target is not None:
         if target not in table:
@@ -83,24 +81,27 @@ def choose_target(table: Table, target: str | None = None) -> tuple[str, str]:
 
 
 def understand(columns: list[Column], roles: Roles | None = None) -> tuple[Understanding, ...]:
-    """Decide the role of each column from the training rows given.
+    """Return the role of each column, chosen from its training rows.
 
-    - text and booleans stored as words: one category per word; more than 32
-      words keep the 32 most frequent, the rest become "other";
+    - text: categories, the 32 most frequent words and "other" for the rest;
     - booleans and numbers: numbers (a boolean is 0 or 1);
-    - dates: parts of the date;
-    - dropped: a column of one value, of no value, of words that all differ, and a
-      row number (whole numbers that all differ, either named like an id, or counting up
-      from 0 or 1 through the file, or by one in each row from any start but a year).
+    - dates: the parts of the date;
+    - dropped: columns with a single value, without any value, with text that differs in every
+      row, and row numbers (whole numbers that all differ, and that either have a name like an
+      id, count up from 0 or 1 through the file, or increase by one in each row from any start
+      that is not a year).
 
-    `roles` overrides by name with "number", "category", "date" or "dropped"; with "ordinal",
-    the rank among its words in their natural order ("grade 2" before "grade 10"), or with the
-    words themselves in the order meant; with "embedded", the number of the category, for up to
-    10,000 of them, which an embedding turns to features, and words seen once together, so
-    that what is new later has a vector that was learned; with "cyclic", a date whose month,
-    day, weekday and hour are the sine and cosine of their angle, so that December is
-    beside January.
-    Raises OptionError on an unknown role, DataError on a role the column can't have.
+    `roles` overrides the choice by column name:
+
+    - "number", "category", "date" or "dropped";
+    - "ordinal": the rank of each word in natural order ("grade 2" before "grade 10"); a list of
+      words gives another order;
+    - "embedded": category indices, for up to 10,000 categories, that an embedding layer reads;
+      words that occur once share an index, so that new words have a trained vector;
+    - "cyclic": a date whose month, day, weekday and hour become the sine and cosine of an angle,
+      so that December is close to January.
+
+    Raises OptionError on an unknown role, DataError on a role that does not fit the column.
     """
     asked = dict(roles or {})
     names = [column.name for column in columns]
@@ -115,7 +116,7 @@ def understand(columns: list[Column], roles: Roles | None = None) -> tuple[Under
         for column in columns
     ]
     if not any(item.used for item in found):
-        # A lone counter may be the only thing to learn from: y = f(x), x = 0, 1, 2, ...
+        # A counter may be the only feature: y = f(x), x = 0, 1, 2, ...
         for i, column in enumerate(columns):
             if found[i].role == "id" and column.kind == "number" and column.name not in asked:
                 found[i] = Understanding(column.name, "number")
@@ -125,22 +126,22 @@ def understand(columns: list[Column], roles: Roles | None = None) -> tuple[Under
 def _obey(column: Column, role: str | Sequence[str]) -> Understanding:
     name = column.name
     if role != "dropped" and column.missing.all():
-        raise DataError(f"Column {name!r} has no value in the training rows; it can't be used.")
+        raise DataError(f"Column {name!r} has no values in the training rows, so it can't be used.")
     if not isinstance(role, str):
         return _ordered(column, [str(word) for word in role])
     kinds = {"number": ("number", "boolean"), "date": ("date",), "cyclic": ("date",)}
     if column.kind not in kinds.get(role, (column.kind,)):
-        raise DataError(f"Column {name!r} can't be a {role}: it holds {column.kind}.")
+        raise DataError(f"Column {name!r} can't have the role {role!r}: its kind is {column.kind}.")
     if role == "category":
         return _category(column, keep_any=True)
     if role == "embedded":
         found = _category(column, keep_any=True, most=MAX_EMBEDDED, keep_lone=False)
         count = counted(len(found.levels), "category", "categories")
-        note = found.note or f"`{name}`: {count}, embedded as asked"
+        note = found.note or f"`{name}`: {count}, embedded, as given"
         return replace(found, role="embedded", note=note)
     if role == "ordinal":
         return _ordered(column, _natural_order(column))
-    note = f"`{name}`: {role}, as asked"
+    note = f"`{name}`: {role}, as given"
     if role == "number":
         return Understanding(name, "number", _spelling_note(column) or note)
     return Understanding(name, cast(Role, role), note)
@@ -150,7 +151,7 @@ def _ordered(column: Column, levels: Sequence[str]) -> Understanding:
     name = column.name
     if len(set(levels)) < max(2, len(levels)):
         raise OptionError(
-            f"The order of {name!r} needs two words or more, each once; got {list(levels)}."
+            f"The order of {name!r} must list two or more different words; got {list(levels)}."
         )
     cells = column.as_text()
     strange = np.flatnonzero(~column.missing & ~np.isin(cells.astype(str), levels))
@@ -162,17 +163,17 @@ def _ordered(column: Column, levels: Sequence[str]) -> Understanding:
         )
     shown = [*levels[: _SHOWN_LEVELS - 1], "...", levels[-1]]
     order = " < ".join(levels if len(levels) <= _SHOWN_LEVELS else shown)
-    return Understanding(name, "ordinal", f"`{name}`: {order}, as asked", tuple(levels))
+    return Understanding(name, "ordinal", f"`{name}`: {order}, as given", tuple(levels))
 
 
 def _natural_order(column: Column) -> list[str]:
-    """Return the words of `column` in order, numbers in them by their value."""
+    """Return the words of `column` in natural order: digits in them compare as numbers."""
     words = np.unique(column.as_text()[~column.missing].astype(str)).tolist()
     if column.kind == "number" and not column.spelling:
         return sorted(words, key=float)
 
     def key(word: str) -> list[str | int]:
-        parts = re.split(r"(\d+)", word.lower())  # every second one is digits
+        parts = re.split(r"(\d+)", word.lower())  # the parts with odd index are digits
         return [int(part) if i % 2 else part for i, part in enumerate(parts)]
 
     return sorted(words, key=key)
@@ -200,7 +201,7 @@ def _decide(column: Column) -> Understanding:
 
 
 def _spelling_note(column: Column) -> str:
-    """Return the line that says how the numbers of `column` were read; "" for plain ones."""
+    """Return the note on how the numbers of `column` were read; "" for plain numbers."""
     if not column.spelling or column.cells is None:
         return ""
     row = int(np.argmin(column.missing))
@@ -209,7 +210,7 @@ def _spelling_note(column: Column) -> str:
 
 
 def _order_note(column: Column) -> str:
-    """Return the line that says how dates of which no day is above 12 were read; "" for others."""
+    """Return the note on dates whose order of day and month is ambiguous; "" for others."""
     if column.date_format != "%m/%d/%Y" or column.cells is None:
         return ""
     cells = column.cells[~column.missing].tolist()
@@ -226,7 +227,7 @@ def _order_note(column: Column) -> str:
 
 
 def _counts_up(column: Column) -> bool:
-    """Whether `column` numbers the rows; rows that are held out leave gaps."""
+    """Whether `column` is a row number, with gaps where rows are held out."""
     values = column.values
     if len(values) < 10 or values[0] < 0 or not np.isfinite(values).all():
         return False
@@ -235,13 +236,13 @@ def _counts_up(column: Column) -> bool:
     rows = int(origin[-1]) + 1
     if rising and rows >= 0.5 * (values[-1] + 1):
         return True
-    # From any start, if each row adds one; years in order do so too, and mean something.
+    # Any start is a row number if each row adds one, except years, which are a feature.
     years = values[0] >= _YEARS[0] and values[-1] <= _YEARS[1]
     return bool(len(np.unique(values - origin)) == 1) and not years
 
 
 def _case_advice(words: list[str]) -> str:
-    """Return the line on two of `words` that differ in case alone; "" if none do."""
+    """Return the note on two of `words` that differ only in case; "" if there are none."""
     seen: dict[str, str] = {}
     for word in words:
         other = seen.setdefault(word.casefold(), word)
@@ -264,7 +265,7 @@ def _category(
     why = f"; {advice}" if advice else ""
     if len(words) == total > 1 and not keep_any:
         return Understanding(name, "id", f"dropped `{name}`: every value differs{why}")
-    order = np.lexsort((words, -counts))  # ties in alphabetical order, so no run differs
+    order = np.lexsort((words, -counts))  # ties in alphabetical order, for reproducibility
     if len(words) <= most and (keep_lone or counts.min() > 1):
         note = (
             f"`{name}`: {counted(len(words), 'category', 'categories')}{why}"

@@ -1,7 +1,6 @@
-"""Fetch one file, whole and as expected, or leave nothing.
+"""Download a file and verify its checksum.
 
-Enters an address, a place and a checksum, leaves the file there.  It exists because
-half a download that looks like a file is worse than none.
+The file is written under a temporary name first, so that an incomplete download is never used.
 
 Read next: :mod:`chainrule.data.builtin`.
 """
@@ -26,9 +25,9 @@ _CHUNK = 1 << 16
 
 
 def download(url: str, target: Path, sha256: str, timeout: float = 20.0) -> None:
-    """Fetch the gzip file at `url` to `target`, with progress on a terminal's stderr.
+    """Download the gzip file at `url` to `target`; show progress if stderr is a terminal.
 
-    `sha256` is that of the unpacked content.  Raises DataError on a failed
+    `sha256` is the checksum of the unpacked content.  Raises DataError on a failed
     connection, a wrong checksum, or a directory that can't be written.
     """
     try:
@@ -46,7 +45,7 @@ def download(url: str, target: Path, sha256: str, timeout: float = 20.0) -> None
         finally:
             partial.unlink(missing_ok=True)
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise DataError(f"{url} did not arrive whole: {error}.") from error
+        raise DataError(f"{url} was not downloaded completely: {error}.") from error
     except (urllib.error.URLError, OSError) as error:
         raise DataError(f"{url}: {getattr(error, 'reason', None) or error}.") from error
 

@@ -1,8 +1,7 @@
-"""Encoders: one used column becomes its block of numeric features.
+"""Encode a column as numeric features.
 
-Enters a column (the training rows to fit, any rows to encode), leaves a float64
-block (rows, features) without NaN.  It exists so that the pipeline is a list of such
-encoders and nothing more.
+An encoder is fitted to the training rows of one column.  It encodes any rows as float64 features
+of shape (rows, features), without NaN.
 
 Read next: :mod:`chainrule.data.pipeline`.
 """
@@ -41,9 +40,9 @@ _EPOCH = np.datetime64("1970-01-01", "us")
 class NumericEncoder:
     """A number, the rank of a word in `levels`, or the parts of a date, scaled.
 
-    A missing cell, or a word that is none of the `levels`, takes the training median of its
-    part; `indicator` adds a 0/1 feature that marks it, present when training rows had
-    missing cells.
+    A missing cell, or a word that is not in `levels`, is replaced by the training median of its
+    part.  With `indicator`, which is set if the training rows have missing cells, a 0/1 feature
+    marks such cells.
     """
 
     name: str
@@ -53,8 +52,8 @@ class NumericEncoder:
     indicator: bool
     date_format: str = ""
     spelling: str = ""
-    levels: tuple[str, ...] = ()  # from the first to the last; () where no words are ranked
-    least: tuple[float, ...] = ()  # of the training rows, for each part, before they are scaled
+    levels: tuple[str, ...] = ()  # lowest rank first; () if the column is not ordinal
+    least: tuple[float, ...] = ()  # of the training rows, for each part, before scaling
     greatest: tuple[float, ...] = ()
 
     @property
@@ -73,19 +72,19 @@ class NumericEncoder:
     def read(
         self, column: Column, where: str
     ) -> tuple[NDArray[np.float64], NDArray[np.bool_], NDArray[np.intp]]:
-        """Return (numbers, missing, rows that hold no number or date); numbers are not scaled."""
+        """Return (unscaled numbers, missing, rows that can't be read as a number or date)."""
         form = self.date_format or self.spelling
         return _raw_numbers(column, self.parts, form, self.levels, where)
 
 
 @dataclass(frozen=True)
 class CategoryEncoder:
-    """One 0/1 feature per category seen in training, or one feature of category numbers.
+    """One-hot features of the training categories, or one feature of category indices.
 
     `other` (rare categories were merged) and `missing` (training had missing cells)
-    each add a category.  Without them an unseen or missing cell is all zeros: a
-    feature that is never 1 in training would bring an untrained weight.  `embedded` gives
-    the number of the category from 1, and 0 to what would be all zeros, for an embedding.
+    each add a category.  Without them an unseen or missing cell is encoded as zeros, because a
+    feature that is never 1 in training would have an untrained weight.  With `embedded`, the
+    feature is the index of the category, from 1, and 0 for cells that would be all zeros.
     """
 
     name: str
@@ -96,7 +95,7 @@ class CategoryEncoder:
 
     @property
     def categories(self) -> int:
-        """The number of categories, with other and missing where training had them."""
+        """The number of categories, including other and missing if present in training."""
         return len(self.levels) + self.other + self.missing
 
     @property
@@ -136,7 +135,7 @@ def fit_encoder(column: Column, understood: Understanding, where: str, scaler: S
     raw, missing, _ = _raw_numbers(column, parts, form, order, where)
     present = raw[~missing]
     if parts:
-        # A part that never varies teaches nothing; elapsed days always vary with the date.
+        # Constant parts are dropped; the last part, elapsed days, always varies with the date.
         kept = [i for i in range(len(parts)) if np.ptp(present[:, i]) > 0] or [len(parts) - 1]
         parts, raw, present = tuple(parts[i] for i in kept), raw[:, kept], present[:, kept]
     median = np.median(present, axis=0)
@@ -165,7 +164,7 @@ def restore_encoder(saved: dict[str, Any]) -> Encoder:
 
 
 def save_encoder(encoder: Encoder) -> dict[str, Any]:
-    """Return the encoder as a plain JSON dict."""
+    """Return `encoder` as a plain JSON dict."""
     kind = "category" if isinstance(encoder, CategoryEncoder) else "numeric"
     fields = {k: list(v) if isinstance(v, tuple) else v for k, v in vars(encoder).items()}
     if isinstance(encoder, NumericEncoder):
@@ -178,8 +177,8 @@ def _raw_numbers(
 ) -> tuple[NDArray[np.float64], NDArray[np.bool_], NDArray[np.intp]]:
     """Return (numbers, ranks or date parts; missing; rows that could not be read).
 
-    A cell that is not a number or date where one should be is missing, as is a word that is none
-    of the `levels`, and infinity.
+    Missing are also cells that can't be read as a number or date, words that are not in
+    `levels`, and infinity.
     """
     if levels:
         place = {level: float(i) for i, level in enumerate(levels)}
@@ -208,7 +207,7 @@ def _date_parts(moments: NDArray[np.datetime64], parts: tuple[str, ...]) -> NDAr
     }
     for part, period in _PERIODS.items():
         angle = 2 * np.pi * (found[part] - (part in ("month", "day"))) / period
-        # Rounded, or July would stand apart from January by the error of pi.
+        # Rounded: the error of pi would make sin(pi) differ from sin(0).
         found[f"{part}.sin"] = np.round(np.sin(angle), 12)
         found[f"{part}.cos"] = np.round(np.cos(angle), 12)
     block = np.column_stack([found[part] for part in parts]).astype(np.float64)

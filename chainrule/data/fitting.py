@@ -1,8 +1,7 @@
-"""What every preprocessor shares: rows that come in blocks, a fit, and a way there and back.
+"""Base classes of preprocessors, and iteration over rows in chunks of a fixed size.
 
-Enters an array, or blocks of rows of an array larger than memory; leaves the same rows in
-chunks of one size.  It exists so that a fit to blocks gives the very bits of a fit to the
-whole array: sums are taken over the same chunks, however the blocks are cut.
+A fit to blocks of rows gives bitwise the same result as a fit to the whole array, because sums
+are taken over the same chunks however the blocks are cut.
 
 Read next: :mod:`chainrule.data.moments`.
 """
@@ -22,14 +21,14 @@ from chainrule.data.check_arrays import check_features, check_numbers
 
 __all__ = ["CHUNK", "Fitted", "Preprocessor", "Rows"]
 
-CHUNK = 4096  # rows; whole-array float64 copies of images are big
+CHUNK = 4096  # rows; a float64 copy of a whole image set is too large
 
 
 @dataclass(frozen=True)
 class Rows:
-    """The rows of `blocks`, each an array of shape (rows, features), to be read in chunks.
+    """The rows of `blocks`, arrays of shape (rows, features), read in chunks.
 
-    `asker` and `name` are those of messages: who wants the rows, and what they are called.
+    `asker` (who reads the rows) and `name` (what they are called) are for messages.
     """
 
     blocks: Iterable[ArrayLike]
@@ -40,12 +39,12 @@ class Rows:
         """Raise DataError if the rows can be read only once."""
         if iter(self.blocks) is self.blocks:
             raise DataError(
-                f"{self.asker} reads the blocks more than once, and an iterator is used up by the "
-                "first time; give a list, or an object whose __iter__ starts again."
+                f"{self.asker} reads the blocks more than once, but an iterator can be read only "
+                "once; give a list, or an object whose __iter__ starts again."
             )
 
     def __iter__(self) -> Iterator[NDArray[Any]]:
-        """Yield all rows in chunks of `CHUNK`, the last one shorter, checked to be finite."""
+        """Yield all rows, checked to be finite, in chunks of `CHUNK`; the last may be shorter."""
         held: list[NDArray[Any]] = []
         room, width = CHUNK, -1
         for i, block in enumerate(self.blocks):
@@ -65,31 +64,31 @@ class Rows:
         if held:
             yield np.concatenate(held) if len(held) > 1 else held[0]
         elif width < 0:
-            raise DataError(f"{self.asker} was given no blocks; it needs rows to learn from.")
+            raise DataError(f"{self.asker} got no blocks; it needs rows to fit to.")
 
     def _check(self, array: NDArray[Any], name: str, width: int) -> None:
         if array.ndim != 2 or (len(array) == 0 and self.name):
             raise DataError(
-                f"{self.asker} needs rows in an array of shape (rows, features); "
+                f"{self.asker} needs an array of shape (rows, features); "
                 f"{name} has shape {array.shape}."
             )
         if width not in (-1, array.shape[1]):
             raise DataError(
-                f"{self.asker}: {name} has {array.shape[1]} features; those before have {width}."
+                f"{self.asker}: {name} has {array.shape[1]} features; earlier blocks have {width}."
             )
         if array.dtype.kind not in "fiub" or array.shape[1] == 0:
             check_features(array, name)
 
 
 def _check_finite(part: NDArray[Any], whole: NDArray[Any], name: str) -> None:
-    # One sum is finite only if every term is; the place of what is not is looked for only then.
+    # The sum is finite only if every term is; a position is searched for only if it is not.
     with np.errstate(over="ignore", invalid="ignore"):
         if part.dtype.kind == "f" and not np.isfinite(np.sum(part)):
             check_features(whole, name)
 
 
 class Fitted(ABC):
-    """What a preprocessor learned: a map of rows that can be undone and saved."""
+    """A fitted preprocessor: a transformation of rows that can be inverted and saved."""
 
     @property
     @abstractmethod
@@ -98,25 +97,25 @@ class Fitted(ABC):
 
     @abstractmethod
     def feature_names(self, names: tuple[str, ...]) -> tuple[str, ...]:
-        """Return the names of the features that `transform` returns, for those of its input."""
+        """Return the names of the output features, given those of the input features."""
 
     @abstractmethod
     def apply(self, rows: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return what becomes of `rows`."""
+        """Return `rows` transformed."""
 
     @abstractmethod
     def undo(self, rows: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return the rows that became `rows`."""
+        """Return `rows` transformed back."""
 
     @abstractmethod
     def to_json(self) -> dict[str, Any]:
         """Return a plain JSON dict; `from_json` restores it bit for bit."""
 
     def transform(self, X: ArrayLike) -> NDArray[Any]:
-        """Return what becomes of the rows of `X`, shape (rows, features).
+        """Transform the rows of `X`, shape (rows, features).
 
-        Computed in float64; the result has the dtype of `X`, or float32 where `X` holds
-        whole numbers.  Raises DataError on another number of features.
+        Computed in float64; the result has the dtype of `X`, or float32 if `X` contains
+        integers.  Raises DataError on another number of features.
         """
         array = _numbers(X)
         if array.ndim != 2 or array.shape[1] != self.features:
@@ -132,12 +131,12 @@ class Fitted(ABC):
         return out
 
     def inverse(self, Z: ArrayLike) -> NDArray[np.float64]:
-        """Undo `transform`; float64, exact but for rounding and for directions left out."""
+        """Invert `transform`, in float64; exact except for rounding and directions left out."""
         array = _numbers(Z)
         width = len(self.feature_names(("",) * self.features))
         if array.ndim != 2 or array.shape[1] != width:
             raise DataError(
-                f"{type(self).__name__} gives {width} features; inverse got shape {array.shape}."
+                f"{type(self).__name__} returns {width} features; inverse got shape {array.shape}."
             )
         return self.undo(array.astype(np.float64))
 
@@ -158,27 +157,27 @@ Learned = TypeVar("Learned", bound=Fitted)
 
 
 class Preprocessor(ABC, Generic[Learned]):
-    """What is to be learned from the training rows, and with which options."""
+    """A preprocessor with its options, not fitted yet."""
 
     def fit(self, X: ArrayLike) -> Learned:
-        """Learn from the rows of `X`, shape (rows, features): the training rows, no others.
+        """Fit to the rows of `X`, shape (rows, features), which must be training rows only.
 
         Raises DataError on another shape, on no rows, and on NaN or infinity.
         """
         return self._learn(Rows([X], type(self).__name__, "X"))
 
     def fit_blocks(self, blocks: Iterable[ArrayLike]) -> Learned:
-        """Learn from rows that come in blocks, in memory that does not grow with their number.
+        """Fit to blocks of rows, with memory that does not grow with their number.
 
-        The result is that of `fit` on all rows, bit for bit.
+        The result is bitwise the same as that of `fit` on all rows.
         """
         return self._learn(Rows(blocks, type(self).__name__))
 
     def transform(self, X: ArrayLike) -> NDArray[Any]:
-        """Raise OptionError: what was learned transforms, and that is what `fit` returns."""
+        """Raise OptionError: only the fitted preprocessor, which `fit` returns, can transform."""
         name = type(self).__name__
         raise OptionError(
-            f"{name} has learned nothing yet, and fit returns what has: "
+            f"{name} is not fitted; transform with the object that fit returns: "
             f"{name}().fit(X_train).transform(X)."
         )
 

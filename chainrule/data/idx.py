@@ -1,7 +1,6 @@
-"""IDX files, the format of MNIST and its kin.
+"""Read IDX files, the format of MNIST and similar data sets.
 
-Enters a path, leaves the array in it.  It exists because a truncated download must
-be named as one, not reshaped into noise.
+The size of the file is checked, so that a truncated download is reported as one.
 Source: http://yann.lecun.com/exdb/mnist/, "The IDX file format".
 
 Read next: :mod:`chainrule.data.builtin`.
@@ -29,7 +28,7 @@ _DTYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E
 def read_idx(path: str | os.PathLike[str]) -> NDArray[Any]:
     """Return the array of an IDX file, plain or gzipped, in native byte order.
 
-    The file holds two zero bytes, a type byte, the number of dimensions, each
+    The file consists of two zero bytes, a type byte, the number of dimensions, each
     dimension as a big-endian uint32, then the values.  Raises DataError on another magic
     number, a truncated file, and bytes beyond the last value.
     """
@@ -51,7 +50,7 @@ def read_idx(path: str | os.PathLike[str]) -> NDArray[Any]:
     if found != needed:
         word = "is truncated" if found < needed else "has bytes after its last value"
         raise DataError(
-            f"{path} {word}: shape {shape} needs {needed} bytes of values, it has {found}."
+            f"{path} {word}: shape {shape} needs {needed} bytes of values, but it has {found}."
         )
     values = np.frombuffer(content, dtype, offset=start).reshape(shape)
     return values.astype(dtype.newbyteorder("="), copy=False)
@@ -60,7 +59,7 @@ def read_idx(path: str | os.PathLike[str]) -> NDArray[Any]:
 def _read(path: Path) -> bytes:
     try:
         content = path.read_bytes()
-        # Told by content: a browser may have unpacked the file and kept its name.
+        # Check the content: a browser may have unpacked the file and kept its name.
         return gzip.decompress(content) if content[:2] == b"\x1f\x8b" else content
     except (EOFError, zlib.error) as error:
         raise DataError(f"{path} is truncated or damaged: {error}.") from error

@@ -1,8 +1,7 @@
-"""Count, mean, spread and covariance of rows, added up chunk by chunk.
+"""Count, mean, variance and covariance of rows, accumulated chunk by chunk.
 
-Enters chunks of rows, leaves their `Moments`.  It exists because the textbook sum of squares
-less the square of the sum cancels to nothing where the mean is large, and because the data
-may be larger than memory.
+The textbook formula, the mean of squares minus the square of the mean, cancels if the mean is
+large compared to the spread, so the centered moments of chunks are merged instead.
 
 Read next: :mod:`chainrule.data.scaling`.
 """
@@ -25,7 +24,7 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Moments:
-    """What is known of `count` rows: mean, least and greatest, and the scatter about the mean.
+    """Mean, minimum, maximum and scatter about the mean of `count` rows.
 
     `scatter` is the sum of ``(x - mean)**2`` of each feature, shape (features,), or of
     ``outer(x - mean, x - mean)``, shape (features, features).
@@ -44,7 +43,7 @@ class Moments:
 
     @classmethod
     def of(cls, rows: NDArray[np.generic], products: bool) -> Moments:
-        """Return the moments of `rows`, with the products of features if asked."""
+        """Return the moments of `rows`; with `products`, the scatter is a matrix."""
         values = rows.astype(np.float64)
         mean = values.mean(axis=0)
         with np.errstate(over="ignore", invalid="ignore"):
@@ -53,7 +52,7 @@ class Moments:
         return cls(len(values), mean, scatter, values.min(axis=0), values.max(axis=0))
 
     def merge(self, other: Moments) -> Moments:
-        """Return the moments of both sets of rows together.
+        """Return the moments of the union of both sets of rows.
 
         ``scatter = a.scatter + b.scatter + outer(gap, gap) * a.count * b.count / count`` with
         ``gap = b.mean - a.mean``: Chan, Golub and LeVeque, "Updating formulae and a pairwise
@@ -72,19 +71,19 @@ class Moments:
 
     @classmethod
     def learn(cls, rows: Rows, products: bool = False) -> Moments:
-        """Return the moments of all `rows`; DataError where squares overflow."""
+        """Return the moments of all `rows`; raise DataError if squares overflow."""
         found: Moments | None = None
         for chunk in rows:
             fresh = cls.of(chunk, products)
             found = fresh if found is None else found.merge(fresh)
         if found is None:
-            raise DataError(f"{rows.asker} was given no rows to learn from.")
+            raise DataError(f"{rows.asker} got no rows to fit to.")
         sizes = np.diagonal(found.scatter) if products else found.scatter
         if not np.isfinite(sizes).all():
             feature = int(np.flatnonzero(~np.isfinite(sizes))[0])
             raise DataError(
                 f"{rows.asker}: feature {feature} goes from {found.least[feature]:g} to "
-                f"{found.greatest[feature]:g}, too far to square; divide it first."
+                f"{found.greatest[feature]:g}, and its square overflows; scale it down first."
             )
         return found
 

@@ -1,4 +1,4 @@
-"""The notes on how a table was read, made fewer for a person: one line for one reason.
+"""Join the notes on columns that were dropped for the same reason.
 
 Read next: :mod:`chainrule.data.columns`, which writes most of them.
 """

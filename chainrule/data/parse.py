@@ -1,8 +1,6 @@
-"""Text cells become numbers, booleans or dates, when every cell of the column agrees.
+"""Parse the text cells of a column as numbers, booleans or dates, if all of them can be.
 
-Enters a column of strings, leaves the narrowest kind that holds all of it.  It
-exists because files and arrays both store numbers as text with blanks and
-``NA`` between them, and training must read the two alike.
+Columns of files and of arrays are parsed by the same rules.
 
 Read next: :mod:`chainrule.data.table`.
 """
@@ -32,7 +30,7 @@ MISSING = ("", "na", "n/a", "#n/a", "nan", "null", "?")
 
 ISO = "iso"
 DATE_FORMATS = (ISO, "%m/%d/%Y", "%d/%m/%Y", "%d.%m.%Y", "%Y.%m.%d")
-"""Tried in this order; the first that reads every cell wins."""
+"""Tried in this order; the first that parses every cell is used."""
 
 _CODE = re.compile(r"0[0-9]+")
 _BOOLEANS = {"true": True, "false": False}
@@ -40,7 +38,7 @@ _ISO_START = re.compile(r"\d{4}[-/]\d{1,2}[-/]\d{1,2}")
 
 
 def parse_number(cell: str) -> float | None:
-    """Return the number `cell` spells, or None.
+    """Return `cell` as a number, or None.
 
     >>> parse_number("1e3"), parse_number("1,5"), parse_number("0x10")
     (1000.0, None, None)
@@ -52,7 +50,7 @@ def parse_number(cell: str) -> float | None:
 
 
 def parse_date(cell: str, form: str = ISO) -> datetime | None:
-    """Return the moment `cell` spells in `form`, without time zone (converted to UTC), or None.
+    """Return the date of `cell` in the format `form`, converted to UTC without time zone, or None.
 
     >>> parse_date("2024-02-29T10:30:00Z")
     datetime.datetime(2024, 2, 29, 10, 30)
@@ -64,7 +62,7 @@ def parse_date(cell: str, form: str = ISO) -> datetime | None:
             return datetime.strptime(cell, form)
         if not _ISO_START.match(cell):
             return None
-        # Python 3.10 knows neither the Z suffix nor slashes nor unpadded parts.
+        # Python 3.10 does not parse the suffix Z, slashes or unpadded parts.
         day, time = re.split(r"[T ]", cell + " ", maxsplit=1)
         year, month, number = re.split(r"[-/]", day)
         padded = f"{year}-{int(month):02}-{int(number):02} {time.strip()}".strip()
@@ -75,10 +73,10 @@ def parse_date(cell: str, form: str = ISO) -> datetime | None:
 
 
 def parse_text(cells: Sequence[str]) -> tuple[Kind, NDArray[Any], NDArray[np.bool_], str]:
-    """Find the narrowest kind of a column of strings.
+    """Parse a column of strings as the most specific kind.
 
-    Returns (kind, values, missing, date format or spelling of numbers).  Digits with a leading zero
-    (``007``) are codes and stay text; a column with no value at all is text.
+    Returns (kind, values, missing, date format or number format).  Digits with a leading zero
+    (``007``) are codes and stay text; a column without any value is text.
 
     >>> kind, values, missing, _ = parse_text(["1", "NA", "2.5"])
     >>> kind, values.tolist(), missing.tolist()
@@ -114,7 +112,7 @@ def _number_not_code(cell: str) -> float | None:
 
 
 def _all(cells: list[str], parse: Callable[[str], Any]) -> list[Any] | None:
-    """Parse every cell, or stop at the first that does not parse."""
+    """Return every cell parsed, or None if one can't be parsed."""
     values = []
     for cell in cells:
         value = parse(cell)

@@ -1,8 +1,7 @@
-"""From a table to what a network eats, learned from the training rows alone.
+"""Turn a table into float32 features and an encoded target.
 
-Enters a table with a target, leaves float32 features and an encoded target; the fitted
-pipeline is a plain JSON dict that a prediction years later reads back.  It exists
-because the usual leak, a mean taken over the test rows, is a bug of order.
+The pipeline is fitted to the training rows only, so that nothing leaks from the test rows.  It is
+saved as JSON with the run, and encodes new tables for prediction.
 
 Read next: :mod:`chainrule.data.splits`.
 """
@@ -38,16 +37,16 @@ from chainrule.data.unread import Settled, Unread, settle
 __all__ = ["CategoryCodes", "Pipeline", "fit_encoders"]
 
 _VERSION = 2
-_READ = ("number", "date", "cyclic")  # roles for which a few cells that can't be read are missing
+_READ = ("number", "date", "cyclic")  # roles for which a few unreadable cells count as missing
 _MOST_NAMED = 5  # columns listed in one error
 
 
 @dataclass(frozen=True)
 class CategoryCodes:
-    """A feature that holds category numbers, 0 to ``categories - 1``, for an embedding.
+    """A feature of category indices, 0 to ``categories - 1``, for an embedding layer.
 
-    `feature` is its place among the features.  Number 0 stands for a cell that is empty, or
-    holds a category that training did not have, where training had no such cells.
+    `feature` is its position among the features.  Index 0 stands for missing cells and unseen
+    categories, unless training had such cells.
     """
 
     name: str
@@ -57,11 +56,11 @@ class CategoryCodes:
 
 @dataclass(frozen=True)
 class Pipeline:
-    """Encoders for the used columns, a projection of all their features or None, the target.
+    """The encoders of the feature columns, an optional projection of their features, the target.
 
-    The features that a projection gives stand first, and category numbers, which it leaves
-    out, last.  `notes` are the decisions, one readable line each.  `rows` are the training
-    rows used (those with a target); they are not saved.
+    With a projection, projected features come first; category indices, which are not projected,
+    come last.  `notes` report the decisions made, one line each.  `rows` are the training rows
+    with a target; they are not saved.
 
     >>> table = Table.from_arrays({"size": [1.0, 2, None, 4], "sold": ["no", "no", "yes", "yes"]})
     >>> pipeline = Pipeline.fit(table, "sold")
@@ -89,13 +88,13 @@ class Pipeline:
     ) -> Pipeline:
         """Fit to `rows` of `table` (indices from 0; None: all).
 
-        `roles` overrides what a column is used as, as in ``{"zip": "category"}``, see
-        :func:`chainrule.data.columns.understand`.  `preprocess` is how numbers are scaled,
-        "standardize" if not said, and then a projection of all features, if any; see
+        `roles` overrides the role of a column, as in ``{"zip": "category"}``, see
+        :func:`chainrule.data.columns.understand`.  `preprocess` is the scaling of numbers
+        (default "standardize"), optionally followed by a projection of all features, see
         :func:`chainrule.data.preprocess.plan`.
-        A `target` that was inspected already is fitted to `rows`, which all have one; else
-        rows without a target are left out, with a note.  Raises DataError as
-        `inspect_target` and `understand` do, and when no usable feature is left.
+        A `Target` is fitted to `rows`, which must all have a target; otherwise rows without a
+        target are left out, with a note.  Raises DataError as `inspect_target` and
+        `understand` do, and if no usable feature is left.
         """
         planned = plan(preprocess)
         chosen = None if rows is None else np.asarray(rows, dtype=np.intp)
@@ -116,18 +115,18 @@ class Pipeline:
         return pipeline.with_projection(planned.projector, [pipeline.transform(table, kept)])
 
     def with_projection(self, projector: Projector, blocks: Iterable[NDArray[Any]]) -> Pipeline:
-        """Return the pipeline with `projector` fitted to `blocks` of features that it gave."""
+        """Return the pipeline with `projector` fitted to `blocks` of its features."""
         turned = self._places(codes=False)
         if not turned:
-            raise DataError(f"{projector} has nothing to turn: every feature is a category number.")
+            raise DataError(f"{projector} has no features to project: all are category indices.")
         fitted = projector.fit_blocks(
             block[i : i + CHUNK, turned] for block in blocks for i in range(0, len(block), CHUNK)
         )
         share = fitted.explained_variance.sum() / fitted.total_variance
-        verb = "turned" if fitted.kind == "pca" else "whitened"
+        verb = "projected" if fitted.kind == "pca" else "whitened"
         note = (
             f"{len(turned)} features {verb} along {fitted.components} uncorrelated directions, "
-            f"which hold {share:.1%} of their variance"
+            f"which explain {share:.1%} of their variance"
         )
         return replace(self, projection=fitted, notes=(*self.notes, note))
 
@@ -142,7 +141,7 @@ class Pipeline:
 
     @property
     def category_codes(self) -> tuple[CategoryCodes, ...]:
-        """The features that hold category numbers, which an embedding is to read."""
+        """The features of category indices, which an embedding layer reads."""
         coded = [e for e in self.encoders if isinstance(e, CategoryEncoder) and e.embedded]
         places = self._places(codes=True)
         if self.projection is not None:
@@ -153,7 +152,7 @@ class Pipeline:
         )
 
     def _places(self, codes: bool) -> list[int]:
-        """Return which of the encoders' features are category numbers, or are not."""
+        """Return the positions of the encoders' features that are category indices, or are not."""
         coded = [
             isinstance(encoder, CategoryEncoder) and encoder.embedded
             for encoder in self.encoders
@@ -168,14 +167,14 @@ class Pipeline:
 
     @property
     def classes(self) -> tuple[str | int | float, ...]:
-        """The classes in the order of their numbers; () for regression."""
+        """The classes in the order of their indices; () for regression."""
         return self.target.classes
 
     def transform(self, table: Table, rows: ArrayLike | None = None) -> NDArray[np.float32]:
         """Return the features of `rows` of `table`, float32 of shape (rows, features).
 
-        Columns are matched by name; others are ignored.  A few cells that are no number or
-        date where training had them count as missing, see `unread`.  Raises DataError on a
+        Columns are matched by name; others are ignored.  A few cells that can't be read as the
+        numbers or dates of the column count as missing, see `unread`.  Raises DataError on a
         missing column, a column that can't be read, and a number too large for float32, with
         row and column.
         """
@@ -185,8 +184,8 @@ class Pipeline:
             if len(absent) > _MOST_NAMED:
                 named += f" and {len(absent) - _MOST_NAMED} more"
             raise DataError(
-                f"{table.source} lacks {'column' if len(absent) == 1 else 'columns'} {named}, "
-                f"which the model was trained on. {did_you_mean(absent[0], table.names)}"
+                f"{table.source} does not have the {'column' if len(absent) == 1 else 'columns'} "
+                f"{named}, needed by the model. {did_you_mean(absent[0], table.names)}"
             )
         chosen = None if rows is None else np.asarray(rows, dtype=np.intp)
         count = len(table) if chosen is None else len(chosen)
@@ -203,7 +202,7 @@ class Pipeline:
         return self.project(out)
 
     def unread(self, table: Table, rows: ArrayLike | None = None) -> dict[str, Unread]:
-        """Return, by column, the cells of `rows` that are no number or date and count as missing.
+        """Return, by column, the cells of `rows` that can't be read and count as missing.
 
         Raises DataError as `transform` does.
         """
@@ -215,7 +214,7 @@ class Pipeline:
         return {name: Unread.of(table[name], slips) for name, slips in found.items()}
 
     def unread_rows(self, table: Table) -> dict[str, NDArray[np.intp]]:
-        """Return, by column, the rows whose cells `unread` tells of."""
+        """Return, by column, the rows whose cells can't be read."""
         found = {
             encoder.name: encoder.read(table[encoder.name], table.source)[2]
             for encoder in self.encoders
@@ -224,14 +223,14 @@ class Pipeline:
         return {name: slips for name, slips in found.items() if len(slips)}
 
     def project(self, X: NDArray[Any]) -> NDArray[Any]:
-        """Return the features `X` that the encoders gave, turned by the projection if any."""
+        """Return the encoders' features `X`, projected if the pipeline has a projection."""
         if self.projection is None:
             return X
         turned = self.projection.transform(X[:, self._places(codes=False)])
         return np.concatenate([turned, X[:, self._places(codes=True)]], axis=1)
 
     def encode_target(self, table: Table, rows: ArrayLike | None = None) -> NDArray[Any]:
-        """Return the target of `rows`: int64 class numbers, or standardized float32 values."""
+        """Return the target of `rows`: int64 class indices, or standardized float32 values."""
         chosen = None if rows is None else np.asarray(rows, dtype=np.intp)
         return self.target.encode(table[self.target.name].take(chosen), table.source)
 
@@ -247,7 +246,7 @@ class Pipeline:
 
     @classmethod
     def from_json(cls, saved: Mapping[str, Any]) -> Pipeline:
-        """Restore what `to_json` returned; DataError when it is something else."""
+        """Restore a pipeline from what `to_json` returned; raise DataError on anything else."""
         if saved.get("version") != _VERSION:
             raise DataError(
                 f"This pipeline has version {saved.get('version')!r}; this chainrule reads "
@@ -264,12 +263,12 @@ class Pipeline:
 
 
 def _check_finite(block: NDArray[np.float32], column: Column, where: str) -> None:
-    """Raise DataError naming the first number that float32 can't hold once it is scaled."""
+    """Raise DataError, with row and column, if a scaled number overflows float32."""
     rows = np.flatnonzero(~np.isfinite(block).all(axis=1))
     if len(rows):
         raise DataError(
-            f"{where}: row {column.row_number(rows[0])} of column {column.name!r} holds "
-            f"{column.as_text()[rows[0]]}, too large for float32, in which features are kept; "
+            f"{where}: row {column.row_number(rows[0])} of column {column.name!r} is "
+            f"{column.as_text()[rows[0]]}, which is too large for a float32 feature; "
             "correct or clear the cell."
         )
 
@@ -281,7 +280,7 @@ def fit_encoders(
     roles: Roles | None = None,
     scaler: Scaler | None = None,
 ) -> tuple[tuple[Encoder, ...], list[Settled], tuple[str, ...]]:
-    """Return an encoder for each column of use, how these were read, and all decisions."""
+    """Return the encoders of the columns used, how these were read, and the notes."""
     read = [
         settle(column) if (roles or {}).get(column.name, "date") in _READ else Settled(column)
         for column in features
@@ -292,7 +291,7 @@ def fit_encoders(
     decided = tuple(item.note for item in understood if item.note)
     if not any(item.used for item in understood):
         raise DataError(
-            f"{where}: no usable feature is left beside the target {target!r}"
+            f"{where}: no usable feature is left besides the target {target!r}"
             + (f": {'; '.join(decided)}." if decided else ".")
         )
     encoders = tuple(
@@ -300,7 +299,7 @@ def fit_encoders(
         for column, item in zip(features, understood, strict=True)
         if item.used
     )
-    if isinstance(scaler, Unscaled):  # any other scaling leaves numbers that float32 tells apart
+    if isinstance(scaler, Unscaled):  # other scalings do not lose values to float32
         fitted = zip(used, encoders, strict=True)
         lost = (_lost(settled.column, encoder, where) for settled, encoder in fitted)
         decided = (*decided, *(note for note in lost if note))
@@ -308,7 +307,7 @@ def fit_encoders(
 
 
 def _lost(column: Column, encoder: Encoder, where: str) -> str:
-    """Return the line on a column whose unscaled numbers float32 can't tell apart, or ""."""
+    """Return the note on a column whose unscaled numbers float32 can't distinguish, or ""."""
     if not isinstance(encoder, NumericEncoder):
         return ""
     values = encoder.encode(column, where)
@@ -316,5 +315,5 @@ def _lost(column: Column, encoder: Encoder, where: str) -> str:
         return ""
     return (
         f"`{column.name}`: varies by {values[:, 0].std():.3g} about {values[:, 0].mean():.6g}, "
-        "which float32 can't tell apart; let preprocess be 'standardize'"
+        "which float32 can't distinguish; use preprocess='standardize'"
     )

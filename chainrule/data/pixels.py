@@ -1,10 +1,9 @@
-"""The pipeline of image sets: every pixel a feature of 0 to 255, left as uint8.
+"""The pipeline of image data sets, whose features are uint8 pixels of 0 to 255.
 
-Enters a table with one column a pixel, leaves uint8 rows, which the network scales by 1/255 in
-its first layer, a :class:`chainrule.nn.Scale`.  Pixels share one range and one unit
-already, so nothing more is done to them unless it is asked for.  It stands where a
-:class:`~chainrule.data.pipeline.Pipeline` stands for other tables, so that a run
-trained on image files predicts for a CSV file all the same.
+The network scales them by 1/255 in its first layer, a :class:`chainrule.nn.Scale`.  Pixels have
+the same range already, so further preprocessing is optional.  The class has the methods of
+:class:`~chainrule.data.pipeline.Pipeline` that prediction needs, so that a run trained on image
+files can predict for a table with one column per pixel.
 
 Read next: :mod:`chainrule.tabular.problem`.
 """
@@ -31,7 +30,7 @@ _VERSION = 2
 
 @dataclass(frozen=True)
 class PixelPipeline:
-    """Names of the pixels in order, the classes, and what is done to pixels, `steps`.
+    """The names of the pixels in order, the target, and `steps`, the fitted preprocessing.
 
     >>> pipeline = PixelPipeline(("a", "b"), Target("label", "classification", ("no", "yes")))
     >>> pipeline.transform(Table.from_arrays({"b": [0, 255], "a": [1, 2]})).tolist()
@@ -44,28 +43,28 @@ class PixelPipeline:
     steps: tuple[Fitted, ...] = ()
 
     def fit(self, planned: Plan, pixels: NDArray[np.uint8]) -> PixelPipeline:
-        """Return the pipeline with the steps asked for, fitted to the training rows `pixels`."""
+        """Return the pipeline with the steps of `planned`, fitted to the training rows `pixels`."""
         steps: list[Fitted] = []
         X: NDArray[Any] = _to_unit(pixels)
         for wanted in (planned.scaler, planned.projector):
             if wanted is not None:
                 steps.append(wanted.fit(X))
                 X = steps[-1].transform(X)
-        notes = [f"pixels: {w!r}, as asked" for w in (planned.scaler, planned.projector) if w]
+        notes = [f"pixels: {w!r}, as given" for w in (planned.scaler, planned.projector) if w]
         return replace(self, steps=tuple(steps), notes=(*self.notes, *notes))
 
     @property
     def task(self) -> Task:
-        """The task, classification."""
+        """The task, always classification."""
         return self.target.task
 
     @property
     def classes(self) -> tuple[str | int | float, ...]:
-        """The classes in the order of their numbers."""
+        """The classes in the order of their indices."""
         return self.target.classes
 
     def encode(self, pixels: NDArray[np.uint8]) -> NDArray[Any]:
-        """Return what the model is given for rows of `pixels`: them, or float32 with steps."""
+        """Return the model input for rows of `pixels`: uint8, or float32 if there are steps."""
         X: NDArray[Any] = _to_unit(pixels) if self.steps else pixels
         for step in self.steps:
             X = step.transform(X)
@@ -74,15 +73,16 @@ class PixelPipeline:
     def transform(self, table: Table) -> NDArray[Any]:
         """Return the features of `table`, whose columns are matched by name.
 
-        They are uint8 of shape (rows, pixels), or float32 with steps.  Raises DataError on a
-        missing column, and on a cell that is not a whole number from 0 to 255, with row and column.
+        They are uint8 of shape (rows, pixels), or float32 if there are steps.  Raises DataError
+        on a missing column and, with row and column, on a cell that is not a whole number from 0
+        to 255.
         """
         columns = {column.name: column for column in table}
         absent = [name for name in self.feature_names if name not in columns]
         if absent:
             raise DataError(
-                f"{table.source} lacks {len(absent)} of the {len(self.feature_names)} pixel "
-                f"columns the model was trained on, {absent[0]!r} first. "
+                f"{table.source} does not have {len(absent)} of the {len(self.feature_names)} "
+                f"pixel columns needed by the model; the first is {absent[0]!r}. "
                 f"{did_you_mean(absent[0], table.names)}"
             )
         out = np.empty((len(table), len(self.feature_names)), np.uint8)
@@ -103,7 +103,7 @@ class PixelPipeline:
 
     @classmethod
     def from_json(cls, saved: Mapping[str, Any]) -> PixelPipeline:
-        """Restore what `to_json` returned; DataError when it is something else."""
+        """Restore a pipeline from what `to_json` returned; raise DataError on anything else."""
         if saved.get("version") != _VERSION:
             raise DataError(
                 f"This pixel pipeline has version {saved.get('version')!r}; this chainrule reads "
@@ -124,7 +124,7 @@ def _to_unit(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
 def _pixels(column: Column, where: str) -> NDArray[np.uint8]:
     if column.kind != "number":
         raise DataError(
-            f"{where}: column {column.name!r} holds {column.kind}; a pixel is a number of 0 to 255."
+            f"{where}: column {column.name!r} holds {column.kind}; pixels are numbers of 0 to 255."
         )
     values = column.values
     with np.errstate(invalid="ignore"):
@@ -133,7 +133,7 @@ def _pixels(column: Column, where: str) -> NDArray[np.uint8]:
         row = int(wrong[0])
         raise DataError(
             f"{where}: row {column.row_number(row)} of column {column.name!r} is "
-            f"{'missing' if column.missing[row] else values[row]}; a pixel is a whole number "
+            f"{'missing' if column.missing[row] else values[row]}; pixels are whole numbers "
             "of 0 to 255."
         )
     return values.astype(np.uint8)

@@ -1,8 +1,6 @@
-"""Which preprocessing was asked for: names and specifications to one plan.
+"""Look up preprocessing by name, and combine a scaling and a projection into a `Plan`.
 
-Enters a name such as "whiten", a specification, or a scaling and a projection one after the
-other; leaves a `Plan`.  It exists so that a wrong name or value is refused before a file is
-read.
+Names and values are checked here, before any data is read.
 
 Read next: :mod:`chainrule.data.pipeline`.
 """
@@ -60,9 +58,9 @@ def preprocessing(name: str, **options: Any) -> Scaler | Projector:
 
 @dataclass(frozen=True)
 class Plan:
-    """How the numbers of each column are scaled, and how all features are then turned.
+    """The scaling of the numbers of each column, and the projection of all features after it.
 
-    None is what was not asked for.
+    None means not given.
     """
 
     scaler: Scaler | None = None
@@ -70,10 +68,10 @@ class Plan:
 
 
 def plan(preprocess: Preprocessing) -> Plan:
-    """Return the plan that `preprocess` asks for.
+    """Return the plan for `preprocess`.
 
-    Raises OptionError on what is not a preprocessing, and on another order than one scaling and
-    then one projection.
+    Raises OptionError if it is not a preprocessing, or not at most one scaling followed by at
+    most one projection.
 
     >>> plan("minmax")
     Plan(scaler=MinMax(low=0.0, high=1.0), projector=None)

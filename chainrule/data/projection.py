@@ -1,8 +1,7 @@
-"""Principal components and whitening: features turned until they are uncorrelated.
+"""Principal component analysis (PCA) and whitening, which make features uncorrelated.
 
-Enter the options of `PCA` or `Whiten`, then rows; leaves a `Projection`.  It exists because
-correlated features stretch the loss surface into a valley, which gradient descent crosses
-rather than follows (LeCun et al., "Efficient BackProp", 1998, section 4.3).
+Correlated features make the loss surface a narrow valley, in which gradient descent is slow
+(LeCun et al., "Efficient BackProp", 1998, section 4.3).
 
 Read next: :mod:`chainrule.data.pipeline`.
 """
@@ -26,17 +25,17 @@ __all__ = ["PCA", "Projection", "Projector", "Whiten"]
 
 Array = NDArray[np.float64]
 Kind = Literal["pca", "whiten", "zca"]
-_NULL = 1e-10  # share of the largest eigenvalue of the correlations that is rounding, not data
+_NULL = 1e-10  # eigenvalues of the correlations below this share of the largest are rounding
 
 
 @dataclass(frozen=True, eq=False)
 class Projection(Fitted):
-    """Turn and stretch rows: ``z = (x - mean) @ axes * gain``; for "zca", ``@ axes.T`` after it.
+    """A fitted projection: ``z = (x - mean) @ axes * gain``; for "zca", then ``@ axes.T``.
 
-    `axes`, shape (features, components), are the orthonormal directions in which the training
-    rows vary, the largest variance first; `explained_variance` is the variance (over rows - 1)
-    along each, `total_variance` that of all features.  `gain` is 1 for "pca", else
-    ``1 / sqrt(explained_variance + epsilon)``.  What a row has in other directions is lost.
+    `axes`, shape (features, components), are the orthonormal principal axes of the training
+    rows, the largest variance first; `explained_variance` is the variance (over rows - 1)
+    along each, `total_variance` the sum over all features.  `gain` is 1 for "pca", else
+    ``1 / sqrt(explained_variance + epsilon)``.  The part of a row along other directions is lost.
     """
 
     kind: Kind
@@ -58,11 +57,11 @@ class Projection(Fitted):
 
     @property
     def explained_variance_ratio(self) -> Array:
-        """The share of the whole variance along each axis."""
+        """The share of the total variance along each axis."""
         return self.explained_variance / self.total_variance
 
     def feature_names(self, names: tuple[str, ...]) -> tuple[str, ...]:
-        """Return `names` for "zca", which stays near them; else "component 1" and so on."""
+        """Return `names` for "zca", which stays close to the features; else "component 1", ..."""
         if self.kind == "zca":
             return names
         return tuple(f"component {i + 1}" for i in range(self.components))
@@ -82,7 +81,7 @@ class Projection(Fitted):
         return (rows - self.mean) @ self._forward
 
     def undo(self, rows: Array) -> Array:
-        """Return ``rows @ backward + mean``: the nearest rows with no part in lost directions."""
+        """Return ``rows @ backward + mean``, the reconstruction from the directions kept."""
         return rows @ self._backward + self.mean
 
     def to_json(self) -> dict[str, Any]:
@@ -108,10 +107,10 @@ class Projection(Fitted):
 
 
 class Projector(Preprocessor[Projection]):
-    """A preprocessor that keeps `components` directions, or those that explain `variance`.
+    """Base class of projections on `components` directions, or on those that explain `variance`.
 
-    With neither, all in which the training rows vary: a direction without variance, such as
-    that of a feature that is the sum of others, is never kept.
+    If both are None, all directions in which the training rows vary are kept.  Directions without
+    variance, such as that of a feature that is the sum of others, are never kept.
     """
 
     components: int | None
@@ -123,7 +122,7 @@ class Projector(Preprocessor[Projection]):
         if count is not None and not (whole and count >= 1):
             raise OptionError(
                 f"{who}: components must be a whole number of 1 or more, not {count!r}. "
-                "For a share of the variance give variance=0.95 instead."
+                "For a share of the variance, use variance=0.95."
             )
         if share is not None and not (is_number(share) and 0 < share <= 1):
             raise OptionError(
@@ -135,7 +134,7 @@ class Projector(Preprocessor[Projection]):
     def _project(self, rows: Rows, kind: Kind, epsilon: float = 0.0) -> Projection:
         found = Moments.learn(rows, products=True)
         if found.count < 2:
-            raise DataError(f"{rows.asker} needs two rows or more to see a variance; got one.")
+            raise DataError(f"{rows.asker} needs two rows or more to compute a variance; got one.")
         if not found.varies.any():
             raise DataError(
                 f"{rows.asker}: no feature varies in the {found.count} training rows, "
@@ -152,26 +151,26 @@ class Projector(Preprocessor[Projection]):
         if self.components is not None and self.components > len(variance):
             raise DataError(
                 f"{who}(components={self.components}): the training rows vary in "
-                f"{len(variance)} direction{'s' * (len(variance) > 1)} only; give at most as many."
+                f"{len(variance)} direction{'s' * (len(variance) > 1)} only; use at most that many."
             )
         if self.variance is None:
             return int(self.components or len(variance))
-        # Rounding must not ask for one more direction than there are.
+        # The tolerance keeps rounding from adding a direction.
         enough = np.cumsum(variance) / total >= self.variance - 1e-12
         return int(np.argmax(enough)) + 1 if enough.any() else len(variance)
 
 
 @dataclass(frozen=True)
 class PCA(Projector):
-    """Turn the features to principal components: uncorrelated, the largest variance first.
+    """Project the features on their principal components, the largest variance first.
 
     ``z = (x - mean) @ axes`` with `axes` the eigenvectors of the covariance of the training
     rows, each signed so that its largest entry is positive.  Keeps `components` of them, or
-    the fewest that explain the share `variance`; None: all that vary.  Pearson, "On lines and
-    planes of closest fit", 1901.  Raises OptionError for ``components < 1`` and for `variance`
-    not above 0 and at most 1; DataError for more components than the rows have.
-    Time and memory of a fit grow with the square of the number of features, as the
-    covariance does; memory does not grow with the rows.
+    the fewest that explain the share `variance`; by default all with variance above 0.  Pearson,
+    "On lines and planes of closest fit", 1901.  Raises OptionError for ``components < 1`` and for
+    `variance` not above 0 and at most 1; DataError for more components than the rows have.
+    The memory of a fit grows with the square of the number of features, but not with the
+    number of rows.
 
     >>> rows = [[1.0, 2.0], [2.0, 4.0], [3.0, 6.1], [4.0, 7.9]]
     >>> fitted = PCA(variance=0.99).fit(rows)
@@ -192,12 +191,12 @@ class PCA(Projector):
 class Whiten(Projector):
     """Make the features uncorrelated and of variance 1: the covariance becomes the identity.
 
-    ``z = (x - mean) @ axes / sqrt(explained_variance + epsilon)`` for `kind` "pca"; "zca" turns
-    the result back by ``@ axes.T``, which of all whitenings stays nearest to the features
+    ``z = (x - mean) @ axes / sqrt(explained_variance + epsilon)`` for `kind` "pca"; "zca" rotates
+    the result back with ``@ axes.T``, and of all whitenings stays closest to the features
     (Kessy, Lewin and Strimmer, "Optimal whitening and decorrelation", 2018).  Directions in
     which the training rows do not vary are dropped by "pca" and left at 0 by "zca".  An
-    `epsilon` above 0, in units of a variance, keeps directions of little variance small
-    instead of raising their noise to 1.  Covariance divides by rows - 1.
+    `epsilon` above 0, in units of variance, keeps directions of small variance small
+    instead of amplifying their noise.  The covariance divides by rows - 1.
     Raises what `PCA` raises, and OptionError for ``epsilon < 0``.
 
     >>> rows = [[1.0, 2.0, 3.0], [2.0, 4.0, 6.0], [3.0, 7.0, 10.0], [4.0, 7.0, 11.0]]
@@ -228,9 +227,9 @@ class Whiten(Projector):
 def _principal_axes(found: Moments) -> tuple[Array, Array]:
     """Return (axes, variances), the largest first, of all directions that vary.
 
-    Which directions vary is read off the correlations, so that it does not depend on units.
-    The covariance is ``factor @ factor.T``, and the singular values of `factor` give small
-    variances with the accuracy that its own eigenvalues would have lost.
+    The correlations decide which directions vary, so that it does not depend on units.
+    The covariance is ``factor @ factor.T``; the singular values of `factor` are more accurate
+    for small variances than the eigenvalues of the covariance.
     """
     covariance = found.scatter / (found.count - 1)
     spread = np.where(found.varies, np.sqrt(np.diagonal(covariance)), 0.0)
@@ -240,7 +239,7 @@ def _principal_axes(found: Moments) -> tuple[Array, Array]:
     factor = spread[:, None] * turned * np.sqrt(np.where(strength > rounding, strength, 0.0))
     varying = factor[:, strength > _NULL * strength[-1]]
     basis, _ = np.linalg.qr(varying)
-    # Rows have a trace of what does not vary also along the basis; its variance counts.
+    # Directions dropped as constant have a small part along the basis; its variance counts.
     within, deviation, _ = np.linalg.svd(basis.T @ factor, full_matrices=False)
     axes = basis @ within
     largest = np.take_along_axis(axes, np.abs(axes).argmax(axis=0)[None], axis=0)

@@ -1,7 +1,6 @@
 """Exact quantiles of every feature, also of rows that do not fit in memory.
 
-Enters rows and shares such as 0.5, leaves one row of quantiles a share.  It exists because
-the median is what outliers can't move, and a median of medians is not a median.
+They can't be merged from the quantiles of blocks, so rows in blocks are read several times.
 
 Read next: :mod:`chainrule.data.scaling`.
 """
@@ -25,7 +24,7 @@ _DIGITS = 256
 def quantiles_of(rows: Array, shares: Sequence[float]) -> Array:
     """Return the quantiles of the columns of `rows`, shape (shares, features).
 
-    Between two values in order the quantile is interpolated linearly, as by np.quantile.
+    Between two neighboring values, the quantile is interpolated linearly, as in np.quantile.
 
     >>> quantiles_of(np.array([[1.0], [2.0], [4.0], [8.0]]), [0.5, 1.0]).tolist()
     [[3.0], [8.0]]
@@ -35,18 +34,18 @@ def quantiles_of(rows: Array, shares: Sequence[float]) -> Array:
 
 
 def quantiles_of_blocks(rows: Rows, shares: Sequence[float]) -> Array:
-    """Return `quantiles_of` all `rows`, bit for bit, in memory for a few chunks.
+    """Return bitwise the same as `quantiles_of` all `rows`, with memory for a few chunks.
 
-    Radix selection: read as whole numbers, floats keep their order.  Each of eight passes
-    counts one more byte of the numbers that agree with the sought one so far, most
-    significant first, and so finds that byte.
+    Radix selection on integer keys that have the order of the floats: each of eight passes finds
+    one more byte of the quantile, the most significant first, by counting that byte of the keys
+    that agree with the bytes found so far.
     """
     rows.check_again()
     count, width = 0, 0
     for chunk in rows:
         count, width = count + len(chunk), chunk.shape[1]
     ranks = _ranks(count, shares)
-    left = np.repeat(np.array(ranks)[:, None], width, axis=1)  # rank among those that agree
+    left = np.repeat(np.array(ranks)[:, None], width, axis=1)  # rank among the keys that agree
     prefix = np.zeros((len(ranks), width), np.uint64)
     columns = np.arange(width) * _DIGITS
     for shift in range(56, -1, -8):
@@ -66,7 +65,7 @@ def quantiles_of_blocks(rows: Rows, shares: Sequence[float]) -> Array:
 
 
 def _ranks(count: int, shares: Sequence[float]) -> list[int]:
-    """Return the places, in order, of the values on either side of each quantile."""
+    """Return the sorted ranks of the values on both sides of each quantile."""
     places = {int(f(share * (count - 1))) for share in shares for f in (np.floor, np.ceil)}
     return sorted(places)
 
@@ -82,7 +81,7 @@ def _interpolate(ordered: Array, count: int, shares: Sequence[float]) -> Array:
 
 
 def _keys(values: Array) -> NDArray[np.uint64]:
-    """Return whole numbers in the order of the floats: a negative one's bits count downward."""
+    """Return integers in the order of the floats: the bits of negative floats are inverted."""
     bits = np.ascontiguousarray(values + 0.0).view(np.uint64)  # -0.0 becomes 0.0
     return np.where(bits & _SIGN, ~bits, bits | _SIGN)
 

@@ -1,9 +1,8 @@
-"""Files and SQL become a `Table`; the only module that knows DuckDB.
+"""Read files and SQL queries into a `Table`, with DuckDB.
 
-Enters a path or a query, leaves typed columns in the file's own row order.
-DuckDB parses; it is never left to guess.  Its sniffer may fold ragged rows into
-one column, skip leading lines or type a column from a sample, so the separator and the
-header are found here, and a column's kind is settled over all its rows.
+Rows keep the order of the file.  DuckDB's detection of CSV formats is not used, because it may
+read ragged rows as one column, skip leading lines, or infer a type from a sample.  Instead, this
+module finds the separator and the header, and infers each column's kind from all its rows.
 
 Read next: :mod:`chainrule.data.table`.
 """
@@ -29,10 +28,10 @@ from chainrule.data.table import Column, Table, column_from_text, find_duplicate
 
 __all__ = ["StoredTable", "check_source", "is_query", "read_table", "store_table", "write_parquet"]
 
-_STORE_MEMORY = 2**29  # bytes DuckDB may use to store a table; what is more goes to disk
-_ROW_GROUP = 122_880  # rows DuckDB holds of every column, in each thread, while it stores them
+_STORE_MEMORY = 2**29  # bytes of memory DuckDB may use to store a table
+_ROW_GROUP = 122_880  # rows DuckDB buffers per column and thread while it stores them
 
-_MOST_LISTED = 5  # files named when one is not found
+_MOST_LISTED = 5  # files listed if one is not found
 
 _CSV = (".csv", ".tsv", ".txt")
 _JSON = (".json", ".jsonl", ".ndjson")
@@ -50,7 +49,7 @@ _MISSING_SQL = ", ".join(
 
 
 def is_query(source: str) -> bool:
-    """Tell SQL from a path.
+    """Return whether `source` is an SQL query, not a path.
 
     >>> is_query("select * from 'a.csv'"), is_query("selection.csv")
     (True, False)
@@ -62,22 +61,22 @@ def read_table(source: str | os.PathLike[str], query: str | None = None) -> Tabl
     """Read a CSV, TSV, Parquet or JSON file, or the rows of an SQL query over such files.
 
     `source` is a path (optionally ``.gz`` or ``.zst``), or SQL that begins with
-    SELECT, WITH or FROM, as in ``SELECT * FROM 'a.csv' WHERE x > 3``.  With
-    `query` given, `source` is a path and the query reads it as the table ``data``.  Rows
+    SELECT, WITH or FROM, as in ``SELECT * FROM 'a.csv' WHERE x > 3``.  If `query` is
+    given, `source` is a path that the query reads as the table ``data``.  Rows
     keep the file's order.  In messages, row 1 is the first row after the header.
 
     Raises DataError on a file that is missing, empty, of unknown type, not
-    UTF-8, ragged, without rows, or with two columns of one name; and on bad SQL.
+    UTF-8, ragged, without rows, or with two columns of the same name; and on invalid SQL.
     """
     if not isinstance(source, (str, os.PathLike)):
         raise DataError(
-            f"read_table reads files and SQL, and got {type(source).__name__}; columns in memory "
-            "become a table by chainrule.data.Table.from_arrays."
+            f"read_table reads files and SQL, not {type(source).__name__}; for columns in memory "
+            "use chainrule.data.Table.from_arrays."
         )
     text = os.fspath(source)
     check_source(text)
     if is_query(text) and query is not None:
-        raise DataError("Give one query: the source is already SQL.")
+        raise DataError("Give only one query: the source is SQL already.")
     with _connect() as db:
         if is_query(text):
             return _run_query(db, text, "the query")
@@ -88,7 +87,7 @@ def read_table(source: str | os.PathLike[str], query: str | None = None) -> Tabl
 
 
 def write_parquet(path: Path) -> None:
-    """Turn the CSV file `path` into a Parquet file of the same name, typed as it is read."""
+    """Replace the CSV file `path` by a Parquet file of the same name and column types."""
     packed = path.with_name(f"{path.name}.packed")
     try:
         with _connect() as db:
@@ -103,7 +102,7 @@ def check_source(source: str) -> None:
     """Raise DataError unless `source` is SQL or a file that can be read."""
     try:
         source.encode()
-    except UnicodeEncodeError:  # bytes of a file name, which neither DuckDB nor TOML can hold
+    except UnicodeEncodeError:  # neither DuckDB nor TOML accepts such a name
         shown = source.encode(errors="replace").decode()
         raise DataError(f"the name {shown!r} is not UTF-8 text; rename the file.") from None
     if not is_query(source):
@@ -113,7 +112,7 @@ def check_source(source: str) -> None:
 
 
 class StoredTable:
-    """A table kept on disk, of which a few rows at a time become a `Table`."""
+    """A table stored on disk, from which a few rows at a time are read as a `Table`."""
 
     def __init__(self, db: Any, source: str):
         self._db, self.source = db, source
@@ -121,7 +120,7 @@ class StoredTable:
         self.names = tuple(name for name, *_ in described)
         self._rows = int(_execute(db, "SELECT count(*) FROM stored", source).fetchone()[0])
         if self._rows == 0:
-            raise DataError(f"{source} gives columns but no rows.")
+            raise DataError(f"{source} has columns but no rows.")
 
     def __len__(self) -> int:
         return self._rows
@@ -131,7 +130,7 @@ class StoredTable:
     ) -> Table:
         """Return the columns `names` of the rows from `start` to before `stop`.
 
-        Text in the columns `words` stays text, even if every cell of the block is a number.
+        Text columns in `words` stay text, even if every cell of the block is a number.
         """
         stop = min(stop, len(self))
         condition = f"WHERE rowid >= {start} AND rowid < {stop} ORDER BY rowid"
@@ -139,7 +138,7 @@ class StoredTable:
         return _with_origin(table, np.arange(start, stop))
 
     def take(self, rows: np.ndarray[Any, Any], names: Sequence[str]) -> Table:
-        """Return the columns `names` of `rows`, which are in ascending order."""
+        """Return the columns `names` of `rows`, which must be in ascending order."""
         self._db.register("chosen", {"row": rows})
         condition = "WHERE rowid IN (SELECT row FROM chosen) ORDER BY rowid"
         table = _fetch(self._db, "stored", self.source, names, (), condition)
@@ -153,11 +152,10 @@ def _with_origin(table: Table, rows: np.ndarray[Any, Any]) -> Table:
 
 @contextmanager
 def store_table(source: str, folder: Path) -> Iterator[StoredTable]:
-    """Copy the rows of a file or query, in their order, to a database in `folder`; open it.
+    """Copy the rows of a file or query, in order, to a database in `folder`, and yield it.
 
-    Takes half a gigabyte of memory (above 130 columns 4 MB a column) however many rows there
-    are.  Raises DataError
-    as `read_table` does, and when the disk is full.
+    Needs half a gigabyte of memory (above 130 columns, 4 MB per column), whatever the number of
+    rows.  Raises DataError as `read_table` does, and if the disk is full.
     """
     check_source(source)
     with _connect(folder / "table.duckdb") as db:
@@ -177,7 +175,7 @@ def store_table(source: str, folder: Path) -> Iterator[StoredTable]:
 
 def _duckdb() -> Any:
     try:
-        import duckdb  # takes 0.2 s, and arrays need none of it
+        import duckdb  # takes 0.2 s, and arrays do not need it
 
         return duckdb
     except ImportError as error:
@@ -193,11 +191,11 @@ def _connect(path: Path | str = ":memory:") -> Any:
         config={
             "threads": min(8, cores or 1),
             "preserve_insertion_order": True,
-            "autoinstall_known_extensions": False,  # a file name must never reach the network
+            "autoinstall_known_extensions": False,  # a file name must not cause a download
         },
     )
-    db.execute("SET python_enable_replacements = false")  # no name in SQL means one in Python
-    db.execute("SET enable_progress_bar = false")  # standard output is the program's own
+    db.execute("SET python_enable_replacements = false")  # or SQL could read Python variables
+    db.execute("SET enable_progress_bar = false")  # standard output belongs to the program
     return db
 
 
@@ -209,7 +207,7 @@ def _suffixes(path: Path) -> tuple[str, str]:
 
 def _check_path(path: Path) -> None:
     if path.is_dir():
-        raise DataError(f"{path} is a directory; name a file in it.")
+        raise DataError(f"{path} is a directory; give a file in it.")
     if not path.exists():
         folder = path.parent
         if not folder.is_dir():
@@ -217,7 +215,7 @@ def _check_path(path: Path) -> None:
         names = sorted(f.name for f in folder.iterdir() if _suffixes(f)[0] in _known())
         if len(names) > _MOST_LISTED:
             names = get_close_matches(path.name, names, n=_MOST_LISTED, cutoff=0)
-        hint = did_you_mean(path.name, names) if names else "The directory holds no data file."
+        hint = did_you_mean(path.name, names) if names else "The directory contains no data files."
         raise DataError(f"{path} does not exist. {hint}")
     if _suffixes(path)[0] not in _known():
         raise DataError(
@@ -259,7 +257,7 @@ def _literal(text: object) -> str:
 
 
 def _create_view(db: Any, view: str, path: Path) -> None:
-    """Make `path` readable as the table `view`, with settled column types."""
+    """Create the view `view` of the file `path`, with the types of its columns."""
     form, _ = _suffixes(path)
     if form in _CSV:
         _create_csv_view(db, view, path)
@@ -282,8 +280,8 @@ def _create_csv_view(db: Any, view: str, path: Path) -> None:
         f"delim={_literal(separator)}, quote='\"', escape='\"', strict_mode=true, "
         f"null_padding=false, ignore_errors=false, nullstr=[{_MISSING_SQL}])"
     )
-    # One pass over whole lines tells whether any cell may be a code such as 007;
-    # asking every cell instead would make a wide file of numbers ten times slower.
+    # One pass over whole lines finds out whether any cell may be a code such as 007;
+    # checking every cell would make a wide file of numbers ten times slower.
     code = _literal(f'(^|["{separator}]) *0[0-9]')
     asked = f"SELECT count(*) FROM {lines} WHERE regexp_matches(line, {code})"
     may_have_codes = bool(_execute(db, asked, str(path)).fetchone()[0])
@@ -333,7 +331,7 @@ def _has_both_line_ends(path: Path, separator: str) -> bool:
 
 
 def _read_header(db: Any, lines: str, path: Path) -> tuple[list[str], str]:
-    """Return the column names and the separator, from the file's first record."""
+    """Return the column names and the separator, from the first record of the file."""
     first = _execute(db, f"SELECT line FROM {lines} LIMIT 20", str(path)).fetchall()
     records = [row[0] or "" for row in first]
     if not any(record.strip() for record in records):
@@ -364,17 +362,17 @@ def _check_header(names: list[str], path: Path) -> None:
 def _headless(name: str, path: Path) -> DataError:
     return DataError(
         f"{path}: the first line looks like data ({name!r}), not like column names. "
-        "Put a line of names on top."
+        "Add a line of column names at the top."
     )
 
 
 def _column_types(
     db: Any, cells: str, names: Sequence[str], may_have_codes: bool, where: str
 ) -> dict[str, str]:
-    """Return the SQL type of each column that is not text, settled over all of its cells.
+    """Return the SQL type of each column that is not text, inferred from all of its cells.
 
-    The rules are those of `chainrule.data.parse.parse_text`, which later sees
-    whatever stays text; here DuckDB applies them at the speed big files need.
+    The rules are those of `chainrule.data.parse.parse_text`, which later parses the columns
+    that stay text; DuckDB applies them faster to large files.
     """
     questions = ["count(*)"]
     for name in map(_quote, names):
@@ -408,13 +406,13 @@ def _run_query(db: Any, query: str, where: str) -> Table:
 
 
 def _prepare_query(db: Any, query: str, where: str) -> str:
-    """Return `query` checked; its CSV files are read as `read_table` reads them, never sniffed."""
+    """Return `query`, checked, with its CSV files replaced by views as `read_table` makes them."""
     views: dict[str, str] = {}
 
     def replace(match: re.Match[str]) -> str:
         literal = match[3].replace("''", "'")
         if any(mark in literal for mark in ("*", "?", "[", "://")):
-            raise DataError(f"{where}: name one local file at a time, not {literal!r}.")
+            raise DataError(f"{where}: give one local file at a time, not {literal!r}.")
         path = Path(literal)
         if str(path) not in views:
             _check_path(path)
@@ -428,7 +426,7 @@ def _prepare_query(db: Any, query: str, where: str) -> str:
     with _explained(where):
         statements = db.extract_statements(sql)
     if len(statements) != 1:
-        raise DataError(f"{where}: give one statement, without ';' between several.")
+        raise DataError(f"{where}: give a single statement, not several separated by ';'.")
     described = _execute(db, f"DESCRIBE {sql}", where).fetchall()
     twice = find_duplicate([row[0].lower() for row in described])
     if twice is not None:
@@ -452,7 +450,7 @@ def _fetch(
         cell = _quote(name)
         if sql_type.endswith("]") or sql_type.startswith(_NESTED):
             raise DataError(
-                f"{where}: column {name!r} holds {sql_type}; select its parts as plain columns."
+                f"{where}: column {name!r} has the type {sql_type}; select its parts as columns."
             )
         if _NUMERIC.match(sql_type):
             cell = f"CAST({cell} AS DOUBLE)"
@@ -469,7 +467,7 @@ def _fetch(
         _column(name, kind, arrays[name], name in words) for name, kind, *_ in described
     )
     if len(columns[0]) == 0:
-        raise DataError(f"{where} gives columns but no rows.")
+        raise DataError(f"{where} has columns but no rows.")
     return Table(columns, where)
 
 

@@ -1,7 +1,6 @@
-"""DuckDB's errors, said in the terms of the table and of what to do.
+"""Rewrite DuckDB's error messages in terms of the table, with what to do.
 
-Enters the message of an error, leaves a sentence.  It exists because such messages speak of
-DuckDB's own machinery and options, which no reader of them has asked for.
+The original messages are about DuckDB's internals and options.
 
 Read next: :mod:`chainrule.data.read`.
 """
@@ -15,7 +14,7 @@ from chainrule.core.errors import DataError
 
 __all__ = ["explain", "reject_bare_file", "reject_near_query"]
 
-_MACHINE = re.compile(r"out of memory|space left|permission", re.IGNORECASE)  # not the file
+_MACHINE = re.compile(r"out of memory|space left|permission", re.IGNORECASE)  # not about the file
 _LITERAL = re.compile(r"'(?:[^']|'')*'")
 _BARE_FILE = re.compile(
     r"\b(?:from|join)\s+([\w./-]+\.(?:csv|tsv|txt|parquet|json|jsonl|ndjson)(?:\.gz|\.zst)?)\b",
@@ -24,7 +23,7 @@ _BARE_FILE = re.compile(
 
 
 def explain(message: str, form: str | None) -> str:
-    """Return what DuckDB found wrong with a file of the format `form` (None: with a query)."""
+    """Return the message on a DuckDB error in a file of the format `form` (None: in a query)."""
     original = re.search(r"Original Line: (.{1,60})", message)
     shown = f" (it begins {original[1]!r})" if original else ""
     line = re.search(r"CSV Error on Line: (\d+)", message)
@@ -36,7 +35,7 @@ def explain(message: str, form: str | None) -> str:
             found = "1 field" if fields[2] == "1" else f"{fields[2]} fields"
             return (
                 f"{place} has {found}, but the header names {fields[1]} columns. "
-                "Quote a cell that holds the separator, or correct the row."
+                "Quote cells that contain the separator, or correct the row."
             )
         if "unterminated quote" in message:
             return f'{place} has a quote (") that is not closed. Double a quote inside a cell ("").'
@@ -51,7 +50,7 @@ def explain(message: str, form: str | None) -> str:
     if form is not None and not _MACHINE.search(first):
         kind = {".csv": "CSV", ".parquet": "Parquet"}.get(form, "JSON")
         found = re.sub(r"^[A-Z]\w*( \w+)* Error: ", "", first).rstrip(".")
-        return f"the file is not valid {kind}: {found}. Write it again, or check what it is."
+        return f"the file is not valid {kind}: {found}. Check its format, or write it again."
     hint = re.search(r"^(Candidate bindings|Did you mean|LINE \d+).*", message, re.MULTILINE)
     return first + (f" ({hint[0]})" if hint else "")
 
@@ -69,7 +68,7 @@ def reject_bare_file(query: str, where: str) -> None:
 
 
 def reject_near_query(source: str) -> None:
-    """Raise DataError if `source` is empty, or SQL but for its misspelt first word."""
+    """Raise DataError if `source` is empty, or SQL with a misspelled first word."""
     if not source.strip():
         raise DataError("the source is empty; give a file, SQL, or the name of a data set.")
     first, *rest = source.lower().split()

@@ -1,7 +1,6 @@
-"""Centering and scaling, each feature by itself, learned from training rows and undone exactly.
+"""Center and scale each feature.
 
-Enter the options of a scaler, then rows; leaves a `Scaling`.  It exists because gradient
-descent is slow and fragile on features of unequal mean and scale (LeCun et al., "Efficient
+Gradient descent is slow if features differ in mean and scale (LeCun et al., "Efficient
 BackProp", 1998, section 4.3).
 
 Read next: :mod:`chainrule.data.projection`.
@@ -29,9 +28,9 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True, eq=False)
 class Scaling(Fitted):
-    """Map each feature by itself: ``z = (x - shift) / scale + offset``.
+    """A fitted scaling of each feature: ``z = (x - shift) / scale + offset``.
 
-    `shift` and `scale` have shape (features,); `offset` is one number.
+    `shift` and `scale` have shape (features,); `offset` is a scalar.
     """
 
     shift: Array
@@ -44,7 +43,7 @@ class Scaling(Fitted):
         return len(self.shift)
 
     def feature_names(self, names: tuple[str, ...]) -> tuple[str, ...]:
-        """Return `names`: every feature stays what it is."""
+        """Return `names` unchanged."""
         return names
 
     def apply(self, rows: Array) -> Array:
@@ -72,7 +71,7 @@ class Scaling(Fitted):
 
 
 class Scaler(Preprocessor[Scaling]):
-    """A preprocessor that maps each feature by itself; one that does not vary keeps scale 1."""
+    """Base class of scalings of each feature; a constant feature keeps scale 1."""
 
 
 @dataclass(frozen=True)
@@ -101,7 +100,7 @@ class Center(Scaler):
 class Standardize(Scaler):
     """Zero-center each feature and divide by its standard deviation: ``z = (x - mean) / std``.
 
-    The deviation is that of the training rows themselves, which divides by their number.
+    The standard deviation divides by the number of rows, not by one less.
 
     >>> fitted = Standardize().fit([[1.0, 5.0], [3.0, 5.0]])
     >>> fitted.transform([[1.0, 5.0]]).tolist()
@@ -112,13 +111,13 @@ class Standardize(Scaler):
 
     def _learn(self, rows: Rows) -> Scaling:
         found = Moments.learn(rows)
-        # Rounding gives a constant feature a tiny spread; dividing by it would blow up new rows.
+        # Rounding gives a constant feature a tiny deviation; dividing by it would amplify new rows.
         return _scaling(found.mean, np.sqrt(found.scatter / found.count), found.varies)
 
 
 @dataclass(frozen=True)
 class MinMax(Scaler):
-    """Map the least value of each feature to `low` and the greatest to `high`.
+    """Map the minimum of each feature to `low` and the maximum to `high`.
 
     ``z = (x - min) / (max - min) * (high - low) + low``.  New rows may lie outside.
     Raises OptionError unless both are finite and ``low < high``.
@@ -152,8 +151,8 @@ class Robust(Scaler):
     """Center each feature by its median and divide by a range of its quantiles.
 
     ``z = (x - median) / (quantile(high) - quantile(low))``; 0.25 and 0.75 give the
-    interquartile range.  A few wild values move neither.  A feature whose two quantiles are
-    the same keeps scale 1.  `fit_blocks` finds the exact quantiles, in eight passes.
+    interquartile range.  Outliers have little effect on them.  A feature whose two quantiles are
+    equal keeps scale 1.  `fit_blocks` computes exact quantiles, in eight passes over the rows.
     Raises OptionError unless ``0 <= low < high <= 1``.
 
     >>> Robust().fit([[1.0], [2.0], [3.0], [4.0], [1e9]]).transform([[3.0], [5.0]]).tolist()
@@ -172,7 +171,7 @@ class Robust(Scaler):
             )
 
     def fit(self, X: ArrayLike) -> Scaling:
-        """Learn from the rows of `X`, shape (rows, features), as `fit_blocks` does but faster."""
+        """Fit to the rows of `X`, shape (rows, features); same as `fit_blocks`, but faster."""
         chunks = list(Rows([X], "Robust", "X"))
         whole = np.concatenate(chunks) if len(chunks) > 1 else chunks[0]
         return self._between(quantiles_of(whole.astype(np.float64), self._shares))
@@ -194,7 +193,7 @@ def _scaling(shift: Array, scale: Array, varies: NDArray[np.bool_], offset: floa
 
 
 def is_number(value: object) -> bool:
-    """Whether `value` is a finite real number, and no boolean."""
+    """Whether `value` is a finite real number and not a boolean."""
     return (
         isinstance(value, (int, float, np.integer, np.floating))
         and not isinstance(value, bool)

@@ -1,8 +1,7 @@
-"""Numbers spelled for people: decimal commas, grouped thousands, currencies and percentages.
+"""Parse formatted numbers: decimal commas, grouped thousands, currencies and percentages.
 
-Enter the cells of a column, leave its spelling and its numbers, when there is one spelling that
-reads every cell.  It exists because such a column is a quantity, not words, and because 83,879
-alone does not tell whether its comma groups or divides: then no choice is made for a person.
+A column is parsed only if one format fits all of its cells.  If several formats fit and give
+different numbers (83,879 may be thousands or a decimal), the column stays text.
 
 Read next: :mod:`chainrule.data.parse`.
 """
@@ -19,18 +18,18 @@ SPELLINGS = {
     "1,234.5": re.compile(r"([1-9]\d{0,2}(,\d{3})+|0|[1-9]\d*)(\.\d+)?"),
     "1.234,5": re.compile(r"([1-9]\d{0,2}(\.\d{3})+|0|[1-9]\d*)(,\d+)?"),
 }
-"""How a number may be spelled, by an example; a sign and a unit may stand beside it.
+"""The number formats, named by an example; a sign and a unit may be added.
 
-None has leading zeros, which make a code such as 007.
+Leading zeros are not allowed, because they make a code such as 007.
 """
 
 _UNITS = "€$£¥%"
 _PARTS = re.compile(rf"([+-]?)([{_UNITS}]?)\s*([+-]?)(\d[\d.,]*)\s*([{_UNITS}]?)")
-_MOSTLY = 0.8  # of a column's words are numbers: then what keeps it from being one is told
+_MOSTLY = 0.8  # least share of numbers in a text column for advice on the other cells
 
 
 def parse_spelled(cell: str, spelling: str) -> float | None:
-    """Return the number `cell` spells in `spelling`, or None.
+    """Return `cell` as a number in the format `spelling`, or None.
 
     >>> parse_spelled("1.234,50", "1.234,5"), parse_spelled("-€1,200", "€1,234.5")
     (1234.5, -1200.0)
@@ -55,9 +54,9 @@ def _split(spelling: str) -> tuple[str, str]:
 
 
 def find_spelling(cells: Sequence[str]) -> tuple[str, list[float]] | None:
-    """Return the one spelling that reads every cell, and the numbers; None if there is none.
+    """Return the format that parses every cell, and the numbers; None if there is none.
 
-    Spellings that read every cell alike are one; that read any cell otherwise, none.
+    If several formats parse every cell, they must give the same numbers.
 
     >>> find_spelling(["3,50", "12"])
     ('1.234,5', [3.5, 12.0])
@@ -90,7 +89,7 @@ def _readings(cells: Sequence[str]) -> list[tuple[str, list[float]]]:
 
 
 def advise(words: Sequence[str]) -> str:
-    """Return why a column of `words` is not a number though it looks like one; "" if it does not.
+    """Return why a column of `words` that look like numbers is text; "" if they do not.
 
     >>> advise(["83,879", "12,500"])
     "cells such as '83,879' may be thousands or decimals; write them as 83879 or 83.879"
@@ -108,9 +107,9 @@ def advise(words: Sequence[str]) -> str:
     odd = next((word for word in words if not any(_reads(word))), None)
     if odd is None:
         return (
-            f"its numbers are written in several ways, such as {words[0]!r}; write them all plain"
+            f"its numbers are written in several formats, such as {words[0]!r}; use plain numbers"
         )
-    return f"most cells are numbers, but not {odd!r}; correct or clear such cells to use it as one"
+    return f"most cells are numbers, but not {odd!r}; correct or clear the cells that are not"
 
 
 def _reads(word: str) -> list[bool]:

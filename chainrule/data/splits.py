@@ -1,7 +1,7 @@
-"""Which rows train and which rows test: seeded, stratified, repeatable.
+"""Split rows into training, validation and test sets, or into folds.
 
-Enters a target or a number of rows, leaves sorted arrays of row indices.  It exists so
-that a result can be had again from its seed, and so that no class is missing on a side.
+Splits are arrays of row indices.  They are reproducible from a seed, and can be stratified so
+that every class is in each set.
 
 Read next: :mod:`chainrule.data.check_arrays`.
 """
@@ -20,7 +20,7 @@ __all__ = ["folds", "split", "split_parts", "stratified_folds"]
 
 Rows = NDArray[np.intp]
 VALIDATION_FRACTION = 0.15
-_FEWEST_TO_VALIDATE = 40  # below it, the rows held out would teach more than they tell
+_FEWEST_TO_VALIDATE = 40  # with fewer rows, all of them are needed for training
 
 
 def split(
@@ -28,9 +28,9 @@ def split(
 ) -> tuple[Rows, Rows]:
     """Return (train_rows, test_rows), sorted; the same seed gives the same rows.
 
-    `y_or_n` is the target or a number of rows.  `stratify` (default: when the
-    target holds anything but floats) keeps each class's share; then each class of
-    two rows or more is on both sides, and a class of one row trains.
+    `y_or_n` is the target or a number of rows.  `stratify` (default: True if the
+    target does not contain floats) keeps the share of each class; then each class of
+    two rows or more is in both sets, and a class of one row in the training set.
     Raises OptionError on a fraction outside (0, 1), DataError on fewer than two rows.
 
     >>> train, test = split([0, 0, 0, 1, 1, 1], test_fraction=0.34, seed=1)
@@ -40,7 +40,7 @@ def split(
     if not is_number(test_fraction):
         raise OptionError(
             f"split: test_fraction must be a number between 0 and 1, not "
-            f"{type(test_fraction).__name__}. It takes the target alone and returns row numbers: "
+            f"{type(test_fraction).__name__}. split takes only the target and returns row indices: "
             "train, test = split(y, 0.2)."
         )
     if not 0.0 < test_fraction < 1.0:
@@ -49,7 +49,7 @@ def split(
         )
     y, n = _target_and_count(y_or_n)
     if n < 2:
-        raise DataError(f"A split needs at least 2 rows, one for each side; got {n}.")
+        raise DataError(f"A split needs at least 2 rows, one for each set; got {n}.")
     if stratify is None:
         stratify = y is not None and y.dtype.kind != "f"
     rng = _generator(seed)
@@ -63,7 +63,7 @@ def split(
         counts = _share(np.array([len(group) for group in groups]), wanted)
         if counts.sum() == 0:
             raise DataError(
-                "Every class has one row, so none can be tested. Give stratify=False, or more rows."
+                "Every class has one row, so none can be tested. Use stratify=False, or more rows."
             )
         picked = [rng.permutation(g)[:k] for g, k in zip(groups, counts, strict=True)]
         test = np.sort(np.concatenate(picked))
@@ -73,9 +73,10 @@ def split(
 def split_parts(
     classes_or_n: NDArray[np.int64] | int, test_fraction: float = 0.2, seed: int = 0
 ) -> tuple[Rows, Rows | None, Rows]:
-    """Return (train, validation, test) rows, sorted; None where no row can be spared.
+    """Return sorted (train, validation, test) rows; validation is None if there are too few rows.
 
-    Classes, numbered from 0, keep their shares; 15 % of what is not tested validates.
+    Classes, given as indices from 0, keep their shares.  The validation set is 15 % of the rows
+    that are not in the test set.
 
     >>> [len(part) for part in split_parts(100)]
     [68, 12, 20]
@@ -91,7 +92,7 @@ def split_parts(
 
 
 def folds(n: int, k: int, seed: int = 0) -> list[tuple[Rows, Rows]]:
-    """Return `k` pairs (train_rows, test_rows) in which each of `n` rows tests once.
+    """Return `k` pairs (train_rows, test_rows), with each of `n` rows in one test set.
 
     Raises OptionError on fewer than two folds, DataError on fewer rows than folds.
 
@@ -103,7 +104,7 @@ def folds(n: int, k: int, seed: int = 0) -> list[tuple[Rows, Rows]]:
 
 
 def stratified_folds(y: ArrayLike, k: int, seed: int = 0) -> list[tuple[Rows, Rows]]:
-    """Return `k` folds in which the rows of each class differ by at most one.
+    """Return `k` folds in which the numbers of rows of each class differ by at most one.
 
     Raises OptionError on fewer than two folds, DataError on fewer rows than folds or a
     class with fewer than two rows.
@@ -117,7 +118,7 @@ def stratified_folds(y: ArrayLike, k: int, seed: int = 0) -> list[tuple[Rows, Ro
                 f"Class {labels[group[0]]!s} has one row (row {group[0]}); folds need two of each."
             )
     rng = _generator(seed)
-    # Dealing the classes one after another, like cards, keeps the folds' sizes equal too.
+    # Dealing the classes one after another, like cards, also keeps the sizes of the folds equal.
     dealt = np.concatenate([rng.permutation(group) for group in groups])
     return _pairs([dealt[i::k] for i in range(k)], len(labels))
 
@@ -147,7 +148,7 @@ def _groups(y: NDArray[Any]) -> list[Rows]:
 
 
 def _share(sizes: NDArray[np.intp], wanted: int) -> NDArray[np.intp]:
-    """Deal `wanted` test rows to classes by largest remainder, 1 to size - 1 each."""
+    """Distribute `wanted` test rows over classes by largest remainder, 1 to size - 1 each."""
     low, high = np.minimum(sizes - 1, 1), sizes - 1
     exact = sizes * (wanted / sizes.sum())
     counts: NDArray[np.intp] = np.clip(np.floor(exact).astype(np.intp), low, high)
@@ -158,7 +159,7 @@ def _share(sizes: NDArray[np.intp], wanted: int) -> NDArray[np.intp]:
 
 
 def _others(n: int, rows: Rows) -> Rows:
-    """Return the numbers below `n` that are not among `rows`, in one byte a row beside them."""
+    """Return the indices below `n` that are not in `rows`; needs one byte of memory per row."""
     left = np.ones(n, dtype=bool)
     left[rows] = False
     return np.flatnonzero(left)

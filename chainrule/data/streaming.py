@@ -1,8 +1,7 @@
-"""A table larger than memory becomes memory-mapped arrays that training reads row by row.
+"""Encode a table larger than memory into memory-mapped arrays for training.
 
-Enters a file or SQL, leaves a fitted pipeline and, for each part of the rows, features on disk
-and the target.  The table is encoded once, block by block; training then draws rows from all
-of it in an order that is random over the whole, which reading a file in blocks can't give.
+The table is encoded once, block by block.  Training can then read rows in a random order over
+the whole table, which is not possible if the file is read in blocks.
 
 Read next: :mod:`chainrule.data.pipeline`.
 """
@@ -38,20 +37,20 @@ from chainrule.data.unread import Settled, Unread, held_out_notes
 __all__ = ["Stream", "stream", "too_large_for_memory"]
 
 Array = NDArray[Any]
-SAMPLE_ROWS = 100_000  # training rows that means, medians and categories are taken from
-_SAMPLE_CELLS = 5_000_000  # fewer rows when there are many columns, but never under 10,000
-_BLOCK_CELLS = 1_000_000  # cells in memory at once while the table is encoded
+SAMPLE_ROWS = 100_000  # training rows used for means, medians and categories
+_SAMPLE_CELLS = 5_000_000  # fewer rows if there are many columns, but at least 10,000
+_BLOCK_CELLS = 1_000_000  # cells in memory while the table is encoded
 _TARGETS_AT_ONCE = 250_000
-_MEMORY_SHARE = 4  # a file of more than a quarter of the memory is streamed unasked
+_MEMORY_SHARE = 4  # by default, a file larger than a quarter of the memory is streamed
 
 
 @dataclass(frozen=True)
 class Stream:
     """The parts of a table, each (features, target), with features memory-mapped from disk.
 
-    `train`, `validation` (None when there are too few rows) and `test` are what
-    :func:`chainrule.fit` takes as data.  The disk space is given back when the arrays
-    are no longer used, and however the process ends.
+    `train`, `validation` (None if there are too few rows) and `test` can be passed to
+    :func:`chainrule.fit`.  The disk space is freed when the arrays are no longer used, or when
+    the process ends for any reason.
     """
 
     source: str
@@ -73,24 +72,24 @@ def stream(
     folder: str | os.PathLike[str] | None = None,
     watch: Callable[[int, int], None] | None = None,
 ) -> Stream:
-    """Encode a file or SQL query of any size to disk, and return its parts ready to train on.
+    """Encode a file or SQL query of any size to disk, and return its parts for training.
 
-    The rows are split as for a table in memory, by `seed`.  Exact, from every training row:
-    the classes, or the target's mean and standard deviation.  From a random sample of the
-    training rows, 100,000 or fewer for very wide tables (then approximate if there are more):
-    each column's role, mean, standard deviation, median, and its most frequent categories.
-    A projection among `preprocess` is fitted to the features of every training row.
-    Validation and test rows are never looked at for any of it.  The order of rows in training
-    is a random permutation of all of them, a new one each epoch.  `roles` and `preprocess` are
-    those of :meth:`chainrule.data.pipeline.Pipeline.fit`.
+    The rows are split by `seed`, as for a table in memory.  The classes, or the mean and standard
+    deviation of the target, are computed from all training rows.  Each column's role, mean,
+    standard deviation, median and most frequent categories are computed from a random sample of
+    at most 100,000 training rows (fewer for very wide tables), so they are approximate if there
+    are more rows.  A projection in `preprocess` is fitted to the features of all training rows.
+    Validation and test rows are not used for any of these.  In training, the order of rows is a
+    new random permutation of all rows in each epoch.  `roles` and `preprocess` are as in
+    :meth:`chainrule.data.pipeline.Pipeline.fit`.
 
-    Memory: about half a gigabyte (above 130 columns, 4 MB a column), and 50 bytes a row (130 for
-    a target of which every value differs).
-    Disk, in `folder` (default: ``TMPDIR``, or ``/var/tmp``): the table once while it is
-    encoded, and 4 bytes a feature and row as long as the arrays live; a projection needs its
-    own features beside those it is made of while it is applied.  `watch` is called with
-    rows done and rows in all.  Raises DataError for what can't be read or encoded, with row
-    and column, and when the disk is too small.
+    Memory: about half a gigabyte (above 130 columns, 4 MB per column), and 50 bytes per row (130
+    if every value of the target is different).
+    Disk space, in `folder` (default: ``TMPDIR``, or ``/var/tmp``): one copy of the table while it
+    is encoded, and 4 bytes per feature and row until the arrays are freed; while a projection is
+    applied, both its input and its output are stored.  `watch` is called with the number of rows
+    done and of all rows.  Raises DataError, with row and column, for cells that can't be read or
+    encoded, and if the disk is too small.
     """
     text, planned = os.fspath(source), plan(preprocess)
     check_source(text)
@@ -113,14 +112,14 @@ def stream(
                 pipeline = pipeline.with_projection(planned.projector, [arrays[0]])
                 arrays = _project(arrays, pipeline, place)
             pipeline = replace(pipeline, notes=(*pipeline.notes, *held_out_notes(unread[1])))
-        # The files lose their names here; their space stays until the arrays are gone.
+        # The files are unlinked here; their space is freed with the arrays.
     y = found.encode(pipeline.target)
     pairs = [(X, y[part]) for X, part in zip(arrays, parts, strict=True)]
     return Stream(text, pipeline, pairs[0], None if validation is None else pairs[1], pairs[2])
 
 
 def too_large_for_memory(source: str | os.PathLike[str]) -> bool:
-    """Whether `source` is a file of more than a quarter of the machine's memory."""
+    """Whether `source` is a file larger than a quarter of the machine's memory."""
     path = Path(source)
     if is_query(os.fspath(source)) or not path.is_file():
         return False
@@ -133,7 +132,7 @@ def _physical_memory() -> int:
 
 @dataclass(frozen=True)
 class _Targets:
-    """The target of every row that has one: those `rows`, and for each a place in `distinct`."""
+    """The `rows` with a target, and for each of them its position in the values `distinct`."""
 
     distinct: Column
     rows: NDArray[np.intp]
@@ -144,7 +143,7 @@ class _Targets:
 
     @classmethod
     def read(cls, table: StoredTable, target: str | None, task: str | None) -> _Targets:
-        """Read the target column in blocks and settle its task."""
+        """Read the target column in blocks, and determine the task."""
         name, chosen = choose_target(table.block(0, 1, table.names), target)
         column, places = _read_column(table, name)
         rows = np.flatnonzero(places >= 0)
@@ -153,7 +152,7 @@ class _Targets:
         )
         distinct = replace(column, origin=rows[first])
         every = distinct.take(places) if column.kind == "number" else distinct
-        # Each value once or twice: enough to see a class of one row, or what can't be a target.
+        # Each value at most twice: enough to detect classes of one row and invalid targets.
         few = distinct.take(np.repeat(np.arange(len(counts)), np.minimum(counts, 2)))
         with told_if_chosen(chosen):
             settled, notes = settle_task(every, len(table) - len(rows), task, table.source)
@@ -169,17 +168,17 @@ class _Targets:
         return split_parts(self.encode(self.target), fraction, seed)
 
     def fit(self, train: NDArray[np.intp]) -> Target:
-        """Return the target as the rows `train` have it."""
+        """Return the target fitted to the rows `train`."""
         places = self.places[train].astype(np.intp)
         return self.target.fitted(self.distinct.take(places), self.source)
 
     def encode(self, target: Target) -> Array:
-        """Return what trains, for each of `rows`."""
+        """Return the encoded target of `rows`."""
         return target.encode(self.distinct, self.source)[self.places]
 
 
 def _read_column(table: StoredTable, name: str) -> tuple[Column, NDArray[np.int64]]:
-    """Return the distinct values of a column, sorted, and each row's place in them (-1: none)."""
+    """Return the sorted distinct values of a column, and each row's index in them (-1: missing)."""
     seen: dict[str, int] = {}
     pieces = []
     for start in range(0, len(table), _TARGETS_AT_ONCE):
@@ -219,9 +218,9 @@ def _fit(
     roles: Roles | None,
     scaler: Scaler | None,
 ) -> tuple[Pipeline, list[Settled], tuple[str, ...]]:
-    """Fit encoders to a sample of the training rows, and the target to all of them.
+    """Fit the encoders to a sample of the training rows, and the target to all of them.
 
-    Returns the pipeline, how its columns were read, and the notes on what became of columns.
+    Returns the pipeline, how its columns were read, and the notes on the roles of columns.
     """
     rows = found.rows[train]
     most = min(SAMPLE_ROWS, max(10_000, _SAMPLE_CELLS // len(table.names)))
@@ -229,10 +228,10 @@ def _fit(
     if len(rows) > most:
         rng = np.random.Generator(np.random.Philox(seed))
         rows = np.sort(rng.choice(rows, most, replace=False))
-        notes += (f"columns were understood from a random {most:,} of the training rows",)
+        notes += (f"the roles of columns were chosen from a random {most:,} of the training rows",)
     names = [name for name in table.names if name != found.distinct.name]
     if not names:
-        raise DataError(f"{table.source} has no column beside the target {found.distinct.name!r}.")
+        raise DataError(f"{table.source} has no column besides the target {found.distinct.name!r}.")
     sample = table.take(rows, names)
     encoders, read, decided = fit_encoders(
         list(sample), found.distinct.name, table.source, roles, scaler
@@ -247,9 +246,9 @@ def _encode(
     place: Path,
     watch: Callable[[int, int], None] | None,
 ) -> tuple[list[Array], tuple[dict[str, Unread], dict[str, Unread]]]:
-    """Write the features of each part's rows to a file of its own, and return them mapped.
+    """Write the features of each part to a separate file, and return them memory-mapped.
 
-    Returns also the cells that could not be read, in the first part and in the others.
+    Also returns the cells that could not be read, in the first part and in the others.
     """
     width = len(pipeline.feature_names)
     needed = 4 * width * sum(len(part) for part in parts)
@@ -263,7 +262,7 @@ def _encode(
     names = [encoder.name for encoder in pipeline.encoders]
     words = [e.name for e in pipeline.encoders if isinstance(e, CategoryEncoder) or e.levels]
     step = max(1_000, _BLOCK_CELLS // max(width, len(names)))
-    # Blocks are alike in size: whether a column can be read at all is judged block by block.
+    # Blocks have equal sizes, because each block decides whether a column can be read.
     ends = np.linspace(0, len(table), -(-len(table) // step) + 1).astype(int).tolist()
     for start, stop in pairwise(ends):
         block = table.block(start, stop, names, words)
@@ -286,7 +285,7 @@ def _encode(
 
 
 def _project(arrays: list[Array], pipeline: Pipeline, place: Path) -> list[Array]:
-    """Write the features of each part, turned, to a file of its own, and return them mapped."""
+    """Write the projected features of each part to a file, and return them memory-mapped."""
     width, rows = len(pipeline.feature_names), sum(map(len, arrays))
     _check_space(place, 4 * width * rows, f"{width:,} projected features of {rows:,} rows")
     files = []
@@ -306,10 +305,10 @@ def _file(path: Path, rows: int, width: int) -> Array:
 
 
 def _choose_folder(folder: str | os.PathLike[str] | None) -> str:
-    """Return where large files go: /tmp is often held in memory, /var/tmp is not."""
+    """Return the directory for large files; /tmp is often in memory, /var/tmp is not."""
     if folder is not None:
         if not os.path.isdir(folder):
-            raise DataError(f"{os.fspath(folder)} is not a directory to encode the table in.")
+            raise DataError(f"{os.fspath(folder)} is not a directory for the encoded table.")
         return os.fspath(folder)
     if "TMPDIR" not in os.environ and sys.platform == "linux" and os.access("/var/tmp", os.W_OK):
         return "/var/tmp"
@@ -320,6 +319,6 @@ def _check_space(place: Path, needed: int, what: str) -> None:
     free = shutil.disk_usage(place).free
     if free < needed:
         raise DataError(
-            f"{place.parent} has {free / 1e9:.3g} GB free, but {what} needs {needed / 1e9:.3g} GB "
-            "there; set TMPDIR to a folder on a larger disk."
+            f"{place.parent} has {free / 1e9:.3g} GB free, but {what} needs {needed / 1e9:.3g} GB; "
+            "set TMPDIR to a directory on a larger disk."
         )

@@ -1,10 +1,8 @@
-"""A table: named columns of one kind each, with the missing cells marked.
+"""A table in memory: named columns of four kinds, with missing cells marked.
 
-Enter arrays, or (through :mod:`chainrule.data.read`) a file or a query; leaves a
-`Table`.  It exists so that everything after it meets four kinds of column and
-one meaning of "missing", whatever the source was.
+Tables from arrays, files and queries have the same kinds and the same rules for missing cells.
 
-Read next: :mod:`chainrule.data.columns`, which decides what each column is good for.
+Read next: :mod:`chainrule.data.columns`, which chooses the role of each column.
 """
 
 from __future__ import annotations
@@ -35,13 +33,13 @@ __all__ = [
 
 @dataclass(frozen=True)
 class Column:
-    """One column: its values by kind, and which are missing.
+    """One column: its values, whose dtype depends on the kind, and a mask of missing cells.
 
-    `number` is float64 (NaN where missing), `boolean` bool (False where
-    missing), `date` datetime64[us] (NaT where missing), `text` an object array of
-    str ("" where missing).  `cells` keeps the text of dates whose format is a
-    guess (3/4/2024) and of numbers spelled for people, in `spelling` (see
-    :mod:`chainrule.data.spelling`); `origin` the rows of the source they were taken from.
+    `number` is float64 (NaN if missing), `boolean` bool (False if missing), `date`
+    datetime64[us] (NaT if missing), `text` an object array of str ("" if missing).
+    `cells` keeps the original text of dates with a guessed format (3/4/2024) and of formatted
+    numbers, whose format is `spelling` (see :mod:`chainrule.data.spelling`).  `origin` are the
+    row indices in the source.
     """
 
     name: str
@@ -57,10 +55,10 @@ class Column:
         return len(self.values)
 
     def take(self, rows: NDArray[np.intp] | None) -> Column:
-        """Return the column of `rows` alone, its kind found again from those rows.
+        """Return the column for `rows` only, with its kind inferred again from these rows.
 
-        A text column may be text only because of a cell in other rows, so the
-        kind of a training set must not be read off the rows held out.
+        A column may be text only because of a cell in other rows, and the kind in the training
+        set must not depend on rows held out.
         """
         if rows is None:
             return self
@@ -71,11 +69,11 @@ class Column:
         return replace(self, values=self.values[rows], missing=self.missing[rows], origin=origin)
 
     def row_number(self, row: int) -> int:
-        """Return the number of `row` as messages count it: in the source, from 1."""
+        """Return the number of `row` in the source, counted from 1, for messages."""
         return 1 + int(row if self.origin is None else self.origin[row])
 
     def as_text(self) -> NDArray[Any]:
-        """Return every cell as the text a person would write, "" where missing.
+        """Return every cell as text, as a person would write it; "" if missing.
 
         >>> Column("n", "number", np.array([1.0, 2.5]), np.zeros(2, bool)).as_text().tolist()
         ['1', '2.5']
@@ -96,7 +94,7 @@ class Column:
 
 
 def format_number(value: float) -> str:
-    """Write a whole number without its ``.0``, so a class 2 reads alike from any source."""
+    """Format `value`, without ``.0`` for whole numbers, so that class names match any source."""
     return str(int(value)) if math.isfinite(value) and value == int(value) else repr(value)
 
 
@@ -133,17 +131,17 @@ class Table:
         raise DataError(f"{self.source} has no column {name!r}. {did_you_mean(name, self.names)}")
 
     def take(self, rows: NDArray[np.intp]) -> Table:
-        """Return the table of `rows` (indices from 0) alone."""
+        """Return the table for `rows` (indices from 0) only."""
         return Table(tuple(column.take(rows) for column in self.columns), self.source)
 
     @classmethod
     def from_arrays(cls, columns: Any, source: str = "the table") -> Table:
         """Build a table from a mapping of names to one-dimensional values.
 
-        A dict, a pandas or a polars frame: anything with ``keys()`` or
+        `columns` is a dict, a pandas or polars DataFrame, or any object with ``keys()`` or
         ``columns`` whose items are arrays or lists.  None, NaN and NaT are missing.
-        Raises DataError on no columns, no rows, unequal lengths, or a column
-        that is not one-dimensional.
+        Raises DataError if there are no columns or no rows, if lengths differ, or if a column
+        is not one-dimensional.
         """
         if isinstance(columns, Table):
             return columns
@@ -181,11 +179,11 @@ def find_duplicate(names: Sequence[str]) -> str | None:
 
 
 def _from_values(name: str, raw: Any, source: str) -> Column:
-    """Find the kind of one column of arrays, lists or a frame's series."""
+    """Build a column from an array, a list or a Series."""
     try:
         values = np.asarray(raw)
         if values.dtype.kind in "US" and not hasattr(raw, "dtype"):
-            values = np.asarray(raw, dtype=object)  # [1, "a"] must not turn 1 into "1" unseen
+            values = np.asarray(raw, dtype=object)  # NumPy would turn [1, "a"] into text
     except ValueError as error:
         raise DataError(f"{source}: column {name!r} has cells of unequal length.") from error
     if values.ndim != 1:
@@ -213,7 +211,7 @@ def _from_values(name: str, raw: Any, source: str) -> Column:
 
 
 def column_from_text(name: str, cells: list[str]) -> Column:
-    """Build a column of the narrowest kind that holds every one of `cells`."""
+    """Build a column of the most specific kind that fits all `cells`."""
     kind, values, missing, form = parse_text(cells)
     guessed = np.array(cells, dtype=object) if form not in ("", ISO) else None
     if kind == "number":
@@ -222,7 +220,7 @@ def column_from_text(name: str, cells: list[str]) -> Column:
 
 
 def words_from_text(name: str, cells: list[str]) -> Column:
-    """Build a text column, whatever its cells would be read as alone."""
+    """Build a text column, even if its cells could be read as another kind."""
     words = np.array([cell.strip() for cell in cells], dtype=object)
     missing = np.array([word.lower() in MISSING for word in words], dtype=bool)
     words[missing] = ""
@@ -230,7 +228,7 @@ def words_from_text(name: str, cells: list[str]) -> Column:
 
 
 def _is_missing(value: Any) -> bool:
-    # pandas.NA refuses to compare, so it is known by its type's name.
+    # pandas.NA can't be compared, so check the name of its type.
     return (
         value is None
         or type(value).__name__ in ("NAType", "NaTType")
@@ -241,7 +239,7 @@ def _is_missing(value: Any) -> bool:
 def _as_float(number: Any) -> float:
     try:
         return float(number)
-    except OverflowError:  # a whole number of hundreds of digits, as 1e400 in a file
+    except OverflowError:  # an int with hundreds of digits; 1e400 in a file is infinity too
         return math.inf if number > 0 else -math.inf
 
 
@@ -262,7 +260,7 @@ def _from_objects(name: str, cells: list[Any], source: str) -> Column:
     for row, cell in enumerate(cells):
         if not missing[row] and not isinstance(cell, (str, Real, date)):
             raise DataError(
-                f"{source}: row {row + 1} of column {name!r} holds a {type(cell).__name__}; "
+                f"{source}: row {row + 1} of column {name!r} is of type {type(cell).__name__}; "
                 "give numbers, booleans, dates or text."
             )
     return column_from_text(

@@ -1,8 +1,7 @@
-"""The column to predict: its task, its classes or its scale.
+"""The target column: its task, its classes or its scale.
 
-Enters a table and a column name, leaves a `Target` that turns the column into numbers
-and predictions back into what the table holds.  It exists so that a wrong target
-is refused before a network is built for it.
+A `Target` encodes the column as numbers, and decodes predictions.  Unsuitable targets are
+rejected here, before training.
 
 Read next: :mod:`chainrule.data.pipeline`.
 """
@@ -28,16 +27,15 @@ from chainrule.data.unread import respell
 __all__ = ["Target", "Task", "check_learnable", "inspect_target", "make_target", "settle_task"]
 
 Task = Literal["classification", "regression"]
-_MAX_CLASSES = 20  # whole numbers with more distinct values are a quantity, unless asked
+_MAX_CLASSES = 20  # whole numbers with more distinct values are regression by default
 
 
 @dataclass(frozen=True)
 class Target:
-    """What is predicted.
+    """The target of a model.
 
-    `classes` (classification) are in sorted order, as text, or as whole numbers
-    when the column holds numbers; `mean` and `scale` (regression) are those
-    of the training rows.
+    `classes` (classification) are sorted; they are text, or numbers if the column contains
+    numbers.  `mean` and `scale` (regression) are those of the training rows.
     """
 
     name: str
@@ -48,7 +46,7 @@ class Target:
     spelling: str = ""
 
     def fitted(self, column: Column, where: str) -> Target:
-        """Return the target with the mean and scale of `column`, of training rows alone."""
+        """Return the target with the mean and scale of `column`, which has training rows only."""
         if self.task == "classification":
             return self
         values = _numbers(column, where)
@@ -56,10 +54,10 @@ class Target:
         return replace(self, mean=float(values.mean()), scale=spread if spread > 0 else 1.0)
 
     def encode(self, column: Column, where: str) -> NDArray[Any]:
-        """Return class numbers (int64) or standardized values (float32), shape (rows,).
+        """Return class indices (int64) or standardized values (float32), shape (rows,).
 
-        Raises DataError on a missing cell, a class training did not have, or
-        text where training had numbers.
+        Raises DataError on a missing cell, a class that was not in training, or text instead
+        of numbers.
         """
         _reject_missing(column, where)
         if self.task == "regression":
@@ -71,13 +69,13 @@ class Target:
             if cell not in place:
                 raise DataError(
                     f"{where}: row {column.row_number(row)} of target {self.name!r} is {cell!r}, "
-                    f"a class training did not have. {did_you_mean(cell, place)}"
+                    f"a class that was not in training. {did_you_mean(cell, place)}"
                 )
             codes[row] = place[cell]
         return codes
 
     def decode(self, predicted: ArrayLike) -> NDArray[Any]:
-        """Return classes for class numbers, or values for standardized values."""
+        """Return the classes of class indices, or the values of standardized values."""
         array = np.asarray(predicted)
         if self.task == "regression":
             return array.astype(np.float64) * self.scale + self.mean
@@ -89,7 +87,7 @@ class Target:
 
     @classmethod
     def from_json(cls, saved: Mapping[str, Any]) -> Target:
-        """Restore what `to_json` returned."""
+        """Restore a target from what `to_json` returned."""
         return cls(**{**saved, "classes": tuple(saved["classes"])})
 
 
@@ -99,18 +97,18 @@ def inspect_target(
     task: str | None = None,
     rows: NDArray[np.intp] | None = None,
 ) -> tuple[Target, NDArray[np.intp], tuple[str, ...]]:
-    """Return (target, the rows that have one, notes), from `rows` alone (None: all).
+    """Return (target, rows with a target, notes) for `rows` (None: all).
 
-    The task is classification for text, booleans, and whole numbers of at most 20
-    different values that recur; otherwise regression.  Raises DataError on
-    an unknown target, dates, infinity, one class only, and, for a whole
-    table, a class with one row, which can't be both learned and tested.
+    The task is classification for text, booleans, and whole numbers with at most 20 distinct
+    values that recur; otherwise regression.  Raises DataError on an unknown target, dates,
+    infinity, a single class, and, for a whole table, a class with only one row, which can't
+    be in both the training and the test set.
     """
     check_task(task)
     name, chosen = choose_target(table, target)
     given = np.arange(len(table)) if rows is None else np.asarray(rows, dtype=np.intp)
     if len(given) == 0:
-        raise DataError(f"{table.source}: no rows were given to learn from.")
+        raise DataError(f"{table.source}: got no rows to fit to.")
     column = table[name].take(given)
     kept = given[~column.missing]
     if len(kept) < len(given):
@@ -133,7 +131,7 @@ def told_if_chosen(note: str) -> Iterator[None]:
 
 
 def check_task(task: str | None) -> None:
-    """Raise OptionError for a task that is neither None nor one of the two there are."""
+    """Raise OptionError unless `task` is None, "classification" or "regression"."""
     known = ("classification", "regression")
     if task is not None and task not in known:
         raise OptionError(f"Task {task!r} is unknown. {did_you_mean(task, known)}")
@@ -142,11 +140,11 @@ def check_task(task: str | None) -> None:
 def settle_task(
     column: Column, missing: int, task: str | None, where: str
 ) -> tuple[Task, tuple[str, ...]]:
-    """Return the task of a target and the notes on it.
+    """Return the task of a target, and notes on it.
 
-    `column` holds the target of every row that has one, or, unless it holds numbers, each
-    different value once; `missing` is the number of rows without one.  Raises DataError where
-    no row has one, and for dates.
+    `column` contains the target of every row that has one (for text, booleans and dates, each
+    distinct value once is enough); `missing` is the number of rows without a target.  Raises
+    DataError if no row has a target, and for dates.
     """
     check_task(task)
     name, notes = column.name, []
@@ -155,7 +153,7 @@ def settle_task(
     if missing:
         notes.append(f"left out {counted(missing, 'row')} without a value of `{name}`")
     if column.kind == "date":
-        raise DataError(f"{where}: target {name!r} holds dates; predict a number or class.")
+        raise DataError(f"{where}: target {name!r} holds dates; predict a number or a class.")
     if column.spelling:
         notes.append(f"target `{name}`: numbers written as {column.spelling}")
     if task is not None:
@@ -165,10 +163,10 @@ def settle_task(
 
 
 def make_target(column: Column, task: Task, where: str, whole: bool) -> Target:
-    """Return the target that `column` holds, fitted to it.
+    """Return the target fitted to `column`.
 
-    With `whole`, `column` stands for all rows of the table, and each class needs two of them.
-    Raises DataError for one class only, infinity, and text where numbers are needed.
+    With `whole`, `column` represents all rows of the table, and each class needs two rows.
+    Raises DataError for a single class, infinity, and text instead of numbers.
     """
     if task == "classification":
         return Target(column.name, task, _classes(column, where, whole))
@@ -176,18 +174,18 @@ def make_target(column: Column, task: Task, where: str, whole: bool) -> Target:
 
 
 def check_learnable(target: Target, column: Column, rows: int, where: str) -> None:
-    """Raise DataError if a target of `rows` rows is one row, or one number in every row."""
+    """Raise DataError if there is only one row, or if a regression target is constant."""
     if rows < 2:
-        raise DataError(f"{where} has one row; training needs rows to learn and to test on.")
+        raise DataError(f"{where} has one row; give at least one to train on and one to test on.")
     if target.task == "regression" and np.ptp(column.values.astype(np.float64)) == 0:
         raise DataError(
             f"{where}: target {column.name!r} is {column.take(np.arange(1)).as_text()[0]} in every "
-            "row; there is nothing to predict. Name another with --target."
+            "row; there is nothing to predict. Choose another with --target."
         )
 
 
 def _infer_task(column: Column) -> tuple[Task, str]:
-    """Return the task that a target column without missing cells asks for, and why."""
+    """Return the task inferred from a target column without missing cells, and the reason."""
     if column.kind in ("text", "boolean"):
         return "classification", column.kind
     values = column.values
@@ -217,8 +215,8 @@ def _classes(column: Column, where: str, whole: bool) -> tuple[str | int | float
         row = column.row_number(int(first[lonely[0]]))
         raise DataError(
             f"{where}: class {str(words[lonely[0]])!r} of target {name!r} has one row (row {row}); "
-            "a class needs two, one to learn from and one to test on. Remove or relabel it, "
-            "or ask for task 'regression' if the target is a quantity." + _advice(column)
+            "a class needs two, one to train on and one to test on. Remove or relabel it, "
+            "or use task 'regression' if the target is a quantity." + _advice(column)
         )
     if column.kind != "number" or column.spelling:
         return tuple(words.tolist())
@@ -229,7 +227,7 @@ def _classes(column: Column, where: str, whole: bool) -> tuple[str | int | float
 
 def _advice(column: Column) -> str:
     advice = advise(column.as_text().tolist()) if column.kind == "text" else ""
-    return f" Here {advice}." if advice else ""
+    return f" Note: {advice}." if advice else ""
 
 
 def _numbers(column: Column, where: str) -> NDArray[np.float64]:
@@ -259,5 +257,5 @@ def _reject_missing(column: Column, where: str) -> None:
     if len(missing):
         raise DataError(
             f"{where}: row {column.row_number(missing[0])} of target {column.name!r} has no value "
-            f"({len(missing)} in all); leave such rows out."
+            f"({len(missing)} such rows in total); leave these rows out."
         )

@@ -1,7 +1,7 @@
-"""What a new table holds that training did not: told, since predictions for it are guesses.
+"""Report values of a new table that differ from the training data.
 
-Enters a pipeline and a table; leaves one line for each kind of surprise in each column: words
-and categories that are new, numbers and dates far from those of training, cells not read.
+Predictions for such rows are not reliable.  Reported are, for each column, new categories,
+numbers and dates far outside the training range, and cells that can't be read.
 
 Read next: :mod:`chainrule.data.pipeline`.
 """
@@ -20,10 +20,10 @@ __all__ = ["unfamiliar"]
 
 
 def unfamiliar(encoders: Iterable[Encoder], table: Table) -> list[str]:
-    """Return the lines on what in `table` the training rows of `encoders` did not hold.
+    """Return lines on the values of `table` that differ from the training rows of `encoders`.
 
-    A number, or a date, is far when it lies outside the range of training by more than the
-    width of that range.  Raises DataError as `Pipeline.transform` does.
+    A number or date is far if it is outside the training range by more than the width of that
+    range.  Raises DataError as `Pipeline.transform` does.
     """
     lines: list[str] = []
     for encoder in encoders:
@@ -40,9 +40,9 @@ def _new_words(encoder: Encoder, column: Column) -> Iterator[str]:
     new = cells[~np.isin(cells, encoder.levels)] if len(encoder.levels) else cells
     if len(new) == 0:
         return
-    why = "training did not have"
+    why = "was not in training"
     if getattr(encoder, "other", False):  # rare words were merged, and this may be one of them
-        why = "was rare in training or not there: it counts as 'other'"
+        why = "was rare or absent in training and counts as 'other'"
     yield f"{_rows(len(new))} a value of `{encoder.name}` that {why}, such as {str(new[0])!r}"
 
 
@@ -52,7 +52,7 @@ def _far_or_unread(encoder: NumericEncoder, column: Column, where: str) -> Itera
         yield f"`{encoder.name}`: {Unread.of(column, unread)}"
     if not encoder.least:
         return
-    # Of a date, the days since an epoch, the last part; the others repeat, or follow from it.
+    # For a date, the last part, days since 1970; the other parts repeat or follow from it.
     last, least, greatest = values[:, -1], encoder.least[-1], encoder.greatest[-1]
     span = greatest - least
     far = ~missing & ((last < least - span) | (last > greatest + span))
@@ -63,8 +63,8 @@ def _far_or_unread(encoder: NumericEncoder, column: Column, where: str) -> Itera
     if encoder.parts:
         shown = [str(np.datetime64(int(day), "D")) for day in (least, greatest, last[rows[0]])]
     yield (
-        f"{_rows(len(rows))} a value of `{encoder.name}` far from the {shown[0]} to {shown[1]} "
-        f"of training, such as {shown[2]} in row {column.row_number(rows[0])}"
+        f"{_rows(len(rows))} a value of `{encoder.name}` far from the training range {shown[0]} to "
+        f"{shown[1]}, such as {shown[2]} in row {column.row_number(rows[0])}"
     )
 
 

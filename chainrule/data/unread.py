@@ -1,8 +1,7 @@
-"""Cells that can't be read as the numbers or dates of their column: missing, counted and told.
+"""Read columns of numbers or dates in which a few cells can't be parsed.
 
-Enters a column, leaves it as numbers or dates, with the rows of the cells that are neither.  It
-exists because one ``tbd`` among thousand dates must not cost the column, nor stop a prediction,
-while a column that is something else altogether must not become one of gaps in silence.
+A few such cells (``tbd`` among a thousand dates) count as missing, and are counted and reported.
+If there are too many, the column stays text in training, and prediction raises an error.
 
 Read next: :mod:`chainrule.data.encode`.
 """
@@ -27,10 +26,10 @@ from chainrule.data.table import Column
 
 __all__ = ["Settled", "Unread", "held_out_notes", "read_dates", "read_numbers", "respell", "settle"]
 
-MOSTLY = 0.95  # of a text column's cells must be numbers, or dates, to make it a column of them
-_LEAST = 20  # cells must be read for that; of fewer, one bad cell says too much
-_PROBED = 200  # cells that are tried before all of a long column are
-_MOST_OTHERWISE = 0.05  # of a new column may be numbers or dates in another form than training's
+MOSTLY = 0.95  # least share of numbers, or dates, in a text column to be read as one
+_LEAST = 20  # least number of such cells, because one bad cell of few is a large share
+_PROBED = 200  # cells tried first in a long column
+_MOST_OTHERWISE = 0.05  # most cells, as a share, in another format than in training
 _CODE = re.compile(r"0[0-9]+")
 _UNIT = re.compile(r"[€$£¥%]")
 
@@ -39,7 +38,7 @@ Reader = Callable[[str], Any]
 
 @dataclass(frozen=True)
 class Unread:
-    """How many cells of a column could not be read, and the first: its text and its row, from 1."""
+    """The number of unreadable cells of a column, and the text and row (from 1) of the first."""
 
     count: int
     cell: str
@@ -47,12 +46,12 @@ class Unread:
 
     @classmethod
     def of(cls, column: Column, rows: NDArray[np.intp]) -> Unread:
-        """Return what is told of the cells `rows` of `column`."""
+        """Return the summary of the cells `rows` of `column`."""
         cells = column.as_text() if column.cells is None else column.cells
         return cls(len(rows), str(cells[rows[0]]).strip(), column.row_number(rows[0]))
 
     def __add__(self, later: Unread) -> Unread:
-        """Return what is told of these cells and of those in `later` rows."""
+        """Return the summary of these cells and of those in `later` rows."""
         return replace(self, count=self.count + later.count)
 
     def __str__(self) -> str:
@@ -64,29 +63,29 @@ class Unread:
 
 @dataclass(frozen=True)
 class Settled:
-    """A column as training reads it: as what, if that had to be found out, and the cells unread."""
+    """A column as it is read in training: `read_as` if inferred from text, and unread cells."""
 
     column: Column
     read_as: str = ""
     unread: Unread | None = None
 
     def note(self, unread: Unread | None) -> str:
-        """Return the line on how it was read, "" for none; `unread` are the cells to tell of."""
+        """Return the note on how it was read and on the cells `unread`; "" if there is none."""
         told = "; ".join(str(part) for part in (self.read_as, unread) if part)
         return f"`{self.column.name}`: {told}" if told else ""
 
 
 def held_out_notes(found: Mapping[str, Unread]) -> tuple[str, ...]:
-    """Return the lines on cells, by column, in rows that training does not see."""
+    """Return the notes on unread cells, by column, in validation and test rows."""
     return tuple(f"`{name}`, rows held out: {unread}" for name, unread in found.items())
 
 
 def settle(column: Column) -> Settled:
-    """Return a text column of which nearly all cells are numbers, dates or booleans as such.
+    """Convert a text column if nearly all its cells are numbers, dates or booleans.
 
-    At least 95 % of the cells, and 20, must be read in one spelling or format, and no other may
-    be a code such as 007; the rest become missing, as infinity does among numbers.  Any other
-    column is returned as it is.
+    At least 95 % of the cells, and at least 20 cells, must fit one format, and no other cell may
+    be a code such as 007; the rest become missing.  In number columns, infinity becomes missing.
+    Any other column is returned unchanged.
     """
     if column.kind == "number":
         filled, rows = _without_infinity(column)
@@ -105,7 +104,7 @@ def settle(column: Column) -> Settled:
 
 
 def _as_booleans(column: Column, cells: list[str]) -> Settled:
-    """Return a column of which nearly all `cells` are true or false as one of booleans."""
+    """Convert a text column to booleans if nearly all `cells` are true or false."""
     read = sum(_read_boolean(cell) is not None for cell in cells)
     if read < max(MOSTLY * len(cells), _LEAST):
         return Settled(column)
@@ -116,7 +115,7 @@ def _as_booleans(column: Column, cells: list[str]) -> Settled:
 
 
 def _without_infinity(column: Column) -> tuple[Column, NDArray[np.intp]]:
-    """Return a column of numbers with infinity as missing, and the rows that held it."""
+    """Return a number column with infinity as missing, and the rows of infinity."""
     rows = np.flatnonzero(np.isinf(column.values) & ~column.missing)
     if len(rows) == 0:
         return column, rows
@@ -126,7 +125,7 @@ def _without_infinity(column: Column) -> tuple[Column, NDArray[np.intp]]:
 
 
 def _find_form(cells: list[str], slack: float = 0.0) -> tuple[str, str] | None:
-    """Return (kind, form) that reads nearly all of `cells`, or None."""
+    """Return (kind, format) that parses nearly all `cells`, or None."""
     unit = Counter(map(_unit, cells)).most_common(1)[0][0]
     forms = [f"{form}%" if unit == "%" else f"{unit}{form}" for form in SPELLINGS]
     numbers = [("number", form) for form in (*([] if unit else [""]), *forms)]
@@ -141,7 +140,7 @@ def _find_form(cells: list[str], slack: float = 0.0) -> tuple[str, str] | None:
         if kinds is not numbers:
             return kinds[best]
         odd = any(_CODE.fullmatch(cell) for cell, value in read[best].items() if value is None)
-        # 83,879 is a number in two spellings: then no choice is made for a person.
+        # 83,879 is a different number in two formats: ambiguous, so it stays text.
         tied = [values for values, count in zip(read, counts, strict=True) if count == most]
         return None if odd or any(_differ(tied[0], values) for values in tied[1:]) else kinds[best]
     return None
@@ -157,9 +156,9 @@ def _differ(one: dict[str, Any], other: dict[str, Any]) -> bool:
 
 
 def _reader(kind: str, form: str) -> Reader:
-    """Return what reads a cell as a number spelled, or a date written, in `form`; else None."""
+    """Return a function that parses a cell in the format `form`, or returns None."""
     if kind == "date":
-        # Year first is never misread, however training wrote its dates.
+        # Dates with the year first are not ambiguous, so they are always accepted.
         return lambda cell: parse_date(cell, form) or parse_date(cell, ISO)
     if form:
         return lambda cell: parse_spelled(cell, form)
@@ -171,7 +170,7 @@ def _finite(number: float | None) -> float | None:
 
 
 def _fill(column: Column, kind: str, form: str, read: Reader) -> tuple[Column, NDArray[np.intp]]:
-    """Return `column` as numbers or dates, and the rows of the cells that are neither."""
+    """Return `column` as numbers or dates, and the rows of cells that `read` can't parse."""
     cells = column.as_text() if column.cells is None else column.cells
     numbers = kind == "number"
     dtype, gap = ("float64", np.nan) if numbers else ("datetime64[us]", np.datetime64("NaT"))
@@ -197,14 +196,14 @@ def _fill(column: Column, kind: str, form: str, read: Reader) -> tuple[Column, N
 
 
 def read_numbers(column: Column, spelling: str, where: str) -> tuple[Column, NDArray[np.intp]]:
-    """Return `column` as numbers in the `spelling` of training, and rows that can't be read.
+    """Return `column` as numbers in the format `spelling`, and the rows that can't be read.
 
-    Infinity can't, since no network learns from it.  Raises DataError where half of the cells
-    can't be read, or more than one in twenty is a number or a date written otherwise.
+    Infinity counts as unreadable, because it can't be trained on.  Raises DataError if half of
+    the cells can't be read, or if more than 5 % are numbers or dates in another format.
     """
     if column.kind == "date" and not column.missing.all():
         raise DataError(
-            f"{where}: column {column.name!r} held numbers in training and holds dates here."
+            f"{where}: column {column.name!r} holds dates, but held numbers in training."
         )
     infinite = np.array([], np.intp)
     if column.kind == "number":
@@ -218,15 +217,15 @@ def read_numbers(column: Column, spelling: str, where: str) -> tuple[Column, NDA
     if not spelling and _is_boolean(column):
         read = _read_boolean
     filled, rows = _fill(column, "number", spelling, read)
-    wanted = "had a number there"
+    wanted = "had numbers there"
     if spelling:
-        wanted = f"wrote its numbers as {spelling}; write them so"
+        wanted = f"had numbers in the format {spelling}; use the same format"
     _check(column, rows, where, wanted)
     return filled, np.union1d(rows, infinite)
 
 
 def _is_boolean(column: Column) -> bool:
-    """Whether most cells of a text column are true or false: then training had them alone."""
+    """Whether most cells of a text column are true or false, so that training had booleans."""
     cells = column.as_text()[~column.missing].tolist()
     return 2 * sum(_read_boolean(cell) is not None for cell in cells) > len(cells)
 
@@ -236,7 +235,7 @@ def _read_boolean(cell: str) -> float | None:
 
 
 def read_dates(column: Column, form: str, where: str) -> tuple[Column, NDArray[np.intp]]:
-    """Return `column` as dates in the format `form` of training, and rows that can't be read.
+    """Return `column` as dates in the format `form`, and the rows that can't be read.
 
     Raises DataError as `read_numbers` does.
     """
@@ -247,19 +246,19 @@ def read_dates(column: Column, form: str, where: str) -> tuple[Column, NDArray[n
         return column, none
     if column.kind not in ("text", "date"):
         raise DataError(
-            f"{where}: column {column.name!r} held dates in training and holds {column.kind} here."
+            f"{where}: column {column.name!r} holds {column.kind}, but held dates in training."
         )
     filled, rows = _fill(column, "date", form, _reader("date", form))
-    shape = "with the year first" if form == ISO else repr(form)
+    shape = "with the year first" if form == ISO else f"in the format {form!r}"
     _check(
         column, rows, where,
-        f"wrote its dates as {shape}. Write them so, or with the year first, as 2024-01-31",
+        f"had dates {shape}. Use the same format, or put the year first, as in 2024-01-31",
     )  # fmt: skip
     return filled, rows
 
 
 def _check(column: Column, rows: NDArray[np.intp], where: str, wanted: str) -> None:
-    """Raise DataError if the cells `rows` are too many to be slips."""
+    """Raise DataError if there are too many unreadable cells, which are in `rows`."""
     if len(rows) == 0:
         return
     present = int((~column.missing).sum())
@@ -274,7 +273,7 @@ def _check(column: Column, rows: NDArray[np.intp], where: str, wanted: str) -> N
 
 
 def _is_otherwise(cell: str) -> bool:
-    """Whether `cell` is a number or a date in any form."""
+    """Whether `cell` is a number or a date in any format."""
     unit = _unit(cell)
     spelled = (f"{form}%" if unit == "%" else f"{unit}{form}" for form in SPELLINGS)
     readers: Iterable[Reader] = (
@@ -286,9 +285,9 @@ def _is_otherwise(cell: str) -> bool:
 
 
 def respell(column: Column, spelling: str, where: str) -> Column:
-    """Return `column` with its numbers read in the `spelling` of training ("": plain).
+    """Return `column` with its numbers parsed in the format `spelling` ("": plain numbers).
 
-    Raises DataError on the first cell that is spelled otherwise.
+    Raises DataError on the first cell in another format.
     """
     gone = column.missing
     if column.spelling == spelling or gone.all() or column.kind not in ("number", "text"):
@@ -303,7 +302,7 @@ def respell(column: Column, spelling: str, where: str) -> Column:
         if value is None or (plain and value != column.values[row]):
             raise DataError(
                 f"{where}: row {column.row_number(row)} of column {column.name!r} holds "
-                f"{cells[row]!r}, but training wrote its numbers as {spelling}; write them so."
+                f"{cells[row]!r}, but training had numbers in the format {spelling}; use it too."
             )
         values[row] = value
     return replace(column, kind="number", values=values, cells=None, spelling=spelling)

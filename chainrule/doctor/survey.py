@@ -30,9 +30,9 @@ from chainrule.optim.optimizer import Optimizer
 from chainrule.run.reference import Interpreter
 from chainrule.step.objective import Objective, objective
 from chainrule.step.part import Part
+from chainrule.step.probes import LayerProbe, layer_probes
 from chainrule.step.read_parts import read_parts
 from chainrule.step.record import data_input, forward, record_step, record_totals
-from chainrule.step.watch import LayerProbe, layer_probes
 from chainrule.transform.bounds import bounds
 from chainrule.transform.grad import grad
 from chainrule.transform.mode import for_predicting

@@ -1,7 +1,7 @@
-"""Floor 9, looking into graphs and runs: what was computed, which way slopes flowed, in pictures.
+"""Floor 9: explain, draw and analyze graphs, models and runs.
 
-What users call stands in :mod:`chainrule` itself: ``cr.explain``, ``cr.draw`` and the like, each
-loaded by its first use.
+The public functions, such as ``cr.explain`` and ``cr.draw``, are in :mod:`chainrule` and are
+imported at their first use.
 
 Read next: :mod:`chainrule.insight.explain.explanation`, :mod:`chainrule.insight.drawing.draw`,
 :mod:`chainrule.insight.render.chart`.

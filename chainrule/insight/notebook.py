@@ -1,7 +1,6 @@
-"""What a notebook shows for a tensor, a graph, a model and a run, when it is a cell's last value.
+"""Display tensors, graphs, models and runs as HTML in a notebook.
 
-`chainrule` calls :func:`register` when it is imported where IPython runs; nothing else is needed.
-The classes stand on lower floors and know nothing of it.
+`chainrule` calls :func:`register` when it is imported in IPython.
 
 Read next: :mod:`chainrule.insight.drawing.draw`.
 """
@@ -29,12 +28,12 @@ from chainrule.train.run import Run
 
 __all__ = ["graph_html", "model_html", "register", "run_html", "tensor_html", "text_html"]
 
-MOST_ROWS, MOST_COLUMNS = 10, 12  # of a tensor that are shown
+MOST_ROWS, MOST_COLUMNS = 10, 12  # of a tensor
 _CLOCK = ("epoch", "seconds", "samples_per_second", "layers")
 
 
 def register(shell: Any) -> None:
-    """Teach the IPython `shell` to show tensors, graphs, models and runs."""
+    """Register HTML formatters for tensors, graphs, models and runs in the IPython `shell`."""
     formatter = shell.display_formatter.formatters["text/html"]
     for kind, show in (
         (Tensor, tensor_html),
@@ -50,7 +49,10 @@ def register(shell: Any) -> None:
 
 
 def tensor_html(tensor: Tensor) -> str | None:
-    """Return a tensor's type and numbers as a table; None (its text) where that says more."""
+    """Return the type and numbers of a tensor as a table.
+
+    None, so that the text is shown, if it depends on inputs or does not have 1 or 2 axes.
+    """
     graph = Graph({"value": tensor})
     if any(node.primitive.name == "input" for node in graph.inputs.values()):
         return None
@@ -69,17 +71,17 @@ def tensor_html(tensor: Tensor) -> str | None:
 
 
 def graph_html(graph: Graph) -> str:
-    """Return the picture of a graph."""
+    """Return the drawing of a graph."""
     return draw(graph)._repr_html_()
 
 
 def text_html(thing: object) -> str:
-    """Return the text of `thing`, a table in characters, as it is."""
+    """Return the text of `thing` preformatted."""
     return f"<pre>{escape(str(thing))}</pre>"
 
 
 def model_html(model: Layer) -> str | None:
-    """Return the picture of a model, None (its text) where none can be drawn."""
+    """Return the drawing of a model; None, so that the text is shown, if it can't be drawn."""
     try:
         return draw(model)._repr_html_()
     except ChainruleError:
@@ -87,7 +89,7 @@ def model_html(model: Layer) -> str | None:
 
 
 def run_html(run: Run) -> str:
-    """Return what a run's last epoch measured, and how the losses came down."""
+    """Return the measurements of a run's last epoch and a chart of the losses."""
     last = run.history[-1] if run.history else {}
     told = {name: value for name, value in last.items() if name not in _CLOCK}
     heads = "".join(f"<th>{escape(name)}</th>" for name in told)

@@ -1,7 +1,7 @@
-"""Find a learning rate: train a copy at a rate that rises, and see where the loss falls fastest.
+"""Find a learning rate: train a copy of the model while the rate rises.
 
-A model and its data go in; rates, the loss on rows held out after each step, and a suggestion
-come out, or the reason why there is none.  The model is not changed.
+:func:`find_learning_rate` returns the rates, the loss on held-out rows after each step, and a
+suggestion, or the reason why there is none.  The model is not changed.
 
 Read next: :mod:`chainrule.optim.schedules`.
 """
@@ -37,21 +37,21 @@ from chainrule.train.run import Run
 __all__ = ["RateSearch", "find_learning_rate"]
 
 Array = np.ndarray[Any, Any]
-FEWEST_ROWS = 40  # with less, what is held out tells nothing
-HELD_OUT = 1000  # rows at most, and a quarter at most
-SHUFFLES = 20  # of the targets held out, to tell what guessing would score
-SURE = 4.0  # standard deviations of such shuffles: the best of many steps is one of 2 by chance
-LEAST_FALL = 0.05  # of what the model knew before: how far it was from guessing
+FEWEST_ROWS = 40  # with fewer rows, the held-out ones are too few to judge
+HELD_OUT = 1000  # most held-out rows; at most a quarter of all
+SHUFFLES = 20  # of the held-out targets, to estimate the loss of guessing
+SURE = 4.0  # standard deviations; the best of many steps is 2 below the mean by chance
+LEAST_FALL = 0.05  # of the difference between the loss of guessing and the loss at the start
 SMOOTHING = 5  # steps
 
 
 @dataclass(frozen=True, repr=False)
 class RateSearch(Shown):
-    """What :func:`find_learning_rate` saw, and what it suggests.
+    """The result of :func:`find_learning_rate`.
 
-    `rates` and `losses` have an entry a step: the learning rate of the step and the loss on the
-    rows held out after it; `smoothed` is a moving mean of `losses`.  `start` is the loss before
-    the first.  `suggestion` is None where the losses do not tell; `reason` says why in any case.
+    `rates` and `losses` have an entry for each step: its learning rate and the loss on the
+    held-out rows after it; `smoothed` is a moving average of `losses`.  `start` is the loss before
+    the first step.  `suggestion` is None if the losses are not conclusive; `reason` explains it.
     """
 
     rates: Array
@@ -62,12 +62,12 @@ class RateSearch(Shown):
     reason: str
 
     def __repr__(self) -> str:
-        """Show the losses over the rates in text, with the suggestion."""
+        """Return the suggestion and a text plot of the losses over the rates."""
         head = "no suggestion" if self.suggestion is None else f"{self.suggestion:.2g}"
         return "\n".join([f"learning rate: {head} ({self.reason})", *self._plot()])
 
     def to_dict(self) -> dict[str, Any]:
-        """Return all of it as JSON holds it; a loss that is not a number becomes None."""
+        """Return the result as plain data for JSON; a loss that is not finite becomes None."""
         losses = [float(v) if math.isfinite(v) else None for v in self.losses]
         return {
             "suggestion": self.suggestion,
@@ -78,7 +78,7 @@ class RateSearch(Shown):
         }
 
     def svg(self) -> str:
-        """Return the chart as an SVG document that stands for itself."""
+        """Return the chart as an SVG document."""
         return standalone(self._chart())
 
     def html(self) -> str:
@@ -89,7 +89,7 @@ class RateSearch(Shown):
     def _chart(self) -> str:
         head = "" if self.suggestion is None else f", suggested {self.suggestion:.2g}"
         top = self._top()
-        series = {"loss held out": self.losses, "smoothed": self.smoothed}
+        series = {"loss on held-out rows": self.losses, "smoothed": self.smoothed}
         return line_chart(
             {name: np.where(values <= top, values, np.nan) for name, values in series.items()},
             self.rates, title=f"Learning rate{head}", x_label="learning rate", y_label="loss",
@@ -97,7 +97,7 @@ class RateSearch(Shown):
         )  # fmt: skip
 
     def _top(self) -> float:
-        """Return the highest loss to draw: what lies far above the start hides the rest."""
+        """Return the highest loss to draw, because much higher ones would hide the rest."""
         low = min([self.start, *map(float, self.losses[np.isfinite(self.losses)])])
         return self.start + max(1.0 * (self.start - low), 0.05 * abs(self.start), 1e-12)
 
@@ -124,7 +124,7 @@ class RateSearch(Shown):
 
 @dataclass
 class _Sweep:
-    """One training at a rising rate: where it is, and the best it has come by."""
+    """The state of a training at a rising rate: its losses and the best weights so far."""
 
     run: Run
     held_out: Part
@@ -137,7 +137,7 @@ class _Sweep:
             return self.run.totals(self.held_out)["loss"]
 
     def look(self, rate: float) -> None:
-        """Take down the loss after a step at `rate`, and the weights if they are the best."""
+        """Record the loss after a step at `rate`, and the weights if they are the best so far."""
         self.rates.append(rate)
         self.losses.append(self.score())
         if self.losses[-1] <= min(self.losses):
@@ -145,7 +145,7 @@ class _Sweep:
             self.best = {name: p.value.copy() for name, p in found.items()}
 
     def has_diverged(self, start: float) -> bool:
-        """Return whether the loss has left for good, so that more steps tell nothing."""
+        """Return whether the loss is so far above the start that it will not return."""
         loss, low = self.losses[-1], min(start, *self.losses)
         return not math.isfinite(loss) or loss - start > max(4 * (start - low), abs(start), 1e-12)
 
@@ -164,15 +164,14 @@ def find_learning_rate(
     threads: int | None = None,
     engine: str | None = None,
 ) -> RateSearch:
-    """Return a learning rate to train `model` with, found on a copy of it in a few steps.
+    """Return a learning rate to train `model` with, found by training a copy for a few steps.
 
-    The rate rises exponentially from `low` to `high` over `steps` steps, and the loss on rows
-    held out (at most a quarter, at most 1,000) is looked at after each.  The suggestion is midway,
-    in powers of ten, between the rate where it falls fastest and a tenth of that where it is
-    lowest.  There is none, and `reason` says so, where the loss never falls,
-    and where the best model seen fits the rows held out no better than the same targets
-    shuffled: then there is nothing to learn, or too little data to tell.  The optimizer's own
-    rate, or schedule, is not used.
+    The rate rises exponentially from `low` to `high` over `steps` steps, and the loss on held-out
+    rows (at most a quarter, at most 1,000) is computed after each.  The suggestion is the geometric
+    mean of the rate where the loss falls fastest and a tenth of the rate where it is lowest.
+    There is no suggestion, and `reason` says so, if the loss never falls, or if the best model
+    fits the held-out targets no better than the same targets shuffled: then there is nothing to
+    learn, or too little data.  The learning rate, or schedule, of the optimizer is not used.
 
     Raises what :func:`chainrule.fit` raises for data and options, and OptionError for an
     optimizer with several learning rates or none.
@@ -194,11 +193,11 @@ def find_learning_rate(
     if len(X) < FEWEST_ROWS:
         nothing = np.zeros(0)
         rows = f"{counted(len(X), 'row')} {'is' if len(X) == 1 else 'are'}"
-        reason = f"{rows} too few to hold some out; at least {FEWEST_ROWS} are needed"
+        reason = f"{rows} too few to hold out a part; at least {FEWEST_ROWS} are needed"
         return RateSearch(nothing, nothing, nothing, math.nan, None, reason)
     share = min(0.25, HELD_OUT / len(X))
     train, held_out = read_parts(trial, (X, y), share, aim, None, None, int(seed))
-    assert held_out is not None  # a share was asked for
+    assert held_out is not None  # because share is not 0
     initialize(trial, int(seed), keep_assigned=True)
     step = record_step(trial, aim, method, (), train, seed=int(seed))
     chosen = Engine(engine, threads)
@@ -220,11 +219,12 @@ def find_learning_rate(
 
 
 def _check(low: float, high: float, steps: int, batch_size: int, seed: int) -> None:
-    """Raise OptionError for numbers without meaning."""
+    """Raise OptionError for invalid options."""
     numbers = is_number(low) and is_number(high)
     if not (numbers and 0 < low < high < math.inf):
         raise OptionError(
-            f"find_learning_rate: low must be positive and below high, not {low!r} and {high!r}."
+            "find_learning_rate: low and high must be positive numbers with low < high, not "
+            f"{low!r} and {high!r}."
         )
     check_whole("find_learning_rate: steps", steps, least=20)
     check_whole("find_learning_rate: batch_size", batch_size)
@@ -232,27 +232,27 @@ def _check(low: float, high: float, steps: int, batch_size: int, seed: int) -> N
 
 
 def _batches(part: Part, steps: int, size: int, rng: np.random.Generator) -> list[Array]:
-    """Return the rows of each step: those of one shuffle after another."""
+    """Return the rows of each step, from one shuffle of all rows after another."""
     rows = np.arange(len(part)) if part.rows is None else part.rows
     shuffles = [rng.permutation(rows) for _ in range(math.ceil(steps * size / len(rows)))]
     return np.split(np.concatenate(shuffles)[: steps * size], steps)
 
 
 def rising(optimizer: Optimizer, low: float, high: float) -> Optimizer:
-    """Return `optimizer` with a learning rate that rises from `low` to `high` in its training."""
+    """Return `optimizer` with a learning rate that rises from `low` to `high` during training."""
     having = [part for _, part in optimizer.walk() if hasattr(part, "learning_rate")]
     if len(having) != 1:
         many = "several learning rates" if having else "no learning rate"
         raise OptionError(
-            f"find_learning_rate: the optimizer has {many}, so there is not one to find; give one "
-            "with a single rate, such as 'adam'."
+            f"find_learning_rate: the optimizer has {many}; give an optimizer with exactly one, "
+            "such as 'adam'."
         )
     swept: Optimizer = _with_rate(optimizer, Exponential(low, high / low))
     return swept
 
 
 def _with_rate(part: Any, schedule: Exponential) -> Any:
-    """Return `part` with `schedule` in the place of every learning rate within it."""
+    """Return `part` with every learning rate in it replaced by `schedule`."""
 
     def change(inner: Tunable) -> Tunable:
         changed: Tunable = _with_rate(inner, schedule)
@@ -265,9 +265,9 @@ def _with_rate(part: Any, schedule: Exponential) -> Any:
 
 
 def _judge(sweep: _Sweep, start: float, knew: float, rng: np.random.Generator) -> RateSearch:
-    """Return what the losses of `sweep` tell, judged against shuffled targets.
+    """Return the result for the losses of `sweep`, judged against shuffled targets.
 
-    `knew` is how much better than guessing the model was at the `start`.
+    `knew` is the loss of guessing minus the loss at the `start`.
     """
     rates, losses = np.array(sweep.rates), np.array(sweep.losses)
     smoothed = _smooth(start, losses)
@@ -276,36 +276,36 @@ def _judge(sweep: _Sweep, start: float, knew: float, rng: np.random.Generator) -
         return RateSearch(rates, losses, smoothed, start, suggestion, reason)
 
     if not math.isfinite(start):
-        return told(None, "the loss is not a finite number before any training")
+        return told(None, "the loss is not finite before training")
     finite = np.where(np.isfinite(smoothed), smoothed, np.inf)
     lowest = int(finite.argmin())
     if not start - finite[lowest] > LEAST_FALL * max(knew, 0.0):
         return told(
             None,
-            "the loss never falls clearly below where it starts; the model may be trained already, "
-            "or the lowest rate be too high",
+            "the loss never falls clearly below its initial value; the model may already be "
+            "trained, or the lowest rate may be too high",
         )
     guessing, spread = _guessing(sweep, rng)
     if not guessing - np.nanmin(losses) > SURE * spread:
         return told(
             None,
-            "the best model seen fits the rows held out no better than shuffled targets: nothing "
-            "to learn, or too little data to tell",
+            "the best model fits the held-out targets no better than shuffled targets: there is "
+            "nothing to learn, or too little data",
         )
     slope = np.gradient(np.r_[start, finite[: lowest + 1]])[1:]
     steepest = float(rates[slope.argmin()])
     reason = f"the loss falls fastest at {steepest:.2g} and is lowest at {rates[lowest]:.2g}"
     if lowest >= len(rates) - SMOOTHING and math.isfinite(losses[-1]):
-        reason += f", and still falls at the highest rate tried, {rates[-1]:.2g}"
-    # The steepest place errs low, where much was learned on the way to it; a tenth of the lowest
-    # errs high, where the valley is flat.
+        reason += f", and is still falling at the highest rate tried, {rates[-1]:.2g}"
+    # The steepest point is too low if much was learned before it; a tenth of the lowest is too
+    # high if the minimum is flat.
     return told(math.sqrt(steepest * float(rates[lowest]) / 10), reason)
 
 
 def _guessing(sweep: _Sweep, rng: np.random.Generator) -> tuple[float, float]:
-    """Return mean and spread of the best model's loss on the held-out rows, targets shuffled."""
+    """Return mean and std of the best model's loss on the held-out rows with shuffled targets."""
     for name, p in parameters(sweep.run.model).items():
-        if name in sweep.best:  # none yet before the first step
+        if name in sweep.best:  # empty before the first step
             p.value = sweep.best[name]
     part, scores = sweep.held_out, []
     rows = np.arange(len(part.x)) if part.rows is None else part.rows
@@ -317,7 +317,7 @@ def _guessing(sweep: _Sweep, rng: np.random.Generator) -> tuple[float, float]:
 
 
 def _smooth(start: float, losses: Array) -> Array:
-    """Return the mean of up to `SMOOTHING` losses around each, fewer at both ends."""
+    """Return the moving average over `SMOOTHING` losses, over fewer at both ends."""
     half = SMOOTHING // 2
     smoothed = np.empty_like(losses)
     for i in range(len(losses)):

@@ -1,7 +1,7 @@
-"""How a row of the data is shown: as an image where it is one, else as numbers by name.
+"""Choose how to show a row of the data: as an image, or as numbers with names.
 
-What is known of the rows goes in (their shape, the names of their features, a pipeline); a
-:class:`RowView` comes out, which undoes the scaling of a pipeline before it shows anything.
+The choice depends on the shape of the rows, the names of their features and the pipeline, whose
+scaling a :class:`RowView` inverts.
 
 Read next: :mod:`chainrule.insight.hidden.figures`.
 """
@@ -25,15 +25,15 @@ __all__ = ["RowView", "row_view"]
 
 Array = np.ndarray[Any, Any]
 PIXEL = re.compile(r"(?:.*\D)?(\d+)[_x,](\d+)")
-SMALLEST = 49  # features of rows without names that may be taken for a square image
+SMALLEST = 49  # features of rows without names that can be a square image
 
 
 @dataclass(frozen=True)
 class RowView:
-    """What rows of `shape` are: an image of shape `image`, or features with `names`.
+    """How to show rows of `shape`: as images of shape `image`, or as features with `names`.
 
-    `places` are those of the features among the image's numbers, which may be more; `undo`
-    takes rows of features back to what they were before a pipeline scaled them.
+    `places` are the indices of the features in the flat image, which may have more pixels; `undo`
+    inverts the scaling of the pipeline.
     """
 
     shape: tuple[int, ...]
@@ -48,7 +48,7 @@ class RowView:
         return flat if self.undo is None else self.undo(flat)
 
     def as_images(self, rows: Array, original: bool = True) -> list[Array]:
-        """Return `rows` as images; pixels that are no feature are 0."""
+        """Return `rows` as images; pixels that are not features are 0."""
         assert self.image is not None
         flat = self.original(rows) if original else rows.reshape(len(rows), -1)
         whole = np.zeros((len(rows), math.prod(self.image)))
@@ -63,18 +63,19 @@ def row_view(
     names: Sequence[str] | None = None,
     image_shape: Sequence[int] | None = None,
 ) -> RowView:
-    """Return how rows of `shape` are shown; `rows` are some, to tell images from other numbers.
+    """Return how to show rows of `shape`; `rows` are examples.
 
-    Rows are images where they have a height and a width, where their features are named as
-    pixels are (``pixel_3_4``), where `image_shape` says so, and, without names, where there are
-    a square number of them, 49 or more, none negative.  An empty `image_shape` says that they
-    are none.  Raises OptionError for an `image_shape` or `names` that do not fit.
+    Rows are shown as images if they have a height and a width, if their features are named like
+    pixels (``pixel_3_4``), if `image_shape` is given, or, without names, if the number of
+    features is a square, at least 49, and no value in `rows` is negative.  An empty `image_shape`
+    says that they are not images.  Raises OptionError for an `image_shape` or `names` that do
+    not fit.
     """
     count = math.prod(shape)
     known = tuple(map(str, names if names is not None else getattr(pipeline, "feature_names", ())))
     if names is not None and len(known) != count:
         raise OptionError(f"names has {len(known)} entries, but rows have {count} features.")
-    if len(known) != count:  # none, or those of pixels before a projection
+    if len(known) != count:  # no names, or those of the features before a projection
         known = ()
     undo = _undo(pipeline)
     told = known or tuple(f"x{i}" for i in range(count))
@@ -98,20 +99,20 @@ def row_view(
 
 
 def _grid(names: tuple[str, ...]) -> tuple[tuple[int, int] | None, Array | None]:
-    """Return the image that features named by row and column are in, and their places in it."""
+    """Return the shape of an image whose pixels are named by row and column, and their indices."""
     found = [PIXEL.fullmatch(name) for name in names]
     if len(names) < 4 or not all(found):
         return None, None
     at = np.array([[int(m[1]), int(m[2])] for m in found if m])
     height, width = (int(n) for n in at.max(axis=0) + 1)
-    # Constant pixels may have been left out, but a table of a few such names is not an image.
+    # Constant pixels may have been dropped, but a few such names are not an image.
     if height < 2 or width < 2 or 2 * len(names) < height * width:
         return None, None
     return (height, width), at[:, 0] * width + at[:, 1]
 
 
 def _undo(pipeline: Any) -> Callable[[Array], Array] | None:
-    """Return what takes features back to the numbers that the pipeline was given, if anything."""
+    """Return the inverse of the pipeline's scaling, None without one."""
     if isinstance(pipeline, PixelPipeline) and pipeline.steps:
 
         def to_pixels(rows: Array) -> Array:

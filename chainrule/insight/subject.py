@@ -1,7 +1,7 @@
-"""What is looked at, a model or a run, as one thing: network, objective, pipeline, rows.
+"""One interface to a model or a run: its network, objective, pipeline and rows.
 
-A model or a run goes in; a :class:`Subject` comes out, and the rest of this package asks it
-instead of telling the two apart.
+:func:`subject_of` returns a :class:`Subject`, so that the rest of this package need not
+distinguish the two.
 
 Read next: :mod:`chainrule.insight.row_view`.
 """
@@ -33,7 +33,7 @@ Array = np.ndarray[Any, Any]
 
 @dataclass(frozen=True)
 class Subject:
-    """A network and, where there is one, the run that trained it."""
+    """A network and the run that trained it, None for a model."""
 
     network: Any
     run: Run | None = None
@@ -50,11 +50,11 @@ class Subject:
 
     @property
     def feature_names(self) -> tuple[str, ...]:
-        """The names of the features, none where they are not known."""
+        """The names of the features, () if they are not known."""
         return tuple(map(str, getattr(self.pipeline, "feature_names", ())))
 
     def title(self, unnamed: str) -> str:
-        """Return the name of the run's data, `unnamed` without one; for a model its class."""
+        """Return the name of the run's data, `unnamed` if it has none; for a model its class."""
         if self.run is None:
             return type(self.network).__name__
         return str(self.run.settings.get("data") or unnamed)
@@ -74,7 +74,7 @@ class Subject:
         names: Sequence[str] | None = None,
         image_shape: Sequence[int] | None = None,
     ) -> RowView:
-        """Return how rows of `shape` are shown; see :func:`row_view`."""
+        """Return how to show rows of `shape`; see :func:`row_view`."""
         return row_view(shape, rows, self.pipeline, names, image_shape)
 
 
@@ -91,18 +91,21 @@ def subject_of(thing: Any, refusal: str) -> Subject:
 
 
 def as_seen(network: Any, X: Array) -> Array:
-    """Return rows as the model's first layer sees them: in its dtype, pixels scaled by 1/255."""
+    """Return rows as the first layer of the model sees them: in its dtype, pixels times 1/255."""
     dtype = model_dtype(network)
     scaled: Array = X.astype(dtype)
     return scaled * dtype.type(1 / 255) if reads_pixels(network, X.dtype, X.ndim) else scaled
 
 
 def given_rows(subject: Subject, X: Any, y: Any) -> tuple[Array, Array | None]:
-    """Return rows as the model is given them, and targets; tables go through the pipeline."""
+    """Return rows as the model takes them, and targets; tables are encoded by the pipeline."""
     pipeline = subject.pipeline
     if isinstance(X, (Table, Mapping)):
         if pipeline is None:
-            raise DataError("a table needs the pipeline of a run that was trained on one.")
+            raise DataError(
+                "X is a table, but there is no pipeline to encode it: give a run that was trained "
+                "on a table, or X as an array."
+            )
         frame = Table.from_arrays(X)
         X = pipeline.transform(frame)
         if y is None and pipeline.target.name in frame.names:
@@ -111,9 +114,9 @@ def given_rows(subject: Subject, X: Any, y: Any) -> tuple[Array, Array | None]:
         X = pipeline.encode(X)
     found = check_rows(X, "X", model_dtype(subject.network))
     if len(found) == 0:
-        raise DataError("X has no rows to look at.")
+        raise DataError("X has no rows; give at least one.")
     if subject.run is not None:
-        subject.run.outputs(found[:1])  # says what does not look like the training data
+        subject.run.outputs(found[:1])  # checks that X looks like the training data
     if y is None:
         return found, None
     targets = np.asarray(y)

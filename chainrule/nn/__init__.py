@@ -1,4 +1,4 @@
-"""Floor 4, networks: layers as plain dataclasses, activations, initializers, losses.
+"""Floor 4, networks: layers as plain dataclasses, activations, initializers and losses.
 
 >>> from chainrule import nn
 >>> model = nn.Sequential([nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 3)])

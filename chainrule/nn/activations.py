@@ -1,7 +1,7 @@
 """Activation functions as layers; without them any stack of layers is one linear function.
 
-Each names the initializer that keeps its signals' variance, which
-:class:`~chainrule.nn.layer.Sequential` gives to the Linear before it.
+Each names an initializer that preserves the variance of its signals, which
+:class:`~chainrule.nn.layer.Sequential` uses for the Linear before it.
 
 Read next: :mod:`chainrule.nn.maxout`, :mod:`chainrule.nn.catalogue`.
 """
@@ -66,7 +66,7 @@ __all__ = [
 
 @dataclass(frozen=True)
 class ReLU:
-    """``max(0, x)``: cheap, does not saturate for positive x; a unit never positive is dead."""
+    """``max(0, x)``: cheap, does not saturate for x > 0; a unit that is never positive is dead."""
 
     suited_initializer: ClassVar[Initializer] = HeUniform()
 
@@ -76,7 +76,7 @@ class ReLU:
 
 @dataclass(frozen=True)
 class ReLU6:
-    """``min(max(0, x), 6)``: a ReLU that stays small, and flat on both sides."""
+    """``min(max(0, x), 6)``: a ReLU with bounded outputs, which saturates on both sides."""
 
     suited_initializer: ClassVar[Initializer] = HeUniform()
 
@@ -86,7 +86,7 @@ class ReLU6:
 
 @dataclass(frozen=True)
 class LeakyReLU:
-    """``x`` where positive, else ``slope * x``: a ReLU that does not die.
+    """``x`` where positive, else ``slope * x``: a ReLU whose units do not die.
 
     Raises OptionError for a slope that is not a finite number.
     """
@@ -98,7 +98,7 @@ class LeakyReLU:
 
     @property
     def suited_initializer(self) -> Initializer:
-        """He's, for this slope."""
+        """The He initializer for this slope."""
         return HeUniform(self.slope)
 
     def __call__(self, x: Tensor) -> Tensor:
@@ -107,11 +107,11 @@ class LeakyReLU:
 
 @dataclass(eq=False)
 class PReLU:
-    """``x`` where positive, else ``slope * x`` with a slope that is learned.
+    """``x`` where positive, else ``slope * x`` with a learned slope.
 
-    One slope for all units, or with `units` one for each; all begin at `start`.
-    x: (n, ..., units).  Penalties leave slopes alone: zero would mean a plain ReLU.
-    Raises OptionError for options that have no meaning, ShapeError for another width of x.
+    All units share one slope, or with `units` each has its own; slopes start at `start`.
+    x: (n, ..., units).  Penalties do not apply to slopes: at 0 they would make a plain ReLU.
+    Raises OptionError for invalid options, and ShapeError if x has another width.
     Source: He, Zhang, Ren and Sun, "Delving deep into rectifiers", 2015.
 
     >>> import chainrule as cr
@@ -134,7 +134,7 @@ class PReLU:
 
     @property
     def suited_initializer(self) -> Initializer:
-        """He's, for the slope it starts with."""
+        """The He initializer for the initial slope."""
         return HeUniform(self.start)
 
     def __call__(self, x: Tensor) -> Tensor:
@@ -148,7 +148,7 @@ class PReLU:
 
 @dataclass(frozen=True)
 class ELU:
-    """``x`` where positive, else ``alpha * (exp(x) - 1)``: means closer to zero, costs an exp.
+    """``x`` where positive, else ``alpha * (exp(x) - 1)``: its mean is near 0; it needs an exp.
 
     Raises OptionError for an alpha that is not a number of at least 0.
     """
@@ -165,7 +165,7 @@ class ELU:
 
 @dataclass(frozen=True)
 class SELU:
-    """``1.0507 * elu(x, 1.6733)``: means stay near 0 and variances near 1 of themselves."""
+    """``1.0507 * elu(x, 1.6733)``: keeps means near 0 and variances near 1 by itself."""
 
     suited_initializer: ClassVar[Initializer] = LeCunNormal()
 
@@ -205,7 +205,7 @@ class Softsign:
 
 @dataclass(frozen=True)
 class HardSigmoid:
-    """``clip(x + 3, 0, 6) / 6``: a sigmoid of straight lines, exactly flat beyond 3."""
+    """``clip(x + 3, 0, 6) / 6``: a piecewise linear sigmoid, constant for |x| > 3."""
 
     suited_initializer: ClassVar[Initializer] = GlorotUniform()
 
@@ -215,7 +215,7 @@ class HardSigmoid:
 
 @dataclass(frozen=True)
 class HardTanh:
-    """``clip(x, -1, 1)``: a tanh of straight lines, exactly flat beyond 1."""
+    """``clip(x, -1, 1)``: a piecewise linear tanh, constant for |x| > 1."""
 
     suited_initializer: ClassVar[Initializer] = GlorotUniform()
 
@@ -225,7 +225,7 @@ class HardTanh:
 
 @dataclass(frozen=True)
 class GELU:
-    """``x`` times the normal distribution function at x, or its tanh approximation."""
+    """``x`` times the standard normal CDF at x, or its tanh approximation."""
 
     approximate: bool = False
     suited_initializer: ClassVar[Initializer] = HeUniform()
@@ -246,7 +246,7 @@ class SiLU:
 
 @dataclass(frozen=True)
 class HardSwish:
-    """``x * clip(x + 3, 0, 6) / 6``: near SiLU, without exp; exactly 0 below -3."""
+    """``x * clip(x + 3, 0, 6) / 6``: approximates SiLU without exp; exactly 0 below -3."""
 
     suited_initializer: ClassVar[Initializer] = HeUniform()
 
@@ -256,7 +256,7 @@ class HardSwish:
 
 @dataclass(frozen=True)
 class Mish:
-    """``x * tanh(log(1 + exp(x)))``: near SiLU, and dearer."""
+    """``x * tanh(log(1 + exp(x)))``: similar to SiLU, at a higher cost."""
 
     suited_initializer: ClassVar[Initializer] = HeUniform()
 
@@ -276,7 +276,7 @@ class Softplus:
 
 @dataclass(frozen=True)
 class Identity:
-    """``x`` itself: layers joined by it are one linear layer, the plain model to compare with."""
+    """``x`` itself: layers separated by it form one linear layer, a baseline to compare with."""
 
     suited_initializer: ClassVar[Initializer] = GlorotUniform()
 
@@ -306,23 +306,23 @@ BY_NAME: dict[str, Callable[[], Callable[[Tensor], Tensor]]] = {
 
 
 def activation_names() -> list[str]:
-    """Return the names :func:`activation` knows."""
+    """Return the names that :func:`activation` accepts."""
     return list(BY_NAME)
 
 
 def activation(name: str) -> Callable[[Tensor], Tensor]:
-    """Return a new activation layer by name; raise OptionError naming the nearest.
+    """Return a new activation layer by name; raise OptionError for an unknown name.
 
     >>> activation("relu")
     ReLU()
     """
     if not isinstance(name, str):
-        raise OptionError(f"an activation is chosen by its name, such as 'relu', not by {name!r}.")
+        raise OptionError(f"an activation must be given by name, such as 'relu', not {name!r}.")
     key = name.lower().replace("-", "_")
     if key == "maxout":
         raise OptionError(
-            "maxout has weights of its own: write nn.Maxout(inputs, outputs) in place of Linear "
-            "and activation."
+            "maxout has weights of its own: write nn.Maxout(inputs, outputs) in place of a "
+            "Linear and its activation."
         )
     if key not in BY_NAME:
         raise OptionError(f"unknown activation {name!r}. {did_you_mean(key, BY_NAME)}")

@@ -1,7 +1,7 @@
-"""What is known of each activation function, as one table of data.
+"""A table of the properties of each activation function.
 
-Documents, the doctor and ``chainrule activations`` read it; tests measure every entry on the
-functions themselves.
+The documentation, the doctor and ``chainrule activations`` use it; tests check every entry
+against the functions themselves.
 
 Read next: :mod:`chainrule.nn.losses`.
 """
@@ -27,19 +27,19 @@ class Activation:
     """One activation function, with default options.
 
     low, high
-        Its range; an end may be infinite, or only approached.
+        The range of its outputs; a limit may be infinite, or only approached.
     mean
-        Of its outputs for standard normal inputs; `zero_centered` is a mean of 0.
+        The mean output for standard normal inputs; `zero_centered` means that it is 0.
     saturates
-        Where its slope fades to 0: "left" (for ever smaller inputs), "both" or "no".
+        Where its slope approaches 0: "left" (for x towards -inf), "both" or "no".
     dies
-        Whether a unit can lose every gradient: its slope is exactly 0 on a half-line.
+        Whether a unit can stop learning: its slope is exactly 0 on a half-line.
     uses_exp
-        Whether it costs an exp, or its kin tanh, erf or log.
+        Whether it needs an exp, tanh, erf or log.
     parameter_factor
-        How many times the weights of a Linear with as many units it needs.
+        The number of its weights, relative to a Linear with as many units.
     initializer
-        The name of the one that keeps the variance of its signals.
+        The name of an initializer that preserves the variance of its signals.
     """
 
     name: str
@@ -57,12 +57,12 @@ class Activation:
 
     @property
     def zero_centered(self) -> bool:
-        """Whether outputs of symmetric inputs average to 0, so that gradients may take any sign."""
+        """Whether outputs for symmetric inputs have mean 0, so gradients can have any sign."""
         return abs(self.mean) < 0.005
 
     @property
     def range(self) -> str:
-        """Its range as an interval: closed at ends it reaches in floating point.
+        """The range as an interval, closed at limits that are reached in floating point.
 
         >>> activations().named("relu").range
         '[0, inf)'
@@ -71,7 +71,7 @@ class Activation:
         return f"{left}, inf)" if self.high == math.inf else f"{left}, {self.high:.4g}]"
 
     def example(self) -> Layer:
-        """Return a layer of it for columns (n, 1); for maxout, one that takes |x|."""
+        """Return an example layer for inputs (n, 1); for maxout, one that computes |x|."""
         if self.name != "maxout":
             return activation(self.name)
         layer = Maxout(1, 1)
@@ -79,7 +79,7 @@ class Activation:
         return layer
 
     def to_json(self) -> dict[str, Any]:
-        """Return it as plain JSON values; an end of the range at infinity is null."""
+        """Return the record as plain JSON values; an infinite limit of the range is null."""
         ends = {
             k: v if math.isfinite(v) else None for k, v in (("low", self.low), ("high", self.high))
         }
@@ -87,12 +87,12 @@ class Activation:
 
 
 class ActivationTable(tuple[Activation, ...]):
-    """All records in the order they are recommended to be tried; prints as a table."""
+    """All records, in the order in which to try them; prints as a table."""
 
     __slots__ = ()
 
     def named(self, name: str) -> Activation:
-        """Return the record of that name; raise OptionError naming the nearest."""
+        """Return the record of that name; raise OptionError for an unknown name."""
         found = {record.name: record for record in self}
         if name not in found:
             raise OptionError(f"unknown activation {name!r}. {did_you_mean(name, found)}")
@@ -120,12 +120,12 @@ TABLE = ActivationTable(
     (
         Activation(
             "relu", "ReLU", "max(0, x)", 0, INF, 0.3989, "left", True, False, "he_uniform",
-            "Use it first, and be careful with the learning rate: a unit knocked off the data is "
+            "Use it first, and be careful with the learning rate: a unit that is 0 on all rows is "
             "dead. Biases of 0.01 make fewer start dead.",
         ),
         Activation(
             "leaky_relu", "LeakyReLU", "x if x > 0 else 0.01 x", -INF, INF, 0.3949, "no", False,
-            False, "he_uniform", "Try it where units of ReLU die; it costs no more.",
+            False, "he_uniform", "Try it if ReLU units die; it costs no more.",
         ),
         Activation(
             "maxout", "Maxout", "max(x W1 + b1, x W2 + b2)", -INF, INF, 0.5642, "no", False, False,
@@ -140,7 +140,7 @@ TABLE = ActivationTable(
         ),
         Activation(
             "prelu", "PReLU", "x if x > 0 else a x, a learned", -INF, INF, 0.2992, "no", False,
-            False, "he_uniform", "Try it with much data: the slope of a leaky ReLU is learned too.",
+            False, "he_uniform", "Try it with many rows: a leaky ReLU with a learned slope.",
         ),
         Activation(
             "selu", "SELU", "1.0507 elu(x, 1.6733)", -1.758099, INF, 0.0, "left", False, True,
@@ -150,19 +150,19 @@ TABLE = ActivationTable(
         ),
         Activation(
             "gelu", "GELU", "x Phi(x)", -0.169971, INF, 0.2821, "left", False, True, "he_uniform",
-            "A smooth ReLU, usual in transformers; elsewhere seldom worth its cost.",
+            "A smooth ReLU, common in transformers; elsewhere rarely worth its cost.",
         ),
         Activation(
             "silu", "SiLU", "x sigmoid(x)", -0.278465, INF, 0.2066, "left", False, True,
-            "he_uniform", "A smooth ReLU, usual in deep networks for images.",
+            "he_uniform", "A smooth ReLU, common in deep networks for images.",
         ),
         Activation(
             "mish", "Mish", "x tanh(log(1 + exp(x)))", -0.308843, INF, 0.2404, "left", False, True,
-            "he_uniform", "Near SiLU and dearer; try SiLU before it.",
+            "he_uniform", "Similar to SiLU at a higher cost; try SiLU first.",
         ),
         Activation(
             "hard_swish", "HardSwish", "x clip(x + 3, 0, 6) / 6", -0.375, INF, 0.1662, "left", True,
-            False, "he_uniform", "SiLU by straight lines, for small processors; it can die.",
+            False, "he_uniform", "An approximation of SiLU for small processors; it can die.",
         ),
         Activation(
             "softplus", "Softplus", "log(1 + exp(x))", 0, INF, 0.8061, "left", False, True,
@@ -171,7 +171,7 @@ TABLE = ActivationTable(
         ),
         Activation(
             "relu6", "ReLU6", "min(max(0, x), 6)", 0, 6, 0.3989, "both", True, False, "he_uniform",
-            "A ReLU for arithmetic of few bits; else use ReLU.",
+            "A ReLU for low-precision arithmetic; otherwise use ReLU.",
         ),
         Activation(
             "tanh", "Tanh", "tanh(x)", -1, 1, 0.0, "both", False, True, "glorot_uniform",
@@ -183,13 +183,13 @@ TABLE = ActivationTable(
         ),
         Activation(
             "hard_tanh", "HardTanh", "clip(x, -1, 1)", -1, 1, 0.0, "both", True, False,
-            "glorot_uniform", "A tanh by straight lines; beyond 1 it has no gradient at all.",
+            "glorot_uniform", "A piecewise linear tanh; its gradient is 0 for |x| > 1.",
         ),
         Activation(
             "sigmoid", "Sigmoid", "1 / (1 + exp(-x))", 0, 1, 0.5, "both", False, True,
             "glorot_uniform",
             "Don't use it in hidden layers: it saturates, is not zero-centered and costs an exp. "
-            "For outputs, the losses take its input.",
+            "For outputs, use a loss that takes logits.",
         ),
         Activation(
             "hard_sigmoid", "HardSigmoid", "clip(x + 3, 0, 6) / 6", 0, 1, 0.5, "both", True, False,
@@ -197,7 +197,7 @@ TABLE = ActivationTable(
         ),
         Activation(
             "identity", "Identity", "x", -INF, INF, 0.0, "no", False, False, "glorot_uniform",
-            "No activation: layers joined by it are one linear layer, the plain model to compare "
+            "No activation: layers separated by it form one linear layer, a baseline to compare "
             "with.",
         ),
     )
@@ -205,7 +205,7 @@ TABLE = ActivationTable(
 
 
 def activations() -> ActivationTable:
-    """Return what is known of every activation function, in the order to try them.
+    """Return the properties of every activation function, in the order in which to try them.
 
     >>> table = activations()
     >>> [record.name for record in table if record.zero_centered and not record.uses_exp]

@@ -1,7 +1,7 @@
-"""Embeddings: a learned vector for each category, in the place of a one-hot column for each.
+"""Embedding layers, which replace category codes by learned vectors, not by one-hot columns.
 
-Numbers of categories go in, vectors come out.  Categories that act alike come to lie close to
-each other, and a column of a thousand categories costs as little as one of ten.
+Categories with similar effects get similar vectors, and a column of a thousand categories costs
+as little as one of ten.
 
 Read next: :mod:`chainrule.nn.wiring`.
 """
@@ -26,16 +26,16 @@ from chainrule.ops.shape import concat
 __all__ = ["EmbedColumns", "Embedding"]
 
 Array = np.ndarray[Any, Any]
-_MOST = {"float32": 2**24, "float64": 2**53}  # whole numbers that are all told apart
+_MOST = {"float32": 2**24, "float64": 2**53}  # integers below are exact
 
 
 def _table(categories: int, size: int, dtype: str, name: str) -> Parameter:
     if categories > _MOST[dtype]:
         raise OptionError(
-            f"{categories:,} categories are more than {dtype}, in which a model is given its data, "
-            f"can number ({_MOST[dtype]:,}); merge rare ones, or use dtype='float64'."
+            f"{categories:,} categories are more than {dtype} can number exactly "
+            f"({_MOST[dtype]:,}); merge rare ones, or use dtype='float64'."
         )
-    # A row's squares add up to about 1, whatever its size, as those of a one-hot row do.
+    # The norm of a row is about 1, whatever its size, like that of a one-hot row.
     return Parameter((categories, size), TruncatedNormal(size**-0.5), dtype, name)
 
 
@@ -45,18 +45,18 @@ def _check_codes(codes: Array, categories: int, what: str) -> None:
     if bad.any():
         row = int(np.argwhere(bad)[0][0])
         raise DataError(
-            f"{what} reads numbers of categories, whole numbers from 0 to {categories - 1}, but "
+            f"{what} needs category codes, whole numbers from 0 to {categories - 1}, but "
             f"row {row} has {codes[bad][0]}."
         )
 
 
 @dataclass(eq=False)
 class Embedding:
-    """Look up a learned vector for each number of a category: ``y = weight[x]``.
+    """Look up a learned vector for each category code: ``y = weight[x]``.
 
     x: (n,) or (n, k) whole numbers below `categories`; weight: (categories, size); y: (n, size) or
-    (n, k * size).  Its gradient reaches the rows that were looked up.  Raises OptionError for
-    sizes that are not positive integers; :func:`chainrule.fit` raises DataError for other numbers.
+    (n, k * size).  Only rows that were looked up receive a gradient.  Raises OptionError for
+    sizes that are not positive integers; :func:`chainrule.fit` raises DataError for other codes.
 
     >>> import chainrule as cr
     >>> layer = Embedding(3, 2)
@@ -79,23 +79,23 @@ class Embedding:
 
     def __call__(self, x: Tensor) -> Tensor:
         if x.ndim not in (1, 2):
-            raise ShapeError(f"Embedding needs (n,) or (n, k) numbers, but got shape {x.shape}.")
+            raise ShapeError(f"Embedding needs codes (n,) or (n, k), but got shape {x.shape}.")
         found = gather(self.weight, x.astype(np.int64))
         return found.reshape((x.shape[0], -1))
 
     def check_input(self, X: Array) -> None:
-        """Raise DataError unless every number of `X` is one of a category."""
+        """Raise DataError unless every value of `X` is a category code."""
         _check_codes(X, self.categories, f"Embedding({self.categories}, {self.size})")
 
 
 @dataclass(eq=False)
 class EmbedColumns:
-    """Replace some columns of numbers of categories by learned vectors, and keep the others.
+    """Replace columns of category codes by learned vectors, and keep the other columns.
 
     `columns` holds (column, categories, size) for each column to look up.  x: (n, features);
     y: (n, outputs), the other columns first, in order, then the vectors in the order of `columns`.
-    Raises OptionError for columns that are not there or named twice, ShapeError for an input of
-    another width; :func:`chainrule.fit` raises DataError for numbers that are not categories.
+    Raises OptionError for columns that do not exist or are given twice, ShapeError for an input
+    of another width; :func:`chainrule.fit` raises DataError for values that are not codes.
 
     Source: Guo and Berkhahn, "Entity embeddings of categorical variables", 2016.
 
@@ -137,16 +137,16 @@ class EmbedColumns:
 
     @property
     def inputs(self) -> int:
-        """The number of columns that go in."""
+        """The number of input columns."""
         return self.features
 
     @property
     def outputs(self) -> int:
-        """The number of columns that come out."""
+        """The number of output columns."""
         return self.features - len(self.columns) + sum(size for _, _, size in self.columns)
 
     def output_names(self, names: Sequence[str]) -> tuple[str, ...]:
-        """Return what comes out by the `names` of the columns that go in.
+        """Return the names of the output columns; `names` are those of the input columns.
 
         >>> EmbedColumns(3, [(1, 5, 2)]).output_names(["size", "color", "age"])
         ('size', 'age', 'color[0]', 'color[1]')
@@ -168,14 +168,14 @@ class EmbedColumns:
         return concat(parts, 1) if len(parts) > 1 else parts[0]
 
     def check_input(self, X: Array) -> None:
-        """Raise DataError unless each column of categories holds numbers of such."""
+        """Raise DataError unless the columns to look up hold category codes."""
         if X.shape[1:] != (self.features,):
-            return  # which the call refuses, telling both widths
+            return  # the call reports a wrong width
         for column, categories, _ in self.columns:
             _check_codes(X[:, column], categories, f"EmbedColumns, column {column},")
 
 
 def _runs(count: int, without: set[int]) -> list[tuple[int, int]]:
-    """Return the (first, end) of each run of numbers below `count` that are not in `without`."""
+    """Return (first, end) of each run of integers below `count` that are not in `without`."""
     edges = [-1, *sorted(without), count]
     return [(a + 1, b) for a, b in itertools.pairwise(edges) if b > a + 1]

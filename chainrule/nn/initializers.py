@@ -1,15 +1,15 @@
-"""Random initialization: from a shape and a generator to the first value of a parameter.
+"""Initializers: functions of a shape and a generator that return a parameter's first value.
 
 Weights are stored as (inputs, outputs), so ``fan_in, fan_out = shape``.  Too
-large a spread saturates sigmoids and tanh, too small a one lets signals and
-gradients fade from layer to layer; LeCun's, Glorot's and He's choices keep
-their variance.
+large a variance saturates sigmoid and tanh, too small a variance lets signals
+and gradients vanish from layer to layer; the LeCun, Glorot and He
+initializers preserve it.
 
 Sources: LeCun, Bottou, Orr and Müller, "Efficient BackProp", 1998; Glorot and
 Bengio, "Understanding the difficulty of training deep feedforward neural
 networks", 2010; He, Zhang, Ren and Sun, "Delving deep into rectifiers", 2015.
 
-Read next: :mod:`chainrule.nn.layer`, and :mod:`chainrule.nn.lsuv`, which asks the data.
+Read next: :mod:`chainrule.nn.layer`, and :mod:`chainrule.nn.lsuv`, which uses the data.
 """
 
 from __future__ import annotations
@@ -81,10 +81,10 @@ class GlorotNormal:
 
 @dataclass(frozen=True)
 class HeUniform:
-    """Draw from U(-a, a) with ``a = sqrt(6 / ((1 + slope²) fan_in))``, for ReLU and its kin.
+    """Draw from U(-a, a) with ``a = sqrt(6 / ((1 + slope²) fan_in))``, for ReLU and its variants.
 
-    `slope` is that of a leaky ReLU below 0, and 0 for ReLU.  Raises OptionError for a slope that
-    is no finite number.
+    `slope` is that of a leaky ReLU for x < 0; it is 0 for ReLU.  Raises OptionError for a slope
+    that is not a finite number.
     """
 
     slope: float = 0.0
@@ -98,10 +98,10 @@ class HeUniform:
 
 @dataclass(frozen=True)
 class HeNormal:
-    """Draw from N(0, s²) with ``s = sqrt(2 / ((1 + slope²) fan_in))``, for ReLU and its kin.
+    """Draw from N(0, s²) with ``s = sqrt(2 / ((1 + slope²) fan_in))``, for ReLU and its variants.
 
-    `slope` is that of a leaky ReLU below 0, and 0 for ReLU.  Raises OptionError for a slope that
-    is no finite number.
+    `slope` is that of a leaky ReLU for x < 0; it is 0 for ReLU.  Raises OptionError for a slope
+    that is not a finite number.
     """
 
     slope: float = 0.0
@@ -136,7 +136,7 @@ class MaxoutNormal:
 
     m is the mean square of the largest of `pieces` standard normal numbers, 1 for two pieces
     and 1.55 for four.  Source: Tseran and Montúfar, "Expected gradients of maxout networks and
-    consequences to parameter initialization", 2023.  Raises OptionError for no positive integer.
+    consequences to parameter initialization", 2023.  Raises OptionError for invalid `pieces`.
     """
 
     pieces: int = 2
@@ -145,7 +145,7 @@ class MaxoutNormal:
         check_whole("MaxoutNormal: pieces", self.pieces)
 
     def __call__(self, shape: tuple[int, ...], generator: np.random.Generator) -> Any:
-        # The largest of k has the density k f(x) F(x)^(k - 1), f and F those of one.
+        # The maximum of k numbers with density f and CDF F has the density k f(x) F(x)^(k - 1).
         x = np.linspace(-12.0, 12.0, 2401)
         below = np.array([0.5 * math.erfc(-v / math.sqrt(2)) for v in x])
         density = np.exp(-x * x / 2) / math.sqrt(2 * math.pi)
@@ -155,7 +155,7 @@ class MaxoutNormal:
 
 @dataclass(frozen=True)
 class TruncatedNormal:
-    """Draw from N(0, s²) with s = `spread`, anew whatever lies beyond 2 s.
+    """Draw from N(0, s²) with s = `spread`, and redraw values beyond 2 s.
 
     Raises OptionError for a `spread` that is not above 0.
     """
@@ -174,9 +174,9 @@ class TruncatedNormal:
 
 @dataclass(frozen=True)
 class Orthogonal:
-    """Draw a random matrix whose rows, or columns if those are fewer, are orthogonal, times `gain`.
+    """Draw a random matrix with orthonormal rows (or columns, if they are fewer), times `gain`.
 
-    A square one keeps the length of every signal and gradient, through any number of layers.
+    A square one preserves the norm of signals and gradients, through any number of layers.
     Raises OptionError for a `gain` that is not above 0.
     Source: Saxe, McClelland and Ganguli, "Exact solutions to the nonlinear dynamics of learning
     in deep linear neural networks", 2014.
@@ -194,13 +194,13 @@ class Orthogonal:
     def __call__(self, shape: tuple[int, ...], generator: np.random.Generator) -> Any:
         rows, columns = _fans(shape)
         q, r = np.linalg.qr(generator.normal(size=(max(rows, columns), min(rows, columns))))
-        q = q * np.sign(np.diagonal(r))  # without it not every rotation is equally likely
+        q = q * np.sign(np.diagonal(r))  # makes every rotation equally likely
         return self.gain * (q if rows >= columns else q.T).reshape(shape)
 
 
 @dataclass(frozen=True)
 class Eye:
-    """Fill with the identity matrix: at first the layer passes its inputs on.
+    """Fill with the identity matrix, so that at first the layer returns its inputs.
 
     Rows or columns beyond the square are 0.
     Source: Le, Jaitly and Hinton, "A simple way to initialize recurrent networks of rectified
@@ -213,10 +213,10 @@ class Eye:
 
 @dataclass(frozen=True)
 class Sparse:
-    """Give each unit `connections` weights from N(0, spread²), to random inputs; the rest is 0.
+    """Give each unit `connections` weights from N(0, spread²), to random inputs, and else 0.
 
-    Units then differ from each other from the start, however many inputs there are.
-    A layer of fewer inputs has them all.  Raises OptionError for options out of range.
+    Units then differ from the start, however many inputs there are.  Units of a layer with fewer
+    inputs are connected to all of them.  Raises OptionError for options out of range.
     Source: Martens, "Deep learning via Hessian-free optimization", 2010.
     """
 
@@ -236,7 +236,7 @@ class Sparse:
 
 @dataclass(frozen=True)
 class Zeros:
-    """Fill with 0, the usual start of biases."""
+    """Fill with 0, the usual initial value of biases."""
 
     def __call__(self, shape: tuple[int, ...], generator: np.random.Generator) -> Any:
         return np.zeros(shape)
@@ -280,7 +280,7 @@ BY_NAME: dict[str, Initializer] = {
 def initializer(choice: str | float | Initializer) -> Initializer:
     """Return the initializer of that name, one that fills with a number, or `choice` itself.
 
-    Raises OptionError naming the nearest, or for what is none of these.
+    Raises OptionError for an unknown name, with the nearest one, and for any other type.
 
     >>> initializer(0.01)
     Constant(value=0.01)
@@ -292,7 +292,7 @@ def initializer(choice: str | float | Initializer) -> Initializer:
     if not isinstance(choice, str):
         name = f"the class {choice.__name__}; call it" if isinstance(choice, type) else repr(choice)
         raise OptionError(
-            f"an initializer is a name, a number or a function of shape and generator, not {name}."
+            f"an initializer must be a name, a number or a function (shape, generator), not {name}."
         )
     if choice not in BY_NAME:
         raise OptionError(f"unknown initializer {choice!r}. {did_you_mean(choice, BY_NAME)}")

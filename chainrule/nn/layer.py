@@ -1,8 +1,8 @@
-"""Layers: objects whose call records part of a graph, and the walk that finds parameters.
+"""The basic layers, and the functions that find and initialize the parameters of a model.
 
-A layer is any callable from tensor to tensor.  One that learns is an object, best a dataclass,
-with :class:`~chainrule.core.parameter.Parameter` fields; :func:`parameters` finds them by
-walking fields, lists and dictionaries, and names them by the path.
+A layer is any callable from tensor to tensor.  One with parameters is an object, usually a
+dataclass, with :class:`~chainrule.core.parameter.Parameter` fields; :func:`parameters` finds
+them in fields, lists and dictionaries, and names each by its path.
 
 Read next: :mod:`chainrule.nn.activations`.
 """
@@ -44,14 +44,14 @@ Layer: TypeAlias = Callable[[Tensor], Tensor]
 class Linear:
     """Multiply by a weight matrix and add a bias: ``y = x @ weight + bias``.
 
-    Each output is one linear neuron of the notes: a weighted sum of all inputs.
+    Each output is one linear neuron: a weighted sum of all inputs, plus a bias.
     x: (n, inputs), weight: (inputs, outputs), bias: (outputs,), y: (n, outputs).
-    Without `weight_init` the weights start as the following activation asks
-    (inside :class:`Sequential`), else Glorot-uniform; biases start at 0.  A `bias_init` of
+    The default `weight_init` is the one suited to the following activation (inside
+    :class:`Sequential`), else Glorot-uniform; biases start at 0.  A `bias_init` of
     0.01 before a ReLU makes fewer of its units start dead.
 
     Raises OptionError for sizes that are not positive integers, and ShapeError
-    when called on an input of another width.
+    for an input of another width.
 
     >>> import chainrule as cr
     >>> layer = Linear(2, 1)
@@ -80,7 +80,7 @@ class Linear:
             self.bias = Parameter(shape[1], initializer(self.bias_init), self.dtype, "bias")
 
     def start(self, choice: Initializer) -> None:
-        """Let weights be drawn by `choice`."""
+        """Set the initializer of the weights."""
         self.weight.initializer = choice
 
     def __call__(self, x: Tensor) -> Tensor:
@@ -95,14 +95,14 @@ class Linear:
 
 @dataclass(eq=False)
 class Flatten:
-    """Turn each example into one row: (n, a, b, ...) to (n, a * b * ...)."""
+    """Flatten each example to one row: (n, a, b, ...) to (n, a * b * ...)."""
 
     def __call__(self, x: Tensor) -> Tensor:
         return x.reshape((x.shape[0], -1))
 
 
 def check_layer(name: str, layer: Any) -> None:
-    """Raise OptionError, with the `name`, for a class of layers or what is not a layer."""
+    """Raise OptionError, starting with `name`, if `layer` is a class or not a layer."""
     if isinstance(layer, type):
         kind = layer.__name__
         raise OptionError(
@@ -115,9 +115,10 @@ def check_layer(name: str, layer: Any) -> None:
 
 
 def check_input(layers: Iterable[Any], X: Any) -> None:
-    """Let those of `layers` that look numbers up refuse rows of the data `X`, by a DataError.
+    """Call the method `check_input` of each of `layers` that has one, on the data `X`.
 
-    A layer has its say by a method `check_input`; what holds layers asks those that data enter.
+    Embeddings raise DataError in it for invalid codes; containers call it for the layers that
+    receive the data.
     """
     for layer in layers:
         check = getattr(layer, "check_input", None)
@@ -126,9 +127,9 @@ def check_input(layers: Iterable[Any], X: Any) -> None:
 
 
 def suit(layer: Layer, following: Layer) -> None:
-    """Let the weights of `layer` start as `following` asks, where they have no choice of their own.
+    """Give `layer` the initializer suited to the `following` layer, unless it has its own.
 
-    An activation asks by its `suited_initializer`; a layer listens by a method `start`.
+    An activation has it as `suited_initializer`; a layer takes it in a method `start`.
     """
     suited, start = getattr(following, "suited_initializer", None), getattr(layer, "start", None)
     if suited is not None and start is not None and getattr(layer, "weight_init", None) is None:
@@ -139,8 +140,8 @@ def suit(layer: Layer, following: Layer) -> None:
 class Sequential:
     """Apply `layers` one after another: ``y = layers[-1](... layers[0](x))``.
 
-    A Linear without an initializer of its own takes the one suited to the
-    activation that follows it (He for ReLU and its kin, LeCun for SELU, else Glorot).
+    A Linear without an initializer of its own uses the one suited to the activation
+    that follows it (He for ReLU and its variants, LeCun for SELU, else Glorot).
     Raises ShapeError naming the layer whose input does not fit.
 
     >>> import chainrule as cr
@@ -158,7 +159,7 @@ class Sequential:
         self.layers = list(layers)
         for i, layer in enumerate(self.layers):
             check_layer(f"Sequential: entry {i}", layer)
-        # Dropout, say, between a Linear and its activation does not change what suits it.
+        # Layers such as Dropout between a Linear and its activation do not change the choice.
         acting = [layer for layer in self.layers if not getattr(layer, "keeps_scale", False)]
         for layer, following in itertools.pairwise(acting):
             suit(layer, following)
@@ -177,7 +178,7 @@ class Sequential:
         return drawn(self, level, **options)
 
     def check_input(self, X: Any) -> None:
-        """Let the first layer say which rows of `X` it can't take; see :func:`check_input`."""
+        """Raise DataError for rows of `X` that the first layer rejects; see :func:`check_input`."""
         check_input(self.layers[:1], X)
 
     def summary(self, features: int | Sequence[int] | None = None) -> Summary:
@@ -185,7 +186,7 @@ class Sequential:
         return summary(self, features)
 
     def named_layers(self) -> dict[str, Layer]:
-        """Return the layers by the names they have in paths: their numbers."""
+        """Return the layers by their names in paths, which are their numbers."""
         return {str(i): layer for i, layer in enumerate(self.layers)}
 
     if not TYPE_CHECKING:
@@ -222,10 +223,10 @@ def parameters(model: Any) -> dict[str, Parameter]:
 
     Walks the fields of dataclasses, the attributes of callable objects, lists, tuples
     and dictionaries; a parameter shared by two layers is listed once, under its first path.
-    Raises OptionError for two under one path.
+    Raises OptionError if two have the same path.
     """
     found: dict[str, Parameter] = {}
-    seen: dict[int, Any] = {}  # holds what it has seen, so that no other thing takes its id
+    seen: dict[int, Any] = {}  # keeps objects alive, so that no id is used again
 
     def walk(thing: Any, path: tuple[str, ...]) -> None:
         if id(thing) in seen:
@@ -235,8 +236,8 @@ def parameters(model: Any) -> dict[str, Parameter]:
             name = ".".join(path)
             if name in found:
                 raise OptionError(
-                    f"two parameters of the model are called {name!r}, by names with a dot in "
-                    "them; give one of their layers another name."
+                    f"two parameters of the model are called {name!r}, because a layer's name "
+                    "contains a dot; give one of their layers another name."
                 )
             found[name] = thing
             return
@@ -251,11 +252,11 @@ def parameters(model: Any) -> dict[str, Parameter]:
 
 
 def initialize(model: Any, seed: int = 0, keep_assigned: bool = False) -> None:
-    """Give every parameter of `model` a first value drawn from `seed`.
+    """Draw the initial values of all parameters of `model` from `seed`.
 
-    Each parameter has a stream of its own, by its place in the model, so
-    changing one layer's initializer leaves the others as they were.
-    With `keep_assigned`, values that were set or trained stay.
+    Each parameter has its own random stream, by its place in the model, so
+    changing one layer's initializer does not change the others.
+    With `keep_assigned`, values that were set or trained are kept.
     """
     for place, (path, parameter) in enumerate(parameters(model).items()):
         parameter.name = path
@@ -266,22 +267,22 @@ def initialize(model: Any, seed: int = 0, keep_assigned: bool = False) -> None:
 
 
 def summary(model: Layer, features: int | Sequence[int] | None = None) -> Summary:
-    """Return shapes, parameters, floating-point operations and memory of `model`; print it.
+    """Return a table of shapes, parameters, floating-point operations and memory of `model`.
 
-    `features` is the shape of one row; by default the number of inputs of the first layer that
-    says it.  Raises OptionError when none does.
+    `features` is the shape of one row; by default it is `inputs` of the first layer that has it.
+    Raises OptionError if none has.
 
     >>> from chainrule import nn
     >>> print(nn.Sequential([nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 3)]).summary())
-    layer                output  parameters  flops a row
-    ----------------------------------------------------
-    0      Linear(4, 8)  (n, 8)          40           72
-    1      ReLU          (n, 8)           0            8
-    2      Linear(8, 3)  (n, 3)          27           51
-    ----------------------------------------------------
+    layer                output  parameters  flops per row
+    ------------------------------------------------------
+    0      Linear(4, 8)  (n, 8)          40             72
+    1      ReLU          (n, 8)           0              8
+    2      Linear(8, 3)  (n, 3)          27             51
+    ------------------------------------------------------
     67 parameters, 268 bytes
-    131 floating-point operations to predict a row, about 393 to train on one
-    76 bytes of layer outputs a row
+    131 floating-point operations per row to predict, about 393 to train
+    76 bytes of layer outputs per row
     """
     found = parameters(model)
     dtype = next(iter(found.values())).dtype if found else np.float32
@@ -290,9 +291,9 @@ def summary(model: Layer, features: int | Sequence[int] | None = None) -> Summar
 
 
 def row_shape(model: Layer, features: int | Sequence[int] | None = None) -> tuple[int, ...]:
-    """Return the shape of one row that `model` takes: as given, or as its first layer says.
+    """Return the shape of one input row of `model`: `features`, or that of its first layer.
 
-    Raises OptionError when none says it.
+    Raises OptionError if no layer has one.
     """
     if features is None:
         layers = dict(named_layers(model))
@@ -301,13 +302,13 @@ def row_shape(model: Layer, features: int | Sequence[int] | None = None) -> tupl
         features = next((size for size in sizes if isinstance(size, int)), None)
         if features is None:
             raise OptionError(
-                "no layer says what it takes: give the shape of one row, as in features=784."
+                "no layer has a number of inputs: give the shape of one row, as in features=784."
             )
     return (features,) if isinstance(features, int) else tuple(features)
 
 
 def named_layers(model: Layer) -> Iterator[tuple[str, Layer]]:
-    """Yield the layers of a container, those of inner ones in their place, by path."""
+    """Yield the path and layer of each layer of a container, and of containers within it."""
     if isinstance(model, type) or not hasattr(model, "named_layers"):
         return
     for name, layer in model.named_layers().items():

@@ -1,4 +1,4 @@
-"""Layers as JSON and back: a closed registry, so a model file holds facts and never code.
+"""Conversion of layers to JSON and back, by a registry, so that model files hold no code.
 
 Read next: :mod:`chainrule.train.run`, which saves with it.
 """
@@ -19,19 +19,19 @@ __all__ = ["from_config", "model_config", "register_layer", "register_public", "
 
 T = TypeVar("T", bound=type)
 
-# The classes that a model file may name; `chainrule.nn` enters its own.
+# The classes that a model file may name; `chainrule.nn` registers its own.
 _registry: dict[str, type] = {}
 
 
 def register_public(objects: Iterable[object]) -> None:
-    """Let saved models hold those of the `objects` that are dataclasses."""
+    """Register those of the `objects` that are dataclasses, so that models can be saved."""
     for kind in objects:
         if isinstance(kind, type) and is_dataclass(kind):
             _registry[kind.__name__] = kind
 
 
 def register_layer(kind: T) -> T:
-    """Let models holding the dataclass `kind` be saved; use it as a decorator.
+    """Register the dataclass `kind`, so that models with it can be saved; use it as a decorator.
 
     A saved model then loads only where the same class is registered.
     Raises OptionError for a name that is taken, or a class that is not a dataclass.
@@ -39,7 +39,7 @@ def register_layer(kind: T) -> T:
     if not is_dataclass(kind):
         raise OptionError(f"register_layer: {kind!r} is not a dataclass.")
     if _registry.get(kind.__name__, kind) is not kind:
-        raise OptionError(f"register_layer: the name {kind.__name__!r} is taken.")
+        raise OptionError(f"register_layer: the name {kind.__name__!r} is taken; rename the class.")
     _registry[kind.__name__] = kind
     return kind
 
@@ -47,7 +47,7 @@ def register_layer(kind: T) -> T:
 def to_config(model: Any) -> Any:
     """Return `model` as plain JSON values.
 
-    Raises OptionError naming what can't be saved, such as a lambda.
+    Raises OptionError for an object that can't be saved, such as a lambda.
 
     >>> from chainrule import nn
     >>> to_config(nn.LeakyReLU(0.1))
@@ -82,22 +82,22 @@ def _cure(model: Any) -> str:
 
 
 def model_config(model: Any) -> Any:
-    """Return what :func:`to_config` does for a model that comes back with the same parameters.
+    """Return :func:`to_config` of a model, checked to load with the same parameters.
 
-    Raises OptionError for one that would not: a layer is used in more than one place.
+    Raises OptionError if it would not, because a layer is used in more than one place.
     """
     config = to_config(model)
     again = parameters(from_config(config))
     if extra := sorted(set(again) - set(parameters(model))):
         raise OptionError(
-            f"the model can't be saved: {', '.join(extra)} would come back apart from what "
-            "it is now, the parameter of a layer used in more than one place."
+            "the model can't be saved: a layer is used in more than one place, and its copies "
+            f"would be loaded as separate parameters: {', '.join(extra)}."
         )
     return config
 
 
 def from_config(config: Any) -> Any:
-    """Return the model that :func:`to_config` described.
+    """Return the model that a result of :func:`to_config` describes.
 
     Raises OptionError for a type that is not registered.
 

@@ -1,19 +1,18 @@
-"""Losses: predictions and targets go in, one number per row comes out; training takes the mean.
+"""Loss functions, which return one value per row; training minimizes their mean.
 
-They take raw scores (logits) where a probability is meant, because the loss
-of a logit can be computed without overflow and that of a rounded probability
-can not.  A loss with an option is also a class that holds it, such as
-``Huber(2.0)``.
+Losses of probabilities take logits, because the loss of a logit can be
+computed without overflow and that of a rounded probability cannot.  A loss
+with an option is also a class that holds it, such as ``Huber(2.0)``.
 
-| what the target is | losses |
+| target | losses |
 |---|---|
 | one of k classes | cross_entropy, kl_divergence, multiclass_hinge, squared_multiclass_hinge |
-| yes-or-no labels, any number of them a row | binary_cross_entropy, hinge, squared_hinge |
+| binary labels, any number per row | binary_cross_entropy, hinge, squared_hinge |
 | real values | mse, mae, huber, log_cosh |
 | counts | poisson |
 
-Those of labels, values and counts also take a `weight` for each element of the target: 0 masks
-a target that is not known.
+Losses of labels, values and counts also take a `weight` for each element of the target: 0 masks
+an unknown target.
 
 Read next: :mod:`chainrule.optim`.
 """
@@ -58,10 +57,10 @@ C = TypeVar("C", bound=type)
 
 @dataclass(frozen=True)
 class Loss:
-    """What is known of one loss: the one place that training, tables and the command read.
+    """The properties of one loss, as used by training, tables and the command line.
 
-    kind says what the target is: "classes" (one of k), "labels" (yes or no), "values" (real
-    numbers) or "counts".  probabilistic is False where the outputs are scores, not logits.
+    kind is that of the target: "classes" (one of k), "labels" (binary), "values" (real
+    numbers) or "counts".  probabilistic is False if the outputs are scores, not logits.
     """
 
     name: str
@@ -76,7 +75,7 @@ WITH_OPTIONS: dict[type, str] = {}
 
 
 def _loss(kind: str, *, probabilistic: bool = True) -> Callable[[F], F]:
-    """Return a decorator that enters a function in `LOSSES`; the first of a kind is its default."""
+    """Return a decorator that adds a function to `LOSSES`; the first of a kind is its default."""
 
     def enter(function: F) -> F:
         name = function.__name__
@@ -87,7 +86,7 @@ def _loss(kind: str, *, probabilistic: bool = True) -> Callable[[F], F]:
 
 
 def _options_of(name: str) -> Callable[[C], C]:
-    """Return a decorator that enters a class as one that holds the options of the loss `name`."""
+    """Return a decorator that registers a class that holds the options of the loss `name`."""
 
     def enter(holder: C) -> C:
         WITH_OPTIONS[holder] = name
@@ -115,7 +114,7 @@ def _per_row(values: Tensor, weight: Tensor | None) -> Tensor:
 def mse(prediction: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:
     """Return the squared error of each row, ``mean((prediction - target)²)`` over its columns.
 
-    prediction, target: (n,) or (n, k).  Raises ShapeError rather than broadcast.
+    prediction, target: (n,) or (n, k).  Raises ShapeError if the shapes differ.
 
     >>> import chainrule as cr
     >>> mse(cr.tensor([[1.0], [2.0]]), cr.tensor([[0.0], [4.0]]))
@@ -129,8 +128,8 @@ def mse(prediction: Tensor, target: Tensor, weight: Tensor | None = None) -> Ten
 def mae(prediction: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:
     """Return the absolute error of each row, ``mean(|prediction - target|)`` over its columns.
 
-    Far targets pull no harder than near ones: it aims at the median, where mse aims at the mean.
-    prediction, target: (n,) or (n, k).  Raises ShapeError rather than broadcast.
+    It is less sensitive to outliers than mse: the median minimizes it, the mean minimizes mse.
+    prediction, target: (n,) or (n, k).  Raises ShapeError if the shapes differ.
     """
     _same_shape("mae", prediction, target)
     return _per_row(abs(prediction - target), weight)
@@ -142,8 +141,8 @@ def huber(
 ) -> Tensor:
     """Return ``e² / 2`` where the error e is within `delta`, else ``delta * (|e| - delta / 2)``.
 
-    Averaged over a row's columns: near 0 it is smooth as mse, and outliers pull as under mae.
-    prediction, target: (n,) or (n, k).  Raises ShapeError rather than broadcast.
+    Averaged over a row's columns.  It is smooth near 0, like mse, and linear in outliers, like mae.
+    prediction, target: (n,) or (n, k).  Raises ShapeError if the shapes differ.
     Source: Huber, "Robust estimation of a location parameter", 1964.
 
     >>> import chainrule as cr
@@ -160,9 +159,9 @@ def huber(
 def log_cosh(prediction: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:
     """Return ``log(cosh(prediction - target))`` of each row, averaged over its columns.
 
-    It is near ``e² / 2`` for a small error e and ``|e| - log(2)`` for a large one, as
-    :func:`huber` is, and has slopes of every order everywhere.
-    prediction, target: (n,) or (n, k).  Raises ShapeError rather than broadcast.
+    It is near ``e² / 2`` for a small error e and ``|e| - log(2)`` for a large one, like
+    :func:`huber`, and has derivatives of every order.
+    prediction, target: (n,) or (n, k).  Raises ShapeError if the shapes differ.
 
     >>> import chainrule as cr
     >>> log_cosh(cr.tensor([0.0, 1000.0]), cr.tensor([0.0, 0.0]))
@@ -170,7 +169,7 @@ def log_cosh(prediction: Tensor, target: Tensor, weight: Tensor | None = None) -
     """
     _same_shape("log_cosh", prediction, target)
     size = abs(prediction - target)
-    # Each form keeps its digits where the other would cancel, or overflow.
+    # Each form is accurate where the other would cancel or overflow.
     near = -0.5 * log1p(-square(tanh(minimum(size, 1.0))))
     far = size + (log1p(exp(-2.0 * size)) - math.log(2))
     return _per_row(where(size < 1, near, far), weight)
@@ -178,11 +177,11 @@ def log_cosh(prediction: Tensor, target: Tensor, weight: Tensor | None = None) -
 
 @_loss("counts")
 def poisson(log_rate: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:
-    """Return ``exp(z) - t z``, the surprise of the count t at rate exp(z), averaged over columns.
+    """Return ``exp(z) - t z``, the negative log-likelihood of the count t at rate exp(z).
 
-    It leaves out log(t!), which no weight changes.
-    log_rate, target: (n,) or (n, k); targets are counts, 0 or more.  Raises ShapeError rather
-    than broadcast.
+    Averaged over columns, without the constant log(t!).
+    log_rate, target: (n,) or (n, k); targets are counts, 0 or more.  Raises ShapeError if the
+    shapes differ.
     """
     _same_shape("poisson", log_rate, target)
     return _per_row(exp(log_rate) - target * log_rate, weight)
@@ -192,8 +191,8 @@ def poisson(log_rate: Tensor, target: Tensor, weight: Tensor | None = None) -> T
 def cross_entropy(logits: Tensor, target: Tensor, label_smoothing: float = 0.0) -> Tensor:
     """Return ``-sum(p * log_softmax(logits))`` of each row, p the target distribution.
 
-    With `label_smoothing` s, p is ``(1 - s) * target + s / k``: the network is not asked to be
-    surer than that (Szegedy et al., "Rethinking the Inception architecture", 2016).
+    With `label_smoothing` s, p is ``(1 - s) * target + s / k``, against overconfidence
+    (Szegedy et al., "Rethinking the Inception architecture", 2016).
     logits: (n, k); target: (n,) integer classes, or (n, k) one-hot rows or probabilities.
 
     >>> import chainrule as cr
@@ -204,9 +203,9 @@ def cross_entropy(logits: Tensor, target: Tensor, label_smoothing: float = 0.0) 
         p = target
         if label_smoothing:
             p = (1 - label_smoothing) * target + label_smoothing / _classes(logits)
-        # A class ruled out by a logit of -inf costs nothing where its target is 0.
+        # A logit of -inf must cost 0, not NaN, where the target is 0.
         return -where(p == 0, 0.0, p * log_softmax(logits)).sum(1)
-    # The same sum, of which all but one term is zero, without multiplying the zeros.
+    # The same sum, without its terms that are zero.
     shifted = from_peak(logits)
     chosen = where(is_class(target, _classes(logits)), shifted, 0.0).sum(1)
     if label_smoothing:
@@ -218,8 +217,8 @@ def cross_entropy(logits: Tensor, target: Tensor, label_smoothing: float = 0.0) 
 def kl_divergence(logits: Tensor, target: Tensor) -> Tensor:
     """Return ``sum(p * (log(p) - log_softmax(logits)))`` of each row, p the target distribution.
 
-    It is cross_entropy less the entropy of the target, so that 0 is reached: the same gradient,
-    and a loss that tells how far from the target distribution the model is.
+    It is cross_entropy minus the entropy of the target: the gradient is the same, and the
+    minimum is 0, where the predicted distribution equals the target.
     logits: (n, k); target: (n, k) probabilities, or (n,) integer classes.
     """
     if _is_numbered("kl_divergence", logits, target):
@@ -230,10 +229,10 @@ def kl_divergence(logits: Tensor, target: Tensor) -> Tensor:
 
 @_loss("classes", probabilistic=False)
 def multiclass_hinge(scores: Tensor, target: Tensor) -> Tensor:
-    """Return ``max(0, 1 + rival - chosen)``, by how much the right class fails to lead by 1.
+    """Return ``max(0, 1 + rival - chosen)``, 0 if the right class leads by a margin of 1.
 
-    chosen is the score of the right class and rival the highest of the others; scores are no
-    logits of probabilities.  For one-against-rest use :func:`hinge` on one-hot rows.
+    chosen is the score of the right class and rival the highest of the others; scores are not
+    logits of probabilities.  For one-vs-rest use :func:`hinge` on one-hot rows.
     scores: (n, k); target: (n,) integer classes, or (n, k) one-hot rows.
     Source: Crammer and Singer, "On the algorithmic implementation of multiclass kernel-based
     vector machines", 2001.
@@ -251,7 +250,7 @@ def multiclass_hinge(scores: Tensor, target: Tensor) -> Tensor:
 
 @_loss("classes", probabilistic=False)
 def squared_multiclass_hinge(scores: Tensor, target: Tensor) -> Tensor:
-    """Return the square of :func:`multiclass_hinge`: smooth where the lead is just enough."""
+    """Return the square of :func:`multiclass_hinge`: smooth at the margin."""
     return square(multiclass_hinge(scores, target))
 
 
@@ -260,7 +259,7 @@ def _classes(logits: Tensor) -> int:
 
 
 def _is_numbered(name: str, logits: Tensor, target: Tensor) -> bool:
-    """Whether `target` holds class numbers, not a row for each; raise ShapeError for neither."""
+    """Return whether `target` holds class numbers, not rows; raise ShapeError if neither."""
     if logits.ndim != 2:
         raise ShapeError(f"{name}: logits must be (rows, classes), not {logits.shape}.")
     if is_float(target.dtype):
@@ -277,27 +276,27 @@ def _is_numbered(name: str, logits: Tensor, target: Tensor) -> bool:
 def binary_cross_entropy(logits: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:
     """Return ``-(t log s(z) + (1 - t) log(1 - s(z)))``, s the sigmoid, averaged over columns.
 
-    Every column is a yes-or-no question of its own, so a row may answer none,
-    one or several: [dog, cat] = [1, 1].  logits, target: (n,) or (n, k).
+    Every column is a separate binary label, so a row may have none, one or
+    several: [dog, cat] = [1, 1].  logits, target: (n,) or (n, k).
 
     >>> import chainrule as cr
     >>> binary_cross_entropy(cr.tensor([[0.0, 1000.0]]), cr.tensor([[1.0, 1.0]]))
     Tensor([0.3465736], f32[1])
     """
     _same_shape("binary_cross_entropy", logits, target)
-    # softplus(z) - t z, with the terms that cancel first, while nothing small was added to them.
+    # softplus(z) - t z; large terms cancel first, so that the small one keeps its digits.
     z = logits
     return _per_row((relu(z) - target * z) + log1p(exp(minus_abs(z))), weight)
 
 
 @_loss("labels", probabilistic=False)
 def hinge(scores: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:
-    """Return ``max(0, 1 - t z)``, t = 1 for yes and -1 for no, averaged over columns.
+    """Return ``max(0, 1 - t z)``, with labels t of 1 or -1, averaged over columns.
 
-    An answer that is right by 1 or more costs nothing; scores are not logits of probabilities.
-    Each column is a question of its own, so that one-hot rows make it one-against-rest.
-    scores, target: (n,) or (n, k); targets are 0 or 1, or -1 or 1.  Raises ShapeError rather
-    than broadcast.
+    The loss is 0 for a margin of 1 or more; scores are not logits of probabilities.
+    Each column is a separate label, so one-hot rows give one-vs-rest classification.
+    scores, target: (n,) or (n, k); targets are 0 or 1, or -1 or 1.  Raises ShapeError if the
+    shapes differ.
     Source: Cortes and Vapnik, "Support-vector networks", 1995.
     """
     _same_shape("hinge", scores, target)
@@ -306,9 +305,9 @@ def hinge(scores: Tensor, target: Tensor, weight: Tensor | None = None) -> Tenso
 
 @_loss("labels", probabilistic=False)
 def squared_hinge(scores: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:
-    """Return ``max(0, 1 - t z)²``, t = 1 for yes and -1 for no, averaged over columns.
+    """Return ``max(0, 1 - t z)²``, with labels t of 1 or -1, averaged over columns.
 
-    As :func:`hinge`, but smooth where the answer is just right enough.
+    As :func:`hinge`, but smooth at the margin.
     """
     _same_shape("squared_hinge", scores, target)
     return _per_row(square(_shortfall(scores, target)), weight)

@@ -1,7 +1,7 @@
-"""Initialize by looking at the data: every layer's output starts with variance 1 on a batch.
+"""LSUV initialization: scale the weights so that layer outputs have variance 1 on a batch.
 
-Enters a model and some rows, leaves the model's weights set.  Formulas for first weights
-assume inputs and activations of a certain kind; this measures instead, and so suits any.
+Other initializers assume a distribution of inputs and a kind of activation; this one measures
+the outputs, so it suits any.
 
 Read next: :mod:`chainrule.nn.activations`.
 """
@@ -25,16 +25,16 @@ __all__ = ["lsuv"]
 
 
 def lsuv(model: Layer, X: Any, seed: int = 0) -> None:
-    """Set first weights so that every product of a layer has variance 1 on the rows of `X`.
+    """Initialize weights so that ``x @ weight`` of each layer has variance 1 on the rows of `X`.
 
-    Weights start orthogonal (those along edges of a pattern as drawn) and all other parameters
-    as their layers say, from `seed`; then, layer by layer in the order the data pass them, each
-    weight is divided by the standard deviation of ``x @ weight`` over all rows and units.  A
-    weight used twice is set where it is first used.  Training goes on from what is set.
+    Weights start orthogonal (sparse ones as drawn) and all other parameters as their layers
+    define, from `seed`; then, layer by layer in the order of the data, each weight is divided by
+    the standard deviation of ``x @ weight`` over all rows and units.  A weight used twice is
+    scaled at its first use.  Training continues from these values.
 
-    X: (rows, ...) as for training, some hundred rows or more; images in uint8 are scaled by 1/255.
-    Raises OptionError if no weight of the model multiplies data, and DataError for what holds no
-    numbers, or naming a layer whose product does not vary.
+    X: (rows, ...) as for training, a few hundred rows or more; uint8 images are scaled by 1/255.
+    Raises OptionError if no weight of the model multiplies data, and DataError if X is not
+    numeric, or naming a weight whose product does not vary.
     Source: Mishkin and Matas, "All you need is a good init", 2016.
 
     >>> from chainrule import nn
@@ -59,7 +59,7 @@ def lsuv(model: Layer, X: Any, seed: int = 0) -> None:
     if not products:
         raise OptionError("lsuv: no parameter of the model multiplies data as a matrix.")
     for place, (path, parameter) in enumerate(named.items()):
-        if path in products and parameter.ndim > 1:  # edges of a pattern keep their draw
+        if path in products and parameter.ndim > 1:  # sparse weights stay as drawn
             generator = np.random.Generator(np.random.Philox(key=[seed, place]))
             parameter.value = Orthogonal()(parameter.value.shape, generator)
     for path, product in products.items():
@@ -67,14 +67,14 @@ def lsuv(model: Layer, X: Any, seed: int = 0) -> None:
         spread = float(np.std(values, dtype=np.float64))
         if not 0 < spread < np.inf:
             raise DataError(
-                f"lsuv: what {path!r} makes of X has standard deviation {spread:.4g}, so it can't "
-                "be scaled to 1. Check that the rows of X differ and are finite."
+                f"lsuv: the product with {path!r} has standard deviation {spread:.4g} on X, so it "
+                "can't be scaled to 1. Check that the rows of X differ and are finite."
             )
         named[path].value = named[path].value / spread
 
 
 def _first_products(graph: Graph, named: dict[Node, str]) -> dict[str, Node]:
-    """Return the first product of each parameter that is a right factor, in the data's order."""
+    """Return the first product with each parameter as right factor, in the order of the data."""
     found: dict[str, Node] = {}
     for node in graph.nodes:
         if node.primitive.weighted and node.inputs[1] in named:

@@ -1,8 +1,7 @@
 """Networks as directed acyclic graphs of layers: skip, dense and residual connections.
 
-Layers by name and the edges between them come in; a :class:`Network`, itself a layer, comes
-out.  Edges are a list of pairs, a dictionary, or an object with nodes and edges such as a
-networkx.DiGraph.
+A :class:`Network` is a layer made of named layers and the edges between them.  Edges are a list
+of pairs, a dictionary, or an object with nodes and edges such as a networkx.DiGraph.
 
 Read next: :mod:`chainrule.nn.neurons`, where the nodes are single neurons.
 """
@@ -29,11 +28,11 @@ JOINS = ("concat", "add")
 
 
 def pairs_of(edges: Any) -> EdgeList:
-    """Return `edges` as pairs of names: of a list of pairs, a dictionary or a graph object.
+    """Return `edges`, a list of pairs, a dictionary or a graph object, as pairs of names.
 
-    A dictionary maps a name to the one or the list of names that it leads to.
+    A dictionary maps each name to the name or the list of names that its edges lead to.
 
-    Raises OptionError for anything else, an edge given twice, or one from a name to itself.
+    Raises OptionError for anything else, and for an edge given twice.
 
     >>> pairs_of({"x": ["a", "b"], "a": "b"})
     [('x', 'a'), ('x', 'b'), ('a', 'b')]
@@ -63,9 +62,9 @@ def pairs_of(edges: Any) -> EdgeList:
 
 
 def levels_of(pairs: Sequence[tuple[str, str]], names: Iterable[str] = ()) -> dict[str, int]:
-    """Return for each name the most edges that lead to it one after another, lowest first.
+    """Return for each name the length of the longest path to it, in increasing order.
 
-    Raises OptionError showing a cycle, if there is one.
+    Raises OptionError, showing the cycle, if there is one.
 
     >>> levels_of([("x", "a"), ("a", "b"), ("x", "b")])
     {'x': 0, 'a': 1, 'b': 2}
@@ -79,7 +78,7 @@ def levels_of(pairs: Sequence[tuple[str, str]], names: Iterable[str] = ()) -> di
     waiting = {name: len(sources) for name, sources in before.items()}
     level = {name: 0 for name, count in waiting.items() if count == 0}
     ready = list(level)
-    for name in ready:  # grows as it is walked
+    for name in ready:  # grows during the loop
         for target in after.get(name, ()):
             level[target] = max(level.get(target, 0), level[name] + 1)
             waiting[target] -= 1
@@ -87,12 +86,12 @@ def levels_of(pairs: Sequence[tuple[str, str]], names: Iterable[str] = ()) -> di
                 ready.append(target)
     if len(ready) < len(before):
         stuck = {name for name, count in waiting.items() if count > 0}
-        raise OptionError(f"the edges form a cycle: {_cycle(before, stuck)}; leave one out.")
+        raise OptionError(f"the edges form a cycle: {_cycle(before, stuck)}; remove one of them.")
     return {name: level[name] for name in sorted(ready, key=level.__getitem__)}
 
 
 def _cycle(before: Mapping[str, list[str]], stuck: set[str]) -> str:
-    """Return a cycle among the `stuck` names, each of which has one before it."""
+    """Return a cycle among the `stuck` names, each of which has a predecessor among them."""
     path = [next(name for name in before if name in stuck)]
     while path.count(path[-1]) < 2:
         path.append(next(name for name in before[path[-1]] if name in stuck))
@@ -105,17 +104,17 @@ def _told(edge: tuple[str, str]) -> str:
 
 @dataclass(eq=False, repr=False)
 class Network:
-    """Send the input along the edges through `layers`, to the one name that leads nowhere.
+    """Apply `layers` along the edges of a graph, from its one input to its one output.
 
-    What several edges bring to one name is joined in the edges' order: side by side on the last
-    axis ("concat", what DenseNets do) or summed ("add", what residual networks do); `join` says
-    it for all names or, in a dictionary, for some.  The one name no edge leads to is the input;
-    other names without a layer only join.  `layers` may be left out where `edges` is a graph
-    object whose nodes hold "layer" (and perhaps "join"), as in
+    The values of several edges to one name are joined in the order of the edges: concatenated on
+    the last axis ("concat", as in DenseNets) or summed ("add", as in residual networks); `join`
+    is one of these for all names or, in a dictionary, for some.  The input is the one name that
+    no edge leads to; other names without a layer only join.  `layers` may be omitted if `edges`
+    is a graph object whose nodes have the attribute "layer" (and optionally "join"), as in
     ``graph.add_node("a", layer=nn.Linear(4, 8))``.
 
-    Raises OptionError for a cycle, which it shows, for names that fit nothing, and unless there
-    is one input and one output; ShapeError, naming the edges, when called with what does not fit.
+    Raises OptionError for a cycle, which it shows, for unknown names, and unless there is one
+    input and one output; ShapeError, naming the edges, if shapes do not fit.
 
     >>> import chainrule as cr
     >>> from chainrule import nn
@@ -147,7 +146,7 @@ class Network:
         join: str | Mapping[str, str] = "concat",
     ):
         if edges is None and layers is not None and not isinstance(layers, Mapping):
-            layers, edges = None, layers  # a graph object alone
+            layers, edges = None, layers  # only a graph object was given
         found, joins = _attributes(edges)
         self.layers = {**found, **{str(name): layer for name, layer in (layers or {}).items()}}
         self.edges = pairs_of([] if edges is None else edges)
@@ -171,7 +170,7 @@ class Network:
         return [name for name, count in counts.items() if count > 1]
 
     def _ends(self, level: Mapping[str, int]) -> tuple[str, str]:
-        """Return the one name that nothing leads to and the one that leads nowhere."""
+        """Return the name that no edge leads to, and the name that no edge leads from."""
         for name in self.layers:
             if not any(name in edge for edge in self.edges):
                 raise OptionError(f"Network: no edge leads to or from layer {name!r}.")
@@ -182,7 +181,7 @@ class Network:
             if len(ends) != 1:
                 told = ", ".join(map(repr, ends)) or "none"
                 raise OptionError(
-                    f"Network: one name must have no edge {way} it, the {what}; here are: {told}."
+                    f"Network: one name must have no edge {way} it, the {what}; found: {told}."
                 )
             found.append(ends[0])
         return found[0], found[1]
@@ -199,7 +198,8 @@ class Network:
         named = {} if isinstance(self.join, str) else self.join
         for name, how in named.items():
             if name not in level:
-                raise OptionError(f"Network: join names {name!r}. {did_you_mean(name, level)}")
+                near = did_you_mean(name, level)
+                raise OptionError(f"Network: join names {name!r}, which no edge has. {near}")
             told[how] = name
         for how in told:
             if how not in JOINS:
@@ -214,7 +214,7 @@ class Network:
         return {name: self.layers[name] for name in self.order if name in self.layers}
 
     def check_input(self, X: Any) -> None:
-        """Let the layers that the input alone leads to say which rows of `X` they can't take."""
+        """Raise DataError for rows of `X` that a layer that takes only the input rejects."""
         first = (name for name in self.layers if self._sources(name) == [self.input])
         check_input((self.layers[name] for name in first), X)
 
@@ -246,10 +246,10 @@ class Network:
         for source, value in others:
             alike = value.shape == whole.shape if adds else value.shape[:-1] == whole.shape[:-1]
             if not alike:
-                need = "to be added they must be alike" if adds else "other axes must fit"
+                need = "to be added" if adds else "on all axes but the last"
                 raise ShapeError(
-                    f"Network: edge {_told((source, name))} brings shape {value.shape}, but edge "
-                    f"{_told((first, name))} brings {whole.shape}; {need}."
+                    f"Network: edge {_told((source, name))} has shape {value.shape}, but edge "
+                    f"{_told((first, name))} has {whole.shape}; they must be equal {need}."
                 )
         if not others:
             return whole
@@ -270,7 +270,7 @@ class Network:
 
 
 def _attributes(graph: Any) -> tuple[dict[str, Layer], dict[str, str]]:
-    """Return the layers and the joins that the nodes of a graph object hold."""
+    """Return the layers and the joins in the node attributes of a graph object."""
     items: Any = getattr(getattr(graph, "nodes", None), "items", list)()
     found = {str(name): held for name, held in items if isinstance(held, Mapping)}
     layers = {name: held["layer"] for name, held in found.items() if "layer" in held}

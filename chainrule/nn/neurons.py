@@ -1,8 +1,7 @@
-"""Networks drawn neuron by neuron: any directed acyclic graph of single neurons, as a layer.
+"""A layer made of single neurons and the edges between them, any directed acyclic graph.
 
-The edges between neurons come in; a :class:`Neurons` comes out.  Neurons that can be computed
-at the same time and have the same activation form a group, and each pair of groups with edges
-between them becomes one sparse product, so that a drawing of thousands of neurons is a few
+Neurons that can be computed at the same time and have the same activation form a group, and all
+edges between two groups become one sparse product.  Thousands of neurons thus need only a few
 dozen operations, and absent edges cost nothing.
 
 Read next: :mod:`chainrule.nn.wiring`.
@@ -36,9 +35,9 @@ Array: TypeAlias = "np.ndarray[Any, Any]"
 
 @dataclass
 class Group:
-    """Neurons computed together: their names, their activation, and what leads to them.
+    """Neurons computed together: their names, their activation and their incoming edges.
 
-    `wirings` are by the place of the group the edges come from, 0 for the inputs.
+    The keys of `wirings` are the numbers of the groups that edges come from, 0 for the inputs.
     """
 
     names: list[str]
@@ -49,18 +48,18 @@ class Group:
 
 @dataclass(eq=False, repr=False)
 class Neurons:
-    """Compute each neuron from those that lead to it: ``y = activation(sum of w * x + bias)``.
+    """Compute each neuron from its predecessors: ``y = activation(sum of w * x + bias)``.
 
     edges: pairs (source, target), a dictionary, or a graph object such as networkx.DiGraph.
-    `inputs` are the neurons that take the columns of x: (n, len(inputs)), by default those no
-    edge leads to; `outputs` give the columns of the result, by default those that lead
-    nowhere, both in the order of the edges.  `activation` is that of all other neurons,
-    `output_activation` that of outputs, and `activations` tells exceptions by neuron.
-    Weights start by each neuron's own number of inputs, Glorot-uniform unless `weight_init` says
-    otherwise; biases at 0.
+    `inputs` are the neurons for the columns of x: (n, len(inputs)), by default those without
+    incoming edges; `outputs` are the columns of the result, by default the neurons without
+    outgoing edges, both in the order of the edges.  `output_activation` is the activation of
+    outputs, `activation` that of all other neurons; `activations` overrides them by neuron.
+    Weights are initialized by each neuron's own number of inputs, Glorot-uniform unless
+    `weight_init` is given; biases start at 0.
 
-    Raises OptionError for a cycle, which it shows, for neurons that fit nothing, and for one
-    that has no edges to compute it from; ShapeError when called with other columns.
+    Raises OptionError for a cycle, which it shows, for unknown neurons, and for a neuron without
+    incoming edges that is not an input; ShapeError for another number of columns.
 
     >>> import chainrule as cr
     >>> net = Neurons([("a", "h"), ("b", "h"), ("h", "y"), ("a", "y")])
@@ -90,7 +89,7 @@ class Neurons:
         self.dtype = float_dtype("Neurons: dtype", self.dtype)
         self.activations = {str(name): choice for name, choice in self.activations.items()}
         for choice in (self.activation, self.output_activation, *self.activations.values()):
-            activation(choice)  # refuses what is none
+            activation(choice)  # raises for an unknown name
         pairs = self._pairs()
         level = levels_of(pairs)
         targets, sources = {t for _, t in pairs}, {s for s, _ in pairs}
@@ -103,10 +102,10 @@ class Neurons:
         self.groups = self._grouped(pairs, level, sources)
         self._make_parameters()
 
-    # --- reading what was given -----------------------------------------------------------------
+    # --- reading the arguments ------------------------------------------------------------------
 
     def _pairs(self) -> list[tuple[str, str]]:
-        """Return the edges by name, and keep them packed, as a saved model does."""
+        """Return the edges by name, and keep them packed, as in a saved model."""
         if isinstance(self.edges, Edges):
             self.names = [str(name) for name in self.names or ()]
         else:
@@ -135,7 +134,7 @@ class Neurons:
             if len(set(chosen)) < len(chosen) and name in chosen[:i]:
                 raise OptionError(f"Neurons: {what} names {name!r} twice.")
         if not chosen:
-            raise OptionError(f"Neurons: {what} are none.")
+            raise OptionError(f"Neurons: {what} is empty; name at least one neuron.")
         return chosen
 
     def _check(self, pairs: Sequence[tuple[str, str]], level: Mapping[str, int]) -> None:
@@ -144,17 +143,19 @@ class Neurons:
         for source, target in pairs:
             if target in inputs:
                 raise OptionError(
-                    f"Neurons: edge {source!r} -> {target!r} leads to an input, which data decide."
+                    f"Neurons: edge {source!r} -> {target!r} leads to an input, which the data set."
                 )
         for name, depth in level.items():
             if depth == 0 and name not in inputs:
                 raise OptionError(
-                    f"Neurons: no edge leads to {name!r}, and it is none of the inputs."
+                    f"Neurons: no edge leads to {name!r}, and it is not one of the inputs."
                 )
         for name in self.activations:
             if name not in level or name in inputs:
                 near = did_you_mean(str(name), [n for n in level if n not in inputs])
-                raise OptionError(f"Neurons: activations names {name!r}, no such neuron. {near}")
+                raise OptionError(
+                    f"Neurons: activations names {name!r}, which is not a computed neuron. {near}"
+                )
 
     # --- from neurons to groups -----------------------------------------------------------------
 
@@ -165,11 +166,11 @@ class Neurons:
     def _grouped(
         self, pairs: Sequence[tuple[str, str]], level: Mapping[str, int], sources: set[str]
     ) -> list[Group]:
-        """Return the groups in order; outputs that lead nowhere wait for the last level."""
+        """Return the groups in order; outputs without outgoing edges are on the last level."""
         assert self.inputs is not None
         assert self.outputs is not None
         last, outputs, inputs = max(level.values()), set(self.outputs), set(self.inputs)
-        # In the order of the outputs, so that the last group most often is the output.
+        # Outputs come first, in their order, so that the last group often is the result itself.
         order = [*self.outputs, *(name for name in level if name not in outputs)]
         members: dict[tuple[int, str], list[str]] = {}
         for name in order:
@@ -198,7 +199,7 @@ class Neurons:
     def _pick(
         self, place: Mapping[str, tuple[int, int]], sizes: Sequence[int]
     ) -> dict[int, Wiring | None]:
-        """Return by group the wiring that puts its outputs in their columns; None: as they are."""
+        """Return by group the wiring of its outputs to their columns, or None if in place."""
         assert self.outputs is not None
         found: dict[int, list[tuple[int, int]]] = {}
         for column, name in enumerate(self.outputs):
@@ -262,7 +263,7 @@ class Neurons:
         return output
 
     def edge_weights(self) -> dict[tuple[str, str], float]:
-        """Return the present weight of each edge by the names of its ends."""
+        """Return the current weight of each edge, by the names of its ends."""
         assert self.inputs is not None
         names = [list(self.inputs), *(group.names for group in self.groups)]
         found = {}

@@ -25,7 +25,7 @@ __all__ = ["Dropout", "GaussianNoise"]
 class Dropout:
     """Set each value to 0 with probability `rate` and scale the rest: ``x * keep / (1 - rate)``.
 
-    keep is 1 with probability ``1 - rate``, drawn anew for each value and step.  The scaling
+    keep is 1 with probability ``1 - rate``, drawn again for each value and step.  The scaling
     preserves the mean, so prediction needs no correction.  x: any shape.  Raises OptionError
     for a rate outside [0, 1).
 

@@ -1,9 +1,9 @@
-"""Penalties on weights and on activities: what keeps a network smooth, whatever its size.
+"""Penalties on weights and on activations, which reduce overfitting.
 
-A regularizer maps a tensor to one number, which training adds to the mean loss.  The notes:
-"Do not use size of layers as regularizers; use a stronger regularizer instead."  Dropout, noise,
-decoupled weight decay, max-norm, early stopping and weight averaging are the others: see
-:mod:`chainrule.nn.noise`, :mod:`chainrule.optim` and :func:`chainrule.fit`.
+A regularizer maps a tensor to one number, which training adds to the mean loss.  Use a stronger
+regularizer rather than smaller layers.  Dropout, noise, decoupled weight decay, max-norm, early
+stopping and weight averaging also regularize: see :mod:`chainrule.nn.noise`,
+:mod:`chainrule.optim` and :func:`chainrule.fit`.
 
 Read next: :mod:`chainrule.nn.noise`.
 """
@@ -38,7 +38,7 @@ Regularizer: TypeAlias = Callable[[Tensor], Tensor]
 
 @dataclass(frozen=True)
 class L2:
-    """``rate * sum(p²)``: pulls every weight toward 0 in proportion (ridge, weight decay).
+    """``rate * sum(p²)``: shrinks weights in proportion to their size (ridge, weight decay).
 
     Its gradient is ``2 * rate * p``.  Raises OptionError for a negative rate.
 
@@ -58,7 +58,7 @@ class L2:
 
 @dataclass(frozen=True)
 class L1:
-    """``rate * sum(|p|)``: pulls every weight toward 0 by one step, so many end near 0 (lasso).
+    """``rate * sum(|p|)``: shrinks all weights equally, so many end near 0 (lasso).
 
     Raises OptionError for a negative rate.
 
@@ -78,7 +78,7 @@ class L1:
 
 @dataclass(frozen=True)
 class L1L2:
-    """``l1 * sum(|p|) + l2 * sum(p²)``, both at once.
+    """``l1 * sum(|p|) + l2 * sum(p²)``, the elastic net.
 
     Raises OptionError for a negative rate.  Source: Zou and Hastie, "Regularization and variable
     selection via the elastic net", 2005.
@@ -101,9 +101,9 @@ class L1L2:
 
 @dataclass(frozen=True)
 class ActivityPenalty:
-    """Pass `x` on, and in training add ``regularizer(x) / rows`` to the loss.
+    """Return `x` unchanged, and in training add ``regularizer(x) / rows`` to the loss.
 
-    Set after an activation, with :class:`L1`, it asks for few active units.  x: (n, ...).
+    After an activation, :class:`L1` makes activations sparse.  x: (n, ...).
 
     >>> import chainrule as cr
     >>> ActivityPenalty(L1(0.01))(cr.tensor([[3.0]]))
@@ -123,17 +123,17 @@ class ActivityPenalty:
 
 def _check(name: str, choice: Any) -> None:
     if isinstance(choice, type) or not callable(choice):
-        raise OptionError(f"{name} must be one such as nn.L2(1e-4), not {choice!r}.")
+        raise OptionError(f"{name} must be a function such as nn.L2(1e-4), not {choice!r}.")
 
 
 def penalties(
     choice: Regularizer | Mapping[str, Regularizer] | None, found: Mapping[str, Parameter]
 ) -> list[Tensor]:
-    """Return the penalty of each of the parameters `found` that `choice` acts on.
+    """Return the penalty of each of the parameters `found` that `choice` applies to.
 
-    A regularizer alone acts on all weights, not on biases and scales; a mapping acts where a
-    pattern, such as ``"0.weight"`` or ``"*.weight"``, matches a parameter's path, the first that
-    does.  Raises OptionError for a pattern that matches none, and for what is not a regularizer.
+    A single regularizer applies to all weights, but not to biases and scales; in a mapping the
+    first pattern, such as ``"0.weight"`` or ``"*.weight"``, that matches a parameter's path does.
+    Raises OptionError for a pattern without a match, and for a value that is not a regularizer.
     """
     if choice is None:
         return []

@@ -60,12 +60,12 @@ def leading_scale(model: Any) -> Scale | None:
 
 
 def starts_with_scale(model: Any) -> bool:
-    """Whether the first layer of `model` is a :class:`Scale`."""
+    """Return whether the first layer of `model` is a :class:`Scale`."""
     return leading_scale(model) is not None
 
 
 def reads_pixels(model: Any, dtype: np.dtype[Any], axes: int) -> bool:
-    """Whether data with this `dtype` and number of `axes` are pixels, to be scaled by 1/255.
+    """Return whether data of this `dtype` and number of `axes` are pixels, to scale by 1/255.
 
     They are if they are uint8 in the shape of images, (n, height, width) or (n, height, width,
     channels), unless `model` starts with its own :class:`Scale`.

@@ -1,7 +1,6 @@
-"""What a network is made of, in numbers: shapes, parameters, work and memory of each layer.
+"""The summary table of a network: shape, parameters, operations and memory of each layer.
 
-A model and its parameters go in; a :class:`Summary`, which prints as a table, comes out.  The
-numbers are read off the graph that the model records, so they hold for any callable.
+The numbers are taken from the graph that the model records, so they are right for any callable.
 
 Read next: :mod:`chainrule.nn.layer`.
 """
@@ -27,10 +26,10 @@ __all__ = ["LayerRow", "Summary", "summarize"]
 
 @dataclass(frozen=True)
 class LayerRow:
-    """One layer: its path, what it is, the shape it returns, and what it costs.
+    """One layer: its path, description, output shape and costs.
 
-    `flops` are floating-point operations of predicting one row, a multiply-add counting two;
-    `parameters` counts numbers, `trainable` those that training changes.
+    `flops` are the floating-point operations to predict one row, two for a multiply-add;
+    `parameters` is a number of scalars, `trainable` of those that training changes.
     """
 
     path: str
@@ -43,10 +42,10 @@ class LayerRow:
 
 @dataclass(frozen=True)
 class Summary:
-    """A network's layers and totals; print it.
+    """The layers of a network and their totals; prints as a table.
 
-    `parameter_bytes` are those of all parameters, `row_bytes` what the layers' outputs take for
-    one row of the batch, which training keeps for the way back.
+    `parameter_bytes` is the memory of all parameters, `row_bytes` that of the layers' outputs for
+    one row of the batch, which training keeps for the backward pass.
     """
 
     features: tuple[int, ...]
@@ -58,7 +57,7 @@ class Summary:
     flops: int
 
     def __str__(self) -> str:
-        head = ("layer", "", "output", "parameters", "flops a row")
+        head = ("layer", "", "output", "parameters", "flops per row")
         lines = [head, *(self._cells(row) for row in self.rows)]
         widths = [max(len(line[i]) for line in lines) for i in range(len(head))]
         table = [
@@ -70,13 +69,13 @@ class Summary:
         ]
         rule = "-" * max(map(len, table))
         frozen = self.parameters - self.trainable
-        kept = f", {frozen:,} of them not trained" if frozen else ""
+        kept = f", {frozen:,} of them not trainable" if frozen else ""
         return "\n".join([
             table[0], rule, *table[1:], rule,
             f"{counted(self.parameters, 'parameter')}{kept}, {_bytes(self.parameter_bytes)}",
-            f"{self.flops:,} floating-point operations to predict a row, about "
-            f"{3 * self.flops:,} to train on one",
-            f"{_bytes(self.row_bytes)} of layer outputs a row",
+            f"{self.flops:,} floating-point operations per row to predict, about "
+            f"{3 * self.flops:,} to train",
+            f"{_bytes(self.row_bytes)} of layer outputs per row",
         ])  # fmt: skip
 
     __repr__ = __str__
@@ -106,7 +105,7 @@ def flops_of(node: Node) -> int:
     free = node.primitive.move or node.primitive.alias or name in ("arange", "cast")
     if node.primitive.leaf or free or not any(isinstance(d, Dim) for d in shape):
         return 0
-    if node.primitive.combine is not None:  # a reduction goes over what enters it
+    if node.primitive.combine is not None:  # a reduction has one operation per input element
         return math.prod(d for d in node.inputs[0].spec.shape if isinstance(d, int))
     return size
 
@@ -120,7 +119,7 @@ def summarize(
 ) -> Summary:
     """Return the summary of `model` for rows of the shape `features`.
 
-    `found` are its parameters by path, `layers` what it is made of by path, in order.
+    `found` are its parameters by path, `layers` its layers by path, in order.
     """
     x = input("x", ("n", *features), dtype)
     graph = for_predicting(Graph({"output": model(x)}, {"x": x}))
@@ -135,7 +134,7 @@ def summarize(
     rows, shape = [], x.shape
     for path in paths:
         own = [p for name, p in found.items() if name.startswith(f"{path}.") or not path]
-        shape = last[path].spec.shape if path in last else shape  # dropout predicts as nothing
+        shape = last[path].spec.shape if path in last else shape  # dropout has no node
         sizes = [(math.prod(p.value.shape), p.trainable) for p in own]
         rows.append(
             LayerRow(
@@ -153,7 +152,7 @@ def summarize(
 
 
 def describe(layer: object) -> str:
-    """Return a layer in a few words: its repr without what is at its default."""
+    """Return a short description of a layer: its class and its sizes."""
     name = getattr(layer, "__name__", type(layer).__name__)
     sizes = [getattr(layer, field, None) for field in ("inputs", "outputs", "features", "rate")]
     told = ", ".join(f"{size:,}" if isinstance(size, int) else str(size) for size in sizes if size)

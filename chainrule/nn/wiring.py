@@ -1,9 +1,9 @@
-"""Layers whose units see only some inputs: the patterns, and the layer made of one.
+"""Sparse linear layers, and the patterns that say which inputs each unit is connected to.
 
-A mask, a density, receptive fields or a list of edges come in; a
-:class:`SparseLinear` with one weight for each edge comes out.  An absent edge has no weight,
-no gradient and no cost.  A pattern is kept as what it was made from (a density and a seed,
-the size of a field) or packed, so that a saved model stays small.
+A :class:`SparseLinear` has one weight for each edge, from a mask, a density, receptive fields or
+a list of edges.  An absent edge has no weight, no gradient and no cost.  A pattern is stored as
+its definition (a density and a seed, the size of a field) or packed, so that a saved model
+stays small.
 
 Read next: :mod:`chainrule.ops.sparse`.
 """
@@ -39,17 +39,17 @@ Array: TypeAlias = "np.ndarray[Any, Any]"
 
 
 class Pattern(Protocol):
-    """What says which inputs are connected to which outputs."""
+    """An object that defines which inputs are connected to which outputs."""
 
     def wiring(self, inputs: int, outputs: int) -> Wiring: ...
 
 
 @dataclass(frozen=True)
 class Density:
-    """Connect each output to inputs drawn at random: `density` of all edges there could be.
+    """Connect each output to random inputs, by a share `density` of all possible edges.
 
-    Outputs have equally many inputs, or one more, and never none.  The same seed gives the
-    same edges on any machine.  Raises OptionError for a density outside (0, 1].
+    The outputs' numbers of inputs are at least 1 and differ by at most 1.  The same seed gives
+    the same edges on any machine.  Raises OptionError for a density outside (0, 1].
 
     >>> Density(0.1, seed=1).wiring(10, 20).edges
     20
@@ -78,7 +78,7 @@ class Density:
 
 
 def _distinct(bits: np.random.Philox, count: int, below: int) -> Array:
-    """Draw `count` different numbers, from raw bits: their stream is the same in all versions."""
+    """Draw `count` distinct numbers from raw bits, which are the same in all NumPy versions."""
     found = np.empty(0, np.int64)
     while len(found) < count:
         drawn = (bits.random_raw(2 * count) % np.uint64(below)).astype(np.int64)
@@ -115,11 +115,11 @@ class LocalFields:
 
 @dataclass(frozen=True)
 class ImageFields:
-    """Connect outputs to rectangles of an image, `units` at each place a field can be.
+    """Connect outputs to rectangular fields of an image, with `units` outputs per field.
 
     shape: (height, width) or (height, width, channels) of the image, whose pixels are the
     inputs, row by row; field and stride: (rows, columns).  A field sees all channels.  Unlike a
-    convolution, each unit has weights of its own.  Raises OptionError for what does not fit.
+    convolution, each unit has weights of its own.  Raises OptionError for sizes that do not fit.
 
     >>> ImageFields((28, 28), (5, 5), (2, 2), units=3).outputs
     432
@@ -149,23 +149,23 @@ class ImageFields:
 
     @property
     def places(self) -> tuple[int, int]:
-        """How many fields there are down and across."""
+        """The numbers of fields down and across."""
         down, across = ((self.shape[a] - self.field[a]) // self.stride[a] + 1 for a in (0, 1))
         return down, across
 
     @property
     def outputs(self) -> int:
-        """The number of units: those of the first place, then those of the place beside it."""
+        """The number of units, which are in the order of their fields."""
         return math.prod(self.places) * self.units
 
     def wiring(self, inputs: int, outputs: int) -> Wiring:
-        """Place the fields; raises OptionError for sizes that are not this pattern's."""
+        """Place the fields; raise OptionError unless the sizes are those of this pattern."""
         for name, have, need in (
             ("inputs", inputs, self.inputs),
             ("outputs", outputs, self.outputs),
         ):
             if have != need:
-                raise OptionError(f"{self} makes {need} {name}, not {have}.")
+                raise OptionError(f"{self} has {need} {name}, not {have}.")
         numbers = np.arange(inputs).reshape((*self.shape[:2], -1))
         windows = np.lib.stride_tricks.sliding_window_view(numbers, self.field, (0, 1))
         windows = windows[:: self.stride[0], :: self.stride[1]]
@@ -176,7 +176,7 @@ class ImageFields:
 
 @dataclass(frozen=True)
 class Edges:
-    """Connect what a list says; kept packed, a byte or so an edge.
+    """Connect the edges of a list, which is packed into about one byte per edge.
 
     packed: the differences between the numbers ``target * inputs + source`` of the `count`
     edges in their order, as integers of `size` bytes, compressed, in base64.  See :meth:`of`.
@@ -200,7 +200,7 @@ class Edges:
         return cls(base64.b64encode(raw).decode("ascii"), wiring.edges, size)
 
     def wiring(self, inputs: int, outputs: int) -> Wiring:
-        """Unpack the edges; raises OptionError for what was not packed by :meth:`of`."""
+        """Unpack the edges; raise OptionError for data that :meth:`of` did not pack."""
         try:
             unzip = zlib.decompressobj()
             raw = unzip.decompress(base64.b64decode(self.packed), self.count * self.size + 1)
@@ -214,11 +214,10 @@ class Edges:
 
 @dataclass(frozen=True, eq=False)
 class PerUnit:
-    """Draw the weights of `wiring` as `start` would draw those of dense layers of its fans.
+    """Draw the weights of `wiring` as `start` draws those of dense layers of the same fan-in.
 
-    A unit of k inputs gets a column of a matrix of k rows; such a matrix has as many columns
-    as an input has edges on average.  Where the wiring brings a unit only some of its inputs,
-    `fan_in` tells of all.
+    A unit of k inputs gets a column of a matrix of k rows, which has as many columns as an input
+    has edges on average.  `fan_in` holds the units' numbers of inputs, if `wiring` has only a part.
     """
 
     start: Initializer
@@ -241,16 +240,15 @@ class PerUnit:
 
 @dataclass(eq=False)
 class SparseLinear:
-    """Multiply by weights along some edges alone and add a bias: ``y = x @ W + bias``.
+    """Multiply by a sparse weight matrix and add a bias: ``y = x @ W + bias``.
 
-    W has `weight` where the pattern has an edge and nothing elsewhere.  x: (n, inputs),
+    W is `weight` at the edges of the pattern and 0 elsewhere.  x: (n, inputs),
     weight: (edges,) in the order of their targets, then sources, bias: (outputs,),
-    y: (n, outputs).  Weights start by each unit's own number of inputs: without `weight_init`
-    as the following activation asks (inside :class:`~chainrule.nn.Sequential`), else
-    Glorot-uniform.  See the constructors :meth:`from_mask`, :meth:`from_density`,
-    :meth:`local` and :meth:`from_edges`.
+    y: (n, outputs).  Weights are initialized by each unit's own number of inputs; the default
+    `weight_init` is that of :class:`~chainrule.nn.Linear`.  See the constructors
+    :meth:`from_mask`, :meth:`from_density`, :meth:`local` and :meth:`from_edges`.
 
-    Raises OptionError for a pattern that does not fit, or leaves a unit without any input.
+    Raises OptionError for a pattern that does not fit, or in which a unit has no input.
 
     >>> layer = SparseLinear.from_edges([(0, 0), (1, 0), (2, 1)])
     >>> layer.inputs, layer.outputs, layer.edges
@@ -274,7 +272,7 @@ class SparseLinear:
         self.dtype = float_dtype("SparseLinear: dtype", self.dtype)
         if not callable(getattr(self.pattern, "wiring", None)):
             raise OptionError(
-                "SparseLinear: pattern must be one such as nn.Density(0.05), not "
+                "SparseLinear: pattern must be an object such as nn.Density(0.05), not "
                 f"{self.pattern!r:.60}; see SparseLinear.from_mask and from_edges."
             )
         self.wiring = self.pattern.wiring(self.inputs, self.outputs)
@@ -350,7 +348,7 @@ class SparseLinear:
         outputs: int | None = None,
         **options: Any,
     ) -> SparseLinear:
-        """Connect each (source, target) of `edges`; sizes left out are what the edges reach.
+        """Connect each (source, target) of `edges`; by default, sizes are the largest numbers + 1.
 
         Raises OptionError naming an edge that is out of range or given twice.
         """
@@ -370,11 +368,11 @@ class SparseLinear:
 
     @property
     def edges(self) -> int:
-        """The number of edges, which is that of weights."""
+        """The number of edges, which equals that of weights."""
         return self.wiring.edges
 
     def start(self, choice: Initializer) -> None:
-        """Let weights be drawn by `choice`, by each unit's own number of inputs."""
+        """Set the initializer of the weights, applied by each unit's own number of inputs."""
         self.weight.initializer = PerUnit(choice, self.wiring)
 
     def __call__(self, x: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Floor 1, the vocabulary: every operation, one record each, and composites built of them.
+"""Floor 1: all operations, one record each, and composites built from them.
 
 Read next: :mod:`chainrule.ops.arithmetic`, then :mod:`chainrule.ops.composite`.
 """

@@ -1,8 +1,7 @@
-"""Arithmetic, selection and other piecewise linear operations, element by element.
+"""Elementwise arithmetic, selection and other piecewise linear operations.
 
-Each record reads as mathematics: in a gradient rule `g` is the gradient of
-the output, `out` the output, and the inputs have their usual names.  Inputs
-broadcast as in NumPy.
+In a gradient rule `g` is the gradient of the output, `out` the output, and
+the inputs have their usual names.  Inputs broadcast as in NumPy.
 
 Read next: :mod:`chainrule.ops.elementary`.
 """
@@ -42,7 +41,7 @@ ADD = binary(
     lambda b, x, y: b.add(x, y), drawn(-2, 2, 2), "Add", linear=True, increasing=True,
     description=Description(
         "a + b", ("1", "1"),
-        "a sum hands the gradient on to each term as it is",
+        "a sum passes the gradient unchanged to each term",
     ),
 )  # fmt: skip
 
@@ -57,8 +56,8 @@ SUB = binary(
     lambda b, x, y: b.sub(x, y), drawn(-2, 2, 2), "Sub", infer=no_booleans, linear=True,
     description=Description(
         "a - b", ("1", "-1"),
-        "a difference hands the gradient on as it is to what stands first",
-        "what is subtracted receives the gradient with its sign turned",
+        "a difference passes the gradient unchanged to its first term",
+        "the subtracted term receives the negative gradient",
     ),
 )  # fmt: skip
 
@@ -109,7 +108,7 @@ def _pow_vjp(g: Tensor, out: Tensor, x: Tensor, y: Tensor) -> tuple[Tensor, Tens
 
 def _pow_undefined(x: float, y: float) -> str:
     if x < 0 and not float(y).is_integer():
-        return "a negative number to a power that is not a whole number"
+        return "a negative number to a power that is not an integer"
     return "zero to a negative power" if x == 0 and y < 0 else ""
 
 
@@ -119,8 +118,8 @@ POW = binary(
     undefined=_pow_undefined,
     description=Description(
         "a**b", ("b * a**(b - 1)", "a**b * log(a)"),
-        "the exponent comes down as a factor, and is one less",
-        "to its exponent, the slope of a power is the power itself times log of the base",
+        "the exponent becomes a factor and is reduced by one",
+        "with respect to the exponent, the slope of a power is the power times log of the base",
     ),
 )  # fmt: skip
 
@@ -131,7 +130,7 @@ def pow(x: TensorLike, y: TensorLike) -> Tensor:
 
 
 def _shared(g: Tensor, tie: Tensor, *lost: Tensor) -> tuple[Tensor, ...]:
-    """Return the gradients of a choice of one of two: all to the chosen, on a tie half to each."""
+    """Return the gradients of a choice between two: all to the chosen one, on a tie half each."""
     given = where(tie, 0.5 * g, g)
     return tuple(where(out, 0.0, given) for out in lost)
 
@@ -143,7 +142,7 @@ MAXIMUM = binary(
     description=Description(
         "max(a, b)",
         ("1 if a > b else 1/2 if a == b else 0", "0 if a > b else 1/2 if a == b else 1"),
-        "the larger one receives the whole gradient, the other nothing; equal ones half each",
+        "the larger number receives the whole gradient, the other none; equal ones half each",
     ),
 )  # fmt: skip
 
@@ -164,7 +163,7 @@ MINIMUM = binary(
     description=Description(
         "min(a, b)",
         ("1 if a < b else 1/2 if a == b else 0", "0 if a < b else 1/2 if a == b else 1"),
-        "the smaller one receives the whole gradient, the other nothing; equal ones half each",
+        "the smaller number receives the whole gradient, the other none; equal ones half each",
     ),
 )  # fmt: skip
 
@@ -192,15 +191,14 @@ WHERE = register(
         onnx="Where",
         description=Description(
             "b if a else c", ("", "1 if a else 0", "0 if a else 1"),
-            "the branch that is taken receives the whole gradient, the other nothing, whatever "
-            "it is",
+            "the selected branch receives the whole gradient, the other none, whatever its value",
         ),
     )
 )  # fmt: skip
 
 
 def where(condition: TensorLike, x: TensorLike, y: TensorLike) -> Tensor:
-    """Return elements of `x` where `condition` holds, else of `y`.
+    """Return elements of `x` where `condition` is True, else of `y`.
 
     >>> where([True, False], 1.0, [5.0, 6.0])
     Tensor([1., 6.], f32[2])
@@ -215,7 +213,7 @@ def where(condition: TensorLike, x: TensorLike, y: TensorLike) -> Tensor:
 NEG = unary(
     "neg", np.negative, lambda g, out, x: (-g,),
     lambda b, x: b.negate(x), (-2, 2), "Neg", infer=no_booleans, floating=False, linear=True,
-    description=Description("-a", ("-1",), "the gradient turns its sign"),
+    description=Description("-a", ("-1",), "the gradient changes sign"),
 )  # fmt: skip
 
 
@@ -229,8 +227,8 @@ ABS = unary(
     lambda b, x: b.math("abs", x), (-2, 2), "Abs", floating=False,
     description=Description(
         "abs(a)", ("sign(a)",),
-        "the gradient turns its sign where the number did; at 0, where the slope jumps from "
-        "-1 to 1, it is taken as 0",
+        "the gradient changes sign where the number is negative; at 0, where the slope jumps "
+        "from -1 to 1, it is taken as 0",
     ),
 )  # fmt: skip
 
@@ -247,8 +245,8 @@ RELU = unary(
     (-2, 2), "Relu", infer=no_booleans, floating=False, increasing=True,
     description=Description(
         "relu(a)", ("1 if a > 0 else 0",),
-        "what is positive passes the gradient on, the rest stops it; at 0, where the slope "
-        "jumps from 0 to 1, it is taken as 0",
+        "a positive number receives the gradient unchanged, a negative one receives none; "
+        "at 0, where the slope jumps from 0 to 1, it is taken as 0",
     ),
 )  # fmt: skip
 
@@ -265,7 +263,7 @@ SIGN = unary(
         b.select(b.less(x, b.constant(0)), b.constant(-1), x),
     ),
     (-2, 2), "Sign", infer=no_booleans, floating=False,
-    description=Description("sign(a)", ("",), "a step is flat: nothing flows back"),
+    description=Description("sign(a)", ("",), "the slope of a step is 0: no gradient flows back"),
 )  # fmt: skip
 
 
@@ -277,7 +275,7 @@ def sign(x: TensorLike) -> Tensor:
 FLOOR = unary(
     "floor", np.floor, lambda g, out, x: (None,),
     lambda b, x: b.math("floor", x), (-2, 2), "Floor",
-    description=Description("floor(a)", ("",), "steps are flat: nothing flows back"),
+    description=Description("floor(a)", ("",), "the slope of a step is 0: no gradient flows back"),
 )  # fmt: skip
 
 
@@ -294,7 +292,7 @@ CAST = register(
         vjp=lambda g, out, x, dtype: (g.astype(x.dtype) if is_float(x.dtype) else None,),
         scalar=lambda b, x, dtype: b.convert(x, dtype),
         domain=lambda rng: ([rng.normal(size=(3, 4))], {"dtype": "float64"}),
-        description=Description("a", ("1",), "the same number in another dtype"),
+        description=Description("a", ("1",), "a conversion passes the gradient unchanged"),
     )
 )  # fmt: skip
 
@@ -310,7 +308,7 @@ STOP_GRADIENT = register(
         scalar=lambda b, x: x, domain=drawn(-2, 2), onnx="Identity",
         description=Description(
             "stop_gradient(a)", ("",),
-            "the gradient is stopped here on purpose",
+            "the gradient is intentionally stopped here",
         ),
     )
 )  # fmt: skip

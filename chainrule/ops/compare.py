@@ -1,4 +1,4 @@
-"""Comparisons, and logic on what they give: booleans, through which no gradient flows.
+"""Comparisons and logical operations; their results are booleans, which have no gradient.
 
 Read next: :mod:`chainrule.ops.reduce`.
 """
@@ -15,31 +15,31 @@ __all__ = ["equal", "less", "less_equal", "logical_and", "logical_not", "logical
 
 LESS = binary(
     "less", np.less, None, lambda b, x, y: b.less(x, y), drawn_apart, "Less", infer=truth,
-    description=Description("a < b", ("", ""), "a yes or no is flat: nothing flows back"),
+    description=Description("a < b", ("", ""), "a boolean result has no gradient"),
 )  # fmt: skip
 LESS_EQUAL = binary(
     "less_equal", np.less_equal, None,
     lambda b, x, y: b.less_equal(x, y), drawn_apart, "LessOrEqual", infer=truth,
-    description=Description("a <= b", ("", ""), "a yes or no is flat: nothing flows back"),
+    description=Description("a <= b", ("", ""), "a boolean result has no gradient"),
 )  # fmt: skip
 EQUAL = binary(
     "equal", np.equal, None, lambda b, x, y: b.equal(x, y),
     lambda rng: ([rng.integers(0, 3, (3, 4)), rng.integers(0, 3, (3, 4))], {}), "Equal",
     infer=truth,
-    description=Description("a == b", ("", ""), "a yes or no is flat: nothing flows back"),
+    description=Description("a == b", ("", ""), "a boolean result has no gradient"),
 )  # fmt: skip
 LOGICAL_AND = register(
     Primitive(
         "logical_and", infer=of_booleans, meaning=np.logical_and, elementwise=True,
         scalar=lambda b, x, y: b.both(x, y), domain=drawn_booleans(2), onnx="And",
-        description=Description("a and b", ("", ""), "a yes or no is flat: nothing flows back"),
+        description=Description("a and b", ("", ""), "a boolean result has no gradient"),
     )
 )  # fmt: skip
 LOGICAL_OR = register(
     Primitive(
         "logical_or", infer=of_booleans, meaning=np.logical_or, elementwise=True,
         scalar=lambda b, x, y: b.either(x, y), domain=drawn_booleans(2), onnx="Or",
-        description=Description("a or b", ("", ""), "a yes or no is flat: nothing flows back"),
+        description=Description("a or b", ("", ""), "a boolean result has no gradient"),
     )
 )  # fmt: skip
 LOGICAL_NOT = register(
@@ -47,7 +47,7 @@ LOGICAL_NOT = register(
         "logical_not", infer=of_booleans, meaning=np.logical_not, elementwise=True,
         scalar=lambda b, x: b.select(x, b.constant(False), b.constant(True)),
         domain=drawn_booleans(1), onnx="Not",
-        description=Description("not a", ("",), "a yes or no is flat: nothing flows back"),
+        description=Description("not a", ("",), "a boolean result has no gradient"),
     )
 )  # fmt: skip
 

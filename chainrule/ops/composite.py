@@ -1,7 +1,6 @@
-"""Operations written with other operations, in forms that do not overflow.
+"""Operations composed of primitives, in forms that do not overflow.
 
-Anything expressible this way belongs here, needs no gradient rule of its own,
-and runs everywhere the primitives do.
+They do not need gradient rules of their own, and run wherever the primitives do.
 
 Read next: :mod:`chainrule.transform.grad`.
 """
@@ -43,7 +42,7 @@ __all__ = [
     "var",
 ]
 
-# Where the mean and variance of SELU's outputs meet those of its inputs, 0 and 1.
+# With these constants, normal inputs of mean 0 and variance 1 give outputs of the same moments.
 SELU_ALPHA = 1.6732632423543772
 SELU_SCALE = 1.0507009873554805
 
@@ -69,12 +68,12 @@ def elu(x: TensorLike, alpha: float = 1.0) -> Tensor:
     """Return ``x`` where positive, else ``alpha * (exp(x) - 1)``."""
     x = as_tensor(x)
     positive = x > 0
-    # expm1 sees no positive number, so the branch not taken can't overflow into the gradient.
+    # expm1 receives no positive number, so the branch not taken can't overflow into the gradient.
     return where(positive, x, alpha * expm1(where(positive, 0.0, x)))
 
 
 def selu(x: TensorLike) -> Tensor:
-    """Return ``SELU_SCALE * elu(x, SELU_ALPHA)``, which draws signals to mean 0 and variance 1.
+    """Return ``SELU_SCALE * elu(x, SELU_ALPHA)``, which keeps outputs near mean 0, variance 1.
 
     Source: Klambauer, Unterthiner, Mayr and Hochreiter, "Self-normalizing neural networks", 2017.
     """
@@ -107,7 +106,7 @@ def softsign(x: TensorLike) -> Tensor:
 
 
 def hard_sigmoid(x: TensorLike) -> Tensor:
-    """Return ``clip(x + 3, 0, 6) / 6``, straight lines near the sigmoid; the ends are flat."""
+    """Return ``clip(x + 3, 0, 6) / 6``, a piecewise linear sigmoid; its ends have slope 0."""
     return _limited(as_tensor(x) + 3, 0.0, 6.0) / 6
 
 
@@ -117,7 +116,7 @@ def hard_tanh(x: TensorLike) -> Tensor:
 
 
 def hard_swish(x: TensorLike) -> Tensor:
-    """Return ``x * hard_sigmoid(x)``, which is near ``silu(x)`` and needs no exp.
+    """Return ``x * hard_sigmoid(x)``, an approximation of ``silu(x)`` without exp.
 
     Source: Howard et al., "Searching for MobileNetV3", 2019.
     """
@@ -149,20 +148,20 @@ def softplus(x: TensorLike) -> Tensor:
 
 
 def minus_abs(x: Tensor) -> Tensor:
-    """Return ``-|x|`` with slope 1 at 0: beside ``relu(x)``, what softplus needs to be smooth."""
+    """Return ``-|x|`` with slope 1 at 0, which gives :func:`softplus` its slope 1/2 there."""
     return where(x > 0, -x, x)
 
 
 def _limited(x: TensorLike, low: float, high: float) -> Tensor:
-    """Return ``clip(x, low, high)`` with slope 0 at both ends: an activation that saturates."""
+    """Return ``clip(x, low, high)`` with slope 0 at both ends, for saturating activations."""
     x = as_tensor(x)
     return where((x > low) & (x < high), x, stop_gradient(clip(x, low, high)))
 
 
 def clip(x: TensorLike, low: TensorLike | None, high: TensorLike | None) -> Tensor:
-    """Return `x` limited to [low, high]; None is no limit.
+    """Return `x` limited to [low, high]; None means no limit.
 
-    The gradient is 0 outside, and half at a limit, with which `x` ties there: see
+    The gradient is 0 outside, and half at a limit, where `x` and the limit tie: see
     :func:`~chainrule.ops.arithmetic.maximum`.  Raises OptionError for numbers with
     ``low > high``.
 
@@ -205,7 +204,7 @@ def all(x: TensorLike, axis: Axis = None, keepdims: bool = False) -> Tensor:
 
 
 def argmin(x: TensorLike, axis: int | None = None) -> Tensor:
-    """Return the index of the (first) smallest element along `axis`, or of all laid flat, as int64.
+    """Return the int64 index of the (first) smallest element along `axis`, or in the flat tensor.
 
     >>> argmin([3.0, 1.0, 2.0])
     Tensor(1, i64[])
@@ -234,7 +233,7 @@ def std(x: TensorLike, axis: Axis = None, keepdims: bool = False, ddof: int = 0)
 
 
 def norm(x: TensorLike, axis: Axis = None, keepdims: bool = False) -> Tensor:
-    """Return the Euclidean length over `axis`; its gradient at 0 is taken as 0, as in PyTorch."""
+    """Return the Euclidean norm over `axis`; its gradient at 0 is taken as 0, as in PyTorch."""
     return root(square(x).sum(axis, keepdims))
 
 
@@ -259,7 +258,7 @@ def log_softmax(x: TensorLike, axis: int = -1) -> Tensor:
 
 
 def from_peak(x: TensorLike, axis: int = -1) -> Tensor:
-    """Return ``x`` less its largest element over `axis`, a constant as far as gradients go."""
+    """Return ``x`` minus its maximum over `axis`; gradients treat the maximum as a constant."""
     x = as_tensor(x)
     return x - stop_gradient(x.max(axis, keepdims=True))
 
@@ -274,7 +273,7 @@ def softmax(x: TensorLike, axis: int = -1) -> Tensor:
     return unnormalized / unnormalized.sum(axis, keepdims=True)
 
 
-# Functions of one number, which the formulas that `explain` reads know beside the primitives.
+# Functions of one number that the formulas of `explain` may use besides the primitives.
 OF_ONE_NUMBER = (
     elu, gelu, hard_sigmoid, hard_swish, hard_tanh, leaky_relu, mish, relu6, selu, silu, softplus,
     softsign, square,

@@ -1,4 +1,4 @@
-"""How elementwise operations are declared: their type rules, what their tests draw, their records.
+"""Declare elementwise operations: their type rules, test domains and records.
 
 Read next: :mod:`chainrule.ops.arithmetic`.
 """
@@ -21,24 +21,24 @@ __all__ = [
 
 
 def same_dtype(*specs: Spec) -> Spec:
-    """Return the type of a result in the dtype of its inputs."""
+    """Return the spec of a result with the dtype of its inputs."""
     return Spec(broadcast_shapes(s.shape for s in specs), specs[0].dtype)
 
 
 def no_booleans(*specs: Spec) -> Spec:
-    """Return the type of a result in the dtype of its inputs, which may not be booleans."""
+    """Return the spec of a result with the dtype of its inputs, which must not be booleans."""
     if specs[0].dtype == np.bool_:
-        raise DTypeError(f"{specs[0]} holds booleans; convert it first, as in x.astype('float32').")
+        raise DTypeError(f"{specs[0]} is boolean; convert it first, as in x.astype('float32').")
     return same_dtype(*specs)
 
 
 def truth(*specs: Spec) -> Spec:
-    """Return the type of a result of booleans."""
+    """Return the spec of a boolean result."""
     return Spec(broadcast_shapes(s.shape for s in specs), np.bool_)
 
 
 def of_booleans(*specs: Spec) -> Spec:
-    """Return the type of a result of booleans made of booleans."""
+    """Return the spec of a boolean result whose inputs must be boolean."""
     for spec in specs:
         if spec.dtype != np.bool_:
             raise DTypeError(f"needs booleans, not {spec}; compare first, as in x > 0.")
@@ -51,7 +51,7 @@ def drawn(low: float, high: float, arity: int = 1) -> Callable[[Any], tuple[list
 
 
 def drawn_apart(rng: Any) -> tuple[list[Any], dict[str, Any]]:
-    """Two arrays whose elements differ clearly, so that a maximum has a derivative."""
+    """Return two arrays whose elements clearly differ, so that a maximum has a derivative."""
     x = rng.uniform(-2, 2, (3, 4))
     return [x, x + rng.choice([-1.0, 1.0], (3, 4)) * rng.uniform(0.2, 1, (3, 4))], {}
 

@@ -1,4 +1,4 @@
-"""Elementary functions of one number, element by element: exp, log, sin, tanh, sigmoid, erf.
+"""Elementwise elementary functions: exp, log, sqrt, sin, tanh, sigmoid, erf and others.
 
 In a gradient rule `g` is the gradient of the output, `out` the output and `x` the input.
 
@@ -43,7 +43,7 @@ EXP = unary(
     (-2, 2),
     "Exp",
     increasing=True,
-    description=Description("exp(a)", ("out",), "exp is its own slope"),
+    description=Description("exp(a)", ("out",), "the slope of exp is exp itself"),
 )
 
 
@@ -66,7 +66,7 @@ EXPM1 = unary(
     description=Description(
         "exp(a) - 1",
         ("exp(a)",),
-        "exp is its own slope, and a constant has none",
+        "the slope of exp is exp itself",
     ),
 )
 
@@ -77,7 +77,7 @@ def expm1(x: TensorLike) -> Tensor:
 
 
 def _log_undefined(edge: float) -> Callable[[float], str]:
-    """Return what to say of a logarithm whose argument is zero where the input is `edge`."""
+    """Return the `undefined` function of a logarithm whose argument is zero at input `edge`."""
     words = "the logarithm of zero", "the logarithm of a negative number"
     return lambda x: words[x < edge] if x <= edge else ""
 
@@ -236,7 +236,7 @@ def tanh(x: TensorLike) -> Tensor:
 
 
 def _stable_sigmoid(x: Any) -> Any:
-    # exp of a non-positive number never overflows, whichever side x is on.
+    # exp of a non-positive number never overflows.
     z = np.exp(-np.abs(x))
     return np.where(x >= 0, 1, z) / (1 + z)
 

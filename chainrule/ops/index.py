@@ -1,4 +1,4 @@
-"""Picking rows by number, and its transpose, adding rows at numbers.
+"""Select rows by index, and its transpose, add rows at indices.
 
 Read next: :mod:`chainrule.ops.random`.
 """
@@ -28,12 +28,12 @@ def _check_indices(indices: Spec) -> None:
 def _gather_infer(x: Spec, indices: Spec) -> Spec:
     _check_indices(indices)
     if x.ndim == 0:
-        raise ShapeError("a scalar has no rows to pick.")
+        raise ShapeError("a scalar has no rows to select.")
     return Spec((*indices.shape, *x.shape[1:]), x.dtype)
 
 
 def _in_range(indices: Any, rows: int) -> Any:
-    """Return `indices`, or raise naming the first that is outside; negatives count from the end."""
+    """Return `indices`, or raise ShapeError for one out of range; negatives count from the end."""
     outside = (indices < -rows) | (indices >= rows)
     if outside.any():
         place = tuple(int(i) for i in np.argwhere(outside)[0])
@@ -64,7 +64,7 @@ GATHER = register(
         onnx="Gather",
         description=Description(
             "a[b]", ("", ""),
-            "each row that was taken receives its gradient back",
+            "each selected row receives its gradient",
         ),
     )
 )  # fmt: skip
@@ -80,7 +80,7 @@ SCATTER_ADD = register(
 
 
 def gather(x: TensorLike, indices: TensorLike) -> Tensor:
-    """Return the rows of `x` numbered by the integers `indices`: ``x[indices]``.
+    """Return the rows of `x` at the integers `indices`: ``x[indices]``.
 
     Raises ShapeError at run time, naming the first index out of range.
 
@@ -91,10 +91,10 @@ def gather(x: TensorLike, indices: TensorLike) -> Tensor:
 
 
 def take(x: TensorLike, indices: TensorLike, axis: int | None = None) -> Tensor:
-    """Return the elements of `x` along `axis` that the integers `indices` number.
+    """Return the elements of `x` along `axis` at the integers `indices`.
 
-    As :func:`numpy.take`: with `axis` None, those of `x` laid flat; :func:`gather` is that of
-    rows, axis 0.  Raises ShapeError at run time, naming the first index out of range.
+    As in :func:`numpy.take`, `x` is flattened if `axis` is None; for axis 0 it is
+    :func:`gather`.  Raises ShapeError at run time, naming the first index out of range.
 
     >>> take([[1.0, 2.0], [3.0, 4.0]], [1, 0], axis=1)
     Tensor([[2., 1.],
@@ -113,7 +113,7 @@ def take(x: TensorLike, indices: TensorLike, axis: int | None = None) -> Tensor:
 
 
 def scatter_add(updates: TensorLike, indices: TensorLike, rows: int | Dim) -> Tensor:
-    """Return zeros of `rows` rows with each update added to the row its index names.
+    """Return `rows` rows of zeros, with each update added to the row at its index.
 
     >>> scatter_add([1.0, 2.0, 5.0], [0, 0, 2], rows=3)
     Tensor([3., 0., 5.], f32[3])
@@ -122,7 +122,7 @@ def scatter_add(updates: TensorLike, indices: TensorLike, rows: int | Dim) -> Te
 
 
 def one_hot(indices: TensorLike, classes: int, dtype: Any = np.float32) -> Tensor:
-    """Return a new last axis holding 1 at each index and 0 elsewhere.
+    """Return `indices` one-hot encoded: along a new last axis, 1 at the index and 0 elsewhere.
 
     >>> one_hot([1, 0], 2)
     Tensor([[0., 1.],
@@ -132,13 +132,13 @@ def one_hot(indices: TensorLike, classes: int, dtype: Any = np.float32) -> Tenso
 
 
 def is_class(indices: TensorLike, classes: int) -> Tensor:
-    """Return a new last axis telling of each number below `classes` whether it is the index.
+    """Return :func:`one_hot` as booleans.
 
     >>> is_class([1, 0], 2)
     Tensor([[False,  True],
             [ True, False]], bool[2,2])
     """
     column = expand_dims(indices, -1)
-    # uint8 could not count to 300; int32 can, at half the cost of int64.
+    # uint8 can't represent 300 classes; int32 can, at half the cost of int64.
     wide = "int64" if column.dtype.itemsize == 8 else "int32"
     return column == arange(classes, wide)

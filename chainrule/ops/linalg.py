@@ -20,11 +20,13 @@ def _matmul_infer(a: Spec, b: Spec) -> Spec:
     if a.ndim < 2 or b.ndim < 2:
         raise ShapeError(f"{a} and {b} must both have at least 2 axes.")
     if not is_float(a.dtype):
-        raise DTypeError(f"{a} holds no floats; convert it first, as in x.astype('float32').")
+        raise DTypeError(
+            f"{a} must have a float dtype; convert it first, as in x.astype('float32')."
+        )
     if a.shape[-1] != b.shape[-2]:
         raise ShapeError(
             f"{a} @ {b}: the last axis of the left ({a.shape[-1]}) must be as long as the "
-            f"last but one of the right ({b.shape[-2]})."
+            f"second to last axis of the right ({b.shape[-2]})."
         )
     batch = broadcast_shapes([a.shape[:-2], b.shape[:-2]])
     return Spec((*batch, a.shape[-2], b.shape[-1]), a.dtype)
@@ -47,7 +49,7 @@ MATMUL = register(
         onnx="MatMul",
         description=Description(
             "a @ b", ("upstream @ b.T", "a.T @ upstream"),
-            "each matrix receives the gradient, upstream, times the other one, transposed",
+            "each matrix receives the gradient (upstream) times the other matrix, transposed",
         ),
     )
 )  # fmt: skip

@@ -1,8 +1,8 @@
-"""Random numbers as a pure function of a seed and a position: counter-based, without state.
+"""Counter-based random numbers: a pure function of a seed and a position, without state.
 
 Element i of a draw depends only on the seed, the stream and i, so the same
-graph gives the same numbers however its work is split, and a training step
-gets fresh ones by counting its seed up.
+graph gives the same numbers however its work is split.  A training step gets
+new numbers by incrementing its seed.
 
 The generator is Threefry-2x32 with 20 rounds: Salmon, Moraes, Dror and Shaw,
 "Parallel random numbers: as easy as 1, 2, 3", SC 2011.
@@ -53,14 +53,14 @@ def _uniform_infer(seed: Spec, shape: Shape, stream: int, dtype: str) -> Spec:
     if seed.shape != () or seed.dtype != np.int64:
         raise ShapeError(f"the seed must be an int64 scalar, not {seed}.")
     if not is_float(dtype):
-        raise DTypeError(f"random numbers are float32 or float64, not {dtype}.")
+        raise DTypeError(f"the dtype must be float32 or float64, not {dtype}.")
     return Spec(shape, dtype)
 
 
 def _uniform_meaning(seed: Any, shape: tuple[int, ...], stream: int, dtype: str) -> Any:
     low, high = (np.array([int(seed) & (2**64 - 1)], np.uint64)).view(np.uint32)
     place = np.arange(math.prod(shape), dtype=np.uint64)
-    # The stream takes the upper word of the counter: 2**32 numbers a draw and 2**32 draws a seed.
+    # The stream takes the upper word of the counter: 2**32 numbers per draw, 2**32 draws per seed.
     counter = (
         place.astype(np.uint32),
         (place >> np.uint64(32)).astype(np.uint32) + np.uint32(stream),
@@ -89,7 +89,7 @@ UNIFORM = register(
 def uniform(
     seed: TensorLike, shape: Sequence[int | str | Dim], stream: int = 0, dtype: str = "float32"
 ) -> Tensor:
-    """Return numbers drawn evenly from [0, 1), the same ones for the same seed and stream.
+    """Return uniform random numbers from [0, 1), the same ones for the same seed and stream.
 
     >>> uniform(0, (2,))
     Tensor([0.4184571, 0.3146817], f32[2])
@@ -103,7 +103,7 @@ def normal(
 ) -> Tensor:
     """Return standard normal numbers, by Box and Muller's ``sqrt(-2 log(1-u)) cos(2 pi v)``.
 
-    It uses the streams ``2 * stream`` and ``2 * stream + 1`` of a seed of its own.
+    It uses the streams ``2 * stream`` and ``2 * stream + 1`` of a seed derived from `seed`.
     """
     seed = as_tensor(seed).astype(np.int64) + 0x5DEECE66D
     u = uniform(seed, shape, 2 * stream, dtype)

@@ -1,4 +1,4 @@
-"""Reductions: many elements to one along axes, and the count that turns a sum into a mean.
+"""Reductions along axes, and the count that turns a sum into a mean.
 
 Read next: :mod:`chainrule.ops.shape`.
 """
@@ -53,7 +53,7 @@ SUM = register(
         onnx="ReduceSum",
         description=Description(
             "sum(a)", ("1",),
-            "a sum hands the gradient on to each term as it is",
+            "a sum passes the gradient unchanged to each term",
         ),
     )
 )  # fmt: skip
@@ -66,7 +66,7 @@ def _max_infer(x: Spec, axes: tuple[int, ...], keepdims: bool) -> Spec:
 
 
 def _max_meaning(x: Any, axes: tuple[int, ...], keepdims: bool) -> Any:
-    _max_infer(Spec(x.shape, x.dtype), axes, keepdims)  # a length only data decide may be 0
+    _max_infer(Spec(x.shape, x.dtype), axes, keepdims)  # a length known only now may be 0
     return np.max(x, axis=axes, keepdims=keepdims)
 
 
@@ -153,7 +153,7 @@ def mean(x: TensorLike, axis: Axis = None, keepdims: bool = False) -> Tensor:
 
 
 def argmax(x: TensorLike, axis: int | None = None) -> Tensor:
-    """Return the index of the (first) largest element along `axis`, or of all laid flat, as int64.
+    """Return the int64 index of the (first) largest element along `axis`, or in the flat tensor.
 
     >>> argmax([[3.0, 1.0], [2.0, 5.0]]), argmax([[3.0, 1.0], [2.0, 5.0]], axis=1)
     (Tensor(3, i64[]), Tensor([0, 1], i64[2]))

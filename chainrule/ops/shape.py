@@ -1,6 +1,6 @@
-"""Operations that move elements without changing them: reshape, transpose, slice, pad, join.
+"""Operations that move elements without changing them: reshape, transpose, slice, pad, concat.
 
-Slice and pad are each other's gradient, as are broadcast and sum.
+The gradient of slice is pad and vice versa; the same holds for broadcast and sum.
 
 Read next: :mod:`chainrule.ops.linalg`.
 """
@@ -45,7 +45,7 @@ RESHAPE = register(
         domain=lambda rng: ([rng.normal(size=(3, 4))], {"shape": (2, 6)}), onnx="Reshape",
         description=Description(
             "reshape(a)", ("1",),
-            "numbers are only moved, so each gradient goes back to where its number came from",
+            "numbers are only moved, so each gradient returns to the place of its number",
         ),
     )
 )  # fmt: skip
@@ -69,7 +69,7 @@ TRANSPOSE = register(
         domain=lambda rng: ([rng.normal(size=(2, 3, 4))], {"axes": (2, 0, 1)}), onnx="Transpose",
         description=Description(
             "transpose(a)", ("1",),
-            "numbers are only moved, so each gradient goes back to where its number came from",
+            "numbers are only moved, so each gradient returns to the place of its number",
         ),
     )
 )  # fmt: skip
@@ -140,7 +140,7 @@ SLICE = register(
         onnx="Slice",
         description=Description(
             "part(a)", ("",),
-            "what was cut out receives its gradient, the rest nothing",
+            "the selected numbers receive their gradients, the others none",
         ),
     )
 )  # fmt: skip
@@ -196,7 +196,7 @@ PAD = register(
         onnx="Pad",
         description=Description(
             "pad(a)", ("1",),
-            "the numbers inside receive their gradient back",
+            "the numbers inside the padding receive their gradients",
         ),
     )
 )  # fmt: skip
@@ -239,7 +239,7 @@ CONCAT = register(
         onnx="Concat",
         description=Description(
             "join({})", (),
-            "numbers are only moved, so each gradient goes back to where its number came from",
+            "numbers are only moved, so each gradient returns to the place of its number",
         ),
     )
 )  # fmt: skip
@@ -253,7 +253,7 @@ ARANGE = register(
 
 
 def reshape(x: TensorLike, shape: Sequence[int | str | Dim]) -> Tensor:
-    """Return the elements of `x` in row-major order under `shape`; one length may be -1.
+    """Return the elements of `x` in row-major order with `shape`; one length may be -1.
 
     >>> reshape([1.0, 2.0, 3.0, 4.0], (2, -1)).shape
     (2, 2)
@@ -267,13 +267,13 @@ def transpose(x: TensorLike, axes: Sequence[int] | None = None) -> Tensor:
 
 
 def broadcast_to(x: TensorLike, shape: Sequence[int | str | Dim]) -> Tensor:
-    """Return `x` repeated to `shape` by NumPy's broadcasting."""
+    """Return `x` broadcast to `shape` as in NumPy."""
     x, target = as_tensor(x), as_shape(tuple(shape))
     return x if x.shape == target else record(BROADCAST, x, shape=target)
 
 
 def sum_to(x: Tensor, shape: Shape) -> Tensor:
-    """Return `x` summed down to `shape`: the transpose of :func:`broadcast_to`."""
+    """Return `x` summed to `shape`: the transpose of :func:`broadcast_to`."""
     if x.shape == shape:
         return x
     extra = x.ndim - len(shape)
@@ -309,7 +309,7 @@ def concat(tensors: Sequence[TensorLike], axis: int = 0) -> Tensor:
 
 
 def stack(tensors: Sequence[TensorLike], axis: int = 0) -> Tensor:
-    """Return `tensors` of one shape joined along a new `axis`."""
+    """Return `tensors` of the same shape joined along a new `axis`."""
     return concat([expand_dims(t, axis) for t in tensors], axis)
 
 

@@ -1,9 +1,9 @@
-"""Products with a weight matrix most of whose elements are absent, and never stored.
+"""Products with a sparse weight matrix, which stores only the weights of existing edges.
 
-A :class:`Wiring` says which inputs are connected to which outputs; the weights of these
-edges are one vector.  What enters and leaves is dense.  The two operations are closed
-under differentiation: the slope of a product is a product along the same edges the other
-way, and one sampled product; the slopes of that are products.
+A :class:`Wiring` lists which inputs are connected to which outputs; the weights of these
+edges are one vector.  Inputs and outputs are dense.  The two operations are closed under
+differentiation: the gradients of a product are a product along the same edges in the other
+direction and a sampled product, whose own gradients are products again.
 
 Read next: :mod:`chainrule.run.llvm.sparse_code`.
 """
@@ -26,17 +26,17 @@ from chainrule.core.tensor import Tensor, TensorLike, record
 __all__ = ["Wiring", "edge_products", "sparse_matmul"]
 
 Array: TypeAlias = "np.ndarray[Any, Any]"
-LARGEST = 2**31 - 1  # what numbers of inputs and outputs are kept in
+LARGEST = 2**31 - 1  # the indices of inputs and outputs are stored as int32
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Wiring:
-    """Which of `inputs` are connected to which of `outputs`: edge e from sources[e] to targets[e].
+    """Edges between `inputs` and `outputs`: edge e leads from sources[e] to targets[e].
 
-    Edges are kept in the order of their targets, then of their sources, whatever order they
-    are given in; weights follow that order.  Two wirings with the same edges are equal.
+    Edges are sorted by target, then by source, and weights follow this order.  Two wirings with
+    the same edges are equal.
 
-    Raises OptionError for no edges, one out of range, or one given twice, naming it.
+    Raises OptionError if there are no edges, and for an edge that is out of range or given twice.
 
     >>> wiring = Wiring(3, 2, [2, 0, 1], [1, 0, 1])
     >>> wiring.sources.tolist(), wiring.targets.tolist()
@@ -57,12 +57,15 @@ class Wiring:
                 raise OptionError(f"a wiring needs 1 or more {side}, not {size}.")
             if array.ndim != 1 or array.size == 0 or array.dtype.kind not in "iu":
                 raise OptionError(
-                    f"the ends of edges at the {side} must be a list of at least one whole "
-                    f"number, not {given!r:.60}."
+                    f"the ends of edges at the {side} must be a list of one or more integers, "
+                    f"not {given!r:.60}."
                 )
             found.append(array.astype(np.int64))
         if len(found[0]) != len(found[1]):
-            raise OptionError(f"{len(found[0])} sources do not pair with {len(found[1])} targets.")
+            raise OptionError(
+                "a wiring needs as many sources as targets, not "
+                f"{len(found[0])} sources and {len(found[1])} targets."
+            )
         for (side, array), other in zip(zip(ends, found, strict=True), found[::-1], strict=True):
             size = getattr(self, side)
             for e in np.flatnonzero((array < 0) | (array >= size))[:1]:
@@ -86,17 +89,17 @@ class Wiring:
 
     @property
     def edges(self) -> int:
-        """The number of edges, which is that of weights."""
+        """The number of edges, and of weights."""
         return len(self.sources)
 
     @cached_property
     def starts(self) -> Array:
-        """Where each output's edges begin, and the end of the last's (outputs + 1,)."""
+        """The index of each output's first edge, then the number of edges (outputs + 1,)."""
         return np.searchsorted(self.targets, np.arange(self.outputs + 1)).astype(np.int64)
 
     @cached_property
     def by_source(self) -> Array:
-        """The numbers of the edges in the order of their sources, then of their targets."""
+        """The indices of the edges, sorted by source, then by target."""
         return np.argsort(self.sources, kind="stable").astype(np.int32)
 
     @cached_property
@@ -106,7 +109,7 @@ class Wiring:
 
     @cached_property
     def starts_by_source(self) -> Array:
-        """Where each input's edges begin in :attr:`by_source`, and the end of the last's."""
+        """The :attr:`starts` of :attr:`by_source`, for each input (inputs + 1,)."""
         ordered = self.sources[self.by_source]
         return np.searchsorted(ordered, np.arange(self.inputs + 1)).astype(np.int64)
 
@@ -122,7 +125,7 @@ class Wiring:
 
     @cached_property
     def digest(self) -> str:
-        """A digest of the edges, by which wirings are compared."""
+        """A digest of the edges; wirings are compared by it."""
         digest = hashlib.sha256(f"{self.inputs} {self.outputs} ".encode())
         digest.update(np.ascontiguousarray(self.sources).tobytes())
         digest.update(np.ascontiguousarray(self.targets).tobytes())
@@ -145,14 +148,16 @@ def _infer_product(x: Spec, weight: Spec, wiring: Wiring, transposed: bool) -> S
     if x.ndim != 2 or x.shape[1] != width:
         raise ShapeError(f"{x} must have two axes, the last {width} long, for {wiring}.")
     if weight.shape != (wiring.edges,):
-        raise ShapeError(f"{weight} must hold one weight for each of {wiring}.")
+        raise ShapeError(f"{weight} must have one weight for each of {wiring}.")
     if not is_float(x.dtype):
-        raise DTypeError(f"{x} holds no floats; convert it first, as in x.astype('float32').")
+        raise DTypeError(
+            f"{x} must have a float dtype; convert it first, as in x.astype('float32')."
+        )
     return Spec((x.shape[0], columns), x.dtype)
 
 
 def _units(starts: Array) -> Iterator[tuple[int, slice]]:
-    """Yield each unit that has edges, and which they are."""
+    """Yield each unit that has edges, and the slice of its edges."""
     for unit in np.flatnonzero(np.diff(starts)):
         yield int(unit), slice(int(starts[unit]), int(starts[unit + 1]))
 
@@ -183,7 +188,9 @@ def _infer_edges(x: Spec, y: Spec, wiring: Wiring) -> Spec:
     if x.shape[0] != y.shape[0]:
         raise ShapeError(f"{x} and {y} must have the same rows.")
     if not is_float(x.dtype):
-        raise DTypeError(f"{x} holds no floats; convert it first, as in x.astype('float32').")
+        raise DTypeError(
+            f"{x} must have a float dtype; convert it first, as in x.astype('float32')."
+        )
     return Spec((wiring.edges,), x.dtype)
 
 
@@ -231,8 +238,8 @@ def sparse_matmul(
 ) -> Tensor:
     """Return ``y[:, t] = sum of x[:, s] * weight[e]`` over the edges e from s to t of `wiring`.
 
-    x: (n, inputs), weight: (edges,), y: (n, outputs); `transposed` goes along the edges the
-    other way, from (n, outputs) to (n, inputs).  Raises ShapeError for other shapes.
+    x: (n, inputs), weight: (edges,), y: (n, outputs).  With `transposed` the edges are followed
+    backward, from (n, outputs) to (n, inputs).  Raises ShapeError for other shapes.
 
     >>> wiring = Wiring(3, 2, [0, 1, 2], [0, 1, 1])
     >>> sparse_matmul([[1.0, 2.0, 3.0]], [10.0, 1.0, 1.0], wiring)
@@ -244,8 +251,8 @@ def sparse_matmul(
 def edge_products(x: TensorLike, y: TensorLike, wiring: Wiring) -> Tensor:
     """Return ``p[e] = sum of x[:, s] * y[:, t]`` for each edge e from s to t of `wiring`.
 
-    x: (n, inputs), y: (n, outputs), p: (edges,): those elements of ``x.T @ y`` where an edge
-    is, the slope of the weights of :func:`sparse_matmul`.  Raises ShapeError for other shapes.
+    x: (n, inputs), y: (n, outputs), p: (edges,).  These are the elements of ``x.T @ y`` at the
+    edges, as in the weight gradient of :func:`sparse_matmul`.  Raises ShapeError for other shapes.
 
     >>> edge_products([[1.0, 2.0]], [[10.0, 20.0]], Wiring(2, 2, [0, 1], [1, 0]))
     Tensor([20., 20.], f32[2])

@@ -1,9 +1,9 @@
-"""What a layer does in training alone, said in the graph, so that no flag is needed.
+"""Operations that mark what a layer does only in training, so that no mode flag is needed.
 
-A model is recorded once.  Where it behaves otherwise in training, both behaviors stand in the
-graph, and :mod:`chainrule.transform.mode` picks one.  What training has to do beside the
-update, keep a running mean or add a penalty to the loss, is noted on the way too.  Evaluated as
-it stands, such a graph predicts.
+A model is recorded once.  Where it behaves differently in training, the graph contains both
+behaviors, and :mod:`chainrule.transform.mode` selects one.  Additional work of a training step,
+such as updating a running mean or adding a penalty to the loss, is marked too.  Evaluated
+directly, such a graph predicts.
 
 Read next: :mod:`chainrule.transform.mode`.
 """
@@ -29,11 +29,11 @@ _draws = itertools.count()
 
 def _same(first: Spec, second: Spec, what: str) -> None:
     if first != second:
-        raise ShapeError(f"{what} must be alike, not {first} and {second}.")
+        raise ShapeError(f"{what} must have the same shape and dtype, not {first} and {second}.")
 
 
 def _by_mode_infer(training: Spec, predicting: Spec) -> Spec:
-    _same(training, predicting, "what training and predicting use")
+    _same(training, predicting, "the tensors of training and prediction")
     return predicting
 
 
@@ -44,7 +44,7 @@ def _updating_infer(x: Spec, state: Spec, value: Spec) -> Spec:
 
 def _penalizing_infer(x: Spec, penalty: Spec) -> Spec:
     if penalty.shape != ():
-        raise ShapeError(f"the penalty must be one number, not {penalty}.")
+        raise ShapeError(f"the penalty must be a scalar, not {penalty}.")
     return x
 
 
@@ -83,10 +83,10 @@ FRESH_SEED = register(
 
 
 def by_mode(training: TensorLike, predicting: TensorLike) -> Tensor:
-    """Return `training` where a training step is recorded, and `predicting` everywhere else.
+    """Return `training` in a training step, and `predicting` everywhere else.
 
-    Both have one shape and dtype; what is not used is not computed.  Raises ShapeError
-    otherwise.
+    The one that is not used is not computed.  Raises ShapeError unless both have the same shape
+    and dtype.
 
     >>> by_mode([1.0], [2.0])
     Tensor([2.], f32[1])
@@ -99,10 +99,10 @@ def updating(x: TensorLike, state: Parameter, value: TensorLike) -> Tensor:
     """Return `x`; a training step that uses it also sets `state` to `value`.
 
     `state` is a parameter made with ``trainable=False``, such as a running mean, and `value`
-    has its shape.  Within the step every use of `state` sees the value from before.
+    has its shape.  Within the step every use of `state` has the old value.
     """
     if state.trainable:
-        raise DTypeError(f"updating: {state.name!r} is trained; make it with trainable=False.")
+        raise DTypeError(f"updating: {state.name!r} is trainable; make it with trainable=False.")
     return record(UPDATING, as_tensor(x), state, cast(as_tensor(value), state.dtype))
 
 
@@ -112,9 +112,9 @@ def penalizing(x: TensorLike, penalty: TensorLike) -> Tensor:
 
 
 def fresh_seed() -> Tensor:
-    """Return a seed that differs from call to call and from training step to training step.
+    """Return a seed that differs between calls and between training steps.
 
-    For :func:`chainrule.uniform` and :func:`chainrule.normal`; it follows from the seed of
-    :func:`chainrule.fit` alone.  Outside training it is 0.
+    Use it with :func:`chainrule.uniform` and :func:`chainrule.normal`.  It is determined by the
+    seed of :func:`chainrule.fit`.  Outside training it is 0.
     """
     return record(FRESH_SEED, draw=next(_draws))

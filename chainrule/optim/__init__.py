@@ -1,4 +1,4 @@
-"""Floor 4, optimizers: graph functions that read like the published equations.
+"""Floor 4, optimizers: graph functions written like the published equations.
 
 Read next: :mod:`chainrule.optim.optimizer`.
 """
@@ -49,7 +49,7 @@ __all__ = [
     "schedule",
     "schedule_names",
 ]
-# Each name of these files is public, so that a new one is written there alone.
+# Every public name of these files is exported, so a new optimizer needs no edit here.
 __all__ += adam.__all__
 __all__ += adaptive.__all__
 __all__ += clip.__all__
@@ -59,7 +59,7 @@ __all__ += schedules.__all__
 __all__ += sgd.__all__
 __all__ += wrappers.__all__
 
-if not TYPE_CHECKING:  # a type checker knows the names, and must go on telling of others
+if not TYPE_CHECKING:  # a type checker should still report unknown names
 
     def __getattr__(name: str) -> Any:
         raise no_attribute(__name__, name, __all__)

@@ -1,4 +1,4 @@
-"""Adam and its kin: a step for each weight by the running mean and spread of its gradient.
+"""Adam and its variants, which scale steps by running moments of the gradient.
 
 Read next: :mod:`chainrule.optim.adaptive`.
 """
@@ -61,7 +61,7 @@ class Adam(Optimizer):
 @named("adamw")
 @dataclass(frozen=True)
 class AdamW(Optimizer):
-    """Adam with decoupled weight decay: Adam's change less ``learning_rate * weight_decay * p``.
+    """Adam with decoupled weight decay: Adam's change minus ``learning_rate * weight_decay * p``.
 
     Biases and scales do not decay unless `everywhere`: see
     :class:`~chainrule.core.parameter.Parameter`, ``is_weight``.  Raises OptionError as Adam
@@ -101,7 +101,7 @@ class AdamW(Optimizer):
 @named("amsgrad")
 @dataclass(frozen=True)
 class AMSGrad(Optimizer):
-    """Adam whose spread never falls: ``peak = max(peak, v)`` stands in the place of ``v``.
+    """Adam with a second moment that never decreases: ``peak = max(peak, v)`` replaces ``v``.
 
     Raises OptionError as Adam does.  Source: Reddi, Kale and Kumar, "On the convergence of Adam
     and beyond", 2018; with Adam's bias correction, as in PyTorch.
@@ -132,8 +132,8 @@ class AMSGrad(Optimizer):
 class Nadam(Optimizer):
     """Adam with Nesterov's momentum, which looks one step ahead.
 
-    With ``mu(t) = beta1 * (1 - 0.96^(t * momentum_decay) / 2)`` and `product` that of all mu so
-    far, the change is ``-learning_rate * ((1 - mu(t)) / (1 - product) * g + mu(t + 1) /
+    With ``mu(t) = beta1 * (1 - 0.96^(t * momentum_decay) / 2)`` and `product` the product of all
+    mu so far, the change is ``-learning_rate * ((1 - mu(t)) / (1 - product) * g + mu(t + 1) /
     (1 - product * mu(t + 1)) * m) / (sqrt(v / (1 - beta2^t)) + epsilon)``, m and v as in Adam.
     Raises OptionError as Adam does, and for a negative momentum_decay.
 
@@ -175,7 +175,7 @@ class Nadam(Optimizer):
 @named("radam")
 @dataclass(frozen=True)
 class RAdam(Optimizer):
-    """Adam that rectifies the variance of its first steps, which makes up for a warmup.
+    """Adam that rectifies the variance of its first steps, which replaces a warmup.
 
     With ``limit = 2 / (1 - beta2) - 1`` and ``rho = limit - 2 * t * beta2^t / (1 - beta2^t)``,
     the change is ``-learning_rate * m / (1 - beta1^t)`` while ``rho <= 5``.  After that it is
@@ -206,7 +206,7 @@ class RAdam(Optimizer):
         power = h["beta2"] ** t
         limit = 2 / (1 - h["beta2"]) - 1
         rho = limit - 2 * t * power / (1 - power)
-        # Held at 5 or more, so that the root exists where it is not used.
+        # At least 5, so that the root is defined where it is not used.
         r, top = maximum(rho, 5.0), maximum(limit, 5.0)
         rectified = sqrt((r - 4) * (r - 2) * top / ((top - 4) * (top - 2) * r) * (1 - power))
         adapted = rectified.astype(g.dtype) / (sqrt(v) + h["epsilon"].astype(g.dtype))
@@ -217,10 +217,10 @@ class RAdam(Optimizer):
 @named("lion")
 @dataclass(frozen=True)
 class Lion(Optimizer):
-    """The sign of a running mean of gradients, with decoupled weight decay.
+    """Lion: steps by the sign of a running mean of gradients, with decoupled weight decay.
 
     ``p = p - learning_rate * (sign(beta1 * m + (1 - beta1) * g) + weight_decay * p)``, then
-    ``m = beta2 * m + (1 - beta2) * g``.  Its rate suits at a third to a tenth of Adam's.
+    ``m = beta2 * m + (1 - beta2) * g``.  Use a third to a tenth of Adam's learning rate.
     Biases and scales do not decay unless `everywhere`.  Raises OptionError for a rate that is
     not positive, betas outside [0, 1), or a negative decay.
 
@@ -267,7 +267,7 @@ def _check(owner: Optimizer) -> None:
 
 def _mean(mean: Tensor, new: Tensor, beta: Tensor) -> Tensor:
     """Return the running mean ``beta * mean + (1 - beta) * new``."""
-    # 1 - beta must be formed in float64: float32 has only 2 good digits of 1 - 0.999.
+    # Compute 1 - beta in float64: float32 has only 4 correct digits of 1 - 0.999.
     return beta.astype(new.dtype) * mean + (1 - beta).astype(new.dtype) * new
 
 
@@ -277,7 +277,7 @@ def _moments(g: Tensor, slots: Slots, h: H) -> tuple[Tensor, Tensor]:
 
 
 def _spread(v: Tensor, h: H, t: Tensor) -> Tensor:
-    """Return the root of the mean of squares, free of its start at 0, plus epsilon."""
+    """Return the bias-corrected root mean square of the gradient, plus epsilon."""
     return sqrt(v) * (1 / sqrt(1 - h["beta2"] ** t)).astype(v.dtype) + h["epsilon"].astype(v.dtype)
 
 

@@ -1,4 +1,4 @@
-"""AdaGrad, RMSProp and AdaDelta: a step for each weight by the size of its gradients so far.
+"""AdaGrad, RMSProp and AdaDelta, which scale steps by the size of past gradients.
 
 Read next: :mod:`chainrule.optim.decay`.
 """
@@ -25,7 +25,7 @@ H = Mapping[str, Tensor]
 @named("adagrad")
 @dataclass(frozen=True)
 class AdaGrad(Optimizer):
-    """Divide by the root of the sum of all squares so far.
+    """AdaGrad: divide the gradient by the root of the sum of its past squares.
 
     ``s = s + g²``, ``p = p - learning_rate * g / (sqrt(s) + epsilon)``.
 
@@ -56,10 +56,10 @@ class AdaGrad(Optimizer):
 @named("rmsprop")
 @dataclass(frozen=True)
 class RMSProp(Optimizer):
-    """Divide by the root of a running mean of squares.
+    """RMSProp: divide the gradient by the root of a running mean of its squares.
 
     ``v = rho * v + (1 - rho) * g²``, ``p = p - learning_rate * g / (sqrt(v) + epsilon)``.
-    `centered` takes the variance, ``v - m²`` with m the running mean of g, for v; with
+    With `centered`, the variance ``v - m²`` replaces v, where m is the running mean of g; with
     `momentum`, ``b = momentum * b + g / (sqrt(v) + epsilon)`` and ``p = p - learning_rate * b``.
     Raises OptionError for a rate or epsilon that is not positive, or rho or momentum outside
     [0, 1).
@@ -93,7 +93,7 @@ class RMSProp(Optimizer):
         squares = new["v"]
         if self.centered:
             m = new["m"] = rho * slots["m"] + rest * g
-            squares = maximum(squares - m * m, 0.0)  # where all are equal, rounding may go below
+            squares = maximum(squares - m * m, 0.0)  # rounding may make it negative
         step = g / (sqrt(squares) + h["epsilon"].astype(g.dtype))
         if self.momentum:
             step = new["b"] = h["momentum"].astype(g.dtype) * slots["b"] + step
@@ -103,7 +103,7 @@ class RMSProp(Optimizer):
 @named("adadelta")
 @dataclass(frozen=True)
 class AdaDelta(Optimizer):
-    """Divide by the root of a running mean of squares, and multiply by that of the changes.
+    """AdaDelta: scale the gradient by the ratio of root mean squares of changes and gradients.
 
     ``v = rho * v + (1 - rho) * g²``, ``d = sqrt(u + epsilon) / sqrt(v + epsilon) * g``,
     ``u = rho * u + (1 - rho) * d²``, ``p = p - learning_rate * d``.

@@ -1,4 +1,4 @@
-"""Gradient clipping, to stand before an optimizer in a chain.
+"""Gradient clipping, for use before an optimizer in a chain.
 
 Read next: :mod:`chainrule.optim.optimizer`.
 """
@@ -43,9 +43,9 @@ class ClipValue(Optimizer):
 
 @dataclass(frozen=True)
 class ClipNorm(Optimizer):
-    """Shrink all gradients together so that their joint length is at most `max_norm`.
+    """Scale all gradients so that their global norm is at most `max_norm`.
 
-    ``g = g * min(1, max_norm / norm)``, norm the Euclidean length over all
+    ``g = g * min(1, max_norm / norm)``, norm the Euclidean norm over all
     parameters.  Source: Pascanu, Mikolov and Bengio, "On the difficulty of
     training recurrent neural networks", 2013.
     """

@@ -1,4 +1,4 @@
-"""Weight decay and a limit on weights, to stand behind an optimizer in a chain.
+"""Weight decay and a limit on weight norms, for use after an optimizer in a chain.
 
 Read next: :mod:`chainrule.optim.groups`.
 """
@@ -23,10 +23,10 @@ __all__ = ["MaxNorm", "WeightDecay", "check_decay", "decayed"]
 
 @dataclass(frozen=True)
 class WeightDecay(Optimizer):
-    """Shrink weights a little in each step, apart from the gradient: ``p = p + change - rate * p``.
+    """Shrink weights in each step, decoupled from the gradient: ``p = p + change - rate * p``.
 
-    Biases and scales do not decay unless `everywhere`.  `rate` is not multiplied by the learning
-    rate, as that of :class:`~chainrule.optim.adam.AdamW` is; it may be a schedule of its own.
+    Biases and scales do not decay unless `everywhere`.  Unlike that of
+    :class:`~chainrule.optim.adam.AdamW`, `rate` is not multiplied by the learning rate.
     Raises OptionError for a rate outside [0, 1).
 
     Source: Loshchilov and Hutter, "Decoupled weight decay regularization", 2019.
@@ -51,10 +51,10 @@ class WeightDecay(Optimizer):
 
 @dataclass(frozen=True)
 class MaxNorm(Optimizer):
-    """Keep the length of each unit's incoming weights at `limit` or below, after the change.
+    """Limit the norm of each unit's incoming weights to `limit`.
 
     With ``q = p + change``, each column of q (weights that share an index on the last axis)
-    becomes ``q * min(1, limit / norm(q))``.  Biases, which have one axis, are left alone.
+    becomes ``q * min(1, limit / norm(q))``.  Biases, which have one axis, are not limited.
     Raises OptionError for a limit that is not positive.
 
     Source: Srebro and Shraibman, "Rank, trace-norm and max-norm", 2005; as used with dropout in
@@ -74,17 +74,17 @@ class MaxNorm(Optimizer):
             return g, {}
         q = p + g
         norm = sqrt((q * q).sum(tuple(range(p.ndim - 1)), keepdims=True))
-        tiny = 1e-30  # weights that are all zero stay so
+        tiny = 1e-30  # avoids 0 / 0 for weights that are all zero
         return q * minimum(1.0, h["limit"].astype(g.dtype) / maximum(norm, tiny)) - p, {}
 
 
 def check_decay(owner: object, name: str) -> None:
-    """Raise OptionError unless the decay ``owner.name`` is a number from 0 on."""
+    """Raise OptionError unless the decay ``owner.name`` is a number of at least 0."""
     in_range(owner, name, 0.0, math.inf)
 
 
 def decayed(change: Tensor, p: Parameter, rate: Tensor, everywhere: bool) -> Tensor:
-    """Return ``change - rate * p`` where `p` is a weight or all decay, else `change`."""
+    """Return ``change - rate * p`` if `p` is a weight or `everywhere` is set, else `change`."""
     if not (everywhere or p.is_weight):
         return change
     return change - rate.astype(change.dtype) * p

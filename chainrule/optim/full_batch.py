@@ -1,7 +1,7 @@
-"""Optimizers that look at all rows before each step, and search along it; what they share.
+"""The base of optimizers that use all rows for each step.
 
-Their steps are not one graph: each takes as many evaluations as it needs.  The graph of theirs
-gathers the gradient over all rows, batch by batch; the rest is done in float64.
+Their steps are not one graph, because each takes as many evaluations as it needs.  Their graph
+only sums the gradient over all rows, batch by batch; the rest is computed in float64.
 
 Read next: :mod:`chainrule.optim.lbfgs`.
 """
@@ -30,9 +30,9 @@ ROWS = Dim("n")  # of a batch
 
 @dataclass(frozen=True)
 class FullBatch(Optimizer):
-    """Base of optimizers that see all rows at once; for :func:`chainrule.fit` and by themselves.
+    """Base of optimizers that use all rows for each step, in :func:`chainrule.fit` or alone.
 
-    ``gradient = gradient + rows * g``: the step that is compiled changes no parameter.
+    The compiled step is ``gradient = gradient + rows * g`` and does not change parameters.
     """
 
     def hyper(self) -> dict[str, float]:

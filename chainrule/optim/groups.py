@@ -1,7 +1,6 @@
-"""Parameter groups: another optimizer for some parameters, or none.
+"""Parameter groups: different optimizers for different parameters, or none to freeze them.
 
-Patterns on the paths of parameters go in, one optimizer comes out that treats each parameter by
-the first pattern it matches.
+Each parameter uses the optimizer of the first pattern that matches its path.
 
 Read next: :mod:`chainrule.optim.wrappers`.
 """
@@ -23,12 +22,12 @@ from chainrule.optim.optimizer import Optimizer, Slots
 
 __all__ = ["Freeze", "Groups", "freeze", "groups"]
 
-DEFAULT = "*"  # the pattern of what no other matched
+DEFAULT = "*"  # the pattern of parameters that no other matched
 
 
 @dataclass(frozen=True)
 class Freeze(Optimizer):
-    """Leave the parameters as they are: no gradient is computed for them and no slot is kept."""
+    """Keep the parameters fixed: no gradient is computed for them and no slot is kept."""
 
     def trains(self, p: Parameter) -> bool:
         return False
@@ -42,7 +41,7 @@ freeze = Freeze()
 
 @dataclass(frozen=True)
 class Groups(Optimizer):
-    """An optimizer for each pattern; the first that matches a parameter's path has it."""
+    """An optimizer for each pattern; the first pattern that matches a parameter's path is used."""
 
     members: tuple[tuple[str, Optimizer], ...]
     has_default: bool
@@ -54,14 +53,14 @@ class Groups(Optimizer):
         return replace(self, members=tuple((name, change(part)) for name, part in self.members))
 
     def _place(self, p: Parameter) -> int:
-        """Return which of the members has `p`."""
+        """Return the index of the member that `p` belongs to."""
         for i, (pattern, _) in enumerate(self.members):
             if fnmatchcase(p.name, pattern):
                 return i
         patterns = ", ".join(repr(pattern) for pattern, _ in self.members)
         raise OptionError(
-            f"groups: no pattern matches the parameter {p.name!r}; there are {patterns}. Say what "
-            "the rest is trained with: groups({...}, default=optim.Adam()), or freeze."
+            f"groups: no pattern matches the parameter {p.name!r}; patterns are {patterns}. Give "
+            "a default: groups({...}, default=optim.Adam()), or default=optim.freeze."
         )
 
     def _of(self, p: Parameter) -> Optimizer:
@@ -86,7 +85,7 @@ class Groups(Optimizer):
         return self._of(p).shown(p)
 
     def rate_at(self, h: Mapping[str, Tensor], t: Tensor) -> Tensor | None:
-        # The default's is the rate of the training, where there is one.
+        # The default's rate, if it has one, stands for the whole training.
         ordered = self.members[::-1] if self.has_default else self.members
         rates = (part.rate_at(part_of(h, pattern), t) for pattern, part in ordered)
         return next((rate for rate in rates if rate is not None), None)
@@ -123,7 +122,7 @@ def _unmatched(
     places: Sequence[int],
     members: Sequence[tuple[str, Optimizer]],
 ) -> str:
-    """Return what is wrong with a pattern that has no parameter."""
+    """Return the error text for a pattern that no parameter uses."""
     taken = [
         members[place][0]
         for p, place in zip(parameters, places, strict=True)
@@ -131,21 +130,21 @@ def _unmatched(
     ]
     if taken:
         return (
-            f"groups: all that {pattern!r} matches has {taken[0]!r} already, which comes before "
-            "it; the first pattern that matches counts, so give the narrower one first."
+            f"groups: all parameters that {pattern!r} matches are taken by {taken[0]!r}; the "
+            "first pattern that matches is used, so give the more specific one first."
         )
     near = did_you_mean(pattern, [p.name for p in parameters])
     return f"groups: no parameter matches {pattern!r}. {near}"
 
 
 def groups(optimizers: Mapping[str, Optimizer], default: Optimizer | None = None) -> Groups:
-    """Return an optimizer that treats each parameter as the first pattern its path matches says.
+    """Return an optimizer that uses, for each parameter, the first pattern that matches its path.
 
     Paths are those of :func:`chainrule.nn.parameters`, such as ``"0.weight"``; in patterns,
-    ``*`` stands for any text and ``?`` for a character.  What none matches has `default`.
-    :data:`freeze` leaves a group as it is.  A ClipNorm inside a group sees that group alone, one
-    before the groups in a chain all that are trained.  Raises OptionError, when training begins,
-    for a pattern that no parameter matches and for a parameter that no pattern has.
+    ``*`` matches any text and ``?`` one character.  Other parameters use `default`.
+    :data:`freeze` keeps a group fixed.  A ClipNorm inside a group uses the norm of that group,
+    one before the groups in a chain the norm of all trained parameters.  Raises OptionError, at
+    the start of training, for a pattern without parameters and a parameter without a pattern.
 
     >>> from chainrule import optim
     >>> groups({"0.*": optim.freeze, "*.bias": optim.SGD(0.1)}, default=optim.Adam()).hyper()

@@ -1,8 +1,7 @@
 """Hyper-parameters: numbers that become inputs of the training graph, so that they can change.
 
-A dataclass with numbers goes in, and with other such dataclasses in its fields; names and values
-of all its numbers come out.  Optimizers and schedules are both of this kind: an optimizer's
-learning rate may be a schedule, and a schedule may hold another.
+Optimizers and schedules are dataclasses of numbers and of other such dataclasses: an optimizer's
+learning rate may be a schedule, and a schedule may contain another.
 
 Read next: :mod:`chainrule.optim.schedules`.
 """
@@ -28,7 +27,7 @@ class Tunable:
     """A dataclass whose numbers, and those of the Tunables within it, are hyper-parameters."""
 
     def __new__(cls: type[Self], *args: Any, **named: Any) -> Self:
-        """Refuse names that are no field, with the nearest, before Python does without it."""
+        """Raise OptionError, with the nearest name, for an argument that is not a field."""
         known = [f.name for f in fields(cls) if f.init]
         for name in named:
             if name not in known:
@@ -38,12 +37,12 @@ class Tunable:
         return super().__new__(cls)
 
     def within(self) -> dict[str, Tunable]:
-        """Return the Tunables directly within, by name."""
+        """Return the Tunables among the fields, by name."""
         found = {f.name: getattr(self, f.name) for f in fields(self)}
         return {name: value for name, value in found.items() if isinstance(value, Tunable)}
 
     def rebuilt(self: Self, change: Callable[[Tunable], Any]) -> Self:
-        """Return a copy in which everything directly within is what `change` makes of it."""
+        """Return a copy in which `change` is applied to each Tunable among the fields."""
         return replace(self, **{name: change(part) for name, part in self.within().items()})
 
     def hyper(self) -> dict[str, float]:
@@ -55,13 +54,13 @@ class Tunable:
         return own
 
     def walk(self, name: str = "") -> Iterator[tuple[str, Tunable]]:
-        """Yield this and everything within it, with the prefix of its numbers in :meth:`hyper`."""
+        """Yield this and all Tunables within it, with the prefixes that :meth:`hyper` uses."""
         yield name, self
         for at, part in self.within().items():
             yield from part.walk(f"{name}.{at}" if name else at)
 
     def planned(self: Self, steps: float, epoch: float) -> Self:
-        """Return a copy fit for a training of `steps` steps, `epoch` of them in each epoch."""
+        """Return a copy for a training of `steps` steps, with `epoch` steps per epoch."""
         return self.rebuilt(lambda part: part.planned(steps, epoch))
 
     def levels(self) -> Iterable[float]:
@@ -79,7 +78,7 @@ def prefixed(name: str, entries: Mapping[str, T]) -> dict[str, T]:
 
 
 def part_of(entries: Mapping[str, T], name: str) -> dict[str, T]:
-    """Return what :func:`prefixed` was given: the entries whose keys begin with ``name.``."""
+    """Return the entries whose keys begin with ``name.``, without it; undoes :func:`prefixed`."""
     mark = f"{name}."
     return {key[len(mark) :]: v for key, v in entries.items() if key.startswith(mark)}
 
@@ -87,14 +86,14 @@ def part_of(entries: Mapping[str, T], name: str) -> dict[str, T]:
 def in_range(owner: object, name: str, low: float, high: float, open_low: bool = False) -> None:
     """Raise OptionError unless the number ``owner.name`` lies in [low, high) (or (low, high)).
 
-    Where it is a schedule, the numbers it moves between must; they may reach `low`.
+    For a schedule, this holds for the numbers it moves between, which may equal `low`.
     """
     value = getattr(owner, name)
     if callable(value) and not isinstance(value, Tunable):
         raise OptionError(
-            f"{type(owner).__name__}: {name} is a function. A number that changes with the step is "
-            "a schedule, such as optim.Cosine(0.1) or optim.StepDecay(0.1, every=10); one of your "
-            "own inherits from optim.Schedule and has a method value(h, s)."
+            f"{type(owner).__name__}: {name} is a function. For a number that changes with the "
+            "step, give a schedule such as optim.Cosine(0.1) or optim.StepDecay(0.1, every=10); "
+            "your own must inherit from optim.Schedule and have a method value(h, s)."
         )
     if not isinstance(value, Tunable):
         options.in_range(owner, name, low, high, open_low)
@@ -108,5 +107,5 @@ def in_range(owner: object, name: str, low: float, high: float, open_low: bool =
 
 
 def whole(owner: object, name: str, least: int = 1) -> None:
-    """Raise OptionError unless ``owner.name`` is a whole number from `least` on."""
+    """Raise OptionError unless ``owner.name`` is an integer of at least `least`."""
     check_whole(f"{type(owner).__name__}: {name}", getattr(owner, name), least)

@@ -1,7 +1,6 @@
-"""L-BFGS: Newton's direction from the last few steps and the changes of the gradient along them.
+"""L-BFGS: a quasi-Newton method that uses the last few steps and changes of the gradient.
 
-A function giving a value and a gradient goes in, the point where the value is least comes out,
-with the reason to stop.  Everything but that function is float64.
+It minimizes a function that returns a value and a gradient.  All other computation is float64.
 
 Source: Nocedal and Wright, "Numerical optimization", 2006, algorithms 7.4 and 7.5.
 
@@ -32,7 +31,7 @@ EPSILON = float(np.finfo(np.float64).eps)
 
 @dataclass(frozen=True)
 class Minimum:
-    """A point of a minimization; `reason` says in words why nothing is left to do, or is None."""
+    """A point of a minimization; `reason` says why the minimization stops here, or is None."""
 
     point: Array
     value: float
@@ -47,13 +46,13 @@ class Minimum:
 class LBFGS(FullBatch):
     """L-BFGS with a line search for the strong Wolfe conditions.
 
-    ``direction = -H gradient``, where H is the inverse Hessian as the last `memory` steps s and
-    changes of the gradient y tell it, starting from ``s.y / y.y`` times the identity; then a
-    step along it with ``value <= value0 + c1 * step * slope0`` and ``|slope| <= c2 * |slope0|``.
-    Stops when no part of the gradient is larger than `tolerance`, or where the largest at the
-    start is below 1, than that share of it; or when rounding hides any improvement.
+    ``direction = -H gradient``, where H estimates the inverse Hessian from the last `memory` steps
+    s and changes of the gradient y, starting from ``s.y / y.y`` times the identity; then a step
+    along it with ``value <= value0 + c1 * step * slope0`` and ``|slope| <= c2 * |slope0|``.
+    Stops when no part of the gradient is larger than ``tolerance * min(1, largest at the start)``,
+    or when rounding hides any improvement.
 
-    Raises OptionError unless memory is a whole number from 1 on, tolerance at least 0, and
+    Raises OptionError unless memory is a positive integer, tolerance at least 0, and
     ``0 < c1 < c2 < 1``.
 
     >>> def parabola(x):
@@ -74,14 +73,14 @@ class LBFGS(FullBatch):
         in_range(self, "c2", 0.0, 1.0, open_low=True)
         if self.c1 >= self.c2:
             raise OptionError(
-                f"LBFGS: c1 must be smaller than c2, or no step need fulfil both conditions; got "
+                f"LBFGS: c1 must be smaller than c2, or no step may fulfil both conditions; got "
                 f"c1={self.c1!r}, c2={self.c2!r}."
             )
 
     def minimize(self, function: Function, start: Any, iterations: int = 1000) -> Minimum:
-        """Return the lowest point found from `start`; `function` gives a value and a gradient.
+        """Return the lowest point found from `start`; `function` returns a value and a gradient.
 
-        Raises DivergedError when they are not finite at the start.
+        Raises DivergedError if they are not finite at the start.
         """
         found = None
         for found in self.iterate(function, start):
@@ -109,7 +108,7 @@ class LBFGS(FullBatch):
             with np.errstate(all="ignore"):
                 there = self._step(function, here, pairs, epsilon)
                 if there.reason is not None and pairs:
-                    pairs.clear()  # the curvature learned may be what misleads
+                    pairs.clear()  # retry without the curvature, which may be wrong
                     there = self._step(function, there, pairs, epsilon)
             if there.reason is not None:
                 yield there
@@ -137,7 +136,7 @@ class LBFGS(FullBatch):
 
         direction = -_inverse_hessian_times(here.gradient, pairs)
         slope = float(direction @ here.gradient)
-        # Without curvature nothing says how long a step is: at most 1, in the parameters' units.
+        # Without curvature the length of a step is unknown: try at most 1, in parameter units.
         first = 1.0 if pairs else 1 / max(1.0, float(np.linalg.norm(here.gradient)))
         start = Trial(0.0, here.value, slope, here.point, here.gradient)
         found = None
@@ -160,7 +159,7 @@ def _rests(here: Minimum, limit: float) -> str | None:
 
 
 def _inverse_hessian_times(gradient: Array, pairs: list[tuple[Array, Array]]) -> Array:
-    """Return ``H @ gradient`` by the two loops of algorithm 7.4, newest pair first, then last."""
+    """Return ``H @ gradient`` by the two-loop recursion, algorithm 7.4."""
     q = gradient.copy()
     weights = []
     for s, y in reversed(pairs):

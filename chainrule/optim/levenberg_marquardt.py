@@ -1,13 +1,12 @@
-"""Levenberg-Marquardt: least squares by steps between Gauss-Newton's and the gradient's.
+"""Levenberg-Marquardt: nonlinear least squares by steps between Gauss-Newton and gradient steps.
 
-Residuals and their exact Jacobian go in; the parameters that make the sum of squares least
-come out, with the reason to stop and the parameters' covariance.
+It uses residuals and their exact Jacobian, and estimates the covariance of the parameters.
 
-Near the end the sum of squares has no more digits to tell one point from the next, while its
-gradient still has: there a step is judged by the gradient.  That is worth two to four digits.
+Near the minimum, rounding hides differences between sums of squares, but not yet between
+gradients: there a step is judged by the gradient.  That gains two to four digits.
 
-Sources: Moré, "The Levenberg-Marquardt algorithm: implementation and theory", 1978, whose
-scaling and trust region these are; MINPACK's lmder, whose constants they have.
+Sources: Moré, "The Levenberg-Marquardt algorithm: implementation and theory", 1978, for the
+scaling and the trust region; MINPACK's lmder for the constants.
 
 Read next: :mod:`chainrule.train.curve`.
 """
@@ -37,7 +36,7 @@ EPSILON = float(np.finfo(np.float64).eps)
 class LeastSquares:
     """A point of a least-squares problem, and how it was reached.
 
-    `reason` says in words why nothing is left to do, or is None.
+    `reason` says why the minimization stops here, or is None.
     """
 
     point: Array
@@ -61,8 +60,8 @@ class LeastSquares:
     def covariance(self) -> Array:
         """Return the covariance of the parameters, ``squares / (n - p) * inv(J^T J)``.
 
-        n residuals, p parameters.  What the data do not determine has the variance infinity;
-        with n = p nothing is left to estimate it from, and all of it is NaN.
+        n residuals, p parameters.  Parameters that the data do not determine have infinite
+        variance; with n <= p there are no degrees of freedom left, and all entries are NaN.
         """
         n, p = self.jacobian.shape
         if n <= p:
@@ -83,7 +82,7 @@ class LevenbergMarquardt(FullBatch):
     """Levenberg-Marquardt with Moré's scaling and trust region.
 
     Step q from point x: ``min |J q + r|``, ``|scale * q| <= radius``, where scale is the largest
-    norm each column of J has had, so that the units of parameters do not matter.  The first
+    norm of each column of J so far, so that the units of parameters do not matter.  The first
     radius is ``trust * |scale * x|``.  Stops when steps are smaller than `tolerance` times the
     parameters, or when rounding hides any improvement.
 
@@ -125,8 +124,8 @@ class LevenbergMarquardt(FullBatch):
     ) -> Iterator[LeastSquares]:
         """Yield the start and the point after each step; the last one has a `reason`.
 
-        `epsilon` is the relative rounding error of the residuals.  Raises DivergedError when
-        they are not finite at the start; later such points are stepped back from.
+        `epsilon` is the relative rounding error of the residuals.  Raises DivergedError if
+        they are not finite at the start; later, a step to such a point is shortened.
         """
         point = np.array(start, np.float64)
         with np.errstate(all="ignore"):
@@ -146,7 +145,7 @@ def _squares(residuals: Array) -> float:
 
 
 class _Descent:
-    """A minimization under way: where it stands, and how far it trusts the tangent there."""
+    """The state of a minimization: the current point and the radius of the trust region."""
 
     def __init__(
         self,
@@ -163,7 +162,7 @@ class _Descent:
         self.evaluations = 1
 
     def advance(self) -> None:
-        """Take one step that is accepted, or find the reason to take no more."""
+        """Take one accepted step, or set the reason to stop."""
         here = self.here
         if here.squares == 0 or not np.any(here.jacobian.T @ here.residuals):
             self._stay("every residual is zero" if here.squares == 0 else "the gradient is zero")
@@ -179,7 +178,7 @@ class _Descent:
             r = self.residuals(point)
             self.evaluations += 1
             squares = _squares(r)
-            # More than tenfold, or infinite, or undefined: the number itself tells nothing.
+            # If residuals grew more than tenfold or are not finite, the exact value is useless.
             actual = 1 - squares / here.squares if squares < 100 * here.squares else -1.0
             promised, slope = tangent.promise(step, damping)
             ratio = actual / promised
@@ -213,9 +212,9 @@ class _Descent:
     def _learn(
         self, ratio: float, actual: float, slope: float, size: float, damping: float
     ) -> None:
-        """Trust the tangent further where it held, and less far where it did not."""
+        """Enlarge the trust region if the linear model was accurate, and shrink it if not."""
         if ratio <= 0.25:
-            # Where it went uphill: the least of the parabola through what is known.
+            # After an increase: the minimum of the parabola through the known values.
             shrink = 0.5 if actual >= 0 else 0.5 * slope / (slope + 0.5 * actual)
             shrink = max(0.1, shrink) if actual > -1 else 0.1
             self.radius = shrink * min(self.radius, size / 0.1)
@@ -224,10 +223,10 @@ class _Descent:
 
 
 class _Tangent:
-    """The problem as it would be if residuals were linear: ``|J / scale q + r|``."""
+    """The linearized problem: the norm of ``J / scale q + r``."""
 
     def __init__(self, here: LeastSquares, scale: Array):
-        # The last column of R holds what Q^T makes of r, so that Q itself is never formed.
+        # The last column of R is Q^T r, so that Q itself is never formed.
         augmented = np.column_stack([here.jacobian / scale, here.residuals])
         triangle = np.asarray(np.linalg.qr(augmented, mode="r"))
         u, self.s, self.v = np.linalg.svd(triangle[:, :-1], full_matrices=False)
@@ -245,7 +244,7 @@ class _Tangent:
         return -self.v.T @ along, damping
 
     def _damping(self, radius: float) -> float:
-        """Return the λ with ``|q(λ)|`` within a tenth of `radius`, by safe Newton steps; or 0."""
+        """Return λ with ``|q(λ)|`` within 10 % of `radius`, by safeguarded Newton steps; or 0."""
         if _norm(self.c[self.known] / self.s[self.known]) <= 1.1 * radius:
             return 0.0
         low, high = 0.0, _norm(self.s * self.c) / radius
@@ -263,7 +262,7 @@ class _Tangent:
         return damping
 
     def promise(self, step: Array, damping: float) -> tuple[float, float]:
-        """Return the relative decrease of the squares if all were linear, and half its slope."""
+        """Return the relative decrease of the squares in the linear model, and half its slope."""
         bent = float(np.sum((self.s * (self.v @ step)) ** 2)) / self.squares
         held = damping * float(step @ step) / self.squares
         return bent + 2 * held, -(bent + held)

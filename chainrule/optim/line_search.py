@@ -1,7 +1,6 @@
-"""A step along a direction that goes down enough and has flattened enough: strong Wolfe.
+"""Line search for a step that fulfils the strong Wolfe conditions.
 
-A function of the step length, with its slope, goes in; a step comes out that fulfils
-``value <= start + c1 * step * slope0`` and ``|slope| <= c2 * |slope0|``.
+They are ``value <= start + c1 * step * slope0`` and ``|slope| <= c2 * |slope0|``.
 
 Sources: Nocedal and Wright, "Numerical optimization", 2006, algorithms 3.5 and 3.6; where
 rounding hides the decrease, Hager and Zhang's approximate condition, 2005.
@@ -26,7 +25,7 @@ MOST_TRIALS = 40
 
 @dataclass(frozen=True)
 class Trial:
-    """What was found at a `step` along the direction: the value, its slope there, the gradient."""
+    """The result at a `step` along the direction: the value, its slope, and the gradient."""
 
     step: float
     value: float
@@ -38,10 +37,10 @@ class Trial:
 def strong_wolfe(
     look: Callable[[float], Trial], start: Trial, first: float, c1: float, c2: float, noise: float
 ) -> Trial | None:
-    """Return a trial that fulfils the strong Wolfe conditions, or None where none is found.
+    """Return a trial that fulfils the strong Wolfe conditions, or None if none is found.
 
     `look` evaluates a step, `start` is the trial at step 0, whose slope is negative, `first` the
-    step tried first, and `noise` how much of values is rounding.
+    first step to try, and `noise` the relative rounding error of values.
 
     >>> def look(step):
     ...     return Trial(step, (step - 3) ** 2, 2 * (step - 3), np.zeros(1), np.zeros(1))
@@ -63,7 +62,7 @@ def strong_wolfe(
 
 
 class _Search:
-    """The two conditions, the trials left, and the interval that is narrowed."""
+    """The state of a search: the two conditions and the number of trials."""
 
     def __init__(
         self, look: Callable[[float], Trial], start: Trial, c1: float, c2: float, noise: float
@@ -85,7 +84,7 @@ class _Search:
         start = self.start
         if trial.value <= start.value + self.c1 * trial.step * start.slope:
             return True
-        # Within rounding the slopes tell what the values can't: that of the parabola is linear.
+        # Within rounding, test the slope instead: for a parabola this condition is the same.
         unclear = trial.value <= start.value + self.noise * abs(start.value)
         return unclear and trial.slope <= (2 * self.c1 - 1) * start.slope
 
@@ -97,7 +96,7 @@ class _Search:
         while self.left():
             width = high.step - low.step
             step = _guess(low, high)
-            # Not too near to an end, or the interval would hardly become shorter.
+            # Not too near to an end, or the interval would hardly shrink.
             if not 0.1 <= (step - low.step) / width <= 0.9:
                 step = low.step + 0.5 * width
             if step in (low.step, high.step):
@@ -118,7 +117,7 @@ class _Search:
 
 
 def _guess(a: Trial, b: Trial) -> float:
-    """Return where the cubic through both values and slopes is least; NaN where it has none."""
+    """Return the minimum of the cubic through both values and slopes; NaN if there is none."""
     if not (math.isfinite(a.value) and math.isfinite(b.value)) or a.step == b.step:
         return math.nan
     d1 = a.slope + b.slope - 3 * (a.value - b.value) / (a.step - b.step)

@@ -17,19 +17,19 @@ __all__ = ["optimizer", "optimizer_names", "schedule", "schedule_names"]
 
 
 def optimizer_names() -> list[str]:
-    """Return the names :func:`optimizer` knows."""
+    """Return the names that :func:`optimizer` accepts."""
     return list(OPTIMIZERS)
 
 
 def schedule_names() -> list[str]:
-    """Return the names :func:`schedule` knows."""
+    """Return the names that :func:`schedule` accepts."""
     return list(SCHEDULES)
 
 
 def optimizer(choice: str | Optimizer, learning_rate: float | Schedule | None = None) -> Optimizer:
     """Return the optimizer of that name, at its default or the given learning rate.
 
-    An Optimizer is returned as it is.  Raises OptionError naming the nearest.
+    An Optimizer is returned unchanged.  Raises OptionError for an unknown name.
 
     >>> optimizer("momentum", 0.1)
     SGD(learning_rate=0.1, momentum=0.9, nesterov=False)
@@ -54,10 +54,10 @@ def schedule(
 ) -> float | Schedule:
     """Return the schedule of that name for a hyper-parameter that starts, or peaks, at `rate`.
 
-    Without `options`, the schedule's fields, "step" divides by ten and "restarts" begins anew
-    every 10 epochs (then 20, 40, ...), "plateau" divides by ten after 5 epochs without progress,
-    and the others last as long as the training.  `warmup` is a number of steps (or epochs) of
-    linear rise before it.  Raises OptionError naming the nearest.
+    `options` are the schedule's fields.  By default, "step" divides by ten every 10 epochs,
+    "restarts" restarts after 10 epochs (then 20, 40, ...), "plateau" divides by ten after 5 epochs
+    without improvement, and the others last as long as the training.  `warmup` is a number of
+    steps (or epochs) of linear increase before it.  Raises OptionError for an unknown name.
 
     >>> schedule("cosine", 0.1)
     Cosine(start=0.1, end=0.0, steps=None)

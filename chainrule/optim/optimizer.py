@@ -1,9 +1,9 @@
-"""What an optimizer is: from gradients, slots and hyper-parameters to changes, as graph.
+"""The base of optimizers: functions of gradients, slots and hyper-parameters that return changes.
 
-A slot is memory kept for a parameter (a momentum, a mean of squares).
+A slot is an array kept for a parameter (a momentum, a mean of squares).
 Hyper-parameters are float64 scalar inputs of the training graph, not constants, and may be
-schedules, so they change without recording anew.
-Optimizers compose: :func:`chain` feeds the change of one to the next.
+schedules, so they change without a new graph.
+Optimizers compose: :func:`chain` passes the change of one to the next.
 
 Read next: :mod:`chainrule.optim.adam`.
 """
@@ -31,12 +31,12 @@ __all__ = ["Chain", "Optimizer", "Slots", "chain", "check_learning_rate", "named
 Array: TypeAlias = "np.ndarray[Any, Any]"
 Slots: TypeAlias = "dict[str, Tensor]"
 K = TypeVar("K", bound="type[Optimizer]")
-# Each optimizer that has a name, which it gets where it is defined.
+# Each optimizer that has a name, which `named` registers.
 OPTIMIZERS: dict[str, Callable[..., Optimizer]] = {}
 
 
 def named(name: str, **options: Any) -> Callable[[K], K]:
-    """Return a decorator by which ``optimizer=name`` means the class, with these `options`."""
+    """Return a decorator that registers a class, with these `options`, as ``optimizer=name``."""
 
     def enter(kind: K) -> K:
         OPTIMIZERS[name] = partial(kind, **options) if options else kind
@@ -49,8 +49,8 @@ def named(name: str, **options: Any) -> Callable[[K], K]:
 class Optimizer(Tunable):
     """Base of optimizers: a dataclass of numbers, and :meth:`update`, its equations."""
 
-    # "optimizer" makes a change of a gradient, which one part of a chain does; "any" works on
-    # a gradient before it or a change after it, "change" only after it.
+    # "optimizer" turns gradients into changes, which only one part of a chain can do; "any" can
+    # come before or after that part, "change" only after it.
     stage: ClassVar[str] = "optimizer"
 
     if not TYPE_CHECKING:
@@ -59,11 +59,11 @@ class Optimizer(Tunable):
             raise no_member(self, name)
 
     def slots(self) -> tuple[str, ...]:
-        """Return the names of the slots kept for each parameter, of its shape, from zero on."""
+        """Return the names of the slots kept for each parameter, of its shape and initially 0."""
         return ()
 
     def slots_of(self, p: Parameter) -> dict[str, Array]:
-        """Return the first values of all slots kept for the parameter `p`."""
+        """Return the initial values of all slots kept for the parameter `p`."""
         return {name: np.zeros(p.value.shape, p.dtype) for name in self.slots()}
 
     def update(
@@ -72,7 +72,7 @@ class Optimizer(Tunable):
         """Return the change to add to the parameter `p` with gradient `g`, and the new slots.
 
         `h` holds the hyper-parameters and `t` the number of this step, from 1,
-        all as float64 scalars; round one to the dtype of `g` with ``.astype(g.dtype)``.
+        all as float64 scalars; cast one to the dtype of `g` with ``.astype(g.dtype)``.
         """
         raise NotImplementedError
 
@@ -84,7 +84,7 @@ class Optimizer(Tunable):
         h: Mapping[str, Tensor],
         t: Tensor,
     ) -> tuple[list[Tensor], list[Slots]]:
-        """Return changes and new slots of all parameters; override where they depend on another."""
+        """Return changes and new slots of all parameters; override if they depend on each other."""
         now = self.settled(h, t)
         pairs = [
             self.update(g, p, s, now, t)
@@ -93,7 +93,7 @@ class Optimizer(Tunable):
         return [change for change, _ in pairs], [new for _, new in pairs]
 
     def settled(self, h: Mapping[str, Tensor], t: Tensor) -> dict[str, Tensor]:
-        """Return the hyper-parameters as they are in step `t`, each schedule as its number."""
+        """Return the hyper-parameters in step `t`, with schedules replaced by their values."""
         now = dict(h)
         for f in fields(self):
             plan = getattr(self, f.name)
@@ -102,7 +102,7 @@ class Optimizer(Tunable):
         return now
 
     def parts(self) -> dict[str, Optimizer]:
-        """Return the optimizers this one is made of, by name."""
+        """Return the optimizers that this one consists of, by name."""
         return {name: p for name, p in self.within().items() if isinstance(p, Optimizer)}
 
     def trains(self, p: Parameter) -> bool:
@@ -110,7 +110,7 @@ class Optimizer(Tunable):
         return all(part.trains(p) for part in self.parts().values())
 
     def check(self, parameters: Sequence[Parameter]) -> None:
-        """Raise OptionError where this does not fit the `parameters` of a model."""
+        """Raise OptionError if this optimizer does not fit the `parameters` of a model."""
         for part in self.parts().values():
             part.check(parameters)
 
@@ -119,7 +119,7 @@ class Optimizer(Tunable):
         return None
 
     def rate_at(self, h: Mapping[str, Tensor], t: Tensor) -> Tensor | None:
-        """Return the learning rate in step `t`, the first one where there are several."""
+        """Return the learning rate in step `t`, the first one if there are several."""
         if (own := self.settled(h, t).get("learning_rate")) is not None:
             return own
         rates = (part.rate_at(part_of(h, name), t) for name, part in self.parts().items())
@@ -128,7 +128,7 @@ class Optimizer(Tunable):
 
 @dataclass(frozen=True)
 class Chain(Optimizer):
-    """Several optimizers in a row: each takes the changes of the one before as its gradients."""
+    """Several optimizers in sequence: each takes the previous changes as its gradients."""
 
     members: tuple[Optimizer, ...]
 
@@ -142,14 +142,14 @@ class Chain(Optimizer):
             )
         if stages.count("optimizer") > 1:
             raise OptionError(
-                "chain: only one part can make changes out of gradients, not "
+                "chain: only one part can compute changes from gradients, not "
                 + " and ".join(type(m).__name__ for m in self.members if m.stage == "optimizer")
-                + ". For several parameters give optim.groups({...}) as one part."
+                + ". To give parameters different optimizers, use optim.groups({...})."
             )
 
     @property
     def stage(self) -> str:  # type: ignore[override]
-        """What its parts make of gradients together."""
+        """The stage of its parts together."""
         return "optimizer" if any(m.stage == "optimizer" for m in self.members) else "any"
 
     def within(self) -> dict[str, Tunable]:
@@ -164,7 +164,7 @@ class Chain(Optimizer):
             if any(part.shown(p) is not None for p in parameters):
                 raise OptionError(
                     f"chain: {type(part).__name__} would average weights that "
-                    f"{type(later).__name__} changes after it; average what the whole chain makes: "
+                    f"{type(later).__name__} changes after it; average over the whole chain: "
                     "optim.EMA(optim.chain(...))."
                 )
 
@@ -199,7 +199,7 @@ class Chain(Optimizer):
 def chain(*parts: Optimizer) -> Chain:
     """Return one optimizer that applies `parts` in order.
 
-    Clipping comes before the part that makes changes of gradients (SGD, Adam, ...),
+    Clipping comes before the part that turns gradients into changes (SGD, Adam, ...),
     :class:`~chainrule.optim.decay.WeightDecay` and
     :class:`~chainrule.optim.decay.MaxNorm` after it.  Raises OptionError for another order.
 
@@ -211,7 +211,7 @@ def chain(*parts: Optimizer) -> Chain:
         raise OptionError("chain: no optimizers were given.")
     for part in parts:
         if not isinstance(part, Optimizer):
-            raise OptionError(f"chain: {part!r} is not an optimizer, such as optim.SGD(0.1).")
+            raise OptionError(f"chain: {part!r} is not an optimizer such as optim.SGD(0.1).")
     return Chain(parts)
 
 

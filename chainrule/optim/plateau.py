@@ -1,7 +1,7 @@
-"""Lower a learning rate when the score stops improving, which training looks at after each epoch.
+"""A schedule that lowers the learning rate when a score of the epochs stops improving.
 
-The factor reached so far is a hyper-parameter like others, an input of the training graph;
-:mod:`chainrule.train.rates` changes it, so nothing is compiled anew.
+The current factor is a hyper-parameter, an input of the training graph;
+:mod:`chainrule.train.rates` changes it after an epoch, so nothing is compiled again.
 
 Read next: :mod:`chainrule.train.rates`.
 """
@@ -27,12 +27,11 @@ __all__ = ["PlateauWatch", "ReduceOnPlateau", "check_monitor", "improves"]
 class ReduceOnPlateau(Schedule):
     """Multiply by `factor` whenever `monitor` has not improved for `patience` epochs.
 
-    `start` is a number or another schedule, which goes on meanwhile: the value is
-    ``max(least, scale * start)``, with `scale` falling from 1.  An improvement is one of more
-    than the share `min_delta` of the best score; after a reduction, `cooldown` epochs are not
-    counted.  `monitor` is an entry of the history, by default the one that early stopping takes:
-    ``val_loss``, or ``loss`` without validation.  Raises OptionError for a factor outside (0, 1),
-    a patience below 1, or a min_delta outside [0, 1).
+    `start` is a number or another schedule: the value is ``max(least, scale * start)``, where
+    `scale` starts at 1.  An improvement must exceed the share `min_delta` of the best score; after
+    a reduction, `cooldown` epochs are not counted.  `monitor` is an entry of the history, by
+    default that of early stopping: ``val_loss``, or ``loss`` without validation.  Raises
+    OptionError for a factor outside (0, 1), a patience below 1, or a min_delta outside [0, 1).
 
     >>> ReduceOnPlateau(0.1, patience=5).hyper()
     {'start': 0.1, 'least': 0.0, 'scale': 1.0}
@@ -81,7 +80,7 @@ def check_monitor(owner: Any) -> None:
 
 
 def improves(score: float, best: float, min_delta: float) -> bool:
-    """Whether `score` is below `best` by more than the share `min_delta` of it.
+    """Return whether `score` is below `best` by more than the share `min_delta` of it.
 
     >>> improves(0.98e-6, 1e-6, 0.01), improves(0.995e-6, 1e-6, 0.01)
     (True, False)
@@ -92,7 +91,7 @@ def improves(score: float, best: float, min_delta: float) -> bool:
 
 @dataclass
 class PlateauWatch:
-    """What a :class:`ReduceOnPlateau` has seen so far.
+    """The state of a :class:`ReduceOnPlateau` during training.
 
     >>> watch = PlateauWatch(ReduceOnPlateau(0.1, patience=2))
     >>> [watch.asks_to_lower(loss) for loss in (3.0, 2.0, 2.5, 2.0, 1.0)]
@@ -105,7 +104,7 @@ class PlateauWatch:
     resting: int = field(default=0, init=False)
 
     def asks_to_lower(self, score: float) -> bool:
-        """Take the `score` of an epoch, of which less is better, and say whether to lower now."""
+        """Record the `score` of an epoch (lower is better); return whether to reduce the rate."""
         if improves(score, self.best, self.plan.min_delta):
             self.best, self.waited = score, 0
         else:

@@ -1,10 +1,10 @@
-"""Schedules: hyper-parameters that change with the step, as graph.
+"""Schedules: hyper-parameters that change with the step.
 
-A schedule stands where an optimizer takes a number: ``SGD(Cosine(0.1))``.  The number of steps
-taken goes in, a float64 scalar; the hyper-parameter comes out, computed within the training step
-itself, so nothing is compiled anew and the native loop is never left.  A schedule's own numbers
-are hyper-parameters too.  Counts of steps may be given as :func:`epochs`, and many may be left
-out: they then last to the end of the training, which :func:`chainrule.fit` knows.
+A schedule can replace any number of an optimizer: ``SGD(Cosine(0.1))``.  It maps the number of
+steps taken, a float64 scalar, to the hyper-parameter.  It is computed in the training graph, so
+nothing is compiled again and the native loop is not interrupted.  A schedule's own numbers are
+hyper-parameters too.  Counts of steps may be given as :func:`epochs`, and many may be omitted:
+in :func:`chainrule.fit` they then last to the end of the training.
 
 Read next: :mod:`chainrule.optim.plateau`.
 """
@@ -43,12 +43,12 @@ __all__ = [
 
 H = Mapping[str, Tensor]
 K = TypeVar("K", bound="type[Schedule]")
-# Each schedule that has a name, which it gets where it is defined.
+# Each schedule that has a name, which `planned` registers.
 SCHEDULES: dict[str, Callable[..., float | Schedule]] = {"constant": float}
 
 
 def planned(name: str, **options: Any) -> Callable[[K], K]:
-    """Return a decorator by which ``schedule=name`` means the class, with these `options`."""
+    """Return a decorator that registers a class, with these `options`, as ``schedule=name``."""
 
     def enter(kind: K) -> K:
         SCHEDULES[name] = partial(kind, **options) if options else kind
@@ -68,7 +68,7 @@ class Epochs:
 
 
 def epochs(count: float) -> Epochs:
-    """Return the steps of `count` epochs, for a schedule; how many they are, training knows.
+    """Return the count of steps of `count` epochs, for a schedule; training converts it.
 
     >>> StepDecay(0.1, every=epochs(10))
     StepDecay(start=0.1, every=Epochs(count=10), factor=0.1)
@@ -106,7 +106,7 @@ class Schedule(Tunable):
         return super().hyper()
 
     def check_numbers(self, **lows: float) -> None:
-        """Raise OptionError unless each field named is at least that; counts are positive."""
+        """Raise OptionError if a field is below its value in `lows`, or a count not positive."""
         for name, low in lows.items():
             in_range(self, name, low, math.inf)
         for name in self.counts:
@@ -120,7 +120,7 @@ class Schedule(Tunable):
 class StepDecay(Schedule):
     """Multiply by `factor` every so many steps: ``start * factor ** floor(s / every)``.
 
-    Raises OptionError for numbers that are negative or a count that is not positive.
+    Raises OptionError for negative numbers or a count that is not positive.
     """
 
     start: float
@@ -141,9 +141,9 @@ class StepDecay(Schedule):
 @planned("exponential")
 @dataclass(frozen=True)
 class Exponential(Schedule):
-    """Multiply by the same number each step: ``start * factor ** (s / steps)``.
+    """Multiply by a constant in each step: ``start * factor ** (s / steps)``.
 
-    `factor` is what `steps` steps do (by default, the training) and steps=1 makes it that of one.
+    `factor` is the decay over `steps` steps, by default the training; use steps=1 for one step.
     Raises OptionError for numbers that are not positive.
     """
 
@@ -165,7 +165,7 @@ class Exponential(Schedule):
 @planned("cosine")
 @dataclass(frozen=True)
 class Cosine(Schedule):
-    """Fall from `start` to `end` along half a cosine over `steps`, then stay.
+    """Decrease from `start` to `end` along half a cosine over `steps`, then stay constant.
 
     ``end + (start - end) * (1 + cos(pi * min(1, s / steps))) / 2``.
     Source: Loshchilov and Hutter, "SGDR: stochastic gradient descent with warm restarts", 2017.
@@ -188,7 +188,7 @@ class Cosine(Schedule):
 @planned("restarts", steps=epochs(10))
 @dataclass(frozen=True)
 class CosineRestarts(Schedule):
-    """Fall along half a cosine within each cycle, and start again; cycles grow by `growth`.
+    """Decrease along half a cosine in each cycle, then restart; cycles grow by `growth`.
 
     Cycle i lasts ``steps * growth**i`` steps, each as :class:`Cosine`.
     Source: Loshchilov and Hutter, "SGDR: stochastic gradient descent with warm restarts", 2017.
@@ -206,12 +206,12 @@ class CosineRestarts(Schedule):
         return self.start, self.end
 
     def value(self, h: H, s: Tensor) -> Tensor:
-        cycles = s / h["steps"]  # in lengths of the first cycle
+        cycles = s / h["steps"]  # in units of the first cycle
         if self.growth == 1:
             return _half_cosine(h["start"], h["end"], cycles - floor(cycles))
         growth = h["growth"]
-        # Cycle i begins at (growth**i - 1) / (growth - 1); a logarithm that is a rounding short
-        # of the whole number must not put its first step into the cycle before.
+        # Cycle i begins at (growth**i - 1) / (growth - 1); 1e-9 keeps rounding of the logarithm
+        # from putting its first step into the cycle before.
         i = floor(log(1 + cycles * (growth - 1)) / log(growth) + 1e-9)
         length = growth**i
         done = maximum(0.0, (cycles - (length - 1) / (growth - 1)) / length)
@@ -222,7 +222,7 @@ class CosineRestarts(Schedule):
 @planned("linear")
 @dataclass(frozen=True)
 class Polynomial(Schedule):
-    """Go from `start` to `end` over `steps`, straight (power 1) or bent, then stay.
+    """Go from `start` to `end` over `steps` by a power of the time left, then stay constant.
 
     ``end + (start - end) * (1 - min(1, s / steps)) ** power``.
     """
@@ -250,7 +250,7 @@ class OneCycle(Schedule):
     """Rise from `start` to `peak` and fall to `end`, along half a cosine each.
 
     The rise takes the share `rise` of `steps`.  By default `start` is ``peak / 25`` and `end`
-    ``start / 1e4``.  A momentum that swings the other way is
+    ``start / 1e4``.  For a momentum that falls and rises, use
     ``OneCycle(peak=0.85, start=0.95, end=0.95)``.
     Source: Smith and Topin, "Super-convergence", 2018; constants as in PyTorch.
     """
@@ -286,9 +286,9 @@ class OneCycle(Schedule):
 
 @dataclass(frozen=True)
 class Piecewise(Schedule):
-    """Be ``values[i]`` from the step ``at[i - 1]`` on, until ``at[i]``.
+    """Return ``values[i]`` from step ``at[i - 1]`` until step ``at[i]``.
 
-    `values` has one number more than `at`, whose steps (or epochs) rise.
+    `values` has one number more than `at`, whose steps (or epochs) increase.
 
     >>> Piecewise([0.1, 0.01], at=[1000]).hyper()
     {'values.0': 0.1, 'values.1': 0.01, 'at.0': 1000.0}
@@ -305,7 +305,7 @@ class Piecewise(Schedule):
             object.__setattr__(self, name, tuple(given))
         if len(self.values) != len(self.at) + 1:
             raise OptionError(
-                f"Piecewise: {len(self.at)} steps to change at need {len(self.at) + 1} values, "
+                f"Piecewise: values must have one entry more than at, {len(self.at) + 1}, "
                 f"not {len(self.values)}."
             )
         for value in self.values:
@@ -315,7 +315,7 @@ class Piecewise(Schedule):
         if not all(map(is_number, steps)) or any(
             b <= a for a, b in itertools.pairwise([0, *steps])
         ):
-            raise OptionError(f"Piecewise: at must be rising positive steps, not {self.at!r}.")
+            raise OptionError(f"Piecewise: at must be increasing positive steps, not {self.at!r}.")
 
     def levels(self) -> Iterable[float]:
         return self.values
@@ -342,10 +342,10 @@ class Piecewise(Schedule):
 
 @dataclass(frozen=True)
 class Warmup(Schedule):
-    """Rise in equal steps to the first value of `then`, and go on with it.
+    """Increase linearly to the first value of `then`, and continue with it.
 
     In the first `steps` steps ``then(0) * (s + 1) / (steps + 1)``, after them ``then(s - steps)``.
-    `then` is a number or a schedule; without `steps`, a twentieth of the training is warm-up.
+    `then` is a number or a schedule; `steps` is by default a twentieth of the training.
     Source: Goyal and others, "Accurate, large minibatch SGD", 2017.
 
     >>> from chainrule import optim
@@ -381,12 +381,12 @@ class Warmup(Schedule):
 
 
 def _half_cosine(start: Tensor, end: Tensor, done: Tensor) -> Tensor:
-    """Go from `start` to `end` as `done` goes from 0 to 1, slowly at both ends."""
+    """Return the value between `start` and `end` at share `done` of half a cosine."""
     return end + (start - end) * (1 + cos(math.pi * done)) / 2
 
 
 def tabulate(schedule: float | Schedule, steps: int) -> np.ndarray[Any, np.dtype[np.float64]]:
-    """Return what `schedule` is in each of the `steps` steps of a training, to look at or plot.
+    """Return the values of `schedule` in a training of `steps` steps, for example to plot.
 
     >>> tabulate(Polynomial(1.0), 4)
     array([1.  , 0.75, 0.5 , 0.25])

@@ -1,4 +1,4 @@
-"""Gradient descent on mini-batches: plain, with momentum, and Nesterov's.
+"""Stochastic gradient descent: plain, with momentum, and with Nesterov momentum.
 
 Read next: :mod:`chainrule.optim.adam`.
 """

@@ -1,4 +1,4 @@
-"""What stands around an optimizer: gradients accumulated over steps, weights averaged over steps.
+"""Wrappers of an optimizer: gradient accumulation, and averages of weights over steps.
 
 Read next: :mod:`chainrule.step.update`.
 """
@@ -27,12 +27,12 @@ Array = np.ndarray[Any, Any]
 
 @dataclass(frozen=True)
 class Accumulate(Optimizer):
-    """Add up the gradients of `steps` batches, then let `optimizer` take one step by their mean.
+    """Accumulate the gradients of `steps` batches, then take one `optimizer` step by their mean.
 
-    This equals training on batches `steps` times as large where all batches have the same number
+    This equals training on batches `steps` times as large if all batches have the same number
     of rows; the last, smaller batch of an epoch counts as much as the others.  Schedules inside
-    count the optimizer's own steps.  Raises OptionError for steps that are no positive integer,
-    and for more than there are batches in the training.
+    count the optimizer's own steps.  Raises OptionError unless steps is a positive integer, at
+    most the number of batches in the training.
 
     >>> from chainrule import optim
     >>> Accumulate(4, optim.SGD(0.1)).hyper()
@@ -49,8 +49,8 @@ class Accumulate(Optimizer):
     def planned(self, steps: float, epoch: float) -> Accumulate:
         if steps < self.steps:
             raise OptionError(
-                f"Accumulate: {self.steps} batches make a step, and there are {steps:g} in all of "
-                "the training, so that nothing would be learned; accumulate fewer."
+                f"Accumulate: a step needs {self.steps} batches, but the training has only "
+                f"{steps:g}, so no step would be taken; accumulate fewer."
             )
         inner = self.optimizer.planned(steps // self.steps, epoch / self.steps)
         return replace(self, optimizer=inner)
@@ -93,10 +93,10 @@ class Accumulate(Optimizer):
 class EMA(Optimizer):
     """Train with `optimizer`, and predict with an average of the weights over the steps.
 
-    ``average = average + (1 - decay) / (1 - decay^n) * (p - average)`` after step n: an
-    exponential moving average with its bias corrected, over about the last ``1 / (1 - decay)``
+    ``average = average + (1 - decay) / (1 - decay^n) * (p - average)`` after step n: a
+    bias-corrected exponential moving average, over about the last ``1 / (1 - decay)``
     steps.  With ``decay=None`` it is Polyak's average, the mean of all steps.  Averaging begins
-    after `start` steps (or epochs); until then the average is the weights.  Validation, early
+    after `start` steps (or epochs); until then it equals the weights.  Validation, early
     stopping and the trained model use the average.  Running statistics, as in BatchNorm, are not
     averaged: they belong to the weights that train.  Raises OptionError for a decay outside
     [0, 1).
@@ -155,11 +155,12 @@ class EMA(Optimizer):
 
 
 def check_inner(owner: Accumulate | EMA) -> None:
-    """Raise OptionError unless the optimizer within is one that makes changes of gradients."""
+    """Raise OptionError unless the wrapped optimizer turns gradients into changes."""
     inner = owner.optimizer
     if not isinstance(inner, Optimizer) or inner.stage != "optimizer":
         raise OptionError(
-            f"{type(owner).__name__}: optimizer must be one such as optim.SGD(0.1), not {inner!r}."
+            f"{type(owner).__name__}: optimizer must compute changes from gradients, such as "
+            f"optim.SGD(0.1), not {inner!r}."
         )
 
 

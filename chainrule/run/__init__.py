@@ -1,8 +1,7 @@
 """Floor 3, graph to numbers: the reference interpreter and the native engine.
 
-The reference interpreter defines what every graph means.  ``plan/`` turns a graph into
-kernels, levels and memory; ``llvm/`` turns that plan into machine code.  Another compiler
-is a folder beside ``llvm/``.
+The reference interpreter defines the meaning of every graph.  ``plan/`` divides a graph into
+kernels, schedules them and assigns memory; ``llvm/`` compiles that plan to machine code.
 
 Read next: :mod:`chainrule.run.reference`.
 """

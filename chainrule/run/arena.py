@@ -1,8 +1,7 @@
-"""All arrays of one kind in one block of memory.
+"""Store named arrays in one contiguous block of memory.
 
-Named arrays go in; views on one contiguous buffer come out.  One copy of the
-buffer is a snapshot of every parameter, one write a checkpoint, one reduction
-an average across machines.
+All arrays of one kind, such as all parameters, are views of one buffer.  They can then be
+copied, saved or averaged across machines in a single operation.
 
 Read next: :mod:`chainrule.run.program`.
 """
@@ -20,7 +19,7 @@ ALIGNMENT = 64  # bytes: a cache line, and the widest vector register
 
 
 class Arena:
-    """One aligned buffer holding a copy of each of `arrays`; ``views[name]`` is the array in it.
+    """One aligned buffer with a copy of each of `arrays`; ``views[name]`` is a view of its copy.
 
     >>> arena = Arena({"w": np.ones(2), "b": np.zeros(1)})
     >>> snapshot = arena.buffer.copy()
@@ -52,7 +51,7 @@ class Arena:
 def group(
     state: Mapping[str, np.ndarray[Any, Any]],
 ) -> tuple[dict[str, Arena], dict[str, np.ndarray[Any, Any]]]:
-    """Return an arena for each kind of `state`, the name's part before a slash, and all views."""
+    """Return one arena per kind (the part of a name before the slash), and all views by name."""
     kinds: dict[str, dict[str, np.ndarray[Any, Any]]] = {}
     for name, array in state.items():
         kinds.setdefault(name.split("/")[0], {})[name] = array

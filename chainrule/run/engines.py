@@ -1,8 +1,7 @@
-"""The engines beside the reference interpreter, each loaded when it is first asked for.
+"""Import the compiled engine on first use.
 
-A name goes in; the module of that engine comes out.  Compilers take a while to load
-and may not be installed, so none is imported before it is chosen.  This table is the
-only place that knows which engines there are.
+Importing a compiler is slow and can fail if it is not installed, so it is deferred until the
+engine is selected.
 
 Read next: :mod:`chainrule.run.program`, which chooses between them.
 """
@@ -21,8 +20,8 @@ LOADED = {
 
 
 def load(name: str) -> Any:
-    """Return the module that `name` stands for, importing it now.
+    """Import and return the module registered as `name`.
 
-    Raises ImportError or OSError where llvmlite is missing or its library can't be loaded.
+    Raises ImportError or OSError if llvmlite is missing or its library can't be loaded.
     """
     return import_module(LOADED[name])

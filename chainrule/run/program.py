@@ -1,12 +1,12 @@
-"""A training step made ready to run: state that stays, data that is gathered, sums that come out.
+"""Prepare a training step, or a function of rows, to run on an engine.
 
-The step is one graph.  Inputs whose names are also outputs are *state*: what
-the step returns for them is what the next step gets.  The other inputs are
-*data*: arrays from which each step gathers its rows.  The other outputs are
-*sums*, added up over steps; those named ``watch/...`` are computed in the first
-step and every tenth after it.  :func:`prepare` picks the engine: native code,
-within which the reference interpreter computes, loudly, what the compiler has
-no form for; or that interpreter alone.
+A step is one graph.  Inputs whose names are also outputs are *state*: the values
+that the step returns for them are the inputs of the next step.  The other inputs
+are *data*: arrays from which each step gathers its rows.  The other outputs are
+*sums*, accumulated over steps; those named ``watch/...`` are computed in the first
+step and every tenth after it.  :func:`prepare` selects the engine: native code, in
+which the reference interpreter computes the operations that can't be compiled (with
+a warning), or the reference interpreter alone.
 
 Read next: :mod:`chainrule.step.record`, which records such graphs.
 """
@@ -44,16 +44,16 @@ __all__ = [
 
 Array = np.ndarray[Any, Any]
 T = TypeVar("T")
-ROWS_AT_ONCE = 4096  # a function of many rows takes them in pieces of so many
+ROWS_AT_ONCE = 4096  # a function of many rows processes them in pieces of this size
 ENGINES = ("auto", "native", "reference")
 
 
 @dataclass(frozen=True)
 class Engine:
-    """What computes a graph: an engine by `name`, see :func:`prepare`, and its `threads`.
+    """The engine that computes a graph: its `name` (see :func:`prepare`) and its `threads`.
 
-    Without `threads`, the environment variable ``CHAINRULE_THREADS`` or the machine's cores set
-    the most there are.
+    If `threads` is None, the environment variable ``CHAINRULE_THREADS`` or else the number of
+    cores limits how many are used.
     """
 
     name: str | None = None
@@ -61,10 +61,10 @@ class Engine:
 
 
 class Program(Protocol):
-    """A step graph with its state and data, on some engine.
+    """A step graph with its state and data, prepared for an engine.
 
-    `state` are views, by name, into `arenas`, by the part of the name before
-    the slash: ``parameter/0.weight`` and ``parameter/0.bias`` share one.
+    `state` contains views by name into `arenas`.  There is one arena for each prefix of a name
+    before the slash: ``parameter/0.weight`` and ``parameter/0.bias`` share one.
     """
 
     engine: str
@@ -72,14 +72,14 @@ class Program(Protocol):
     state: dict[str, Array]
 
     def run(self, order: Array, batch_size: int) -> dict[str, float]:
-        """Take one step for each `batch_size` rows of `order`, the last with what is left.
+        """Run one step for each `batch_size` rows of `order`; the last batch may be smaller.
 
-        Returns the sums, each added up over the steps in float64.
+        Returns the sums, each accumulated over the steps in float64.
         """
         ...
 
     def explain(self) -> str:
-        """Return in words how the step is run."""
+        """Return a description of how the step is run."""
         ...
 
 
@@ -97,7 +97,7 @@ class ReferenceProgram:
     ):
         self.data = dict(data)
         self.reason = reason
-        self.taken = 0  # steps, for what is watched in every tenth
+        self.taken = 0  # steps so far; watched outputs are computed in every tenth
         self.interpreter = Interpreter(graph)
         usual = {name: n for name, n in graph.outputs.items() if not is_watched(name)}
         watches = len(usual) < len(graph.outputs)
@@ -105,7 +105,7 @@ class ReferenceProgram:
         self.arenas, self.state = group(state)
 
     def run(self, order: Array, batch_size: int) -> dict[str, float]:
-        """Take one step for each `batch_size` rows of `order`, the last with what is left."""
+        """Run one step for each `batch_size` rows of `order`; the last batch may be smaller."""
         sums = {name: 0.0 for name in self.interpreter.graph.outputs if name not in self.state}
         for start in range(0, len(order), batch_size):
             rows = order[start : start + batch_size]
@@ -117,7 +117,7 @@ class ReferenceProgram:
             fresh = {name: outputs.pop(name) for name in self.state}
             for name, value in fresh.items():
                 if value.base is not None and value is not self.state[name]:
-                    fresh[name] = value.copy()  # it may be other state, about to be overwritten
+                    fresh[name] = value.copy()  # it may be a view of state about to be overwritten
             for name, view in self.state.items():
                 if fresh[name] is not view:
                     view[...] = fresh[name]
@@ -126,29 +126,29 @@ class ReferenceProgram:
         return sums
 
     def explain(self) -> str:
-        """Return in words how the step is run."""
+        """Return a description of how the step is run."""
         nodes = len(self.interpreter.steps)
         return f"The reference interpreter runs all {nodes} operations, because {self.reason}."
 
 
 class RowFunction(Protocol):
-    """A graph of data with rows, ready to be called with any number of them.
+    """A graph prepared to be called with any number of rows of data.
 
-    `whole` says that rows act on each other, so that all have to be given in one call.
+    `whole` is True if the result of a row depends on other rows, so that one call needs them all.
     """
 
     engine: str
     whole: bool
 
     def __call__(self, data: Mapping[str, Array]) -> dict[str, Any]:
-        """Return outputs by name: arrays of rows, and numbers added up over pieces of rows.
+        """Return outputs by name: arrays of rows, and scalars summed over pieces of rows.
 
-        Parameters have the value they have at the call, or had at :meth:`freeze`.
+        Uses the current values of the parameters, or their values at :meth:`freeze`.
         """
         ...
 
     def freeze(self) -> None:
-        """Keep a copy of the parameters as they are now, whatever becomes of them."""
+        """Copy the current parameters; later changes to them have no effect on this function."""
         ...
 
 
@@ -163,7 +163,7 @@ class ReferenceFunction:
         self.frozen: dict[str, Array] = {}
 
     def freeze(self) -> None:
-        """Keep a copy of the parameters as they are now, whatever becomes of them."""
+        """Copy the current parameters; later changes to them have no effect on this function."""
         self.frozen = {
             name: node.params["parameter"].value.copy()
             for name, node in self.interpreter.graph.inputs.items()
@@ -171,7 +171,7 @@ class ReferenceFunction:
         }
 
     def __call__(self, data: Mapping[str, Array]) -> dict[str, Any]:
-        """Return outputs by name: arrays of rows, and numbers added up over pieces of rows."""
+        """Return outputs by name: arrays of rows, and scalars summed over pieces of rows."""
         rows = len(next(iter(data.values())))
         count = max(1, rows if self.whole else ROWS_AT_ONCE)
         pieces = [
@@ -189,7 +189,7 @@ class ReferenceFunction:
 
 
 def _by_row_twice(graph: Graph) -> str:
-    """Return why pieces of `graph` can't be put together, where an output has rows for columns."""
+    """Return why results can't be computed in pieces if an output has a column for each row."""
     for name, node in graph.outputs.items():
         if any(isinstance(d, Dim) for d in node.spec.shape[1:]):
             return f"output {name!r}, {node.spec}, has a column for each row of the data"
@@ -199,11 +199,11 @@ def _by_row_twice(graph: Graph) -> str:
 def prepare_function(
     graph: Graph, data: Collection[str], engine: Engine | str | None = None
 ) -> RowFunction:
-    """Return `graph`, whose inputs are the `data` named and parameters, ready to be called.
+    """Prepare `graph`, whose inputs are parameters and the named `data`, to be called.
 
-    What differs between training and predicting is computed as it predicts.  Many rows are taken
-    in pieces where each stands alone, and else, as in ``x - x.mean(0)``, all at once.  Chooses
-    the engine and raises as :func:`prepare` does.
+    Operations that differ between training and prediction run in prediction mode.  Many rows are
+    processed in pieces if rows are independent, and all at once otherwise (``x - x.mean(0)``).
+    Chooses the engine and raises errors as :func:`prepare` does.
     """
     graph = for_predicting(graph)
     loose = [
@@ -212,12 +212,12 @@ def prepare_function(
         if name not in data and node.primitive.name != "parameter"
     ]
     if loose:
-        raise GraphError(f"no data is given for {', '.join(loose)}.")
+        raise GraphError(f"data is missing for these inputs: {', '.join(loose)}.")
     for name, node in graph.outputs.items():
         if node.spec.shape and not isinstance(node.spec.shape[0], Dim):
             raise GraphError(
-                f"output {name!r}, {node.spec}, is neither one number nor an array of rows, so it "
-                "can't be put together from pieces of the data; use evaluate(graph, values)."
+                f"output {name!r}, {node.spec}, is neither a scalar nor an array of rows, so it "
+                "can't be computed from pieces of the data; use evaluate(graph, values)."
             )
     chosen = _engine(engine)
     function: RowFunction = _on_engine(
@@ -236,16 +236,16 @@ def prepare(
     batch_size: int,
     engine: Engine | str | None = None,
 ) -> Program:
-    """Return the step `graph` ready to run on `engine`: "auto", "native" or "reference".
+    """Prepare the step `graph` to run on `engine`: "auto", "native" or "reference".
 
-    A name alone is the :class:`Engine` of that name with as many threads as are worth it.
+    A name is the :class:`Engine` of that name with a number of threads chosen for speed.
 
-    None means the environment variable ``CHAINRULE_ENGINE``, or "auto": native
-    code, with a warning where the reference interpreter computes nodes that have
-    no native form, or everything, because llvmlite is missing.  Raises GraphError when the graph's
-    inputs are not exactly `state` and `data`, OptionError for an unknown engine,
+    None selects the environment variable ``CHAINRULE_ENGINE``, or else "auto": native
+    code, with a warning if the reference interpreter computes some nodes (they can't be
+    compiled) or all nodes (llvmlite is missing).  Raises GraphError if the graph's
+    inputs are not exactly `state` and `data`, OptionError for an unknown engine
     or (engine "native") for a graph that can't be compiled, and ShapeError or
-    DTypeError for an array that is not what its input says.
+    DTypeError for an array that does not match its input.
     """
     given = set(state) | set(data)
     if given != set(graph.inputs) or not set(state) <= set(graph.outputs):
@@ -256,7 +256,7 @@ def prepare(
         spec = graph.inputs[name].spec
         spec.bind(array, dims, name)
         if array.dtype != spec.dtype:
-            raise DTypeError(f"input {name!r} holds {spec.dtype} values, not {array.dtype}.")
+            raise DTypeError(f"input {name!r} must be {spec.dtype}, but is {array.dtype}.")
     chosen = _engine(engine)
     program: Program = _on_engine(
         chosen.name,
@@ -276,9 +276,9 @@ def _on_engine(
     on_reference: Callable[[str], T],
     barred: str = "",
 ) -> T:
-    """Return what the chosen engine makes; the reference engine is given why it was chosen.
+    """Build the program with the chosen engine; the reference engine gets the reason for it.
 
-    `barred` says why native code is out of the question, where it is.
+    `barred` is the reason why native code can't be used, or "".
     """
     choice = engine or os.environ.get("CHAINRULE_ENGINE") or "auto"
     if choice not in ENGINES:
@@ -302,7 +302,7 @@ def _on_engine(
 
 
 def _tell_of_stops(made: Any, choice: str) -> None:
-    """Warn of operations that the interpreter computes; raise where native code was asked for."""
+    """Warn about operations left to the interpreter, or raise if `choice` is "native"."""
     left = made.code.left_to_reference()
     if not left:
         return

@@ -1,7 +1,6 @@
-"""The definition of what a graph computes: apply each node's NumPy meaning, in order.
+"""The reference interpreter, which evaluates a graph node by node with NumPy.
 
-Values for the inputs go in by name, arrays for the outputs come out by name.
-Every other engine must agree with this one.
+It defines what a graph computes: every other engine must agree with it.
 
 Read next: :mod:`chainrule.nn.layer`.
 """
@@ -22,7 +21,7 @@ __all__ = ["Interpreter", "evaluate"]
 
 
 class Interpreter:
-    """A graph made ready to be run many times: what to do, and what to forget, at each node."""
+    """A graph prepared for repeated evaluation; intermediate values are freed after last use."""
 
     def __init__(self, graph: Graph):
         self.graph = graph
@@ -46,10 +45,10 @@ class Interpreter:
             self.steps.append((node, at, sources, dead, node.symbolic))
 
     def __call__(self, values: Mapping[str, Any]) -> dict[str, np.ndarray[Any, Any]]:
-        """Return the outputs for input `values` by name; parameters default to their own value.
+        """Return the outputs by name for input `values` by name.
 
-        Raises GraphError for a missing or unknown input, ShapeError or DTypeError for one that
-        does not fit.
+        Parameters default to their current value.  Raises GraphError for a missing or unknown
+        input, and ShapeError or DTypeError for a value of the wrong shape or dtype.
         """
         table: list[Any] = [None] * len(self.slots)
         dims = self._bind(values, table)
@@ -88,22 +87,22 @@ class Interpreter:
 
 
 def _fit(value: Any, dtype: np.dtype[Any], name: str) -> np.ndarray[Any, Any]:
-    """Return `value` as an array of `dtype`; to become an integer, no number may change."""
+    """Return `value` as an array of `dtype`; raise if a conversion to integers would change it."""
     array = np.asarray(value)
     if array.dtype.kind not in "biuf":
-        raise DTypeError(f"input {name!r} needs {dtype} numbers, not {array.dtype} values.")
+        raise DTypeError(f"input {name!r} must contain {dtype} numbers, not {array.dtype} values.")
     with np.errstate(invalid="ignore"):
         fitted = array.astype(dtype, copy=False)
     if not is_float(dtype) and not np.array_equal(fitted, array):
         raise DTypeError(
-            f"input {name!r} holds {dtype} values, but was given {array.dtype} values that "
-            "would change; round or convert them first."
+            f"input {name!r} must be {dtype}, but was given {array.dtype} values that the "
+            "conversion would change; round or convert them first."
         )
     return fitted
 
 
 def evaluate(graph: Graph, values: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """Return the outputs of `graph` by name, for input `values` by name.
+    """Evaluate `graph` on input `values` by name, and return its outputs by name.
 
     >>> import chainrule as cr
     >>> x = cr.input("x", ("n",))

@@ -33,8 +33,8 @@ from chainrule.optim.optimizer import Optimizer
 from chainrule.step.metrics import Metric
 from chainrule.step.objective import Objective, check_output, check_range, check_recorded
 from chainrule.step.part import Part
+from chainrule.step.probes import LayerProbe, layer_probes, watch_outputs
 from chainrule.step.update import choose_trained, record_update
-from chainrule.step.watch import LayerProbe, layer_probes, watch_outputs
 from chainrule.transform.grad import grad
 from chainrule.transform.mode import for_training
 
@@ -185,7 +185,7 @@ def record_step(
 ) -> Step:
     """Return the training step of `model` on batches of rows of `part`.
 
-    With `watch`, it also computes the statistics of :mod:`chainrule.step.watch`.  `regularizer`
+    With `watch`, it also computes the statistics of :mod:`chainrule.step.probes`.  `regularizer`
     penalizes parameters, see :func:`chainrule.nn.regularizers.penalties`; `seed` decides what
     layers draw at random.
     """

@@ -1,6 +1,6 @@
-"""Floor 8, tables from end to end: from a file or a query to a scored run, and predictions.
+"""Floor 8: train on tables end to end: read a file or query, train, score and predict.
 
-Each part is loaded by its first use, so that a prediction does not load the data sets.
+Submodules are imported on first use, so that a prediction does not import the data sets.
 
 Read next: :mod:`chainrule.tabular.problem`.
 """

@@ -1,4 +1,4 @@
-"""Settings to the objects they stand for: network, loss, optimizer, penalty.
+"""Build the network, loss, optimizer and penalty from the settings.
 
 Read next: :mod:`chainrule.tabular.problem`.
 """
@@ -46,9 +46,9 @@ __all__ = [
 
 
 def check_settings(settings: Settings, task: str | None = None) -> None:
-    """Raise OptionError naming the setting that has no meaning, by making everything once.
+    """Raise OptionError for invalid settings, by building everything once.
 
-    Whether the loss fits is known with the `task` only.
+    The loss is checked only if `task` is given.
     """
     build_model(1, 1, settings)
     build_optimizer(settings)
@@ -56,18 +56,16 @@ def check_settings(settings: Settings, task: str | None = None) -> None:
     if task is not None:
         build_loss(settings, task)
     if settings.class_weight not in (None, "balanced"):
-        raise OptionError(f"class_weight can be 'balanced' only, not {settings.class_weight!r}.")
+        raise OptionError(f"class_weight must be 'balanced', not {settings.class_weight!r}.")
     if settings.class_weight is not None and task == "regression":
-        raise OptionError("class_weight: a number to predict has no classes.")
+        raise OptionError("class_weight needs classes, but the task is regression.")
     if settings.pieces != 2 and settings.activation != "maxout":
-        raise OptionError(
-            f"pieces are those of maxout units, and the activation is {settings.activation}."
-        )
+        raise OptionError(f"pieces needs the activation maxout, not {settings.activation}.")
 
 
 @dataclass(frozen=True)
 class Setup:
-    """What :func:`chainrule.fit` needs besides the data."""
+    """The arguments of :func:`chainrule.fit` besides the data."""
 
     model: Sequential
     loss: str | Callable[[Tensor, Tensor], Tensor]
@@ -82,9 +80,9 @@ def build_model(
     codes: Sequence[CategoryCodes] = (),
     pixels: bool = False,
 ) -> Sequential:
-    """Return the network that `settings` describe; `codes` are the features to embed.
+    """Return the network for `settings`; `codes` are the features to embed.
 
-    With `pixels`, features are bytes of 0 to 255, which the network itself scales to 0 to 1.
+    With `pixels`, features are uint8 from 0 to 255, which the first layer scales to [0, 1].
     """
     layers: list[Layer] = [Scale(1 / 255)] if pixels else []
     if codes:
@@ -103,7 +101,7 @@ def build_model(
 
 
 def _embedding_size(codes: CategoryCodes, settings: Settings) -> int:
-    """Return half as many numbers as there are categories, and at most 50, if none is set."""
+    """Return the size that is set; by default half the number of categories, at most 50."""
     return settings.embedding or min(50, (codes.categories + 1) // 2)
 
 
@@ -128,10 +126,10 @@ def _block(features: int, size: int, settings: Settings) -> list[Layer]:
 def _weights(features: int, size: int, settings: Settings) -> Layer:
     init = settings.init
     if init is not None:
-        initializer(init)  # an unknown name is told as such
+        initializer(init)  # raises OptionError for an unknown name, before the layer is built
     if settings.activation == "maxout":
         if settings.density != 1:
-            raise OptionError("density: maxout units are fully connected; use another activation.")
+            raise OptionError("density must be 1 for maxout; use another activation.")
         return Maxout(
             features, size, settings.pieces, weight_init=init, bias_init=settings.bias_init
         )
@@ -152,12 +150,12 @@ def build_loss(settings: Settings, task: str) -> str | Callable[[Tensor, Tensor]
     if not settings.label_smoothing:
         return loss
     if loss != "cross_entropy":
-        raise OptionError(f"label_smoothing goes with loss cross_entropy, not with {loss}.")
+        raise OptionError(f"label_smoothing needs the loss cross_entropy, not {loss}.")
     return CrossEntropy(settings.label_smoothing)
 
 
 def build_penalty(settings: Settings) -> L1L2 | None:
-    """Return the penalty on weights, None where there is none."""
+    """Return the penalty on weights, or None."""
     penalty = L1L2(settings.l1, settings.l2)
     return penalty if settings.l1 or settings.l2 else None
 
@@ -165,7 +163,7 @@ def build_penalty(settings: Settings) -> L1L2 | None:
 def build_optimizer(settings: Settings) -> Optimizer:
     """Return the optimizer with its schedule, clipping, decay and averaging.
 
-    An Optimizer among the settings is returned as it is.
+    If the setting `optimizer` is an Optimizer, it is returned unchanged.
     """
     if isinstance(settings.optimizer, Optimizer):
         return settings.optimizer
@@ -189,9 +187,9 @@ def build_optimizer(settings: Settings) -> Optimizer:
         if decay * rate >= 1:
             raise OptionError(
                 f"weight_decay {decay:g} times the learning rate {rate:g} must be below 1, or "
-                "a step would shrink weights past zero."
+                "a step would change the sign of weights."
             )
-        # As in AdamW, a step shrinks weights by its learning rate times the decay.
+        # As in AdamW, each step decays weights by the learning rate times weight_decay.
         parts.append(WeightDecay(_planned(settings, decay * rate)))
     if settings.max_norm is not None:
         parts.append(MaxNorm(settings.max_norm))
@@ -204,13 +202,13 @@ def build_optimizer(settings: Settings) -> Optimizer:
 
 
 def _planned(settings: Settings, start: float) -> float | Schedule:
-    """Return the schedule of a number that is at first, or at most, `start`."""
+    """Return the schedule of a value that starts at, or peaks at, `start`."""
     warmup = in_epochs(settings.warmup) if settings.warmup else None
     return schedule_of(settings.schedule, start, warmup)
 
 
 def _check_alone(settings: Settings) -> None:
-    """Raise OptionError for what does not go with an optimizer that looks along its own steps."""
+    """Raise OptionError for settings that an optimizer with a line search does not use."""
     usual = {f.name: f.default for f in fields(Settings)}
     for name in (
         "schedule", "warmup", "weight_decay", "max_norm", "clip_norm", "clip_value",
@@ -218,6 +216,6 @@ def _check_alone(settings: Settings) -> None:
     ):  # fmt: skip
         if getattr(settings, name) != usual[name]:
             raise OptionError(
-                f"{name}: {settings.optimizer} finds the length of each step itself, so it goes "
-                "without; leave one of the two out."
+                f"{name} can't be used with {settings.optimizer}, which finds the length of each "
+                "step itself; remove one of the two."
             )

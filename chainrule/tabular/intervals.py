@@ -1,8 +1,6 @@
-"""How far a score may be off, because the rows it was found on are a sample.
+"""95 % confidence intervals of the scores of :mod:`chainrule.tabular.scores`.
 
-True and predicted values go in as arrays; for each score of :mod:`chainrule.tabular.scores` the
-ends of its 95 % interval come out: other rows of the same kind would give such scores.  What
-another seed of the training would change is not in them.
+They are for the sampling of the test rows.  The variation between training seeds is not included.
 
 Read next: :mod:`chainrule.tabular.verdict`.
 """
@@ -25,7 +23,7 @@ NORMAL = 1.959964  # the 97.5 % quantile of the normal distribution
 
 
 def wilson(hits: int, rows: int, z: float = NORMAL) -> Interval:
-    """Return the ends of the 95 % interval of a share, of which `hits` of `rows` were seen.
+    """Return the Wilson interval (95 % by default) of the proportion ``hits / rows``.
 
     ``center = (p + z²/2n) / (1 + z²/n)``, ``half = z / (1 + z²/n) * sqrt(p(1-p)/n + z²/4n²)``.
     Source: Wilson, Journal of the American Statistical Association 22, 1927.
@@ -42,7 +40,7 @@ def wilson(hits: int, rows: int, z: float = NORMAL) -> Interval:
 def student(degrees: int) -> float:
     """Return the 97.5 % quantile of Student's t distribution, to three digits.
 
-    Exact for one and two degrees of freedom; for more, the expansion about the normal quantile.
+    Exact for one and two degrees of freedom, otherwise an expansion about the normal quantile.
     Source: Abramowitz and Stegun, Handbook of Mathematical Functions, 1964, 26.7.5.
 
     >>> [round(student(k), 2) for k in (1, 2, 10, 1000)]
@@ -63,9 +61,9 @@ def student(degrees: int) -> float:
 
 
 def mean_interval(values: Array) -> Interval | None:
-    """Return ``mean -+ t * std / sqrt(rows)`` of `values` (rows,), None for a single row.
+    """Return the 95 % interval of the mean, ``mean -+ t * std / sqrt(rows)``, of `values` (rows,).
 
-    None too for values that are not finite.
+    None for a single row, and if a value is not finite.
 
     >>> [round(end, 2) for end in mean_interval(np.array([1.0, 2.0, 3.0]))]
     [-0.48, 4.48]
@@ -81,14 +79,14 @@ def mean_interval(values: Array) -> Interval | None:
 def class_intervals(true: Array, probabilities: Array) -> dict[str, list[float] | None]:
     """Return the 95 % interval of each score of :func:`~chainrule.tabular.scores.score_classes`.
 
-    Each is ``[low, high]``, None where so few rows tell of none.
+    Each is ``[low, high]``, or None if there are too few rows.
 
-    accuracy: :func:`wilson`.  balanced_accuracy: Wilson's of each class, combined by the square
-    root of the sum of squared distances (Zou and Donner, Statistics in Medicine 27, 2008).
-    log_loss: :func:`mean_interval`, not below 0.
+    accuracy: :func:`wilson`.  balanced_accuracy: the Wilson intervals of the classes, combined by
+    the root of the sum of squared distances (Zou and Donner, Statistics in Medicine 27, 2008).
+    log_loss: :func:`mean_interval`, clipped at 0.
 
     >>> ends = class_intervals(np.array([0, 1]), np.eye(2))["accuracy"]
-    >>> [round(end, 2) for end in ends]  # both rows are right, and they are only two
+    >>> [round(end, 2) for end in ends]  # two rows, both right
     [0.34, 1.0]
     """
     hit = probabilities.argmax(axis=1) == true
@@ -108,9 +106,10 @@ def class_intervals(true: Array, probabilities: Array) -> dict[str, list[float] 
 def value_intervals(true: Array, predicted: Array) -> dict[str, list[float] | None]:
     """Return the 95 % interval of each score of :func:`~chainrule.tabular.scores.score_values`.
 
-    mae: :func:`mean_interval`.  rmse: the roots of that of the squared errors.  r2: that of the
-    ratio of mean squares, linearized (the delta method): the standard error of ``S / V`` is that
-    of the mean of ``s - (S / V) v``, divided by ``V``.
+    mae: :func:`mean_interval` of absolute errors.  rmse: the square roots of the interval of
+    squared errors.  r2: the delta method for the ratio of the means ``S`` of squared errors ``s``
+    and ``V`` of squared deviations ``v``: the standard error of ``S / V`` is that of the mean of
+    ``s - (S / V) v``, divided by ``V``.
 
     >>> value_intervals(np.array([1.0, 2.0, 3.0]), np.array([1.0, 3.0, 3.0]))["mae"]
     [0.0, 1.767...]

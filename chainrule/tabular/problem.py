@@ -1,8 +1,7 @@
-"""Learn to predict one column of a table from the others, and score it on rows held out.
+"""Train a network to predict one column of a table from the others.
 
-Enters a name, a file, SQL or a `Table`; leaves a `Run` that holds its pipeline and its
-scores.  The steps are those a careful person takes: read, split, fit the pipeline on the
-training rows alone, train with an eye on validation rows, score once on test rows.
+The rows are split, the pipeline is fitted to the training rows, the validation rows are used for
+early stopping, and the test rows once, for the scores.
 
 Read next: :mod:`chainrule.tabular.scores`, :mod:`chainrule.cli.commands`.
 """
@@ -61,14 +60,13 @@ Pair = tuple[NDArray[Any], NDArray[Any]]
 
 @dataclass(frozen=True)
 class Problem:
-    """A table made ready: the fitted pipeline, and features and target of each part.
+    """A table prepared for training: the pipeline, and the features and target of each part.
 
-    `validation` is None when there are too few rows to spare; `own_test` says
-    that the set brings its test part.  `weights` are those of the training and the
-    validation rows, where a column gives them.
-    `raw` is what was read (a table, or the pixels of test images) and which of its rows are the
-    test part's, None where that is no longer in memory; `train_rows` are the training part's
-    rows of what was read, None where that is not known.
+    `validation` is None if there are too few rows; `own_test` is True if the data set defines
+    its test set.  `weights` are the weights of the training and the validation rows, if a column
+    gives them.  `raw` is the data read (a table, or the pixels of test images) and the indices of
+    the test rows in it, or None if it is no longer in memory.  `train_rows` are
+    the indices of the training rows in the data read, or None if they are not known.
     """
 
     name: str
@@ -85,7 +83,7 @@ class Problem:
 
     @property
     def pixels(self) -> bool:
-        """Whether the features are the bytes of images, 0 to 255."""
+        """Whether the features are uint8 pixels of 0 to 255."""
         return isinstance(self.pipeline, PixelPipeline) and not self.pipeline.steps
 
     @property
@@ -110,39 +108,39 @@ def read_problem(
 ) -> Problem:
     """Read `source`, split its rows, and fit the pipeline to the training rows.
 
-    source: the name of a built-in set, a file, a directory of IDX files, SQL, a Table, or
-    a mapping of columns.  Classes keep their shares in every part.  Sets with a test part
-    of their own keep it.  With `stream` (None: for a file larger than a quarter of the
-    memory) a file or SQL is encoded to disk, see :func:`chainrule.data.streaming.stream`,
-    which `progress` shows.
+    source: the name of a built-in data set, a file, a directory of IDX files, SQL, a Table, or
+    a mapping of columns.  Classes keep their shares in every part.  Data sets with a test set
+    keep it.  With `stream` (None: for a file larger than a quarter of the memory) a file or SQL
+    is encoded to disk, see :func:`chainrule.data.streaming.stream`; `progress` shows a progress
+    bar for it.
 
     preprocess: "standardize" (None), "center", "minmax", "robust" or "none" for the numbers of
     each column; "pca", "whiten" or "zca" for all features together; a specification such as
-    ``PCA(variance=0.95)``; or a list of a scaling and then a projection.  Images stay in their
-    range unless asked: their pixels share one already.  roles: what columns are used as, see
-    :func:`chainrule.data.columns.understand`.  weight: the column that says how much each row
-    counts in training, which is not a feature.
-    Raises DataError or OptionError for what can't be learned from.
+    ``PCA(variance=0.95)``; or a list of a scaling and then a projection.  By default, images are
+    not preprocessed, because all pixels have the same range.  roles: the roles of columns, see
+    :func:`chainrule.data.columns.understand`.  weight: the column with the weight of each row in
+    training; it is not a feature.
+    Raises DataError or OptionError for data or options that can't be used.
 
     >>> problem = read_problem("iris")
     >>> problem.rows, problem.pipeline.classes[0]
     ({'train': 102, 'validation': 18, 'test': 30}, 'setosa')
     """
-    plan(preprocess)  # a wrong one is refused before anything is read
+    plan(preprocess)  # check it before anything is read
     if not isinstance(source, (str, os.PathLike, Table)):
         source = Table.from_arrays(source)
     if stream is None:
         stream = not isinstance(source, Table) and too_large_for_memory(source)
     if stream:
         if weight is not None:
-            raise OptionError(f"weight: a streamed table can't take weights from {weight!r} yet.")
+            raise OptionError(f"weight: a streamed table can't use the weights {weight!r} yet.")
         options: dict[str, Any] = {"task": task, "test_fraction": test_fraction, "seed": seed}
         options |= {"roles": roles, "preprocess": preprocess}
         return _streamed_problem(source, target, options, progress)
     found = _open(source)
     if isinstance(found, Dataset):
         if roles or weight is not None:
-            what = "its pixels have no roles" if roles else "no column of it holds weights"
+            what = "roles can't be given" if roles else "it has no column of weights"
             raise DataError(f"{found.name} is a set of images; {what}.")
         return _image_problem(found, target, task, seed, preprocess)
     parts = _split(found, target, task, test_fraction, seed)
@@ -166,13 +164,13 @@ def _open(source: str | os.PathLike[str] | Table) -> Table | Dataset:
     if not path.exists() and not path.suffix and path.parent == Path():
         raise DataError(
             f"{text!r} is neither a built-in data set nor a file. {did_you_mean(text, names())} "
-            "A file is named with its extension, such as houses.csv."
+            "Give a file with its extension, such as houses.csv."
         )
     return read_table(path)
 
 
 def _title(source: str | os.PathLike[str] | Table) -> str:
-    """Return a short name for runs made from `source`."""
+    """Return a short name for runs on `source`."""
     text = source.source if isinstance(source, Table) else os.fspath(source)
     if is_query(text):
         return "query"
@@ -182,7 +180,7 @@ def _title(source: str | os.PathLike[str] | Table) -> str:
 
 @dataclass(frozen=True)
 class _Parts:
-    """The target of a table, and the rows of each part that have one."""
+    """The target of a table, and the rows of each part, all with a target."""
 
     target: Target
     notes: tuple[str, ...]
@@ -197,7 +195,7 @@ def _split(
     found, kept, notes = inspect_target(table, target, task)
     column = table[found.name].take(kept)
     check_learnable(found, column, len(kept), table.source)
-    # Classes by number and values by count, so that only classes are stratified.
+    # Only classes are stratified.
     strata: Any = found.encode(column, table.source) if found.task == "classification" else None
     train, validation, test = split_parts(len(kept) if strata is None else strata, fraction, seed)
     held = None if validation is None else kept[validation]
@@ -230,7 +228,7 @@ def _table_problem(
 
 
 def _held_out_notes(pipeline: Pipeline, table: Table, parts: _Parts) -> tuple[str, ...]:
-    """Tell of cells that can't be read in rows that training does not see."""
+    """Return the notes on cells that can't be read in validation and test rows."""
     held = parts.test if parts.validation is None else np.r_[parts.validation, parts.test]
     found = pipeline.unread(table, np.sort(held))
     return held_out_notes(found)
@@ -248,7 +246,7 @@ def _weights(
     column = table[name]
     rows = parts.train if parts.validation is None else np.r_[parts.train, parts.validation]
     if column.kind not in ("number", "boolean") or column.missing[rows].any():
-        raise DataError(f"weight: column {name!r} must hold a number in each row.")
+        raise DataError(f"weight: column {name!r} must have a number in every row.")
     values = np.asarray(column.values, np.float64)
     held = None if parts.validation is None else values[parts.validation]
     return values[parts.train], held
@@ -261,7 +259,7 @@ def _streamed_problem(
     progress: bool,
 ) -> Problem:
     if isinstance(source, Table) or (os.fspath(source) in names() and not Path(source).is_file()):
-        raise DataError("only files and SQL can be streamed; this table is in memory already.")
+        raise DataError("only files and SQL can be streamed; this table is already in memory.")
     with Progress(progress, 1, 1) as bar:
 
         def watch(done: int, rows: int) -> None:
@@ -280,11 +278,11 @@ def _image_problem(
     if target not in (None, "label") or task == "regression":
         asked = f"column {target!r}" if target not in (None, "label") else "regression"
         raise DataError(
-            f"{dataset.name} is a set of labelled images, trained to tell the labels; "
+            f"{dataset.name} is a set of labelled images, whose target is the label; "
             f"it can't be used for {asked}."
         )
     if dataset.X_test is None or dataset.y_test is None:
-        raise DataError(f"{dataset.name} has no test part.")
+        raise DataError(f"{dataset.name} has no test set.")
     classes = dataset.target_names or tuple(str(k) for k in range(int(dataset.y.max()) + 1))
     pipeline = PixelPipeline(
         dataset.feature_names,
@@ -306,13 +304,13 @@ def _image_problem(
 
 
 def build(settings: Settings, problem: Problem) -> Setup:
-    """Return the network, loss, optimizer and penalty that `settings` describe for `problem`.
+    """Build the network, loss, optimizer and penalty of `settings` for `problem`.
 
     Raises OptionError for settings that do not fit the problem or one another.
     """
     codes = getattr(problem.pipeline, "category_codes", ())
     if settings.embedding is not None and not codes:
-        raise OptionError("embedding: no column is embedded; give one the role embedded.")
+        raise OptionError("embedding: no column is embedded; give a column the role embedded.")
     outputs = len(problem.pipeline.classes) or 1
     return Setup(
         build_model(problem.train[0].shape[1], outputs, settings, codes, problem.pixels),
@@ -356,11 +354,11 @@ def fit_table(
     progress: bool = True,
     check: bool = False,
 ) -> Run:
-    """Train on `problem`, score on its test part, and return the run with both.
+    """Train on `problem`, score on its test rows, and return the run.
 
-    Layers are watched while they train, which the history tells of.  The run predicts for
-    tables by :func:`predict_table`.  Ctrl-C keeps the best weights so far.  `check` is that of
-    :func:`chainrule.train.fit.fit`.
+    Layer statistics are recorded in the history during training.  Predict for tables with
+    :func:`predict_table`.  Ctrl-C stops and keeps the best weights so far.  `check` is that
+    of :func:`chainrule.train.fit.fit`.
     Raises what :func:`chainrule.train.fit.fit` raises.
 
     >>> from chainrule.tabular.settings import choose_settings
@@ -398,7 +396,7 @@ def fit_table(
 
 
 def _score(run: Run, problem: Problem) -> dict[str, Any]:
-    """Return what ``metrics.json`` holds: test results beside the plain guess's."""
+    """Return the content of ``metrics.json``: scores on test rows, and those of the baseline."""
     X, y = problem.test
     target = problem.pipeline.target
     scores: dict[str, Any] = {"target": target.name, "task": target.task, "rows": problem.rows}
@@ -438,24 +436,24 @@ def _decoded(problem: Problem) -> NDArray[Any]:
 
 
 def _finite(scores: dict[str, float]) -> dict[str, float | None]:
-    """Turn NaN, which JSON does not have, into None."""
+    """Replace NaN, which JSON does not support, by None."""
     return {name: value if np.isfinite(value) else None for name, value in scores.items()}
 
 
 def predict_table(
     run: Run, table: Table | Mapping[str, Any], *, tell: Callable[[str], None] | None = None
 ) -> dict[str, NDArray[Any]]:
-    """Predict for the rows of `table`, or of a mapping of columns; they are matched by name.
+    """Predict for the rows of `table`, a Table or a mapping of columns, matched by name.
 
-    Returns ``prediction`` (classes as in the training table, or values in the target's
-    own units) and, for classification, ``probability_CLASS`` for each class.
-    `tell` is given a line on each thing that training did not have: a category, a number or a
-    date far out of its range, a cell that can't be read; without `tell` it is a warning.
-    Raises DataError when the run was not trained on a table, or columns do not fit.
+    Returns ``prediction`` (classes as in the training table, or values in the units of the
+    target) and, for classification, ``probability_CLASS`` for each class.
+    `tell` is called with a line on each difference from the training data: a new category, a
+    number or date far out of range, a cell that can't be read.  By default it is a warning.
+    Raises DataError if the run was not trained on a table, or if columns do not fit.
     """
     if run.pipeline is None:
         raise DataError(
-            "this run was trained on arrays, so it has no columns to match; "
+            "this run was trained on arrays, not on a table with columns; "
             "use chainrule.load(run).predict(X)."
         )
     target = run.pipeline.target

@@ -1,10 +1,6 @@
-"""How good predictions are on held-out rows, beside what a plain guess would have scored.
+"""Scores of predictions on held-out rows, as plain numbers that JSON can store.
 
-Enter true and predicted values as arrays, leave plain numbers ready for JSON.  It
-exists because 90 % accuracy means nothing until one knows that always saying "no"
-gives 89 %.
-
-Read next: :mod:`chainrule.tabular.verdict`, which says what the numbers mean.
+Read next: :mod:`chainrule.tabular.verdict`, which compares them with a baseline.
 """
 
 from __future__ import annotations
@@ -45,7 +41,7 @@ Array = NDArray[Any]
 def confusion_matrix(true: Array, predicted: Array, classes: int) -> NDArray[np.int64]:
     """Count rows by true class (row of the matrix) and predicted class (column).
 
-    true, predicted: class numbers (rows,); the result has shape (classes, classes).
+    true, predicted: class indices (rows,); the result has shape (classes, classes).
 
     >>> confusion_matrix(np.array([0, 0, 1]), np.array([0, 1, 1]), 2).tolist()
     [[1, 1], [0, 1]]
@@ -56,11 +52,10 @@ def confusion_matrix(true: Array, predicted: Array, classes: int) -> NDArray[np.
 
 
 def score_classes(true: Array, probabilities: Array) -> dict[str, float]:
-    """Score class probabilities (rows, classes) against true class numbers (rows,).
+    """Score class probabilities (rows, classes) against true class indices (rows,).
 
-    accuracy: share of rows whose most probable class is right.  balanced_accuracy: mean
-    over the classes present of the share of their rows that are right.  log_loss: mean of
-    :func:`log_losses`.
+    accuracy: share of rows whose most probable class is correct.  balanced_accuracy: mean
+    recall of the classes present.  log_loss: mean of :func:`log_losses`.
 
     >>> score_classes(np.array([0, 0, 1]), np.eye(2)[[0, 1, 1]])["balanced_accuracy"]
     0.75
@@ -89,9 +84,9 @@ def log_losses(true: Array, probabilities: Array) -> Array:
 
 
 def score_values(true: Array, predicted: Array) -> dict[str, float]:
-    """Score real predictions: mean absolute error, root mean square error, and R².
+    """Score predicted values by mean absolute error, root mean square error, and R².
 
-    ``r2 = 1 - mean((true - predicted)²) / variance(true)``, NaN where `true` does not vary.
+    ``r2 = 1 - mean((true - predicted)²) / variance(true)``, NaN if `true` is constant.
 
     >>> score_values(np.array([1.0, 3.0]), np.array([1.0, 2.0]))["r2"]
     0.5
@@ -107,7 +102,7 @@ def score_values(true: Array, predicted: Array) -> dict[str, float]:
 
 
 def error_quantiles(true: Array, predicted: Array) -> dict[str, float]:
-    """Return the absolute error that each share of rows in `QUANTILES` stays within.
+    """Return the quantiles of the absolute error, for the shares in `QUANTILES`.
 
     >>> error_quantiles(np.zeros(3), np.array([-1.0, 2.0, 3.0]))["0.5"]
     2.0
@@ -118,10 +113,10 @@ def error_quantiles(true: Array, predicted: Array) -> dict[str, float]:
 
 
 def worst_classes(matrix: Array, names: Sequence[Any], most: int = 10) -> list[dict[str, Any]]:
-    """Return the classes with the smallest share of rows right, worst first.
+    """Return the classes with the lowest recall, worst first.
 
-    Each entry has class, rows, recall, and the class it was most often taken for
-    (None when every row is right).  Classes without rows are left out.
+    Each entry has class, rows, recall, and taken_for, the class it was most often confused
+    with (None if every row is correct).  Classes without rows are left out.
 
     >>> worst_classes(np.array([[1, 3], [0, 2]]), ["a", "b"])[0]["taken_for"]
     'b'
@@ -148,6 +143,6 @@ def worst_classes(matrix: Array, names: Sequence[Any], most: int = 10) -> list[d
 def _check_pair(true: Array, predicted: Array) -> None:
     if len(true) != len(predicted) or len(true) == 0:
         raise DataError(
-            f"scores need as many predictions as true values, and at least one; got "
+            f"scores need equal numbers of predictions and true values, at least one; got "
             f"{len(predicted)} and {len(true)}."
         )

@@ -1,8 +1,6 @@
-"""The settings of a training on a table: what was asked for, and a sensible rest.
+"""The settings of training on a table, with defaults that depend on the data.
 
-Enters the size of the training data and what a user set, leaves one full `Settings` of plain
-values, which a file can hold.  It exists so that no option is needed, and so that the choices
-stand in one place.
+All settings are plain values, so that they can be saved in a file.
 
 Read next: :mod:`chainrule.tabular.build`.
 """
@@ -33,12 +31,12 @@ __all__ = [
     "unusual",
 ]
 
-# What the losses of each task look at: tables are scored with probabilities or with values.
+# The kind of target that the losses of each task need.
 KINDS = {"classification": "classes", "regression": "values"}
 
 
 def check_range(setting: str, value: Any) -> None:
-    """Raise OptionError unless the number `value` is in the range of that setting.
+    """Raise OptionError unless `value` is a number in the range of `setting`.
 
     >>> check_range("dropout", 0.5)
     """
@@ -48,12 +46,12 @@ def check_range(setting: str, value: Any) -> None:
         return
     bounds = f"in {'(' if open_low else '['}{low:g}, {high:g})"
     if high == math.inf:
-        bounds = "a finite number" + ("" if low < 0 else " above 0" if open_low else " from 0 on")
+        bounds = "a finite number" + ("" if low < 0 else " above 0" if open_low else " not below 0")
     raise OptionError(f"{setting} must be {bounds}, not {value!r}.")
 
 
 def loss_names(task: str) -> list[str]:
-    """Return the losses a table can be trained with, the default one first.
+    """Return the losses for `task` on a table, the default first.
 
     `task` is "classification" or "regression".
 
@@ -66,12 +64,12 @@ def loss_names(task: str) -> list[str]:
 
 @dataclass(frozen=True)
 class Option:
-    """What a setting may be, and how a command offers it.
+    """The valid values of a setting, and its command line option.
 
     `kind` is "count" (a whole number of at least `least`), "number" (in [low, high), or
     (low, high) with `open_low`), "name", "choice" (one of `choices`), "switch" or "sizes".
-    `part` is the group of options it stands in, "network" or "method", or "" where no command
-    offers it; `flag` is the option without its dashes, where it is not the setting's name.
+    `part` is the group of options in the help, "network" or "method", or "" if it is not an
+    option; `flag` is the option without its dashes, if it differs from the setting's name.
     """
 
     kind: str
@@ -87,61 +85,60 @@ class Option:
 
 
 def _of(kind: str, part: str = "", help: str = "", **more: Any) -> dict[str, Option]:
-    """Return what a field of :class:`Settings` carries."""
+    """Return the metadata of a field of :class:`Settings`."""
     return {"option": Option(kind, part, help, **more)}
 
 
 def options() -> dict[str, Option]:
-    """Return the options of all settings, by the names of the settings."""
+    """Return the options of all settings, by name."""
     return {f.name: f.metadata["option"] for f in fields(Settings)}
 
 
 @dataclass(frozen=True)
 class Settings:
-    """All that decides a training, but for the data.
+    """All settings of a training, except the data.
 
-    The network: `hidden` are the units of each hidden layer, each followed by `norm` (such as
-    "batch"), its `activation` (a name, or "maxout") and `dropout`; `noise` is the spread of what
-    is added to the inputs; `density` the share of connections; with `residual` layers of equal
-    width are skipped; `init` names the initializer, hidden biases start at `bias_init`; `pieces`
-    are those of maxout, `embedding` the size of embedded categories.
+    Network: `hidden` are the numbers of units of the hidden layers, each followed by `norm` (such
+    as "batch"), its `activation` (a name, or "maxout") and `dropout`; `noise` is the standard
+    deviation of noise on the inputs; `density` the share of connections kept; `residual` adds a
+    skip connection around layers of equal width; `init` names the initializer; `bias_init` is the
+    initial bias of hidden layers; `pieces` is for maxout, `embedding` the size of embeddings.
 
-    What is minimized: `loss` (None: by the task), with `label_smoothing`, `class_weight`
-    ("balanced"), the penalties `l1` and `l2` on weights, and `activity` on hidden units.
+    Objective: `loss` (None: by the task), with `label_smoothing`, `class_weight` ("balanced"),
+    the penalties `l1` and `l2` on weights, and `activity` on hidden activations.
 
-    How: `optimizer` (a name, or an Optimizer, which then says all of its part itself),
-    `learning_rate`, its `schedule` after `warmup` epochs, `weight_decay` (None: that of the
-    optimizer, 0 for most), `max_norm`, `clip_norm`,
-    `clip_value`, `accumulate` batches a step, `average` the decay of averaged weights; `patience`
-    are the epochs in which the validation loss must fall by the share `min_delta` of itself, or
-    None to run all `epochs`.
+    Optimization: `optimizer` (a name, or an Optimizer, which replaces all settings up to
+    `average`), `learning_rate`, its `schedule` after `warmup` epochs, `weight_decay` (None: the
+    default of the optimizer, 0 for most), `max_norm`, `clip_norm`, `clip_value`, `accumulate`
+    batches per step, `average` the decay of averaged weights.  Training stops if the validation
+    loss does not fall by the share `min_delta` in `patience` epochs (None: run all `epochs`).
     """
 
     hidden: tuple[int, ...] = field(
         metadata=_of(
             "sizes",
             "network",
-            "Units of each hidden layer, as in 128,64; or none.",
+            "Units of each hidden layer, such as 128,64; or none.",
             metavar="SIZES",
         )
     )
     activation: str = field(
-        metadata=_of("name", "network", "One that chainrule activations lists.")
+        metadata=_of("name", "network", "Activation of hidden layers; see chainrule activations.")
     )
     optimizer: str | Optimizer = field(
-        metadata=_of("name", "method", f"One of {', '.join(optimizer_names())}.")
+        metadata=_of("name", "method", f"Optimizer: {', '.join(optimizer_names())}.")
     )
-    epochs: int = field(metadata=_of("count", "method", "Most passes over the rows."))
-    batch_size: int = field(metadata=_of("count", "method", "Rows in a step."))
+    epochs: int = field(metadata=_of("count", "method", "Maximum number of epochs."))
+    batch_size: int = field(metadata=_of("count", "method", "Rows per step."))
     patience: int | None = field(
         metadata=_of(
-            "count", "method", "Epochs without progress after which to stop; 0: never.", least=0
+            "count", "method", "Stop after this many epochs without improvement; 0: never.", least=0
         )
     )
     learning_rate: float | None = field(
         default=None, metadata=_of("number", "method", "Learning rate.", flag="lr", open_low=True)
     )
-    # Of the best loss: less is creeping, not learning.
+    # A share of the best loss: smaller improvements do not count.
     min_delta: float = field(default=1e-3, metadata=_of("number", high=1.0))
     seed: int = field(default=0, metadata=_of("count", least=0))
     norm: str | None = field(
@@ -152,12 +149,12 @@ class Settings:
         default=0.0, metadata=_of("number", "network", "Share of hidden units to drop.", high=1.0)
     )
     noise: float = field(
-        default=0.0, metadata=_of("number", "network", "Spread of normal noise on the inputs.")
+        default=0.0, metadata=_of("number", "network", "Standard deviation of noise on inputs.")
     )
     density: float = field(
         default=1.0,
         metadata=_of(
-            "number", "network", "Share of connections that hidden layers have.", low=-math.inf
+            "number", "network", "Share of connections that hidden layers keep.", low=-math.inf
         ),
     )
     residual: bool = field(
@@ -171,7 +168,7 @@ class Settings:
         metadata=_of(
             "name",
             "network",
-            f"First weights: {', '.join(INITIALIZERS)}  [default: what suits the activation]",
+            f"Initial weights: {', '.join(INITIALIZERS)}  [default: depends on the activation]",
         ),
     )
     bias_init: float = field(
@@ -179,7 +176,7 @@ class Settings:
         metadata=_of(
             "number",
             "network",
-            "Where biases of hidden layers start, such as 0.01.",
+            "Initial bias of hidden layers, such as 0.01.",
             low=-math.inf,
             open_low=True,
         ),
@@ -189,7 +186,7 @@ class Settings:
         metadata=_of(
             "count",
             "network",
-            "Products of which a maxout unit takes the largest  [default: 2]",
+            "Linear pieces of a maxout unit, which returns the largest  [default: 2]",
             metavar="K",
             least=2,
         ),
@@ -199,7 +196,7 @@ class Settings:
         metadata=_of(
             "count",
             "network",
-            "Size of learned vectors  [default: half the categories, at most 50]",
+            "Size of embedding vectors  [default: half the categories, at most 50]",
         ),
     )
     loss: str | None = field(
@@ -220,64 +217,62 @@ class Settings:
         metadata=_of(
             "choice",
             "method",
-            "Give every class the same weight, whatever its number of rows.",
+            "Give every class the same total weight, whatever its number of rows.",
             choices=("balanced",),
         ),
     )
     l1: float = field(
-        default=0.0, metadata=_of("number", "method", "Penalty on the size of weights.")
+        default=0.0, metadata=_of("number", "method", "L1 penalty on weights (absolute values).")
     )
     l2: float = field(
-        default=0.0, metadata=_of("number", "method", "Penalty on the squares of weights.")
+        default=0.0, metadata=_of("number", "method", "L2 penalty on weights (squares).")
     )
     activity: float = field(
         default=0.0,
         metadata=_of(
-            "number", "method", "Penalty on the size of hidden activations, for sparse ones."
+            "number", "method", "L1 penalty on hidden activations, which makes them sparse."
         ),
     )
     schedule: str = field(
         default="constant",
-        metadata=_of(
-            "name", "method", f"How the learning rate changes: {', '.join(schedule_names())}."
-        ),
+        metadata=_of("name", "method", f"Learning rate schedule: {', '.join(schedule_names())}."),
     )
     warmup: float = field(
         default=0.0,
         metadata=_of(
-            "number", "method", "Epochs in which the learning rate rises to its start.", metavar="N"
+            "number", "method", "Epochs in which the learning rate rises from 0.", metavar="N"
         ),
     )
     weight_decay: float | None = field(
         default=None,
         metadata=_of(
-            "number", "method", "Weights shrink by this times the learning rate in each step."
+            "number", "method", "Decay of weights in each step, multiplied by the learning rate."
         ),
     )
     max_norm: float | None = field(
         default=None,
         metadata=_of(
-            "number", "method", "Most length of a unit's incoming weights.", open_low=True
+            "number", "method", "Maximum norm of a unit's incoming weights.", open_low=True
         ),
     )
     clip_norm: float | None = field(
         default=None,
-        metadata=_of("number", "method", "Most length of the gradient.", open_low=True),
+        metadata=_of("number", "method", "Maximum norm of the gradient.", open_low=True),
     )
     clip_value: float | None = field(
         default=None,
-        metadata=_of("number", "method", "Most size of an element of the gradient.", open_low=True),
+        metadata=_of("number", "method", "Maximum size of a gradient element.", open_low=True),
     )
     accumulate: int = field(
         default=1,
-        metadata=_of("count", "method", "Batches whose gradients are added up for a step."),
+        metadata=_of("count", "method", "Batches whose gradients are accumulated for a step."),
     )
     average: float | None = field(
         default=None,
         metadata=_of(
             "number",
             "method",
-            "Predict with an average of the weights, with this decay, as 0.999.",
+            "Predict with a moving average of the weights, with this decay, such as 0.999.",
             high=1.0,
         ),
     )
@@ -289,7 +284,7 @@ class Settings:
                 continue
             option: Option = f.metadata["option"]
             if option.kind == "count":
-                least = 1 if f.name == "patience" else option.least  # 0 has become None
+                least = 1 if f.name == "patience" else option.least  # 0 was replaced by None
                 check_whole(f.name, value, least, 2**63 if f.name == "seed" else math.inf)
             elif option.kind == "number":
                 check_range(f.name, value)
@@ -299,7 +294,7 @@ class Settings:
             raise OptionError(f"residual must be True or False, not {self.residual!r}.")
 
     def plain(self) -> dict[str, Any]:
-        """Return the settings that say something, as values of JSON and TOML."""
+        """Return the settings that are not None, as values for JSON and TOML."""
         values = {f.name: getattr(self, f.name) for f in fields(self)}
         values["optimizer"] = str(self.optimizer)
         values["hidden"] = list(self.hidden)
@@ -307,7 +302,7 @@ class Settings:
 
 
 def unusual(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Return those of the saved `settings` of a run that are not what they are when not asked for.
+    """Return the saved `settings` of a run that differ from their defaults.
 
     >>> unusual({"hidden": [64], "dropout": 0.0, "l2": 1e-4, "schedule": "constant"})
     {'hidden': [64], 'l2': 0.0001}
@@ -330,14 +325,13 @@ def choose_settings(
     patience: int | None = None,
     **more: Any,
 ) -> Settings:
-    """Return settings for `rows` training rows; what is None is chosen by their number.
+    """Return settings for `rows` training rows, which determine those that are None.
 
-    More rows carry wider networks, larger batches and smaller steps, and need fewer
-    passes.  Few rows of a real-valued target get tanh, whose smooth curve fits
-    between them better than ReLU's corners.  Without a validation part
-    (`validated` False), or with a patience of 0, all epochs are run.  `more` are other
-    fields of :class:`Settings`; None leaves one at its default.
-    Raises OptionError for what has no meaning.
+    More rows get wider networks, larger batches, smaller steps and fewer epochs.  Regression on
+    few rows gets tanh, whose smooth curves interpolate between rows better than ReLU.  Without
+    validation rows (`validated` False), or with a patience of 0, all epochs are run.  `more` are
+    other fields of :class:`Settings`; None keeps the default.
+    Raises OptionError for invalid settings.
 
     >>> choose_settings(120).hidden, choose_settings(60_000, batch_size=32).batch_size
     ((64,), 32)
@@ -354,7 +348,7 @@ def choose_settings(
     if activation is None:
         activation = "tanh" if small and task == "regression" else "relu"
     if activation != "maxout" and isinstance(activation, str):
-        activation_of(activation)  # an unknown name fails here, before training
+        activation_of(activation)  # raises OptionError for an unknown name
     if hidden is None:
         hidden = (64,) if small else (256, 128) if large else (128, 64)
     if learning_rate is None and optimizer == "adam":

@@ -1,8 +1,8 @@
-"""Whether a network learned anything: its loss on rows held out against that of the plain guess.
+"""Compare the loss of a network on test rows with that of a baseline, the plain guess.
 
-The scores of a run go in, a :class:`Verdict` comes out.  Both losses are found on the same rows,
-so the difference of each row counts, and its mean has a standard error.  Accuracy alone can't
-tell: where 8 % of the rows are positive, a good network may never say "yes".
+Both losses are computed on the same rows, so the comparison is paired: the mean difference per
+row, with its standard error.  Accuracy is not enough: if 8 % of the rows are positive, even a good
+network may never predict the positive class.
 
 Read next: :mod:`chainrule.tabular.intervals`.
 """
@@ -24,21 +24,20 @@ from chainrule.tabular.scores import log_losses
 __all__ = ["Verdict", "class_gains", "value_gains", "verdict"]
 
 Array = NDArray[Any]
-NEARLY = 0.01  # less than so much of a change between rows is told as none
-LITTLE = 0.02  # of the guess's loss, which a network that learned should gain
-FEW = 10  # rows, of which all may be told the same by chance
+NEARLY = 0.01  # predictions that vary less than this count as equal
+LITTLE = 0.02  # share of the guess's loss: a smaller gain is negligible
+FEW = 10  # rows: with fewer, all predictions may be equal by chance
 ROUNDING = 1e-6  # of the guess's loss: smaller gains are rounding
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What the scores on rows held out say of a network.
+    """The result of comparing a network with the plain guess on test rows.
 
-    `outcome` is "better" than the plain guess; "hardly", where the loss alone is better, and by
-    less than 2 %; "mixed", where one measure is clearly better and the loss clearly worse;
-    "unsure", where the rows are too few to tell; "same", where they show that it gains less than
-    2 %; or "worse".
-    `text` says so with the numbers, "" for "better".
+    `outcome` is "better"; "hardly" if only the loss is better, by less than 2 %; "mixed" if
+    another measure is significantly better but the loss significantly worse; "unsure" if there
+    are too few rows; "same" if the gain is shown to be less than 2 %; or "worse".
+    `text` explains it with the numbers; it is "" for "better".
     """
 
     outcome: str
@@ -46,14 +45,14 @@ class Verdict:
 
     @property
     def poor(self) -> bool:
-        """Whether little or nothing shows that the network is better than the plain guess."""
+        """Whether the network is hardly better than the plain guess, the same, or worse."""
         return self.outcome in ("hardly", "same", "worse")
 
 
 def class_gains(true: Array, probabilities: Array, guess: Array) -> dict[str, Any]:
-    """Return what a row's log loss gains over the guess, and whether all rows are told the same.
+    """Return the gain in log loss over the guess, and whether predictions are equal for all rows.
 
-    true: class numbers (rows,).  probabilities, guess: (rows, classes).
+    true: class indices (rows,).  probabilities, guess: (rows, classes).
 
     >>> found = class_gains(np.array([0, 1]), np.eye(2), np.full((2, 2), 0.5))
     >>> round(found["gain_over_guess"]["log_loss"]["mean"], 3)
@@ -67,9 +66,9 @@ def class_gains(true: Array, probabilities: Array, guess: Array) -> dict[str, An
 
 
 def value_gains(true: Array, predicted: Array, mean: float, median: float) -> dict[str, Any]:
-    """Return what a row's squared and absolute error gain over the best constants for them.
+    """Return the gains in squared error over `mean` and in absolute error over `median`.
 
-    true, predicted: (rows,), in the target's own units.
+    true, predicted: (rows,), in the units of the target.
 
     >>> found = value_gains(np.array([0.0, 2.0]), np.array([0.0, 1.0]), 1.0, 1.0)
     >>> found["gain_over_guess"]["squared_error"]["mean"]
@@ -79,7 +78,7 @@ def value_gains(true: Array, predicted: Array, mean: float, median: float) -> di
     error = np.asarray(predicted, np.float64) - true
     squared = (true - mean) ** 2 - error**2
     absolute = np.abs(true - median) - np.abs(error)
-    with np.errstate(invalid="ignore"):  # of predictions that are not finite
+    with np.errstate(invalid="ignore"):  # predictions may not be finite
         spread = np.ptp(predicted)
     return {
         "gain_over_guess": {
@@ -91,7 +90,7 @@ def value_gains(true: Array, predicted: Array, mean: float, median: float) -> di
 
 
 def _mean_and_error(gain: Array) -> dict[str, float | None]:
-    if not np.isfinite(gain).all():  # predictions that are not finite numbers
+    if not np.isfinite(gain).all():  # some predictions are not finite
         return {"mean": None, "standard_error": None}
     rows = len(gain)
     error = float(gain.std(ddof=1)) / math.sqrt(rows) if rows > 1 else None
@@ -99,11 +98,11 @@ def _mean_and_error(gain: Array) -> dict[str, float | None]:
 
 
 def verdict(scores: Mapping[str, Any]) -> Verdict:
-    """Return what ``run.scores`` of a table say of the network, by its loss on rows held out.
+    """Return the verdict on the ``run.scores`` of a table.
 
-    It is better where the mean gain in loss over the plain guess is above 0 by more than
-    chance gives: by `t` standard errors, `t` the 97.5 % quantile of Student's distribution.
-    Where the loss does not show it, the balanced accuracy or the absolute error may.
+    A network is better if its mean gain in loss over the plain guess is larger than `t` standard
+    errors, where `t` is the 97.5 % quantile of Student's distribution.  If the loss is not
+    significantly better, the balanced accuracy or the absolute error may be.
 
     >>> gain = {"log_loss": {"mean": 0.021, "standard_error": 0.005}}
     >>> verdict({"gain_over_guess": gain, "rows": {"test": 800}, "task": "classification",
@@ -133,13 +132,13 @@ def verdict(scores: Mapping[str, Any]) -> Verdict:
 
 
 def _guessed(scores: Mapping[str, Any]) -> float:
-    """Return the plain guess's loss a row."""
+    """Return the mean loss of the plain guess."""
     guess = scores["baseline"]
     return float(guess["rmse"] ** 2 if scores["task"] == "regression" else guess["log_loss"])
 
 
 def _clear(gain: Mapping[str, Any], rows: int, least: float) -> int:
-    """Return 1 for a gain above chance, -1 for a loss below it, else 0."""
+    """Return 1 if the gain is significantly above 0, -1 if significantly below, else 0."""
     mean, error = gain["mean"], gain["standard_error"]
     if mean is None:
         return -1
@@ -149,7 +148,7 @@ def _clear(gain: Mapping[str, Any], rows: int, least: float) -> int:
 
 
 def _tells(scores: Mapping[str, Any]) -> bool:
-    """Whether classes are told apart better than by chance, which one class for all rows gives."""
+    """Whether the balanced accuracy is significantly above that of the plain guess."""
     return bool(
         scores["intervals"]["balanced_accuracy"][0] > scores["baseline"]["balanced_accuracy"]
     )
@@ -165,16 +164,16 @@ def _measured(scores: Mapping[str, Any]) -> str:
 def _mixed(scores: Mapping[str, Any], regression: bool) -> str:
     if regression:
         return (
-            "Most rows are predicted better than by the plain guess, but a few are far off: "
+            "Most rows are predicted better than by the plain guess, but a few have large errors: "
             f"{_measured(scores)}."
         )
     low, high = scores["intervals"]["balanced_accuracy"]
     return (
-        f"The network tells the classes apart (balanced accuracy "
+        f"The network distinguishes the classes (balanced accuracy "
         f"{100 * scores['test']['balanced_accuracy']:.1f} %, 95 % interval {100 * low:.1f} to "
-        f"{100 * high:.1f} %), but its probabilities are further off than the class shares: "
-        f"{_measured(scores)}. With class weights that is expected; otherwise it is too sure of "
-        "itself, and stopping earlier or more regularization helps."
+        f"{100 * high:.1f} %), but its probabilities are worse than the class shares: "
+        f"{_measured(scores)}. With class weights this is expected; otherwise it is "
+        "overconfident: stop earlier, or use more regularization."
     )
 
 

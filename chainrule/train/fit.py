@@ -32,9 +32,9 @@ from chainrule.step.magnitudes import warn_of_distance
 from chainrule.step.metrics import metrics_of
 from chainrule.step.objective import objective
 from chainrule.step.part import Part
+from chainrule.step.probes import watch_report
 from chainrule.step.read_parts import check_made, read_parts
 from chainrule.step.record import Step, record_step
-from chainrule.step.watch import watch_report
 from chainrule.step.weighting import ClassWeight
 from chainrule.train.full_batch_program import FullBatchProgram, check_alone, full_batch_program
 from chainrule.train.progress import Progress
@@ -130,7 +130,7 @@ def fit(
     rows, whatever `batch_size`, and training ends where nothing is left to gain.
 
     With `watch`, each record also describes every layer under "layers": see
-    :func:`chainrule.step.watch.watch_report`; it costs a few percent.  Every tenth step is looked
+    :func:`chainrule.step.probes.watch_report`; it costs a few percent.  Every tenth step is looked
     at, so of epochs of fewer steps some have no such entry.
     With `check`, the doctor checks the set-up before the first step and watches the layers while
     they train: ``run.findings`` says what is wrong, why, and what to change.  With `progress`, a

@@ -1,4 +1,4 @@
-"""Floor 2, graph to graph: gradients, and the checks that gradients are right.
+"""Floor 2: transformations of graphs, such as gradients, and gradient checks.
 
 Read next: :mod:`chainrule.transform.grad`.
 """

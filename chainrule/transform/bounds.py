@@ -1,7 +1,7 @@
-"""Between which numbers a tensor must lie, as far as its graph tells: a sigmoid lies in [0, 1].
+"""Bounds of a tensor, by interval arithmetic over its graph: a sigmoid, for example, is in [0, 1].
 
-A node goes in, an interval comes out: interval arithmetic over the graph, in which inputs and
-parameters may be any number.  Training uses it to notice that raw scores are none.
+Inputs and parameters may have any value.  Training uses the bounds to detect outputs that
+are not logits.
 
 Source: Moore, "Interval analysis", 1966.
 
@@ -26,9 +26,9 @@ ANY: Interval = (-math.inf, math.inf)
 
 
 def bounds(output: Node) -> Interval:
-    """Return ``(low, high)``, between which every element of `output` lies when predicting.
+    """Return the bounds ``(low, high)`` of every element of `output` in prediction.
 
-    The interval may be wider than need be; an end that is not known is infinite.
+    The interval may be wider than necessary; an unknown bound is infinite.
 
     >>> import chainrule as cr
     >>> x = cr.input("x", ("n", 3))
@@ -69,17 +69,17 @@ def _of(node: Node, known: Mapping[Node, Interval]) -> Interval:
 
 
 def _moves(node: Node) -> bool:
-    """Whether a node holds elements of its inputs, moved, repeated or in another dtype."""
+    """Return whether a node only moves, repeats or casts the elements of its inputs."""
     return node.primitive.alias or node.primitive.move or node.primitive.name == "cast"
 
 
 def _predicting(name: str) -> int:
-    """Return which input of a note on training is its value in prediction."""
+    """Return the index of the input that a note called `name` returns in prediction."""
     return 1 if name == "by_mode" else 0
 
 
 def _where_true(condition: Node, x: Node, known: Mapping[Node, Interval]) -> Interval:
-    """Return the interval of `x` where `condition` holds, which may compare `x` itself."""
+    """Return the interval of `x` where `condition`, which may compare `x` itself, is True."""
     low, high = known[x]
     terms = condition.inputs if condition.primitive.name == "logical_and" else (condition,)
     for term in terms:
@@ -91,11 +91,11 @@ def _where_true(condition: Node, x: Node, known: Mapping[Node, Interval]) -> Int
 
 
 def _is_share(node: Node, above: Interval) -> bool:
-    """Whether a quotient divides numbers that are not negative by their own sum."""
+    """Return whether a quotient divides non-negative numbers by their own sum."""
     part, whole = node.inputs[0], origin(node.inputs[1])
     if above[0] < 0 or whole.primitive.name != "sum":
         return False
-    summed = whole.inputs[0]  # perhaps written down twice: exp(z) / exp(z).sum()
+    summed = whole.inputs[0]  # perhaps computed twice: exp(z) / exp(z).sum()
     twice = part.primitive is summed.primitive and part.params == summed.params
     return summed is part or (twice and bool(part.inputs) and part.inputs == summed.inputs)
 
@@ -105,7 +105,7 @@ def _neg(x: Interval) -> Interval:
 
 
 def _mul(x: Interval, y: Interval) -> Interval:
-    # An end of 0 is 0 whatever it is multiplied by, since no number is infinite itself.
+    # A bound of 0 stays 0 when multiplied by an infinite bound: the elements are finite.
     ends = [0.0 if 0 in (a, b) else a * b for a in x for b in y]
     return min(ends), max(ends)
 
@@ -124,7 +124,7 @@ RULES: dict[str, Callable[..., Interval]] = {
 
 
 def origin(node: Node) -> Node:
-    """Return the node that computed the elements of `node`, which may have been moved since.
+    """Return the node that computed the elements of `node`, before any moves and casts.
 
     >>> import chainrule as cr
     >>> origin(cr.sigmoid(cr.input("x", ("n", 1))).reshape(-1).node).primitive.name

@@ -1,8 +1,8 @@
-"""Reverse mode: a scalar goes in, its gradient comes out, as more of the same graph.
+"""Reverse-mode differentiation: the gradient of a scalar, as graph.
 
-The gradient at each node is the sum over its consumers of what their gradient
-rules send back (the chain rule), so the walk goes from the output to the
-inputs, visiting every node once, after all its consumers.  The result is made
+The gradient of a node is the sum of the parts that the gradient rules of its
+consumers return (the chain rule), so the walk goes from the output to the
+inputs, visiting every node once, after all its consumers.  The result consists
 of ordinary nodes: it can be printed, run, compiled and differentiated again.
 
 Read next: :mod:`chainrule.run.reference`.
@@ -37,11 +37,11 @@ def grad(output: Tensor, inputs: Sequence[Tensor], unused: Unused = "error") -> 
 def grad(
     output: Tensor, inputs: Tensor | Sequence[Tensor], unused: Unused = "error"
 ) -> Tensor | list[Tensor]:
-    """Return the gradient of the scalar `output` to each of `inputs`, as graph.
+    """Return the gradient of the scalar `output` with respect to each of `inputs`, as graph.
 
-    Raises ShapeError when `output` is not a scalar, DTypeError when it holds no floats,
-    GraphError for what is not a tensor, and for an input that `output` does not depend on;
-    with `unused` "zero", the gradient to that is zero.
+    Raises ShapeError when `output` is not a scalar, DTypeError when it is not a float,
+    GraphError for arguments that are not tensors, and for an input that `output` does not depend
+    on; with `unused` "zero", its gradient is zero.
 
     >>> import chainrule as cr
     >>> x = cr.tensor(3.0)
@@ -65,9 +65,9 @@ def grad(
 
 
 def check_unused(who: str, unused: Unused, output: Tensor, inputs: Sequence[Tensor]) -> None:
-    """Raise GraphError, on behalf of `who`, for an input `output` does not depend on.
+    """Raise GraphError, on behalf of `who`, for an input that `output` does not depend on.
 
-    Unless `unused` is "zero"; OptionError where it is neither this nor "error".
+    With `unused` "zero" such inputs are allowed; OptionError if it is neither this nor "error".
     """
     if unused not in get_args(Unused):
         raise OptionError(f"{who}: unused must be 'error' or 'zero', not {unused!r}.")
@@ -81,36 +81,35 @@ def check_unused(who: str, unused: Unused, output: Tensor, inputs: Sequence[Tens
             where = f", recorded at {x.node.line}" if x.node.line else ""
             raise GraphError(
                 f"{who}: the output, recorded at {output.node.line}, does not depend on {name}, "
-                f"{x.node.spec}{where}. Was {name} assigned anew after the output was made from "
-                "it, or did float(), .item() or .numpy() cut the way between them? Where a "
-                f"gradient of zero is meant, call {who}(output, inputs, unused='zero')."
+                f"{x.node.spec}{where}. Was {name} reassigned after the output was computed from "
+                "it, or did float(), .item() or .numpy() break the graph between them? If a "
+                f"gradient of zero is intended, call {who}(output, inputs, unused='zero')."
             )
 
 
 def _variable(x: Tensor) -> str:
-    """Return the name of the variable that holds `x` where the user called, or an empty string."""
+    """Return the name of the variable in the user's frame that is `x`, or an empty string."""
     here = user_frame().f_locals
     return next((name for name, value in here.items() if value is x), "")
 
 
 def _above(output: Tensor, inputs: Sequence[Tensor]) -> list[Node]:
-    """Return what `output` depends on, oldest first, as far back as the oldest of `inputs`.
+    """Return the nodes `output` depends on, oldest first, back to the oldest of `inputs`.
 
-    Older nodes can't depend on any of them.  A loop that updates tensors by hand has a long
-    history, and each of its gradients concerns the last step alone.
+    Older nodes can't depend on any of them.  A hand-written training loop has a long history,
+    and each of its gradients needs only the last step.
     """
     oldest = min((x.node.serial for x in inputs), default=output.node.serial)
     return reachable([output.node], follow=lambda node: node.inputs if node.serial > oldest else ())
 
 
 def check_tensors(who: str, *things: object) -> None:
-    """Raise GraphError, on behalf of the function `who`, for what is not a tensor."""
+    """Raise GraphError, on behalf of the function `who`, for a thing that is not a tensor."""
     for thing in things:
         if not isinstance(thing, Tensor):
             raise GraphError(
-                f"{who} follows the graph from tensors to a tensor, and a {type(thing).__name__} "
-                "has none: leave out float(), .item() and .numpy() on the way, and make inputs "
-                "with chainrule.tensor(...)."
+                f"{who} needs tensors, not {type(thing).__name__}: leave out float(), .item() and "
+                ".numpy() between inputs and output, and make inputs with chainrule.tensor(...)."
             )
 
 
@@ -121,9 +120,9 @@ def pull_back(output: Tensor, g: Tensor, inputs: Sequence[Tensor]) -> list[Tenso
     """
     for x in inputs:
         if not is_float(x.dtype):
-            raise DTypeError(f"gradients exist to float tensors, not {x.node.spec}.")
+            raise DTypeError(f"only float tensors have gradients, not {x.node.spec}.")
     if g.shape != output.shape:
-        raise ShapeError(f"g has shape {g.shape}, the output {output.shape}.")
+        raise ShapeError(f"g must have the output's shape {output.shape}, not {g.shape}.")
     nodes = _above(output, inputs)
     concerned = depending_on(nodes, {x.node for x in inputs})
     slopes: dict[Node, Slope] = {output.node: Slope(g)}
@@ -141,7 +140,7 @@ def pull_back(output: Tensor, g: Tensor, inputs: Sequence[Tensor]) -> list[Tenso
 
 
 def send_slope(node: Node, slope: Slope, concerned: Container[Node]) -> Iterator[tuple[int, Slope]]:
-    """Do what :func:`send_back` does with a gradient that knows what choices it was left out of."""
+    """Apply the gradient rule of `node` to `slope`, as :func:`send_back` does to a tensor."""
     elementwise = node.primitive.elementwise
     slope = slope if elementwise else Slope(slope.settled())
     for position, part in _parts(node, slope.value, concerned):
@@ -163,8 +162,8 @@ def depending_on(nodes: Sequence[Node], roots: Iterable[Node]) -> set[Node]:
 def send_back(node: Node, g: Tensor, concerned: Container[Node]) -> Iterator[tuple[int, Tensor]]:
     """Apply the gradient rule of `node` to `g`, the gradient of its value.
 
-    Yields the position of each input that is `concerned`, and what it receives: its part of the
-    sum that is its gradient.  Raises GraphError when the rule fails.
+    Yields the position of each input in `concerned`, and the part that is added to its gradient.
+    Raises GraphError when the rule fails.
     """
     for position, part in _parts(node, g, concerned):
         yield (
@@ -178,10 +177,10 @@ def send_back(node: Node, g: Tensor, concerned: Container[Node]) -> Iterator[tup
 
 
 def _parts(node: Node, g: Tensor, concerned: Container[Node]) -> Iterator[tuple[int, Tensor]]:
-    """Yield what :func:`send_back` does, before it is summed to the shape of an input."""
+    """Yield the results of :func:`send_back`, before they are summed to the shape of an input."""
     rule = node.primitive.vjp
     if rule is None or not node.inputs:
-        return  # comparisons, integer results, stop_gradient: constant as far as slopes go
+        return  # comparisons, integer results, stop_gradient: they have no gradient
     handles = [Tensor(i) for i in node.inputs]
     try:
         parts = rule(g, Tensor(node), *handles, **node.params)

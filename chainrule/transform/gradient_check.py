@@ -1,10 +1,10 @@
-"""Is a gradient right?  Compare it with central differences, to any order.
+"""Check gradients, to any order, by comparing them with central differences.
 
 The check projects on random directions, so it costs a few evaluations however
 many inputs there are: ``(f(x + h v) - f(x - h v)) / 2 h`` must equal ``grad(f) . v``.
-The idea is HIPS/autograd's ``check_grads``.
+The idea is from HIPS/autograd's ``check_grads``.
 
-Read next: :mod:`chainrule.run.reference`, whose numbers it uses.
+Read next: :mod:`chainrule.run.reference`, which computes the values.
 """
 
 from __future__ import annotations

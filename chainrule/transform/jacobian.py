@@ -1,7 +1,7 @@
-"""All derivatives of many numbers to many numbers: Jacobians and Hessians, as more of the graph.
+"""Jacobians and Hessians, as graph.
 
-Reverse mode gives a row, one output's derivatives to all inputs; forward mode gives a
-column, all outputs' derivatives to one input.  Forward mode needs no rules of its own:
+Reverse mode gives a row: the derivatives of one output to all inputs.  Forward mode gives a
+column: the derivatives of all outputs to one input.  Forward mode does not need its own rules:
 ``J^T u`` is linear in `u`, so its gradient to `u` along `v` is ``J v`` (J. Townsend, "A new
 trick for calculating Jacobian vector products", 2017).
 
@@ -28,10 +28,10 @@ __all__ = ["hessian", "jacobian", "push_forward"]
 def push_forward(
     output: Tensor, inputs: Sequence[Tensor], tangents: Sequence[Tensor | None]
 ) -> Tensor:
-    """Return how `output` changes as each of `inputs` moves along its tangent: ``J v``.
+    """Return the Jacobian-vector product ``J v`` of `output` for the `tangents` of `inputs`.
 
-    A tangent has the shape of its input; None stands for a zero.  The result has the shape of
-    `output`.  One more of these costs about two evaluations of `output`.
+    A tangent has the shape of its input; None means zero.  The result has the shape of
+    `output`.  It costs about two evaluations of `output`.
 
     >>> import chainrule as cr
     >>> x = cr.tensor([1.0, 2.0])
@@ -57,15 +57,15 @@ def jacobian(
 def jacobian(
     output: Tensor, inputs: Tensor | Sequence[Tensor], unused: Unused = "error"
 ) -> Tensor | list[Tensor]:
-    """Return the derivative of every element of `output` to every element of `inputs`, as graph.
+    """Return the derivatives of `output` with respect to `inputs`, as graph.
 
     ``jacobian(y, x)[i, j] = d y[i] / d x[j]``, of shape ``y.shape + x.shape``.  It is computed by
     columns (forward) or by rows (reverse), whichever are fewer, and the graph grows with
-    their number.  A length that only data decide (`n`) may stand in `output` or in `inputs`.
+    their number.  A length known only from the data (`n`) may occur in `output` or in `inputs`.
 
-    Raises ShapeError when both have such a length, DTypeError for what holds no floats,
-    GraphError for what is not a tensor, and for an input that `output` does not depend on;
-    with `unused` "zero", the derivatives to that are zero.
+    Raises ShapeError when both have such a length, DTypeError for tensors that are not floats,
+    GraphError for arguments that are not tensors, and for an input that `output` does not depend
+    on; with `unused` "zero", its derivatives are zero.
 
     >>> import chainrule as cr
     >>> x = cr.tensor([1.0, 2.0])
@@ -80,9 +80,9 @@ def jacobian(
     rows, columns = _size(output.shape), math.fsum(_size(x.shape) for x in many)
     if math.isinf(rows) and math.isinf(columns):
         raise ShapeError(
-            f"jacobian: the output {output.node.spec} and the inputs both have a length that only "
-            "data decide, so there is no telling how many rows or columns to compute. Give one "
-            "of them a fixed shape, or take the derivative to parameters."
+            f"jacobian: the output {output.node.spec} and the inputs both have a length that is "
+            "known only from the data, so the number of rows and columns is unknown. Give one of "
+            "them a fixed shape, or differentiate with respect to parameters."
         )
     made = _by_columns(output, many) if columns < rows else _by_rows(output, many)
     return made[0] if isinstance(inputs, Tensor) else made
@@ -100,8 +100,8 @@ def hessian(
     """Return the second derivatives of the scalar `output`, as graph.
 
     ``hessian(f, x)[i, j] = d²f / (d x[i] d x[j])``, of shape ``x.shape + x.shape``.  For a list of
-    inputs, ``hessian(f, [a, b])[0][1]`` holds those to one element of `a` and one of `b`.
-    Raises what :func:`~chainrule.transform.grad.grad` and :func:`jacobian` do.
+    inputs, ``hessian(f, [a, b])[0][1]`` has the derivatives to `a`, then to `b`.
+    Raises the errors of :func:`~chainrule.transform.grad.grad` and :func:`jacobian`.
 
     >>> import chainrule as cr
     >>> x = cr.tensor([1.0, 2.0])
@@ -123,7 +123,7 @@ def _check(who: str, output: Tensor, inputs: Sequence[Tensor]) -> None:
 
 
 def _size(shape: Shape) -> float:
-    """Return the number of elements; infinite where data decide it."""
+    """Return the number of elements; infinite if it is known only from the data."""
     return math.prod(d if isinstance(d, int) else math.inf for d in shape)
 
 

@@ -1,7 +1,7 @@
-"""From a model recorded once to what training and what predicting compute.
+"""Derive the training graph and the prediction graph of a model that was recorded once.
 
-A graph with the notes of :mod:`chainrule.ops.training` goes in; one without them comes out,
-and for training beside it what the notes ask for: state to set, penalties to add.
+Both are free of the notes of :mod:`chainrule.ops.training`.  For training, the state updates
+and penalties in the notes are returned as well.
 
 Read next: :mod:`chainrule.run.reference`.
 """
@@ -22,7 +22,7 @@ __all__ = ["Trained", "for_predicting", "for_training"]
 
 @dataclass(frozen=True)
 class Trained:
-    """Tensors as training computes them, and what a step does beside its update.
+    """Tensors as training computes them, and the penalties and state updates of a step.
 
     `updates` pairs a parameter's node with its new value.
     """
@@ -33,7 +33,7 @@ class Trained:
 
 
 def for_predicting(graph: Graph) -> Graph:
-    """Return `graph` as it predicts: without noise, with running statistics, without notes.
+    """Return `graph` for prediction: without noise and notes, with running statistics.
 
     >>> import chainrule as cr
     >>> from chainrule.ops.training import by_mode
@@ -52,17 +52,17 @@ def for_predicting(graph: Graph) -> Graph:
 
 
 def for_training(outputs: Sequence[Tensor], step: Tensor, seed: int = 0) -> Trained:
-    """Return `outputs` as a training step computes them, and the notes found on the way.
+    """Return `outputs` as a training step computes them, with their penalties and updates.
 
-    `step` is the count of steps taken, an int64 scalar; with `seed` it decides what is random.
-    Raises GraphError when two layers set one state.
+    `step` is the number of steps taken, an int64 scalar; with `seed` it determines the random
+    numbers.  Raises GraphError when two layers set the same state.
     """
     nodes = _used([x.node for x in outputs], 0, ())
     draws = [node for node in nodes if node.primitive.name == "fresh_seed"]
     seeds: dict[Node, Node] = {}
     if draws:
-        # One stream of seeds for each draw: the low word counts steps, the high one tells them
-        # apart, scattered by a hash so that a seed of fit shares none with another.
+        # One stream of seeds for each draw: the low word counts steps.  The high word is random,
+        # so that neither two draws nor two seeds of fit share a stream.
         keys = np.random.Generator(np.random.Philox(key=[seed, len(draws)])).integers(
             2**31, size=len(draws)
         )
@@ -89,7 +89,7 @@ def for_training(outputs: Sequence[Tensor], step: Tensor, seed: int = 0) -> Trai
 
 
 def _used(outputs: Iterable[Node], branch: int, leaves: Collection[Node]) -> list[Node]:
-    """Return what `outputs` need, oldest first, where only `branch` of each mode is followed."""
+    """Return the nodes that `outputs` need, oldest first, with only `branch` of each by_mode."""
 
     def needed(node: Node) -> tuple[Node, ...]:
         if node.primitive.name == "by_mode":
@@ -101,7 +101,7 @@ def _used(outputs: Iterable[Node], branch: int, leaves: Collection[Node]) -> lis
 
 
 def _resolve(nodes: Sequence[Node], branch: int, known: Mapping[Node, Node]) -> dict[Node, Node]:
-    """Return for each of `nodes` the node that stands for it where only `branch` is left."""
+    """Return the node that replaces each of `nodes` when only `branch` is kept."""
     new = dict(known)
     for node in nodes:
         name = node.primitive.name

@@ -1,11 +1,10 @@
-"""The Jacobian of a network, row by row, from one reverse walk for each of its outputs.
+"""The Jacobian of a network for each row, with one backward pass for each output.
 
-Where rows stand alone, a walk from the sum over rows meets each row's own slopes on the way:
-they are mixed only where a parameter collects them.  Stopping there keeps them apart: at a
-product ``x @ W`` row i has ``outer(x[i], slope[i])``, at ``x + b`` its slope itself.
+Where rows are independent, a backward pass from the sum over rows computes the gradients of
+each row: they are added up only at a parameter.  Stopping there keeps the rows separate: for a
+product ``x @ W`` row i has ``outer(x[i], slope[i])``, for ``x + b`` it has ``slope[i]``.
 
-The idea is that of per-example gradients: Goodfellow, "Efficient per-example gradient
-computations", 2015.
+Source: Goodfellow, "Efficient per-example gradient computations", 2015.
 
 Read next: :mod:`chainrule.train.full_batch_program`.
 """
@@ -33,9 +32,9 @@ Array = np.ndarray[Any, Any]
 
 @dataclass(frozen=True)
 class _Use:
-    """One place where rows meet a parameter: output k, the parameter's number, and the factors.
+    """One use of a parameter: the indices of output and parameter, and the factors.
 
-    `left` is what a weight is multiplied with, or None where the slope itself is meant.
+    `left` is multiplied by a weight; it is None where the derivative is the slope itself.
     """
 
     output: int
@@ -46,7 +45,7 @@ class _Use:
 
 @dataclass(frozen=True)
 class RowSlopes:
-    """Tensors to compute, by name, and how a Jacobian is put together from their values."""
+    """Tensors to compute, by name, and how to assemble a Jacobian from their values."""
 
     tensors: dict[str, Tensor]
     uses: tuple[_Use, ...]
@@ -82,10 +81,10 @@ def _summed(slope: Array, shape: tuple[int, ...]) -> Array:
 
 
 def row_slopes(output: Tensor, parameters: Sequence[Tensor]) -> RowSlopes | None:
-    """Return what to compute for the Jacobian of `output` (n, k) to `parameters`.
+    """Return the tensors to compute for the Jacobian of `output` (n, k) to `parameters`.
 
-    None where it has to be computed otherwise: rows act on each other, or a parameter is
-    used in another way than in a product of rows with it or elementwise.
+    Return None if rows are not independent, or if a parameter is used other than elementwise or
+    as the right factor of a product with rows.
 
     >>> import chainrule as cr
     >>> x, w = cr.input("x", ("n", 2)), cr.tensor([[1.0], [2.0]])

@@ -1,8 +1,8 @@
-"""Does a graph treat each row by itself?  Then rows may be computed in pieces, in any number.
+"""Decide whether a graph treats each row independently, so that rows can be computed in chunks.
 
-Outputs go in, a yes or no comes out.  The answer is yes only where it is certain.
+The answer is True only where this is certain.
 
-Read next: :mod:`chainrule.run.program`, whose functions take rows in pieces.
+Read next: :mod:`chainrule.run.program`, which computes rows in chunks.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ __all__ = ["pieces_fit", "rows_stand_alone"]
 
 
 def rows_stand_alone(outputs: Iterable[Node]) -> bool:
-    """Whether each row of `outputs` depends on that row of the inputs alone.
+    """Return whether each row of `outputs` depends only on the same row of the inputs.
 
     >>> import chainrule as cr
     >>> x = cr.input("x", ("n", 3))
@@ -27,9 +27,9 @@ def rows_stand_alone(outputs: Iterable[Node]) -> bool:
 
 
 def pieces_fit(outputs: Iterable[Node]) -> bool:
-    """Whether `outputs` of all rows can be put together from outputs of some rows at a time.
+    """Return whether `outputs` of all rows can be assembled from the outputs of chunks of rows.
 
-    Arrays of rows are joined, numbers are added up; so numbers must be sums over rows.
+    Arrays of rows are concatenated and scalars are added, so scalars must be sums over rows.
 
     >>> import chainrule as cr
     >>> x = cr.input("x", ("n", 3))
@@ -45,7 +45,7 @@ def pieces_fit(outputs: Iterable[Node]) -> bool:
 
 def _keeps_rows(node: Node) -> bool:
     fed = [i for i in node.inputs if dims_in(i.spec.shape)]
-    if not fed:  # parameters and constants may do as they like, but not count the rows
+    if not fed:  # only parameters and constants, which must not count the rows
         return not node.symbolic or node.primitive.name == "broadcast"
     if not all(_rows_first(n) for n in (node, *fed)):
         return False

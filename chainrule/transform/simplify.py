@@ -1,10 +1,10 @@
-"""Graph to smaller graph, same meaning: fold constants, drop identities, share what is equal.
+"""Simplify a graph: fold constants, drop identities, merge equal nodes.
 
 One walk over the nodes, oldest first, tries each rule in :data:`RULES` on a
-node whose inputs are simplified already.  A rule returns the node to use
-instead, or None.  What nothing needs any more is not copied.
+node whose inputs are already simplified.  A rule returns the node to use
+instead, or None.  Nodes that are no longer needed are not copied.
 
-Rules keep results bit for bit, but for the sign of a zero.
+Results stay the same bit for bit, except for the sign of a zero.
 
 Read next: :mod:`chainrule.run.plan.fuse`.
 """
@@ -23,7 +23,7 @@ from chainrule.core.spec import broadcast_shapes
 
 __all__ = ["RULES", "simplify"]
 
-FOLD_LIMIT = 64  # elements: larger constants are cheaper to compute than to carry
+FOLD_LIMIT = 64  # elements: larger constants are cheaper to compute than to store
 
 
 def simplify(graph: Graph) -> Graph:
@@ -38,14 +38,14 @@ def simplify(graph: Graph) -> Graph:
     known: dict[Any, Node] = {}
 
     def settle(node: Node) -> Node:
-        """Return what no rule improves any more, the same node for equal ones."""
+        """Apply the rules to `node` until none matches; return one node for equal results."""
         for _ in range(8):  # chains of rules are short
             if (same := known.get(_key(node))) is not None:
                 return same
             better = next((b for rule in RULES if (b := rule(node)) is not None), None)
             if better is None:
                 break
-            # A rule may have made new inputs, which rules may improve in turn.
+            # A rule may have created new inputs, which may be simplified in turn.
             node = with_inputs(better, tuple(settle(i) for i in better.inputs))
         return known.setdefault(_key(node), node)
 
@@ -56,7 +56,7 @@ def simplify(graph: Graph) -> Graph:
 
 
 def _like(node: Node, name: str, *inputs: Node, **params: Any) -> Node | None:
-    """Apply the primitive called `name` in the place of `node`, if that gives the same spec."""
+    """Return the primitive `name` applied in place of `node`, or None if its spec differs."""
     primitive = lookup(name)
     spec = primitive.infer(*(i.spec for i in inputs), **params)
     if spec != node.spec:
@@ -88,7 +88,7 @@ def _is_scalar_constant(node: Node, value: float) -> bool:
 
 
 def fold_constants(node: Node) -> Node | None:
-    """Compute what depends on constants alone."""
+    """Compute a node whose inputs are all constants."""
     if node.primitive.leaf or node.symbolic or not node.inputs:
         return None
     values = [_constant(i) for i in node.inputs]
@@ -104,7 +104,7 @@ def fold_constants(node: Node) -> Node | None:
 
 
 def drop_identities(node: Node) -> Node | None:
-    """Replace x + 0, x - 0, x * 1, x / 1, x ** 1, sums of one and moves that move nothing, by x."""
+    """Replace x + 0, x - 0, x * 1, x / 1, x ** 1, sums of one element and trivial moves by x."""
     name, inputs = node.primitive.name, node.inputs
     if name in ("add", "mul"):
         neutral = 0.0 if name == "add" else 1.0
@@ -131,7 +131,7 @@ def drop_identities(node: Node) -> Node | None:
 
 
 def merge_moves(node: Node) -> Node | None:
-    """Join a reshape of a reshape, a transpose of a transpose, a broadcast of a broadcast."""
+    """Merge a reshape of a reshape, a transpose of a transpose, a broadcast of a broadcast."""
     name = node.primitive.name
     if name not in ("reshape", "transpose", "broadcast") or not node.inputs:
         return None
@@ -146,7 +146,7 @@ def merge_moves(node: Node) -> Node | None:
 
 
 def broadcast_late(node: Node) -> Node | None:
-    """Let elementwise operations broadcast by themselves."""
+    """Drop broadcasts of inputs that an elementwise operation broadcasts itself."""
     if not node.primitive.elementwise or len(node.inputs) < 2:
         return None
     bare = tuple(i.inputs[0] if i.primitive.name == "broadcast" else i for i in node.inputs)

@@ -1,10 +1,10 @@
-"""A gradient on its way back, which remembers of what choices it was left out.
+"""A gradient with the conditions under which it is not 0, so that unused branches do not give NaN.
 
-``where(x > 0, log(x), 0)`` sends no gradient to ``log(x)`` where x is 0, but the rule of log
-makes NaN of it there: nothing divided by 0.  A number that was not chosen has no effect, so its
-gradient is 0, whatever the branch computed.  So the condition goes along with the gradient, as
-long as elements stay where they are, and is applied once more at the end of the branch, if
-anything on the way could have made something of nothing.
+``where(x > 0, log(x), 0)`` sends a gradient of 0 to ``log(x)`` where x is 0, but the rule of log
+turns it into NaN there: 0 divided by 0.  An element that was not chosen has no effect, so its
+gradient is 0, whatever the branch computed.  So the condition is passed along with the gradient,
+as long as elements keep their positions, and is applied again at the end of the branch, if a
+rule in between could have turned 0 into another value.
 
 Read next: :mod:`chainrule.transform.grad`.
 """
@@ -27,10 +27,10 @@ __all__ = ["Slope"]
 
 @dataclass(frozen=True)
 class Slope:
-    """The gradient `value` of a node, 0 by right where one of `choices` fell otherwise.
+    """The gradient `value` of a node, which should be 0 where one of `choices` does not hold.
 
-    A choice is a condition, and what it must be for the gradient to count.  Where `spoilt`, the
-    value may be NaN or infinite there instead.
+    A choice is a condition and the value that it must have for the gradient to count.  If
+    `spoilt`, the gradient may be NaN or infinite there instead.
     """
 
     value: Tensor
@@ -38,7 +38,7 @@ class Slope:
     spoilt: bool = False
 
     def settled(self) -> Tensor:
-        """Return the gradient, 0 wherever a choice says so."""
+        """Return the gradient, set to 0 where a choice does not hold."""
         value = self.value
         if self.spoilt:
             for condition, chosen in sorted(self.choices, key=lambda choice: choice[0].serial):
@@ -47,15 +47,15 @@ class Slope:
         return value
 
     def plus(self, other: Slope) -> Slope:
-        """Return the sum of two gradients of one node, 0 by right where both are."""
+        """Return the sum of two gradients of one node, with the choices that both have."""
         if self.choices == other.choices:
             return Slope(self.value + other.value, self.choices, self.spoilt or other.spoilt)
         return Slope(self.settled() + other.settled(), self.choices & other.choices)
 
     def through(self, node: Node, position: int, part: Tensor) -> Slope:
-        """Return `part`, which the rule of `node` made of this for its input at `position`."""
+        """Return the slope of the input at `position`; the rule of `node` gave its value `part`."""
         if node.primitive.choice:
-            # The rules of maximum and minimum answer where(lost, 0, ...).
+            # The rules of maximum and minimum return where(lost, 0, ...).
             name = node.primitive.name
             made = (
                 (node.inputs[0], position == 1) if name == "where" else (part.node.inputs[0], False)
@@ -65,7 +65,7 @@ class Slope:
         return Slope(part, self.choices, self.spoilt or not _harmless(node, position))
 
     def onto(self, shape: Shape) -> Slope:
-        """Return this summed to `shape`; choices that differ within a sum are applied before."""
+        """Return the slope summed to `shape`; choices that vary within a sum are applied first."""
         kept = frozenset(c for c in self.choices if _fits(c[0].spec.shape, shape))
         if kept == self.choices:
             return Slope(sum_to(self.value, shape), kept, self.spoilt)
@@ -73,7 +73,7 @@ class Slope:
 
 
 def _harmless(node: Node, position: int) -> bool:
-    """Whether the rule of `node` makes nothing of nothing, whatever its inputs are."""
+    """Return whether the rule of `node` maps 0 to 0, whatever its inputs are."""
     if node.primitive.linear or node.primitive.choice:
         return True
     if node.primitive.name not in ("mul", "div"):
@@ -90,7 +90,7 @@ def _constant(node: Node) -> bool:
 
 
 def _fits(condition: Shape, shape: Shape) -> bool:
-    """Whether one value of the condition goes with each element of `shape`."""
+    """Return whether the condition has one value for each element of `shape`."""
     try:
         return broadcast_shapes([condition, shape]) == shape
     except ShapeError:

@@ -35,8 +35,8 @@ def test_the_page_of_a_network_on_images(show: Callable[[str], Any], digits: Any
     run, problem = digits
     page = show(cr.features(run, *problem.train, held_out=problem.test).html())
     heads = page.locator("h2").all_inner_texts()
-    assert heads[:3] == ["Layers", "Units", "What the first layer looks for"]
-    assert "Units that go together" in heads
+    assert heads[:3] == ["Layers", "Units", "Weights of the first layer"]
+    assert "Correlated units" in heads
     assert page.locator("#s3 image").count() == 24
     # Ten classes in eight colors: the last two are rings.
     legend = page.locator("#s5 svg").first.locator("rect")

@@ -38,7 +38,7 @@ OPTIONS = {
     "rate as elsewhere": ("--learning-rate 0.1", "no option --learning-rate. It is called --lr"),
     "epochs as elsewhere": ("--max-iter 3", "no option --max-iter. It is called --epochs"),
     "hidden as elsewhere": ("--hidden-layer-sizes 3", "It is called --hidden here"),
-    "device": ("--device cpu", "chainrule runs on the processor"),
+    "device": ("--device cpu", "chainrule runs on the CPU"),
     "unknown option": (
         "--bogus",
         "error: there is no option --bogus. See 'chainrule train --help'",

@@ -104,7 +104,7 @@ def test_the_command_line_wins_over_the_file(call: Call, place: Path) -> None:
         ("source = 'iris'\nloss = 'mse'", "loss 'mse' does not fit classification"),
         ("source = 'iris'\npreprocess = 'pka'", "preprocessing 'pka' is unknown"),
         ("source = 'iris'\ndensity = 0.0", "density"),
-        ("source = 'iris'\nl2 = -1.0", "'--l2': must be a finite number from 0 on, not -1.0"),
+        ("source = 'iris'\nl2 = -1.0", "'--l2': must be a finite number not below 0, not -1.0"),
         ("source = 'iris'\nmax-norm = 0", "'--max-norm': must be a finite number above 0"),
         ("epochs = 2.5", "'2.5' is not a valid integer"),
         ("epochs = true", "bad.toml: 'epochs' must be a value, not true"),

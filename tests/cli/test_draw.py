@@ -55,7 +55,7 @@ def test_a_file_is_written_whole_and_not_replaced(
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--out", "net.png"], "pictures are written as .svg, .html, .dot, .txt, not .png"),
+        (["--out", "net.png"], "drawings are written as .svg, .html, .dot, .txt, not .png"),
         (["--level", "layer"], "'layer' is not one of 'layers'"),
         (["--optimizer", "adm"], "unknown optimizer 'adm'. Did you mean 'adam'?"),
     ],

@@ -172,7 +172,7 @@ def test_a_chain_of_ten_thousand_nodes_needs_no_recursion() -> None:
 def test_a_graph_takes_tensors_and_refuses_the_rest() -> None:
     x = cr.input("x", ("n",))
     assert str(Graph({"y": x * 2}, {"x": x})) == str(Graph({"y": (x * 2).node}, {"x": x.node}))
-    with pytest.raises(cr.GraphError, match=r"outputs are given by name.*not as Tensor"):
+    with pytest.raises(cr.GraphError, match=r"outputs must be given by name.*not as Tensor"):
         Graph(x)  # type: ignore[arg-type]
     with pytest.raises(cr.GraphError, match=r"'y' of a graph's outputs must be a tensor, not flo"):
         Graph({"y": 3.0})  # type: ignore[dict-item]

@@ -79,9 +79,9 @@ def test_numpy_integers_are_integers() -> None:
         ("a", cr.ShapeError, "can't index with 'a'"),
         (True, cr.ShapeError, "can't index with True"),
         ((..., ...), cr.ShapeError, "only one '...'"),
-        (([0, 1], 0), cr.ShapeError, "An index array stands alone"),
-        ((np.array([0, 1]), 0), cr.ShapeError, "An index array stands alone"),
-        ((slice(None), cr.tensor([0, 1])), cr.ShapeError, "An index array stands alone"),
+        (([0, 1], 0), cr.ShapeError, "must be the only index"),
+        ((np.array([0, 1]), 0), cr.ShapeError, "must be the only index"),
+        ((slice(None), cr.tensor([0, 1])), cr.ShapeError, "must be the only index"),
         ([0.5], cr.DTypeError, "indices must be integers"),
         (np.array([True, False]), cr.ShapeError, r"a mask of shape \(2,\) does not fit"),
         (np.array(True), cr.ShapeError, r"a mask of shape \(\) does not fit shape \(3, 4\)"),
@@ -112,7 +112,7 @@ def test_a_mask_that_changes_is_told_to_be_where() -> None:
 
 def test_nothing_is_assigned_to_elements() -> None:
     x = cr.tensor([1.0, -2.0])
-    with pytest.raises(cr.GraphError, match=r"a tensor never changes.*chainrule.where"):
+    with pytest.raises(cr.GraphError, match=r"a tensor is immutable.*chainrule.where"):
         x[x < 0] = 0
 
 

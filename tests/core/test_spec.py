@@ -44,7 +44,7 @@ def test_broadcasting_symbolic_shapes(shapes: Any, result: Any) -> None:
     [([(3,), (4,)], "3 and 4"), ([(n,), (3,)], "n and 3"), ([(n, 2), (m, 1)], "n and m")],
 )
 def test_lengths_that_do_not_broadcast_are_named(shapes: Any, clash: str) -> None:
-    with pytest.raises(ShapeError, match=f"do not broadcast: lengths {clash} meet on axis"):
+    with pytest.raises(ShapeError, match=f"do not broadcast: lengths {clash} differ on axis"):
         broadcast_shapes(shapes)
 
 
@@ -108,7 +108,7 @@ def test_unsupported_dtypes_are_named_with_the_choice(bad: Any) -> None:
 
 def test_resolve_reaches_into_tuples_and_names_what_no_data_decide() -> None:
     assert resolve(((n, 1), "a", 2.5, n), {n: 7}) == ((7, 1), "a", 2.5, 7)
-    with pytest.raises(ShapeError, match="length m occurs in no input"):
+    with pytest.raises(ShapeError, match="length m does not occur in any input"):
         resolve((n, m), {n: 7})
 
 

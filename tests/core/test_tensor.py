@@ -137,7 +137,7 @@ def test_conversions_to_python_and_numpy() -> None:
     assert int(x[0, 1]) == 2
     assert bool(x[0, 0] < x[0, 1])
     assert range(5)[cr.tensor(3)] == 3
-    with pytest.raises(ValueError, match="not one number"):
+    with pytest.raises(ValueError, match="as a scalar"):
         float(x)
 
 
@@ -213,11 +213,9 @@ def test_numpy_s_elementwise_functions_record_ours() -> None:
     for name in ("maximum", "minimum", "power", "greater", "not_equal", "less_equal", "divide"):
         found = cr.evaluate(cr.Graph({"y": getattr(np, name)(a[::-1], x)}), {"x": a})["y"]
         np.testing.assert_allclose(found, getattr(np, name)(a[::-1], a))
-    with pytest.raises(
-        cr.DTypeError, match=r"numpy.sinh computes arrays, and a tensor is recorded"
-    ):
+    with pytest.raises(cr.DTypeError, match=r"numpy.sinh can't be applied to a tensor"):
         np.sinh(x)
-    with pytest.raises(cr.DTypeError, match=r"numpy\.add computes arrays"):
+    with pytest.raises(cr.DTypeError, match=r"numpy\.add can't be applied"):
         np.add.reduce(x)
 
 
@@ -257,11 +255,11 @@ def test_shapes_that_do_not_fit(act: Callable[[cr.Tensor], Any], message: str) -
 @pytest.mark.parametrize(
     ("act", "message"),
     [
-        (lambda: cr.tensor([[1]]) @ cr.tensor([[1]]), "matmul: .*holds no floats.*astype"),
+        (lambda: cr.tensor([[1]]) @ cr.tensor([[1]]), "matmul: .*a float dtype.*astype"),
         (lambda: cr.where([1, 0], 1.0, 2.0), "where: the condition must be boolean, not i64"),
         (lambda: cr.gather([1.0], [0.0]), "gather: indices must be integers, not f32"),
-        (lambda: cr.uniform(0, (2,), dtype="int64"), "random numbers are float32 or float64"),
-        (lambda: -cr.tensor(True), r"neg: bool\[\] holds booleans"),
+        (lambda: cr.uniform(0, (2,), dtype="int64"), "dtype must be float32 or float64"),
+        (lambda: -cr.tensor(True), r"neg: bool\[\] is boolean"),
     ],
 )
 def test_dtypes_that_do_not_fit(act: Callable[[], Any], message: str) -> None:
@@ -390,7 +388,7 @@ def test_a_value_taken_is_ones_own(take: Callable[[cr.Tensor], Any]) -> None:
 def test_an_array_of_another_dtype_is_refused_where_no_copy_may_be_made() -> None:
     x = cr.tensor([1.0])
     assert np.asarray(x, np.float64).dtype == np.float64
-    with pytest.raises(ValueError, match="becomes float64 only by a copy"):
+    with pytest.raises(ValueError, match="to float64 needs a copy"):
         x.__array__(np.float64, copy=False)
 
 
@@ -406,7 +404,7 @@ def test_a_watched_parameter_writes_where_training_reads() -> None:
 
 def test_several_numbers_are_no_one_number_and_no_yes_or_no() -> None:
     for ask in (bool, float, int, cr.Tensor.item):
-        with pytest.raises(cr.ShapeError, match=r"shape \(2,\) is not one number.*reduce it"):
+        with pytest.raises(cr.ShapeError, match=r"shape \(2,\) can.t be used as a scalar.*reduce"):
             ask(cr.tensor([1.0, 2.0]))
 
 
@@ -416,7 +414,7 @@ def test_reductions_of_numpy_are_those_of_tensors() -> None:
         got = numpy(x, axis=0)  # type: ignore[operator]
         assert isinstance(got, cr.Tensor)
         np.testing.assert_array_equal(got.numpy(), ours(x, 0).numpy())
-    with pytest.raises(cr.OptionError, match=r"takes no dtype and no out; .*astype"):
+    with pytest.raises(cr.OptionError, match=r"does not accept dtype and out; .*astype"):
         np.mean(x, dtype=np.float64)
 
 

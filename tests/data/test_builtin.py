@@ -85,7 +85,7 @@ GOOD = idx(np.arange(12, dtype=np.uint8).reshape(3, 4))
         (b"\x89PNG" + GOOD, "not an IDX file: its first bytes are 89 50 4e 47"),
         (b"\x00\x00\x07\x01" + GOOD, "not an IDX file"),
         (GOOD[:9], "ends inside its 2 dimensions"),
-        (GOOD[:-1], r"is truncated: shape \(3, 4\) needs 12 bytes of values, it has 11"),
+        (GOOD[:-1], r"is truncated: shape \(3, 4\) needs 12 bytes of values, but it has 11"),
         (GOOD + b"\x00", "has bytes after its last value"),
         (gzip.compress(GOOD, mtime=0)[:-9], "truncated or damaged"),
     ],
@@ -200,7 +200,7 @@ def test_download_is_whole_or_absent(tmp_path: Path, server: tuple[str, Path]) -
     sha = hashlib.sha256(b"content" * 1000).hexdigest()
     for name, checksum, words in (
         ("wrong.gz", "0" * 64, "expected 0000"),
-        ("half.gz", sha, "not arrive whole"),
+        ("half.gz", sha, "not downloaded completely"),
         ("none.gz", sha, "File not found|Not Found"),
     ):
         with pytest.raises(DataError, match=words):

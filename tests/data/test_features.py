@@ -128,7 +128,7 @@ def test_category_numbers_stand_last_and_are_left_alone() -> None:
     np.testing.assert_array_equal(Z[:, -2:], X[:, places])
     np.testing.assert_allclose(np.cov(Z[:, :-2].T), np.eye(width - 2), atol=1e-5)
     alone = Table.from_arrays({"c": ["a", "b"] * 4, "y": np.arange(8.0) / 3})
-    with pytest.raises(DataError, match="every feature is a category number"):
+    with pytest.raises(DataError, match="all are category indices"):
         Pipeline.fit(alone, "y", roles={"c": "embedded"}, preprocess="pca")
 
 
@@ -158,7 +158,7 @@ def test_words_are_ranked() -> None:
     assert ranks(["grade 10", "grade 2", "grade 1"]) == [1, 0, 2]
     assert ranks(["grade 10", "grade 2", "grade 1"], "minmax") == [0.5, 0, 1]
     pipeline = Pipeline.fit(table, "price", roles={"grade": "ordinal"})
-    assert "`grade`: grade 1 < grade 2 < grade 10, as asked" in pipeline.notes
+    assert "`grade`: grade 1 < grade 2 < grade 10, as given" in pipeline.notes
     numbers = {"n": [10, 9, -1, 2, 2.5, 9] * 2, "y": np.arange(12.0) / 3}
     ranked = Pipeline.fit(
         Table.from_arrays(numbers), "y", roles={"n": "ordinal"}, preprocess="none"
@@ -202,17 +202,17 @@ def test_the_year_is_a_circle() -> None:
             OptionError,
             "'ordinl' of 'color' is unknown. Did you mean 'ordinal'",
         ),
-        ({"color": ["red"]}, OptionError, "order of 'color' needs two words or more"),
-        ({"color": ["red", "red"]}, OptionError, "each once"),
+        ({"color": ["red"]}, OptionError, "order of 'color' must list two or more"),
+        ({"color": ["red", "red"]}, OptionError, "different words"),
         (
             {"color": ["red", "blue", "gren"]},
             DataError,
             r"Row 3 of column 'color' is 'green'.*gren",
         ),
-        ({"size": "cyclic"}, DataError, "'size' can't be a cyclic: it holds number"),
-        ({"color": "number"}, DataError, "'color' can't be a number: it holds text"),
+        ({"size": "cyclic"}, DataError, "'size' can't have the role 'cyclic': its kind is number"),
+        ({"color": "number"}, DataError, "'color' can't have the role 'number': its kind is text"),
         ({"colour": "embedded"}, DataError, "no feature 'colour'. Did you mean 'color'"),
-        ({"void": "ordinal"}, DataError, "'void' has no value in the training rows"),
+        ({"void": "ordinal"}, DataError, "'void' has no values in the training rows"),
     ],
 )
 def test_wrong_roles_are_named(roles: Any, error: Any, message: str) -> None:

@@ -200,13 +200,13 @@ def test_what_is_no_number_is_named(spec: Any) -> None:
         spec.fit(rows)
     with pytest.raises(DataError, match=r"block 1\[7, 2\] \(row 7, column 2\) is NaN"):
         spec.fit_blocks([rows[:10], rows[10:]])
-    with pytest.raises(DataError, match="must hold numbers"):
+    with pytest.raises(DataError, match="must contain numbers"):
         spec.fit([["a", "b"]])
     with pytest.raises(DataError, match=r"shape \(rows, features\); X has shape \(2,\)"):
         spec.fit([1.0, 2.0])
     with pytest.raises(DataError, match=r"X has shape \(0, 3\)"):
         spec.fit(np.empty((0, 3)))
-    with pytest.raises(DataError, match="block 1 has 2 features; those before have 5"):
+    with pytest.raises(DataError, match="block 1 has 2 features; earlier blocks have 5"):
         spec.fit_blocks([MIXED, MIXED[:, :2]])
     with pytest.raises(DataError, match="no blocks"):
         spec.fit_blocks([])
@@ -229,7 +229,7 @@ def test_what_can_not_be_squared_or_read_again_is_named() -> None:
     ("make", "message"),
     [
         (lambda: PCA(0), r"PCA: components must be a whole number of 1 or more, not 0"),
-        (lambda: PCA(0.9), "components must be .* give variance=0.95"),  # type: ignore[arg-type]
+        (lambda: PCA(0.9), "components must be .* use variance=0.95"),  # type: ignore[arg-type]
         (lambda: PCA(True), "components must be"),
         (lambda: PCA(variance=0.0), "PCA: variance must be a share, above 0 and at most 1"),
         (lambda: PCA(variance=1.5), "variance must be a share"),

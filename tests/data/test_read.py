@@ -184,7 +184,7 @@ def test_directory_and_unknown_extension(tmp_path: Path) -> None:
         ("SELECT zz FROM '{}'", ['"zz" not found', '"a"']),
         ("SELECT a FROM '{}' WHERE a > 9", ["no rows"]),
         ("SELECT a, a FROM '{}'", ["two columns", "'a'", "AS"]),
-        ("SELECT a FROM '{}'; SELECT 2", ["one statement"]),
+        ("SELECT a FROM '{}'; SELECT 2", ["single statement"]),
         ("SELECT [a] AS l FROM '{}'", ["'l'", "DOUBLE[]"]),
         ("SELECT * FROM 'https://example.org/t.csv'", ["local file"]),
         ("SELECT * FROM t.csv", ["needs quotes", "from 't.csv'"]),
@@ -242,7 +242,7 @@ def test_no_source_is_said(source: str) -> None:
 
 
 def test_columns_in_memory_are_sent_to_the_table() -> None:
-    with pytest.raises(DataError, match=r"got dict.*Table\.from_arrays"):
+    with pytest.raises(DataError, match=r"not dict.*Table\.from_arrays"):
         read_table({"a": [1, 2]})  # type: ignore[arg-type]
 
 

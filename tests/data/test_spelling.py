@@ -57,7 +57,7 @@ def test_what_may_be_read_otherwise_is_not_read(cells: list[str]) -> None:
     ("words", "said"),
     [
         (["83,879", "12,500"], "write them as 83879 or 83.879"),
-        (["3,50", "1,234.5"], "written in several ways"),
+        (["3,50", "1,234.5"], "written in several formats"),
         (["1", "2", "3", "4", "5,x"], "most cells are numbers, but not '5,x'"),
         (["red", "blue"], ""),
         (["red", "1,5"], ""),

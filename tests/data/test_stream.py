@@ -81,7 +81,7 @@ def test_a_sample_understands_the_columns(tmp_path: Path, monkeypatch: pytest.Mo
     names = [sorted(p.pipeline.feature_names) for p in (streamed, whole)]
     assert names[0] == names[1]  # n is still an id
     assert streamed.pipeline.classes == whole.pipeline.classes
-    assert "columns were understood from a random 400 of the training rows" in (
+    assert "the roles of columns were chosen from a random 400 of the training rows" in (
         streamed.pipeline.notes
     )
     X = streamed.train[0]
@@ -148,7 +148,7 @@ def test_a_lonely_class_is_named_by_its_row(tmp_path: Path) -> None:
     ("text", "target", "message"),
     [
         ("x,y\n", None, "header but no rows"),
-        ("y\n1.5\n2.5\n3.5\n", None, "no column beside the target"),
+        ("y\n1.5\n2.5\n3.5\n", None, "no column besides the target"),
         ("x,y\n1,\n2,\n", None, "target 'y' has no value in any row"),
         ("x,y\n1,a\n2,a\n", None, "'a' in every row"),
         ("x,y\n1,2.5\n2,2.5\n3,2.5\n", None, "2.5 in every row; there is nothing to predict"),
@@ -174,7 +174,7 @@ def test_a_full_disk_is_told_before_encoding(
 ) -> None:
     path = write(tmp_path / "mixed.csv", WORDS)
     monkeypatch.setattr("shutil.disk_usage", lambda place: SimpleNamespace(free=1000))
-    with pytest.raises(DataError, match=r"needs .* GB there; set TMPDIR"):
+    with pytest.raises(DataError, match=r"needs .* GB; set TMPDIR"):
         stream(path, folder=tmp_path)
     assert list(tmp_path.iterdir()) == [path]
 

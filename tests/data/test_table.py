@@ -60,7 +60,7 @@ def test_frame_like_objects() -> None:
         ({"a": [1, 2], "b": [1]}, "'b' has 1 row, but 'a' has 2"),
         ({"a": [[1, 2], [3, 4]]}, r"'a' must be one-dimensional"),
         ({"a": [1j]}, "'a' has dtype complex128"),
-        ({"a": [1, object()]}, "row 2 of column 'a' holds a object"),
+        ({"a": [1, object()]}, "row 2 of column 'a' is of type object"),
         ({1: [1], "1": [2]}, "two columns named '1'"),
         ([1, 2], "must map column names"),
     ],

@@ -191,7 +191,7 @@ def test_layers_between_units_head_their_column() -> None:
     assert [heading for heading, _ in columns] == [
         "2 inputs", "3 units, BatchNorm(3), ReLU, Dropout(0.5)", "1 unit",
     ]  # fmt: skip
-    with pytest.raises(cr.OptionError, match="Residual is not a layer of units and wires"):
+    with pytest.raises(cr.OptionError, match="Residual cannot be drawn with level='neurons'"):
         cr.draw(nn.Sequential([nn.Residual([nn.Linear(2, 2)]), nn.Linear(2, 1)]), "neurons")
 
 
@@ -216,7 +216,7 @@ def test_wide_layers_are_clipped_and_say_so() -> None:
     assert "⋮ 49 more" in drawing.svg()
     assert "⋮ 15 more" in drawing.svg()
     assert len(drawing.diagram.edges) == 15 * 15 + 15 * 3
-    assert drawing.text().endswith("Of wide layers 15 units are shown.")
+    assert drawing.text().endswith("Wide layers show 15 of their units.")
 
 
 # --- kernels ----------------------------------------------------------------------------------
@@ -266,8 +266,8 @@ def test_passes_stand_side_by_side() -> None:
         ("recorded", "64"),
         ("after simplify", "53"),
     ]
-    assert "Nothing to do for: lower, spread." in html
-    assert 'class="box loss marked"' in html  # stop_gradient is not left at the end
+    assert "Passes without effect: lower, spread." in html
+    assert 'class="box loss marked"' in html  # stop_gradient is removed by a later pass
     model = nn.Sequential([nn.Linear(2, 3)])
     clipped = optim.chain(optim.ClipNorm(1.0), optim.SGD(0.1))
     lowered = cr.draw(step_of(model, clipped), "kernels").html()
@@ -291,9 +291,7 @@ def test_a_large_graph_is_folded() -> None:
     drawing = cr.draw(y)
     assert 1 < len(drawing.diagram.boxes) <= LIMIT
     assert leads_onward(drawing.diagram)
-    assert drawing.diagram.note == (
-        "2,001 boxes are too many to look at; folded into stretches of the program."
-    )
+    assert drawing.diagram.note == ("2,001 boxes are too many to show; folded in program order.")
     assert {n for box in drawing.diagram.boxes for n in box.nodes} >= set(cr.Graph({"y": y}).nodes)
 
 
@@ -414,13 +412,13 @@ def test_the_style_of_an_svg_concerns_it_alone() -> None:
 def test_what_can_not_be_drawn_is_told() -> None:
     with pytest.raises(cr.OptionError, match=r"unknown level 'op'\. Did you mean 'ops'"):
         cr.draw(small(), "op")
-    with pytest.raises(cr.OptionError, match="not of dict"):
+    with pytest.raises(cr.OptionError, match="not a dict"):
         cr.draw({})
     with pytest.raises(cr.OptionError, match="features=784"):
         cr.draw(nn.Sequential([nn.Tanh()]))
     with pytest.raises(cr.OptionError, match="needs a loss"):
         cr.draw(small(), optimizer="sgd")
-    with pytest.raises(cr.OptionError, match="neurons are drawn of a model"):
+    with pytest.raises(cr.OptionError, match="level='neurons' needs a model"):
         cr.draw(step_of(), "neurons")
     with pytest.raises(cr.OptionError, match="no linear layers"):
         cr.draw(nn.Tanh(), "neurons")

@@ -382,7 +382,7 @@ def test_a_layer_that_collapsed_is_told_and_a_healthy_one_is_not() -> None:
     stuck.bias.value = np.linspace(-2, 2, 8)  # so that the layer's values differ, and no row does
     f = cr.features(model, X)
     assert [k.path for k in f.layers if k.collapsed] == ["2", "3"]
-    assert "Layer 3 (Sigmoid) collapsed: its units give nearly the same for every row" in str(f)
+    assert "Layer 3 (Sigmoid) collapsed: its output is nearly the same for every row" in str(f)
     assert "collapsed" in f.html()
     model = nn.Sequential([nn.Linear(5, 6), nn.ReLU(), dead, nn.ReLU(), nn.Linear(8, 1)])
     nn.initialize(model, 0)

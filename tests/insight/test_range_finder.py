@@ -54,7 +54,7 @@ def test_the_rates_rise_evenly_and_the_losses_are_those_of_a_training() -> None:
     np.testing.assert_allclose(found.rates, 1e-5 * 1e4 ** (np.arange(40) / 40), rtol=1e-9)
     assert found.losses[0] == pytest.approx(found.start, rel=1e-3)
     assert found.losses[-1] < found.start
-    assert "still falls at the highest rate tried" in found.reason
+    assert "still falling at the highest rate tried" in found.reason
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -80,7 +80,7 @@ def test_nothing_is_suggested_where_the_loss_never_falls() -> None:
     cr.fit(model, (X, y), loss="cross_entropy", epochs=200, progress=False)
     trained = cr.find_learning_rate(model, (X, y), loss="cross_entropy")
     assert trained.suggestion is None
-    assert "may be trained already" in trained.reason, trained
+    assert "may already be trained" in trained.reason, trained
     few = find(X[::5], y[::5], 3)
     assert few.suggestion is None
     assert "30 rows are too few" in few.reason
@@ -148,12 +148,12 @@ def test_it_is_drawn_as_text_and_as_svg() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"low": 0.0}, "low must be positive and below high"),
-        ({"low": 1.0, "high": 0.1}, "low must be positive and below high"),
-        ({"steps": 5}, "steps must be an integer from 20 on, not 5"),
+        ({"low": 0.0}, "low and high must be positive numbers"),
+        ({"low": 1.0, "high": 0.1}, "low and high must be positive numbers"),
+        ({"steps": 5}, "steps must be an integer of at least 20, not 5"),
         ({"batch_size": 0}, "batch_size must be a positive integer, not 0"),
-        ({"low": "x"}, "low must be positive and below high"),
-        ({"seed": -1}, "seed must be an integer from 0 on"),
+        ({"low": "x"}, "low and high must be positive numbers"),
+        ({"seed": -1}, "seed must be an integer of at least 0"),
         ({"optimizer": optim.Adam}, r"optimizer is the class Adam; call it: Adam\(\)"),
         ({"optimizer": "adan"}, "unknown optimizer 'adan'"),
     ],

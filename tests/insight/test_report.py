@@ -106,7 +106,7 @@ def test_the_numbers_of_a_classifier_are_those_numpy_finds(wine: tuple[cr.Run, P
     ends = binomtest(int((said == y).sum()), len(y)).proportion_ci(method="wilson")
     assert f"{100 * ends.low:.1f} to {100 * ends.high:.1f} %" in page.told("Result")
     matrix = [[int(((y == i) & (said == j)).sum()) for j in range(3)] for i in range(3)]
-    cells = [int(w) for w in page.words("Right and wrong") if w.isdigit()][:9]
+    cells = [int(w) for w in page.words("Predictions") if w.isdigit()][:9]
     assert cells == np.ravel(matrix).tolist()
     # The mistakes, the surest first, each with its place and its values in the table.
     wrong = np.flatnonzero(said != y)
@@ -116,7 +116,7 @@ def test_the_numbers_of_a_classifier_are_those_numpy_finds(wine: tuple[cr.Run, P
     assert problem.raw is not None
     table, rows = problem.raw
     assert isinstance(table, data.Table)
-    told = page.told("What it got most wrong")
+    told = page.told("Largest errors")
     shown = [int(n.replace(",", "")) for n in re.findall(r"row ([\d,]+)", told)]
     assert shown == (rows[expected] + 1).tolist()
     first = table["alcohol"].values[rows[expected[0]]]
@@ -134,7 +134,7 @@ def test_the_numbers_of_a_regression_are_those_numpy_finds() -> None:
     assert f"{np.abs(said - true).mean():.4g}" in page.told("Result")
     assert problem.raw is not None
     worst = np.argsort(-np.abs(said - true))[:12]
-    shown = re.findall(r"row ([\d,]+)", page.told("What it got most wrong"))
+    shown = re.findall(r"row ([\d,]+)", page.told("Largest errors"))
     assert [int(n) for n in shown] == (problem.raw[1][worst] + 1).tolist()
     assert html.count("a row: ") == len(true)
 
@@ -152,8 +152,8 @@ def test_hostile_names_and_cells_stay_text() -> None:
     run.settings["data"] = HOSTILE
     page = read(html := cr.report(run, problem).html())
     assert "onerror=a>" not in html
-    assert HOSTILE in page.told("What it got most wrong")
-    assert "<script>alert" in page.told("Right and wrong")
+    assert HOSTILE in page.told("Largest errors")
+    assert "<script>alert" in page.told("Predictions")
 
 
 def test_embedded_categories_and_few_rows_without_validation() -> None:
@@ -165,7 +165,7 @@ def test_embedded_categories_and_few_rows_without_validation() -> None:
     settings = choose_settings(24, task="regression", validated=False, epochs=3)
     run = fit_table(problem, settings, progress=False)
     page = read(cr.report(run, problem).html())
-    assert re.search(r"city [abcd]", page.told("What it got most wrong"))
+    assert re.search(r"city [abcd]", page.told("Largest errors"))
     assert "EmbedColumns" in page.told("The network")
 
 
@@ -192,7 +192,7 @@ def test_mistakes_of_images_are_shown_as_images_in_a_small_file() -> None:
     predictions = predictions_on(run, problem)
     assert predictions is not None
     worst = predictions.mistakes(24)
-    section = html[html.index("What it got most wrong</h2>") :]
+    section = html[html.index("Largest errors</h2>") :]
     uris = re.findall(r'<img src="(data:[^"]+)"', section)[: len(worst)]
     assert len(worst) == len(uris) == 24
     X, y = problem.test
@@ -201,7 +201,7 @@ def test_mistakes_of_images_are_shown_as_images_in_a_small_file() -> None:
     assert (run.predict(X)[worst] != y[worst]).all()
     margin = p.max(axis=1) - p[np.arange(len(y)), y]
     np.testing.assert_allclose(margin[worst], np.sort(margin)[::-1][:24])
-    assert f"kind {y[worst[0]]}" in page.told("What it got most wrong")
+    assert f"kind {y[worst[0]]}" in page.told("Largest errors")
 
 
 def interrupt(run: Any, record: dict[str, Any]) -> None:
@@ -238,8 +238,8 @@ def test_runs_on_arrays_of_any_kind_are_reported(kind: str) -> None:
     found = predictions_on(run, (X, y))
     assert found is not None
     assert len(found) == 80
-    assert page.told("How it learned")
-    assert page.told("Right and wrong")
+    assert page.told("Training curves")
+    assert page.told("Predictions")
     if kind not in ("values", "columns", "counts", "own"):
         share = (run.predict(X).reshape(80, -1) == (np.argmax(y, axis=1) if kind == "one-hot" else
                  np.asarray(y) > 0).reshape(80, -1)).all(axis=1).mean()  # fmt: skip
@@ -266,7 +266,7 @@ def test_an_interrupted_run_says_so_and_images_on_arrays_are_seen() -> None:
     page = read(html := cr.report(run, (X, y)).html())
     assert "interrupted after epoch 3 of 9" in page.told("Result")
     assert 'class="image"' in html
-    assert page.told("Inside while learning")
+    assert page.told("Layers during training")
 
 
 def test_a_saved_run_is_reported_on_a_table_with_its_target(
@@ -293,7 +293,7 @@ def test_a_saved_run_is_reported_on_a_table_with_its_target(
 
 def test_what_does_not_fit_is_refused(wine: tuple[cr.Run, Problem], tmp_path: Path) -> None:
     run, problem = wine
-    with pytest.raises(RunError, match="report is made of a run"):
+    with pytest.raises(RunError, match="report: run must be a Run"):
         cr.report(run.model)
     with pytest.raises(DataError, match="not int"):
         cr.report(cr.fit(nn.Linear(1, 1), ([[1.0]], [1.0]), loss="mse", progress=False), 3)
@@ -335,16 +335,15 @@ def test_remarks_are_made_where_numbers_leave_no_doubt_and_nowhere_else() -> Non
     assert told(run, loss=falling, val_loss=once) == []
     [over] = told(run, loss=falling, val_loss=turning)
     best = int(np.argmin(turning))
-    assert f"After epoch {best + 1} the training loss fell on" in over.text
-    assert "overfitting" in over.text
+    assert f"Overfitting: after epoch {best + 1} the training loss kept falling" in over.text
     [more] = told(run, loss=falling, val_loss=falling)
-    assert "more epochs may do better" in more.text
+    assert "more epochs may improve it" in more.text
     [stuck] = told(run, loss=[1.0] * 10)
-    assert "hardly moved" in stuck.text
+    assert "hardly changed" in stuck.text
 
 
-@pytest.mark.parametrize(("ratio", "word"), [(1e-4, "fade"), (1.0, ""), (1e4, "grow")])
-def test_gradients_that_fade_or_grow_are_told(ratio: float, word: str) -> None:
+@pytest.mark.parametrize(("ratio", "word"), [(1e-4, "vanish"), (1.0, ""), (1e4, "explode")])
+def test_gradients_that_vanish_or_explode_are_told(ratio: float, word: str) -> None:
     run = cr.fit(nn.Linear(1, 1), ([[1.0], [2.0]], [1.0, 0.0]), loss="mse", progress=False)
     layers = {str(k): {"gradient_rms": g} for k, g in enumerate((ratio, 1.0, 1.0))}
     run.history = [{"epoch": 1, "loss": 1.0, "layers": layers}]
@@ -389,9 +388,9 @@ def test_dead_units_are_told_and_layers_are_seen_on_training_rows() -> None:
     bias.value = np.where(np.arange(8) < 3, -1e3, bias.value)
     page = read(cr.report(run, problem).html())
     assert "In layer 1 (ReLU) 3 of 8 units are dead" in page.told("Result")
-    inside = page.told("What its layers make of the rows")
-    assert "Seen on 102 rows that it was trained on." in inside
-    assert "two directions" in inside
+    inside = page.told("Hidden layers")
+    assert "Measured on 102 training rows." in inside
+    assert "two principal components" in inside
     bias.value = np.where(np.arange(8) < 1, -1e3, 1e3)
     assert "are dead" not in read(cr.report(run, problem).html()).told("Result")
 
@@ -420,9 +419,9 @@ def test_where_all_is_right_the_rows_of_least_certainty_are_shown() -> None:
                  optimizer="sgd")  # fmt: skip
     layer.weight.value, layer.bias.value = [[-1.0, 1.0]], [0.0, 0.0]
     page = read(cr.report(run, (X, [0, 0, 1, 1])).html())
-    told = page.told("What it got most wrong")
-    assert "every row is right" in told
-    assert told.count("rightly") == 4
+    told = page.told("Largest errors")
+    assert "Every row is predicted correctly" in told
+    assert told.count(", correct") == 4
     assert re.findall(r"row (\d)", told) == ["2", "1", "3", "0"]
 
 

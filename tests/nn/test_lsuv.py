@@ -90,7 +90,7 @@ def test_bytes_in_columns_keep_their_value() -> None:
 
 
 def test_what_it_can_not_do_is_named() -> None:
-    with pytest.raises(cr.DataError, match=r"lsuv: what '0.weight' makes of X has .* deviation 0"):
+    with pytest.raises(cr.DataError, match=r"lsuv: the product with '0.weight' has .* deviation 0"):
         nn.lsuv(nn.Sequential([nn.Linear(6, 2)]), np.zeros((9, 6)))
     with pytest.raises(cr.OptionError, match=r"lsuv: the model has no parameters"):
         nn.lsuv(nn.ReLU(), X)

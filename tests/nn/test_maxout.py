@@ -61,7 +61,7 @@ def test_two_pieces_can_be_relu_leaky_relu_and_the_absolute_value() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"pieces": 1}, "Maxout: pieces must be an integer from 2 on, not 1"),
+        ({"pieces": 1}, "Maxout: pieces must be an integer of at least 2, not 1"),
         ({"inputs": 0}, "Maxout: inputs must be a positive integer, not 0"),
         ({"outputs": 2.0}, "Maxout: outputs must be a positive integer, not 2.0"),
     ],

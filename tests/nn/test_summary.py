@@ -34,7 +34,7 @@ def test_frozen_parameters_and_running_statistics_are_told_apart() -> None:
     model[0].weight.trainable = False  # type: ignore[attr-defined]
     told = model.summary()
     assert [(row.parameters, row.trainable) for row in told.rows] == [(9, 3), (12, 6)]
-    assert "12 of them not trained" in str(told)
+    assert "12 of them not trainable" in str(told)
 
 
 def test_any_callable_can_be_summarized() -> None:

@@ -233,7 +233,7 @@ def test_weights_that_do_not_fit_are_refused(more: dict[str, Any], message: str)
         (lambda: nn.LeakyReLU(float("nan")), r"LeakyReLU: slope must be in \(-inf, inf\)"),
         (lambda: nn.ELU(-1), r"ELU: alpha must be in \[0, inf\), not -1"),
         (lambda: nn.PReLU(start="a"), "PReLU: start must be"),  # type: ignore[arg-type]
-        (lambda: nn.activation(3), "by its name, such as 'relu', not by 3"),  # type: ignore[arg-type]
+        (lambda: nn.activation(3), "by name, such as 'relu', not 3"),  # type: ignore[arg-type]
     ],
 )
 def test_bad_values_are_named_with_their_range(make: Any, message: str) -> None:

@@ -99,13 +99,13 @@ def test_fields_of_an_image(shape: Any, channels: int) -> None:
         (lambda: nn.SparseLinear.from_mask(np.zeros((2, 2), bool)), "at least one whole"),
         (lambda: nn.SparseLinear.from_density(4, 4, 0.0), "density must be above 0 and at most 1"),
         (lambda: nn.SparseLinear.from_density(4, 4, 1.5), "density must be above 0 and at most 1"),
-        (lambda: nn.SparseLinear.from_density(4, 4, 0.5, -1), "seed must be an integer from 0"),
+        (lambda: nn.SparseLinear.from_density(4, 4, 0.5, -1), "seed must be an integer of at"),
         (lambda: nn.SparseLinear.local((4, 4), 1, (5, 2)), "larger than the image"),
         (lambda: nn.SparseLinear.local(4, 1, (2, 2)), "needs the shape of an image"),
         (lambda: nn.SparseLinear.local((4,), 1, 2), "shape must hold 3 sizes"),
-        (lambda: nn.SparseLinear(4, 4, 0.5), "pattern must be one such as nn.Density"),  # type: ignore[arg-type]
+        (lambda: nn.SparseLinear(4, 4, 0.5), "pattern must be an object such as nn.De"),  # type: ignore[arg-type]
         (lambda: nn.SparseLinear(0, 4, nn.Density(0.5)), "inputs must be a positive integer"),
-        (lambda: nn.SparseLinear(5, 4, nn.ImageFields((2, 2), (1, 1))), "makes 4 inputs, not 5"),
+        (lambda: nn.SparseLinear(5, 4, nn.ImageFields((2, 2), (1, 1))), "has 4 inputs, not 5"),
         (lambda: nn.SparseLinear(5, 4, nn.Edges("!", 3, 1)), "is damaged"),
         (lambda: nn.SparseLinear(5, 4, nn.Edges("eJwD", 3, 1)), "is damaged"),
         (lambda: nn.SparseLinear(5, 4, nn.Edges("AAAA", 3, 3)), "is damaged"),

@@ -70,7 +70,7 @@ def test_arrays_must_be_what_the_graph_says() -> None:
     case = _case()
     with pytest.raises(cr.ShapeError, match="'x'"):
         prepare(case.graph, case.state, {"x": case.data["x"][:, :3]}, 3)
-    with pytest.raises(cr.DTypeError, match="'x' holds float64"):
+    with pytest.raises(cr.DTypeError, match="'x' must be float64"):
         prepare(case.graph, case.state, {"x": case.data["x"].astype("float32")}, 3)
     with pytest.raises(cr.DTypeError, match="'w'"):
         prepare(case.graph, {"w": case.state["w"].astype(">f8")}, case.data, 3)

@@ -149,7 +149,7 @@ def test_rows_of_the_wrong_shape_are_refused() -> None:
     function = prepare_function(Graph({"y": (x * 2).node}), ["x"])
     with pytest.raises(cr.ShapeError, match="'x' has length 2"):
         function({"x": np.ones((4, 2), "f4")})
-    with pytest.raises(cr.GraphError, match="neither one number nor an array of rows"):
+    with pytest.raises(cr.GraphError, match="neither a scalar nor an array of rows"):
         prepare_function(Graph({"y": x.sum(0).node}), ["x"])
 
 

@@ -223,7 +223,7 @@ def test_numbers_that_are_none_are_found_by_row_and_column(bad: float) -> None:
 def test_features_that_can_not_be_used_are_named() -> None:
     with pytest.raises(cr.DataError, match="X has no rows"):
         fit(CLASSES[:0], 3, "cross_entropy", X[:0])
-    with pytest.raises(cr.DataError, match="X must hold numbers"):
+    with pytest.raises(cr.DataError, match="X must contain numbers"):
         fit(CLASSES, 3, "cross_entropy", X.astype(str))
     with pytest.raises(cr.DataError, match="unequal length"):
         fit([0, 1], 3, "cross_entropy", [[1.0], [1.0, 2.0]])
@@ -255,8 +255,8 @@ def test_features_that_can_not_be_used_are_named() -> None:
         ({"early_stopping": True}, "early_stopping must be a positive integer, not True"),
         ({"early_stopping": "5"}, "early_stopping must be a positive integer, not '5'"),
         ({"early_stopping": 5.0}, "early_stopping must be a positive integer, not 5.0"),
-        ({"regularizer": "l2"}, "regularizer must be one such as nn.L2"),
-        ({"regularizer": {"*": 0.1}}, "regularizer must be one such as nn.L2"),
+        ({"regularizer": "l2"}, "regularizer must be a function such as nn.L2"),
+        ({"regularizer": {"*": 0.1}}, "regularizer must be a function such as nn.L2"),
         ({"validation": True}, "between 0 and 1"),
         ({"validation": 0.0}, "between 0 and 1"),
         ({"validation": 1.5}, "between 0 and 1"),

@@ -87,7 +87,7 @@ def test_worst_classes_come_worst_first_with_what_they_are_taken_for() -> None:
 
 @pytest.mark.parametrize("score", [score_values, error_quantiles, score_classes])
 def test_unequal_or_no_rows_are_refused(score) -> None:
-    with pytest.raises(DataError, match="as many"):
+    with pytest.raises(DataError, match="equal numbers"):
         score(np.zeros(2, int), np.zeros((3, 2)))
     with pytest.raises(DataError, match="at least one"):
         score(np.zeros(0, int), np.zeros((0, 2)))

@@ -265,7 +265,7 @@ def named(name: str) -> Any:
         ({"model": 3}, r"model is a int, and must be a layer; such as nn\.Linear"),
         ({"model": lambda x: x.numpy()}, "has no value"),
         ({"model": lambda x: np.zeros((2, 2))}, "the model returned ndarray, not a tensor"),
-        ({"seed": 2**64}, rf"seed must be an integer from 0 on and below {2**63}, not"),
+        ({"seed": 2**64}, rf"seed must be an integer of at least 0 and below {2**63}, not"),
         ({"validation": 1.5}, r"validation must be a pair .* or the fraction .*; got 1\.5"),
     ],
 )

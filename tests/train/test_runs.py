@@ -294,7 +294,7 @@ def test_a_layer_used_twice_can_not_be_saved_and_is_named(tmp_path: Path) -> Non
     twice = nn.Linear(4, 4)
     model = nn.Sequential([twice, nn.ReLU(), twice])
     run = cr.fit(model, (X, X), loss="mse", epochs=1, progress=False)
-    with pytest.raises(cr.OptionError, match=r"2\.bias, 2\.weight.*more than one place"):
+    with pytest.raises(cr.OptionError, match=r"more than one place.*2\.bias, 2\.weight"):
         run.save(tmp_path / "a")
     assert os.listdir(tmp_path) == []
 
@@ -302,7 +302,7 @@ def test_a_layer_used_twice_can_not_be_saved_and_is_named(tmp_path: Path) -> Non
 def test_a_directory_that_is_no_run_is_named_with_the_nearest(saved: Path) -> None:
     saved.rename(saved.parent / "digits")
     with pytest.raises(
-        cr.RunError, match=r"not a saved run: it has no run.json. Did you mean 'digits'"
+        cr.RunError, match=r"not a saved run: it has no run.json. Did you mean '.*digits'"
     ):
         cr.load(saved.parent / "digit")
     with pytest.raises(cr.RunError, match="not a saved run"):

@@ -49,7 +49,7 @@ def test_an_input_the_output_does_not_depend_on_is_named() -> None:
     with pytest.raises(cr.GraphError, match=r"does not depend on inputs\[1\], f32\[\].*test_grad"):
         cr.grad(loss, [x, cr.tensor(2.0)])
     cut = cr.tensor(float(x)) * 2
-    with pytest.raises(cr.GraphError, match=r"'x'.* did float\(\), .* cut the way"):
+    with pytest.raises(cr.GraphError, match=r"'x'.* did float\(\), .* break the graph"):
         cr.grad(cut, x)
     with pytest.raises(cr.OptionError, match="unused must be 'error' or 'zero', not 'none'"):
         cr.grad(loss, w, unused="none")  # type: ignore[call-overload]
@@ -116,9 +116,9 @@ def test_what_cannot_be_differentiated_is_named() -> None:
     with pytest.raises(cr.DTypeError, match=r"grad needs a float output, not i64\[\]"):
         cr.grad(cr.tensor([1, 2]).sum(), x)
     n = cr.tensor([1, 2])
-    with pytest.raises(cr.DTypeError, match=r"gradients exist to float tensors, not i64\[2\]"):
+    with pytest.raises(cr.DTypeError, match=r"only float tensors have gradients, not i64\[2\]"):
         cr.grad((x * n).sum(), n)
-    with pytest.raises(cr.ShapeError, match=r"g has shape \(3,\), the output \(2,\)"):
+    with pytest.raises(cr.ShapeError, match=r"output's shape \(2,\), not \(3,\)"):
         pull_back(x, cr.tensor([1.0, 2.0, 3.0]), [x])
 
 
@@ -237,7 +237,7 @@ def test_random_graphs(steps: list[Step], seed: int) -> None:
 def test_numbers_have_no_gradient_and_the_way_out_is_named() -> None:
     x = cr.tensor(2.0)
     for output, inputs in ((3.0, x), (x * x, 3.0), (x * x, [x, np.ones(2)])):
-        with pytest.raises(cr.GraphError, match=r"grad follows .* has none: leave out float"):
+        with pytest.raises(cr.GraphError, match=r"grad needs tensors, not .*: leave out float"):
             cr.grad(output, inputs)  # type: ignore[call-overload]
     slopes = cr.grad(x * x, {"x": x}.values())  # type: ignore[call-overload]
     assert [s.item() for s in slopes] == [4.0]

@@ -143,7 +143,7 @@ def test_what_can_t_be_differentiated_is_refused_with_words() -> None:
         cr.jacobian(x * 2, x)
     with pytest.raises(cr.DTypeError, match="jacobian needs floats, not i64"):
         cr.jacobian(cr.tensor([1.0]), cr.tensor([1]))
-    with pytest.raises(cr.GraphError, match="a float has none"):
+    with pytest.raises(cr.GraphError, match="needs tensors, not float"):
         cr.jacobian(1.0, cr.tensor(1.0))  # type: ignore[call-overload]
     with pytest.raises(cr.ShapeError, match="scalar"):
         cr.hessian(cr.tensor([1.0, 2.0]), cr.tensor(1.0))

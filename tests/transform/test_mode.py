@@ -65,9 +65,9 @@ def test_one_state_set_twice_is_told_with_the_line() -> None:
 
 def test_what_is_noted_must_fit() -> None:
     x = cr.tensor([1.0, 2.0])
-    with pytest.raises(cr.ShapeError, match="by_mode: what training and predicting use must be"):
+    with pytest.raises(cr.ShapeError, match="by_mode: the tensors of training and prediction must"):
         by_mode(x, cr.tensor([1.0]))
-    with pytest.raises(cr.ShapeError, match="must be one number"):
+    with pytest.raises(cr.ShapeError, match="must be a scalar"):
         penalizing(x, x)
     with pytest.raises(cr.DTypeError, match="trainable=False"):
         updating(x, Parameter(2, Zeros()), x)

@@ -1,4 +1,4 @@
-"""Draw networks, graphs and compiled programs: from each a diagram, for each level of detail.
+"""Draw networks, graphs and compiled programs at several levels of detail.
 
 Read next: :mod:`chainrule.insight.drawing.draw`.
 """

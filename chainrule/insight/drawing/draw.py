@@ -1,9 +1,8 @@
-"""Draw networks, graphs and compiled programs: one call, and the picture in any format.
+"""Draw models, runs, graphs, tensors, training steps and compiled programs.
 
-What there is (a model, a run, a graph, a tensor, a step, a compiled program) goes in with a
-level; a :class:`Drawing` comes out, which knows its text, SVG, HTML and DOT.  Graphs and
-layers stand on lower floors and can't know of pictures: ``graph.draw()`` and ``model.draw()`` call
-what :mod:`chainrule` installed, which is :func:`draw`.
+:func:`draw` returns a :class:`Drawing`, which can be written as text, SVG, HTML and DOT.  Graphs
+and layers are on lower floors and can't import it, so :mod:`chainrule` installs it as the function
+that ``graph.draw()`` and ``model.draw()`` call.
 
 Read next: :mod:`chainrule.insight.render.diagram`.
 """
@@ -51,16 +50,15 @@ __all__ = ["FORMATS", "LEVELS", "Drawing", "check_format", "draw"]
 
 LEVELS = ("layers", "neurons", "ops", "kernels")
 _REFUSAL = (
-    "draw makes pictures of models, runs, graphs, tensors, training steps and compiled "
-    "programs, not of"
+    "draw takes a model, a run, a graph, a tensor, a training step or a compiled program, not a"
 )
 FORMATS = {".svg": "svg", ".html": "html", ".dot": "dot", ".txt": "text"}
 
 
 def check_format(path: str | os.PathLike[str]) -> str:
-    """Return the name of the format that the extension of `path` says.
+    """Return the name of the format for the extension of `path`.
 
-    Raises OptionError for one that is not a format.
+    Raises OptionError for an unknown extension.
 
     >>> check_format("net.svg")
     'svg'
@@ -68,42 +66,42 @@ def check_format(path: str | os.PathLike[str]) -> str:
     extension = Path(path).suffix.lower()
     if extension not in FORMATS:
         raise OptionError(
-            f"{str(path)!r}: pictures are written as {', '.join(FORMATS)}, not "
+            f"{str(path)!r}: drawings are written as {', '.join(FORMATS)}, not "
             f"{extension or 'a file without extension'}."
         )
     return FORMATS[extension]
 
 
 class Drawing(Shown):
-    """A picture in every format: see :meth:`text`, :meth:`svg`, :meth:`html` and :meth:`dot`.
+    """A drawing, available as :meth:`text`, :meth:`svg`, :meth:`html` and :meth:`dot`.
 
-    Printing it shows the text; a notebook shows the SVG; :meth:`save` writes a file.
+    Printing it shows the text, a notebook displays the SVG, and :meth:`save` writes a file.
     """
 
     def __init__(self, title: str, diagram: Diagram, passes: Passes | None = None):
         self.title, self.diagram, self.passes = title, diagram, passes
 
     def text(self) -> str:
-        """Return the picture for a terminal."""
+        """Return the drawing as text for a terminal."""
         head = f"{self.passes.outline}\n" if self.passes else ""
         return f"{head}{to_text(self.diagram)}"
 
     @cached_property
     def _plain(self) -> str:
-        """The SVG without its style, which a page has."""
+        """The SVG without its style, which is in the style of a page."""
         is_columns = self.diagram.columns is not None
         return columns_svg(self.diagram) if is_columns else to_svg(self.diagram)
 
     def svg(self) -> str:
-        """Return the picture as an SVG file; its style is inside and concerns it alone."""
+        """Return the drawing as an SVG file with a style that affects nothing else on a page."""
         return alone(self._plain)
 
     def html(self) -> str:
-        """Return the picture as a page of its own; for kernels, with the graph after each pass."""
+        """Return the drawing as an HTML page; for kernels, with the graph after each pass."""
         sections = [("", f'<div class="wide">{self._plain}</div>')]
         if self.passes is not None:
             sections += _pass_sections(self.passes)
-        is_columns = self.diagram.columns is not None  # which say it themselves
+        is_columns = self.diagram.columns is not None  # these show the note in the SVG
         note = self.passes.outline if self.passes else "" if is_columns else self.diagram.note
         return page(
             self.title,
@@ -115,18 +113,18 @@ class Drawing(Shown):
         )
 
     def dot(self) -> str:
-        """Return the picture in the DOT language."""
+        """Return the drawing in the DOT language."""
         return to_dot(self.diagram)
 
     def save(self, path: str | os.PathLike[str], **options: Any) -> Path:
-        """Write the picture to `path`, in the format its extension names, and return the path.
+        """Write the drawing to `path`, in the format of its extension, and return the path.
 
-        Raises OptionError for an extension that is not a format, RunError if it can't be written.
+        Raises OptionError for an unknown extension, RunError if it can't be written.
         """
         return write(path, self.written_as(path))
 
     def written_as(self, path: str | os.PathLike[str]) -> str:
-        """Return what a file named `path` holds; raises OptionError as :meth:`save` does."""
+        """Return the content of a file named `path`; raises OptionError as :meth:`save` does."""
         text: str = getattr(self, check_format(path))()
         return text if text.endswith("\n") else text + "\n"
 
@@ -147,22 +145,22 @@ def draw(
     loss: str | Callable[[Tensor, Tensor], Tensor] | None = None,
     optimizer: str | Optimizer | None = None,
 ) -> Drawing:
-    """Return a picture of `thing`: a model, a run, a graph, a tensor, a step or a program.
+    """Return a drawing of `thing`: a model, a run, a graph, a tensor, a step or a program.
 
     level
         "layers" (the default for models and runs), "neurons" (units, and weights as lines:
-        blue above zero, orange below, as wide as they are large; the default for
+        positive blue, negative orange, wider if larger in magnitude; the default for
         :class:`~chainrule.nn.Neurons`), "ops" (every operation; the
-        default for graphs and tensors) or "kernels" (what the native engine runs, and where
-        its threads wait for one another; in HTML beside the graph after each pass).
+        default for graphs and tensors) or "kernels" (the kernels of the native engine, and the
+        barriers between its threads; in HTML also the graph after each pass).
     features
-        The shape of one row, for a model whose first layer does not tell it.
+        The shape of one row, for a model whose first layer does not determine it.
     loss, optimizer
         With an optimizer the whole training step is drawn: forward, loss, backward, update.
-        A run knows its loss, a model is given one.
+        A run has its own loss; a model needs one.
 
-    A picture of more than 300 boxes is folded by layer.  Raises OptionError for
-    an unknown level, or one that `thing` has no picture for.
+    A drawing of more than 300 boxes is folded by layer.  Raises OptionError for
+    an unknown level, or one at which `thing` cannot be drawn.
 
     >>> import chainrule as cr
     >>> from chainrule import nn
@@ -202,13 +200,17 @@ def _draw_code(code: Any, level: str) -> Drawing:
         passes = passes_of(code)
         return Drawing("Program: kernels", kernels_of(passes), passes)
     if level != "ops":
-        raise OptionError(f"a compiled program is drawn as ops or kernels, not {level}.")
+        raise OptionError(
+            f"draw: a compiled program has the levels 'ops' and 'kernels', not {level!r}."
+        )
     return Drawing("Program: operations", few(operations(code.graph)))
 
 
 def _draw_neurons(subject: Subject | None) -> Drawing:
     if subject is None:
-        raise OptionError("neurons are drawn of a model or a run; a graph is drawn as ops.")
+        raise OptionError(
+            "draw: level='neurons' needs a model or a run; draw a graph with level='ops'."
+        )
     pipeline, names = subject.pipeline, list(subject.feature_names)
     outputs = list(getattr(pipeline, "classes", None) or ())
     if pipeline is not None and not outputs:
@@ -238,11 +240,13 @@ def _graph_of(
     if optimizer is not None:
         aim = subject.objective(loss)
         if aim is None:
-            raise OptionError("draw: a training step of a model needs a loss, as in loss='mse'.")
+            raise OptionError(
+                "draw: the training step of a model needs a loss, such as loss='mse'."
+            )
         return _record_step(model, aim, optimizer_named(optimizer), shape, dtype)
     x = input("x", (ROWS, *shape), dtype)
     outputs = {"output": forward(model, x).node}
-    if level != "layers":  # which show dropout, too
+    if level != "layers":  # layers show dropout, too
         outputs = for_predicting(Graph(outputs, {"x": x})).outputs
     read = set(reachable(outputs.values()))
     named = {path: p.node for path, p in parameters(model).items() if p.node in read}
@@ -262,7 +266,7 @@ def _record_step(
 
 
 def _pass_sections(passes: Passes) -> list[tuple[str, str]]:
-    """Return the graph after each pass, side by side; what is not left at the end is dashed."""
+    """Return the graph after each pass; operations that a later pass removes are dashed."""
     figures = []
     labels = kernel_labels(passes)
     for i, (name, graph) in enumerate(passes.graphs):
@@ -274,13 +278,11 @@ def _pass_sections(passes: Passes) -> list[tuple[str, str]]:
         marked = frozenset(
             k for k, box in enumerate(shown.boxes) if shown is diagram and box.nodes[-1] in gone
         )
-        told = f"{count} operations" + (
-            f", {len(gone)} not left at the end (dashed)" if gone else ""
-        )
+        told = f"{count} operations" + (f", {len(gone)} removed later (dashed)" if gone else "")
         figures.append(
             f"<figure><figcaption><b>{escape(name)}</b>, {told}</figcaption>"
             f"{to_svg(shown, marked)}</figure>"
         )
-    idle = f"<p>Nothing to do for: {', '.join(passes.idle)}.</p>" if passes.idle else ""
+    idle = f"<p>Passes without effect: {', '.join(passes.idle)}.</p>" if passes.idle else ""
     body = f'{idle}<div class="passes">{"".join(figures)}</div>'
     return [("The graph after each pass", body)]

@@ -1,6 +1,6 @@
 "use strict";
 const told = document.getElementById("told");
-for (const svg of document.querySelectorAll("svg.drawing")) {  // a wide picture opens at its start
+for (const svg of document.querySelectorAll("svg.drawing")) {  // scroll to the first box
   const first = svg.querySelector('[data-i="0"]');
   const frame = svg.parentElement;
   if (first && frame.scrollWidth > frame.clientWidth) {

@@ -1,7 +1,7 @@
-"""A graph on its way to native code: after each pass, and as kernels with the barriers between.
+"""Diagrams of a graph's compilation: after each pass, and as kernels with barriers between.
 
-A graph goes in; a :class:`Passes` comes out, with the graph as each pass left it, the kernels
-and their levels, as the compiler would plan them.  No code is emitted and llvmlite is not needed.
+:func:`compile_passes` returns a :class:`Passes`: the graph after each pass, the kernels and their
+levels, as planned by the compiler.  No code is emitted and llvmlite is not needed.
 
 Read next: :mod:`chainrule.run.plan.fuse`, which makes the kernels.
 """
@@ -26,30 +26,30 @@ __all__ = ["Passes", "compile_passes", "gone_after", "kernel_labels", "kernels_o
 
 WIDE = 34  # characters of a line in a kernel's box
 _MEANS = {
-    "matmul": "a matrix product; the rest is done to each tile of it while it is at hand",
-    "sparse": "a product along the edges of a fixed pattern, block of rows by block of rows",
-    "edges": "for each edge of a fixed pattern, the sum over rows of what its ends multiply to",
-    "scatter": "adds rows to those rows of a table that numbers name",
+    "matmul": "a matrix product; the other operations are applied to each tile while in cache",
+    "sparse": "a product with a sparse matrix of fixed pattern, in blocks of rows",
+    "edges": "for each edge of a fixed pattern, the sum over rows of the product of its ends",
+    "scatter": "adds rows to the rows of a table selected by indices",
     "rows": "one pass over each row",
     "inner": "reduces the last of three axes, row by row",
-    "sum_rows": "adds up rows, column by column",
-    "total": "adds up everything",
-    "each": "one pass over every number",
+    "sum_rows": "sums over rows, for each column",
+    "total": "sums over all elements",
+    "each": "one pass over every element",
     "reference": "computed by the interpreter",
 }
 _SPLITS = {
-    "batch": "each thread has rows of the batch",
-    "rows": "each thread has rows of the result",
-    "columns": "each thread has columns",
-    "one": "one thread does it",
+    "batch": "each thread computes rows of the batch",
+    "rows": "each thread computes rows of the result",
+    "columns": "each thread computes columns",
+    "one": "computed by one thread",
 }
 
 
 @dataclass(frozen=True)
 class Passes:
-    """What became of a graph: after each pass by name, then as kernels on levels.
+    """A graph after each pass, by name, and its kernels on levels.
 
-    `idle` are the names of the passes that had nothing to do.
+    `idle` are the names of the passes without effect.
     """
 
     graphs: tuple[tuple[str, Graph], ...]
@@ -59,7 +59,7 @@ class Passes:
 
     @property
     def outline(self) -> str:
-        """The counts in one line."""
+        """The numbers of operations, kernels and barriers in one line."""
         counts = [f"{len(graph) - len(graph.inputs)} {name}" for name, graph in self.graphs]
         kernels = sum(map(len, self.schedule.levels))
         levels = len(self.schedule.levels)
@@ -68,7 +68,7 @@ class Passes:
 
 
 def compile_passes(graph: Graph) -> Passes:
-    """Return `graph` lowered, simplified and fused, as a step whose state is what it returns."""
+    """Return the passes and kernels of `graph`; inputs that are also outputs are its state."""
     state = set(graph.inputs) & set(graph.outputs)
     named, idle = [("recorded", graph)], []
     for rewrite in PASSES:
@@ -85,14 +85,14 @@ def compile_passes(graph: Graph) -> Passes:
 
 
 def passes_of(code: Any) -> Passes:
-    """Return the passes of compiled code, with what the compiler found it had to leave out."""
+    """Return the final graph and the kernels of compiled code."""
     return Passes((("compiled", code.graph),), code.kernels, code.schedule)
 
 
 def gone_after(before: Graph, after: Graph) -> set[Node]:
-    """Return the operations of `before` that have no like in `after`.
+    """Return the operations of `before` that have no counterpart in `after`.
 
-    Alike are operations of the same name and type, recorded in the same layer and line.
+    A counterpart has the same name and type and was recorded in the same layer and line.
     """
 
     def like(node: Node) -> tuple[Any, ...]:
@@ -109,7 +109,7 @@ def gone_after(before: Graph, after: Graph) -> set[Node]:
 
 
 def kernel_labels(passes: Passes) -> dict[Node, str]:
-    """Return in which kernel each operation is computed."""
+    """Return the label of the kernel that computes each operation."""
     order = [kernel for level in passes.schedule.levels for kernel in level]
     return {
         node: f"kernel {number}"
@@ -120,7 +120,7 @@ def kernel_labels(passes: Passes) -> dict[Node, str]:
 
 
 def kernels_of(passes: Passes) -> Diagram:
-    """Return kernels as boxes, a band for each level, and what one loads of another as edges."""
+    """Return kernels as boxes, levels as bands, and loads of other kernels' results as edges."""
     kernels, plan = passes.kernels, passes.schedule
     graph = kernels.graph
     names, told = graph.names(), recorded_lines(graph)

@@ -1,9 +1,8 @@
-"""A graph as its layers: what was recorded in one layer, or one phase of training, is one box.
+"""Diagrams of a graph by layer: one box for each layer and each phase of training.
 
-A graph and, where there is one, its model go in; a diagram comes out.  Layers are told apart by
-the scopes that nodes carry; the model only gives them their names.
+Layers are identified by the scopes of nodes; the model, if given, is used only for their names.
 
-Read next: :mod:`chainrule.insight.drawing.unit_columns`, where the units of a layer are seen.
+Read next: :mod:`chainrule.insight.drawing.unit_columns`, which draws the units of a layer.
 """
 
 from __future__ import annotations
@@ -22,18 +21,18 @@ from chainrule.nn.summary import describe
 
 __all__ = ["few", "layers"]
 
-MOST_NAMED = 3  # operations of a layer that are named, before they are counted
+MOST_NAMED = 3  # operations of a layer that are listed; more are counted
 
 
 def layers(diagram: Diagram, graph: Graph, model: Any = None) -> Diagram:
-    """Return the `diagram` of all operations of `graph` with those of each layer as one box."""
+    """Return the `diagram` of all operations of `graph` with one box for each layer."""
     state = {node for name, node in graph.inputs.items() if name in graph.outputs}
 
     def key(box: Box) -> str | None:
         data = box.kind == "input" and not state.intersection(box.nodes)
         if data and phase_of(box.where) in ("forward", "loss"):
             return None
-        return box.where or None  # what was recorded in no layer stands for itself
+        return box.where or None  # operations outside of layers keep their own boxes
 
     def join(boxes: Sequence[Box]) -> Box:
         return _joined(boxes, model)
@@ -43,7 +42,7 @@ def layers(diagram: Diagram, graph: Graph, model: Any = None) -> Diagram:
 
 
 def few(diagram: Diagram, model: Any = None, most: int = LIMIT) -> Diagram:
-    """Return `diagram` with at most `most` boxes: folded by layer, then by stretches of program."""
+    """Return `diagram` with at most `most` boxes: folded by layer, then by program order."""
     whole = len(diagram.boxes)
     if whole <= most:
         return diagram
@@ -58,20 +57,20 @@ def few(diagram: Diagram, model: Any = None, most: int = LIMIT) -> Diagram:
         diagram = fold(diagram, lambda box: _folder(box, parts), join)  # noqa: B023
         depth -= 1
     if len(diagram.boxes) > most:
-        how = "folded into stretches of the program"
+        how = "folded in program order"
         diagram = fold_stretches(diagram, most, join)
-    return replace(diagram, note=f"{whole:,} boxes are too many to look at; {how}.")
+    return replace(diagram, note=f"{whole:,} boxes are too many to show; {how}.")
 
 
 def _folder(box: Box, parts: int) -> str | None:
-    """Return the first `parts` of the scope of `box`, None where it stays for itself."""
+    """Return the first `parts` of the scope of `box`, None for a box that is not folded."""
     if box.kind == "input" and phase_of(box.where) == "forward":
         return None
     return ".".join(box.where.split(".")[:parts]) or None
 
 
 def _joined(boxes: Sequence[Box], model: Any) -> Box:
-    """Return one box for what was recorded in one layer or phase."""
+    """Return one box for the operations of one layer or phase."""
     work = [box for box in boxes if box.kind not in ("input", "parameter")]
     last = [*boxes, *work][-1]
     phase = last.kind
@@ -98,7 +97,7 @@ def _joined(boxes: Sequence[Box], model: Any) -> Box:
 
 
 def _title(scope: str, model: Any) -> str:
-    """Return the layer at the path `scope` in words, or the scope where there is none."""
+    """Return the path `scope` with a description of its layer, if the model has one there."""
     found = model
     for part in scope.split("."):
         if isinstance(found, Sequential):
@@ -113,7 +112,7 @@ def _title(scope: str, model: Any) -> str:
 
 
 def _with_idle_layers(diagram: Diagram, model: Any) -> Diagram:
-    """Add the layers of a Sequential that recorded nothing, for their input is as they want it."""
+    """Add the layers of a Sequential that recorded nothing, such as Flatten of flat rows."""
     if not isinstance(model, Sequential):
         return diagram
     for i, layer in enumerate(model.layers):
@@ -126,13 +125,13 @@ def _with_idle_layers(diagram: Diagram, model: Any) -> Diagram:
         beside = working[0] if working[0] in later else working[-1]
         sources = [e.source for e in diagram.edges if e.target == beside]
         before = sources[0] if beside in later and sources else beside
-        lines = (*diagram.boxes[before].lines[:1], "nothing to do")
+        lines = (*diagram.boxes[before].lines[:1], "no effect")
         diagram = _insert(diagram, before, Box(f"{i} {describe(layer)}", lines, where=str(i)))
     return diagram
 
 
 def _insert(diagram: Diagram, at: int, box: Box) -> Diagram:
-    """Return `diagram` with `box` between the box `at` and all that reads it going forward."""
+    """Return `diagram` with `box` inserted between the box `at` and its forward readers."""
 
     def moved(place: int) -> int:
         return place + (place > at)

@@ -1,10 +1,9 @@
-"""A graph as boxes, one for each operation; constants and tiny scalars stand in the labels.
+"""Diagrams of a graph with one box for each operation; constants and scalars are in the labels.
 
-A graph goes in, a :class:`~chainrule.insight.render.diagram.Diagram` comes out.  A parameter that
-several layers read is drawn once for each, near what reads it, so that no line crosses the whole
-picture; data is drawn once going forward, so that one input never looks like two.
+A parameter that several layers read is drawn once for each of them, close to it, so that no line
+crosses the whole drawing.  Data is drawn once in the forward pass.
 
-Read next: :mod:`chainrule.insight.drawing.layers`, where the boxes of a layer are one.
+Read next: :mod:`chainrule.insight.drawing.layers`, which joins the boxes of each layer.
 """
 
 from __future__ import annotations
@@ -20,15 +19,15 @@ from chainrule.insight.render.diagram import Box, Diagram, Edge
 
 __all__ = ["operations", "phase_of", "recorded_lines", "short"]
 
-LONGEST = 26  # characters of a scalar expression that stands in a label
-# How people write the signs of a formula.
+LONGEST = 26  # characters of a scalar expression in a label
+# Mathematical signs for the operators in formulas.
 _SIGNS = {"-": "−", "*": "×", "<=": "≤", "==": "="}
 _PHASES = {"loss": "loss", "metrics": "loss", "backward": "backward", "update": "update",
            "watch": "watch"}  # fmt: skip
 
 
 def phase_of(scope: str) -> str:
-    """Return which phase of training nodes of `scope` belong to: a kind of box.
+    """Return the phase of training that nodes of `scope` belong to, a kind of box.
 
     >>> phase_of("2.0"), phase_of("metrics")
     ('forward', 'loss')
@@ -37,7 +36,7 @@ def phase_of(scope: str) -> str:
 
 
 def short(name: str) -> str:
-    """Return the name of an input as labels have it.
+    """Return the name of an input for labels.
 
     >>> short("parameter/0.weight"), short("m/0.weight")
     ('0.weight', 'm/0.weight')
@@ -46,7 +45,7 @@ def short(name: str) -> str:
 
 
 def recorded_lines(graph: Graph) -> dict[Node, str]:
-    """Return each node as the graph's text has it, and the line of code that recorded it."""
+    """Return the line of each node in the graph's text, and the line of code that recorded it."""
     given = {node: name for name, node in graph.inputs.items()}
     body = [node for node in graph.nodes if node not in given]
     told = {n: f"{name}: {n.spec}, {n.primitive.name}" for n, name in given.items()}
@@ -79,7 +78,7 @@ class _View:
         self.edges: dict[tuple[int, int], Edge] = {}
         self.place: dict[Node, int] = {}
         self.copies: dict[tuple[Node, str], int] = {}
-        self.text: dict[Node, tuple[str, tuple[Node, ...]]] = {}  # what stands in labels
+        self.text: dict[Node, tuple[str, tuple[Node, ...]]] = {}  # drawn in labels, not as boxes
 
     def diagram(self) -> Diagram:
         for node in self.graph.nodes:
@@ -92,7 +91,7 @@ class _View:
         return Diagram(tuple(self.boxes), tuple(self.edges.values()))
 
     def _expression(self, node: Node) -> tuple[str, tuple[Node, ...]] | None:
-        """Return a tiny scalar as text and the nodes in it, or None if it needs a box."""
+        """Return a short scalar expression and its nodes, or None if the node needs a box."""
         if node in self.given:
             return (self.given[node], (node,)) if node.spec.shape == () else None
         if node in self.returned or any(isinstance(d, Dim) or d > 1 for d in node.spec.shape):
@@ -112,7 +111,7 @@ class _View:
         return (text, within) if len(text) <= LONGEST else None
 
     def _add(self, node: Node) -> None:
-        """Add the box of an operation after those of the leaves that it reads."""
+        """Add the box of an operation after the boxes of the leaves that it reads."""
         folded = tuple(n for i in node.inputs if i in self.text for n in self.text[i][1])
         sources = [self._source(i, node) for i in node.inputs if i not in self.text]
         lines = [str(node.spec), *self._results(node)]
@@ -137,7 +136,7 @@ class _View:
     def _source(self, value: Node, reader: Node) -> int:
         if value not in self.given:
             return self.place[value]
-        # Data is one thing that comes in, and so one box of each phase, whichever layers read it.
+        # Data has one box for each phase, whichever layers read it.
         phase = phase_of(reader.scope)
         is_data = value.primitive.name == "input" and value not in self.state
         together = is_data and phase in ("forward", "loss")
@@ -155,7 +154,7 @@ class _View:
         return len(self.boxes) - 1
 
     def _add_unread(self) -> None:
-        """Add what is returned as it was given, and what nothing reads but who is given it."""
+        """Add inputs that are unused or returned unchanged, and outputs that have no box yet."""
         shown = {node for box in self.boxes for node in box.nodes}
         nodes = dict.fromkeys((*self.graph.nodes, *self.graph.inputs.values()))
         for node in (n for n in nodes if n not in shown):
@@ -181,7 +180,7 @@ class _View:
 
 
 def _written(name: str, parts: Collection[str]) -> str:
-    """Write an operation on `parts` as people do; signs within a part get parentheses."""
+    """Format an operation on `parts` in mathematical notation, with parentheses where needed."""
     description = lookup(name).description
     infix = description and re.fullmatch(r"a ?(\W+?) ?b", description.formula)
     if not infix:

@@ -1,8 +1,7 @@
-"""A network as neurons: a column of units for each layer, a line for each weight.
+"""Diagrams of a network as neurons: a column of units for each layer, a line for each weight.
 
-A model goes in, a diagram of columns comes out; :func:`columns_svg` draws it.  The sign of a
-weight is its color, its size the line's width, compared within its layer.  A layer that is wired
-sparsely has the lines it is wired with and no others.
+The color of a line is the sign of the weight; its width is the magnitude, relative to the largest
+of the layer.  A sparse layer has only the lines of its wiring.
 
 Read next: :mod:`chainrule.insight.render.svg`.
 """
@@ -27,14 +26,14 @@ from chainrule.ops.sparse import Wiring
 
 __all__ = ["columns_svg", "neurons"]
 
-SHOWN = 16  # units of a column that are drawn
+SHOWN = 16  # most rows of a column
 COLUMN, ROW, RADIUS = 130.0, 25.0, 8.0
 LETTER, LONGEST = 6.65, 16
 
 
 @dataclass
 class _Wired:
-    """A layer of wires, and the heading of the column of its outputs."""
+    """A linear layer, and the heading of the column of its outputs."""
 
     layer: Linear | SparseLinear
     heading: str
@@ -42,7 +41,7 @@ class _Wired:
 
 @dataclass
 class _Column:
-    """Units beside each other: what stands above them, their names and their biases."""
+    """A column of units: its heading, and the names and biases of the units."""
 
     heading: str
     titles: list[str]
@@ -51,7 +50,7 @@ class _Column:
 
 @dataclass
 class _Wires:
-    """What leads from one column to another: a matrix, or a weight for each edge of `wiring`."""
+    """The weights from one column to another: a matrix, or one for each edge of `wiring`."""
 
     source: int
     target: int
@@ -64,8 +63,8 @@ def neurons(
 ) -> Diagram:
     """Return the units of `model` in columns, and its weights as edges.
 
-    `inputs` and `outputs` name the first and the last units.  Raises OptionError for a model
-    that is not a chain of layers, or holds matrices other than those of linear layers.  A
+    `inputs` and `outputs` are the names of the first and the last units.  Raises OptionError for
+    a model that is not a chain of layers, or has matrices other than those of linear layers.  A
     :class:`~chainrule.nn.Neurons` has a column for each group of its neurons, with their names.
     """
     layers = list(_flat(model))
@@ -93,14 +92,14 @@ def neurons(
             tip = f"{boxes[source].title} to {boxes[target].title}: {w:.4g}"
             edges.append(Edge(source, target, tip, w))
     hidden = any(len(_shown(len(c.titles))) < len(c.titles) for c in columns)
-    note = f"Of wide layers {SHOWN - 1} units are shown." if hidden else ""
+    note = f"Wide layers show {SHOWN - 1} of their units." if hidden else ""
     return Diagram(tuple(boxes), tuple(edges), columns=tuple(shown), note=note)
 
 
 def _chain(
     wired: Sequence[_Wired], inputs: Sequence[str] | None, outputs: Sequence[str] | None
 ) -> tuple[list[_Column], list[_Wires]]:
-    """Return the columns of a chain of layers, and what connects each with the next."""
+    """Return the columns of a chain of layers, and the weights between them."""
     widths = [wired[0].layer.inputs, *(one.layer.outputs for one in wired)]
     columns, wires = [], []
     for c, width in enumerate(widths):
@@ -117,7 +116,7 @@ def _chain(
 
 
 def _net(model: Neurons) -> tuple[list[_Column], list[_Wires]]:
-    """Return the groups of single neurons as columns, and exactly their edges."""
+    """Return the groups of single neurons as columns, and the weights of their edges."""
     given = list(model.inputs or ())
     columns, wires = [_Column(counted(len(given), "input"), given)], []
     for g, group in enumerate(model.groups, 1):
@@ -129,7 +128,7 @@ def _net(model: Neurons) -> tuple[list[_Column], list[_Wires]]:
 
 
 def _shown(width: int) -> list[int | None]:
-    """Return the units to draw, None for those left out in the middle."""
+    """Return the units to draw, with None for those omitted in the middle."""
     if width <= SHOWN:
         return list(range(width))
     first = SHOWN // 2
@@ -145,27 +144,27 @@ def _flat(model: Any) -> Iterator[Any]:
 
 
 def _wired(model: Any) -> list[_Wired]:
-    """Return the linear layers of a chain, each with the name of what follows it."""
+    """Return the linear layers of a chain, each with the names of the layers that follow it."""
     found: list[_Wired] = []
     for layer in _flat(model):
         if isinstance(layer, (Linear, SparseLinear)):
             found.append(_Wired(layer, counted(layer.outputs, "unit")))
         elif isinstance(layer, Neurons):
             raise OptionError(
-                "single neurons beside other layers have no columns of their own: draw the "
-                "nn.Neurons alone, or all with level='layers' or 'ops'."
+                "nn.Neurons among other layers cannot be drawn with level='neurons': draw the "
+                "nn.Neurons alone, or the model with level='layers' or 'ops'."
             )
         elif any(len(parameter.shape) > 1 for parameter in parameters(layer).values()):
             raise OptionError(
-                f"{describe(layer)} is not a layer of units and wires; neurons are drawn of chains "
-                "of linear layers. Draw level='layers' or 'ops' instead."
+                f"{describe(layer)} cannot be drawn with level='neurons', which supports chains "
+                "of linear layers. Use level='layers' or 'ops' instead."
             )
         elif found:
             found[-1].heading += f", {describe(layer)}"
     if not found:
         raise OptionError(
-            f"{describe(model)} has no linear layers in a Sequential, whose neurons could be "
-            "drawn; draw level='layers' or 'ops' instead."
+            f"{describe(model)} has no linear layers in a Sequential, so level='neurons' cannot "
+            "draw it. Use level='layers' or 'ops' instead."
         )
     return found
 
@@ -173,7 +172,7 @@ def _wired(model: Any) -> list[_Wired]:
 def _wires(
     wires: _Wires, rows: Collection[int], columns: Collection[int]
 ) -> Iterator[tuple[int, int, float]]:
-    """Yield input, output and weight of each wire between the inputs and outputs that are shown."""
+    """Yield input, output and weight of each connection between the units that are shown."""
     if wires.wiring is not None:
         ends = wires.wiring.sources.tolist(), wires.wiring.targets.tolist()
         each = zip(*ends, wires.weights.tolist(), strict=True)
@@ -219,7 +218,7 @@ def columns_svg(diagram: Diagram) -> str:
 
 
 def _room(diagram: Diagram, places: Sequence[int]) -> float:
-    """Return the width beside a column of units that its names need."""
+    """Return the width that the names beside a column need."""
     longest = max(len(_clipped(diagram.boxes[i].title)) for i in places)
     return max(60.0, longest * LETTER + RADIUS + 18)
 
@@ -232,7 +231,7 @@ def _wire(edge: Edge, at: dict[int, tuple[float, float]], share: float, over: in
     (x1, y1), (x2, y2) = at[edge.source], at[edge.target]
     sign = "minus" if (edge.weight or 0.0) < 0 else "plus"
     place = f'x1="{x1 + RADIUS:.1f}" y1="{y1:.1f}" x2="{x2 - RADIUS:.1f}" y2="{y2:.1f}"'
-    if over:  # bent outward, clear of the units between, which it does not touch
+    if over:  # curved outward, past the units between
         bend = f"{(x1 + x2) / 2:.1f} {(y1 + y2) / 2 + over * 1.4 * ROW:.1f}"
         place = f'd="M{x1 + RADIUS:.1f} {y1:.1f} Q{bend} {x2 - RADIUS:.1f} {y2:.1f}" fill="none"'
     kind = "path" if over else "line"

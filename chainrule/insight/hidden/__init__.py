@@ -1,4 +1,4 @@
-"""Look into hidden layers: what their units respond to, and what each layer makes of the rows.
+"""Analyze hidden layers: the outputs, weights and gradients of their units, and linear probes.
 
 Read next: :mod:`chainrule.insight.hidden.learned`.
 """

@@ -1,10 +1,9 @@
-"""What every layer of a network gives for some rows, and how steep its activations are there.
+"""Record the outputs of every layer of a network for some rows, and the slopes of activations.
 
-A network and rows go in, as the model sees them; an :class:`Activity` comes out, with an array
-(rows, units) for each layer that its scopes tell.  The network is looked at as it predicts:
-without dropout, with running statistics.
+:func:`record_activity` returns an :class:`Activity`, with an array (rows, units) for each layer.
+The network is run as in prediction: without dropout, with running statistics.
 
-Read next: :mod:`chainrule.insight.hidden.unit`, where one unit is looked at.
+Read next: :mod:`chainrule.insight.hidden.unit`, the analysis of one unit.
 """
 
 from __future__ import annotations
@@ -32,15 +31,15 @@ from chainrule.transform.grad import grad
 __all__ = ["Activity", "layer_sizes", "record_activity"]
 
 Array = np.ndarray[Any, Any]
-FLAT = 0.05  # of its steepest slope, below which an activation counts as saturated
+FLAT = 0.05  # share of the largest slope below which an activation counts as saturated
 
 
 @dataclass(frozen=True)
 class Activity:
-    """A network on some rows: `values` by layer, (rows, units); axes beyond two are laid flat.
+    """The outputs of a network for some rows: `values` by layer, (rows, units), flattened.
 
-    `slopes` are those of the layers that are activation functions whose slope can fade, the
-    derivative of each output to the input of its own unit.
+    `slopes` are given for layers that are saturating activation functions: the derivative of each
+    output with respect to the input of its unit.
     """
 
     network: Any
@@ -52,11 +51,11 @@ class Activity:
 
     @property
     def paths(self) -> tuple[str, ...]:
-        """The layers' paths in the order they are computed."""
+        """The paths of the layers in the order of computation."""
         return tuple(self.ends)
 
     def check_layer(self, layer: str | int) -> str:
-        """Return the path of `layer`; OptionError naming the nearest for what is none."""
+        """Return the path of `layer`; OptionError with a similar one if there is no such layer."""
         path = str(layer)
         if path not in self.ends:
             raise OptionError(f"there is no layer {path!r}. {did_you_mean(path, self.ends)}")
@@ -75,14 +74,14 @@ class Activity:
         return described(self.network, path) or "layer"
 
     def activation(self, path: str) -> Activation | None:
-        """Return what is known of the layer's activation function, None where it is none."""
+        """Return the catalogue's record of the layer's activation, None if it has none."""
         return _known(layer_at(self.network, path))
 
     def saturated(self, path: str) -> Array | None:
         """Return for each unit the share of rows in which its activation is nearly flat.
 
-        Nearly flat is a slope under 1/20 of the function's steepest.  None for a layer that is
-        no activation function that saturates.
+        Nearly flat is a slope under 1/20 of the function's largest.  None for a layer that is
+        not a saturating activation function.
         """
         if path not in self.slopes:
             return None
@@ -92,10 +91,10 @@ class Activity:
         return shares
 
     def dead(self, path: str) -> Array:
-        """Return the units that learn from none of the rows, by number.
+        """Return the indices of the units that learn from none of the rows.
 
-        Their slope is 0 on every row; in layers without a slope of their own, their output is
-        the same on every row.
+        Their slope is 0 on every row; in layers without recorded slopes, their output is the same
+        on every row.
         """
         if path in self.slopes:
             return np.flatnonzero((self.slopes[path] == 0).all(axis=0))
@@ -104,29 +103,29 @@ class Activity:
 
     @cached_property
     def first_weighted(self) -> str | None:
-        """The path of the first layer that has a weighted sum of what enters it."""
+        """The path of the first layer that computes a weighted sum of its input."""
         for path, node in self.ends.items():
             if any(n.primitive.weighted for n in reachable([node])):
                 return path
         return None
 
     def responses(self, path: str) -> Interpreter:
-        """Return the function of :func:`responses` for the units of a layer."""
+        """Return the compiled :func:`responses` of the units of a layer."""
         return responses(self.graph, self.ends[path])
 
 
 def layer_sizes(network: Any, X: Array) -> tuple[Shape, int]:
-    """Return the shape of the output for rows like X, and how many numbers a row takes in all."""
+    """Return the shape of the output for rows like X, and the numbers to store for each row."""
     graph, ends = recorded(network, X.shape[1:], model_dtype(network))
     sizes = [math.prod(d for d in n.spec.shape if isinstance(d, int)) for n in ends.values()]
     return graph.outputs["output"].spec.shape, 2 * int(np.sum(sizes)) + X[0].size
 
 
 def record_activity(network: Any, rows: Array, *, engine: Engine | str | None = None) -> Activity:
-    """Return what each layer of `network` gives for `rows`, which are as :func:`as_seen` returns.
+    """Return the outputs of each layer of `network` for `rows`, which are from :func:`as_seen`.
 
-    Computed by one compiled function of all layers, in blocks of rows.  Raises DivergedError for
-    a layer that gives what is not a finite number.
+    One compiled function computes all layers in blocks of rows.  Raises DivergedError for a
+    layer whose output is not finite.
     """
     graph, ends = recorded(network, rows.shape[1:], rows.dtype)
     outputs = {f"value/{path}": node for path, node in ends.items()}
@@ -138,9 +137,8 @@ def record_activity(network: Any, rows: Array, *, engine: Engine | str | None = 
     for path in ends:
         if not np.isfinite(found[f"value/{path}"]).all():
             raise DivergedError(
-                f"layer {path!r} gives infinite or undefined numbers for some rows: the network's "
-                "weights have diverged, so there is nothing to see in them. Train it again with a "
-                "smaller learning rate."
+                f"the output of layer {path!r} is infinite or NaN for some rows: the weights of "
+                "the network have diverged. Train it again with a smaller learning rate."
             )
     return Activity(
         network, graph, ends, rows,
@@ -161,7 +159,7 @@ def _known(layer: Any) -> Activation | None:
 
 
 def _slope(network: Any, path: str, end: Node) -> Node | None:
-    """Return the derivative of a layer's outputs to its inputs, for activations that saturate."""
+    """Return the derivative of a saturating activation with respect to its input, else None."""
     record = _known(layer_at(network, path))
     if record is None or record.saturates == "no":
         return None

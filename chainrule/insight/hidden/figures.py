@@ -1,7 +1,7 @@
-"""Hidden layers as pictures: small functions from what was found to pieces of HTML and SVG.
+"""Tables and charts of hidden layers, as fragments of HTML and SVG.
 
-Each takes a :class:`~chainrule.insight.hidden.statistics.Findings`, or a unit of it, and returns a
-fragment for a page of this package; :func:`features_page` puts them together.
+Each function takes a :class:`~chainrule.insight.hidden.statistics.Findings`, or a unit of it;
+:func:`features_page` combines the fragments into a page.
 
 Read next: :mod:`chainrule.insight.render.page`.
 """
@@ -39,20 +39,20 @@ Array = np.ndarray[Any, Any]
 MOST_IMAGES = 32
 MOST_DOTS = 300  # of a map
 MOST_BARS = 8
-MOST_CORRELATED = 1024  # units whose every pair is looked at
+MOST_CORRELATED = 1024  # units in a correlation matrix
 MOST_COLUMNS = 12
 MOST_UNITS = 256  # of a layer's table
 
 
 def layers_table(f: Findings) -> str:
-    """Return the table of layers: units, spread, dead units, flat activations, probe."""
+    """Return the table of layers: units, spread, dead units, saturation, probe."""
     head, *lines = f.cells()
     told = "".join(f"<p>{escape(remark)}</p>" for remark in f.remarks())
     return _table(head, lines, words=2) + told
 
 
 def units_tables(f: Findings, most: int = MOST_UNITS) -> str:
-    """Return for each hidden layer a table of its units: mean and spread over rows, gradient."""
+    """Return for each hidden layer a table of its units: mean, spread and gradient."""
     parts = []
     for path in f.hidden:
         head, *lines = f.unit_cells(path)
@@ -67,7 +67,7 @@ def units_tables(f: Findings, most: int = MOST_UNITS) -> str:
 
 
 def _table(head: Sequence[str], lines: Sequence[Sequence[str]], words: int = 0) -> str:
-    """Return a table of text, whose first `words` columns are words and the others numbers."""
+    """Return a table of text; all columns but the first `words` are aligned as numbers."""
 
     def line(cells: Sequence[str], kind: str) -> str:
         return "".join(
@@ -80,15 +80,15 @@ def _table(head: Sequence[str], lines: Sequence[Sequence[str]], words: int = 0) 
 
 
 def weights_figure(f: Findings, most: int = MOST_IMAGES) -> str:
-    """Return the weights of the first layer: images of the longest, or bars by feature."""
+    """Return the first layer's weights with the largest norm: as images, or bars by feature."""
     if f.weights is None:
         return "<p>No layer has a weighted sum of the input.</p>"
     if f.view.image is not None:
         told = (
-            " Blue raises the unit, orange lowers it; the strongest in a hundred pixels have full "
-            "color." if len(f.view.image) == 2 else ""
+            " Positive weights are blue, negative ones orange; the largest 1 % have full color."
+            if len(f.view.image) == 2 else ""
         )  # fmt: skip
-        caption = f"<figcaption>The numbers are the units'.{told}</figcaption>"
+        caption = f"<figcaption>The numbers are indices of units.{told}</figcaption>"
         return f"<figure>{weights_grid(f, most)}{caption}</figure>"
     charts = []
     for k in _by_length(f.weights)[:6]:
@@ -100,46 +100,49 @@ def weights_figure(f: Findings, most: int = MOST_IMAGES) -> str:
 
 
 def weights_grid(f: Findings, most: int = MOST_IMAGES) -> str:
-    """Return the first layer's longest weights as images in one ``<svg>``.
+    """Return the first layer's weights with the largest norm as images in one ``<svg>``.
 
-    Raises OptionError where rows are not images, or no layer has weights.
+    Raises OptionError if rows are not images, or no layer has weights.
     """
     if f.weights is None or f.view.image is None:
-        raise OptionError("only weights of a layer that sees images are shown as images.")
+        raise OptionError(
+            "weights can be shown as images only if rows are images and a layer has weights; "
+            "image_shape=(height, width) says that rows are images."
+        )
     order = _by_length(f.weights)
     chosen = order[:most]
     images = [_clipped(w) for w in f.view.as_images(f.weights[chosen], original=False)]
-    title = f"{len(chosen)} of {len(order)} units, the longest weights first"
+    title = f"{len(chosen)} of {len(order)} units, largest norm of weights first"
     signed = len(f.view.image) == 2
     return image_grid(images, [str(k) for k in chosen], signed=signed, title=title)
 
 
 def _by_length(weights: Array) -> Array:
-    """Return the units, those with the longest weights first."""
+    """Return the units by the norm of their weights, largest first."""
     lengths = np.sqrt(np.square(weights.reshape(len(weights), -1)).sum(axis=1))
     return np.argsort(-lengths, kind="stable")
 
 
 def _clipped(weights: Array) -> Array:
-    """Return weights without the few largest, beside which the others could not be seen."""
+    """Clip the weights at the 99 % quantile, because few large ones would hide the others."""
     most = np.quantile(np.abs(weights), 0.99)
     return np.clip(weights, -most, most)
 
 
 def probes_figure(f: Findings) -> str:
-    """Return how well a linear probe does at the input and after each layer, as bars."""
+    """Return the score of the linear probe at the input and after each layer, as bars."""
     if not f.probing:
         return ""
     bars = {_name(p.path, p.layer): p.score for p in f.probes}
     last = f.probes[-1]
     chart = bar_chart(
-        bars, title=f"Linear probe: {last.measure} on {counted(last.held_out, 'row')} held out"
+        bars, title=f"Linear probe: {last.measure} on {counted(last.held_out, 'held-out row')}"
     )
     return f"<figure>{chart}</figure>"
 
 
 def map_figure(f: Findings, layer: str | int) -> str:
-    """Return a layer's units on the rows along their two principal directions, by class."""
+    """Return a layer's outputs along their first two principal components, by class."""
     points, share = f.map(layer)
     title = _name(str(layer), f.described(layer))
     chosen = slice(None, None, -(-len(points) // MOST_DOTS))
@@ -152,14 +155,14 @@ def map_figure(f: Findings, layer: str | int) -> str:
     else:
         groups = {"rows": (shown[:, 0], shown[:, 1])}
     return scatter(
-        groups, title=title, x_label=f"two directions with {share:.0%} of the variance"
+        groups, title=title, x_label=f"two principal components, {share:.0%} of the variance"
     )  # fmt: skip
 
 
 def correlation_figure(f: Findings, layer: str | int) -> str:
-    """Return the correlation of each pair of a layer's units as one image.
+    """Return the correlation matrix of a layer's units as one image.
 
-    Units stand in the order of the first principal axis, so that those that go together are near.
+    Units are sorted by the first principal axis, so that correlated units are close.
     """
     matrix = f.correlation(layer)
     order = np.linalg.eigh(matrix)[1][:, -1].argsort(kind="stable")
@@ -167,14 +170,13 @@ def correlation_figure(f: Findings, layer: str | int) -> str:
     told = ", ".join(f"{i} and {j} ({r:+.2f})" for i, j, r in pairs)
     drawn = image_grid([matrix[order][:, order]], columns=1, signed=True)
     return (
-        f"<figure>{drawn}<figcaption>Correlation of the units of {_name(str(layer), '')}: blue "
-        f"together, orange against each other, white unrelated. Strongest: {told}.</figcaption>"
-        "</figure>"
+        f"<figure>{drawn}<figcaption>Correlation of the units of layer {_name(str(layer), '')}: "
+        f"positive blue, negative orange, zero white. Strongest: {told}.</figcaption></figure>"
     )
 
 
 def gradients_figure(f: Findings) -> str:
-    """Return the size of the loss's gradient at each weighted layer, as a line over them."""
+    """Return a chart of the loss's gradient, its root mean square at each layer with weights."""
     shown = [g for g in f.gradients if g.weights is not None] or list(f.gradients)
     sizes = {
         "at the layer's outputs": [g.output for g in shown],
@@ -189,7 +191,7 @@ def gradients_figure(f: Findings) -> str:
 
 
 def units_figure(f: Findings, layer: str | int, most: int = 6) -> str:
-    """Return, for the units of a layer that vary most, the rows that excite them most."""
+    """Return for the units with the largest variance the rows with the highest activation."""
     path = f.activity.check_layer(layer)
     values = f.activity.values[path]
     alive = values.std(axis=0) > 0
@@ -197,10 +199,10 @@ def units_figure(f: Findings, layer: str | int, most: int = 6) -> str:
     if not len(chosen):
         return "<p>No unit of this layer varies over the rows.</p>"
     if f.view.image is None:
-        told = "How the twentieth of the rows that excites the unit most differs from the mean row."
+        told = "Mean of the 5 % of rows with the highest activation, compared with all rows."
         bars = [_difference(f, values[:, k], f"unit {k}") for k in chosen.tolist()]
         return f"<p>{told}</p>{_charts(bars)}"
-    told = "Rows that excite the unit most, and last the input that gradient ascent found."
+    told = "The rows with the highest activation, and last the input found by gradient ascent."
     inputs, _ = exciting_inputs(f.activity, path, chosen.tolist())
     lines = []
     for k, exciting in zip(chosen.tolist(), inputs, strict=True):
@@ -212,14 +214,14 @@ def units_figure(f: Findings, layer: str | int, most: int = 6) -> str:
 
 
 def _difference(f: Findings, values: Array, title: str) -> str:
-    """Return how the rows that excite a unit most differ from the mean row, as bars."""
+    """Return the mean of the 5 % of rows with the highest activation, as bars."""
     most = np.argsort(-values, kind="stable")[: max(1, len(values) // 20)]
     rows = f.activity.rows.reshape(len(f.activity.rows), -1)
     return _bars_of(f, title, rows[most].mean(axis=0, dtype=np.float64))
 
 
 def _bars_of(f: Findings, title: str, row: Array) -> str:
-    """Return the features of `row` that are furthest from the mean row, as bars."""
+    """Return the features of `row` that differ most from the mean row, as bars."""
     rows = f.activity.rows.reshape(len(f.activity.rows), -1)
     spread = rows.std(axis=0, dtype=np.float64)
     away = row.reshape(-1) - rows.mean(axis=0, dtype=np.float64)
@@ -230,32 +232,34 @@ def _bars_of(f: Findings, title: str, row: Array) -> str:
 
 
 def unit_section(f: Findings, unit: Unit) -> str:
-    """Return one unit: its numbers, its histogram, and what excites it most and least."""
+    """Return one unit: its numbers, a histogram, and the rows and input that excite it most."""
     parts = [f"<pre>{escape(str(unit))}</pre>"]
     parts.append(f"<figure>{histogram(unit.values, x_label='activation')}</figure>")
-    for title, numbers in (("excite it most", unit.most), ("excite it least", unit.least)):
+    for title, numbers in (("highest activation", unit.most), ("lowest activation", unit.least)):
         at = f.places_of(numbers)
         rows = f.activity.rows[at]
         if f.view.image is not None:
             captions = [f"{f.class_of(i)} {unit.values[i]:.2g}".strip() for i in at]
-            drawn = image_grid(f.view.as_images(rows), captions, title=f"Rows that {title}")
+            drawn = image_grid(f.view.as_images(rows), captions, title=f"Rows with the {title}")
             parts.append(f"<figure>{drawn}</figure>")
         else:
-            parts.append(f"<h3>Rows that {title}</h3>{_rows_table(f, numbers, rows, unit, at)}")
+            table = _rows_table(f, numbers, rows, unit, at)
+            parts.append(f"<h3>Rows with the {title}</h3>{table}")
     if f.view.image is not None:
         drawn = image_grid(f.view.as_images(unit.exciting[None]), ["ascent"], columns=4)
-        parts.append(f"<figure>{drawn}<figcaption>The input found to excite it most, each "
-                     "feature within its range in the rows.</figcaption></figure>")  # fmt: skip
+        parts.append(f"<figure>{drawn}<figcaption>The input with the highest activation found by "
+                     "gradient ascent, each feature within its range in the rows.</figcaption>"
+                     "</figure>")  # fmt: skip
     else:
-        told = "The twentieth of the rows that excites it most"
+        told = "Mean of the 5 % of rows with the highest activation"
         charts = [_difference(f, unit.values, told)]
-        charts.append(_bars_of(f, "The input found to excite it most", unit.exciting))
+        charts.append(_bars_of(f, "Input found by gradient ascent", unit.exciting))
         parts.append(_charts(charts))
     return "".join(parts)
 
 
 def _rows_table(f: Findings, numbers: Array, rows: Array, unit: Unit, at: Array) -> str:
-    """Return rows as a table with their columns' names, in the data's own units."""
+    """Return rows as a table with the names of the columns, in the units of the data."""
     shown = f.view.original(rows)[:, :MOST_COLUMNS]
     classes = ["class"] if f.class_names else []
     lines = [
@@ -275,7 +279,7 @@ def _name(path: str, layer: str) -> str:
 
 
 def features_page(f: Findings, unit: Unit | None = None) -> str:
-    """Return the page of all layers, or that of one unit."""
+    """Return the page of all layers, or of one unit."""
     intro = f'<p class="faint">{escape(f.note)}</p>'
     if unit is not None:
         title = f"Unit {unit.index} of layer {unit.layer}: {unit.described}"
@@ -283,21 +287,21 @@ def features_page(f: Findings, unit: Unit | None = None) -> str:
     sections = [
         ("Layers", layers_table(f)),
         ("Units", units_tables(f)),
-        ("What the first layer looks for", weights_figure(f)),
+        ("Weights of the first layer", weights_figure(f)),
     ]
     if f.probing:
-        sections.append(("How well a line separates what each layer gives", probes_figure(f)))
+        sections.append(("Linear probes", probes_figure(f)))
     if f.goal is None or f.goal.kind == "classes":
         maps = [map_figure(f, path) for path in ("input", *f.hidden[-3:])]
-        sections.append(("The rows as the layers see them", _charts(maps)))
+        sections.append(("Principal components", _charts(maps)))
     for path in f.hidden[:1] + f.hidden[-1:] if len(f.hidden) > 1 else f.hidden:
-        heading = f"What excites units of layer {_name(path, f.described(path))}"
+        heading = f"Inputs that excite units of layer {_name(path, f.described(path))}"
         sections.append((heading, units_figure(f, path)))
     if f.hidden and f.values(f.hidden[-1]).shape[1] <= MOST_CORRELATED:
-        sections.append(("Units that go together", correlation_figure(f, f.hidden[-1])))
+        sections.append(("Correlated units", correlation_figure(f, f.hidden[-1])))
     try:
         if f.gradients:
             sections.append(("Gradients", gradients_figure(f)))
-    except ChainruleError:  # no targets, or a loss that a saved run does not hold
+    except ChainruleError:  # no targets, or a saved run without its loss
         pass
     return page(f"Hidden layers of {f.title}", sections, intro=intro)

@@ -1,9 +1,9 @@
-"""What hidden layers have learned: the patterns units look for, and what each layer makes of rows.
+"""Analyze the hidden layers of a model or a run on some rows.
 
-A model or a run and rows go in; a :class:`Features` comes out, which prints as text, shows itself
-as a page, and whose arrays can be asked for by name.
+:func:`features` returns a :class:`Features`, which can be printed, saved as a page, and gives the
+results as arrays.
 
-Read next: :mod:`chainrule.insight.hidden.statistics`, where the numbers come from.
+Read next: :mod:`chainrule.insight.hidden.statistics`, which computes the numbers.
 """
 
 from __future__ import annotations
@@ -34,14 +34,14 @@ from chainrule.step.objective import Objective
 __all__ = ["Features", "features"]
 
 Array = np.ndarray[Any, Any]
-NUMBERS = 2**25  # held of all layers at once; rows are drawn so that they suffice
+NUMBERS = 2**25  # most outputs of all layers in memory; it limits the rows
 GRADIENT_ROWS = 256
-MOST_CLASSES = 100  # that whole numbers without an objective may stand for
+MOST_CLASSES = 100  # distinct integer targets treated as classes without an objective
 
 
 @dataclass(frozen=True, repr=False)
 class Features(Findings, Shown):
-    """Hidden layers looked at: ``print`` it, :meth:`save` it as a page, or take its arrays."""
+    """The analysis of hidden layers: print it, :meth:`save` it as a page, or use its arrays."""
 
     def __str__(self) -> str:
         lines = table(self.cells(), numbers=range(2, 9))
@@ -55,7 +55,7 @@ class Features(Findings, Shown):
         if layer is None and unit is None:
             return features_page(self)
         if layer is None or unit is None:
-            raise OptionError("a unit is told by its layer and its number: give both.")
+            raise OptionError("html needs both the layer and the number of a unit, or neither.")
         return features_page(self, self.unit(layer, unit))
 
 
@@ -73,25 +73,25 @@ def features(
     seed: int = 0,
     engine: str | None = None,
 ) -> Features:
-    """Return what the hidden layers of a model or a run have learned, seen on the rows X.
+    """Return an analysis of the hidden layers of a model or a run on the rows X.
 
     X, y
-        Rows as the model is given them, and their targets, or for a run trained on a table
+        Rows as the model takes them, and their targets, or for a run trained on a table
         a :class:`~chainrule.data.table.Table`.  Without y there are no probes and gradients.
     held_out
         A pair (X, y) to score the probes on, as in Alain and Bengio (2016): X are then training
-        rows.  Without it, three in ten rows of X are held out; give rows that the network was not
-        trained on, for on others its deep layers look better than they are.
+        rows.  Without it, 30 % of X are held out; X should then be rows that the network was not
+        trained on, because on training rows its deep layers look better than they are.
     loss
-        That of a model, for its gradients; a run knows its own.
+        The loss of a model, for its gradients; a run has its own.
     names, image_shape
-        How rows are shown, where it does not follow from the pipeline or the shape of X; see
+        How to show rows, if it does not follow from the pipeline or the shape of X; see
         :func:`chainrule.insight.row_view.row_view`.
     rows
-        At most so many rows are looked at, drawn at random by `seed`; fewer where the layers are
-        so wide that they would take more than 128 MB.
+        The largest number of rows to use, drawn at random by `seed`; fewer if the outputs of all
+        layers would take more than 128 MB.
     row_numbers
-        The number that each row of X is called by, by default its index.
+        The number to show for each row of X, by default its index.
 
     Raises DataError, OptionError or ShapeError for rows and targets that do not fit.
 
@@ -125,7 +125,7 @@ def features(
     test = None
     if held_out is not None:
         if not isinstance(held_out, (tuple, list)) or len(held_out) != 2 or held_out[1] is None:
-            raise DataError("held_out needs a pair (X, y): rows, and their targets.")
+            raise DataError("held_out must be a pair (X, y): rows and their targets.")
         others, answers = given_rows(subject, *held_out)
         assert answers is not None
         aims, _ = goal_of(answers, aim, outputs, seen.dtype, found)
@@ -143,7 +143,7 @@ def features(
 
 
 def _drawn(rows: int, count: int, seed: int) -> Array:
-    """Return the numbers of `count` of the rows, in order."""
+    """Return the indices of `count` of the rows, in order."""
     if count >= rows:
         return np.arange(rows)
     generator = np.random.Generator(np.random.Philox(key=[seed, 1]))
@@ -152,8 +152,8 @@ def _drawn(rows: int, count: int, seed: int) -> Array:
 
 def _note(rows: int, count: int, seed: int) -> str:
     if count == rows:
-        return f"Seen on {counted(rows, 'row')}."
-    return f"Seen on {count:,} of {rows:,} rows, drawn at random (seed {seed})."
+        return f"Measured on {counted(rows, 'row')}."
+    return f"Measured on {count:,} of {rows:,} rows, drawn at random (seed {seed})."
 
 
 def goal_of(
@@ -163,10 +163,10 @@ def goal_of(
     dtype: np.dtype[Any],
     like: tuple[str, ...] | None = None,
 ) -> tuple[Goal, tuple[str, ...]]:
-    """Return what probes are to tell, and the classes' names if it is classes.
+    """Return the target of the probes, and the names of the classes if there are any.
 
-    Without an objective, text and at most 100 different whole numbers are classes; `like` are
-    those found in other targets (none for values), which these must be of.
+    Without an objective, text and at most 100 distinct whole numbers are classes.  `like` are the
+    classes of other targets, () for values; these targets must have no other classes.
     """
     if aim is not None and aim.kind != "custom":
         array = aim.target(targets, outputs, dtype)
@@ -180,7 +180,7 @@ def goal_of(
         place = {name: code for code, name in enumerate(like)}
         told = [str(entry) for entry in targets.tolist()]
         if new := next((name for name in told if name not in place), None):
-            raise DataError(f"held_out has the class {new!r}, which y has not.")
+            raise DataError(f"held_out has the class {new!r}, which y does not contain.")
         return Goal("classes", np.array([place[name] for name in told]), len(like)), like
     if like is None and targets.ndim == 1 and targets.dtype.kind in "biuOUS":
         known, codes = np.unique(targets, return_inverse=True)

@@ -1,14 +1,14 @@
-"""Linear probes: how well a straight line separates the classes, seen from each layer.
+"""Linear probes: how well a linear model predicts the targets from the outputs of a layer.
 
-What a layer gives for rows, and their targets, go in; a score on rows held out comes out.  The
-probe is a ridge regression on one-hot classes, or on values, solved in closed form, with the
-penalty that generalized cross-validation chooses on the probe's own training rows.
+The probe is a ridge regression on one-hot classes, or on values, solved in closed form.  Its
+penalty is chosen by generalized cross-validation on its training rows, and its score is measured
+on held-out rows.
 
 Sources: Alain and Bengio, "Understanding intermediate layers using linear classifier probes",
 2016; Golub, Heath and Wahba, "Generalized cross-validation as a method for choosing a good
 ridge parameter", 1979.
 
-Read next: :mod:`chainrule.insight.hidden.learned`, which puts one at each layer.
+Read next: :mod:`chainrule.insight.hidden.learned`, which fits a probe to each layer.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ PENALTIES = tuple(10.0**k for k in range(-7, 2))  # shares of the number of trai
 
 @dataclass(frozen=True)
 class Goal:
-    """What a probe is to tell of each row: `kind` "classes", "labels" or "values".
+    """The target of a probe: `kind` "classes", "labels" or "values".
 
-    `target` is (rows,) class numbers, or (rows, columns).
+    `target` is (rows,) class indices, or (rows, columns).
     """
 
     kind: str
@@ -37,7 +37,7 @@ class Goal:
 
     @property
     def measure(self) -> str:
-        """The name of the score: accuracy, or R² for values."""
+        """The name of the score: "accuracy", or "R²" for values."""
         return "R²" if self.kind == "values" else "accuracy"
 
     def columns(self) -> Array:
@@ -51,7 +51,7 @@ class Goal:
         return Goal(self.kind, self.target[rows], self.classes)
 
     def score(self, predicted: Array) -> float:
-        """Return how well `predicted` columns tell the target: accuracy, or R²."""
+        """Return the score of `predicted` columns: accuracy, or R² averaged over the columns."""
         if self.kind == "classes":
             return float((predicted.argmax(axis=1) == self.target).mean())
         columns = self.columns()
@@ -64,10 +64,10 @@ class Goal:
 
 @dataclass(frozen=True)
 class Probe:
-    """How well a linear probe on one layer does on rows held out.
+    """The score of a linear probe of one layer on held-out rows.
 
-    `path` is "input" for the rows themselves.  `penalty` is that of the ridge, on standardized
-    units, as a share of the number of training rows.
+    `path` is "input" for the rows themselves.  `penalty` is the ridge penalty on standardized
+    units, divided by the number of training rows.
     """
 
     path: str
@@ -83,9 +83,9 @@ class Probe:
 def ridge(Z: Array, Y: Array, penalties: tuple[float, ...] = PENALTIES) -> tuple[Array, float]:
     """Return the weights W that minimize ``|Y - Z W|² + penalty n |W|²``, and the penalty.
 
-    Z: (n, units), Y: (n, columns), both centered; W: (units, columns).  The penalty of those
-    given is the one with the least ``n |Y - Z W|² / (n - trace)²``, where `trace` counts the
-    free parameters, ``sum(s² / (s² + penalty n))`` over the singular values s of Z.
+    Z: (n, units), Y: (n, columns), both centered; W: (units, columns).  The penalty among
+    `penalties` minimizes ``n |Y - Z W|² / (n - trace)²``, where `trace`, the effective number of
+    parameters, is ``sum(s² / (s² + penalty n))`` over the singular values s of Z.
 
     >>> Z = np.array([[-1.0], [0.0], [1.0]])
     >>> W, penalty = ridge(Z, 2 * Z)
@@ -97,7 +97,7 @@ def ridge(Z: Array, Y: Array, penalties: tuple[float, ...] = PENALTIES) -> tuple
     squares, turned = np.linalg.eigh(Z.T @ Z if tall else Z @ Z.T)
     kept = squares > len(squares) * np.finfo(np.float64).eps * max(float(squares[-1]), 1e-300)
     squares, turned = squares[kept], turned[:, kept]
-    # Y as seen along the left singular vectors of Z.
+    # Y projected on the left singular vectors of Z.
     along = (turned.T @ (Z.T @ Y)) / np.sqrt(squares)[:, None] if tall else turned.T @ Y
     powers = np.square(along).sum(axis=1)
     beyond = max(float(np.square(Y).sum() - powers.sum()), 0.0)
@@ -119,7 +119,7 @@ def ridge(Z: Array, Y: Array, penalties: tuple[float, ...] = PENALTIES) -> tuple
 def probe(
     path: str, layer: str, train: Array, train_goal: Goal, test: Array, test_goal: Goal
 ) -> Probe:
-    """Return the probe of a layer that gives `train` and `test`, (rows, units), for those rows."""
+    """Fit a probe to the outputs `train` of a layer, (rows, units), and score it on `test`."""
     Z = train.astype(np.float64)
     mean, spread = Z.mean(axis=0), Z.std(axis=0)
     scale = np.where(spread > 1e-12 * np.abs(mean).max(initial=1.0), spread, np.inf)

@@ -1,7 +1,7 @@
-"""What is found in hidden layers: facts, probes, maps, correlations and gradients, as numbers.
+"""Statistics of hidden layers: facts, probes, principal components, correlations and gradients.
 
-An :class:`~chainrule.insight.hidden.activity.Activity` and the targets of its rows go in; each
-number is computed when it is first asked for.
+They are computed from an :class:`~chainrule.insight.hidden.activity.Activity` and the targets of
+its rows, each when it is first used.
 
 Read next: :mod:`chainrule.insight.hidden.figures`, which draws them.
 """
@@ -34,23 +34,22 @@ from chainrule.insight.row_view import RowView
 __all__ = ["Findings", "LayerFacts", "LayerGradient"]
 
 Array = np.ndarray[Any, Any]
-PROBE_ROWS = 2000  # that a probe learns from, at most
-WIDEST = 1024  # units that a probe is made of; wider layers are thinned out evenly
-MAPPED = 512  # units that a map is made of, likewise
+PROBE_ROWS = 2000  # most training rows of a probe
+WIDEST = 1024  # most units in a probe; of a wider layer, evenly spaced ones
+MAPPED = 512  # most units in a map, likewise
 HELD_OUT = 0.3
-COLLAPSED = 0.05  # of a layer's size, below which its spread across rows tells little
-FEWEST = 10  # rows, of which some are held out for a probe
+COLLAPSED = 0.05  # ratio of spread to root mean square below which a layer has collapsed
+FEWEST = 10  # rows for a probe, including those held out
 
 
 @dataclass(frozen=True)
 class LayerFacts:
-    """A layer in a line: the spread of its units, those that are dead, and how flat it is.
+    """Statistics of one layer.
 
     `mean` and `std` are over all rows and units.  `spread` is the standard deviation of each
-    unit across the rows, which tells a layer that sees its input from one that does not:
-    `collapsed` layers give nearly the same for every row.  `dead` are numbers of units;
-    `saturated` is the share of activations that are nearly flat, None in a layer that is not an
-    activation that saturates.
+    unit over the rows.  A `collapsed` layer has nearly the same output for every row.  `dead` are
+    the indices of dead units.  `saturated` is the share of activations that are nearly flat, None
+    in a layer that is not a saturating activation function.
     """
 
     path: str
@@ -68,7 +67,7 @@ class LayerFacts:
 class LayerGradient:
     """The gradient of the loss at a layer: root mean squares over its outputs and its weights.
 
-    `units` are those of each unit over the rows; `weights` is None in a layer without parameters.
+    `units` has one for each unit, over the rows; `weights` is None in a layer without parameters.
     """
 
     path: str
@@ -80,10 +79,10 @@ class LayerGradient:
 
 @dataclass(frozen=True, repr=False)
 class Findings:
-    """Hidden layers looked at, in arrays and numbers.
+    """The statistics of the hidden layers of a network on some rows.
 
-    `activity` holds what each layer gives for the rows looked at, whose numbers in X are
-    `numbers`; `goal` their targets as far as known; `note` says which rows they are.
+    `activity` has the outputs of the layers; `numbers` are the indices of the rows in X; `goal`
+    has their targets, None if not given; `note` says which rows were used.
     """
 
     title: str
@@ -101,7 +100,7 @@ class Findings:
 
     @cached_property
     def layers(self) -> tuple[LayerFacts, ...]:
-        """Facts on each layer, from the input to the output."""
+        """The statistics of each layer, from the input to the output."""
         found, last = [], self.activity.paths[-1]
         for path, values in self.activity.values.items():
             flat = self.activity.saturated(path)
@@ -117,26 +116,23 @@ class Findings:
 
     @staticmethod
     def _collapsed(values: Array, spread: Array) -> bool:
-        """Whether units vary across the rows by less than 5 % of their size."""
+        """Return whether the spread over the rows is at most 5 % of the root mean square."""
         size = root_mean_square(values)
         return len(values) > 1 and float(np.sqrt((spread**2).mean())) <= COLLAPSED * size
 
     @property
     def hidden(self) -> tuple[str, ...]:
-        """The paths of hidden layers as the next ones see them: activations, or all but the last.
-
-        Of a layer and the activation after it, the activation alone.
-        """
+        """The paths of the activation layers, or of all layers but the last if there are none."""
         inner = self.activity.paths[:-1]
         acting = tuple(path for path in inner if self.activity.activation(path) is not None)
         return acting or inner
 
     def described(self, layer: str | int) -> str:
-        """Return a layer in a few words; "input" is the rows themselves."""
+        """Return a short description of a layer, "" for "input", the rows themselves."""
         return "" if str(layer) == "input" else self.activity.describe(str(layer))
 
     def values(self, layer: str | int) -> Array:
-        """Return what a layer gives for the rows looked at, (rows, units); "input" is the rows."""
+        """Return the outputs of a layer, (rows, units); "input" stands for the rows themselves."""
         if str(layer) == "input":
             flat: Array = self.activity.rows.reshape(len(self.activity.rows), -1)
             return flat
@@ -144,11 +140,10 @@ class Findings:
 
     @cached_property
     def weights(self) -> Array | None:
-        """What each unit of the first weighted layer multiplies each input with.
+        """The weights of the first layer that has any, (units, *features), None without one.
 
-        (units, *features): the slope of the unit's weighted sum to the input at the mean row,
-        which for a layer that is linear in the input, such as Linear, is its weights.  None
-        where no layer has a weighted sum.
+        They are the derivative of each unit's weighted sum with respect to the input at the mean
+        row.  For a layer that is linear in the input, such as Linear, they are its weights.
         """
         path = self.activity.first_weighted
         if path is None:
@@ -166,21 +161,21 @@ class Findings:
 
     @property
     def probing(self) -> bool:
-        """Whether there are targets, and rows enough, for :attr:`probes`."""
+        """Whether there are targets and enough rows for :attr:`probes`."""
         return self.goal is not None and (self.held_out is not None or len(self.numbers) >= FEWEST)
 
     @cached_property
     def probes(self) -> tuple[Probe, ...]:
         """A linear probe of the input and of each layer.
 
-        Raises OptionError where there are no targets, DataError where there are too few rows.
+        Raises OptionError without targets, DataError for too few rows.
         """
         if self.goal is None:
-            raise OptionError("probes tell targets apart: give y, as in features(model, X, y).")
+            raise OptionError("probes need targets: give y, as in features(model, X, y).")
         if not self.probing:
             raise DataError(
-                f"probes of {counted(len(self.numbers), 'row')} would tell nothing; give {FEWEST} "
-                "or more, or held_out=(X, y)."
+                f"{counted(len(self.numbers), 'row')} {'is' if len(self.numbers) == 1 else 'are'} "
+                f"too few for a probe; give {FEWEST} or more, or held_out=(X, y)."
             )
         if self.held_out is None:
             learn, test = split(len(self.numbers), HELD_OUT, self.seed)
@@ -205,23 +200,22 @@ class Findings:
 
     @cached_property
     def gradients(self) -> tuple[LayerGradient, ...]:
-        """The gradient of the mean loss at each layer, of the first 256 rows looked at.
+        """The gradient of the mean loss at each layer, over the first 256 rows.
 
-        Raises OptionError where there are no targets or no loss: give y, and for a model loss.
+        Raises OptionError without targets or loss: give y, and for a model `loss`.
         """
         if self.follow is None:
             raise OptionError(
-                "gradients are those of a loss against targets: give both, as in "
-                "features(model, X, y, loss='cross_entropy'). A run knows its loss."
+                "gradients need targets and a loss, as in "
+                "features(model, X, y, loss='cross_entropy'). A run has its own loss."
             )
         return self.follow()
 
     def map(self, layer: str | int) -> tuple[Array, float]:
-        """Return the rows along a layer's two principal directions, (rows, 2), and their share.
+        """Return a layer's first two principal components, (rows, 2), and their share of variance.
 
-        The share is that of the layer's variance.  A layer that varies in one direction only
-        has zeros along the second; one that does not vary, in both.  Of a layer of more than
-        512 units, as many evenly spread are used.
+        A component without variance is zero.  Of a layer of more than 512 units, at most 512
+        evenly spaced ones are used.
         """
         values = self.values(layer)
         values = values[:, :: -(-values.shape[1] // MAPPED)].astype(np.float64)
@@ -242,9 +236,9 @@ class Findings:
         return correlated_pairs(self.values(layer), count)
 
     def unit(self, layer: str | int, index: int, count: int = 8) -> Unit:
-        """Return what is known of one unit, with `count` rows that excite it most and least.
+        """Return the analysis of one unit, with the `count` rows that excite it most and least.
 
-        Raises OptionError for a layer or unit that there is not.
+        Raises OptionError for a layer or unit that does not exist.
         """
         path = self.activity.check_layer(layer)
         index = self.activity.check_unit(path, index)
@@ -253,11 +247,11 @@ class Findings:
     # --- what the pages need --------------------------------------------------------------------
 
     def places_of(self, numbers: Array) -> Array:
-        """Return where rows with these `numbers` in X stand among the rows looked at."""
+        """Return the positions in `activity` of the rows with these `numbers` in X."""
         return np.searchsorted(self.numbers, numbers)
 
     def class_of(self, place: int) -> str:
-        """Return the class of a row looked at by its place, nothing where there are none."""
+        """Return the class of the row at this position, "" if the targets are not classes."""
         if self.goal is None or self.goal.kind != "classes":
             return ""
         return self.class_names[int(self.goal.target[place])]
@@ -265,7 +259,7 @@ class Findings:
     # --- showing --------------------------------------------------------------------------------
 
     def cells(self) -> list[list[str]]:
-        """Return the table of layers as text, its head first; the input has a line of its own."""
+        """Return the table of the input and the layers as text, the heading first."""
         scores = {p.path: f"{p.score:.3f}" for p in self.probes} if self.probing else {}
         gradients = {g.path: f"{g.output:.2g}" for g in self._known_gradients}
         rows = [["layer", "", "units", "mean", "spread", "dead", "flat"]]
@@ -273,7 +267,7 @@ class Findings:
         mean = float(values.mean(dtype=np.float64))
         spread = root_mean_square(values.std(axis=0, dtype=np.float64))
         if abs(mean) < 1e-6 * spread:
-            mean = 0.0  # rounding, of standardized columns
+            mean = 0.0  # a rounding error of standardized columns
         rows.append(["input", "", f"{values.shape[1]:,}", number(mean),
                      number(spread), "", ""])  # fmt: skip
         for k in self.layers:
@@ -291,17 +285,17 @@ class Findings:
 
     @property
     def _known_gradients(self) -> tuple[LayerGradient, ...]:
-        """:attr:`gradients`, () without targets, or without a loss, which a saved run may lack."""
+        """The :attr:`gradients`, () without targets or loss; a saved run may lack its loss."""
         try:
             return self.gradients
         except ChainruleError:
             return ()
 
     def unit_cells(self, layer: str | int) -> list[list[str]]:
-        """Return a table of the units of a layer as text, its head first.
+        """Return a table of the units of a layer as text, the heading first.
 
-        Mean and spread of each unit are over the rows; its gradient is the root mean square of
-        the loss's, over the first 256 of them.
+        Mean and spread of each unit are over the rows.  Its gradient is the root mean square of
+        the gradient of the loss over the first 256 rows.
         """
         path = self.activity.check_layer(layer)
         facts = next(k for k in self.layers if k.path == path)
@@ -320,21 +314,21 @@ class Findings:
         return rows
 
     def remarks(self) -> list[str]:
-        """Return a sentence on each hidden layer that gives nearly the same for every row."""
+        """Return a sentence on each layer whose output is nearly the same for every row."""
         found = []
         for k in self.layers:
             if k.collapsed and len(k.dead) == k.units:
                 found.append(f"Layer {k.path} ({k.layer}): all {counted(k.units, 'unit')} dead.")
             elif k.collapsed:
                 found.append(
-                    f"Layer {k.path} ({k.layer}) collapsed: its units give nearly the same for "
-                    f"every row; they vary by {number(root_mean_square(np.array(k.spread)))}, with "
-                    f"values of about {number(root_mean_square(self.values(k.path)))}."
+                    f"Layer {k.path} ({k.layer}) collapsed: its output is nearly the same for "
+                    f"every row. The spread is {number(root_mean_square(np.array(k.spread)))}, the "
+                    f"root mean square {number(root_mean_square(self.values(k.path)))}."
                 )
         return found
 
     def to_dict(self) -> dict[str, Any]:
-        """Return facts, probes and, where there is a loss, gradients as plain data for JSON."""
+        """Return facts, probes and, if there is a loss, gradients as plain data for JSON."""
         layers = [
             {**asdict(facts), "dead": list(facts.dead), "spread": list(facts.spread)}
             for facts in self.layers

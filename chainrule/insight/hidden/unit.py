@@ -1,8 +1,7 @@
-"""One unit of a layer: what excites it, how it fires, and the input that would excite it most.
+"""Analyze one unit of a layer: its activation on the rows, and the input that excites it most.
 
-An :class:`~chainrule.insight.hidden.activity.Activity` and a unit's number go in; a
-:class:`Unit` comes out.  The exciting input is found by gradient ascent from inside the box that
-the rows fill, by the graph's own gradient, the same at every call.
+The input is found by gradient ascent, with each feature within its range in the rows.  The result
+is the same at every call.
 
 Sources: Erhan, Bengio, Courville and Vincent, "Visualizing higher-layer features of a deep
 network", 2009; steps by the sign of the gradient within a box as in Madry et al., "Towards deep
@@ -25,26 +24,26 @@ __all__ = ["Unit", "correlated_pairs", "correlation", "exciting_inputs", "unit_f
 
 Array = np.ndarray[Any, Any]
 STEPS = 40  # of the ascent
-DRAWN = 6  # of its starts, at random in the box
-AT_ONCE = 2**22  # numbers of rows held at once
+DRAWN = 6  # starting points drawn at random in the box
+AT_ONCE = 2**22  # most numbers in memory for the points
 
 
 @dataclass(frozen=True)
 class Unit:
-    """What is known of one unit.
+    """The analysis of one unit.
 
     values
-        Its activation on each row looked at.
+        Its activation on each row.
     most, least
-        The rows that excite it most and least, strongest first: numbers of rows of the X given.
+        The indices in X of the rows that excite it most and least, strongest first.
     dead, saturated
-        Whether it learns from no row, and the share of rows in which it is nearly flat (None
-        in a layer that is not an activation that saturates).
+        Whether it learns from none of the rows, and the share of rows in which it is nearly flat
+        (None in a layer that is not a saturating activation function).
     neighbors
-        The units of its layer it is most correlated with, as pairs (unit, correlation).
+        The most correlated units of its layer, as pairs (unit, correlation).
     exciting, exciting_value
-        The input, as the model sees it, that was found to excite it most with every feature
-        within its range in the rows, and the activation there; never below that of any row.
+        The input found to excite it most, as the first layer sees it, with every feature within
+        its range in the rows, and the activation there, which no row exceeds.
     """
 
     layer: str
@@ -93,7 +92,7 @@ class Unit:
         return "\n".join(lines)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the unit as plain data for JSON, without its values on each row."""
+        """Return the unit as plain data for JSON, without its activation on each row."""
         return {
             "layer": self.layer,
             "unit": self.index,
@@ -110,17 +109,17 @@ class Unit:
 
 
 def correlation(values: Array) -> Array:
-    """Return the correlation of each pair of units, (units, units); 0 with a constant unit."""
+    """Return the correlation matrix of the units, (units, units); 0 for a constant unit."""
     scaled = _standardized(values)
     matrix: Array = np.clip(scaled.T @ scaled, -1, 1)
     return matrix
 
 
 def _standardized(values: Array) -> Array:
-    """Return each unit's values with mean 0 and length 1, those of a constant unit as 0."""
+    """Return the values of each unit with mean 0 and norm 1, 0 for a constant unit."""
     centered = values.astype(np.float64) - values.mean(axis=0, dtype=np.float64)
     length = np.sqrt(np.square(centered).sum(axis=0))
-    # A constant column leaves rounding behind, which must not be scaled up to correlate.
+    # The rounding errors of a constant column must not be scaled up.
     tiny = 1e-7 * np.abs(values).max(axis=0, initial=0) * np.sqrt(len(values))
     scaled: Array = np.zeros_like(centered)
     np.divide(centered, length, out=scaled, where=length > tiny)
@@ -128,7 +127,7 @@ def _standardized(values: Array) -> Array:
 
 
 def correlated_pairs(values: Array, count: int = 10) -> list[tuple[int, int, float]]:
-    """Return the `count` pairs of units whose activations are most correlated, either sign."""
+    """Return the `count` pairs of units with the largest absolute correlation."""
     matrix = correlation(values)
     above = np.triu_indices(len(matrix), 1)
     strengths = np.abs(matrix[above])
@@ -137,7 +136,7 @@ def correlated_pairs(values: Array, count: int = 10) -> list[tuple[int, int, flo
 
 
 def unit_facts(activity: Activity, path: str, index: int, numbers: Array, count: int = 8) -> Unit:
-    """Return what is known of unit `index` of layer `path`; `numbers` are those of the rows."""
+    """Return the analysis of unit `index` of layer `path`; `numbers` are indices of the rows."""
     values = activity.values[path][:, index]
     order = np.argsort(-values, kind="stable")
     saturated = activity.saturated(path)
@@ -153,7 +152,7 @@ def unit_facts(activity: Activity, path: str, index: int, numbers: Array, count:
 
 
 def _neighbors(values: Array, index: int, count: int = 5) -> tuple[tuple[int, float], ...]:
-    """Return the units most correlated with unit `index`, without making the whole matrix."""
+    """Return the units most correlated with unit `index`, without computing the whole matrix."""
     scaled = _standardized(values)
     found: Array = scaled.T @ scaled[:, index]
     found[index] = 0.0
@@ -164,13 +163,13 @@ def _neighbors(values: Array, index: int, count: int = 5) -> tuple[tuple[int, fl
 def exciting_inputs(
     activity: Activity, path: str, units: list[int], seed: int = 0
 ) -> tuple[Array, Array]:
-    """Return for each of `units` the input found to excite it most, and its activation there.
+    """Return for each of `units` the input found to excite it most, and the activation there.
 
-    Every feature stays between its least and its greatest value among the rows.  Each step adds
-    ``width * share * sign(slope)``, with `width` that of the feature's range and a falling
-    `share`, from the row that excites the unit most, the middle of the box, and points drawn in
-    it; the best point seen is kept.  For a unit that is linear in the input that is the best
-    there is: each feature at the end of its range that the sign of its weight says.
+    Every feature stays between its minimum and maximum over the rows.  Each step adds
+    ``width * share * sign(slope)``, where `width` is the range of the feature and `share`
+    decreases.  The ascent starts from the row that excites the unit most, the center of the box,
+    and points drawn in it; the best point seen is kept.  For a unit that is linear in the input
+    this is the optimum: each feature is at the end of its range given by the sign of its weight.
     """
     rows = activity.rows
     low, high = rows.min(axis=0), rows.max(axis=0)
@@ -196,7 +195,7 @@ def exciting_inputs(
 
 
 def _ascend(respond: Any, x: Array, pick: Array, low: Array, high: Array) -> tuple[Array, Array]:
-    """Climb from each row of `x` inside the box; return the best point seen, and its height."""
+    """Ascend from each row of `x` inside the box; return the best point seen, and its value."""
     best, top = x.copy(), np.full(len(x), -np.inf, x.dtype)
     for share in (*np.geomspace(0.25, 0.004, STEPS), 0.0):
         found = respond({"x": x, "pick": pick})

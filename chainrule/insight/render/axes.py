@@ -1,6 +1,6 @@
-"""The plane a chart is drawn on: numbers to places, ticks at round numbers, frame and legend.
+"""The axes of charts: scales, ticks, title and legend.
 
-:func:`tag`, :func:`text` and :func:`titled` write SVG for every drawing of this package.
+:func:`tag`, :func:`text` and :func:`titled` write the SVG elements of this package.
 
 Read next: :mod:`chainrule.insight.render.chart`.
 """
@@ -32,15 +32,15 @@ __all__ = [
     "titled",
 ]
 
-WIDTH = 400.0  # of every chart, in its own units: on a phone about one pixel each
-CHARACTER = 6.3  # mean width of one, in the same units
+WIDTH = 400.0  # of every chart, in SVG units: about one pixel each on a phone
+CHARACTER = 6.3  # mean width of a character, in the same units
 _COLORS = 8
 _NARROW, _BROAD = frozenset("ijlftrI.,:;'|!()[] -"), frozenset("mwMW@%=+<>~_…")
 
 
 @dataclass(frozen=True)
 class Scale:
-    """Map numbers from `low` to `high` to places from `start` to `end`, evenly or by logarithm."""
+    """Map numbers from [`low`, `high`] to [`start`, `end`], linearly or by logarithm."""
 
     low: float
     high: float
@@ -55,10 +55,10 @@ class Scale:
 
     @property
     def _ends(self) -> tuple[float, float]:
-        return self.low / 2, self.high / 2  # halves: the difference of extremes may overflow
+        return self.low / 2, self.high / 2  # halves, because high - low may overflow
 
     def ticks(self, most: int = 6) -> list[tuple[float, str]]:
-        """Return at most about `most` round numbers within the scale, and how each is written.
+        """Return about `most` round numbers within the scale, each with its label.
 
         >>> Scale(0, 9.7, 0, 100).ticks()
         [(0.0, '0'), (2.0, '2'), (4.0, '4'), (6.0, '6'), (8.0, '8')]
@@ -79,7 +79,7 @@ class Scale:
 
 
 def _round_step(rough: float) -> float:
-    """Return the smallest of 1, 2, 5 times a power of ten that is not under `rough`."""
+    """Return the smallest of 1, 2, 5 times a power of ten that is at least `rough`."""
     power = 10.0 ** math.floor(math.log10(rough))
     return next(k * power for k in (1, 2, 5, 10) if k * power >= rough * (1 - 1e-9))
 
@@ -97,7 +97,7 @@ def _powers(low: float, high: float, most: int) -> list[float]:
 def scale_for(
     values: Iterable[float], start: float, end: float, log: bool = False, zero: bool = False
 ) -> Scale:
-    """Return a scale that holds every finite one of `values`, and zero if asked, with some air."""
+    """Return a scale that covers the finite `values`, and zero if `zero`, with a margin."""
     array = np.asarray(list(values), np.float64)
     array = array[np.isfinite(array) & ((array > 0) | (not log))]
     low, high = (float(array.min()), float(array.max())) if array.size else (0.1, 1.0)
@@ -122,19 +122,19 @@ def color(index: int) -> str:
 
 
 def dot(index: int) -> dict[str, str]:
-    """Return how a point of the series with this number is filled: rings, after all colors."""
+    """Return the fill of a point of the series with this number; rings if colors are used up."""
     ring = index // _COLORS % 2
     return {"fill": "none", "stroke": color(index)} if ring else {"fill": color(index)}
 
 
 def cut(text: str, width: float) -> str:
-    """Return `text`, shortened with an ellipsis to about `width`, escaped."""
+    """Return `text` escaped and truncated with an ellipsis to about `width`."""
     room = max(2, int(width / CHARACTER))
     return escape(text if len(text) <= room else text[: room - 1] + "…")
 
 
 def measured(text: str) -> float:
-    """Return what `text` takes at most, in the widest of the usual fonts of pages.
+    """Return an upper bound of the width of `text` in the usual fonts of pages.
 
     >>> measured("ill") < measured("one") < measured("ONE") < measured("WWW")
     True
@@ -146,7 +146,7 @@ def measured(text: str) -> float:
 
 
 def fitted(text: str, room: float) -> str:
-    """Return `text`, its end left out where it would take more than `room`.
+    """Return `text`, truncated with an ellipsis if it is wider than `room`.
 
     >>> fitted("heating=heat pump", 130), fitted("heating=heat pump", 80)
     ('heating=heat pump', 'heating=…')
@@ -158,9 +158,9 @@ def fitted(text: str, room: float) -> str:
 
 
 def tag(name: str, inside: str = "", **attributes: Any) -> str:
-    """Return an SVG element; numbers are rounded, `_` in names is `-`, ``class_`` is ``class``.
+    """Return an SVG element; numbers are rounded, `_` in names becomes `-`, ``class_`` ``class``.
 
-    `inside` is markup; attributes are escaped here.
+    `inside` is markup; attributes are escaped.
 
     >>> tag("rect", x=1 / 3, fill_opacity=1.0, class_="grid")
     '<rect x="0.33" fill-opacity="1" class="grid"/>'
@@ -181,19 +181,19 @@ def _written(value: Any) -> str:
 def text(
     words: str, x: float, y: float, kind: str = "", anchor: str = "start", room: float = WIDTH
 ) -> str:
-    """Return `words` written at (x, y) in about `room`; `kind` is a class of ``page.css``."""
+    """Return `words` at (x, y), truncated to about `room`; `kind` is a class of ``page.css``."""
     about = {"class_": kind} if kind else {}
     about |= {"text_anchor": anchor} if anchor != "start" else {}
     return tag("text", cut(words, room), x=x, y=y, **about)
 
 
 def titled(name: str, title: str, inside: str = "", **attributes: Any) -> str:
-    """Return an element whose `title` browsers show on hover."""
+    """Return an element with a `title`, which browsers show on hover."""
     return tag(name, tag("title", escape(title)) + inside, **attributes)
 
 
 def svg(width: float, height: float, body: str, title: str) -> str:
-    """Return an ``<svg>`` that scales to the width it is given, named `title`."""
+    """Return an ``<svg>`` that scales to the available width, with the label `title`."""
     box = f"0 0 {width:g} {height:g}"
     return tag("svg", body or " ", xmlns="http://www.w3.org/2000/svg", viewBox=box, role="img",
                aria_label=title)  # fmt: skip
@@ -201,7 +201,7 @@ def svg(width: float, height: float, body: str, title: str) -> str:
 
 @dataclass(frozen=True)
 class Plane:
-    """Two scales, and what is drawn around them."""
+    """Two scales, and the title, legend and axes around them."""
 
     x: Scale
     y: Scale
@@ -224,7 +224,7 @@ class Plane:
         zero: bool = False,
         height: float = 230.0,
     ) -> Plane:
-        """Return the plane for points at `xs` and `ys`: title, legend of `names`, axes."""
+        """Return the plane for points at `xs` and `ys`, with title, legend of `names` and axes."""
         head, top = _head(title, names, y_label)
         bottom = top + height
         y = scale_for(ys, bottom, top, log_y, zero)
@@ -246,12 +246,12 @@ class Plane:
         return cls(x, y, bottom + (38 if x_label else 22), title, "".join(parts))
 
     def finish(self, marks: str) -> str:
-        """Return the whole chart, with `marks` on the plane."""
+        """Return the chart with `marks` on the plane."""
         return svg(WIDTH, self.height, self.body + marks, self.title or "chart")
 
 
 def _head(title: str, names: Sequence[str], y_label: str) -> tuple[str, float]:
-    """Return title, legend and the vertical axis's label, and how far down they reach."""
+    """Return title, legend and label of the y axis, and the y coordinate of their end."""
     parts, at = [], 4.0
     if title:
         at += 14

@@ -1,10 +1,10 @@
-"""Charts as SVG: numbers in, one ``<svg>`` out, to be put in a page or saved by ``standalone``.
+"""Charts as ``<svg>`` elements, for a page or for ``standalone``.
 
-Every mark carries its numbers as a ``<title>``, which browsers show on hover and readers read
-out.  Colors are CSS variables of ``page.css``, so a chart follows the page into dark mode;
-the drawing scales with the width it is given.
+Every mark has its numbers as a ``<title>``, which browsers show on hover and screen readers read.
+Colors are CSS variables of ``page.css``, so charts support dark mode.  Charts scale to the
+available width.
 
-Read next: :mod:`chainrule.insight.render.axes`, where the numbers find their places.
+Read next: :mod:`chainrule.insight.render.axes`, the scales and axes.
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ from chainrule.insight.render.png import data_uri
 
 __all__ = ["bar_chart", "heat_map", "histogram", "image_grid", "line_chart", "scatter"]
 
-_MOST_POINTS = 800  # of a line; more can't be told apart at this width
+_MOST_POINTS = 800  # of a line; more are not visible at this width
 _MOST_DOTS = 60
-NAMES = 170.0  # for names at the left; longer ones are cut, and told on hover
+NAMES = 170.0  # width of names at the left; longer ones are truncated, and shown on hover
 
 
 def line_chart(
@@ -52,9 +52,9 @@ def line_chart(
 ) -> str:
     """Draw each of `series` (numbers by name) as a line over `x`, by default 1, 2, 3, ...
 
-    A series may be longer or shorter than others.  Numbers that are not finite, and on a
-    logarithmic axis not positive, leave a gap.  `marks` are places on the x axis, by what to
-    write there.  Raises ShapeError unless `x` fits a series.
+    Series may have different lengths.  Numbers that are not finite, or not positive on a
+    logarithmic axis, leave a gap.  `marks` are positions on the x axis by their label.  Raises
+    ShapeError if a series is longer than `x`.
 
     >>> line_chart({"loss": [3.0, 2.0]}).count("<title>loss")
     2
@@ -76,7 +76,7 @@ def line_chart(
 
 
 def _mark(plane: Plane, words: str, x: float) -> tuple[str, str]:
-    """Return an upright line at `x`, and `words` for its head, on the side where there is room."""
+    """Return a vertical line at `x`, and its label `words` on the side that has room."""
     at, top = plane.x(x), plane.y.end
     left = at + 6 + len(words) * CHARACTER > plane.x.end
     line = tag("line", class_="mark", x1=at, x2=at, y1=top, y2=plane.y.start)
@@ -85,7 +85,7 @@ def _mark(plane: Plane, words: str, x: float) -> tuple[str, str]:
 
 
 def _trace(plane: Plane, index: int, name: str, xs: Any, ys: Any) -> str:
-    """Return a line with gaps, and dots that tell their numbers."""
+    """Return a line with gaps, and dots that show their numbers on hover."""
     shown = _thin_out(ys)
     drawn = [_inside(plane, xs[i], ys[i]) for i in shown]
     places = [f"{plane.x(xs[i]):.1f} {plane.y(ys[i]):.1f}" if ok else ""
@@ -113,7 +113,7 @@ def _inside(plane: Plane, x: float, y: float) -> bool:
 
 
 def _thin_out(values: Any) -> list[int]:
-    """Return indices to draw: all, or of each stretch its lowest and its highest."""
+    """Return indices to draw: all, or those of the minimum and maximum of each interval."""
     if len(values) <= _MOST_POINTS:
         return list(range(len(values)))
     kept = {0, len(values) - 1}
@@ -121,7 +121,7 @@ def _thin_out(values: Any) -> list[int]:
         finite = part[np.isfinite(values[part])]
         if finite.size:
             kept |= {int(finite[values[finite].argmin()]), int(finite[values[finite].argmax()])}
-        kept |= set(part[~np.isfinite(values[part])][:1].tolist())  # a gap stays one
+        kept |= set(part[~np.isfinite(values[part])][:1].tolist())  # keeps gaps
     return sorted(kept)
 
 
@@ -137,7 +137,7 @@ def scatter(
 ) -> str:
     """Draw each of `groups`, a pair of arrays (x, y) by name, as points.
 
-    `line` names one of them whose points are joined instead.
+    `line` is the name of a group to draw as a line.
     """
     points = {
         name: _same_length(name, *(np.asarray(a, np.float64).reshape(-1) for a in pair))
@@ -163,17 +163,19 @@ def scatter(
 
 def _same_length(name: str, xs: Any, ys: Any) -> tuple[Any, Any]:
     if len(xs) != len(ys):
-        raise ShapeError(f"{name!r} has {len(xs)} places on the x axis and {len(ys)} on the y.")
+        raise ShapeError(
+            f"{name!r} has {len(xs)} x values and {len(ys)} y values; they must be equally many."
+        )
     return xs, ys
 
 
 def bar_chart(values: Mapping[str, float], *, title: str = "", label: str = "") -> str:
-    """Draw a bar to the right for each of `values` by name, to the left where negative.
+    """Draw a horizontal bar for each of `values` by name, to the left if negative.
 
     >>> bar_chart({"a": 2.0, "b": -1.0}).count("<rect")
     2
     """
-    numbers = {name: float(value) + 0.0 for name, value in values.items()}  # no -0
+    numbers = {name: float(value) + 0.0 for name, value in values.items()}  # -0.0 becomes 0.0
     left = 12 + min(NAMES, max(map(measured, numbers), default=CHARACTER))
     written = {name: f"{value:.4g}" for name, value in numbers.items()}
     room = 8 + CHARACTER * max(map(len, written.values()), default=1)
@@ -203,7 +205,7 @@ def bar_chart(values: Mapping[str, float], *, title: str = "", label: str = "") 
 def histogram(
     values: Any, bins: int = 30, *, title: str = "", x_label: str = "", y_label: str = "count"
 ) -> str:
-    """Draw how many of the finite `values` fall in each of `bins` equal intervals."""
+    """Draw the number of finite `values` in each of `bins` equal intervals."""
     array = np.asarray(values, np.float64).reshape(-1)
     array = array[np.isfinite(array)]
     same = array.size == 0 or array.max() == array.min()
@@ -229,11 +231,11 @@ def heat_map(
     column_label: str = "",
     numbers: bool = True,
 ) -> str:
-    """Draw `matrix` (rows, columns) as cells, stronger where larger, with `numbers` where they fit.
+    """Draw `matrix` (rows, columns) as colored cells, with `numbers` where they fit.
 
-    Negative numbers have a color of their own.  `row_label` and `column_label` say what rows
-    and columns are, as in "true class" and "taken for".  Raises ShapeError when names and matrix
-    do not fit.
+    The opacity is proportional to the magnitude; negative numbers have another color.
+    `row_label` and `column_label` describe rows and columns, such as "true class" and "predicted
+    class".  Raises ShapeError if the numbers of names and the shape of the matrix differ.
 
     >>> ">7</text>" in heat_map([[7, 0], [1, 3]], ["cat", "dog"], ["cat", "dog"])
     True
@@ -243,8 +245,8 @@ def heat_map(
     columns = [str(c) for c in columns] or [""] * (cells.shape[1] if cells.ndim > 1 else 0)
     if cells.shape != (len(rows), len(columns)):
         raise ShapeError(
-            f"heat_map: a matrix of shape {cells.shape} has {len(rows)} names of rows and "
-            f"{len(columns)} of columns."
+            f"heat_map: a matrix of shape {cells.shape} was given {len(rows)} names of rows and "
+            f"{len(columns)} of columns; give one for each."
         )
     left = 8 + min(NAMES, max(map(measured, rows), default=0.0))
     side = min(46.0, (WIDTH - left - 4) / max(1, len(columns)))
@@ -271,7 +273,7 @@ def heat_map(
 def _heads(
     columns: Sequence[str], left: float, side: float, title: str, row_label: str, label: str
 ) -> tuple[str, float]:
-    """Return title and names of columns, turned where they do not fit, and how far they reach."""
+    """Return title and names of columns, rotated if they do not fit, and their total height."""
     said = [f"rows: {row_label}"] * bool(row_label) + [f"columns: {label}"] * bool(label)
     parts, top = [], 4.0
     for words, kind in ((title, "head"), (" · ".join(said), "faint")):
@@ -311,12 +313,14 @@ def image_grid(
 ) -> str:
     """Draw `images`, each (height, width) or (height, width, 3), in rows of `columns`.
 
-    Each is stretched from its least to its greatest number, gray or as colors; with `signed`
-    zero is white, negative numbers orange, positive ones blue, as suits weights.  8-bit integers
-    are shown as they are.  Raises ShapeError when captions and images do not pair up.
+    Each image is scaled from its minimum to its maximum.  With `signed`, for weights, zero is
+    white, negative numbers are orange and positive ones blue.  8-bit integers are not scaled.
+    Raises ShapeError if the numbers of captions and images differ.
     """
     if captions and len(captions) != len(images):
-        raise ShapeError(f"image_grid: {len(images)} images have {len(captions)} captions.")
+        raise ShapeError(
+            f"image_grid: {len(images)} images have {len(captions)} captions; give one for each."
+        )
     columns = max(1, min(columns, len(images)))
     side = min(110.0, WIDTH / columns)
     line = side + (15 if captions else 0)

@@ -1,9 +1,9 @@
-"""Boxes and edges: what a drawing shows, before it is laid out or written in any format.
+"""Diagrams of boxes and edges, independent of layout and output format.
 
 The views (:mod:`~chainrule.insight.drawing.operations`, :mod:`~chainrule.insight.drawing.layers`,
-:mod:`~chainrule.insight.drawing.kernels`, :mod:`~chainrule.insight.drawing.unit_columns`) make a
-:class:`Diagram`; the formats read it.  :func:`fold` joins boxes that belong together, so that a
-graph of any size becomes few enough boxes to look at.
+:mod:`~chainrule.insight.drawing.kernels`, :mod:`~chainrule.insight.drawing.unit_columns`) create
+a :class:`Diagram`; the formats read it.  :func:`fold` joins boxes with the same key, so that large
+graphs have few boxes.
 
 Read next: :mod:`chainrule.insight.drawing.operations`.
 """
@@ -18,22 +18,22 @@ from chainrule.core.graph import Node
 
 __all__ = ["KINDS", "LIMIT", "Box", "Diagram", "Edge", "fold", "fold_stretches", "group"]
 
-LIMIT = 300  # boxes: more than that is folded
-GROUPS_JOINED = 400  # so many groups at most are looked at pair by pair
-# What a box is, and how it is called in a legend.
+LIMIT = 300  # boxes; larger diagrams are folded
+GROUPS_JOINED = 400  # most groups that are compared in pairs
+# The kinds of boxes, and their names in a legend.
 KINDS = {
     "input": "input", "parameter": "parameter", "forward": "forward", "loss": "loss and metrics",
     "backward": "backward", "update": "update", "watch": "watched", "kernel": "kernel",
-    "interpreter": "left to the interpreter", "unit": "unit",
+    "interpreter": "run by the interpreter", "unit": "unit",
 }  # fmt: skip
 Groups: TypeAlias = "list[list[int]]"
 
 
 @dataclass(frozen=True)
 class Box:
-    """One box: its text, what it is, the layer it was recorded in, and the nodes it stands for.
+    """A box: its text, its kind, the scope it was recorded in, and the nodes it represents.
 
-    `name` is how the graph's text calls it; `tip` is told on hovering.
+    `name` is its name in the text of the graph; `tip` is shown on hover.
     """
 
     title: str
@@ -47,7 +47,7 @@ class Box:
 
 @dataclass(frozen=True)
 class Edge:
-    """A line from one box to another, by their places; `weight` is that of a wire."""
+    """A line from one box to another, by their indices; `weight` is that of a connection."""
 
     source: int
     target: int
@@ -57,9 +57,10 @@ class Edge:
 
 @dataclass(frozen=True)
 class Diagram:
-    """Boxes, each after what it depends on, and the edges between them.
+    """Boxes in topological order, and the edges between them.
 
-    `bands` are levels by box, drawn apart; `columns` places boxes in columns instead of ranks.
+    `bands` are the levels of the boxes, drawn with barriers between; `columns`, if given, are
+    headings and boxes of columns, for a layout in columns instead of ranks.
     """
 
     boxes: tuple[Box, ...]
@@ -72,9 +73,9 @@ class Diagram:
 def fold(
     diagram: Diagram, key: Callable[[Box], Hashable], join: Callable[[Sequence[Box]], Box]
 ) -> Diagram:
-    """Return `diagram` with connected boxes of one `key` joined into one, never into a cycle.
+    """Return `diagram` with boxes of the same `key` joined into one where no cycle results.
 
-    Boxes whose key is None stay as they are.
+    Boxes whose key is None are not changed.
     """
     keys = [key(box) for box in diagram.boxes]
     kept = {i for i, k in enumerate(keys) if k is None}
@@ -82,7 +83,7 @@ def fold(
 
 
 def fold_stretches(diagram: Diagram, most: int, join: Callable[[Sequence[Box]], Box]) -> Diagram:
-    """Return `diagram` as at most `most` boxes, each a stretch of the program."""
+    """Return `diagram` as at most `most` boxes, each of consecutive boxes."""
     size = -(-len(diagram.boxes) // most)
     places = range(len(diagram.boxes))
     stretches = [list(places[i : i + size]) for i in range(0, len(places), size)]
@@ -108,16 +109,16 @@ def _joined(
 
 
 def group(diagram: Diagram, keys: Sequence[Hashable]) -> Groups:
-    """Return groups of boxes with equal keys, in an order in which edges lead onward.
+    """Return groups of boxes with equal keys, in topological order.
 
-    Along every path the depth of a group, the times the key has changed so far, can only grow;
-    so equal key and depth never make a cycle.  Groups of one key are then joined where no path
-    leads out of one and back into the other.
+    The depth of a box is the number of changes of the key on the way to it.  It never decreases
+    along a path, so groups of equal key and depth have no cycles.  Groups of the same key are then
+    joined unless a path leads from one to the other through a third.
     """
     sources = _sources(len(diagram.boxes), diagram.edges)
     marks: list[Hashable] = [(k,) if k is not None else i for i, k in enumerate(keys)]
     depth = [0] * len(marks)
-    first: dict[int, int] = {}  # where a box without sources is read first: there it belongs
+    first: dict[int, int] = {}  # least depth of the readers of each box without sources
     for i, mark in enumerate(marks):
         made = [s for s in sources[i] if sources[s]]
         depth[i] = max((depth[s] + (marks[s] != mark) for s in made), default=0)
@@ -162,7 +163,7 @@ def _join_equal(groups: Groups, marks: Sequence[Hashable], edges: Iterable[Edge]
 
 
 def _detour(targets: Sequence[set[int]], start: int, end: int) -> bool:
-    """Whether a path leads from `start` to `end` by way of another group."""
+    """Return whether a path leads from `start` to `end` through another group."""
     pending = [t for t in targets[start] if t != end]
     seen = set(pending)
     while pending:
@@ -176,7 +177,7 @@ def _detour(targets: Sequence[set[int]], start: int, end: int) -> bool:
 
 
 def _in_order(groups: Groups, edges: Iterable[Edge]) -> Groups:
-    """Return `groups` sorted so that every edge leads to a later one, else as they were met."""
+    """Return `groups` in topological order, otherwise in the given order."""
     home = {i: g for g, members in enumerate(groups) for i in members}
     pairs = {(home[e.source], home[e.target]) for e in edges} - {(g, g) for g in range(len(groups))}
     targets: list[list[int]] = [[] for _ in groups]

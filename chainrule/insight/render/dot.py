@@ -1,6 +1,6 @@
-"""A diagram in the DOT language, for Graphviz and the tools that read it.
+"""Write diagrams in the DOT language of Graphviz.
 
-Read next: :mod:`chainrule.insight.render.svg`, chainrule's own layout.
+Read next: :mod:`chainrule.insight.render.svg`, which uses chainrule's own layout.
 """
 
 from __future__ import annotations

@@ -1,13 +1,12 @@
-"""Where the boxes of a layered drawing go, and the lines between them: by rank, order, place.
+"""Layered layout of acyclic graphs: positions of boxes, and routes of edges.
 
-Sizes of boxes and the edges between them (no cycles) go in; a :class:`Layout` comes out.  The
-steps are those of Sugiyama, Tagawa and Toda (1981): every box gets a rank below all it depends
-on; an edge across ranks is led through a slot in each, one for all edges of the same source;
-slots are ordered by barycenters, keeping the order with the fewest crossings; then each rank is
-placed by least squares, with the gaps as constraints.  Every step is a fixed number of
-sweeps over slots and edges.
+The steps are those of Sugiyama, Tagawa and Toda (1981).  Every box gets a rank below its sources.
+An edge across ranks goes through a slot in each, shared by all edges of the same source.  Slots
+are ordered by barycenters, keeping the order with the fewest crossings.  Then each rank is placed
+by least squares, with the gaps as constraints.  Every step is a fixed number of sweeps over slots
+and edges.
 
-Read next: :mod:`chainrule.insight.render.diagram`, what is laid out.
+Read next: :mod:`chainrule.insight.render.diagram`, the diagrams to lay out.
 """
 
 from __future__ import annotations
@@ -22,17 +21,17 @@ __all__ = ["Layout", "Point", "layered"]
 Point: TypeAlias = "tuple[float, float]"
 Edge: TypeAlias = "tuple[int, int]"
 GAP_X, GAP_Y = 18.0, 30.0
-LEAST_GAP = 8.0  # what a lane may come near others to be straight
-LANE = 6.0  # the width kept free for a line on its way through a rank
+LEAST_GAP = 8.0  # smallest gap beside a lane that is straightened
+LANE = 6.0  # width reserved for a line through a rank
 RANK_SWEEPS, ORDER_SWEEPS, PLACE_SWEEPS, STRAIGHTEN_SWEEPS = 3, 16, 16, 3
 
 
 @dataclass(frozen=True)
 class Layout:
-    """The centers of boxes, the points of each edge's line, and the size of it all.
+    """The centers of boxes, the points of each edge's line, and the size of the drawing.
 
-    `routes` lead down from the bottom of one box to the top of another; every second piece is
-    a vertical one through a rank.  `band_tops` are the heights at which bands begin.
+    `routes` lead down from the bottom of one box to the top of another; every second segment is
+    vertical and goes through a rank.  `band_tops` are the y coordinates at which bands begin.
     """
 
     centers: list[Point]
@@ -44,7 +43,7 @@ class Layout:
 
 @dataclass
 class _Slots:
-    """Boxes and the lanes of long edges, by rank; a slot is a box if it is below `boxes`."""
+    """Boxes and the lanes of long edges, by rank; slots with numbers under `boxes` are boxes."""
 
     boxes: int
     ranks: list[list[int]]
@@ -59,8 +58,9 @@ def layered(
 ) -> Layout:
     """Return a layout in which edges lead down and no two boxes overlap.
 
-    `sizes` are (width, height) by box.  A box in a higher of the `bands` is placed below all of
-    the lower ones.  Raises ValueError where the edges form a cycle or lead up a band.
+    `sizes` are the (width, height) of boxes.  Boxes with a higher number in `bands` are placed
+    below all with a lower one.  Raises ValueError if the edges form a cycle or lead to a lower
+    band.
 
     >>> layered([(40, 20), (40, 20)], [(0, 1)]).centers
     [(20.0, 10.0), (20.0, 60.0)]
@@ -75,7 +75,7 @@ def layered(
 
 
 def _ranks(count: int, edges: list[Edge], bands: Sequence[int]) -> list[int]:
-    """Return a rank for each box: below its sources, as near to what needs it as that allows."""
+    """Return a rank for each box: below its sources, and as close to its targets as possible."""
     sources: list[list[int]] = [[] for _ in range(count)]
     targets: list[list[int]] = [[] for _ in range(count)]
     for a, b in edges:
@@ -85,7 +85,7 @@ def _ranks(count: int, edges: list[Edge], bands: Sequence[int]) -> list[int]:
         targets[a].append(b)
     waiting = [len(s) for s in sources]
     ready = [i for i in range(count) if not waiting[i]]
-    for node in ready:  # grows as it is walked
+    for node in ready:  # the list grows during the loop
         for target in targets[node]:
             waiting[target] -= 1
             if not waiting[target]:
@@ -100,7 +100,7 @@ def _ranks(count: int, edges: list[Edge], bands: Sequence[int]) -> list[int]:
             rank[i] = max([first, *(rank[s] + 1 for s in sources[i])])
         last[band] = max(rank[i] for i in members)
         first = last[band] + 1
-    free = [False] * count  # whether all that a box depends on is there for it alone
+    free = [False] * count  # whether no other box depends on the ancestors of a box
     for i in ready:
         free[i] = all(free[s] and len(targets[s]) == 1 for s in sources[i])
     for _ in range(RANK_SWEEPS):
@@ -119,10 +119,10 @@ def _lowered(
     targets: list[list[int]],
     free: list[bool],
 ) -> int:
-    """Return the rank, no higher than its own, that makes the lines to and from box `i` shortest.
+    """Return the rank, not above its own, that minimizes the lengths of the lines of box `i`.
 
-    A source counts as far as its lowest target, for its lines share their lanes; one that
-    is there for `i` alone follows and costs nothing.
+    The lines of a source share their lanes, so its line to `i` costs only the part below its
+    lowest other target.  A source that only `i` needs moves with it and costs nothing.
     """
     most = min([last, *(rank[t] - 1 for t in targets[i])])
     if free[i]:
@@ -138,7 +138,7 @@ def _lowered(
 
 
 def _make_slots(sizes: Sequence[Point], edges: list[Edge], rank: list[int]) -> _Slots:
-    """Return the slots of all ranks, in the order a walk down from each source meets them."""
+    """Return the slots of all ranks, in the order of a depth-first search from each source."""
     count = len(sizes)
     ranks: list[list[int]] = [[] for _ in range(max(rank, default=-1) + 1)]
     widths = [width for width, _ in sizes]
@@ -173,7 +173,7 @@ def _make_slots(sizes: Sequence[Point], edges: list[Edge], rank: list[int]) -> _
 
 
 def _order(slots: _Slots) -> None:
-    """Order each rank by the mean place of its neighbors, sweeping down and up."""
+    """Order each rank by the mean position of its neighbors, sweeping down and up."""
     best = [list(rank) for rank in slots.ranks]
     fewest = _crossings(slots)
     for sweep in range(ORDER_SWEEPS):
@@ -196,7 +196,7 @@ def _order(slots: _Slots) -> None:
 
 
 def _crossings(slots: _Slots) -> int:
-    """Count pairs of lines that cross between neighboring ranks."""
+    """Return the number of crossings of lines between neighboring ranks."""
     total = 0
     for upper, lower in zip(slots.ranks, slots.ranks[1:], strict=False):
         place = {slot: i for i, slot in enumerate(lower)}
@@ -210,7 +210,7 @@ def _crossings(slots: _Slots) -> int:
 
 
 def _place(slots: _Slots) -> list[float]:
-    """Return the center of each slot along its rank: near its neighbors, lanes straight."""
+    """Return the center of each slot along its rank: near its neighbors, with straight lanes."""
     x = [0.0] * len(slots.widths)
     for rank in slots.ranks:
         at = 0.0
@@ -241,7 +241,7 @@ def _place(slots: _Slots) -> list[float]:
 
 
 def _straighten(slots: _Slots, x: list[float]) -> None:
-    """Put the lanes of each line, and chains, under one another where their neighbors let them."""
+    """Align the lanes of each line, and chains of boxes, vertically where neighbors allow it."""
     near: dict[int, tuple[int | None, int | None]] = {}
     for rank in slots.ranks:
         for left, slot, right in zip([None, *rank], rank, [*rank[1:], None], strict=False):
@@ -290,13 +290,13 @@ def _straighten_line(
 
 
 def _apart(slots: _Slots, a: int, b: int) -> float:
-    """Return how far the centers of neighbors must be apart where one of them is moved."""
+    """Return the smallest distance of the centers of two neighbors in a rank."""
     gap = GAP_X if max(a, b) < slots.boxes else LEAST_GAP
     return (slots.widths[a] + slots.widths[b]) / 2 + gap
 
 
 def _stiffness(slots: _Slots, a: int, b: int) -> float:
-    """How strongly the line between two slots wants to be vertical: lanes and chains most."""
+    """Return the weight of making the line between two slots vertical: most for lanes, chains."""
     upper, lower = (a, b) if b in slots.down[a] else (b, a)
     chained = len(slots.down[upper]) == len(slots.up[lower]) == 1
     return 8.0 if chained else {2: 1.0, 1: 2.0, 0: 8.0}[(a < slots.boxes) + (b < slots.boxes)]
@@ -305,9 +305,9 @@ def _stiffness(slots: _Slots, a: int, b: int) -> float:
 def _spread(
     slots: _Slots, rank: list[int], wanted: list[float], weights: list[float]
 ) -> list[float]:
-    """Return the places nearest to `wanted`, by weighted squares, that keep order and gaps.
+    """Return the positions closest to `wanted` by weighted least squares that keep order and gaps.
 
-    With the gaps taken off this is regression by a rising function: pool adjacent violators.
+    With the gaps subtracted, this is isotonic regression, solved by pooling adjacent violators.
     """
     offsets, at = [], 0.0
     for i, slot in enumerate(rank):
@@ -364,7 +364,7 @@ def _draw(
 def _ports(
     sizes: Sequence[Point], edges: list[Edge], rank: list[int], slots: _Slots, x: list[float]
 ) -> dict[Edge, float]:
-    """Return where along the top of its target each edge ends: side by side, not crossing."""
+    """Return the x coordinate at which each edge ends on its target: spaced, without crossings."""
     arriving: dict[int, list[tuple[float, int]]] = {}
     for a, b in edges:
         above = x[slots.lane[a, rank[b] - 1]] if rank[b] - rank[a] > 1 else x[a]

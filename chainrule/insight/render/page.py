@@ -1,10 +1,10 @@
-"""One HTML file that needs nothing else: a title and sections go in, the whole text comes out.
+"""Self-contained HTML pages of a title and sections.
 
-Style and script are inside, and a content policy in the head forbids every request, so the page
-opens from disk, from an attachment, and years later.  Colors are variables, set in one place
-(``page.css``) for light, dark and paper; charts and drawings use them by name.
+Style and script are inline, and a content security policy forbids every request, so a page opens
+from disk or from an attachment.  Colors are CSS variables set in ``page.css`` for light mode, dark
+mode and print; charts and drawings use them by name.
 
-Read next: :mod:`chainrule.insight.render.chart`, what fills the sections.
+Read next: :mod:`chainrule.insight.render.chart`, the charts of the sections.
 """
 
 from __future__ import annotations
@@ -26,19 +26,19 @@ _POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inl
 
 @cache
 def read_asset(name: str) -> str:
-    """Return the text of a style or script by its place in this package, as ``render/page.css``."""
+    """Return the text of a style or script by its path in this package, as ``render/page.css``."""
     return (Path(__file__).parents[1] / name).read_text("utf-8")
 
 
 class Shown:
-    """What shows itself: as text by ``print``, as a page by :meth:`html`, in a notebook."""
+    """Base class of results with an HTML page: :meth:`html`, :meth:`save`, and in a notebook."""
 
     def html(self) -> str:
-        """Return the page, one file that loads nothing."""
+        """Return the result as a self-contained HTML page."""
         raise NotImplementedError
 
     def save(self, path: str | os.PathLike[str], **options: Any) -> Path:
-        """Write the page of :meth:`html`, with its options, to `path` and return the path.
+        """Write the page of :meth:`html` with `options` to `path` and return the path.
 
         Raises RunError if it can't be written.
         """
@@ -49,7 +49,7 @@ class Shown:
 
 
 def write(path: str | os.PathLike[str], text: str) -> Path:
-    """Write `text` to the file `path` and return it; RunError if it can't be written."""
+    """Write `text` to the file `path` and return the path; RunError if it can't be written."""
     target = Path(path)
     try:
         target.write_text(text, "utf-8")
@@ -67,9 +67,9 @@ def page(
 ) -> str:
     """Return an HTML document of `sections`, pairs of a heading and its body as HTML.
 
-    The title and the headings are text and are escaped here; `intro`, under the title, and the
-    bodies are HTML, whose text the caller escapes.  A heading may be empty.  Ids of sections are
-    ``s1``, ``s2``, ... in order.
+    The title and the headings are text and are escaped; `intro`, under the title, and the bodies
+    are HTML, in which the caller must escape text.  A heading may be empty.  The ids of sections
+    are ``s1``, ``s2``, ... in order.
 
     >>> "<h2>a &lt; b</h2>" in page("Two", [("a < b", "<p>yes</p>")])
     True
@@ -91,9 +91,9 @@ def page(
 
 
 def embed(name: str, data: Any) -> str:
-    """Return `data` as JSON in an element called `name`, whose text a script gives to JSON.parse.
+    """Return `data` as JSON in an element with the id `name`, for a script to parse.
 
-    Raises ValueError for numbers JSON lacks (nan, infinity): say them in words first.
+    Raises ValueError for numbers that JSON lacks (nan, infinity); replace them before.
 
     >>> embed("walk", {"a": 1})
     '<script type="application/json" id="walk">{"a":1}</script>'
@@ -103,7 +103,7 @@ def embed(name: str, data: Any) -> str:
 
 
 def standalone(svg: str, style: str = "") -> str:
-    """Return an ``<svg>`` of this package as a file of its own, the colors and `style` inside."""
+    """Return an ``<svg>`` of this package as an SVG file, with the colors and `style` inline."""
     head, closing, rest = svg.partition(">")
     style = (
         f"<style>{read_asset('render/page.css')}{style}svg {{ background: var(--paper); }}</style>"

@@ -1,4 +1,4 @@
-"""Arrays as PNG images: the format's three chunks, compressed by the standard library.
+"""Write arrays as PNG images, compressed by the standard library.
 
 Source: W3C, Portable Network Graphics Specification (third edition), sections 5 and 11.
 
@@ -28,11 +28,11 @@ def png(pixels: Array) -> bytes:
     >>> png(np.zeros((2, 3), np.uint8))[1:4]
     b'PNG'
     """
-    kinds = {2: 0, 3: 2, 4: 6}  # color types of the format: gray, RGB, RGB and alpha
+    kinds = {2: 0, 3: 2, 4: 6}  # color types of PNG: gray, RGB, RGBA
     kind = kinds.get(2 if pixels.ndim == 2 else pixels.shape[-1] if pixels.ndim == 3 else 0)
     if kind is None or pixels.dtype != np.uint8 or 0 in pixels.shape:
         raise ShapeError(
-            f"an image has 8-bit pixels of shape (height, width) or (height, width, 3 or 4), "
+            f"an image must have 8-bit pixels of shape (height, width) or (height, width, 3 or 4), "
             f"not {pixels.dtype} of shape {pixels.shape}."
         )
     height, width = pixels.shape[:2]
@@ -58,7 +58,9 @@ def _as_pixels(image: Any, signed: bool) -> Array:
     numbers = np.nan_to_num(array.astype(np.float64), posinf=0, neginf=0)
     if signed:
         if numbers.ndim != 2:
-            raise ShapeError(f"a signed image has shape (height, width), not {numbers.shape}.")
+            raise ShapeError(
+                f"a signed image must have shape (height, width), not {numbers.shape}."
+            )
         strength = (np.abs(numbers) / (np.abs(numbers).max(initial=0) or 1))[..., None]
         end = np.where((numbers < 0)[..., None], _MINUS, _PLUS)
         return np.rint(255 + (end - 255) * strength).astype(np.uint8)

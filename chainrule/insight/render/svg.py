@@ -1,7 +1,6 @@
-"""A diagram as SVG: boxes with their text, smooth lines, and a legend of the colors.
+"""Write diagrams as SVG: boxes with text, smooth lines, and a legend of the colors.
 
-A :class:`~chainrule.insight.render.diagram.Diagram` goes in, the text of one ``<svg>`` comes out;
-its colors are the variables of ``page.css``, so that it follows light, dark and paper.
+The colors are the variables of ``page.css``, for light mode, dark mode and print.
 
 Read next: :mod:`chainrule.insight.drawing.draw`.
 """
@@ -17,19 +16,19 @@ from chainrule.insight.render.page import read_asset
 
 __all__ = ["alone", "frame", "size_of", "to_svg"]
 
-TITLE, LINE = 7.6, 6.65  # widths of a character
+TITLE, LINE = 7.6, 6.65  # widths of a character in titles and lines
 PAD, BAR, MARGIN = 9.0, 4.0, 12.0
 LEGEND = 26.0
 
 
 def size_of(box: Box) -> Point:
-    """Return the width and height that the text of `box` needs."""
+    """Return the width and height needed for the text of `box`."""
     widest = max([len(box.title) * TITLE, *(len(line) * LINE for line in box.lines)])
     return max(34.0, widest + 2 * PAD + BAR), 24.0 + 14 * len(box.lines)
 
 
 def to_svg(diagram: Diagram, marked: frozenset[int] = frozenset()) -> str:
-    """Return `diagram` as an ``<svg>``; boxes in `marked` are outlined."""
+    """Return `diagram` as an ``<svg>``; boxes in `marked` are dashed."""
     if not diagram.boxes:
         return frame(160, 40, ['<text x="12" y="24">nothing to draw</text>'])
     pairs = [(edge.source, edge.target) for edge in diagram.edges]
@@ -54,7 +53,7 @@ def to_svg(diagram: Diagram, marked: frozenset[int] = frozenset()) -> str:
 
 
 def frame(width: float, height: float, parts: list[str], style: str = "") -> str:
-    """Return an ``<svg>`` of that size around `parts`."""
+    """Return an ``<svg>`` of the given size that contains `parts`."""
     return (
         f'<svg class="drawing" xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:.0f} '
         f'{height:.0f}" width="{width:.0f}" height="{height:.0f}" role="img"{style}>'
@@ -64,7 +63,7 @@ def frame(width: float, height: float, parts: list[str], style: str = "") -> str
 
 
 def alone(svg: str) -> str:
-    """Return an ``<svg>`` with its style inside, which concerns nothing else on a page."""
+    """Return an ``<svg>`` with an inline style that affects nothing else on a page."""
     style = re.sub(r"\bsvg (?=[.\w])|:root(?= )", "svg.drawing ", read_asset("render/page.css"))
     head, closing, rest = svg.partition(">")
     if 'class="drawing"' in head:
@@ -76,7 +75,7 @@ def alone(svg: str) -> str:
 
 
 def curve(points: list[Point]) -> str:
-    """Return the path through `points`: straight through ranks, smooth between them."""
+    """Return the SVG path through `points`: straight through ranks, smooth between them."""
     (x, y), *rest = points
     path = [f"M{x:.1f} {y:.1f}"]
     for i, (to_x, to_y) in enumerate(rest):

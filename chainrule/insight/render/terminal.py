@@ -1,7 +1,7 @@
-"""A diagram as text for a terminal: a line for each box, and its values as lanes beside it.
+"""Write diagrams as text for a terminal: a line for each box, and lanes for the values.
 
-A diagram goes in, lines come out.  A lane begins at the dot of the box that makes a value (a
-ring for what is given), runs down while something still reads it, and ends at its last reader.
+A lane begins at the dot of the box that computes a value (a ring for an input) and ends at the
+last box that reads it.
 
 Read next: :mod:`chainrule.insight.render.dot`.
 """
@@ -41,7 +41,7 @@ def to_text(diagram: Diagram) -> str:
 
 
 def _lanes(diagram: Diagram) -> list[str]:
-    """Return the lanes beside each box; a lane holds one value, for all that read it."""
+    """Return the lanes beside each box; a lane carries one value to all its readers."""
     last: dict[int, int] = {}
     sources: list[set[int]] = [set() for _ in diagram.boxes]
     for edge in diagram.edges:
@@ -82,7 +82,7 @@ def _row(lanes: list[int | None], here: int, read: list[int], ending: list[int])
 
 
 def _as_columns(diagram: Diagram) -> str:
-    """Return what columns of units hold, and the weights between them, in words."""
+    """Return the columns of units, and a summary of the weights between them, as text."""
     lines = []
     home = {i: c for c, (_, places) in enumerate(diagram.columns or ()) for i in places}
     for c, (heading, places) in enumerate(diagram.columns or ()):
@@ -91,7 +91,7 @@ def _as_columns(diagram: Diagram) -> str:
             below = sum(w < 0 for w in weights)
             lines.append(
                 f"│  {len(weights)} weights, {min(weights):.3g} to {max(weights):.3g}, "
-                f"{below} below zero"
+                f"{below} negative"
             )
         names = [diagram.boxes[i].title for i in places]
         shown = ", ".join(names) if len(names) <= 6 else f"{', '.join(names[:5])}, ... {names[-1]}"

@@ -1,7 +1,7 @@
-"""Numbers and tables as text, for every page and every printed text of this package.
+"""Format numbers and tables as text, for the pages and printed texts of this package.
 
-:func:`number` and :func:`told` keep the digits that a reader checks by hand; :func:`amount` and
-:func:`measure` write results for reading; :func:`table` aligns columns.
+:func:`number` and :func:`told` are for calculations that a reader checks by hand; :func:`amount`
+and :func:`measure` are for results; :func:`table` aligns columns.
 
 Read next: :mod:`chainrule.insight.render.page`.
 """
@@ -17,7 +17,7 @@ __all__ = ["amount", "interval", "measure", "number", "setting", "short", "table
 
 
 def number(value: Any, digits: int = 4) -> str:
-    """Return a number with `digits` significant digits, a whole one plainly.
+    """Return a number with `digits` significant digits, and all digits before the point.
 
     >>> number(-0.196612), number(4.0), number(123456.7), number(True)
     ('-0.1966', '4', '123457', 'True')
@@ -34,7 +34,7 @@ def number(value: Any, digits: int = 4) -> str:
 
 
 def told(value: Any, digits: int = 4) -> str:
-    """Return a number, a few numbers, or of an array its shape and its length as a vector.
+    """Return a number or at most 4 numbers, else the shape and Euclidean norm of the array.
 
     >>> told(np.array(-0.19661)), told(np.eye(2)), told(np.ones((3, 4))), told(np.eye(3))
     ('-0.1966', '[[1, 0], [0, 1]]', '(3×4, all 1)', '(3×3, norm 1.732)')
@@ -55,7 +55,7 @@ def _listed(value: Any, digits: int) -> str:
 
 
 def amount(value: float | None) -> str:
-    """Write a number for reading: four digits, or whole with separators when large.
+    """Format a number with four digits, or rounded with thousands separators if large.
 
     >>> amount(0.123456), amount(43210.7), amount(None)
     ('0.1235', '43,211', '–')
@@ -66,7 +66,7 @@ def amount(value: float | None) -> str:
 
 
 def measure(key: str, value: float | None) -> str:
-    """Write the score named `key` for reading: shares of rows in percent.
+    """Format the score named `key`; accuracies are in percent.
 
     >>> measure("accuracy", 0.957), measure("log_loss", 0.12345)
     ('95.7 %', '0.1235')
@@ -76,7 +76,7 @@ def measure(key: str, value: float | None) -> str:
 
 
 def interval(key: str, ends: Sequence[float] | None) -> str:
-    """Write the ends between which the score named `key` may lie; "" where that is not known.
+    """Format the confidence interval of the score named `key`; "" if it is not known.
 
     >>> interval("accuracy", [0.833, 0.994]), interval("rmse", [1.5, 2.25])
     ('83.3 to 99.4 %', '1.5 to 2.25')
@@ -88,7 +88,7 @@ def interval(key: str, ends: Sequence[float] | None) -> str:
 
 
 def short(value: Any) -> str:
-    """Return a fraction with four digits, and anything else as it prints.
+    """Return a float with four digits, and any other value as ``str`` does.
 
     >>> short(np.float32(0.123456)), short(12345), short("relu")
     ('0.1235', '12345', 'relu')
@@ -97,7 +97,7 @@ def short(value: Any) -> str:
 
 
 def setting(value: Any) -> str:
-    """Return the value of a setting: a list without brackets, "–" for one that is not there.
+    """Format the value of a setting: a list without brackets, None as "–".
 
     >>> setting([64, 32]), setting(()), setting(None), setting("adam")
     ('64, 32', 'none', '–', 'adam')
@@ -110,9 +110,9 @@ def setting(value: Any) -> str:
 def table(
     rows: Sequence[Sequence[str]], numbers: Container[int] | None = (), indent: str = "  "
 ) -> list[str]:
-    """Return `rows`, which may end early, as lines with their columns aligned.
+    """Return `rows`, which may have different lengths, as lines with aligned columns.
 
-    Columns in `numbers` are aligned to the right; None stands for all but the first.
+    Columns in `numbers` are aligned to the right; None means all but the first.
 
     >>> table([("a", "10"), ("total", "7")], numbers=[1])
     ['  a      10', '  total   7']

@@ -1,4 +1,4 @@
-"""The report of a training as one HTML file, and runs side by side in a terminal.
+"""Training reports as HTML files, and comparisons of runs in a terminal.
 
 Read next: :mod:`chainrule.insight.report.report`.
 """
@@ -8,5 +8,5 @@ from __future__ import annotations
 from importlib import import_module
 from pkgutil import iter_modules
 
-for _found in iter_modules(__path__):  # each may hold sections, which register themselves
+for _found in iter_modules(__path__):  # importing a module registers its sections
     import_module(f"{__name__}.{_found.name}")

@@ -1,8 +1,8 @@
-"""The course of a training in charts: losses, metrics, learning rate, and what layers did.
+"""Training curves: losses, metrics, the learning rate and layer statistics over the epochs.
 
-A run goes in, SVG charts come out, and for a terminal sparklines.
+The curves of a run are drawn as SVG charts, or as sparklines for a terminal.
 
-Read next: :mod:`chainrule.insight.report.report`, where they stand.
+Read next: :mod:`chainrule.insight.report.report`, which shows them.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from chainrule.train.run import Run
 __all__ = ["course", "layer_charts", "measures", "spans_widely", "spark"]
 
 Array = np.ndarray[Any, Any]
-MOST_LAYERS = 8  # in one chart: as many as there are colors
+MOST_LAYERS = 8  # per chart: the number of colors
 STEPS = "▁▂▃▄▅▆▇█"
 CLOCK = ("epoch", "learning_rate", "seconds", "samples_per_second", "layers")
 
 
 def measures(history: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Return the names of the losses and metrics in a history, without those of validation."""
+    """Return the names of the losses and metrics in a history, without the validation ones."""
     names = dict.fromkeys(name for record in history for name in record)
     return [name for name in names if name not in CLOCK and not name.startswith("val_")]
 
@@ -33,7 +33,7 @@ def measures(history: Sequence[Mapping[str, Any]]) -> list[str]:
 def course(run: Run) -> list[str]:
     """Return a chart of each loss and metric over the epochs, and of the learning rate.
 
-    Training and validation share a chart, in which the epoch whose weights were kept is marked.
+    Training and validation share a chart.  The epoch whose weights were kept is marked.
     """
     epochs = series(run.history, "epoch")
     best = {f"best epoch, {run.best_epoch}": float(run.best_epoch)} if run.best_epoch > 0 else {}
@@ -54,16 +54,16 @@ def course(run: Run) -> list[str]:
 
 
 def spans_widely(*values: Array) -> bool:
-    """Whether positive numbers spread so far that only a logarithmic axis shows all of them."""
+    """Return whether `values` are positive and span a factor of more than 20."""
     joined = np.concatenate(values)
     joined = joined[np.isfinite(joined)]
     return bool(joined.size and joined.min() > 0 and joined.max() / joined.min() > 20)
 
 
 def layer_charts(run: Run, title: Callable[[str], str]) -> list[str]:
-    """Return charts of what entered each layer and of its gradients, where it was watched.
+    """Return charts of the inputs and gradients of each layer, [] if they were not recorded.
 
-    `title` says what to call the layer of a path.
+    `title` returns the name to show for the path of a layer.
     """
     watched = [record for record in run.history if record.get("layers")]
     if not watched:
@@ -75,9 +75,9 @@ def layer_charts(run: Run, title: Callable[[str], str]) -> list[str]:
         names = [names[i] for i in dict.fromkeys(picked.tolist())]
     charts = []
     for key, words, log in (
-        ("gradient_rms", "Gradient of each layer's sums, root mean square", True),
-        ("input_std", "Spread of what enters each layer", False),
-        ("input_zeros", "Share of zeros in what enters each layer", False),
+        ("gradient_rms", "Gradient at each layer's weighted sums, root mean square", True),
+        ("input_std", "Standard deviation of each layer's input", False),
+        ("input_zeros", "Share of zeros in each layer's input", False),
     ):
         lines = {
             title(name): series([r["layers"].get(name, {}) for r in watched], key) for name in names
@@ -92,10 +92,10 @@ def layer_charts(run: Run, title: Callable[[str], str]) -> list[str]:
 
 
 def spark(values: Any, width: int = 32, ends: tuple[float, float] | None = None) -> str:
-    """Return `values` as a row of at most `width` blocks, each the mean of its stretch.
+    """Return `values` as at most `width` block characters, each the mean of an interval.
 
-    `ends` are the values of the lowest and the highest block, by default the least and the
-    greatest.  What is not finite is a space.
+    `ends` are the values of the lowest and the highest block, by default the minimum and the
+    maximum of the means.  An interval without finite values is a space.
 
     >>> spark([0, 1, 2, 3])
     '▁▃▆█'
@@ -105,7 +105,7 @@ def spark(values: Any, width: int = 32, ends: tuple[float, float] | None = None)
     means = [float(p[np.isfinite(p)].mean()) if np.isfinite(p).any() else np.nan for p in parts]
     finite = [m for m in means if np.isfinite(m)]
     low, high = ends or (min(finite, default=0.0), max(finite, default=0.0))
-    if high - low <= 1e-9 * max(abs(low), abs(high)):  # a constant, and the rounding of its means
+    if high - low <= 1e-9 * max(abs(low), abs(high)):  # a constant, up to rounding errors
         low = high
     top = len(STEPS) - 1
     return "".join(

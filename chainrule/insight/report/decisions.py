@@ -1,4 +1,4 @@
-"""The section with what was decided of the data.
+"""The section on the data: the split, and the decisions made about the columns.
 
 Read next: :mod:`chainrule.insight.report.section`.
 """
@@ -17,7 +17,7 @@ MOST_NOTES = 40
 
 @section("Data", 90)
 def decisions(material: Material) -> str:
-    """Return how the rows were split, and each decision taken of them."""
+    """Return how the rows were split, and the decisions made about the columns."""
     run = material.run
     notes: Sequence[str] = run.pipeline.notes if run.pipeline else ()
     if not notes:

@@ -1,7 +1,6 @@
-"""What stands out in a training: short remarks, each with the numbers it rests on.
+"""Remarks on a training run, such as overfitting or dead layers, each with its numbers.
 
-A run goes in, lines come out.  A remark is made only where the numbers leave little doubt; most
-trainings deserve none.
+A remark is made only if the numbers leave little doubt.  Most runs get none.
 
 Read next: :mod:`chainrule.insight.report.report`.
 """
@@ -23,9 +22,9 @@ from chainrule.train.run import Run
 
 __all__ = ["Finding", "all_dead", "find", "warnings"]
 
-FEW_EPOCHS = 8  # with fewer there is no course of things to speak of
-WORSE = 1.1  # so much above the best, the validation loss has turned
-WEAK, STRONG = 1e-2, 1e2  # gradient of the first layer, measured by that of the last
+FEW_EPOCHS = 8  # with fewer epochs, no remark on the training curve is made
+WORSE = 1.1  # ratio to the best validation loss above which it counts as risen
+WEAK, STRONG = 1e-2, 1e2  # ratio of the gradient at the first layer to that at the last
 
 
 @dataclass(frozen=True)
@@ -37,16 +36,16 @@ class Finding:
 
 
 def find(run: Run) -> list[Finding]:
-    """Return what stands out in `run`, by its history and its scores."""
+    """Return the remarks on `run`, from its history and its scores."""
     inside = _dead_layers(run) or _gradients(run.history)
     found = [_against_the_guess(run.scores), _ending(run), *_course(run), *inside]
     return [finding for finding in found if finding is not None]
 
 
 def warnings(run: Run) -> list[str]:
-    """Return what a person has to know of a run that is no better than the plain guess.
+    """Return warnings for a run that is not better than the plain guess, [] for a better run.
 
-    The first says so, the others what went wrong in training; [] for a run that is better.
+    The first warning says so; the others say what went wrong in training.
     """
     if not verdict(run.scores).poor:
         return []
@@ -59,19 +58,19 @@ def _against_the_guess(scores: Mapping[str, Any]) -> Finding | None:
 
 
 def all_dead(path: str, layer: str, units: int) -> Finding:
-    """Return the remark on a layer that gives the same for every row."""
+    """Return the remark on a layer whose output is the same for every row."""
     named = f"{path} ({layer})" if layer else path
     return Finding(
         "bad",
-        f"Layer {named}: all {counted(units, 'unit')} dead. No row moves them, so no gradient "
-        "passes; try a smaller learning rate, biases that start at 0, or leaky_relu.",
+        f"Layer {named}: all {counted(units, 'unit')} dead. They are constant over the rows, so "
+        "no gradient passes; try a smaller learning rate, biases that start at 0, or leaky_relu.",
     )
 
 
 def _dead_layers(run: Run) -> list[Finding | None]:
-    """Return a remark on each layer whose output was 0 for every row that was watched.
+    """Return a remark on each layer whose output was 0 for every recorded row.
 
-    It is that of the weights that are kept, where their epoch was watched, else of the last.
+    Statistics of the epoch whose weights were kept are used if recorded, else the last ones.
     """
     watched = {r["epoch"]: r["layers"] for r in run.history if r.get("layers")}
     if not watched:
@@ -101,45 +100,44 @@ def _ending(run: Run) -> Finding | None:
 
 
 def series(history: Sequence[Mapping[str, Any]], name: str) -> np.ndarray[Any, Any]:
-    """Return an entry of every record as numbers, NaN where it is absent."""
+    """Return the entry `name` of every record as an array, NaN where it is missing."""
     values = [record.get(name) for record in history]
     return np.array([math.nan if v is None else v for v in values], np.float64)
 
 
 def _course(run: Run) -> list[Finding | None]:
-    """Return what the losses tell: overfitting, not done yet, not learning at all."""
+    """Return remarks on the losses: overfitting, stopped too early, or not learning."""
     loss, held = series(run.history, "loss"), series(run.history, "val_loss")
     epochs = len(loss)
     if epochs < FEW_EPOCHS or not np.isfinite(loss).all():
         return []
     if loss[-1] > 0.99 * loss[0] > 0:
-        return [Finding("bad", f"The training loss hardly moved: {loss[0]:.4g} in the first epoch, "
-                               f"{loss[-1]:.4g} in the last.")]  # fmt: skip
+        return [Finding("bad", f"The training loss hardly changed: {loss[0]:.4g} in the first "
+                               f"epoch, {loss[-1]:.4g} in the last.")]  # fmt: skip
     if not np.isfinite(held).all():
         return []
     lowest = int(held.argmin())
     best = run.best_epoch - 1 if 0 < run.best_epoch <= lowest + 1 else lowest
-    last = max(3, epochs // 10)  # the lowest of them must be worse: one epoch may be by chance
+    last = max(3, epochs // 10)  # all of these epochs must be worse: one may be by chance
     if held[-last:].min() > WORSE * held[best] > 0 and loss[-1] < loss[best]:
         return [Finding(
             "note",
-            f"After epoch {best + 1} the training loss fell on, from {loss[best]:.4g} to "
-            f"{loss[-1]:.4g}, while the validation loss rose from {held[best]:.4g} to "
-            f"{held[-1]:.4g}: what it learned from there on holds for the training rows alone "
-            "(overfitting).",
+            f"Overfitting: after epoch {best + 1} the training loss kept falling, from "
+            f"{loss[best]:.4g} to {loss[-1]:.4g}, while the validation loss rose from "
+            f"{held[best]:.4g} to {held[-1]:.4g}.",
         )]  # fmt: skip
     tenth = max(1, epochs // 10)
     if run.stopped is None and lowest == epochs - 1 and held[-1] < 0.98 * held[-1 - tenth]:
         return [Finding(
             "note",
-            f"The validation loss still fell in the last epochs, from {held[-1 - tenth]:.4g} to "
-            f"{held[-1]:.4g} in {tenth}: more epochs may do better.",
+            f"The validation loss was still falling at the end, from {held[-1 - tenth]:.4g} to "
+            f"{held[-1]:.4g} in {counted(tenth, 'epoch')}: more epochs may improve it.",
         )]  # fmt: skip
     return []
 
 
 def _gradients(history: Sequence[Mapping[str, Any]]) -> list[Finding | None]:
-    """Return whether gradients vanish or grow on their way back through the layers."""
+    """Return a remark if gradients vanish or explode from the last layer to the first."""
     watched = [record["layers"] for record in history if record.get("layers")]
     if not watched or len(watched[-1]) < 3:
         return []
@@ -154,11 +152,11 @@ def _gradients(history: Sequence[Mapping[str, Any]]) -> list[Finding | None]:
     if ratio == 0:
         return [Finding("bad", f"No gradient reaches layer {names[0]}: in most epochs it was 0 "
                                "there, so that layer learned nothing.")]  # fmt: skip
-    course, times, size = ("fade", 1 / ratio, "smaller") if ratio <= WEAK else (
-        "grow", ratio, "larger")  # fmt: skip
+    course, times, size = ("vanish", 1 / ratio, "smaller") if ratio <= WEAK else (
+        "explode", ratio, "larger")  # fmt: skip
     told = f"{times:,.0f}" if times < 1e7 else f"{times:.1g}"
     return [Finding(
         "bad" if ratio <= WEAK else "note",
-        f"Gradients {course} on their way back: in most epochs those at layer {names[0]} were "
-        f"about {told} times {size} than those at layer {names[-1]}.",
+        f"Gradients {course} during backpropagation: in most epochs those at layer {names[0]} "
+        f"were about {told} times {size} than those at layer {names[-1]}.",
     )]  # fmt: skip

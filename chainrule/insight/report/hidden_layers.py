@@ -1,10 +1,9 @@
-"""What the hidden layers of a run make of some rows, in short, for its report.
+"""Analyze the hidden layers of a run for its report.
 
-A run and its rows go in; the table of layers, the patterns of the first one and maps of the rows
-come out as HTML, and a remark where many units are dead.  At most `ROWS` rows are looked at, by
-the interpreter, which needs no compiling.
+At most `ROWS` rows are used.  The interpreter computes them, because for so few rows compiling
+takes longer.
 
-Read next: :mod:`chainrule.insight.hidden.learned`, which tells more.
+Read next: :mod:`chainrule.insight.hidden.learned`, the full analysis.
 """
 
 from __future__ import annotations
@@ -24,15 +23,15 @@ from chainrule.train.run import Run
 __all__ = ["find_dead", "look_inside"]
 
 ROWS = 500
-MANY_DEAD = 0.2  # of a layer's units
+MANY_DEAD = 0.2  # share of a layer's units
 MOST_WORK = 2e10  # floating-point operations of the interpreter: about a second
 
 
 def look_inside(run: Run, data: Any, flops: int) -> Features | None:
     """Return the hidden layers of `run` on training rows of a problem, or on rows (X, y).
 
-    `flops` are those of predicting a row; a network is looked at on fewer rows where it is
-    large.  None where it has no layers to look at, or would take too long.
+    `flops` are the operations to predict a row; fewer rows are used for a larger network.
+    Return None if the hidden layers cannot be analyzed.
     """
     rows = int(min(ROWS, MOST_WORK / max(1, flops)))
     try:
@@ -41,12 +40,12 @@ def look_inside(run: Run, data: Any, flops: int) -> Features | None:
             return features(run, X, y, held_out=_some(data.test, rows), engine="reference")
         X, y = _some(data, rows) if isinstance(data, (tuple, list)) else (data, None)
         return features(run, X, y, rows=rows, engine="reference")
-    except ChainruleError:  # a model of no layers, a loss of no targets: there is no such view
+    except ChainruleError:  # such as a model without layers or a loss without targets
         return None
 
 
 def _some(pair: Sequence[Any], rows: int) -> tuple[Any, Any]:
-    """Return at most `rows` rows, drawn at random, so that no more of a file are read."""
+    """Return at most `rows` rows, drawn at random, without reading the others from a file."""
     X, y = np.asanyarray(pair[0]), np.asarray(pair[1])
     if len(X) <= rows:
         return X, y
@@ -55,7 +54,7 @@ def _some(pair: Sequence[Any], rows: int) -> tuple[Any, Any]:
 
 
 def find_dead(seen: Features) -> list[Finding]:
-    """Return a remark for each layer with many units that no row looked at moves."""
+    """Return a remark for each layer with many dead units."""
     found = []
     for layer in seen.layers:
         dead = len(layer.dead)
@@ -67,6 +66,6 @@ def find_dead(seen: Features) -> list[Finding]:
         found.append(Finding(
             "note",
             f"In layer {layer.path} ({layer.layer}) {dead:,} of {layer.units:,} units are dead: "
-            f"none of the {counted(len(seen.numbers), 'row')} looked at moves them.",
+            f"they learn from none of the {counted(len(seen.numbers), 'row')}.",
         ))  # fmt: skip
     return found

@@ -1,4 +1,4 @@
-"""The section with what the layers make of the rows.
+"""The section on the hidden layers.
 
 Read next: :mod:`chainrule.insight.report.section`.
 """
@@ -15,29 +15,29 @@ from chainrule.insight.report.section import Material, section
 from chainrule.tabular.problem import Problem
 
 MOST_MAPS = 3
-MOST_CLASSES = 16  # that dots can be told apart by
+MOST_CLASSES = 16  # that can be distinguished by the colors of points
 
 
-@section("What its layers make of the rows", 70)
+@section("Hidden layers", 70)
 def layer_views(material: Material) -> str:
-    """Return the layers as a table, what the first one looks for, and maps of the rows."""
+    """Return the layers as a table, the weights of the first, and PCA maps of the rows."""
     if material.seen is None:
         return ""
     return hidden_views(material.seen, isinstance(material.data, Problem))
 
 
 def hidden_views(seen: Features, on_training: bool) -> str:
-    """Return the layers as a table, what the first one looks for, and maps of the rows."""
-    rows = f"{counted(len(seen.numbers), 'row')} that it was trained on" if on_training else (
+    """Return the layers as a table, the weights of the first, and PCA maps of the rows."""
+    rows = counted(len(seen.numbers), "training row") if on_training else (
         f"{len(seen.numbers):,} of the rows given")  # fmt: skip
-    parts = [f'<p class="faint">Seen on {rows}.</p>', layers_table(seen)]
+    parts = [f'<p class="faint">Measured on {rows}.</p>', layers_table(seen)]
     try:
-        parts += ["<h3>What the first layer looks for</h3>", weights_figure(seen)]
+        parts += ["<h3>Weights of the first layer</h3>", weights_figure(seen)]
         classes = len(seen.class_names) if seen.goal and seen.goal.kind == "classes" else 0
         if seen.hidden and 0 < classes <= MOST_CLASSES:
             paths = ("input", *seen.hidden[-(MOST_MAPS - 1) :])
             maps = "".join(map_figure(seen, path) for path in paths)
-            parts.append("<h3>The rows as layers see them, each point a row, by class</h3>")
+            parts.append("<h3>Rows along the first two principal components, by class</h3>")
             parts.append(f'<figure class="charts">{maps}</figure>')
     except ChainruleError as error:
         parts.append(f'<p class="faint">{escape(str(error))}</p>')

@@ -1,4 +1,4 @@
-"""The sections with the course of the training, and of its layers where they were watched.
+"""The sections with the training curves, and with layer statistics if they were recorded.
 
 Read next: :mod:`chainrule.insight.report.section`.
 """
@@ -9,13 +9,13 @@ from chainrule.insight.report.curves import course, layer_charts
 from chainrule.insight.report.section import Material, charts, section
 
 
-@section("How it learned", 20)
+@section("Training curves", 20)
 def learning(material: Material) -> str:
     """Return the curves of losses, metrics and learning rate."""
     return charts(course(material.run))
 
 
-@section("Inside while learning", 60)
+@section("Layers during training", 60)
 def inside(material: Material) -> str:
-    """Return the curves of each layer that was watched."""
+    """Return the curves of each layer's inputs and gradients."""
     return charts(layer_charts(material.run, material.title))

@@ -1,4 +1,4 @@
-"""The section with the first, the best and the last epoch in numbers, which curves do not tell.
+"""The section with the exact numbers of the first, the best and the last epoch.
 
 Read next: :mod:`chainrule.insight.report.section`.
 """
@@ -15,7 +15,7 @@ __all__ = ["milestones"]
 
 @section("Epochs in numbers", 25)
 def milestones(material: Material) -> str:
-    """Return a table of what the first, the best and the last epoch measured."""
+    """Return a table of the losses and metrics of the first, the best and the last epoch."""
     history, best = material.run.history, material.run.best_epoch
     shown = sorted({1, best, len(history)} & set(range(1, len(history) + 1)))
     if len(shown) < 2:

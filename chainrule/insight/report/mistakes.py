@@ -1,7 +1,6 @@
-"""What a run gets right and wrong, as pictures and words: confusions, residuals, worst rows.
+"""Confusion matrix, calibration, residuals and largest errors of a run, as HTML.
 
-A :class:`~chainrule.insight.report.predictions.Predictions` goes in, HTML comes out, every word
-of the data escaped.
+All text from the data is escaped.
 
 Read next: :mod:`chainrule.insight.report.report`.
 """
@@ -29,13 +28,13 @@ MOST_POINTS = 600  # of a scatter plot
 MOST_ROWS, MOST_IMAGES = 12, 24
 MOST_CELLS = 16  # of a row that is shown
 MOST_COLUMNS = 4  # of a target with several
-FEW_TO_CALIBRATE = 50
-SURENESS = (0.0, 0.5, 0.7, 0.9, 0.99, 1.1)  # ends of the groups that rows are put in
+FEW_TO_CALIBRATE = 50  # rows
+SURENESS = (0.0, 0.5, 0.7, 0.9, 0.99, 1.1)  # edges of the bins of confidence
 LONGEST = 60  # characters of a cell
 
 
 def agreement(predictions: Predictions) -> str:
-    """Return charts of truth against prediction: a confusion matrix, or predicted values."""
+    """Return charts of predictions against targets: a confusion matrix, or a scatter plot."""
     if predictions.kind == "classes":
         return _classes(predictions)
     if predictions.kind == "labels":
@@ -54,7 +53,7 @@ def _classes(predictions: Predictions) -> str:
     charts = []
     if k <= MOST_CLASSES:
         charts.append(heat_map(matrix, names, names, title="Confusion matrix",
-                               row_label="true class", column_label="what was said"))  # fmt: skip
+                               row_label="true class", column_label="predicted class"))  # fmt: skip
     if (
         predictions.certain
         and predictions.scores is not None
@@ -66,7 +65,7 @@ def _classes(predictions: Predictions) -> str:
 
 
 def _calibration(predictions: Predictions) -> str:
-    """Return a table of how often the run was right when it was so sure."""
+    """Return a table of the accuracy by bins of confidence, the largest probability of a row."""
     scores: Array = predictions.scores  # type: ignore[assignment]
     sure = scores.max(axis=1).astype(np.float64)
     right = predictions.true == predictions.predicted
@@ -82,14 +81,14 @@ def _calibration(predictions: Predictions) -> str:
                 f"<b>{100 * right[inside].mean():.1f} %</b></td></tr>"
             )
     return (
-        "<div><h3>How sure it was, and how often right</h3><table><tr><th>sure</th>"
-        "<th class='number'>rows</th><th class='number'>sure on average</th>"
-        f"<th class='number'>right</th></tr>{''.join(lines)}</table></div>"
+        "<div><h3>Calibration</h3><table><tr><th>confidence</th>"
+        "<th class='number'>rows</th><th class='number'>mean confidence</th>"
+        f"<th class='number'>accuracy</th></tr>{''.join(lines)}</table></div>"
     )
 
 
 def _by_class(matrix: Array, names: Sequence[str]) -> str:
-    """Return a table of the classes, those found worst first."""
+    """Return a table of the classes, lowest recall first."""
     rows, said, hits = matrix.sum(axis=1), matrix.sum(axis=0), matrix.diagonal()
     present = np.flatnonzero(rows)
     order = present[np.argsort(hits[present] / rows[present], kind="stable")][:MOST_CLASSES]
@@ -105,11 +104,11 @@ def _by_class(matrix: Array, names: Sequence[str]) -> str:
             f"<td>{taken}</td></tr>"
         )
     more = len(present) - len(order)
-    note = f"<p class='faint'>And {more:,} more classes that fare better.</p>" if more else ""
+    note = f"<p class='faint'>And {more:,} more classes with higher recall.</p>" if more else ""
     return (
-        "<h3>Class by class, worst first</h3><div class='wide'><table><tr><th>class</th>"
-        "<th class='number'>rows</th><th class='number'>found</th>"
-        "<th class='number'>right when said</th><th>most often taken for</th></tr>"
+        "<h3>By class, lowest recall first</h3><div class='wide'><table><tr><th>class</th>"
+        "<th class='number'>rows</th><th class='number'>recall</th>"
+        "<th class='number'>precision</th><th>most often confused with</th></tr>"
         f"{''.join(lines)}</table></div>{note}"
     )
 
@@ -127,36 +126,37 @@ def _labels(predictions: Predictions) -> str:
         )
     return (
         "<div class='wide'><table><tr><th>label</th><th class='number'>rows with it</th>"
-        "<th class='number'>right</th><th class='number'>found</th>"
-        f"<th class='number'>right when said</th></tr>{''.join(lines)}</table></div>"
+        "<th class='number'>accuracy</th><th class='number'>recall</th>"
+        f"<th class='number'>precision</th></tr>{''.join(lines)}</table></div>"
     )
 
 
 def _values(true: Array, said: Array, name: str) -> list[str]:
     picked = np.arange(len(true))
-    if len(true) > MOST_POINTS:  # the worst and an even share of the others
+    if len(true) > MOST_POINTS:  # the largest errors, and an even sample of the others
         order = np.argsort(-np.abs(said - true), kind="stable")
         even = order[MOST_POINTS // 6 :: max(1, len(true) // (MOST_POINTS * 5 // 6))]
         picked = np.concatenate([order[: MOST_POINTS // 6], even])
     both = np.concatenate([true[picked], said[picked]])
     ends = np.array([both.min(), both.max()])
-    points = scatter({"a row": (true[picked], said[picked]), "exactly right": (ends, ends)},
+    points = scatter({"a row": (true[picked], said[picked]), "predicted = true": (ends, ends)},
                      title=f"Predicted and true: {name}", x_label="true",
-                     y_label="predicted", line="exactly right")  # fmt: skip
+                     y_label="predicted", line="predicted = true")  # fmt: skip
     errors = histogram(said - true, title=f"Errors: {name}", x_label="predicted − true",
                        y_label="rows")  # fmt: skip
     return [points, errors]
 
 
 def worst_rows(predictions: Predictions) -> str:
-    """Return the rows that are most wrong, as images or with what their columns hold."""
+    """Return the rows with the largest errors, as images or with their values."""
     most = MOST_IMAGES if predictions.rows.shape else MOST_ROWS
     worst, said = predictions.mistakes(most), ""
     if not worst:
-        worst, said = predictions.doubts(most), "<p>Nothing: every row is right.</p>"
+        worst, said = predictions.doubts(most), "<p>Every row is predicted correctly.</p>"
         if not worst:
             return said
-        said = "<p>Nothing: every row is right. These it was least sure of.</p>"
+        said = ("<p>Every row is predicted correctly. These have the smallest margin between "
+                "the two most probable classes.</p>")  # fmt: skip
     told = [_told(predictions, row) for row in worst]
     images = predictions.rows.images(worst)
     cells = predictions.rows.cells(worst, MOST_CELLS) if not images else [[] for _ in worst]
@@ -168,7 +168,7 @@ def worst_rows(predictions: Predictions) -> str:
         for i, row in enumerate(worst)
     )
     encoded = (
-        "<p class='faint'>Values are those that the network was given: scaled and encoded.</p>"
+        "<p class='faint'>The values are the inputs of the network, scaled and encoded.</p>"
         if predictions.rows.encoded
         else ""
     )
@@ -176,13 +176,13 @@ def worst_rows(predictions: Predictions) -> str:
 
 
 def _told(predictions: Predictions, row: int) -> str:
-    """Return what was said of a row, and what is true."""
+    """Return the prediction for a row and its target."""
     true, said = predictions.true[row], predictions.predicted[row]
     if predictions.kind == "values":
         pairs = list(zip(predictions.names, said, true, strict=True))[:MOST_COLUMNS]
         several = len(predictions.names) > 1
         return "<br>".join(
-            f"{escape(name) + ': ' if several else ''}said <b>{amount(s)}</b>, is "
+            f"{escape(name) + ': ' if several else ''}predicted <b>{amount(s)}</b>, true "
             f"<b>{amount(t)}</b> ({'+' if s > t else '−'}{amount(abs(s - t))})"
             for name, s, t in pairs
         )
@@ -190,21 +190,23 @@ def _told(predictions: Predictions, row: int) -> str:
         missed = [predictions.names[k] for k in np.flatnonzero((true == 1) & (said == 0))]
         wrong = [predictions.names[k] for k in np.flatnonzero((true == 0) & (said == 1))]
         parts = [f"missed <b>{escape(', '.join(missed))}</b>"] * bool(missed)
-        return ", ".join(parts + [f"said <b>{escape(', '.join(wrong))}</b>"] * bool(wrong))
+        parts += [f"wrongly predicted <b>{escape(', '.join(wrong))}</b>"] * bool(wrong)
+        return ", ".join(parts)
     names = predictions.names
     if not predictions.certain or predictions.scores is None:
-        return f"said <b>{escape(names[said])}</b>, is <b>{escape(names[true])}</b>"
+        return f"predicted <b>{escape(names[said])}</b>, true <b>{escape(names[true])}</b>"
     sure = _percent(predictions.scores[row, said])
     if true == said:
-        return f"said <b>{escape(names[said])}</b> ({sure}), rightly"
+        return f"predicted <b>{escape(names[said])}</b> ({sure}), correct"
+    real = _percent(predictions.scores[row, true])
     return (
-        f"<span>said <b>{escape(names[said])}</b> ({sure}),</span> "
-        f"<span>is <b>{escape(names[true])}</b> ({_percent(predictions.scores[row, true])})</span>"
+        f"<span>predicted <b>{escape(names[said])}</b> ({sure}),</span> "
+        f"<span>true <b>{escape(names[true])}</b> ({real})</span>"
     )
 
 
 def _percent(share: float) -> str:
-    r"""Write a probability, of which certainty itself is not claimed by rounding.
+    r"""Format a probability in percent, without rounding it to 0 or 100 %.
 
     >>> _percent(0.99996), _percent(0.123), _percent(1e-9)
     ('over 99.9\xa0%', '12.3\xa0%', 'under 0.1\xa0%')

@@ -34,7 +34,7 @@ def network(material: Material) -> str:
             drawing = draw(run, level)
         except ChainruleError:
             continue
-        lines = "Weights are lines: blue above zero, orange below, as wide as they are large."
+        lines = "Weights are lines: positive blue, negative orange, wider if larger in magnitude."
         note = f"<p class='faint'>{lines}</p>" if level == "neurons" else ""
         return f"{table}<div class='wide'>{drawing.svg()}</div>{note}"
     return table

@@ -1,6 +1,6 @@
-"""Saved runs in a terminal: one told in short with sparklines, or several side by side.
+"""Show saved runs in a terminal: one run with sparklines, or several side by side.
 
-Runs by their places go in; text and plain data for JSON come out.
+Each is also available as plain data for JSON.
 
 Read next: :mod:`chainrule.insight.report.curves`.
 """
@@ -28,22 +28,22 @@ from chainrule.train.run import Run
 
 __all__ = ["REPORT", "Comparison", "Overview", "compare", "overview"]
 
-LONGEST = 28  # characters of a setting where runs stand side by side
+LONGEST = 28  # characters of a setting in a comparison
 WIDE = 32  # blocks of a sparkline
 _OTHER_ROWS = ("These runs were not all scored on the same rows, so small differences between "
                "scores say little.")  # fmt: skip
-REPORT = "report.html"  # its name in the directory of a run
+REPORT = "report.html"  # in the directory of a run
 
 
 @dataclass(frozen=True)
 class Overview:
-    """One run in short; print it, or take :meth:`to_dict`."""
+    """The summary of one run; print it, or use :meth:`to_dict`."""
 
     run: Run
     place: Path
 
     def to_dict(self) -> dict[str, Any]:
-        """Return what the text tells as plain data for JSON."""
+        """Return the content of the text as plain data for JSON."""
         return {**_facts(self.run, self.place), "findings": [f.text for f in find(self.run)]}
 
     def __str__(self) -> str:
@@ -63,12 +63,12 @@ class Overview:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Runs side by side; print it, or take :meth:`to_dict`."""
+    """A comparison of runs; print it, or use :meth:`to_dict`."""
 
     runs: Mapping[str, Run]
 
     def to_dict(self) -> dict[str, Any]:
-        """Return what the text tells as plain data for JSON."""
+        """Return the content of the text as plain data for JSON."""
         return {
             "runs": [_facts(run, Path(place)) for place, run in self.runs.items()],
             "differing": sorted(self._differing()),
@@ -77,7 +77,7 @@ class Comparison:
 
     @property
     def same_test_rows(self) -> bool:
-        """Whether all runs were scored on the same rows, as far as their settings tell."""
+        """Whether all runs were scored on the same rows, judging by their settings."""
         told = {
             (str(run.settings.get("data")), str(run.settings.get("seed")), str(run.scores["rows"]),
              run.scores["target"]) if run.scores else None
@@ -86,9 +86,9 @@ class Comparison:
         return len(told) == 1 and None not in told
 
     def _differing(self) -> dict[str, list[str]]:
-        """Return the settings that are not the same in all runs, each with its values.
+        """Return the settings that differ between the runs, each with its values.
 
-        One that older runs do not know, and that stands as nobody set it in the others, is none.
+        A setting that has its default value in every run that has it is not included.
         """
         every = [run.settings for run in self.runs.values()]
         asked = {name for s in every for name, value in unusual(s).items() if value != []}
@@ -100,7 +100,7 @@ class Comparison:
         return self.tell(get_terminal_size().columns)
 
     def tell(self, width: int = 80) -> str:
-        """Return the comparison as text of `width` characters; what is wider goes on below."""
+        """Return the comparison as text; columns beyond `width` characters continue below."""
         runs = list(self.runs.values())
         names = [_tail(place) for place in self.runs]
         rows = [["", *names], *self._results(runs)]
@@ -121,7 +121,7 @@ class Comparison:
         return "\n".join(lines)
 
     def _results(self, runs: Sequence[Run]) -> list[list[str]]:
-        """Return a line for each score, with a star at the best of runs that can be compared."""
+        """Return a line for each score, with a star at the best if scored on the same rows."""
         lines = []
         for key, words in MEASURES.items():
             found = [run.scores["test"].get(key) if run.scores else None for run in runs]
@@ -140,7 +140,10 @@ class Comparison:
         return lines
 
     def _shared_curves(self, runs: Sequence[Run]) -> list[str] | None:
-        """Return each run's validation loss (else its loss) on one scale, if they share one."""
+        """Return the curves of validation loss on one scale (training loss if a run has none).
+
+        None if the runs have different losses.
+        """
         name = "val_loss" if all("val_loss" in r for run in runs for r in run.history) else "loss"
         if len({run.objective.name for run in runs}) > 1:
             return None
@@ -159,12 +162,12 @@ class Comparison:
 
 
 def overview(run: Run, place: str | Path) -> Overview:
-    """Return `run`, saved at `place`, in short: scores, curves, settings, network, report."""
+    """Return the summary of `run`, saved at `place`: scores, curves, settings, network, report."""
     return Overview(run, Path(place))
 
 
 def compare(runs: Mapping[str, Run]) -> Comparison:
-    """Return `runs`, by the places they are saved at, side by side."""
+    """Return a comparison of `runs`, by the paths they are saved at."""
     return Comparison(runs)
 
 
@@ -198,7 +201,7 @@ def _parameters(run: Run) -> int:
 def _scores(run: Run) -> list[str]:
     test, guess = run.scores["test"], run.scores["baseline"]
     ends = run.scores.get("intervals", {})
-    where = f"on {counted(run.scores['rows']['test'], 'row')} not seen"
+    where = f"on {counted(run.scores['rows']['test'], 'test row')}"
     rows = [[where, "network", "95 % interval", "plain guess"]]
     rows += [
         [MEASURES[k], measure(k, test[k]), interval(k, ends.get(k)), measure(k, guess[k])]
@@ -208,7 +211,7 @@ def _scores(run: Run) -> list[str]:
 
 
 def _curves(run: Run) -> list[str]:
-    """Return a line for each curve: where it began, its course, where it ended."""
+    """Return a line for each curve: its first value, a sparkline, its last value."""
     names = [n for m in measures(run.history) for n in (m, f"val_{m}")] + ["learning_rate"]
     rows = []
     for name in names:
@@ -234,17 +237,17 @@ def _pairs(settings: Mapping[str, Any]) -> list[str]:
 
 
 def _cut(value: str) -> str:
-    """Return `value`, shortened to `LONGEST` characters."""
+    """Return `value`, truncated to `LONGEST` characters."""
     return value if len(value) <= LONGEST else value[: LONGEST - 1] + "…"
 
 
 def _tail(place: str) -> str:
-    """Return the place of a run, of a long one its end, which tells it from others."""
+    """Return the path of a run, only its end if it is long, where paths differ most."""
     return place if len(place) <= LONGEST else "…" + place[1 - LONGEST :]
 
 
 def _blocks(rows: Sequence[Sequence[str]], width: int) -> list[str]:
-    """Return rows as lines of at most `width`: the columns that do not fit go on below."""
+    """Return rows as lines of at most `width`; columns that do not fit continue below."""
     count = max(map(len, rows))
     wide = [max((len(row[i]) for row in rows if len(row) > i), default=0) for i in range(count)]
     blocks: list[list[int]] = []

@@ -1,8 +1,7 @@
-"""Predictions beside the truth: where a run is right, where it is wrong, and how sure it was.
+"""Compare the predictions of a run with the targets.
 
-A run and rows whose target is known go in; a :class:`Predictions` comes out, with the true and
-the predicted values, how sure the run was, the rows it got most wrong, and what those rows hold
-as a person wrote them.
+:func:`predictions_on` returns a :class:`Predictions`: the true and predicted values, the
+probabilities, the rows with the largest errors, and the rows as they are in the data.
 
 Read next: :mod:`chainrule.insight.report.mistakes`, which shows them.
 """
@@ -29,16 +28,17 @@ from chainrule.train.run import Run
 __all__ = ["Predictions", "Rows", "predictions_on"]
 
 Array = np.ndarray[Any, Any]
-SIDES = (8, 1000)  # of square images that are taken for such when pixels lie in a row
+SIDES = (8, 1000)  # range of the height of square images stored as flat rows of pixels
 
 
 @dataclass(frozen=True)
 class Rows:
-    """Rows as they were read: of a table, or of an array with names of its columns.
+    """Rows of a table or an array, as they were read.
 
-    `numbers` are their places in `source`; `shape` is that of the image in each, () for none;
-    `left_out` is the target, which is told apart.  `called` is what a row is called before its
-    number, which counts from `first`.
+    `numbers` are their indices in `source`; `names` are the columns of an array; `shape` is
+    the shape of the image in each row, () if rows are not images; `left_out` is the name of
+    the target column; `encoded` says that the values are scaled and encoded;
+    `called` and `first` make the label of a row: a word, and the number of the first row.
     """
 
     source: Table | Array
@@ -70,13 +70,13 @@ class Rows:
 
     @property
     def columns(self) -> int:
-        """How many values a row has, beside the target."""
+        """The number of columns without the target."""
         if isinstance(self.source, Table):
             return sum(column.name != self.left_out for column in self.source)
         return math.prod(self.source.shape[1:])
 
     def images(self, rows: Sequence[int]) -> list[Array]:
-        """Return the images in `rows`, none where rows are not images."""
+        """Return the images in `rows`, [] if rows are not images."""
         if not self.shape:
             return []
         places = self.numbers[np.asarray(rows, np.intp)]
@@ -89,12 +89,12 @@ class Rows:
 
 @dataclass(frozen=True)
 class Predictions:
-    """What a run predicts for rows, and what is true of them.
+    """The predictions of a run for rows, and the targets.
 
-    For "classes", `true` and `predicted` are class numbers (rows,), `names` those of the classes,
-    `scores` (rows, classes) probabilities, or plain scores where `certain` is False.  For
-    "labels", they are 0 or 1 (rows, labels).  For "values", they are values in the target's own
-    units (rows, columns).  `unseen` says that the run was not trained on these rows.
+    For `kind` "classes", `true` and `predicted` are class indices (rows,), `names` are the
+    classes, `scores` (rows, classes) are probabilities, or logits if `certain` is False.  For
+    "labels", they are 0 or 1 (rows, labels).  For "values", they are values in the units of the
+    target (rows, columns).  `unseen` says that the run was not trained on these rows.
     """
 
     kind: str
@@ -110,11 +110,11 @@ class Predictions:
         return len(self.true)
 
     def mistakes(self, most: int) -> list[int]:
-        """Return the rows that are most wrong, worst first.
+        """Return at most `most` rows with the largest errors, largest first.
 
-        Of classes: rows whose class was not found, by how much more was given to the class that
-        was predicted than to the true one.  Of values: all rows, by the size of their error, each
-        column measured by its own root mean square.  Of labels: by how many are wrong.
+        For classes, misclassified rows by the score of the predicted class minus that of the true
+        one.  For values, rows by absolute error, each column relative to its root mean square.
+        For labels, rows by the number of wrong labels.
         """
         wrong = self.wrongness()
         order = np.argsort(-wrong, kind="stable")[:most]
@@ -122,7 +122,7 @@ class Predictions:
         return found
 
     def doubts(self, most: int) -> list[int]:
-        """Return the rows whose class was told with least certainty, [] where that is not known."""
+        """Return the rows with the smallest margin between the best two classes, [] if unknown."""
         if self.kind != "classes" or self.scores is None or self.scores.shape[1] < 2:
             return []
         two = np.partition(self.scores, -2, axis=1)[:, -2:]
@@ -130,7 +130,7 @@ class Predictions:
         return found
 
     def wrongness(self) -> Array:
-        """Return how wrong each row is, 0 where it is right."""
+        """Return the error of each row as :meth:`mistakes` ranks it, 0 if it is correct."""
         if self.kind == "values":
             errors = np.abs(self.predicted - self.true)
             wrong: Array = (errors / (np.sqrt((errors**2).mean(axis=0)) + 1e-300)).max(axis=1)
@@ -140,17 +140,17 @@ class Predictions:
             return counted
         each = np.arange(len(self))
         margin = self.scores[each, self.predicted] - self.scores[each, self.true]
-        # A tie is a mistake all the same, and the least of them.
+        # A wrong prediction with equal scores is a mistake, too, and the smallest.
         missed: Array = np.where(self.predicted != self.true, margin + 1e-300, 0.0)
         return missed
 
 
 def predictions_on(run: Run, data: Any) -> Predictions | None:
-    """Return what `run` predicts for `data`, None where its loss does not tell what outputs mean.
+    """Return the predictions of `run` for `data`, None if the loss does not define them.
 
-    data: a :class:`~chainrule.tabular.problem.Problem`, whose test part is taken; a pair (X, y) as
+    data: a :class:`~chainrule.tabular.problem.Problem`, whose test part is used; a pair (X, y) as
     `fit` takes it; or, for a run that was trained on a table, a table with its target.
-    Raises DataError for what does not fit the run.
+    Raises DataError for data that do not fit the run.
     """
     if isinstance(data, Problem):
         X, y, rows = *data.test, _test_rows(run, data)
@@ -165,8 +165,8 @@ def predictions_on(run: Run, data: Any) -> Predictions | None:
         check_same_length(shown, np.asarray(y))
     else:
         raise DataError(
-            "report: data must be a pair (X, y), a Problem of tabular.read_problem, or for a run "
-            f"trained on a table such a table with its target; not {type(data).__name__}."
+            "report: data must be a pair (X, y), a Problem from tabular.read_problem or, for a run "
+            f"trained on a table, a table with the target column; not {type(data).__name__}."
         )
     outputs = run.outputs(X)
     y = run.objective.target(y, ("n", *outputs.shape[1:]), outputs.dtype)  # type: ignore[arg-type]
@@ -195,7 +195,7 @@ def _from_table(
 
 
 def _image_of(run: Run, table: Table, target: str) -> tuple[int, ...]:
-    """Return the shape of the images that the rows of `table` hold, () where they hold none."""
+    """Return the shape of the images in the rows of `table`, () if rows are not images."""
     pixels = [column for column in table if column.name != target]
     if isinstance(run.pipeline, PixelPipeline):
         return _square(len(pixels))
@@ -206,7 +206,7 @@ def _image_of(run: Run, table: Table, target: str) -> tuple[int, ...]:
 
 
 def _image_in(X: Array, pixels: bool) -> tuple[int, ...]:
-    """Return the shape of the images in the rows of X; rows of `pixels` may be laid flat."""
+    """Return the shape of the images in the rows of X; rows of `pixels` may be flat."""
     shape: tuple[int, ...] = X.shape
     if X.ndim == 3 or (X.ndim == 4 and shape[-1] == 3):
         return shape[1:]

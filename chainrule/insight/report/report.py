@@ -1,7 +1,6 @@
-"""The report of a training: one HTML file that says what was learned, how, and how well.
+"""The report of a training run as one HTML file that loads nothing from outside.
 
-A run and rows whose truth is known go in, a :class:`Report` comes out.  Every number in it is
-the run's own or computed here from its predictions; the file asks for nothing from outside.
+Its numbers are those recorded in the run, or are computed from its predictions.
 
 Read next: :mod:`chainrule.insight.report.mistakes`, :mod:`chainrule.insight.report.curves`.
 """
@@ -25,14 +24,14 @@ __all__ = ["Report", "report"]
 
 
 class Report(Shown):
-    """A report: :meth:`html` is its text, :meth:`save` writes it, a notebook shows it."""
+    """A report: :meth:`html` returns it, :meth:`save` writes it, and a notebook displays it."""
 
     def __init__(self, run: Run, predictions: Predictions | None, data: Any = None):
         self.run, self.predictions, self.data = run, predictions, data
         self.title = _title(run)
 
     def html(self) -> str:
-        """Return the whole page; nothing is loaded from anywhere."""
+        """Return the page as HTML; it loads nothing."""
         return self._html
 
     @cached_property
@@ -56,7 +55,7 @@ class Report(Shown):
         return f"<report of {self.title}: {len(self._html) / 1000:,.0f} kB of HTML>"
 
     def _repr_html_(self) -> str:
-        # A frame of its own: the page's style must not reach the notebook around it.
+        # In a frame, so that the style of the page does not affect the notebook.
         return (
             f'<iframe srcdoc="{escape(self._html)}" title="{escape(self.title)}" '
             'style="width: 100%; height: 40rem; border: 0"></iframe>'
@@ -66,16 +65,16 @@ class Report(Shown):
 def report(run: Run, data: Any = None) -> Report:
     """Return the report of `run` as one HTML page: ``cr.report(run, (X, y)).save("run.html")``.
 
-    data: rows that the run was not trained on, to predict and compare: a pair (X, y) as
-    :func:`chainrule.fit` takes it; a problem of :func:`chainrule.tabular.read_problem`, whose test
-    part is taken; or for a run trained on a table, such a table with its target.  Without,
-    the report tells what the run itself knows.
+    data: rows that the run was not trained on, to compare predictions with targets: a pair (X, y)
+    as :func:`chainrule.fit` takes it; a problem from :func:`chainrule.tabular.read_problem`, whose
+    test part is used; or for a run trained on a table, a table with the target column.  Without
+    it, the report shows only what was recorded in training.
 
-    In it: the result beside a plain guess, remarks where the numbers leave little doubt, curves
-    of losses, metrics and learning rate, confusions or residuals, the rows that were got most
-    wrong, the network, how its layers were doing where it was trained with ``watch=True``, what
-    they make of the rows, its weights, and the settings.  Raises DataError for data that do not
-    fit the run.
+    The report contains the scores beside those of a plain guess, remarks where the numbers leave
+    little doubt, the curves of losses, metrics and learning rate, confusion matrix or residuals,
+    the largest errors, the network, statistics of its layers in training if it was trained with
+    ``watch=True``, its hidden layers, its weights, and the settings.  Raises DataError for data
+    that do not fit the run.
 
     >>> import chainrule as cr
     >>> from chainrule import nn
@@ -87,7 +86,7 @@ def report(run: Run, data: Any = None) -> Report:
     """
     if not isinstance(run, Run):
         raise RunError(
-            f"report is made of a run, as cr.fit and cr.load return it, not of a "
+            f"report: run must be a Run, as returned by cr.fit and cr.load, not "
             f"{type(run).__name__}."
         )
     return Report(run, None if data is None else predictions_on(run, data), data)

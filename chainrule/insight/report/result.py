@@ -1,4 +1,4 @@
-"""The section with the result: scores beside a plain guess, and remarks.
+"""The section with the scores, beside those of a plain guess, and the remarks.
 
 Read next: :mod:`chainrule.insight.report.section`.
 """
@@ -26,7 +26,7 @@ Scores = Mapping[str, Any]
 
 @section("Result", 10)
 def result(material: Material) -> str:
-    """Return the scores as tiles and a table, and what stands out."""
+    """Return the scores as tiles and a table, and the remarks."""
     run, predictions, outline = material.run, material.predictions, material.outline
     test, guess, ends, words = _scores(run, predictions)
     tiles: list[tuple[str, ...]] = [*_headline(test, guess, ends, words, run)]
@@ -48,14 +48,14 @@ def result(material: Material) -> str:
 def _scores(
     run: Run, predictions: Predictions | None
 ) -> tuple[Scores, Scores, Scores, tuple[str, str]]:
-    """Return scores, the plain guess's, intervals, and in words: which rows, what guess."""
+    """Return scores, those of the plain guess, intervals, and descriptions of rows and guess."""
     given = predictions is not None and not predictions.unseen
     if run.scores and not given:
         scores = run.scores
         plain = scores["baseline"]["guess"]
         said = amount(plain) if scores["task"] == "regression" else f"“{plain}”"
         return scores["test"], scores["baseline"], scores.get("intervals", {}), (
-            f"{counted(scores['rows']['test'], 'row')} it has not seen", f"always {escape(said)}"
+            counted(scores["rows"]["test"], "test row"), f"always {escape(said)}"
         )  # fmt: skip
     if predictions is None:
         return {}, {}, {}, ("", "")
@@ -83,14 +83,14 @@ def _scores(
 def _headline(
     test: Scores, guess: Scores, ends: Scores, words: tuple[str, str], run: Run
 ) -> list[tuple[str, str, str]]:
-    """Return the first tiles: the score that matters most, and what a guess would have scored."""
+    """Return the first tiles: the main score, and that of the plain guess."""
     if "accuracy" in test:
-        sure = f"of {words[0]}"
+        sure = f"on {words[0]}"
         if likely := interval("accuracy", ends.get("accuracy")):
-            sure += f"; with so many, {likely} are likely"
-        tiles = [(measure("accuracy", test["accuracy"]), "right", sure)]
+            sure += f"; 95 % interval {likely}"
+        tiles = [(measure("accuracy", test["accuracy"]), "accuracy", sure)]
         if guess:
-            tiles.append((measure("accuracy", guess["accuracy"]), "by a plain guess", words[1]))
+            tiles.append((measure("accuracy", guess["accuracy"]), "with a plain guess", words[1]))
         return tiles
     if "rmse" in test:
         r2 = test["r2"]
@@ -98,7 +98,7 @@ def _headline(
         return [
             (share, "R²", f"share of the variance explained, on {words[0]}"),
             (amount(test["mae"]), "mean absolute error",
-             f"a plain guess, {words[1]}, has {amount(guess['mae'])}"),
+             f"{amount(guess['mae'])} with a plain guess, {words[1]}"),
         ]  # fmt: skip
     last = run.history[max(run.best_epoch, 1) - 1] if run.history else {}
     name = next((n for n in ("val_accuracy", "val_r2", "val_loss", "loss") if n in last), None)

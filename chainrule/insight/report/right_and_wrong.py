@@ -1,4 +1,4 @@
-"""The sections with right and wrong predictions, and the rows got most wrong.
+"""The sections with predictions against targets, and with the largest errors.
 
 Read next: :mod:`chainrule.insight.report.section`.
 """
@@ -9,13 +9,13 @@ from chainrule.insight.report.mistakes import agreement, worst_rows
 from chainrule.insight.report.section import Material, section
 
 
-@section("Right and wrong", 30)
+@section("Predictions", 30)
 def right_and_wrong(material: Material) -> str:
-    """Return charts of truth against prediction."""
+    """Return charts of predictions against targets."""
     return agreement(material.predictions) if material.predictions else ""
 
 
-@section("What it got most wrong", 40)
+@section("Largest errors", 40)
 def most_wrong(material: Material) -> str:
-    """Return the rows that are most wrong."""
+    """Return the rows with the largest errors."""
     return worst_rows(material.predictions) if material.predictions else ""

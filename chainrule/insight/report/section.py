@@ -1,7 +1,7 @@
-"""A section of the report: a heading, its place, and what writes its body.
+"""Register the sections of the report.
 
-Each module of this package may hold sections, and is found without being named anywhere:
-`chainrule/insight/report/__init__.py` imports them all, and :func:`section` keeps what they hold.
+Each section is a function decorated with :func:`section`.  A new module in this package needs no
+other change: `chainrule/insight/report/__init__.py` imports all modules.
 
 Read next: :mod:`chainrule.insight.report.result`.
 """
@@ -26,7 +26,7 @@ __all__ = ["SECTIONS", "Material", "charts", "section"]
 
 @dataclass(frozen=True)
 class Material:
-    """What sections are written from: a run, its predictions on rows, and those rows."""
+    """The input of every section: a run, its predictions for rows, and the data of the rows."""
 
     run: Run
     predictions: Predictions | None = None
@@ -34,7 +34,7 @@ class Material:
 
     @cached_property
     def outline(self) -> Summary | None:
-        """The table of the model's layers, None for a callable that can't be described."""
+        """The summary of the model's layers, None for a callable that can't be described."""
         try:
             return summary(self.run.model, self.run.features)
         except ChainruleError:
@@ -42,13 +42,13 @@ class Material:
 
     @cached_property
     def seen(self) -> Features | None:
-        """The hidden layers on the rows, None without rows or where there are none to look at."""
+        """The analysis of the hidden layers on the rows, None without rows or hidden layers."""
         if self.data is None or self.outline is None:
             return None
         return look_inside(self.run, self.data, self.outline.flops)
 
     def title(self, path: str) -> str:
-        """Return what to call the layer at `path`."""
+        """Return the name to show for the layer at `path`."""
         names = {row.path: row.layer for row in self.outline.rows} if self.outline else {}
         return f"{path} {names[path]}".strip() if path in names else path or "model"
 
@@ -58,9 +58,9 @@ SECTIONS: dict[int, tuple[str, Write]] = {}
 
 
 def section(heading: str, place: int) -> Callable[[Write], Write]:
-    """Return a decorator: what the function returns stands under `heading`; "" leaves it out.
+    """Return a decorator that registers a function returning the HTML under `heading`.
 
-    Sections stand in the order of their `place`, of which each has its own.
+    Sections are sorted by `place`, which must be unique.  A section that returns "" is omitted.
     """
 
     def keep(write: Write) -> Write:
@@ -73,5 +73,5 @@ def section(heading: str, place: int) -> Callable[[Write], Write]:
 
 
 def charts(charts: Sequence[str]) -> str:
-    """Return charts side by side, nothing without any."""
+    """Return charts side by side, "" without any."""
     return f'<figure class="charts">{"".join(charts)}</figure>' if charts else ""

@@ -1,4 +1,4 @@
-"""The section with the settings, and what they were run on.
+"""The section with the settings and the software versions.
 
 Read next: :mod:`chainrule.insight.report.section`.
 """
@@ -18,7 +18,7 @@ from chainrule.tabular.settings import unusual
 
 @section("Settings", 100)
 def settings(material: Material) -> str:
-    """Return the settings that are not the usual ones, and the versions."""
+    """Return the settings that differ from their defaults, and the versions."""
     run = material.run
     asked = {"loss": run.objective.name, **unusual(run.settings)}
     lines = "".join(

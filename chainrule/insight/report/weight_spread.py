@@ -1,4 +1,4 @@
-"""The section with the weights, before training and after.
+"""The section with histograms of the weights, before and after training.
 
 Read next: :mod:`chainrule.insight.report.section`.
 """
@@ -11,7 +11,7 @@ from chainrule.insight.report.weights import weight_charts
 
 @section("Weights", 80)
 def spread(material: Material) -> str:
-    """Return a chart of each weight, before and after."""
+    """Return a histogram of each weight array, before and after training."""
     run, title = material.run, material.title
     drawn, more = weight_charts(run, title)
     note = f"<p class='faint'>And {more:,} more, not drawn.</p>" if more else ""

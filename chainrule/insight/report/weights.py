@@ -1,8 +1,7 @@
-"""How the weights of each layer are spread, before training and after.
+"""Histograms of the weights of each layer, before and after training.
 
-A run goes in, a chart for each weight comes out.  What weights were before is drawn again from
-the seed, which is sure only where a network was built and trained in one go, as
-:func:`chainrule.tabular.problem.fit_table` does.
+The initial weights are drawn again from the seed.  This is reliable only if the network was built
+and trained in one call, as by :func:`chainrule.tabular.problem.fit_table`.
 
 Read next: :mod:`chainrule.insight.report.report`.
 """
@@ -23,13 +22,13 @@ __all__ = ["first_weights", "weight_charts"]
 
 Array = np.ndarray[Any, Any]
 MOST_CHARTS = 12
-MOST_DRAWN = 4_000_000  # weights that are drawn again: more would take half a second
-MOST_COUNTED = 100_000  # weights of a layer that are counted: an even share of more
+MOST_DRAWN = 4_000_000  # weights that are drawn again, which takes half a second
+MOST_COUNTED = 100_000  # weights of a layer in a histogram: of more, an even sample
 BINS = 40
 
 
 def first_weights(run: Run) -> dict[str, Array]:
-    """Return what the parameters of `run` were before training, {} where that can't be known."""
+    """Return the parameters of `run` before training, {} if they can't be known."""
     found = parameters(run.model)
     if run.pipeline is None or sum(p.value.size for p in found.values()) > MOST_DRAWN:
         return {}
@@ -39,7 +38,7 @@ def first_weights(run: Run) -> dict[str, Array]:
 
 
 def weight_charts(run: Run, title: Callable[[str], str]) -> tuple[list[str], int]:
-    """Return a chart of each weight, not of biases, and how many charts were left out."""
+    """Return a histogram of each weight array, without biases, and the number omitted."""
     found = {
         path: p.value
         for path, p in parameters(run.model).items()

@@ -1,4 +1,4 @@
-"""From a plan to machine code through LLVM: the native engine.
+"""The native engine, which compiles a plan to machine code with LLVM.
 
 Read next: :mod:`chainrule.run.llvm.emit`.
 """

@@ -1,4 +1,4 @@
-"""What threads need around the kernels: a barrier to wait at, and denormals counted as zero.
+"""Emit what threads need around kernels: a barrier, and treating denormals as zero.
 
 Read next: :mod:`chainrule.run.llvm.body`.
 """
@@ -17,12 +17,12 @@ __all__ = ["emit_barrier", "without_denormals"]
 
 X86 = machine().lower() in ("x86_64", "amd64", "i686")
 FLUSH = 0x8040  # the bits of MXCSR that make denormal results, and denormal operands, zero
-SPINS = 400  # turns a thread spins at a barrier before it yields to others
+SPINS = 400  # iterations that a thread spins at a barrier before it yields the processor
 
 
 @contextmanager
 def without_denormals(b: ir.IRBuilder) -> Iterator[None]:
-    """Treat denormal numbers as zero inside: arithmetic on them is a hundred times slower."""
+    """Treat denormals as zero inside the block: arithmetic on them is 100 times slower."""
     if not X86:
         yield
         return
@@ -41,10 +41,10 @@ def without_denormals(b: ir.IRBuilder) -> Iterator[None]:
 
 
 def emit_barrier(module: ir.Module) -> ir.Function:
-    """Emit a barrier: the last to arrive starts the next generation, the others wait for it.
+    """Emit a barrier: the last thread to arrive starts the next generation, for which others wait.
 
-    Waiters spin a while and then yield the processor at every turn, so that an
-    oversubscribed machine still makes progress.
+    Waiting threads spin for a while and then yield the processor in every iteration, so that
+    an oversubscribed machine still makes progress.
     """
     pointer = I32.as_pointer()
     barrier = ir.Function(module, ir.FunctionType(ir.VoidType(), [pointer, I32]), "barrier")
@@ -60,7 +60,7 @@ def emit_barrier(module: ir.Module) -> ir.Function:
     b.position_at_end(alone)
     b.ret_void()
     b.position_at_end(several)
-    # The two counters stand on cache lines of their own.
+    # The two counters are on separate cache lines.
     generation = b.gep(arrived, [I32(32)])
     present = b.load_atomic(generation, "acquire", 4)
     before = b.atomic_rmw("add", arrived, I32(1), "acq_rel")

@@ -1,8 +1,8 @@
-"""The code of one kernel, below its loops: where values are, and how each is had.
+"""Emit the code inside the loops of one kernel: load, compute and store values.
 
-A :class:`Site` is a place in the code where values are wanted (a row, a vector
-of columns); a :class:`Body` computes a node at a site from what is in memory,
-in registers, or found already.
+A :class:`Site` is a place in the code where values are needed (a row, a vector
+of columns).  A :class:`Body` computes a node at a site from values in memory or
+in registers.
 
 Read next: :mod:`chainrule.run.llvm.kernel_code`.
 """
@@ -36,10 +36,10 @@ I8 = ir.IntType(8)
 
 @dataclass
 class Context:
-    """What all kernels of a module share.
+    """The information that all kernels of a module share.
 
-    `state` and `data` name the inputs that stay and those that are gathered;
-    `capacity` is the largest batch; `leaf_names` gives inputs their names.
+    `state` and `data` are the names of the inputs that are updated and of those that are
+    gathered; `capacity` is the largest batch size; `leaf_names` maps inputs to their names.
     """
 
     kernels: Kernels
@@ -59,9 +59,9 @@ class Context:
 
 
 class Site:
-    """A place in the code where values are wanted: a row, a run of columns, and what is known.
+    """A place in the code where values are needed: a row, a run of columns, and known values.
 
-    Values found at an outer site (a row, the whole kernel) are seen by the
+    Values known at an outer site (a row, the whole kernel) are visible at the
     sites inside it.
     """
 
@@ -88,7 +88,7 @@ class Site:
         return None
 
     def value(self, node: Node) -> Value:
-        """Return the value of `node` here, emitting what it takes."""
+        """Return the value of `node` at this site, emitting the code to compute it."""
         for needed in self.body.needed([node], self.find):
             self.known[needed] = self.body.compute(needed, self)
         found = self.find(node)
@@ -108,10 +108,10 @@ class Body:
         self.whole = Site(self)
         self.pointers: dict[Any, ir.Value] = {}
 
-    # --- where things are -------------------------------------------------------------------
+    # --- addresses -------------------------------------------------------------------------
 
     def pointer(self, index: int, kind: ir.Type) -> ir.Value:
-        """Return entry `index` of the table as a pointer to `kind`, loaded once at the entry."""
+        """Return entry `index` of the table as a pointer to `kind`, loaded once per function."""
         key = (index, str(kind))
         if key not in self.pointers:
             with self.b.goto_entry_block():
@@ -143,7 +143,7 @@ class Body:
         return self.pointer(slots.arrays[name], kind)
 
     def workspace(self, kind: ir.Type) -> ir.Value:
-        """Return this thread's workspace; its size is known only when all kernels are."""
+        """Return this thread's workspace; its size is set after all kernels are emitted."""
         size = self.context.module.globals.get("workspace_bytes")
         if size is None:
             size = ir.GlobalVariable(self.context.module, I64, "workspace_bytes")
@@ -153,7 +153,7 @@ class Body:
         return self.b.bitcast(part, kind.as_pointer())
 
     def split(self) -> tuple[ir.Value, ir.Value]:
-        """Return the first and the end of this thread's part of the kernel's work."""
+        """Return the start and the end of this thread's part of the kernel's work."""
         kind, length = split_of(self.kernel)
         b = self.b
         if kind == "one":
@@ -173,13 +173,13 @@ class Body:
     # --- values -----------------------------------------------------------------------------
 
     def is_ready(self, node: Node) -> bool:
-        """Whether `node` is loaded rather than computed here."""
+        """Return whether `node` is loaded rather than computed here."""
         if node in self.members:
             return (node.primitive.leaf and node is self.kernel.anchor) or is_move(node)
         return node.primitive.leaf or node in self.context.kernels.home or is_move(node)
 
     def is_uniform(self, node: Node) -> bool:
-        """Whether `node` is one number that depends on leaves alone: see the prologue."""
+        """Return whether `node` is a scalar that depends only on leaves; see the prologue."""
         if view_of(node.spec.shape) != (1, 1) or node in self.context.kernels.home:
             return False
         if node.primitive.name == "constant" or self.kernel.kind == "prologue":
@@ -188,7 +188,7 @@ class Body:
         return not any(s in kernels.home for s in kernels.sources(node))
 
     def needed(self, roots: Sequence[Node], find: Callable[[Node], Value | None]) -> list[Node]:
-        """Return what must be computed for `roots`, oldest first."""
+        """Return the nodes that must be computed for `roots`, oldest first."""
         seen: set[Node] = set()
         pending = list(roots)
         while pending:
@@ -201,7 +201,7 @@ class Body:
         return sorted(seen, key=lambda n: n.serial)
 
     def compute(self, node: Node, site: Site) -> Value:
-        """Emit `node` at `site`, whose known values include its inputs."""
+        """Emit code that computes `node` at `site`, where its inputs are known."""
         name = node.primitive.name
         if name == "constant":
             return self._constant(node, site)
@@ -232,7 +232,7 @@ class Body:
         return self.load_at(node, self._constant_array(node), site)
 
     def _constant_array(self, node: Node) -> ir.Value:
-        """Return a pointer to the elements of a constant, which are part of the module."""
+        """Return a pointer to the elements of a constant, stored as a global of the module."""
         array = node.params["value"]
         kind = memory_type(node.spec.dtype.name)
         name = f"constant_{node.serial}"
@@ -246,12 +246,12 @@ class Body:
         return self.b.bitcast(data, kind.as_pointer())
 
     def _moved(self, node: Node, site: Site) -> Value:
-        """Load the elements of `node` from where they were before it moved them."""
+        """Load the elements of `node` from the input that it moves."""
         mover = Mover(self.b, self._memory, self._checked, site.lanes, site.count, site.group)
         return self.from_memory(mover.load(node, site.row, site.column), node.spec.dtype.name)
 
     def _memory(self, node: Node) -> Memory:
-        """Return where a move finds its input."""
+        """Return the memory from which a move reads `node`."""
         source = unmoved(node)
         if self._gathered(source):
             at = self.context.slots.arrays[self.context.leaf_names[source]]
@@ -259,9 +259,9 @@ class Body:
         return Memory(self.array(source))
 
     def _checked(self, node: Node, ids: ir.Value) -> ir.Value:
-        """Return indices into rows, counted from the start; note one that is out of range.
+        """Return non-negative row indices; record an index that is out of range as a fault.
 
-        The row that is read or written instead is the first, so that nothing outside is.
+        An index that is out of range is replaced by 0, so that every access is in bounds.
         """
         rows = node.inputs[0].spec.shape[0] if "rows" not in node.params else node.params["rows"]
         lanes = ids.type.count if isinstance(ids.type, ir.VectorType) else 0
@@ -283,11 +283,11 @@ class Body:
         return self.b.select(inside, number.value, zero)
 
     def _uniform(self, node: Node) -> Value:
-        """Load a number that the prologue computed for this thread."""
+        """Load a scalar that the prologue computed for this thread."""
         slots = self.context.slots
         if node not in slots.scalars:
             if len(slots.scalars) == SCALARS_A_THREAD:
-                raise Unsupported(node, f"is one of more than {SCALARS_A_THREAD} single numbers")
+                raise Unsupported(node, f"is one of more than {SCALARS_A_THREAD} scalars")
             slots.scalars.append(node)
         dtype = node.spec.dtype.name
         base = self.own(slots.scalars_index, SCALARS_A_THREAD * SCALAR_BYTES, I64)
@@ -323,7 +323,7 @@ class Body:
         )
 
     def _random(self, node: Node, site: Site) -> Value:
-        """Draw the numbers of the elements at `site`, by their place in the whole."""
+        """Draw the random numbers at `site`, which depend on the index of each element."""
         dtype, columns = node.spec.dtype.name, (view_of(node.spec.shape) or (1, 1))[1]
         seed = site.find(node.inputs[0])
         assert seed is not None
@@ -353,11 +353,11 @@ class Body:
     # --- memory -----------------------------------------------------------------------------
 
     def load(self, node: Node, site: Site) -> Value:
-        """Load the element or elements of a leaf or stored node that belong to `site`."""
+        """Load the element or elements of a leaf or stored node at `site`."""
         return self.load_at(node, self.array(node), site)
 
     def _gathered(self, node: Node) -> bool:
-        """Whether rows of `node` must be looked up in the data through the batch's order."""
+        """Return whether rows of `node` are gathered from the data in the batch's order."""
         return self.context.leaf_names.get(node) in self.context.data and (
             node in self.members or node not in self.context.kernels.home
         )
@@ -384,7 +384,7 @@ class Body:
         return self.from_memory(load_repeating(self.b, place, site.lanes, site.count), dtype)
 
     def store(self, node: Node, value: Value, site: Site) -> None:
-        """Store `node` wherever it is kept: its buffer, or each state it becomes."""
+        """Store `node` in its buffer, or in each state array that it updates."""
         dtype = node.spec.dtype.name
         kind = memory_type(dtype)
         slots, plan = self.context.slots, self.context.plan
@@ -409,7 +409,7 @@ class Body:
             store_vector(self.b, place, raw, site.count)
 
     def store_all(self, site: Site) -> None:
-        """Compute what the kernel stores, then store: one may overwrite another's input."""
+        """Compute all stored nodes, then store them: one may overwrite another's input."""
         anchor = self.kernel.anchor
         if self.kernel.kind == "scatter" and anchor is not None:  # complete in memory by now
             site.known[anchor] = self.load(anchor, site)

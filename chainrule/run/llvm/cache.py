@@ -1,9 +1,8 @@
-"""Machine code kept on disk, so that a second start compiles nothing.
+"""Cache machine code on disk, so that later processes do not compile it again.
 
-A key and bytes go in; the same bytes come out in another process, or None.
-Entries are whole or absent: they are written aside and renamed, and carry a
-digest of their content.  A folder that can't be written, a full disk or a
-damaged entry cost a compilation, never an error.
+Entries are written atomically (to a temporary file that is then renamed) and contain a
+digest of their content.  If the folder can't be written, the disk is full or an entry is
+damaged, the code is compiled again; none of these raises an error.
 
 Read next: :mod:`chainrule.run.llvm.native`.
 """
@@ -19,23 +18,23 @@ from pathlib import Path
 
 __all__ = ["cache_folder", "key_of", "read", "write"]
 
-LIMIT = 512  # entries kept; the oldest go first
+LIMIT = 512  # entries kept; the oldest are deleted first
 
 
 def cache_folder() -> Path:
-    """Return where code is kept: ``CHAINRULE_CACHE``, or the user's cache folder."""
+    """Return the cache folder: ``CHAINRULE_CACHE``, or a folder in the user's cache folder."""
     given = os.environ.get("CHAINRULE_CACHE")
     if given:
         return Path(given)
     base = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
-    if base.startswith("~"):  # a user without a home, as in some containers
+    if base.startswith("~"):  # a user without a home directory, as in some containers
         base = os.path.join(tempfile.gettempdir(), f"chainrule-{os.getuid()}")
     return Path(base) / "chainrule" / "code"
 
 
 @cache
 def compiler_digest() -> str:
-    """Return a digest of the compiler's own source, so that no version reads another's code."""
+    """Return a digest of the compiler's source, so that versions do not share entries."""
     digest = hashlib.sha256()
     root = Path(__file__).resolve().parents[2]
     for folder in ("run", "ops", "transform", "core"):
@@ -45,7 +44,7 @@ def compiler_digest() -> str:
 
 
 def key_of(*parts: object) -> str:
-    """Return the name of the entry that everything in `parts` determines."""
+    """Return the key of the entry that depends on all of `parts`."""
     digest = hashlib.sha256(compiler_digest().encode())
     for part in parts:
         digest.update(part if isinstance(part, bytes) else str(part).encode())
@@ -54,7 +53,7 @@ def key_of(*parts: object) -> str:
 
 
 def read(key: str) -> bytes | None:
-    """Return the content of entry `key`, or None if there is none or it is damaged."""
+    """Return the content of entry `key`, or None if it is missing or damaged."""
     try:
         raw = (cache_folder() / key).read_bytes()
     except OSError:
@@ -64,7 +63,7 @@ def read(key: str) -> bytes | None:
 
 
 def write(key: str, content: bytes) -> None:
-    """Keep `content` under `key`, if the disk lets us."""
+    """Store `content` under `key`; do nothing if that fails."""
     folder = cache_folder()
     with contextlib.suppress(OSError):
         folder.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""Compiled code being run: its memory, its threads, and the stops for the interpreter.
+"""Run compiled code: memory, threads, and stops for the interpreter.
 
 Read next: :mod:`chainrule.run.llvm.native`.
 """
@@ -30,17 +30,17 @@ from chainrule.run.plan.slots import SCALAR_BYTES, SCALARS_A_THREAD, Slots
 __all__ = ["Caller"]
 
 Array = np.ndarray[Any, Any]
-LOOK_AGAIN = 20  # calls between looks at whether another number of threads is faster by now
+LOOK_AGAIN = 20  # calls between checks whether another number of threads has become faster
 
 
 @contextmanager
 def _interrupts_later() -> Iterator[None]:
-    """Hold back Ctrl-C until the end of the block; only the main thread ever receives it."""
+    """Defer Ctrl-C until the end of the block; only the main thread receives it."""
     if current_thread() is not main_thread():
         yield
         return
     usual = signal.getsignal(signal.SIGINT)
-    if usual is None:  # a handler that Python did not set and could not put back
+    if usual is None:  # a handler that was not set from Python and can't be restored
         yield
         return
     held: list[int] = []
@@ -54,7 +54,7 @@ def _interrupts_later() -> Iterator[None]:
 
 
 def address_of(array: Array) -> int:
-    """Return where the array's first element is; ``array.ctypes`` would take a microsecond."""
+    """Return the address of the first element, a microsecond faster than ``array.ctypes``."""
     address: int = array.__array_interface__["data"][0]
     return address
 
@@ -66,10 +66,10 @@ def _on_thread(
 
 
 class Pace:
-    """How many threads to use, judged by how long rows took with each choice so far.
+    """Choose the number of threads by the measured time per row of each choice.
 
-    A second thread is no help where a step is short or another program has the
-    core; both are found by trying, and looked at again now and then.
+    A second thread does not help if a step is short or another program uses the
+    core.  Each choice is tried once, and close alternatives are tried again regularly.
     """
 
     def __init__(self, choices: Sequence[int]):
@@ -77,7 +77,7 @@ class Pace:
         self.calls = 0
 
     def pick(self) -> int:
-        """Return the choice for the next call."""
+        """Return the number of threads for the next call."""
         if len(self.seconds) == 1:
             return next(iter(self.seconds))
         self.calls += 1
@@ -92,21 +92,21 @@ class Pace:
         return best
 
     def note(self, threads: int, seconds: float) -> None:
-        """Remember that a row took `seconds` on `threads`, forgetting older times slowly."""
+        """Record that a row took `seconds` on `threads`, in an exponential moving average."""
         before = self.seconds[threads]
         self.seconds[threads] = seconds if before is None else 0.7 * before + 0.3 * seconds
 
 
 class Caller:
-    """Compiled code with the memory it works in and the threads that run it.
+    """Compiled code with its memory and its threads.
 
-    With `choices` of how many threads, it keeps to the one found fastest; the
-    numbers computed are the same for any.
+    `choices` are numbers of threads, of which the fastest is used; the results are the same
+    for each.
     """
 
     def __init__(self, code: NativeCode, *choices: int):
         self.code, self.pace, self.threads = code, Pace(choices), max(choices)
-        self.taken = 0  # steps, for what is watched in every tenth
+        self.taken = 0  # steps so far; watched outputs are computed in every tenth
         threads = self.threads
         self.arrays: dict[str, Array] = {}
         self.leaf_names = {node: name for name, node in code.graph.inputs.items()}
@@ -134,19 +134,19 @@ class Caller:
         self.table = np.array([0] * len(slots.arrays) + places, np.uint64)
         self.arrivals = Arena({"arrivals": np.zeros(64, np.int32)}).views["arrivals"]
         self.places = (address_of(self.table), address_of(self.arrivals))
-        self.natural = np.arange(code.capacity)  # the rows in the order in which they stand
+        self.natural = np.arange(code.capacity)  # row numbers in their original order
         self.natural_at = address_of(self.natural)
         self._pool: ThreadPoolExecutor | None = None
         self._process = os.getpid()
 
     def give(self, name: str, array: Array) -> None:
-        """Let the code read, and for state write, the input `name` in `array`."""
+        """Make `array` the input `name`, which the code reads and, for state, writes."""
         if self.arrays.get(name) is not array:
             self.arrays[name] = array
             self.table[self.code.slots.arrays[name]] = address_of(array)
 
     def __call__(self, order: Array, batch_size: int) -> None:
-        """Run one step for each `batch_size` of the rows numbered by `order` (int64)."""
+        """Run one step for each `batch_size` row numbers of `order` (int64)."""
         self.sums.fill(0)
         threads = self.pace.pick()
         started = perf_counter()
@@ -163,7 +163,7 @@ class Caller:
         self._check_faults()
 
     def step(self, rows: int) -> None:
-        """Run one step for the first `rows` rows on this thread: a call at the least cost."""
+        """Run one step for the first `rows` rows on this thread, with the least overhead."""
         if self.code.steps is None:
             self(self.natural[:rows], max(1, rows))
             return
@@ -174,7 +174,7 @@ class Caller:
         self._check_faults()
 
     def _check_faults(self) -> None:
-        """Raise for an index that was out of range."""
+        """Raise ShapeError for an index that was out of range."""
         if not (self.code.slots.checked and self.faults[:, 0].any()):
             return
         at = int(np.flatnonzero(self.faults[:, 0])[0])
@@ -188,11 +188,11 @@ class Caller:
         )
 
     def _together(self, work: Callable[[int], None], threads: int) -> None:
-        """Call ``work(thread)`` on every thread at once, and wait for all."""
+        """Call ``work(thread)`` on all threads, and wait for them to finish."""
         if threads == 1:
             work(0)
             return
-        # An interrupt in here would leave threads waiting for one another for good.
+        # An interrupt here would leave the threads waiting for one another forever.
         with _interrupts_later():
             helpers = [self._crew().submit(work, i) for i in range(1, threads)]
             work(0)
@@ -202,7 +202,7 @@ class Caller:
     # --- steps that stop for the interpreter -------------------------------------------------
 
     def _step_with_stops(self, rows: Array, threads: int) -> None:
-        """Run one step level by level; the interpreter computes what has no native form."""
+        """Run one step level by level; the interpreter computes nodes without native code."""
         known: dict[Node, Array] = {}
         given = (self.places[0], address_of(rows), len(rows))
         watching = self.taken % WATCH_EVERY == 0
@@ -220,7 +220,7 @@ class Caller:
                         self._block(node, len(rows))[...] = known[node]
 
     def _interpret(self, root: Node, rows: Array, known: dict[Node, Array]) -> Array:
-        """Return the value of `root` from what is in memory and what is `known` already."""
+        """Evaluate `root` from `known` values and values in memory."""
         values = dict(known)
         pending, needed = [root], set()
         while pending:
@@ -242,7 +242,7 @@ class Caller:
         return values[root]
 
     def _in_memory(self, node: Node, rows: Array) -> Array | None:
-        """Return a leaf or a stored native value, or None for what is in neither."""
+        """Return the value of a leaf or of a stored node; None for any other node."""
         name = self.leaf_names.get(node)
         if name is not None:
             array = self.arrays[name]
@@ -251,7 +251,7 @@ class Caller:
         return self._block(node, len(rows)) if stored else None
 
     def _block(self, node: Node, rows: int) -> Array:
-        """Return the memory of a stored node in its own shape, for a batch of `rows`."""
+        """Return the memory of a stored node in the node's shape, for a batch of `rows`."""
         shape = tuple(rows if isinstance(d, Dim) else d for d in node.spec.shape)
         if node in self.code.schedule.in_place:
             return self.arrays[self.code.schedule.in_place[node][0]].reshape(shape)
@@ -262,12 +262,12 @@ class Caller:
         return {name: float(self.sums[at]) for name, at in self.code.slots.sums.items()}
 
     def _crew(self) -> ThreadPoolExecutor:
-        # A forked child has none of its parent's threads, only the object that counted them.
+        # A forked child inherits the pool object, but not its threads.
         if self._pool is None or self._process != os.getpid():
             count = max(1, self.threads - 1)
             self._pool = ThreadPoolExecutor(count, "chainrule")
             self._process = os.getpid()
-            # All threads exist before the first of them can wait for the others.
+            # Start all threads before one of them can wait for the others.
             started = Barrier(count + 1)
             try:
                 for _ in range(count):

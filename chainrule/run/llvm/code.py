@@ -1,7 +1,6 @@
-"""Machine code of a graph: compiled now, or read from the disk.
+"""Compile a graph to machine code, or read the code from the cache on disk.
 
-A graph and the names of its state and data go in; a :class:`NativeCode`
-comes out, with the entries to call and the slots they expect.
+:class:`NativeCode` contains the functions to call and the slots that they expect.
 
 Read next: :mod:`chainrule.run.llvm.caller`.
 """
@@ -34,9 +33,9 @@ __all__ = ["NativeCode"]
 class NativeCode:
     """Compiled code of a step graph, for batches of up to `capacity` rows.
 
-    `steps` runs many steps in one call; where some nodes are left to the
-    interpreter it is None, and `levels` run the parts of a step between stops
-    (and `watched_levels` what is added to them in steps that are watched).
+    `steps` runs many steps in one call.  If some nodes are left to the interpreter, it
+    is None, and `levels` run the parts of a step between stops; `watched_levels` run
+    the additional work of watched steps.
     """
 
     def __init__(self, graph: Graph, state: set[str], data: set[str], capacity: int):
@@ -63,14 +62,14 @@ class NativeCode:
         return kernels, plan, slots_of(kernels, plan, state)
 
     def _compile(self, state: set[str], data: set[str]) -> bytes:
-        """Return the entry for the cache: what was refused, the workspace, and object code."""
+        """Return the cache entry: the refused nodes, the workspace size, and the object code."""
         refused: dict[str, str] = {}
         while True:
             kernels, plan, _ = self._plan(state, refused)
             try:
                 module, slots = emit(kernels, plan, state, data, self.capacity, host_target())
                 break
-            except Unsupported as problem:  # found only on the way; leave it out and begin again
+            except Unsupported as problem:  # exclude the node and start again
                 refused[str(self.graph.nodes.index(problem.node))] = problem.reason
         head = json.dumps({"refused": refused, "workspace": slots.workspace})
         return head.encode() + b"\n" + _object_code(str(module))
@@ -92,7 +91,7 @@ class NativeCode:
             self.steps = many(self.engine.get_function_address("steps"))
 
     def left_to_reference(self) -> list[tuple[Node, str]]:
-        """Return the nodes that the interpreter computes, and why."""
+        """Return the nodes that the interpreter computes, each with the reason."""
         return [
             (kernel.nodes[0], kernel.reason)
             for kernel in self.kernels.order
@@ -117,7 +116,7 @@ class NativeCode:
 def _key(graph: Graph, state: set[str], data: set[str], capacity: int) -> str:
     constants = [n.params["value"].tobytes() for n in graph.nodes if n.primitive.name == "constant"]
     machine = (host_target(), host_name(), host_features(), llvmlite.__version__)
-    # The text names leaves; where they stand among the nodes decides where things are kept.
+    # The text of the graph does not give the positions of leaves, on which the layout depends.
     place = {node: i for i, node in enumerate(graph.nodes)}
     leaves = [place.get(node) for node in graph.inputs.values()]
     return cache.key_of(
@@ -126,11 +125,11 @@ def _key(graph: Graph, state: set[str], data: set[str], capacity: int) -> str:
 
 
 def _object_code(text: str) -> bytes:
-    """Return the object code of LLVM assembly.
+    """Compile LLVM assembly to object code.
 
-    The kernels come out of :mod:`~chainrule.run.llvm.emit` in nearly final form, so
-    LLVM's usual optimizations cost seconds and gain nothing measurable; they
-    are left out but for putting variables in registers.
+    :mod:`~chainrule.run.llvm.emit` writes kernels in nearly final form, so LLVM's
+    standard optimizations take seconds without a measurable gain.  Only inlining and
+    the promotion of variables to registers are run.
     """
     machine = target_machine()
     module = llvm.parse_assembly(text)
@@ -143,7 +142,7 @@ def _object_code(text: str) -> bytes:
 
 
 def _link(code: bytes) -> Any:
-    """Return an engine holding the object `code`."""
+    """Return an execution engine with the object `code` loaded."""
     engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), target_machine())
     engine.add_object_file(llvm.ObjectFileRef.from_data(code))
     engine.finalize_object()

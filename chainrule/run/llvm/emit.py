@@ -1,9 +1,7 @@
-"""Kernels to LLVM: one function for each kernel, one that runs the whole loop of steps.
+"""Emit the LLVM module of a schedule: a function per kernel and the loop over steps.
 
-A schedule goes in; an LLVM module comes out, with the table of what each
-pointer it is given must point to.  Nothing is allocated and nothing is
-interpreted inside: the loop gathers a batch, runs the levels, waits for the other
-threads at a barrier between levels, and goes on.
+The code does not allocate memory.  For each batch, the loop runs the levels in order and
+waits for the other threads at a barrier between levels.
 
 Read next: :mod:`chainrule.run.llvm.native`.
 """
@@ -45,11 +43,10 @@ def emit(
     """Return the module with its entry ``steps``, and its slots.
 
     ``void steps(i8** table, i64* order, i64 rows, i64 batch, i64 before, i64 thread,
-    i64 threads, i32* barrier)`` takes one step for each `batch` rows of `order`, after
-    `before` steps taken earlier; `capacity` is the
-    largest batch.  A step that stops for the interpreter has no such entry, but
-    one for each level: ``void level_0(i8** table, i64* order, i64 rows, i64 thread,
-    i64 threads)`` and so on.
+    i64 threads, i32* barrier)`` runs one step for each `batch` rows of `order`, after
+    `before` earlier steps; `capacity` is the largest batch.  If a step stops for the
+    interpreter, the module has an entry for each level instead: ``void level_0(i8** table,
+    i64* order, i64 rows, i64 thread, i64 threads)`` and so on.
     """
     context = Context(
         kernels=kernels,
@@ -69,7 +66,7 @@ SIGNATURE = ir.FunctionType(ir.VoidType(), [POINTER.as_pointer(), I64.as_pointer
 
 
 class _Call(NamedTuple):
-    """A function of a step, and whether it runs only in the steps that are watched."""
+    """A function of a step, and whether it runs in watched steps only."""
 
     function: ir.Function
     watched: bool
@@ -93,8 +90,8 @@ def _emit_module(context: Context) -> ir.Module:
     prologue = ir.Function(module, SIGNATURE, "prologue")
     _Frame(context, Kernel("prologue", (1, 1)), prologue).emit_prologue()
     stops = has_stops(context.plan)
-    # The commit overwrites what other threads may be reading: numbers in their prologue,
-    # and in any kernel the state that is copied because its old value is wanted.
+    # The commit overwrites values that other threads may be reading: scalars in their
+    # prologue, and state that is copied because a kernel needs its old value.
     if len(levels) == 1 or stops or context.plan.copies or _numbers_as_operands(context):
         levels.append([])
     levels[-1] += commits
@@ -111,7 +108,7 @@ def _emit_module(context: Context) -> ir.Module:
 
 
 def _numbers_as_operands(context: Context) -> bool:
-    """Whether the last level reads from memory, as it goes, a number that the commit overwrites."""
+    """Return whether kernels of the last level read a scalar that the commit overwrites."""
     single = {
         node
         for name, node in context.graph.inputs.items()
@@ -129,7 +126,7 @@ def _numbers_as_operands(context: Context) -> bool:
 
 
 def _emit_level(module: ir.Module, name: str, calls: Sequence[_Call]) -> None:
-    """Emit an entry that runs one level of one step, for steps that stop for the interpreter."""
+    """Emit an entry that runs one level, for steps that stop for the interpreter."""
     level = ir.Function(module, SIGNATURE, name)
     b = ir.IRBuilder(level.append_basic_block("entry"))
     with without_denormals(b):
@@ -139,7 +136,7 @@ def _emit_level(module: ir.Module, name: str, calls: Sequence[_Call]) -> None:
 
 
 def _emit_steps(module: ir.Module, levels: Sequence[Sequence[_Call]]) -> None:
-    """Emit the entry: the loop over batches, each of them all levels with barriers between."""
+    """Emit the loop over batches, which runs all levels with barriers between them."""
     types = [POINTER.as_pointer(), I64.as_pointer(), *[I64] * 5, I32.as_pointer()]
     steps = ir.Function(module, ir.FunctionType(ir.VoidType(), types), "steps")
     table, order, rows, batch, before, thread, threads, arrivals = steps.args
@@ -159,12 +156,10 @@ def _emit_steps(module: ir.Module, levels: Sequence[Sequence[_Call]]) -> None:
 
 
 class _Frame(Body):
-    """What surrounds the kernels of a step."""
-
-    # --- before and after the kernels -------------------------------------------------------
+    """The code that runs before and after the kernels of a step."""
 
     def emit_prologue(self) -> None:
-        """Compute for this thread the numbers that kernels asked for."""
+        """Compute, for each thread, the scalars that the kernels use."""
         slots = self.context.slots
         base = self.own(slots.scalars_index, SCALARS_A_THREAD * SCALAR_BYTES, I64)
         for i, node in enumerate(slots.scalars):
@@ -178,9 +173,9 @@ class _Frame(Body):
             size.initializer = I64(slots.workspace)
 
     def emit_commit(self, watched: bool) -> None:
-        """Let the first thread add up the sums and write the state that is single numbers.
+        """Emit the first thread's work: accumulate the sums and write scalar state.
 
-        Or, `watched`, add up the sums that only watched steps have.
+        If `watched`, accumulate only the sums of watched steps.
         """
         e = self.context
         numbers = {

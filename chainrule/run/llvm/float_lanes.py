@@ -1,11 +1,10 @@
-"""Speak arithmetic on one float type, scalar or vector, to LLVM, with that type's constants.
+"""Emit arithmetic on one floating-point type, scalar or vector, with the constants of the format.
 
-In: an `llvmlite.ir` builder and a type, float or double or a vector of either. Out: `Lanes`, whose
-methods write one operation each on values of that type, and its `Format`: the layout of the number
-and the constants by which `chainrule/run/llvm/vector_math.py` reduces arguments.
+Each method of `Lanes` emits one operation. `Format` contains the layout of a float or double and
+the constants that `chainrule/run/llvm/vector_math.py` uses for argument reduction.
 
-Fused multiply-adds are written `llvm.fmuladd`: fused where the processor can, never a slow library
-call where it cannot.
+Multiply-adds use `llvm.fmuladd`, which is fused if the processor supports it and is never a slow
+library call.
 
 Read next: `chainrule/run/llvm/vector_math.py`.
 """
@@ -22,7 +21,7 @@ __all__ = ["Format", "Lanes", "declare"]
 
 @dataclass(frozen=True)
 class Format:
-    """Hold what one floating-point format needs: layout, reduction constants, polynomials."""
+    """The layout, reduction constants and polynomials of one floating-point format."""
 
     bits: int
     mantissa: int
@@ -33,7 +32,7 @@ class Format:
     ln2_low: float
     exp_low: float  # exp underflows to zero below, overflows above
     exp_high: float
-    tanh_flat: float  # tanh rounds to one beyond
+    tanh_flat: float  # tanh rounds to one above
     expm1_flat: float  # expm1 rounds to minus one below minus this
     exp_tail: tuple[float, ...]  # e^r = 1 + r + r^2 * P(r) on |r| <= log(2) / 2
     tiny: float  # smallest normal number
@@ -91,7 +90,7 @@ DOUBLE = Format(
 
 
 class Lanes:
-    """Wrap a builder with arithmetic on one float type, scalar or vector."""
+    """A builder with arithmetic on one floating-point type, scalar or vector."""
 
     def __init__(self, builder: ir.IRBuilder, type_: ir.Type) -> None:
         self.builder = builder
@@ -154,17 +153,17 @@ class Lanes:
         return result
 
     def at_most(self, x: ir.Value, limit: float) -> ir.Value:
-        """Clamp from above; NaN passes."""
+        """Clamp from above; NaN is kept."""
         bound = self.const(limit)
         return self.builder.select(self.builder.fcmp_ordered(">", x, bound), bound, x)
 
     def at_least(self, x: ir.Value, limit: float) -> ir.Value:
-        """Clamp from below; NaN passes."""
+        """Clamp from below; NaN is kept."""
         bound = self.const(limit)
         return self.builder.select(self.builder.fcmp_ordered("<", x, bound), bound, x)
 
     def power_of_two(self, n: ir.Value) -> ir.Value:
-        """Give 2 ** n for integer lanes n that keep the exponent normal."""
+        """Return 2 ** n for integer lanes n for which the result is a normal number."""
         biased = self.builder.add(n, self.int_const(self.format.bias))
         return self.floats(self.builder.shl(biased, self.int_const(self.format.mantissa)))
 
@@ -175,7 +174,7 @@ class Lanes:
 def declare(
     module: ir.Module, name: str, result: ir.Type, arguments: Sequence[ir.Value]
 ) -> ir.Function:
-    """Give the function of that name, declared once a module."""
+    """Return the function `name`, declared once per module."""
     known = module.globals.get(name)
     if known is None:
         known = ir.Function(module, ir.FunctionType(result, [a.type for a in arguments]), name)

@@ -1,29 +1,29 @@
-"""Emit matrix products C = op(A) op(B) as register-tiled loops with the work after them fused in.
+"""Emit matrix products C = op(A) op(B) as register-tiled loops with a fused epilogue.
 
-In: a `Gemm` (element type, sizes, which operands are stored transposed) and the `Target` machine.
-Out: LLVM IR at a builder's position, and the bytes of workspace it needs, since it never allocates.
+Each is emitted from a `Gemm` (element type, sizes, transpositions) for a `Target` machine. The code
+does not allocate memory; the caller provides a workspace.
 
-Why our own: a call to a library ends the fusion. Here an `epilogue` sees each vector of C while it
-is still in the first-level cache, and adds a bias, applies an activation or a mask, or takes the
-optimizer's step, so that a gradient need never reach memory. The sizes are known when a layer is
-compiled, so small products pay for no dispatch, no checks and no packing.
+A call to a BLAS library would prevent fusion. Here an `epilogue` processes each vector of C while
+it is in the first-level cache: it adds a bias, applies an activation or a mask, or performs the
+optimizer's update, so that a gradient need not be written to memory. The sizes are known when a
+layer is compiled, so small products have no overhead for dispatch, checks and packing.
 
-How it runs. A tile of `rows` x `vectors` accumulators lives in registers while k goes by: one
-broadcast of A and one vector of B per step and a fused multiply-add for each pair. Around it, from
-the inside out: tiles down a block of rows (the panel of B stays in L1), panels across N (the block
-of A stays in L2), blocks of K, blocks of M. Partial sums between blocks of K wait in the workspace.
-Every element of C is one chain of multiply-adds in the order of k whatever the tile, the block or
-the thread, so splitting the rows between threads changes no bit of the result. A single column is
-the exception: its k is summed in lanes, but in an order that the depth alone decides.
+A tile of `rows` x `vectors` accumulators is kept in registers in the loop over k, with a fused
+multiply-add for each broadcast element of A and vector of B. The outer loops are, from the inside
+out: tiles down a block of rows (the panel of B stays in L1), panels across N (the block of A stays
+in L2), blocks of K, blocks of M. Partial sums are kept in the workspace between blocks of K. Every
+element of C is one chain of multiply-adds in the order of k, for every tile, block and thread, so
+the result is bit-identical for any number of threads. A single column is an exception: its k is
+summed in lanes, but in an order that depends on the depth only.
 
-One row or two, where a product may have so few (`often_one`), go over B as it lies in memory, and
-neither copy it nor skip about in it; their sums are the same bits.
+If a product often has a single row (`often_one`), up to two rows are computed in one pass over B in
+memory order, without copying B; the sums are bit-identical.
 
-No element outside the operands is read or written: the last columns use short vectors, and tiles
-that hang over the last row read that row again and store nothing for it.
+No element outside the operands is read or written: the last columns use partial vectors, and tiles
+that extend past the last row read that row again and do not store the result.
 
-Read next: `gemm_tile.py` beside this file for the innermost loop, `vector_math.py` for what an
-epilogue may call; `bench/gemm.py` for speed.
+Read next: `gemm_tile.py` in this folder for the innermost loop, `vector_math.py` for the functions
+that an epilogue may call, and `bench/gemm.py` for speed.
 """
 
 from __future__ import annotations
@@ -40,8 +40,8 @@ from chainrule.run.llvm.instructions import I64, least, load_vector, loop, prefe
 
 __all__ = ["Epilogue", "Gemm", "Target", "Tile"]
 
-LINE = 64  # bytes of a line of the cache
-ROWS_ALONE = 2  # as many rows, one by one, take no longer than a tile of them
+LINE = 64  # bytes of a cache line
+ROWS_ALONE = 2  # up to this many rows, computing them one by one is as fast as a tile
 
 
 @dataclass(frozen=True)
@@ -64,23 +64,23 @@ class Gemm(Plan):
     ) -> None:
         """Emit rows [start, stop) of the product at the builder's position.
 
-        `ahead` are arrays of the product's shape that the epilogue will load: their part of
-        a tile is fetched while the tile's sums are computed.
+        `ahead` are arrays of the product's shape that the epilogue loads: their part of a tile
+        is prefetched while the tile's sums are computed.
 
         a, b, c, workspace: pointers to elements; start, stop, k: i64. The epilogue is emitted
-        once, for each panel width, in a loop over the rows of a finished tile: unrolling it in
-        registers was measured to gain nothing and to cost most of the compile time. Raises
-        ValueError where a product with `runtime_k` is given no k.
+        once for each panel width, in a loop over the rows of a finished tile: unrolling it in
+        registers was measured not to be faster and to take most of the compile time. Raises
+        ValueError if `runtime_k` is set and k is None.
         """
         if self.runtime_k and k is None:
-            raise ValueError("a product with runtime_k needs k")
+            raise ValueError("a product with runtime_k requires the argument k")
         depth = k if self.runtime_k and k is not None else I64(self.k)
         _Loops(self, builder, a, b, c, workspace, depth, epilogue, ahead).run(start, stop)
 
 
 @dataclass
 class _Block:
-    """Carry the loop variables of one block: rows [row, row_end), k from deep, `depth` of them."""
+    """The loop variables of one block: rows [row, row_end), and `depth` values of k from `deep`."""
 
     row: ir.Value
     row_end: ir.Value
@@ -127,7 +127,7 @@ class _Loops:
                 self._rows(start, stop)
 
     def _row(self, row: ir.Value) -> None:
-        """Multiply one row: all its sums, then the epilogue along them."""
+        """Emit the product of one row: all its sums, then the epilogue."""
         b, g = self.b, self.gemm
         tail = g.n % g.lanes
         a = b.gep(self.a, [b.mul(row, I64(g.stride_a))])
@@ -194,7 +194,7 @@ class _Loops:
     # --- tiles ----------------------------------------------------------------------------------
 
     def _tiles(self, block: _Block, run: Panels, column: ir.Value) -> None:
-        """Go down the rows of a block by large and small tiles."""
+        """Emit the loop over the rows of a block, in large and small tiles."""
         b = self.b
         large, small, _ = self.gemm.tiles
         head, body, done = (b.append_basic_block(f"tiles.{x}") for x in ("head", "body", "done"))
@@ -228,7 +228,7 @@ class _Loops:
         b.position_at_end(done)
 
     def _fetch(self, rows: int, run: Panels, row: ir.Value, column: ir.Value) -> None:
-        """Ask for what the epilogue will load of this tile, a line of the cache at a time."""
+        """Prefetch what the epilogue loads for this tile, a cache line at a time."""
         b, g = self.b, self.gemm
         width = run.vectors * g.lanes
         for array in self.ahead:
@@ -238,7 +238,7 @@ class _Loops:
                     prefetch(b, b.gep(array, [b.add(start, I64(at))]))
 
     def _large_fits(self, left: ir.Value) -> ir.Value:
-        """Choose the large tile unless small ones waste fewer rows on those left."""
+        """Return whether to use the large tile: unless small ones waste fewer rows at the end."""
         b = self.b
         large, small, _ = self.gemm.tiles
         best, mask = [0.0], 0
@@ -252,7 +252,7 @@ class _Loops:
         return b.or_(many, b.icmp_signed("!=", listed, I64(0)))
 
     def _kept(self, block: _Block, run: Panels, row: ir.Value, column: ir.Value) -> ir.Value:
-        """Point at where the tile's sums wait: for the next block of k, or for the epilogue."""
+        """Return where the tile's sums are kept for the next block of k or the epilogue."""
         b, g = self.b, self.gemm
         if not g.blocked:
             return self.sums
@@ -290,7 +290,7 @@ class _Loops:
         shape = TileShape(
             g.element, g.lanes, rows, run.vectors, run.tail,
             resume=g.blocked,
-            # Code of its own for these strides pays only where most of the work is.
+            # Specializing the code for these strides pays off only where most of the work is.
             a_step=1 if deep and steps[1] is not stride else None,
             b_step=run.vectors * g.lanes if deep and g.packs_b else None,
             deep=deep,

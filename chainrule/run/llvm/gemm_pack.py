@@ -1,7 +1,7 @@
-"""Emit the copies that make strided or transposed operands of a product contiguous.
+"""Emit functions that copy strided or transposed operands of a product to contiguous memory.
 
-In: an LLVM module. Out: functions `void (source*, stride, target*, stride, rows, columns)`, made
-once for each module and shared by all its products, since sizes and strides are arguments.
+The functions `void (source*, stride, target*, stride, rows, columns)` are emitted once per module
+and shared by all its products, since sizes and strides are arguments.
 
 Read next: `chainrule/run/llvm/gemm.py`.
 """
@@ -18,7 +18,7 @@ __all__ = ["copy_function", "transpose_function"]
 def copy_function(
     module: ir.Module, element: ir.Type, lanes: int, width: int | None = None
 ) -> ir.Function:
-    """Give the function target[r][c] = source[r][c], for `width` columns if that is known."""
+    """Return the function target[r][c] = source[r][c], for `width` columns if that is known."""
     function, fresh = _declare(module, f"copy.{element}.{lanes}.{width}", element)
     if not fresh:
         return function
@@ -47,7 +47,7 @@ def _copy_vector(
 
 
 def transpose_function(module: ir.Module, element: ir.Type, lanes: int) -> ir.Function:
-    """Give the function target[c][r] = source[r][c], by squares of `lanes` in registers."""
+    """Return the function target[c][r] = source[r][c], by squares of `lanes` in registers."""
     function, fresh = _declare(module, f"transpose.{element}.{lanes}", element)
     if not fresh:
         return function
@@ -80,7 +80,7 @@ def transpose_function(module: ir.Module, element: ir.Type, lanes: int) -> ir.Fu
 
 
 def _declare(module: ir.Module, name: str, element: ir.Type) -> tuple[ir.Function, bool]:
-    """Give the function of that name, and whether it is new and still empty."""
+    """Return the function `name`, and whether it is new and empty."""
     known = module.globals.get(name)
     if known is not None:
         return known, False
@@ -92,7 +92,7 @@ def _declare(module: ir.Module, name: str, element: ir.Type) -> tuple[ir.Functio
 
 
 def _transpose(b: ir.IRBuilder, rows: list[ir.Value]) -> list[ir.Value]:
-    """Transpose a square block held as row vectors, exchanging ever smaller quadrants."""
+    """Transpose a square block of row vectors by exchanging ever smaller quadrants."""
     lanes = len(rows)
     step = lanes // 2
     while step:

@@ -1,7 +1,6 @@
-"""Choose how a matrix product is cut up: tiles, panels, blocks, and which operands are copied.
+"""Choose the tiles, panels and blocks of a matrix product, and which operands are copied.
 
-In: a product's sizes and order, and the machine. Out: a `Plan`, numbers and yes-or-no answers
-only, from which `chainrule/run/llvm/gemm.py` writes the loops.
+A `Plan` contains only numbers and booleans, which `chainrule/run/llvm/gemm.py` turns into loops.
 
 Read next: `chainrule/run/llvm/gemm.py`.
 
@@ -18,13 +17,13 @@ from llvmlite import ir
 
 __all__ = ["Panels", "Plan", "Target"]
 
-_A_PAD = 16  # elements between copied rows of A: a line more than needed, off powers of two
-_USUAL_ROWS = 64  # what to expect where the rows are known only at run time
+_A_PAD = 16  # padding between copied rows of A, so that strides are not powers of two
+_USUAL_ROWS = 64  # the assumed number of rows if it is known only at run time
 
 
 @dataclass(frozen=True)
 class Target:
-    """Describe the machine: float32 lanes of a register, registers, bytes of L1 and L2."""
+    """The machine: float32 lanes per register, number of registers, bytes of L1 and L2."""
 
     width: int = 8
     registers: int = 16
@@ -34,7 +33,7 @@ class Target:
 
 @dataclass(frozen=True)
 class Panels:
-    """Name a run of equal column panels: where it starts, how many, and each one's vectors."""
+    """A run of equal column panels: its first column, their count, and the vectors of each."""
 
     start: int
     count: int
@@ -44,12 +43,12 @@ class Panels:
 
 @dataclass(frozen=True)
 class Plan:
-    """Describe a product C[m, n] = op(A)[m, k] op(B)[k, n], row-major and dense, for one machine.
+    """A product C[m, n] = op(A)[m, k] op(B)[k, n], row-major and dense, planned for one machine.
 
-    `m` None leaves the rows to run time; with `runtime_k` the depth is given at run time too and
-    `k` is its maximum. `often_one` says that rows known at run time are often a single one, which
-    is worth code of its own. `trans_a` says A is stored [k, m], `trans_b` that B is stored [n, k].
-    Raises ValueError for sizes that are not positive and element types that are not floats.
+    If `m` is None, the number of rows is given at run time. With `runtime_k` the depth is also
+    given at run time, and `k` is its maximum. `often_one` means that the number of rows is often
+    1, for which separate code is emitted. With `trans_a` A is stored as [k, m], with `trans_b` B
+    as [n, k]. Raises ValueError for sizes that are not positive and types that are not floats.
     """
 
     n: int
@@ -64,39 +63,39 @@ class Plan:
 
     def __post_init__(self) -> None:
         if self.dtype not in ("float32", "float64"):
-            raise ValueError(f"a product needs float32 or float64, got {self.dtype!r}")
+            raise ValueError(f"the dtype must be float32 or float64, got {self.dtype!r}")
         if min(self.n, self.k, 1 if self.m is None else self.m) < 1:
             raise ValueError(
                 f"a product needs positive sizes, got m={self.m} n={self.n} k={self.k}"
             )
         if self.trans_a and self.m is None:
-            raise ValueError("a transposed A needs its row count m, which is its stride")
+            raise ValueError("trans_a requires the row count m, which is the stride of A")
         if self.trans_b and (self.n == 1 or self.k == 1):
-            object.__setattr__(self, "trans_b", False)  # the same elements in the same places
+            object.__setattr__(self, "trans_b", False)  # a vector has the same layout transposed
 
     @property
     def element(self) -> ir.Type:
-        """Give the LLVM type of one element."""
+        """The LLVM type of one element."""
         return ir.FloatType() if self.dtype == "float32" else ir.DoubleType()
 
     @property
     def size(self) -> int:
-        """Give the bytes of one element."""
+        """The bytes of one element."""
         return 4 if self.dtype == "float32" else 8
 
     @property
     def stride_a(self) -> int:
-        """Give the elements between two rows of A as stored."""
+        """The elements between two rows of A as stored."""
         return self.m or 0 if self.trans_a else self.k
 
     @property
     def stride_b(self) -> int:
-        """Give the elements between two rows of B as stored."""
+        """The elements between two rows of B as stored."""
         return self.k if self.trans_b else self.n
 
     @cached_property
     def lanes(self) -> int:
-        """Give the lanes of a vector: the machine's, or fewer where n is smaller."""
+        """The lanes of a vector: the machine's, or fewer if n is smaller."""
         lanes = self.target.width * 4 // self.size
         while lanes > 1 and lanes // 2 >= self.n:
             lanes //= 2
@@ -104,21 +103,21 @@ class Plan:
 
     @property
     def is_dot(self) -> bool:
-        """Say whether each element is a dot product of two rows in memory, so that k has lanes."""
+        """Whether elements are dot products of contiguous memory, so that k is vectorized."""
         return self.n == 1 and not self.trans_a and self.k >= self.target.width
 
     @property
     def has_row(self) -> bool:
-        """Say whether a single row is multiplied by code of its own, in one pass over B."""
+        """Whether separate code computes a single row, in one pass over B."""
         plain = not (self.trans_a or self.trans_b or self.runtime_k or self.is_dot)
         return self.often_one and self.m is None and plain and self.n > self.panel_width
 
     @cached_property
     def tiles(self) -> tuple[int, int, int]:
-        """Choose rows of the large and the small tile and the vectors of both.
+        """The rows of the large and of the small tile, and the vectors of both.
 
-        The cost of a step of k is its multiply-adds, its loads (two a cycle each) or the latency
-        of a multiply-add (four cycles), whichever is most, and a little for each load besides.
+        The cost of a step of k is the maximum of its multiply-adds and its loads (two per cycle
+        each) and the latency of a multiply-add (four cycles), plus a small cost for each load.
         """
         vectors = -(-self.n // self.lanes)
         if self.m == 1:
@@ -131,7 +130,7 @@ class Plan:
         return rows, small, min(wide, vectors)
 
     def _shapes(self) -> Iterator[tuple[int, int]]:
-        # No more than eight rows: each has a pointer, and those need registers too.
+        # At most eight rows: each has a pointer, which also occupies a register.
         for wide in (2, 3, 1):
             room = (self.target.registers - wide - 1) // wide
             if room >= 3:
@@ -147,7 +146,7 @@ class Plan:
 
     @cached_property
     def panels(self) -> tuple[Panels, ...]:
-        """Cut n into equal panels and, where it does not divide, one narrower last panel."""
+        """The panels of n: equal ones and, if n is not a multiple, a narrower last one."""
         wide = self.tiles[2]
         whole = self.n // (wide * self.lanes)
         rest = self.n - whole * wide * self.lanes
@@ -160,31 +159,31 @@ class Plan:
 
     @property
     def panel_width(self) -> int:
-        """Give the columns of the widest panel, in whole vectors."""
+        """The columns of the widest panel, in whole vectors."""
         return self.tiles[2] * self.lanes
 
     @cached_property
     def depth(self) -> int:
-        """Choose equal blocks of k, near which a panel of B fills three quarters of L1."""
+        """The length of equal blocks of k, such that a panel of B fills about 3/4 of L1."""
         room = max(self.target.l1 * 3 // 4 // (self.panel_width * self.size), 4)
         block = -(-self.k // max(round(self.k / room), 1))
         return block if block == self.k else min(-(-block // 4) * 4, self.k)
 
     @property
     def blocked(self) -> bool:
-        """Say whether k is cut, so that partial sums have to wait in the workspace."""
+        """Whether k is divided into blocks, so that the workspace keeps partial sums."""
         return self.depth < self.k
 
     @cached_property
     def height(self) -> int:
-        """Choose the block of m near which a block of A fills L2: B is copied once for each."""
+        """The block of m such that a block of A about fills L2; B is copied once for each."""
         rows = self.tiles[0]
         room = max(self.target.l2 // (self.depth * self.size), rows)
         return min(room // rows * rows, -(-(self.m or room) // rows) * rows)
 
     @cached_property
     def packs_a(self) -> bool:
-        """Say whether blocks of A are copied, against strides that share few sets of the cache."""
+        """Whether blocks of A are copied, because its stride would map to few cache sets."""
         uses, stride = sum(run.count for run in self.panels), self.stride_a * self.size
         if not self.trans_a:
             return uses >= 16 and stride >= 2048
@@ -193,7 +192,7 @@ class Plan:
 
     @cached_property
     def packs_b(self) -> bool:
-        """Say whether each panel of B is copied before use: if stored transposed or far strided."""
+        """Whether each panel of B is copied: if it is transposed or has a large stride."""
         if self.trans_b:
             return True
         if len(self.panels) == 1 and self.panels[0].count == 1:
@@ -204,17 +203,17 @@ class Plan:
 
     @property
     def packed_stride(self) -> int:
-        """Give the elements between copied rows of A."""
+        """The elements between copied rows of A."""
         return self.depth + _A_PAD
 
     @property
     def workspace(self) -> int:
-        """Give the bytes of workspace one thread needs; align it to 64."""
+        """The bytes of workspace of one thread, which must be aligned to 64."""
         return sum(self.workspace_parts)
 
     @cached_property
     def workspace_parts(self) -> tuple[int, int, int]:
-        """Give the bytes of copied A, of sums that wait, and of copied B, each a multiple of 64."""
+        """The bytes of copied A, of partial sums, and of copied B, each a multiple of 64."""
         rows, wide = self.height + self.tiles[0], self.panel_width
         a = rows * self.packed_stride * self.size if self.packs_a else 0
         panels = sum(run.count for run in self.panels) if self.blocked else 1

@@ -1,11 +1,10 @@
-"""Emit the innermost part of a product, one tile of sums in registers, and say what meets it after.
+"""Emit the innermost loop of a matrix product, which keeps one tile of sums in registers.
 
-In: an LLVM module and the shape of a tile. Out: a function that runs over k with the tile's sums in
-registers and leaves them in memory; `Tile`, the place where an epilogue stands when it is handed
-those sums, a vector at a time.
+The emitted function loops over k and stores the sums in memory. An epilogue then receives them a
+vector at a time, each with its position as a `Tile`.
 
-The functions take strides and depth as arguments, so the products of a module share them: a network
-of ten layers needs no more of them than one of two, and most of a module's compile time is here.
+The functions take strides and depth as arguments, so all products of a module share them. This
+matters because they take most of a module's compile time.
 
 Read next: `chainrule/run/llvm/gemm.py`.
 """
@@ -32,15 +31,15 @@ from chainrule.run.llvm.instructions import (
 
 __all__ = ["Epilogue", "Tile", "TileShape", "dot_function", "row_function"]
 
-_LINES = 4  # rows of B that a single row of A is multiplied with in one pass over its sums
+_LINES = 4  # rows of B that one pass over the sums of a single row of A processes
 
 
 @dataclass
 class Tile:
-    """Stand where an epilogue stands: at one vector of C, row `row`, columns from `column`.
+    """The position of one vector of C, for an epilogue: row `row`, columns from `column`.
 
-    `lanes` is the length of every vector; only the first `count` lanes are inside the matrix, and
-    `load` and `store` touch no others (loads fill them with zero).
+    `lanes` is the length of every vector. Only the first `count` lanes are inside the matrix;
+    `load` fills the others with zero and `store` skips them.
     """
 
     builder: ir.IRBuilder
@@ -52,7 +51,7 @@ class Tile:
 
     @property
     def type(self) -> ir.Type:
-        """Give the vector type that an epilogue takes and returns."""
+        """The vector type that an epilogue takes and returns."""
         return vector_type(self.element, self.lanes)
 
     def load(self, array: ir.Value, stride: int) -> ir.Value:
@@ -74,7 +73,7 @@ class Tile:
         store_vector(self.builder, self._place(array, stride), value, self.count)
 
     def constant(self, value: float) -> ir.Constant:
-        """Give a vector with `value` in every lane."""
+        """Return a vector with `value` in every lane."""
         return ir.Constant(self.type, [value] * self.lanes)
 
     def _place(self, array: ir.Value, stride: int) -> ir.Value:
@@ -83,15 +82,15 @@ class Tile:
 
 
 Epilogue = Callable[[Tile, ir.Value], "ir.Value | None"]
-"""Take a tile and the finished sums; give what to store in C, or None to store nothing."""
+"""A function of a tile and its sums; returns the vector to store in C, or None."""
 
 
 @dataclass(frozen=True)
 class TileShape:
-    """Describe a tile: rows by vectors of `lanes`, of whose last only `tail` lanes are loaded.
+    """The shape of a tile: rows by vectors of `lanes`; of the last, `tail` lanes are loaded.
 
-    With `resume` the function is told whether to start from zero or from the sums it left before.
-    `a_step` and `b_step` are its k strides where they are worth code of its own, `deep` says that
+    With `resume` the function has an argument that selects whether to start from zero or from the
+    sums it stored before. `a_step` and `b_step` are constant k strides, or None; `deep` means that
     k is long.
     """
 
@@ -107,16 +106,16 @@ class TileShape:
 
     @property
     def unroll(self) -> int:
-        """Say how many k to take a turn: more code and, with unknown steps, more registers."""
+        """The steps of k per iteration; more need more code and, for unknown strides, registers."""
         if not self.deep:
             return 1
         return 2 if self.a_step is None or self.b_step is None else 4
 
     def function(self, module: ir.Module) -> ir.Function:
-        """Give `void (A*, row stride, k stride, B*, k stride, sums*, depth, rows left[, first])`.
+        """Return `void (A*, row stride, k stride, B*, k stride, sums*, depth, rows left[, first])`.
 
-        It adds A[i, k] B[k, j] for k below depth, at least one. Rows past the last one left read
-        that row again; their sums are never used.
+        It sums A[i, k] B[k, j] over k < depth, where depth >= 1. Rows past the last one read that
+        row again; their sums are not used.
         """
         fields = (self.rows, self.vectors, self.lanes, self.tail, int(self.resume))
         steps = (self.a_step, self.b_step, self.unroll)
@@ -159,7 +158,7 @@ class TileShape:
         start: Sequence[ir.Value],
         steps: tuple[Sequence[ir.Value], ir.Value, ir.Value],
     ) -> list[ir.Value]:
-        """Take `unroll` steps of k a turn while k < stop; give k, the places and the sums after."""
+        """Emit the loop while k < stop; return k, the pointers and the sums after it."""
         rows, a_step, b_step = steps
         before = b.block
         head, body, done = (b.append_basic_block(name) for name in ("k.head", "k", "k.done"))
@@ -213,10 +212,10 @@ class TileShape:
 def dot_function(
     module: ir.Module, element: ir.Type, lanes: int, rows: int, resume: bool
 ) -> ir.Function:
-    """Give the tile for a single column, with the arguments of :meth:`TileShape.function`.
+    """Return the function of a tile of one column, with arguments as in :meth:`TileShape.function`.
 
-    Here `lanes` neighbors in k are summed side by side and their sums added at the end, in an order
-    that depends on the depth alone. Both k strides are taken to be one.
+    It sums `lanes` neighbors in k in parallel and adds these sums at the end, in an order that
+    depends on the depth only. Both k strides are assumed to be 1.
     """
     name = ".".join(map(str, ("dot", element, lanes, rows, int(resume))))
     known = module.globals.get(name)
@@ -262,12 +261,12 @@ def dot_function(
 
 
 def row_function(module: ir.Module, element: ir.Type, lanes: int, tail: int) -> ir.Function:
-    """Give `void (A*, B*, sums*, depth, columns)`, all sums of a single row of A.
+    """Return `void (A*, B*, sums*, depth, columns)`, which computes all sums of one row of A.
 
-    A tile would go down a panel of B and skip from line to line of memory; here B is read once, in
-    the order in which it lies, and what limits the time is how fast memory gives it. The sums wait
-    in the cache, each still one chain of multiply-adds in the order of k, so they are those of a
-    tile bit for bit. `tail` are the columns left over from whole vectors.
+    A tile would read a panel of B with a stride; here B is read once in memory order, so the time
+    is limited by memory bandwidth only. The sums stay in the cache, and each is one chain of
+    multiply-adds in the order of k, so they are bit-identical to those of a tile. `tail` is the
+    number of columns that do not fill a vector.
     """
     name = ".".join(map(str, ("row", element, lanes, tail)))
     known = module.globals.get(name)
@@ -312,7 +311,7 @@ def row_function(module: ir.Module, element: ir.Type, lanes: int, tail: int) -> 
 
 
 def _sum_lanes(b: ir.IRBuilder, vector: ir.Value) -> ir.Value:
-    """Add the lanes of one register, in halves."""
+    """Add the lanes of one register by repeated halving."""
     lanes = vector.type.count
     while lanes > 1:
         lanes //= 2

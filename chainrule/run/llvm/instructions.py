@@ -1,10 +1,10 @@
-"""Write the few shapes of LLVM code that every emitter needs: loops, short vectors, splats.
+"""Helpers that emit common LLVM code: loops, partial vectors, broadcasts of scalars.
 
-In: an `llvmlite.ir` builder and values. Out: values, or code at the builder's position. A vector
-may be longer than what is in memory: loads fill the lanes past `count` with zero, stores leave
-them out, so that no element outside an array is touched.
+Each takes an `llvmlite.ir` builder and emits code at its position. A vector may be longer than
+the data in memory: loads fill the lanes past `count`, and stores skip them, so that elements
+outside an array are never accessed.
 
-Read next: `chainrule/run/llvm/gemm.py`, which is made of these.
+Read next: `chainrule/run/llvm/gemm.py`, which uses these.
 """
 
 from __future__ import annotations
@@ -26,24 +26,24 @@ I32, I64 = ir.IntType(32), ir.IntType(64)
 
 @cache
 def vector_type(element: ir.Type, lanes: int) -> ir.VectorType:
-    """Give the type of `lanes` elements; one object for each, since LLVM's writer compares them."""
+    """Return the type of a vector; cached, as llvmlite compares type objects when printing."""
     return ir.VectorType(element, lanes)
 
 
 def indices(lanes: Sequence[int]) -> ir.Constant:
-    """Give a constant vector of lane numbers, as a shuffle wants them."""
+    """Return a constant vector of lane numbers, for a shuffle."""
     return ir.Constant(vector_type(I32, len(lanes)), list(lanes))
 
 
 def splat(b: ir.IRBuilder, value: ir.Value, lanes: int) -> ir.Value:
-    """Put `value` into every lane."""
+    """Return a vector with `value` in every lane."""
     undefined = ir.Constant(vector_type(value.type, lanes), ir.Undefined)
     zeros = ir.Constant(vector_type(I32, lanes), None)
     return b.shuffle_vector(b.insert_element(undefined, value, I32(0)), undefined, zeros)
 
 
 def _resize(b: ir.IRBuilder, value: ir.Value, lanes: int) -> ir.Value:
-    """Cut a vector to its first lanes, or lengthen it with zeros."""
+    """Truncate a vector to its first `lanes` lanes, or extend it with zeros."""
     have = value.type.count
     if have == lanes:
         return value
@@ -68,11 +68,11 @@ def load_repeating(b: ir.IRBuilder, place: ir.Value, lanes: int, count: int) -> 
 
 
 def repeat(b: ir.IRBuilder, value: ir.Value, lanes: int, count: int) -> ir.Value:
-    """Give a vector of `lanes` that repeats the first `count` elements of `value` in turn.
+    """Return a vector of `lanes` lanes that repeats the first `count` elements of `value`.
 
-    Where the lanes beyond `count` are 0, LLVM takes 0 / 0 there for 0, and drops the selection
-    that was to keep the quotient out of a sum.  Where they repeat the first element alone, LLVM 22
-    with AVX-512 puts that into every lane: of two doubles in eight lanes, `select` lost the second.
+    This avoids two problems of LLVM.  If the lanes past `count` were 0, it would evaluate 0 / 0
+    there as 0 and drop the `select` that excludes the quotient from a sum.  If they repeated the
+    first element only, LLVM 22 with AVX-512 would put that element into every lane.
     """
     if count == lanes:
         return value
@@ -81,7 +81,7 @@ def repeat(b: ir.IRBuilder, value: ir.Value, lanes: int, count: int) -> ir.Value
 
 
 def load_masked(b: ir.IRBuilder, place: ir.Value, mask: ir.Value, others: ir.Value) -> ir.Value:
-    """Load the lanes that `mask` has; nothing else is read, and the rest are those of `others`."""
+    """Load the lanes selected by `mask`; the other lanes are not read but taken from `others`."""
     kind, size = others.type, _bytes(others.type.element)
     letter = "i" if isinstance(kind.element, ir.IntType) else "f"
     name = f"llvm.masked.load.v{kind.count}{letter}{8 * size}.p0"
@@ -105,7 +105,7 @@ def store_vector(b: ir.IRBuilder, place: ir.Value, value: ir.Value, count: int) 
 
 
 def multiply_add(b: ir.IRBuilder, x: ir.Value, y: ir.Value, z: ir.Value) -> ir.Value:
-    """Give x * y + z: fused where the processor can, never a slow library call where it cannot."""
+    """Return x * y + z, fused if the processor supports it, else as two instructions."""
     kind = x.type
     name = f"llvm.fmuladd.v{kind.count}f{8 * _bytes(kind.element)}"
     function = b.module.globals.get(name)
@@ -115,7 +115,7 @@ def multiply_add(b: ir.IRBuilder, x: ir.Value, y: ir.Value, z: ir.Value) -> ir.V
 
 
 def prefetch(b: ir.IRBuilder, place: ir.Value) -> None:
-    """Ask the cache for the line at `place`, soon to be read and written."""
+    """Prefetch the cache line at `place`, for reading and writing."""
     byte = ir.IntType(8).as_pointer()
     name = "llvm.prefetch.p0"
     function = b.module.globals.get(name)
@@ -129,7 +129,7 @@ def prefetch(b: ir.IRBuilder, place: ir.Value) -> None:
 def loop(
     b: ir.IRBuilder, start: ir.Value, stop: ir.Value, step: int | ir.Value = 1
 ) -> Iterator[ir.Value]:
-    """Run the body for start, start + step, ... below stop; at least the test runs."""
+    """Emit a loop over start, start + step, ... below stop; it may run zero times."""
     before = b.block
     head, body, done = (b.append_basic_block(name) for name in ("head", "body", "done"))
     b.branch(head)
@@ -145,5 +145,5 @@ def loop(
 
 
 def least(b: ir.IRBuilder, x: ir.Value, y: ir.Value) -> ir.Value:
-    """Give the smaller of two signed integers."""
+    """Return the smaller of two signed integers."""
     return b.select(b.icmp_signed("<", x, y), x, y)

@@ -1,6 +1,6 @@
-"""The loops of each kind of kernel around the code of its body.
+"""Emit the loops of each kind of kernel.
 
-Read next: :mod:`chainrule.run.llvm.emit`, which puts kernels together.
+Read next: :mod:`chainrule.run.llvm.emit`, which combines kernels into a module.
 """
 
 from __future__ import annotations
@@ -26,13 +26,11 @@ from chainrule.run.plan.view import unmoved, view_of
 
 __all__ = ["KernelCode"]
 
-GROUP = 4  # vectors of a column reduction carried side by side
+GROUP = 4  # vectors of accumulators in a reduction over rows
 
 
 class KernelCode(SparseCode, ScatterCode):
     """The code of one kernel."""
-
-    # --- the kinds of kernels -----------------------------------------------------------------
 
     def emit(self) -> None:
         """Emit the kernel."""
@@ -41,9 +39,9 @@ class KernelCode(SparseCode, ScatterCode):
         self.b.ret_void()
 
     def _emit_numbers(self) -> None:
-        """Compute, ahead of any loop, the single numbers the kernel's expressions use."""
+        """Compute the scalars that the kernel's expressions use, before any loop."""
         roots = [i for n in self.kernel.nodes for i in n.inputs]
-        later = set(self.members)  # what waits for the kernel's own results
+        later = set(self.members)  # nodes that depend on the kernel's own results
         for node in self.needed(roots, lambda n: None):
             ready = self.is_ready(node) or self.is_uniform(node)
             if node in later or (not ready and later & set(node.inputs)):
@@ -55,7 +53,7 @@ class KernelCode(SparseCode, ScatterCode):
 
     @property
     def lanes(self) -> int:
-        """The lanes of a register of the kernel's widest float, no more than the columns need."""
+        """The lanes of a register for the kernel's widest float, limited by the columns."""
         wide = any(n.spec.dtype == np.float64 for n in self._wide_nodes())
         width = self.context.target.width // (2 if wide else 1)
         return min(width, power_of_two(self.kernel.view[1]))
@@ -155,7 +153,7 @@ class KernelCode(SparseCode, ScatterCode):
         with loop(self.b, first, least(self.b, end, I64(whole)), lanes) as column:
             at(column, lanes)
         if columns > whole:
-            # A thread without a part begins at the end: the rest is another's.
+            # A thread without a part starts at the end and must not process the rest.
             last = self.b.icmp_signed(">", end, I64(whole))
             with self.b.if_then(self.b.and_(last, self.b.icmp_signed("<", first, end))):
                 at(I64(whole), columns - whole)
@@ -187,7 +185,7 @@ class KernelCode(SparseCode, ScatterCode):
         return [(c, min(lanes, columns - c)) for c in range(0, columns, lanes)]
 
     def _settle(self, site: Site, level: dict[Node, int], current: int) -> None:
-        """Compute the numbers of a row that this pass needs, before its columns."""
+        """Compute the row's scalars that this pass uses, before its columns."""
         for node in self._numbers_of_row(level, current):
             if site.find(node) is None:
                 site.value(node)
@@ -208,7 +206,7 @@ class KernelCode(SparseCode, ScatterCode):
         return found
 
     def _short_row(self, site: Site, columns: int) -> None:
-        """Keep the whole row in registers from pass to pass."""
+        """Compute all passes of a row, keeping it in registers between passes."""
         lanes = self.lanes
         parts = [
             Site(self, site, site.row, I64(c), lanes, count) for c, count in self._chunks(columns)
@@ -236,7 +234,7 @@ class KernelCode(SparseCode, ScatterCode):
         return Value(self._horizontal(node, total), dtype)
 
     def _masked(self, node: Node, value: Value, site: Site) -> ir.Value:
-        """Return the vector to reduce, with the identity in lanes beyond the last column."""
+        """Return the vector to reduce, with the identity element in lanes past the last column."""
         dtype = node.spec.dtype.name
         raw = self.rules.register(value, dtype, site.lanes)
         if site.count == site.lanes:
@@ -259,7 +257,7 @@ class KernelCode(SparseCode, ScatterCode):
         return joined.value
 
     def _horizontal(self, node: Node, vector: ir.Value) -> ir.Value:
-        """Reduce the lanes of one register, in halves."""
+        """Reduce the lanes of one register by repeated halving."""
         lanes = vector.type.count
         while lanes > 1:
             half = lanes // 2
@@ -275,7 +273,7 @@ class KernelCode(SparseCode, ScatterCode):
         return self.b.extract_element(vector, I32(0))
 
     def _long_row(self, site: Site, columns: int) -> None:
-        """Go over the columns once for each pass, loading what earlier passes stored."""
+        """Loop over the columns once for each pass, loading what earlier passes stored."""
         lanes = self.lanes
         level = passes(self.kernel)
         for current in range(max(level.values(), default=0) + 1):
@@ -324,7 +322,7 @@ class KernelCode(SparseCode, ScatterCode):
 
     @cached_property
     def _stored_before(self) -> set[Node]:
-        """Hold what earlier passes of this kernel stored."""
+        """The nodes that earlier passes of this kernel stored."""
         return set()
 
     def _reload(self, node: Node, site: Site) -> Value:
@@ -338,7 +336,7 @@ class KernelCode(SparseCode, ScatterCode):
         return place
 
     def _emit_sum_rows(self) -> None:
-        """Reduce over rows, a few vectors of columns at a time, then finish those columns."""
+        """Reduce over rows, a few vectors of columns at a time, then compute their epilogue."""
         node = self.kernel.anchor
         assert node is not None
         first, end = self.split()
@@ -365,7 +363,7 @@ class KernelCode(SparseCode, ScatterCode):
             with loop(self.b, first, end) as column:
                 group(column, [1])
             return
-        # Parts of threads begin at multiples of 16 columns; groups never straddle two parts.
+        # Parts of threads start at multiples of 16 columns; a group never spans two parts.
         with loop(self.b, first, end, grain) as start:
             enough = self.b.icmp_signed("<=", self.b.add(start, I64(grain)), end)
             with self.b.if_else(enough) as (full, part):
@@ -382,7 +380,7 @@ class KernelCode(SparseCode, ScatterCode):
         columns: int,
         lanes: int,
     ) -> None:
-        """Finish the columns that are left, a vector at a time, the last one short."""
+        """Reduce the remaining columns, a vector at a time; the last one may be partial."""
         whole = columns // lanes * lanes
         with loop(self.b, start, least(self.b, end, I64(whole)), lanes) as column:
             group(column, [lanes])
@@ -391,7 +389,7 @@ class KernelCode(SparseCode, ScatterCode):
                 group(I64(whole), [columns - whole])
 
     def _emit_inner(self) -> None:
-        """Reduce each group of columns of each row, then finish what is made of the results."""
+        """Reduce each group of columns of each row, then compute the epilogue."""
         node = self.kernel.anchor
         assert node is not None
         source, b = node.inputs[0], self.b
@@ -419,7 +417,7 @@ class KernelCode(SparseCode, ScatterCode):
             self.store_all(site)
 
     def _emit_total(self) -> None:
-        """Reduce everything, in one pass for all the kernel's reductions, on the first thread."""
+        """Compute all full reductions of the kernel in one pass, on the first thread."""
         rows, columns = self.kernel.view
         last = self.rows if isinstance(rows, Dim) else I64(rows)
         totals = [n for n in self.kernel.nodes if n.primitive.combine is not None]

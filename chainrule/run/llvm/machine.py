@@ -1,4 +1,4 @@
-"""What this machine is to the compiler: its processor, vector width, caches and cores.
+"""Describe the machine to the compiler: processor, vector width, caches and cores.
 
 Read next: :mod:`chainrule.run.llvm.native`.
 """
@@ -19,7 +19,7 @@ __all__ = ["available_cores", "host_target", "llvm_version", "target_machine", "
 
 
 def target_machine() -> Any:
-    """Return LLVM's description of the host; a new one each time, since an engine takes it over."""
+    """Return a new LLVM target machine for the host, as an engine takes ownership of it."""
     llvm.initialize_native_target()
     llvm.initialize_native_asmprinter()
     return llvm.Target.from_default_triple().create_target_machine(
@@ -28,25 +28,25 @@ def target_machine() -> Any:
 
 
 def llvm_version() -> str:
-    """Return the version of LLVM that compiles."""
+    """Return the version of LLVM."""
     return ".".join(map(str, llvm.llvm_version_info))
 
 
 @cache
 def host_name() -> str:
-    """Return the processor's name as LLVM knows it."""
+    """Return LLVM's name for the processor."""
     return str(llvm.get_host_cpu_name())
 
 
 @cache
 def host_features() -> str:
-    """Return the processor's features as LLVM writes them."""
+    """Return the processor's features in LLVM's notation."""
     return str(llvm.get_host_cpu_features().flatten())
 
 
 @cache
 def host_target() -> Target:
-    """Return the vector width, register count and cache sizes that kernels are shaped for."""
+    """Return the vector width, register count and cache sizes of the host."""
     features = set(host_features().split(","))
     if {"+avx512f", "+avx512vl"} <= features:
         width, registers = 16, 32
@@ -80,10 +80,10 @@ def available_cores() -> int:
 
 
 def thread_limit(threads: int | None) -> int:
-    """Return the most threads to use: the argument, ``CHAINRULE_THREADS``, or every core.
+    """Return the maximum number of threads: `threads`, ``CHAINRULE_THREADS``, or all cores.
 
-    Raises OptionError for a value that is not a positive integer, or so large that
-    threads would only wait for one another.
+    Raises OptionError for a value that is not a positive integer, or that is far above
+    the number of cores.
     """
     value: Any = os.environ.get("CHAINRULE_THREADS") if threads is None else threads
     if value is None:
@@ -97,7 +97,7 @@ def thread_limit(threads: int | None) -> int:
     most = max(16, 4 * available_cores())
     if limit > most:
         raise OptionError(
-            f"threads={limit} is more than {most}, and this process may use {available_cores()} "
-            "cores; leave the choice to chainrule, or give that number."
+            f"threads={limit} is more than the maximum of {most}; this process may use "
+            f"{available_cores()} cores. Use at most that number, or leave threads unset."
         )
     return limit

@@ -1,9 +1,8 @@
-"""The loads of operations that move elements: each from where :mod:`chainrule.run.plan.moves` says.
+"""Emit the loads of operations that only move elements, as :mod:`chainrule.run.plan.moves` says.
 
-A node, and the row and columns wanted of it, go in; LLVM values come out.  An
-index is a number where it is known while code is emitted, so that most of the
-arithmetic never reaches the machine; elements that lie side by side are
-loaded at once, others one by one.
+An index that is known when code is emitted is a Python number, so that most of the index
+arithmetic needs no instructions.  Adjacent elements are loaded as a vector, others one by
+one.
 
 Read next: :mod:`chainrule.run.llvm.body`.
 """
@@ -35,23 +34,23 @@ from chainrule.run.plan.view import view_of
 __all__ = ["Group", "Memory", "Mover"]
 
 I1 = ir.IntType(1)
-Number: TypeAlias = "int | list[int] | ir.Value"  # a number for each lane where it is a list
+Number: TypeAlias = "int | list[int] | ir.Value"  # a list has a number for each lane
 Mask: TypeAlias = "bool | list[bool] | ir.Value"
-Placed: TypeAlias = "tuple[Node, Sequence[Axis]]"  # an input and where its elements are
+Placed: TypeAlias = "tuple[Node, Sequence[Axis]]"  # an input and the positions of its elements
 _STATIC: dict[str, Callable[[int, int], int]] = {
     "add": operator.add, "mul": operator.mul, "udiv": operator.floordiv, "urem": operator.mod,
 }  # fmt: skip
 
 
 class Memory(NamedTuple):
-    """An array in memory; `order` is where to look up which of its rows is meant, if anywhere."""
+    """An array in memory, with the row numbers (`order`) by which it is gathered, if any."""
 
     array: ir.Value
     order: ir.Value | None = None
 
 
 class Group(NamedTuple):
-    """Where columns are that are taken in groups of `length`: in which, and from where in it."""
+    """The position of columns in groups of `length`: the group, and the column in it."""
 
     number: ir.Value
     column: ir.Value
@@ -60,20 +59,20 @@ class Group(NamedTuple):
 
 @dataclass(frozen=True)
 class Index:
-    """Where the lanes are along an axis: at one place, at places of their own, or in a `run`."""
+    """The index of the lanes along an axis: one for all, one for each, or a consecutive `run`."""
 
     value: Number
     run: bool = False
 
     @property
     def single(self) -> bool:
-        """Whether all lanes are at one place."""
+        """Whether all lanes have the same index."""
         vector = isinstance(self.value, ir.Value) and isinstance(self.value.type, ir.VectorType)
         return not self.run and not vector and not isinstance(self.value, list)
 
 
 class Mover:
-    """Writes the loads of moved elements at one row and `count` of `lanes` columns (0: one)."""
+    """Emits loads of moved elements at one row and `count` of `lanes` columns (0: one column)."""
 
     def __init__(
         self,
@@ -88,7 +87,7 @@ class Mover:
         self.lanes, self.count, self.group = lanes, count, group
 
     def load(self, node: Node, row: ir.Value | None, column: ir.Value | None) -> ir.Value:
-        """Return the elements of `node`, as they are in memory: a vector, or one for all lanes."""
+        """Load the elements of `node` in their memory type: a vector, or one for all lanes."""
         view = view_of(node.spec.shape)
         assert view is not None
         rows, columns = view
@@ -106,7 +105,7 @@ class Mover:
         return self._any_of([(part.source, part.axes or ()) for part in parts], where)
 
     def _any_of(self, parts: Sequence[Placed], where: Sequence[Index]) -> ir.Value:
-        """Load from where the lanes are: mostly all in one part, which takes no mask."""
+        """Load from several parts, without a mask if all lanes are in one part, as is usual."""
         b = self.b
         whole: list[tuple[ir.Value, ir.Block]] = []
         done = None
@@ -139,7 +138,7 @@ class Mover:
         return value
 
     def _border(self, axes: Sequence[Axis], where: Sequence[Index]) -> int | None:
-        """Return the axis along which a run may lie inside an input or not, if no other does."""
+        """Return the only axis along which a run can be outside an input, or None."""
         partial = [a for a, axis in enumerate(axes) if not axis.inside]
         if len(partial) != 1 or axes[partial[0]].gap != 1:
             return None
@@ -149,7 +148,7 @@ class Mover:
         return partial[0] if index.run and long and isinstance(index.value, ir.Value) else None
 
     def _part(self, part: Placed, where: Sequence[Index], found: ir.Value | None) -> ir.Value:
-        """Load what `part` gives; the other lanes are what was `found` before, or zero."""
+        """Load the lanes that are in `part`; the others are taken from `found`, or zero."""
         source, axes = part
         array, order = self.memory(source)
         mask: Mask = True
@@ -162,7 +161,7 @@ class Mover:
         return self._load(array, flat, mask, found)
 
     def _picked(self, node: Node, where: Sequence[Index]) -> ir.Value:
-        """Load rows of a table by the numbers in another array."""
+        """Load rows of a table by the indices in another array."""
         table, ids = node.inputs
         array, order = self.memory(ids)
         flat = self._flat(where[: ids.spec.ndim], _strides(ids.spec.shape), order)
@@ -171,10 +170,10 @@ class Mover:
         found = self._flat(indices, _strides(table.spec.shape), None)
         return self._load(self.memory(table).array, found, True, None)
 
-    # --- where things are ---------------------------------------------------------------------
+    # --- indices ------------------------------------------------------------------------------
 
     def _coordinates(self, shape: Shape, row: Index, column: Index) -> list[Index]:
-        """Return the index along each axis of what is seen as rows by columns."""
+        """Return the index along each axis for a row and a column of the matrix view."""
         by_rows = len(shape) > 0 and isinstance(shape[0], Dim)
         cut = 1 if by_rows else max(0, len(shape) - 1)
         rows = self._split(row, shape[:cut])
@@ -184,7 +183,7 @@ class Mover:
         return [*rows, *self._split(column, shape[cut:])]
 
     def _split(self, index: Index, lengths: Shape) -> list[Index]:
-        """Take the index into many axes, in row-major order, apart."""
+        """Split a row-major index into an index for each axis."""
         outer = next((a for a, length in enumerate(lengths) if length != 1), len(lengths))
         found = []
         for a in reversed(range(len(lengths))):
@@ -200,8 +199,8 @@ class Mover:
         return found[::-1]
 
     def _divide(self, index: Index, length: int) -> tuple[Index, Index]:
-        """Return the rest and the quotient."""
-        # Runs begin at multiples of the lanes, but for those of groups.
+        """Return the remainder and the quotient."""
+        # Runs start at multiples of the lanes, except for those of groups.
         whole = index.run and length % self.lanes == 0 and self.group is None
         if index.run and isinstance(index.value, int):
             whole = index.value % length + self.count <= length
@@ -211,7 +210,7 @@ class Mover:
         return rest, Index(self._math("udiv", index.value, length))
 
     def _follow(self, axis: Axis, where: Sequence[Index]) -> tuple[Index, Mask]:
-        """Return the index along one axis of an input, and where it is inside."""
+        """Return the index along one axis of an input, and a mask of the valid lanes."""
         if axis.axis is None:
             return Index(0), True
         index = where[axis.axis]
@@ -231,7 +230,7 @@ class Mover:
     def _flat(
         self, indices: Sequence[Index], strides: Sequence[int], order: ir.Value | None
     ) -> Index:
-        """Return the place in memory: one number, a run, or a number for each lane."""
+        """Return the offset in memory: one number, a run, or a number for each lane."""
         start, run, each = Index(0), False, Index(0)
         for a, (index, stride) in enumerate(zip(indices, strides, strict=True)):
             if a == 0 and order is not None:
@@ -254,7 +253,7 @@ class Mover:
     # --- arithmetic -----------------------------------------------------------------------------
 
     def _math(self, name: str, x: Number, y: int) -> Number:
-        """Compute ``x name y``; what is negative is not below anything afterwards."""
+        """Compute ``x name y``; a negative result later counts as out of range (unsigned)."""
         if y == (0 if name == "add" else 1) and name != "urem":
             return x
         if isinstance(x, int):
@@ -275,7 +274,7 @@ class Mover:
         return self.b.add(x, y)
 
     def _lanes(self, x: Number) -> ir.Value:
-        """Return `x` as i64, a vector where this is about lanes at places of their own."""
+        """Return `x` as i64, or as a vector of i64 if there are lanes."""
         if not isinstance(x, ir.Value):
             numbers = x if isinstance(x, list) else [x] * self.lanes
             return ir.Constant(vector_type(I64, self.lanes), numbers) if self.lanes else I64(x)
@@ -284,11 +283,11 @@ class Mover:
         return x if x.type.element == I64 else self.b.sext(x, vector_type(I64, self.lanes))
 
     def _wide(self, x: Number) -> ir.Value:
-        """Return one number as i64."""
+        """Return a scalar as i64."""
         return I64(x) if isinstance(x, int) else x
 
     def _apart(self, run: Index) -> Index:
-        """Return a run as a number for each lane."""
+        """Return a run as an index for each lane."""
         if isinstance(run.value, int):
             return Index([run.value + i for i in range(self.lanes)])
         steps = ir.Constant(vector_type(I32, self.lanes), list(range(self.lanes)))
@@ -312,7 +311,7 @@ class Mover:
         return self.b.and_(self._mask(x), self._mask(y))
 
     def _mask(self, x: Mask) -> ir.Value:
-        """Return a mask as one bit, or for each lane one bit."""
+        """Return a mask as one bit, or as one bit per lane."""
         if isinstance(x, (bool, list)):
             bits = x if isinstance(x, list) else [x] * max(1, self.lanes)
             lanes = ir.Constant(vector_type(I1, self.lanes), [int(bit) for bit in bits])
@@ -323,7 +322,7 @@ class Mover:
     # --- loads ----------------------------------------------------------------------------------
 
     def _load(self, array: ir.Value, flat: Index, mask: Mask, before: ir.Value | None) -> ir.Value:
-        """Load the elements that `mask` lets through; the others are `before`, or zero."""
+        """Load the elements selected by `mask`; the others are `before`, or zero."""
         kind = array.type.pointee
         if isinstance(mask, list) and all(mask[: self.count]):
             mask = True
@@ -347,14 +346,14 @@ class Mover:
     ) -> ir.Value:
         kind = array.type.pointee
         inside = self._mask(mask)
-        place = self.b.select(inside, self._wide(at), I64(0))  # the first element is there to read
+        place = self.b.select(inside, self._wide(at), I64(0))  # element 0 always exists
         found = self.b.load(self.b.gep(array, [place]))
         return self.b.select(inside, found, ir.Constant(kind, None) if before is None else before)
 
     def _load_each(
         self, array: ir.Value, at: Number, mask: Mask, before: ir.Value | None
     ) -> ir.Value:
-        """Load lane by lane; what a processor has for this is seldom faster."""
+        """Load lane by lane; gather instructions are rarely faster."""
         kind = array.type.pointee
         found = self._vector(before, kind)
         known = [True] * self.lanes if mask is True else mask if isinstance(mask, list) else None
@@ -384,14 +383,14 @@ class Mover:
         return splat(self.b, before, self.lanes) if single else before
 
     def _within(self, mask: Mask) -> ir.Value:
-        """Return `mask` without the lanes beyond the last column."""
+        """Return `mask` without the lanes past the last column."""
         if self.count == self.lanes:
             return self._mask(mask)
         return self._mask(self._both(mask, [lane < self.count for lane in range(self.lanes)]))
 
 
 def _known(x: ir.Value | None) -> Any:
-    """Return a constant as the number it is."""
+    """Return a constant as a Python number, and any other value as it is."""
     if x is None:
         return 0
     return int(x.constant) if isinstance(x, ir.Constant) else x
@@ -404,5 +403,5 @@ def _constant(kind: ir.Type, number: int) -> ir.Constant:
 
 
 def _strides(shape: Shape) -> list[int]:
-    """Return how far apart in memory the elements are along each axis."""
+    """Return the stride in elements along each axis."""
     return [math.prod(d for d in shape[a + 1 :] if isinstance(d, int)) for a in range(len(shape))]

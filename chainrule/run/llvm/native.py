@@ -1,4 +1,4 @@
-"""The native engine: compiled steps and compiled functions, which keep the reference's meaning.
+"""The native engine: compiled steps and functions, with the results of the reference engine.
 
 Read next: :mod:`chainrule.run.program`, which chooses between the engines.
 """
@@ -25,13 +25,13 @@ from chainrule.transform.rows import pieces_fit
 __all__ = ["NativeFunction", "NativeProgram"]
 
 Array = np.ndarray[Any, Any]
-ROWS_AT_ONCE = 1024  # a function of many rows takes them in pieces of so many
-FEW_BYTES = 16384  # rows of no more are copied to where code reads, sooner than it is told where
-FLOPS_WORTH_A_THREAD = 150_000  # a step with less work for each thread runs on fewer
+ROWS_AT_ONCE = 1024  # a function of many rows processes them in pieces of this size
+FEW_BYTES = 16384  # inputs up to this size are copied, which is faster than changing the pointer
+FLOPS_WORTH_A_THREAD = 150_000  # a step with less work per thread runs on fewer threads
 
 
 def _choices(code: NativeCode, rows: int, threads: int | None) -> tuple[int, ...]:
-    """Return the threads asked for; else one, and as many as a step of `rows` rows keeps busy."""
+    """Return the thread counts to try: `threads`, or 1 and as many as `rows` rows keep busy."""
     limit = thread_limit(threads)
     useful = max(1, int(code.flops(rows) / FLOPS_WORTH_A_THREAD))
     return (limit,) if threads is not None else tuple({1, min(limit, useful)})
@@ -60,21 +60,21 @@ class NativeProgram:
             self.caller.give(name, array)
 
     def run(self, order: Array, batch_size: int) -> dict[str, float]:
-        """Take one step for each `batch_size` rows of `order`, the last with what is left."""
+        """Run one step for each `batch_size` rows of `order`; the last batch may be smaller."""
         rows = np.ascontiguousarray(order, np.int64)
-        # Machine code checks nothing: it would read and write what lies beside the arrays.
+        # Machine code does not check bounds: it would access memory outside the arrays.
         if not 0 < batch_size <= self.code.capacity:
             raise OptionError(
-                f"batch_size must be in 1..{self.code.capacity}, which this step was compiled "
-                f"for, not {batch_size}."
+                f"batch_size must be in 1..{self.code.capacity}, the range that this step was "
+                f"compiled for, not {batch_size}."
             )
         if self.data and len(rows) and not (rows.min() >= 0 and rows.max() < self.rows):
-            raise RunError(f"order holds row numbers outside 0..{self.rows - 1}.")
+            raise RunError(f"order contains row numbers outside 0..{self.rows - 1}.")
         self.caller(rows, batch_size)
         return self.caller.totals()
 
     def explain(self) -> str:
-        """Return in words how the step is run: its kernels, level by level, and the threads."""
+        """Return a description of the step: its kernels, level by level, and the threads."""
         names = self.code.graph.names()
         lines = [f"Native code on up to {self.threads} of {available_cores()} cores; one step is:"]
         for node, reason in self.code.left_to_reference():
@@ -118,7 +118,7 @@ class NativeFunction:
         self.process = os.getpid()
 
     def _compile(self, capacity: int) -> None:
-        """Make the code that takes up to `capacity` rows at once, and its callers."""
+        """Compile code for up to `capacity` rows at once, and create its callers."""
         self.code = NativeCode(self.graph, set(), set(self.specs), capacity)
         self.alone = Caller(self.code, 1)
         self.several = Caller(self.code, *_choices(self.code, capacity, self.asked))
@@ -132,35 +132,35 @@ class NativeFunction:
             self.several.give(name, view)
 
     def freeze(self) -> None:
-        """Keep a copy of the parameters as they are now, whatever becomes of them."""
+        """Copy the current parameters; later changes to them have no effect on this function."""
         self.frozen = Arena({name: p.value for name, p in self.parameters.items()}).views
         self.parameters = {}
         self._give_frozen()
 
     def __call__(self, data: Mapping[str, Array]) -> dict[str, Any]:
-        """Return outputs by name: arrays of rows, and numbers added up over the rows."""
+        """Return outputs by name: arrays of rows, and scalars summed over the rows."""
         arrays = {name: np.asarray(data[name]) for name in self.specs}
         rows = next(iter(arrays.values())).shape[:1]
         for name, row in self.rows.items():
             if arrays[name].shape != rows + row:
                 self._bind(arrays)
                 break
-        if self.process != os.getpid():  # a fork while another thread held it would never end
+        if self.process != os.getpid():  # a fork while another thread held the lock would deadlock
             self.busy, self.process = Lock(), os.getpid()
-        with self.busy:  # the buffers are one caller's at a time
+        with self.busy:  # the buffers serve one call at a time
             if self.whole and rows[0] > self.code.capacity:
                 self._compile(2 ** (rows[0] - 1).bit_length())
             one_step = rows[0] < ROWS_AT_ONCE
             return self._step(arrays, rows[0]) if one_step else self._steps(arrays, rows[0])
 
     def _bind(self, arrays: Mapping[str, Array]) -> None:
-        """Raise ShapeError for arrays that fit neither their specs nor one another."""
+        """Raise ShapeError for arrays that do not match their specs or one another."""
         lengths: dict[Dim, int] = {}
         for name, array in arrays.items():
             self.specs[name].bind(array, lengths, name)
 
     def _step(self, arrays: Mapping[str, Array], rows: int) -> dict[str, Any]:
-        """Return what :meth:`__call__` does for rows that one step of one thread can take."""
+        """Return the result of :meth:`__call__` for few rows: one step on one thread."""
         caller, few = self.alone, rows <= self.few
         for name, parameter in self.parameters.items():
             caller.give(name, parameter.value)
@@ -181,12 +181,12 @@ class NativeFunction:
         return results
 
     def _take_back(self, caller: Caller) -> None:
-        """Let go of the data: they are their owner's again."""
+        """Drop the references to the caller's data."""
         for name in self.specs:
             caller.arrays.pop(name, None)
 
     def _steps(self, arrays: Mapping[str, Array], rows: int) -> dict[str, Any]:
-        """Return what :meth:`__call__` does for more rows, taken in pieces by several threads."""
+        """Return the result of :meth:`__call__` for many rows: in pieces, on several threads."""
         caller, most = self.several, self.code.capacity
         results: dict[str, Any] = dict.fromkeys(self.code.slots.sums, 0.0)
         for name, shape in self.shapes.items():
@@ -209,7 +209,7 @@ class NativeFunction:
 
 
 def _few(spec: Spec) -> int:
-    """Return how many rows of an input are few, none where only data decide their size."""
+    """Return how many rows of an input fit into FEW_BYTES; 0 if the row size depends on data."""
     if not all(isinstance(d, int) for d in spec.shape[1:]):
         return 0
     row = spec.dtype.itemsize * math.prod(d for d in spec.shape[1:] if isinstance(d, int))

@@ -1,7 +1,7 @@
-"""Counter-based random numbers as LLVM: the same bits as :mod:`chainrule.ops.random`.
+"""Emit counter-based random numbers, bit-identical to :mod:`chainrule.ops.random`.
 
-A seed and the places of elements go in; numbers in [0, 1) come out, without
-state, so threads draw the numbers of their own rows.
+A number in [0, 1) is a function of the seed and of the element's index.  There is no
+state, so each thread can draw the numbers of its own rows.
 
 Read next: :mod:`chainrule.run.llvm.body`.
 """
@@ -19,7 +19,7 @@ __all__ = ["emit_uniform"]
 def emit_uniform(
     b: ir.IRBuilder, seed: ir.Value, place: ir.Value, stream: int, element: ir.Type
 ) -> ir.Value:
-    """Return numbers of `element` type for the places (i64 lanes), drawn with `seed` (i64)."""
+    """Return uniform numbers of `element` type for the indices `place` (i64 lanes) and `seed`."""
     lanes = place.type.count
     words = vector_type(I32, lanes)
 

@@ -1,10 +1,8 @@
-"""The code of adding rows at numbers: the gradient of picking rows.
+"""Emit ``scatter_add``, which adds rows at given indices: the gradient of ``gather``.
 
-In: a kernel whose anchor is a ``scatter_add``.  Out: the code that fills it.
-
-Threads own rows of the result.  Each goes over all numbers in order and adds the updates
-that fall into its own rows, so that every sum is made in the order of the updates, whatever
-the number of threads; beside clearing the result, the work is that of the rows used.
+Each thread owns some rows of the result.  It loops over all indices in order and adds the
+updates for its own rows, so the order of every sum does not depend on the number of
+threads.  Apart from clearing the result, the work is proportional to the number of updates.
 
 Read next: :mod:`chainrule.run.llvm.kernel_code`.
 """
@@ -27,16 +25,16 @@ I8 = ir.IntType(8)
 
 
 class ScatterCode(Body):
-    """The code of a kernel that adds rows at numbers."""
+    """The code of a kernel that adds rows at given indices."""
 
     def _scatter(self) -> None:
-        """Fill this thread's rows of the anchor."""
+        """Emit this thread's rows of the anchor."""
         node = self.kernel.anchor
         assert node is not None
         updates, ids = (self.array(unmoved(i)) for i in node.inputs)
         b, (first, end) = self.b, self.split()
         rest = [d for d in node.spec.shape[1:] if isinstance(d, int)]
-        block, width = math.prod(rest[:-1]), rest[-1] if rest else 1  # rows at each number
+        block, width = math.prod(rest[:-1]), rest[-1] if rest else 1  # rows per index
         self._clear(self.array(node), b.mul(first, I64(width)), b.mul(end, I64(width)))
         with loop(b, I64(0), self._count_of(node.inputs[1].spec.shape)) as at:
             number = self._checked(node, b.load(b.gep(ids, [at])))
@@ -49,7 +47,7 @@ class ScatterCode(Body):
                     self._add(place, b.gep(updates, [source]), width)
 
     def _count_of(self, shape: Shape) -> ir.Value:
-        """Return how many elements an array of `shape` has."""
+        """Return the number of elements of an array of `shape`."""
         known = I64(math.prod(d for d in shape if isinstance(d, int)))
         by_rows = len(shape) > 0 and isinstance(shape[0], Dim)
         return self.b.mul(self.rows, known) if by_rows else known

@@ -1,18 +1,17 @@
-"""The code of sparse products: rows of the batch side by side in registers, edge after edge.
+"""Emit sparse products, ``sparse_matmul`` and ``edge_products``, vectorized over batch rows.
 
-In: a kernel whose anchor is a ``sparse_matmul`` or ``edge_products``.  Out: its function.  Which
-edges there are is data, read from tables beside the arrays, so that the code is as long for a
-million edges as for ten, and one code serves all wirings of the same sizes.
+The edges are data, read from tables, so that the length of the code does not depend on their
+number, and all wirings of the same sizes share it.
 
-A block of rows is copied, transposed, to the thread's workspace, where the numbers of one unit
-lie together for all rows of the block.  A product then adds up, for one unit at a time, a weight
-times a few vectors of rows for each edge, and turns the sums of some units back to rows for the
-epilogue.  The slope of the weights multiplies the rows of both ends of an edge and adds them up
-across the lanes, as many edges together as a vector has lanes; what is found in one block of
-rows waits in the workspace for the next, until the epilogue gets the whole.
+A block of rows is copied, transposed, to the thread's workspace, so that the values of one unit
+are contiguous for all rows of the block.  A product then accumulates, for one unit at a time, a
+weight times a few vectors of rows for each edge, and transposes the sums of a few units back to
+rows for the epilogue.  The gradient of the weights multiplies the rows of both ends of an edge
+and sums them across the lanes, for as many edges at once as a vector has lanes.  Sums over one
+block of rows are kept in the workspace until the last block, which runs the epilogue.
 
-Threads own rows in a product and edges in a slope, and the order of every sum follows from
-the sizes alone: any number of threads computes the same bits.
+Threads own rows in a product and edges in a gradient.  The order of every sum depends on the
+sizes only, so any number of threads computes the same bits.
 
 Read next: :mod:`chainrule.run.llvm.kernel_code`.
 """
@@ -46,25 +45,25 @@ from chainrule.run.plan.slots import wiring_tables
 
 __all__ = ["SparseCode", "rows_of_block"]
 
-SUMS = 8  # vectors of sums carried side by side, enough to hide an addition's latency
-LINE = 64  # bytes of a line of the cache
-LANE_BYTES = 16  # within such a part of a register, lanes are exchanged most quickly
+SUMS = 8  # independent vectors of sums, enough to hide the latency of an addition
+LINE = 64  # bytes of a cache line
+LANE_BYTES = 16  # the part of a register within which lanes are exchanged fastest
 
 
 def rows_of_block(width: int, size: int, lanes: int, rows: int, target: Target) -> int:
-    """Return how many rows to take together: those whose `width` numbers fill half of L2.
+    """Return the rows of a block: as many as fill half of L2 with `width` numbers each.
 
-    A whole number of vectors, no more than `SUMS` of them or than hold all `rows`.
+    It is a whole number of vectors, at most `SUMS`, and not more than `rows` needs.
     """
     vectors = target.l2 // 2 // (width * size * lanes)
     return lanes * max(1, min(vectors, SUMS, -(-rows // lanes)))
 
 
 class SparseCode(Body):
-    """The code of a kernel that goes along edges."""
+    """The code of a kernel that loops over edges."""
 
     def _emit_sparse(self) -> None:
-        """Emit this thread's rows of a product, and the epilogue on them."""
+        """Emit this thread's rows of a product, and their epilogue."""
         node = self.kernel.anchor
         assert node is not None
         x, weight = node.inputs
@@ -88,7 +87,7 @@ class SparseCode(Body):
         narrow = min(lanes, _power_of_two(columns))
 
         def units(row: ir.Value, rows: ir.Value, column: ir.Value, count: int) -> None:
-            """Compute `count` units from `column` on, and finish their `rows` rows."""
+            """Compute `count` units from `column` on for `rows` rows, and run the epilogue."""
             with loop(b, I64(0), I64(count)) as i:
                 at = b.add(column, i)
                 edges = [b.load(b.gep(starts, [b.add(at, I64(j))])) for j in (0, 1)]
@@ -113,7 +112,7 @@ class SparseCode(Body):
                 units(row, rows, I64(whole), columns - whole)
 
     def _emit_edges(self) -> None:
-        """Emit this thread's edges of the slope of the weights, and the epilogue on them."""
+        """Emit this thread's edges of the gradient of the weights, and their epilogue."""
         node = self.kernel.anchor
         assert node is not None
         x, y = node.inputs
@@ -160,7 +159,7 @@ class SparseCode(Body):
         with b.if_then(b.icmp_signed("<", first, end)), loop(b, I64(0), total, block) as row:
             rows = least(b, I64(block), b.sub(total, row))
             self._turn(x, turned_x, row, rows, block, I64(0), I64(_width(x)))
-            # Edges are in the order of their targets: these are all that this thread's have.
+            # Edges are sorted by target: this range contains all targets of this thread's edges.
             low, high = (
                 b.sext(b.load(b.gep(targets, [e])), I64) for e in (first, b.sub(end, I64(1)))
             )
@@ -171,10 +170,10 @@ class SparseCode(Body):
                 with b.if_then(b.icmp_signed(">", end, I64(whole))):
                     finish(I64(whole), edges - whole, row)
 
-    # --- parts of both --------------------------------------------------------------------------
+    # --- shared parts ---------------------------------------------------------------------------
 
     def _areas(self, element: ir.Type, sizes: Sequence[int]) -> list[ir.Value]:
-        """Return parts of this thread's workspace for so many elements each."""
+        """Return parts of this thread's workspace, with `sizes` elements each."""
         size = _bits(element) // 8
         ends = list(accumulate(-(-n * size // LINE) * LINE // size for n in sizes))
         slots = self.context.slots
@@ -195,7 +194,7 @@ class SparseCode(Body):
     def _in_order(
         self, numbers: ir.Value, weights: ir.Value, place: ir.Value, edges: int
     ) -> ir.Value:
-        """Copy the weights to `place` in the order of `numbers`: each is read for every block."""
+        """Copy the weights to `place` in the order of `numbers`, as every block reads them."""
         b = self.b
         with loop(b, I64(0), I64(edges)) as i:
             number = b.sext(b.load(b.gep(numbers, [i])), I64)
@@ -203,7 +202,7 @@ class SparseCode(Body):
         return place
 
     def _register_of(self, node: Node) -> tuple[int, ir.Type]:
-        """Return the lanes of a register of the node's dtype, and the type of one."""
+        """Return the lanes of a register of the node's dtype, and the type of one lane."""
         return self.context.target.width * 4 // _size(node), element_type(node.spec.dtype.name)
 
     def _most_rows(self, x: Node) -> int:
@@ -220,7 +219,7 @@ class SparseCode(Body):
         low: ir.Value,
         high: ir.Value,
     ) -> None:
-        """Copy columns [low, high) of a block of rows, transposed, with 0 for rows beyond it."""
+        """Copy columns [low, high) of `rows` rows, transposed, and pad the block with 0."""
         b, (lanes, element) = self.b, self._register_of(x)
         width, columns = I64(_width(x)), b.sub(high, low)
         source = b.gep(self.array(x), [b.add(b.mul(row, width), low)])
@@ -253,7 +252,7 @@ def _power_of_two(n: int) -> int:
 def _function(
     body: Body, name: str, arguments: Sequence[ir.Type]
 ) -> tuple[ir.Function, ir.IRBuilder | None]:
-    """Return the function of that name, and a builder in it if it is new and still empty."""
+    """Return the function `name`, and a builder in it if it is new and empty."""
     module = body.context.module
     known = module.globals.get(name)
     if known is not None:
@@ -264,10 +263,10 @@ def _function(
 
 
 def _unit_function(body: Body, element: ir.Type, lanes: int, vectors: int) -> ir.Function:
-    """Give the function that writes one unit's sums, of `vectors` vectors of rows.
+    """Return the function that writes one unit's sums, for `vectors` vectors of rows.
 
-    Its edges are those from `first` to `end`, added up in a few chains in turn, as many as keep
-    the processor busy.
+    The unit's edges are those from `first` to `end`.  They are summed in several independent
+    chains, to hide the latency of an addition.
     """
     floats, ints = element.as_pointer(), I32.as_pointer()
     name = f"unit.{element}.{lanes}.{vectors}"
@@ -304,9 +303,9 @@ def _unit_function(body: Body, element: ir.Type, lanes: int, vectors: int) -> ir
 def _edges_function(
     body: Body, element: ir.Type, lanes: int, vectors: int, count: int, shared: bool
 ) -> ir.Function:
-    """Give the function that writes, for `count` edges, the products of their ends' rows summed.
+    """Return the function that writes the dot products of the two ends' rows of `count` edges.
 
-    `shared`, all have the same target, which is then loaded once.
+    If `shared`, all edges have the same target, which is loaded once.
     """
     floats, ints = element.as_pointer(), I32.as_pointer()
     name = f"edges.{element}.{lanes}.{vectors}.{count}.{shared}"
@@ -351,13 +350,13 @@ def _halved(values: list[ir.Value], join: Callable[[ir.Value, ir.Value], ir.Valu
 
 
 def _across(b: ir.IRBuilder, vectors: list[ir.Value], lanes: int, part: int) -> ir.Value:
-    """Add up the lanes of each of `lanes` vectors; lane i of the result is that of vector i.
+    """Return a vector whose lane i is the sum of the lanes of vector i, for `lanes` vectors.
 
     Neighbors are added, two vectors into one, first within parts of `part` lanes, then
-    whole parts: exchanges that processors have instructions for.
+    whole parts, as processors have instructions for these shuffles.
     """
     part = min(part, lanes)
-    done = 1  # how many neighbors are added by now
+    done = 1  # the number of neighbors added so far
     while len(vectors) > 1:
         unit, size = (1, part) if done < part else (part, lanes)
         done *= 2

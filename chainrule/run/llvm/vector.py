@@ -1,8 +1,7 @@
-"""Scalar rules spoken in LLVM: the builder that primitives' scalar rules are given.
+"""The builder with which the scalar rules of primitives emit LLVM code.
 
-In: values that are Python numbers, LLVM scalars or LLVM vectors, each with its
-dtype.  Out: the same.  Numbers and scalars are widened where a vector meets
-them, so one rule serves a single number and a register of them.
+A value is a Python number, an LLVM scalar or an LLVM vector, with a dtype.  Numbers and
+scalars are broadcast when combined with a vector, so one rule serves scalars and vectors.
 
 Read next: :mod:`chainrule.run.llvm.emit`.
 """
@@ -39,7 +38,7 @@ def element_type(dtype: str) -> ir.Type:
 
 
 def memory_type(dtype: str) -> ir.Type:
-    """Return the LLVM type of one element in memory, where a bool is a byte."""
+    """Return the LLVM type of one element in memory, where a boolean is a byte."""
     return ir.IntType(8) if dtype == "bool" else _TYPES[dtype]
 
 
@@ -52,7 +51,7 @@ class Value:
 
     @property
     def is_constant(self) -> bool:
-        """Whether it is a Python number not yet in a register."""
+        """Whether it is a Python number, which is not in a register."""
         return not isinstance(self.value, ir.Value)
 
     @property
@@ -69,7 +68,7 @@ class VectorBuilder:
     def __init__(self, builder: ir.IRBuilder):
         self.builder = builder
 
-    # --- bringing operands together -----------------------------------------------------------
+    # --- conversion of operands to a common type ----------------------------------------------
 
     def register(self, x: Value, dtype: str, lanes: int) -> ir.Value:
         """Return `x` as an LLVM value of `dtype` with `lanes` lanes (0: a scalar)."""
@@ -95,10 +94,10 @@ class VectorBuilder:
     def _wrap(x: Any) -> Value:
         return x if isinstance(x, Value) else Value(x, "number")
 
-    # --- the vocabulary of scalar rules -------------------------------------------------------
+    # --- the operations of scalar rules -------------------------------------------------------
 
     def constant(self, value: float) -> Value:
-        """Return a number that takes the dtype of what it meets."""
+        """Return a number that takes the dtype of the operand it is combined with."""
         return Value(value, "bool" if isinstance(value, bool) else "number")
 
     def _arithmetic(
@@ -166,7 +165,7 @@ class VectorBuilder:
         return Value(self.builder.select(self.register(choice, "bool", lanes), a, b), dtype)
 
     def math(self, name: str, x: Any) -> Value:
-        """Apply the function called `name` of one variable."""
+        """Apply the function `name` of one variable."""
         (a,), dtype = self._together(x)
         if not dtype.startswith("float"):
             return self._integer_math(name, a, dtype)
@@ -232,7 +231,7 @@ class VectorBuilder:
 
 
 def _python(number: Any, dtype: str) -> Any:
-    """Return `number` as LLVM constants of `dtype` are written."""
+    """Return `number` in the form of an LLVM constant of `dtype`."""
     if dtype == "float32":
         with np.errstate(over="ignore"):
             return float(np.float32(number))

@@ -1,21 +1,21 @@
-"""Emit exp, log, tanh and their kin as polynomials, so that a loop of vectors stays one.
+"""Emit vectorized elementary functions (exp, log, tanh, ...) as polynomial approximations.
 
-In: an `llvmlite.ir` builder and one value, a float or double or a vector of either.
-Out: a value of the same type. The code is straight-line, selects only: a call to libm inside a
-loop would cost its vector form and with it a factor of five to twenty.
+Each takes a float or double, or a vector of either, and returns a value of the same type. The code
+is straight-line, with selects instead of branches: a call to libm would prevent vectorization of
+the loop around it and make it five to twenty times slower.
 
 Accuracy: at most 2 ulp in float32 over every input, and in float64 over every input tested
-(`tests/run/test_vector_math.py` holds the measurements). Infinities, NaN, signed zeros, overflow
-and underflow behave as in C99. Denormal inputs and results are exact to the same bound as long as
-the processor keeps denormals; where the caller has set flush-to-zero they count as zero.
+(measured in `tests/run/test_vector_math.py`). Infinities, NaN, signed zeros, overflow and
+underflow behave as in C99. The bound includes denormal inputs and results, unless the caller has
+set flush-to-zero, which treats them as zero.
 
-Where a polynomial would not pay, libm is called lane by lane: sin and cos of huge arguments (behind
-a branch inside a function that is always inlined, so the caller still emits straight-line code)
-and sin, cos, erf and pow of float64.
+Where a polynomial would be too slow, libm is called for each lane: for sin and cos of huge
+arguments (in a branch inside a function that is always inlined, so the caller still emits
+straight-line code) and for sin, cos, erf and pow of float64.
 
-The two multiply-adds that need true fusion say `llvm.fma`; the others may be split in two.
+The two multiply-adds that must be fused use `llvm.fma`; the others may be split in two.
 
-Read next: `chainrule/run/llvm/float_lanes.py` for the arithmetic these are written in.
+Read next: `chainrule/run/llvm/float_lanes.py` for the arithmetic operations.
 
 Sources: Cody and Waite, *Software Manual for the Elementary Functions* (1980), for the reductions;
 Muller, *Elementary Functions* (2016), for the compensated forms. Coefficients are minimax fits
@@ -125,15 +125,15 @@ _HALF_PI = (1.57079601, 3.13916473e-07, 5.39030253e-15)
 _TRIG_LIMIT = 71476.0
 
 
-# --- exp and its kin ------------------------------------------------------------------------
+# --- exp and related functions --------------------------------------------------------------
 
 
 def _reduce_exp(
     v: Lanes, x: ir.Value, compensated: bool = False
 ) -> tuple[ir.Value, ir.Value, ir.Value]:
-    """Split x = n log 2 + r; give n as integers, r, and the tail of e^r past 1 + r.
+    """Split x = n log 2 + r; return n as integers, r, and the tail e^r - (1 + r).
 
-    Compensated, the tail also carries what rounding took from r.
+    If `compensated`, the tail includes the rounding error of r.
     """
     f = v.format
     magic = v.const(f.round_magic)
@@ -153,14 +153,14 @@ def _exp(v: Lanes, x: ir.Value) -> ir.Value:
     b = v.builder
     n, r, tail = _reduce_exp(v, v.at_least(v.at_most(x, v.format.exp_high), v.format.exp_low))
     fraction = b.fadd(v.const(1.0), b.fadd(r, tail))
-    # Two factors, because 2 ** n alone is out of range where the result is denormal or huge.
+    # Two factors, because 2 ** n alone is out of range if the result is denormal or huge.
     half = b.ashr(n, v.int_const(1))
     scaled = b.fmul(fraction, v.power_of_two(half))
     return b.fmul(scaled, v.power_of_two(b.sub(n, half)))
 
 
 def _expm1_halved(v: Lanes, x: ir.Value) -> ir.Value:
-    """Give (e^x - 1) / 2 for clamped x; the half keeps 2 ** n in range at the top."""
+    """Return (e^x - 1) / 2 for clamped x; halving keeps 2 ** n in range for large x."""
     b = v.builder
     n, r, tail = _reduce_exp(v, x, compensated=True)
     scale = v.power_of_two(b.sub(n, v.int_const(1)))
@@ -189,7 +189,7 @@ def emit_tanh(builder: ir.IRBuilder, x: ir.Value) -> ir.Value:
 
 
 def emit_sigmoid(builder: ir.IRBuilder, x: ir.Value) -> ir.Value:
-    """Emit 1 / (1 + e^-x), with e^-|x| so that nothing overflows and small results keep digits."""
+    """Emit 1 / (1 + e^-x), by e^-|x| to avoid overflow and to keep small results accurate."""
     v = Lanes(builder, x.type)
     size = v.abs(x)
     small = _exp(v, builder.fneg(size))
@@ -199,9 +199,9 @@ def emit_sigmoid(builder: ir.IRBuilder, x: ir.Value) -> ir.Value:
 
 
 def _divide_one_plus(v: Lanes, top: ir.Value, size: ir.Value) -> ir.Value:
-    """Give top / (1 + size) for top = size, repaid for the rounding of 1 + size and the quotient.
+    """Return top / (1 + size), corrected for rounding of the sum and quotient if top = size.
 
-    Plain division errs by up to 2.4 ulp where size < 1; elsewhere it is good enough.
+    Plain division has an error of up to 2.4 ulp for size < 1; otherwise it is accurate enough.
     """
     b, one = v.builder, v.const(1.0)
     divisor = b.fadd(one, size)
@@ -217,7 +217,7 @@ def _divide_one_plus(v: Lanes, top: ir.Value, size: ir.Value) -> ir.Value:
 
 
 def _log_of_parts(v: Lanes, f: ir.Value, k: ir.Value) -> ir.Value:
-    """Give log(2^k (1 + f)) for float k and f in [sqrt(1/2) - 1, sqrt(2) - 1]."""
+    """Return log(2^k (1 + f)) for float k and f in [sqrt(1/2) - 1, sqrt(2) - 1]."""
     b = v.builder
     half_square = b.fmul(b.fmul(f, f), v.const(0.5))
     if v.single:
@@ -234,7 +234,7 @@ def _log_of_parts(v: Lanes, f: ir.Value, k: ir.Value) -> ir.Value:
 
 
 def _binary_exponent(v: Lanes, x: ir.Value) -> ir.Value:
-    """Give the integer k that puts x / 2^k into [sqrt(1/2), sqrt(2)), for normal positive x."""
+    """Return the integer k with x / 2^k in [sqrt(1/2), sqrt(2)), for normal positive x."""
     offset = v.builder.sub(v.bits(x), v.int_const(v.format.sqrt_half_bits))
     return v.builder.ashr(offset, v.int_const(v.format.mantissa))
 
@@ -256,8 +256,8 @@ def emit_log1p(builder: ir.IRBuilder, x: ir.Value) -> ir.Value:
     """Emit log(1 + x), accurate near zero: -inf at minus one, NaN below."""
     v, b = Lanes(builder, x.type), builder
     k = _binary_exponent(v, b.fadd(v.const(1.0), x))
-    # 2^-k (1 + x) - 1 without ever rounding 1 + x. Beyond 2^64 the one no longer counts, and
-    # scaling x first keeps 2^-k normal.
+    # 2^-k (1 + x) - 1 without rounding 1 + x. Above 2^64 the 1 is negligible, and scaling x
+    # first keeps 2^-k normal.
     huge = b.fcmp_ordered(">", x, v.const(2.0**64))
     shift = v.where(huge, v.int_const(64), v.int_const(0))
     scale = v.power_of_two(b.sub(shift, k))
@@ -265,7 +265,7 @@ def emit_log1p(builder: ir.IRBuilder, x: ir.Value) -> ir.Value:
     one_part = v.where(huge, v.const(-1.0), b.fsub(scale, v.const(1.0)))
     f = v.madd(scale, scaled_x, one_part)
     result = _log_edges(v, _log_of_parts(v, f, b.sitofp(k, v.type)), x, pole=-1.0)
-    return v.where(b.fcmp_unordered("==", x, v.const(0.0)), x, result)  # keeps -0, passes NaN
+    return v.where(b.fcmp_unordered("==", x, v.const(0.0)), x, result)  # keeps -0 and NaN
 
 
 def _log_edges(v: Lanes, result: ir.Value, x: ir.Value, pole: float) -> ir.Value:
@@ -286,7 +286,7 @@ def _trig(builder: ir.IRBuilder, x: ir.Value, name: str) -> ir.Value:
 
 
 def _trig_function(module: ir.Module, v: Lanes, name: str) -> ir.Function:
-    """Define, once a module, sin or cos that asks libm only if some lane is huge."""
+    """Define sin or cos, once per module; it calls libm only if some lane is huge."""
     full = f"chainrule.{name}.{v.count or 1}"
     known = module.globals.get(full)
     if known is not None:
@@ -306,7 +306,7 @@ def _trig_function(module: ir.Module, v: Lanes, name: str) -> ir.Function:
     lanes = Lanes(b, v.type)
     fast = _trig_small(lanes, x, name)
     huge = b.fcmp_ordered(">", lanes.abs(x), lanes.const(_TRIG_LIMIT))
-    if v.count is not None:  # any lane: the mask read as one integer
+    if v.count is not None:  # test all lanes at once by reading the mask as one integer
         huge = b.icmp_unsigned(
             "!=", b.bitcast(huge, ir.IntType(v.count)), ir.Constant(ir.IntType(v.count), 0)
         )
@@ -317,7 +317,7 @@ def _trig_function(module: ir.Module, v: Lanes, name: str) -> ir.Function:
 
 
 def _trig_small(v: Lanes, x: ir.Value, name: str) -> ir.Value:
-    """Give sin or cos for |x| <= 71476 by reduction to [-pi/4, pi/4]."""
+    """Return sin or cos for |x| <= 71476 by reduction to [-pi/4, pi/4]."""
     b = v.builder
     magic = v.const(v.format.round_magic)
     shifted = v.madd(x, v.const(0.6366197723675814), magic)
@@ -327,7 +327,7 @@ def _trig_small(v: Lanes, x: ir.Value, name: str) -> ir.Value:
         quadrant = b.add(quadrant, v.int_const(1))
     r = x
     for part in _HALF_PI:
-        r = v.call("llvm.fma", turns, v.const(part), r)  # only true fusion loses no digits here
+        r = v.call("llvm.fma", turns, v.const(part), r)  # exact only if fused
     square = b.fmul(r, r)
     sine = v.madd(b.fmul(square, r), v.horner(square, _SIN), r)
     cosine = v.madd(square, v.const(-0.5), v.const(1.0))
@@ -362,7 +362,7 @@ def emit_arctan(builder: ir.IRBuilder, x: ir.Value) -> ir.Value:
     t = b.fdiv(top, bottom)
     square = b.fmul(t, t)
     curve = v.horner(square, _ARCTAN_SINGLE if v.single else _ARCTAN_DOUBLE)
-    # The angle turned by, in two parts: what rounding takes from pi/2 comes in with the small.
+    # The angle to add, in two parts: the rounding error of pi/2 is added to the small part.
     part = v.where(large, one, v.where(middle, v.const(0.5), v.const(0.0)))
     head, tail = _HALF_PI_SINGLE if v.single else _HALF_PI_DOUBLE
     small = v.madd(part, v.const(tail), v.madd(b.fmul(t, square), curve, t))
@@ -373,7 +373,7 @@ def emit_arctan(builder: ir.IRBuilder, x: ir.Value) -> ir.Value:
 
 
 def _each_lane(builder: ir.IRBuilder, x: ir.Value, libm_name: str) -> ir.Value:
-    """Call a libm function for which LLVM has no intrinsic, lane by lane."""
+    """Call a libm function that is not an LLVM intrinsic, lane by lane."""
     v = Lanes(builder, x.type)
     if v.count is None:
         return builder.call(declare(builder.module, libm_name, v.element, [x]), [x])
@@ -401,7 +401,7 @@ def emit_erf(builder: ir.IRBuilder, x: ir.Value) -> ir.Value:
 
 
 def emit_pow(builder: ir.IRBuilder, x: ir.Value, y: ir.Value) -> ir.Value:
-    """Emit x^y with the special cases of C99; float32 goes through float64 lanes."""
+    """Emit x^y with the special cases of C99; float32 is computed in float64."""
     v, b = Lanes(builder, x.type), builder
     if not v.single:
         return v.call("llvm.pow", x, y)
@@ -439,4 +439,4 @@ EMITTERS: dict[str, Callable[..., ir.Value]] = {
     "cos": emit_cos,
     "pow": emit_pow,
 }
-"""Every emitter by the name of its function."""
+"""The emitters by the names of their functions."""

@@ -1,6 +1,6 @@
-"""From a graph to a plan that any compiler can emit: kernels, levels, memory, slots.
+"""Plan how a graph is compiled: kernels, levels, memory and slots.
 
-Nothing here knows LLVM.  :mod:`chainrule.run.llvm` turns the plan into machine code.
+The plan does not depend on LLVM; :mod:`chainrule.run.llvm` compiles it to machine code.
 
 Read next: :mod:`chainrule.run.plan.passes`.
 """

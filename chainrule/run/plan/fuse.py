@@ -1,12 +1,11 @@
-"""Graph to kernels: which operations share one pass over memory, and what is stored at all.
+"""Operator fusion: group the operations of a graph into kernels, each one pass over memory.
 
-A simplified graph goes in; an ordered list of :class:`Kernel` comes out.  Every
-value is seen as a matrix (:func:`view_of`): rows by columns, the rows being
-those of the batch or of a weight.  A matrix product, a reduction or a first
-elementwise operation opens a kernel; elementwise operations of the same shape
-join the kernel of their latest input, as its epilogue.  What depends on leaves
-alone and is cheap, every scalar, and what only moves elements of something
-stored, is not given a place at all: it is computed again wherever it is used.
+:func:`fuse` also decides which values are stored.  Every value is treated as a matrix
+(:func:`view_of`), whose rows are those of the batch or of a weight.  A matrix product, a
+reduction or a first elementwise operation starts a kernel; elementwise operations of the
+same shape are appended to the kernel of their latest input, as its epilogue.  Scalars,
+cheap values that depend only on leaves, and values that only move elements of a stored
+value are not stored: they are recomputed wherever they are used.
 
 Read next: :mod:`chainrule.run.plan.levels`.
 """
@@ -40,11 +39,11 @@ __all__ = [
 ]
 
 WATCH_EVERY = 10  # outputs named watch/... are computed in the first step and every tenth after
-ROW_UNROLL = 64  # a row of up to so many columns is kept in registers from pass to pass
+ROW_UNROLL = 64  # rows of at most this many columns stay in registers between passes
 
 
 def is_watched(name: str) -> bool:
-    """Whether the output `name` is looked at in some steps only; see :data:`WATCH_EVERY`."""
+    """Return whether output `name` is computed in some steps only; see :data:`WATCH_EVERY`."""
     return name.startswith("watch/")
 
 
@@ -57,8 +56,8 @@ class Kernel:
     reduces over rows, column by column), "inner" (anchor reduces the last of three axes, row
     by row), "total" (anchor reduces everything), "each" (elementwise work on a matrix of fixed
     size) or "reference" (the interpreter computes the anchor, for `reason`).  A `watched`
-    kernel serves watched outputs alone and runs in some steps only.  `view` is what it
-    iterates over: for reductions with an anchor, the view of the input.
+    kernel is needed only by watched outputs and runs in some steps only.  `view` is the matrix
+    it iterates over: for reductions with an anchor, the view of the input.
     """
 
     kind: str
@@ -71,7 +70,7 @@ class Kernel:
 
     @property
     def result_view(self) -> View:
-        """The view of what elementwise members compute."""
+        """The view of the results of elementwise members."""
         if self.kind == "sum_rows":
             return (1, self.view[1])
         if self.kind == "inner" and self.anchor is not None:
@@ -81,14 +80,14 @@ class Kernel:
 
 @dataclass
 class Kernels:
-    """The kernels of a graph, and where each stored node is computed."""
+    """The kernels of a graph, in order, and the kernel (`home`) that computes each stored node."""
 
     graph: Graph
     order: list[Kernel]
     home: dict[Node, Kernel]
 
     def sources(self, node: Node) -> Iterator[Node]:
-        """Yield the homed nodes and leaves that computing `node` in place would load."""
+        """Yield the stored nodes and leaves that are loaded if `node` is computed where used."""
         seen: set[Node] = set()
         pending = [node]
         while pending:
@@ -103,7 +102,7 @@ class Kernels:
                 pending.extend(current.inputs)
 
     def far(self, node: Node) -> set[Node]:
-        """Return those sources of `node` that are read at other places than its own."""
+        """Return the sources of `node` that are read at a different position than its own."""
         found: set[Node] = set()
         pending, seen = [node], set()
         while pending:
@@ -117,12 +116,12 @@ class Kernels:
         return found
 
     def far_of(self, kernel: Kernel) -> set[Node]:
-        """Return what `kernel` loads from other rows or columns than those it is at."""
+        """Return what `kernel` loads from rows or columns other than the current ones."""
         return set().union(*(self.far(node) for node in kernel.nodes))
 
 
 def is_cheap(node: Node) -> bool:
-    """Whether computing `node` again costs no more than loading it."""
+    """Return whether recomputing `node` costs no more than loading it."""
     primitive = node.primitive
     if primitive.costly:
         return False
@@ -137,7 +136,7 @@ def reduction_kind(node: Node) -> str:
     source = node.inputs[0].spec
     axes = set(node.params["axes"]) if "axes" in node.params else {node.params["axis"]}
     moving = {a for a in range(source.ndim) if source.shape[a] != 1}
-    axes &= moving  # reducing an axis of length 1 moves nothing
+    axes &= moving  # reducing an axis of length 1 changes nothing
     by_rows = isinstance(source.shape[0], Dim) if source.ndim else False
     if axes == moving:
         alone = source.ndim > 1 and by_rows and moving == {0}
@@ -151,7 +150,7 @@ def reduction_kind(node: Node) -> str:
 
 
 def is_inner(node: Node) -> bool:
-    """Whether a reduction is of the last axis of three in each row of a batch."""
+    """Return whether `node` reduces the last of three axes, the first being rows of a batch."""
     shape, axes = node.inputs[0].spec.shape, node.params.get("axes")
     if len(shape) != 3 or not isinstance(shape[0], Dim) or axes != (2,) or 1 in shape[1:]:
         return False
@@ -180,7 +179,7 @@ class _Fuser:
         self.whole = self.operands | {unmoved(n) for n in self.graph.outputs.values()}
         self.whole.update(n for n in self.graph.nodes if n.primitive.name == "scatter_add")
         for node in self.graph.nodes:
-            # Leaves come first: no kernel may be placed before one whose result it loads.
+            # Leaves come first: a kernel must follow those whose results it loads.
             if node in self.whole and node.primitive.leaf:
                 self._place_leaf(node)
         for node in self.graph.nodes:
@@ -199,7 +198,7 @@ class _Fuser:
     def _view(self, node: Node) -> View:
         view = view_of(node.spec.shape)
         if view is None:
-            raise Unsupported(node, "a length that data decides must be the first axis")
+            raise Unsupported(node, "has a length that depends on data on an axis after the first")
         return view
 
     def _open(self, kind: str, view: View, anchor: Node | None, node: Node) -> Kernel:
@@ -214,7 +213,7 @@ class _Fuser:
         self.kernels.home[node] = kernel
 
     def _latest(self, sources: Iterable[Node]) -> Kernel | None:
-        """Return the last kernel that one of `sources` is computed in."""
+        """Return the last of the kernels that compute `sources`."""
         homes = [self.kernels.home[s] for s in sources if s in self.kernels.home]
         return max(homes, key=self.place.__getitem__, default=None)
 
@@ -222,9 +221,9 @@ class _Fuser:
         return {s for i in node.inputs for s in self.kernels.sources(i)}
 
     def _host(self, node: Node, view: View) -> Kernel | None:
-        """Return the kernel that `node` joins: that of its latest input, where this may be.
+        """Return the kernel that `node` joins, if any: the kernel of its latest input.
 
-        What is read at another place must have been stored by an earlier kernel.
+        A source that is read at another position must have been stored by an earlier kernel.
         """
         latest, far = (self._latest(s) for s in (self._sources(node), self.kernels.far(node)))
         if latest is None:
@@ -238,7 +237,7 @@ class _Fuser:
     def _assign(self, node: Node) -> None:
         name = node.primitive.name
         if name == "transpose" and node not in self.moved:
-            return  # its products read its input the other way round
+            return  # only products use it, and they read its input transposed
         view = self._view(node)
         if name == "matmul":
             self._assign_matmul(node, view)
@@ -253,7 +252,7 @@ class _Fuser:
                 self._settle(node, view)
         elif node.primitive.alias:
             for source in node.inputs:
-                self._view(source)  # what the interpreter keeps to itself can't be renamed
+                self._view(source)  # a value without a view stays in the interpreter
             if node in self.whole and view != (1, 1):  # a broadcast used as a matrix
                 self._open(_elementwise_kind(view), view, None, node)
         elif node.primitive.elementwise or name == "uniform":
@@ -270,16 +269,16 @@ class _Fuser:
             if not broadcasts(self._view(source), view):
                 raise Unsupported(node, f"repeats {source.spec} along inner axes")
         latest = self._latest(self._sources(node))
-        # A look now and then must not add work to the kernels that run in every step.
+        # Watched outputs must not add work to the kernels that run in every step.
         again = latest is None or node in self.watched
         again = again and is_cheap(node) and node not in self.whole
         single = view == (1, 1) and node not in self.operands
         if single or again:
-            return  # computed again wherever it is used
+            return  # recomputed wherever it is used
         self._settle(node, view)
 
     def _settle(self, node: Node, view: View) -> None:
-        """Give `node` a place in a kernel that is there, or in a new one."""
+        """Add `node` to an existing kernel if one accepts it, else to a new one."""
         host = self._host(node, view)
         if host is not None:
             self._join(host, node)
@@ -308,12 +307,12 @@ class _Fuser:
 
     def _check_operands(self, node: Node) -> None:
         for operand in operands_of(node):
-            self._view(operand)  # what can't be seen as rows is never in memory
+            self._view(operand)  # a value without a view is never in memory
         if isinstance(node.params.get("rows"), Dim):
             raise Unsupported(node, "adds to rows of a batch")
 
     def _operands(self) -> set[Node]:
-        """Return the nodes that products and moves need in memory."""
+        """Return the nodes that must be in memory for products and moves to read."""
         products = (n for n in self.graph.nodes if n.primitive.name in PRODUCTS)
         found = {unmoved(operand) for n in products for operand in operands_of(n)}
         for node in self.graph.nodes:
@@ -323,7 +322,7 @@ class _Fuser:
         return found
 
     def _place_leaf(self, node: Node) -> None:
-        """Copy rows gathered from data, or a constant returned, to memory of their own."""
+        """Copy rows gathered from data, or a returned constant, into a buffer."""
         view = view_of(node.spec.shape)
         if view is None:
             return
@@ -341,12 +340,12 @@ class _Fuser:
         kind = reduction_kind(node)
         shape = {"columns": (view[0], 1), "rows": (1, view[1]), "all": (1, 1)}[kind]
         if self._view(node) != shape:
-            raise Unsupported(node, f"reduces {source.spec} to a shape seen as another matrix")
+            raise Unsupported(node, f"reduces {source.spec} to a shape with another matrix view")
         if kind == "columns":
-            if self._view(node)[0] != view[0]:  # (k,) is seen as one row, not as k
+            if self._view(node)[0] != view[0]:  # (k,) is viewed as one row, not as k
                 raise Unsupported(node, f"gives a number for each row of {source.spec}")
             host = self._host(node, view)
-            if self._latest(self._sources(node)) is None:  # of leaves alone: any pass over the rows
+            if self._latest(self._sources(node)) is None:  # only leaves: any pass over the rows
                 rows = [k for k in self.kernels.order if k.kind == "rows"]
                 host = next((k for k in reversed(rows) if self._accepts(k, view, node)), None)
             if host is not None and host.kind == "rows":
@@ -359,7 +358,7 @@ class _Fuser:
             self._assign_total(node, view)
 
     def _assign_total(self, node: Node, view: View) -> None:
-        """Let totals over one view share a pass where the earlier one can wait for no one."""
+        """Join an earlier total over the same view if `node` does not depend on later kernels."""
         latest = self._latest(self._sources(node))
         for kernel in reversed(self.kernels.order):
             if kernel is latest:
@@ -374,13 +373,13 @@ class _Fuser:
         self._open("total", view, node, node)
 
     def _mark_stores(self) -> None:
-        """Mark what is loaded by another kernel, returned, or needed whole by a product.
+        """Mark as stored what another kernel loads, what is returned, and operands of products.
 
-        What is cheap to compute again from things stored anyway (the mask of a
-        ReLU from its output) loses its place instead.
+        A value that is cheap to recompute from stored values (the mask of a ReLU from
+        its output) is removed from its kernel instead.
         """
         needed = self.whole & set(self.kernels.home)
-        for node in self.graph.outputs.values():  # single numbers are finished from these
+        for node in self.graph.outputs.values():  # the commit computes scalar outputs from these
             needed.update(s for s in self.kernels.sources(node) if s in self.kernels.home)
         stored = self._loaded_elsewhere() | needed
         home = self.kernels.home
@@ -396,11 +395,11 @@ class _Fuser:
             late = _used_in_later_pass(kernel) if several else set()
             kernel.stores = [n for n in kernel.nodes if n in stored or n in late]
             if kernel.kind == "reference" and view_of(kernel.nodes[0].spec.shape) is None:
-                kernel.stores = []  # only the interpreter can use it, and keeps it itself
+                kernel.stores = []  # only the interpreter uses it, and keeps it
         self.kernels.order = [k for k in self.kernels.order if k.stores or k.kind == "reference"]
 
     def _loaded_elsewhere(self) -> set[Node]:
-        """Return the nodes that another kernel than their own loads."""
+        """Return the nodes that are loaded by a kernel other than their own."""
         home = self.kernels.home
         found: set[Node] = set()
         for node, kernel in home.items():
@@ -417,7 +416,7 @@ def _elementwise_kind(view: View) -> str:
 
 
 def _nearest(node: Node, members: Collection[Node]) -> Iterator[Node]:
-    """Yield the `members` that computing `node` would use, without looking behind them."""
+    """Yield the `members` that `node` depends on without another member in between."""
     pending, seen = list(node.inputs), set()
     while pending:
         source = pending.pop()
@@ -433,7 +432,7 @@ def _nearest(node: Node, members: Collection[Node]) -> Iterator[Node]:
 def passes(kernel: Kernel) -> dict[Node, int]:
     """Return the pass over the columns in which a rows kernel computes each of its nodes.
 
-    What uses a reduction over columns must wait for the pass after it.
+    A node that uses a reduction over columns is computed in a later pass than the reduction.
     """
     found: dict[Node, int] = {}
     for node in kernel.nodes:
@@ -443,7 +442,7 @@ def passes(kernel: Kernel) -> dict[Node, int]:
 
 
 def _used_in_later_pass(kernel: Kernel) -> set[Node]:
-    """Return wide nodes computed in one pass and used in a later one."""
+    """Return nodes of several columns that are computed in one pass and used in a later one."""
     level = passes(kernel)
     return {
         source

@@ -1,12 +1,12 @@
-"""When kernels run and who runs which part: levels with barriers between, and splits.
+"""Schedule kernels on threads: assign them to levels, and divide their work.
 
-Kernels go in; a :class:`Schedule` comes out.  Every thread runs every kernel on
-its own part: rows of the batch, rows of a weight, columns of a bias, or (a
-single number) nothing unless it is the first thread.  A kernel may follow
-another without waiting where it reads only what the same thread wrote;
-otherwise it is put on a later level, and all threads wait at a barrier between levels.
+Every thread runs every kernel on its own part: rows of the batch, rows of a
+weight, or columns of a bias.  A kernel that computes a scalar runs on the first
+thread only.  A kernel can follow another without synchronization if it reads only
+what the same thread wrote; otherwise it is placed on a later level.  All threads
+wait at a barrier between levels.
 
-State is updated in place where no other kernel can still want the old value.
+State is updated in place if no other kernel still needs the old value.
 
 Read next: :mod:`chainrule.run.llvm.emit`.
 """
@@ -24,7 +24,7 @@ from chainrule.run.plan.view import operands_of, unmoved
 __all__ = ["Schedule", "Split", "has_stops", "loads", "schedule", "split_of"]
 
 Split: TypeAlias = "tuple[str, int]"
-BY_ROWS = ("matmul", "sparse")  # products each of whose rows is a thread's own
+BY_ROWS = ("matmul", "sparse")  # products whose rows are divided among threads
 
 
 @dataclass
@@ -32,7 +32,7 @@ class Schedule:
     """Kernels by level, and where state outputs are written.
 
     `in_place` maps a stored node to the state it overwrites.  `copies` are the
-    state outputs that go through a buffer of their own and are copied at the end.
+    state outputs that are stored in a buffer and copied at the end of the step.
     """
 
     levels: list[list[Kernel]]
@@ -41,27 +41,27 @@ class Schedule:
 
 
 def has_stops(plan: Schedule) -> bool:
-    """Whether a step must stop between levels for the interpreter."""
+    """Return whether a step must stop between levels for the interpreter."""
     return any(kernel.kind == "reference" for level in plan.levels for kernel in level)
 
 
 def split_of(kernel: Kernel) -> Split:
-    """Return along what, and how long, a kernel's work is divided among threads."""
+    """Return the axis along which a kernel's work is divided among threads, and its length."""
     rows, columns = kernel.view
     if kernel.kind in ("total", "reference"):
         return ("one", 1)
     by_rows = kernel.kind in BY_ROWS
     if kernel.kind == "scatter" and kernel.anchor is not None:
-        by_rows = kernel.anchor.spec.ndim > 1  # a table of one row is one row to own
+        by_rows = kernel.anchor.spec.ndim > 1  # a table of one row belongs to one thread
     if kernel.kind == "sum_rows" or (rows == 1 and not by_rows):
         return ("columns", columns)
     return ("batch", 0) if isinstance(rows, Dim) else ("rows", rows)
 
 
 def _aligned(reader: Kernel, source: Node, writer: Kernel, far: bool) -> bool:
-    """Whether each thread reads only what it wrote itself of `source`.
+    """Return whether each thread reads only the part of `source` that it wrote itself.
 
-    What is read `far` from where the reader is lies in the same row of a batch.
+    If `far`, the reader reads `source` at other positions, but in the same row of a batch.
     """
     if "reference" in (reader.kind, writer.kind):
         return False
@@ -71,7 +71,7 @@ def _aligned(reader: Kernel, source: Node, writer: Kernel, far: bool) -> bool:
         return True
     if reader.anchor is not None and reader.kind not in BY_ROWS:
         inputs = set(reader.anchor.inputs)
-        # A reduction crosses the split for what it reduces, not for its epilogue.
+        # A reduction reads across the split only what it reduces, not what its epilogue uses.
         return not (inputs and _reaches(inputs, source, reader))
     if reader.kind in BY_ROWS and reader.anchor is not None:
         left, right = reader.anchor.inputs
@@ -108,7 +108,7 @@ def loads(kernels: Kernels, kernel: Kernel) -> set[Node]:
 
 
 def schedule(kernels: Kernels, state: set[str]) -> Schedule:
-    """Return the levels of `kernels`, and how each output named in `state` is written."""
+    """Assign `kernels` to levels, and choose how each output named in `state` is written."""
     graph = kernels.graph
     position = {kernel: i for i, kernel in enumerate(kernels.order)}
     loaded = {kernel: loads(kernels, kernel) for kernel in kernels.order}
@@ -135,7 +135,7 @@ def schedule(kernels: Kernels, state: set[str]) -> Schedule:
             readers = [k for k in kernels.order if old in loaded[k] and k is not kernel]
             late = any(position[k] > position[kernel] for k in readers)
             operand = _is_whole(kernel, old) or old in far[kernel]
-            # A pass over rows may store one column before it reads another again.
+            # A pass over rows may store one column before it rereads another.
             again = kernel.kind == "rows" and old in loaded[kernel]
             if late or operand or again or kernel.kind == "reference":
                 copies[name] = node

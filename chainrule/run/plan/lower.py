@@ -1,6 +1,6 @@
-"""Rewrite operations that have no native form of their own into operations that have.
+"""Rewrite operations without a native kernel in terms of operations that have one.
 
-A graph goes in and one with the same meaning comes out; see :data:`LOWERINGS`.
+The rewritten graph computes the same values; see :data:`LOWERINGS`.
 
 Read next: :mod:`chainrule.run.plan.fuse`.
 """
@@ -25,7 +25,7 @@ __all__ = ["LOWERINGS", "copy_moved", "lower"]
 
 
 def _argmax(node: Node) -> Tensor | None:
-    """Number columns from the end: the largest number is then the first winner."""  # noqa: D401
+    """Number columns from the end, so that the first winner has the maximum."""  # noqa: D401
     x, axis = Tensor(node.inputs[0]), node.params["axis"]
     length = x.shape[axis]
     if isinstance(length, Dim):
@@ -34,14 +34,14 @@ def _argmax(node: Node) -> Tensor | None:
     shape = [1] * x.ndim
     shape[axis] = last + 1
     from_end = last - arange(last + 1, "int32").reshape(shape)
-    # NumPy's argmax takes a NaN for the largest; it alone is not equal to itself.
+    # NumPy's argmax treats a NaN as the largest value; only a NaN is not equal to itself.
     won = (x == x.max(axis, keepdims=True)) | (x != x)
     winner: Tensor = last - where(won, from_end, 0).max(axis)
     return winner.astype("int64")
 
 
 def _sum(node: Node) -> Tensor | None:
-    """Add up what was joined, part by part, instead of joining it (the norm of all gradients)."""
+    """Sum the parts of a concatenation without forming it (the norm of all gradients)."""
     (joined,) = node.inputs
     axes, keepdims = node.params["axes"], node.params["keepdims"]
     if joined.primitive.name != "concat" or joined.params["axis"] not in axes:
@@ -50,7 +50,7 @@ def _sum(node: Node) -> Tensor | None:
 
 
 def _reduction(node: Node) -> Tensor | None:
-    """Reduce over rows first, then over last axes: what kernels can do, one after the other."""
+    """Reduce over rows, then over the last axes, as kernels reduce only one or the other."""
     x = Tensor(node.inputs[0])
     axes = [a for a in node.params["axes"] if x.shape[a] != 1]
     if not axes or view_of(x.shape) is None or _is_kernel(node):
@@ -72,7 +72,7 @@ def _reduction(node: Node) -> Tensor | None:
 
 
 def _merged(shape: Shape, leading: int, by_rows: bool) -> list[int]:
-    """Return the lengths of the first axes and of the others, each as one, but for rows."""
+    """Return the products of the leading and of the remaining lengths, excluding rows."""
     first, rest = (
         math.prod(d for d in part if isinstance(d, int))
         for part in (shape[:leading], shape[leading:])
@@ -81,7 +81,7 @@ def _merged(shape: Shape, leading: int, by_rows: bool) -> list[int]:
 
 
 def _is_kernel(node: Node) -> bool:
-    """Whether a kernel computes the reduction `node` as it is."""
+    """Return whether a kernel computes the reduction `node` without rewriting."""
     if is_inner(node):
         return True
     try:
@@ -93,25 +93,25 @@ def _is_kernel(node: Node) -> bool:
 
 
 def _transpose(node: Node) -> Tensor | None:
-    """Turn the factors instead of the product: ``(a @ b).T`` is ``b.T @ a.T``."""
+    """Transpose the factors instead of the product: ``(a @ b).T`` is ``b.T @ a.T``."""
     (product,) = node.inputs
     if product.primitive.name != "matmul" or node.params["axes"] != (1, 0):
         return None
     if isinstance(product.spec.shape[0], Dim):
-        return None  # rows of a batch, which only another product can want turned
+        return None  # rows of a batch, whose transpose only another product uses
     if not any(i.primitive.name == "transpose" for i in product.inputs):
-        return None  # would turn both factors
+        return None  # both factors would be transposed
     left, right = (Tensor(i).T for i in reversed(product.inputs))
     return left @ right
 
 
 def _matmul(node: Node) -> Tensor | None:
-    """Turn the product instead of both factors: ``a.T @ b.T`` is ``(b @ a).T``."""
+    """Transpose the product instead of both factors: ``a.T @ b.T`` is ``(b @ a).T``."""
     if any(i.primitive.name != "transpose" or i.spec.ndim != 2 for i in node.inputs):
         return None
     a, b = (i.inputs[0] for i in node.inputs)
     if "transpose" in (a.primitive.name, b.primitive.name):
-        return None  # simpler first, or the rule for turned products would undo this one
+        return None  # simplify first, or the rule for transposed products would undo this one
     return (Tensor(b) @ Tensor(a)).T
 
 
@@ -125,7 +125,7 @@ LOWERINGS: dict[str, Callable[[Node], Tensor | None]] = {
 
 
 def lower(graph: Graph) -> Graph:
-    """Return `graph` with every node replaced for which a rule in :data:`LOWERINGS` has a form.
+    """Apply the rules in :data:`LOWERINGS` to `graph` until none applies.
 
     >>> import chainrule as cr
     >>> x = cr.input("x", ("n", 3))
@@ -146,9 +146,9 @@ def lower(graph: Graph) -> Graph:
 
 
 def copy_moved(graph: Graph, state: Collection[str]) -> Graph:
-    """Return `graph` with a copy wherever new `state` is a leaf or a mere move of something.
+    """Insert a copy wherever a new value of `state` is a leaf or only moves elements.
 
-    Kernels store what they compute; this gives them something to compute.
+    Kernels store only what they compute, so such a value needs an operation that computes it.
     """
     outputs = dict(graph.outputs)
     for name in sorted(state):
@@ -160,7 +160,7 @@ def copy_moved(graph: Graph, state: Collection[str]) -> Graph:
 
 
 def _in_place_of(node: Node, found: Node, newest: int) -> Node:
-    """Return `found` with the layer and line of `node` in all that is newer than `newest`."""
+    """Return `found` with the layer and line of `node` in all nodes newer than `newest`."""
     new: dict[Node, Node] = {}
     for n in reachable([found]):
         if n.serial > newest:

@@ -1,9 +1,8 @@
-"""Where stored values live: lifetimes to offsets in one block of memory.
+"""Assign buffers to offsets in one block of memory, by their lifetimes.
 
-A schedule and its slots go in; an offset for each buffer comes out.  A buffer
-lives from the level that writes it to the last level that reads it, and two
-buffers share memory when their lives do not meet; within a level threads run
-apart, so nothing finer is safe.
+A buffer is live from the level that writes it to the last level that reads it.  Two
+buffers can share memory if their lifetimes do not overlap.  Threads are not synchronized
+within a level, so levels are the finest safe unit.
 
 Read next: :mod:`chainrule.run.llvm.caller`.
 """
@@ -25,18 +24,18 @@ __all__ = ["MemoryPlan", "plan_memory"]
 
 @dataclass(frozen=True)
 class MemoryPlan:
-    """Offsets in bytes by buffer, and the size of the block that holds them all."""
+    """The offset of each buffer in bytes, and the size of the whole block."""
 
     offsets: dict[Node, int]
     size: int
 
 
 def plan_memory(kernels: Kernels, plan: Schedule, slots: Slots, capacity: int) -> MemoryPlan:
-    """Return where each buffer lies, for batches of up to `capacity` rows."""
+    """Return the offset of each buffer, for batches of up to `capacity` rows."""
     lives = _lives(kernels, plan, slots)
     placed: list[tuple[int, int, int, int]] = []  # offset, end, first and last level
     offsets: dict[Node, int] = {}
-    # The largest first: small buffers fit into what is left between them.
+    # The largest first: small buffers fit into the gaps that are left.
     sizes = {node: _bytes(node, capacity) for node in slots.buffers}
     for node in sorted(slots.buffers, key=lambda n: -sizes[n]):
         first, last = lives[node]
@@ -56,7 +55,7 @@ def _bytes(node: Node, capacity: int) -> int:
 
 
 def _lives(kernels: Kernels, plan: Schedule, slots: Slots) -> dict[Node, tuple[int, int]]:
-    """Return the first and last level at which each buffer holds something needed."""
+    """Return the first and last level at which each buffer is live."""
     lives: dict[Node, tuple[int, int]] = {}
     level = {kernel: i for i, members in enumerate(plan.levels) for kernel in members}
     end = len(plan.levels)
@@ -68,7 +67,7 @@ def _lives(kernels: Kernels, plan: Schedule, slots: Slots) -> dict[Node, tuple[i
             if node in lives:
                 first, last = lives[node]
                 lives[node] = (first, max(last, level[kernel]))
-    # The commit at the end adds up sums, copies state and leaves outputs to be read.
+    # The commit at the end adds up sums and copies state; outputs are read after it.
     for node in kernels.graph.outputs.values():
         for source in (node, *kernels.sources(node)):
             if source in lives:

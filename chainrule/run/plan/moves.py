@@ -1,9 +1,8 @@
-"""Operations that move elements: where, in what they read, each element of their result is.
+"""Describe operations that only move elements, such as transpose, slice and pad.
 
-A node goes in; its :class:`Part` s come out, each of which says of one input on
-which elements of the result it bears and where in that input they are.  Such a node costs
-no pass of its own: whoever wants an element of it loads it from where it was,
-which must be in memory by then.
+:func:`parts_of` returns, for each input, which elements of the result come from it and their
+index in it.  Such a node does not need a pass over memory: its users load the elements
+directly from its inputs, which must be stored before.
 
 Read next: :mod:`chainrule.run.llvm.move_code`, which writes the loads.
 """
@@ -26,8 +25,8 @@ __all__ = ["Axis", "Part", "check_move", "is_move", "parts_of", "spread"]
 class Axis:
     """One axis of an input: its index is ``(step * index + start) / gap`` of the result's `axis`.
 
-    Where that is not a whole number, or lies outside the input's `length`, the
-    input has no element there.  An `axis` of None stands for index 0.
+    Where that is not an integer, or is outside the input's `length`, the input does not
+    have an element there.  If `axis` is None, the index is always 0.
     """
 
     axis: int | None
@@ -35,19 +34,19 @@ class Axis:
     start: int = 0
     step: int = 1
     gap: int = 1
-    inside: bool = True  # whether it is a number within the length for every element
+    inside: bool = True  # whether the index is valid for every element
 
 
 @dataclass(frozen=True)
 class Part:
-    """One input and where the result's elements are in it; `axes` of None: in the same order."""
+    """One input, and the position of the result's elements in it; None: in the same order."""
 
     source: Node
     axes: tuple[Axis, ...] | None
 
 
 def is_move(node: Node) -> bool:
-    """Whether an element of `node` is one of its inputs' at another row or column, or zero."""
+    """Return whether elements of `node` are zero or input elements at another row or column."""
     if node.primitive.move:
         return True
     if not node.primitive.alias:
@@ -63,16 +62,16 @@ def check_move(node: Node) -> None:
     by_rows = isinstance(node.spec.shape[0], Dim) if node.spec.shape else False
     for i, source in enumerate(node.inputs):
         if view_of(source.spec.shape) is None:
-            raise Unsupported(node, "a length that data decides must be the first axis")
+            raise Unsupported(node, "has a length that depends on data on an axis after the first")
         has_rows = source.spec.ndim > 0 and isinstance(source.spec.shape[0], Dim)
         if has_rows and (not by_rows or (node.primitive.name == "gather" and i == 0)):
-            raise Unsupported(node, f"takes rows of {source.spec} to other rows")
+            raise Unsupported(node, f"moves rows of {source.spec} to other rows")
     if node.primitive.name == "gather" and 0 in node.inputs[0].spec.shape:
         raise Unsupported(node, f"picks rows of {node.inputs[0].spec}, which has no elements")
 
 
 def parts_of(node: Node) -> list[Part]:
-    """Return what the elements of `node` are; gathered rows alone are not told by their place."""
+    """Return the parts of `node`; gathered rows are excepted, as they depend on values."""
     source = node.inputs[0]
     name, params, shape = node.primitive.name, node.params, source.spec.shape
     if name == "reshape":
@@ -122,7 +121,7 @@ def _joined(node: Node) -> list[Part]:
 
 
 def spread(graph: Graph) -> Graph:
-    """Return `graph` with a broadcast wherever an input is to be repeated along inner axes."""
+    """Insert a broadcast wherever an input is repeated along inner axes."""
     new: dict[Node, Node] = {}
     for node in graph.nodes:
         new[node] = with_inputs(node, tuple(_spread_to(node, new.get(i, i)) for i in node.inputs))
@@ -130,7 +129,7 @@ def spread(graph: Graph) -> Graph:
 
 
 def _spread_to(node: Node, source: Node) -> Node:
-    """Return `source` as an elementwise `node` can read it, row by row and column by column."""
+    """Return `source`, broadcast if an elementwise `node` can't read it row by row otherwise."""
     if not node.primitive.elementwise:
         return source
     before, after = view_of(source.spec.shape), view_of(node.spec.shape)

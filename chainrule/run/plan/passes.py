@@ -1,4 +1,4 @@
-"""The passes from graph to graph that native code goes through, in their order.
+"""The graph rewrites that are applied before native compilation, in order.
 
 Read next: :mod:`chainrule.run.plan.fuse`, which turns the last graph into kernels.
 """

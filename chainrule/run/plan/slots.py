@@ -1,7 +1,7 @@
-"""What compiled code is given: the meaning of each entry of its table of pointers.
+"""The layout of the table of pointers that is passed to compiled code.
 
-A schedule goes in; a :class:`Slots` comes out, on which the code and the
-program that calls it agree, whether the code was compiled now or kept on disk.
+The layout follows from the schedule alone, so that the caller and the code agree on it even
+if the code was read from the cache on disk.
 
 Read next: :mod:`chainrule.run.llvm.body`.
 """
@@ -25,7 +25,7 @@ SCALARS_A_THREAD = 512
 
 
 def wiring_tables(product: Node | None) -> list[Table]:
-    """Return the tables that a product along edges reads, none for any other node."""
+    """Return the tables that a product along edges reads; [] for any other node."""
     name = product.primitive.name if product is not None else ""
     if product is None or name not in ("sparse_matmul", "edge_products"):
         return []
@@ -40,23 +40,22 @@ def wiring_tables(product: Node | None) -> list[Table]:
 
 @dataclass
 class Slots:
-    """What each entry of the pointer table is, in order of its index.
+    """The entries of the pointer table, in order of their index.
 
     `arrays` are inputs by name; `buffers` are stored nodes; `tables` are those of wirings,
-    each by the name of its attribute; then come the sums,
-    the scalars of each thread, the workspace of each thread, and the faults.  Outputs that
-    are single numbers are added up as sums; others are found in the buffer of
-    the node that `wholes` names.
+    by attribute name; then come the sums, the scalars of each thread, the workspace of each
+    thread, and the faults.  Scalar outputs are accumulated as sums; the other outputs are
+    in the buffer of the node given by `wholes`.
     """
 
     arrays: dict[str, int] = field(default_factory=dict)
     buffers: dict[Node, int] = field(default_factory=dict)
     tables: dict[Table, int] = field(default_factory=dict)
     sums: dict[str, int] = field(default_factory=dict)  # position in the block of sums
-    wholes: dict[str, Node] = field(default_factory=dict)  # outputs left in a buffer
+    wholes: dict[str, Node] = field(default_factory=dict)  # outputs that stay in a buffer
     checked: list[Node] = field(default_factory=list)  # nodes whose indices may be out of range
     scalars: list[Node] = field(default_factory=list)
-    workspace: int = 0  # bytes a thread
+    workspace: int = 0  # bytes per thread
 
     @property
     def sums_index(self) -> int:
@@ -75,12 +74,12 @@ class Slots:
 
     @property
     def faults_index(self) -> int:
-        """The table entry of what was out of range: for each checked node a flag and an index."""
+        """The table entry of index errors: a flag and the index for each checked node."""
         return self.sums_index + 3
 
 
 def slots_of(kernels: Kernels, plan: Schedule, state: set[str]) -> Slots:
-    """Return the slots that code for `kernels` expects, but for the size of the workspace."""
+    """Return the slots that code for `kernels` expects, except for the size of the workspace."""
     graph = kernels.graph
     slots = Slots()
     for name in graph.inputs:

@@ -1,7 +1,6 @@
-"""How kernels see values: as matrices, rows by columns.
+"""The matrix view (rows by columns) of a value, which kernels work on.
 
-A shape or a node goes in, its rows and columns come out; and the exception that
-says a node has no such form, or no other one that machine code could have.
+Also defines the exception for nodes that native code does not support.
 
 Read next: :mod:`chainrule.run.plan.fuse`.
 """
@@ -26,12 +25,12 @@ __all__ = [
 ]
 
 View: TypeAlias = "tuple[int | Dim, int]"
-# What reads its operands whole, and the kind of kernel that each opens.
+# Operations that read their operands from memory, and the kind of kernel for each.
 PRODUCTS = {p.name: p.product for p in registry.values() if p.product}
 
 
 class Unsupported(Exception):  # noqa: N818  # a fact about a node, not an error
-    """The native compiler can't lower a node; the reference interpreter computes it instead."""
+    """The native compiler does not support a node; the reference interpreter computes it."""
 
     def __init__(self, node: Node, reason: str):
         super().__init__(f"{node.primitive.name} {node.spec}: {reason}")
@@ -39,7 +38,7 @@ class Unsupported(Exception):  # noqa: N818  # a fact about a node, not an error
 
 
 def view_of(shape: Shape) -> View | None:
-    """Return `shape` as (rows, columns), or None where no such view exists.
+    """Return `shape` as (rows, columns), or None if that is not possible.
 
     >>> view_of((Dim("n"),)), view_of((Dim("n"), 28, 28)), view_of((10,)), view_of(())
     ((n, 1), (n, 784), (1, 10), (1, 1))
@@ -58,7 +57,7 @@ def view_of(shape: Shape) -> View | None:
 
 
 def unmoved(node: Node) -> Node:
-    """Return what `node` is, row by row and column by column, without its moves."""
+    """Return the node with the same elements, row by row, without reshapes and other aliases."""
     while node.primitive.alias:
         before, after = (view_of(n.spec.shape) for n in (node.inputs[0], node))
         if before is None or before != after:
@@ -68,7 +67,7 @@ def unmoved(node: Node) -> Node:
 
 
 def operands_of(product: Node) -> list[Node]:
-    """Return what `product` reads from memory: its inputs, the other way round where it can."""
+    """Return what `product` reads from memory: its inputs, without transposes of a matmul."""
     turned = product.primitive.name == "matmul"
     return [
         i.inputs[0] if turned and i.primitive.name == "transpose" else i for i in product.inputs
@@ -76,5 +75,5 @@ def operands_of(product: Node) -> list[Node]:
 
 
 def broadcasts(source: View, target: View) -> bool:
-    """Whether a matrix seen as `source` fits one seen as `target`, its row or column repeated."""
+    """Return whether the view `source` broadcasts to `target` by repeating its row or column."""
     return all(a in (1, b) for a, b in zip(source, target, strict=True))

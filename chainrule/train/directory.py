@@ -1,0 +1,78 @@
+"""Write the directory of a run completely or not at all.
+
+Read next: :mod:`chainrule.train.run`.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+from chainrule.core.errors import RunError
+
+__all__ = ["check_writable", "write_run"]
+
+
+def write_run(files: dict[str, bytes], path: str | os.PathLike[str], force: bool) -> Path:
+    """Write `files` into a new directory `path` by way of a temporary one beside it."""
+    target = Path(path)
+    check_writable(target, force)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
+        try:
+            for name, content in files.items():
+                (temporary / name).write_bytes(content)
+            temporary.chmod(0o755)
+            _swap(temporary, target)
+        except BaseException:
+            shutil.rmtree(temporary, ignore_errors=True)
+            raise
+    except OSError as error:
+        raise RunError(f"can't write the run to {str(target)!r}: {error.strerror}.") from error
+    return target
+
+
+def _swap(fresh: Path, target: Path) -> None:
+    """Put the directory `fresh` in the place of `target`, with what else `target` holds."""
+    if not target.exists():
+        fresh.rename(target)
+        return
+    for path in target.iterdir():
+        if not (fresh / path.name).exists():
+            copy = shutil.copytree if path.is_dir() else shutil.copy2
+            copy(path, fresh / path.name)
+    old = Path(tempfile.mkdtemp(prefix=f".{target.name}.old.", dir=target.parent))
+    target.rename(old / "run")
+    fresh.rename(target)
+    shutil.rmtree(old)
+
+
+def check_writable(path: str | os.PathLike[str], force: bool) -> None:
+    """Raise RunError if a run can't be written to `path`; called before training, too."""
+    target = Path(path)
+    if target.exists() and not target.is_dir():
+        raise RunError(f"{str(target)!r} is a file; give a directory for the run.")
+    if target.is_dir() and any(target.iterdir()):
+        if not (target / "run.json").exists():
+            raise RunError(
+                f"{str(target)!r} exists and is not a chainrule run; nothing was written. "
+                "Give another directory."
+            )
+        if not force:
+            raise RunError(
+                f"{str(target)!r} already holds a finished run; nothing was written. Give "
+                "another directory, or replace it with force (--force on the command line)."
+            )
+    parent = next(p for p in (target, *target.resolve().parents) if p.exists())
+    if not parent.is_dir():
+        raise RunError(f"{str(parent)!r} is a file, so no directory can be made in it.")
+    try:
+        # Permissions tell half of it: a file system may be read-only, or take no directories.
+        tempfile.TemporaryDirectory(dir=parent).cleanup()
+    except OSError as error:
+        raise RunError(
+            f"{str(parent)!r} is not writable, so the run can't be saved there: {error.strerror}."
+        ) from error
