@@ -6,15 +6,18 @@ Read next: :mod:`chainrule.doctor.preflight`.
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import click
 
 from chainrule.cli.output import emit
 from chainrule.cli.train_options import as_in_train
+from chainrule.core.errors import OptionError
 from chainrule.tabular.build import check_settings
 from chainrule.tabular.problem import preflight_table, read_problem
 from chainrule.tabular.settings import choose_settings
+from chainrule.train.run import load
 
 __all__ = ["doctor"]
 
@@ -38,18 +41,22 @@ def doctor(
 ) -> int:
     """Check the training that chainrule train would start for SOURCE, without training.
 
-    Looks at the data, the output and the loss, the initial weights and signals, and takes a few
-    steps on one batch.  Each finding names its cause, the numbers it rests on and what to change.
-    The exit status is 1 if there is a warning or a fault.
+    If SOURCE is the directory of a saved run, prints what was found when it was trained.
+    Otherwise looks at the data, the output and the loss, the initial weights and signals, and
+    takes a few steps on one batch.  Each finding names its cause, the numbers it rests on and what
+    to change.  The exit status is 1 if there is a warning or a fault.
 
     \b
     Examples:
       chainrule doctor digits --lr 3
       chainrule doctor houses.csv --target price --activation sigmoid --hidden 32,32,32,32,32,32
       chainrule doctor --config runs/digits-1/config.toml --json
+      chainrule doctor runs/digits-1
     """  # noqa: D301 - \b tells click to keep the lines
     if source is None:
         raise click.UsageError("give SOURCE: a file, a data set or SQL; or --config with a source.")
+    if (Path(source) / "run.json").is_file():
+        return _tell_saved(source, as_json)
     asked |= {"seed": seed}
     # Report an unknown name before reading a large file.
     check_settings(choose_settings(1, **asked), task)
@@ -65,3 +72,17 @@ def doctor(
     found = preflight_table(problem, settings)
     emit(json.dumps(found.to_json()) + "\n" if as_json else f"{found}\n")
     return 1 if found.serious else 0
+
+
+def _tell_saved(place: str, as_json: bool) -> int:
+    run = load(place)
+    if run.findings is None:
+        raise OptionError(
+            f"{place} was trained without checks. Train it again with chainrule train, which "
+            "checks by default, or with fit(..., check=True) in Python."
+        )
+    if as_json:
+        emit(json.dumps(run.findings.to_json()) + "\n")
+    else:
+        emit(f"{run.findings}\n" + (f"\n{run.remedies}\n" if run.remedies else ""))
+    return 1 if run.findings.serious else 0

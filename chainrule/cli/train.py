@@ -56,6 +56,8 @@ __all__ = ["train"]
 @click.option("--force", is_flag=True, help="Replace an existing run in --out.")
 @click.option("--check/--no-check", default=True, help="Whether to check the set-up before the "
               "first step, as chainrule doctor does  [default: check]")  # fmt: skip
+@click.option("--cure", is_flag=True, help="If something is wrong, train again with and without "
+              "each remedy, and say which helped.")  # fmt: skip
 @click.option("--report/--no-report", "wanted", default=True, help="Whether to write report.html "
               "into the run  [default: report]")  # fmt: skip
 @click.option("--quiet", is_flag=True, help="Print only where the run was saved; "
@@ -72,6 +74,7 @@ def train(
     out: str | None,
     force: bool,
     check: bool,
+    cure: bool,
     wanted: bool,
     quiet: bool,
     as_json: bool,
@@ -96,9 +99,12 @@ def train(
       chainrule train iris --hidden 16,16 --activation tanh --epochs 50 --out runs/small
       chainrule train digits --dropout 0.2 --schedule cosine --l2 1e-4
       chainrule train --config runs/digits-1/config.toml --seed 1
+      chainrule train digits --lr 1 --cure
     """  # noqa: D301 - \b tells click to keep the lines
     if source is None:
         raise click.UsageError("give SOURCE: a file, a data set or SQL; or --config with a source.")
+    if cure and not check:
+        raise click.UsageError("--cure tries what the checks find: leave --no-check out.")
     asked |= {"seed": seed}
     check_settings(choose_settings(1, **asked), task)  # before a file is read
     if out is not None:
@@ -133,6 +139,10 @@ def train(
     if not (quiet or as_json):
         show_problem(problem, settings)
     run = fit_table(problem, settings, threads=threads, progress=not quiet, check=check)
+    for finding in run.findings.serious if quiet and run.findings else ():
+        tell(str(finding))
+    if cure and run.findings and run.findings.serious and run.stopped != "interrupted":
+        tell(f"\n{run.trial()}")
     if not run.history:
         tell("interrupted before the first epoch ended; nothing was saved.")
         return 130
@@ -197,6 +207,7 @@ def _summary(run: Run, problem: Problem, saved: str | None) -> dict[str, Any]:
         "settings": run.settings,
         "notes": list(problem.pipeline.notes),
         "findings": [] if run.findings is None else run.findings.to_json(),
+        "remedies": [] if run.remedies is None else run.remedies.to_json(),
         "warnings": warnings(run),
         "epochs": len(run.history),
         "best_epoch": run.best_epoch,

@@ -6,7 +6,7 @@ Read next: :mod:`chainrule.doctor.survey`.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from chainrule.nn.layer import Layer
@@ -21,6 +21,8 @@ class Case:
     """The arguments of :func:`chainrule.fit` that decide whether a training can succeed.
 
     The fields have the names and the meaning of the arguments of ``fit``; `data` is ``(X, y)``.
+    `more` holds further arguments, such as class_weight and early_stopping, that a training of
+    the case is called with.
     """
 
     model: Layer
@@ -32,6 +34,7 @@ class Case:
     validation: tuple[Any, ...] | float | None = None
     regularizer: Regularizer | Mapping[str, Regularizer] | None = None
     seed: int = 0
+    more: Mapping[str, Any] = field(default_factory=dict)
 
     def options(self) -> dict[str, Any]:
         """Return the keyword arguments of :func:`chainrule.fit`: all but model and data."""
@@ -43,4 +46,5 @@ class Case:
             "validation": self.validation,
             "regularizer": self.regularizer,
             "seed": self.seed,
+            **self.more,
         }

@@ -242,7 +242,7 @@ class Survey:
             self.model, self.aim, self.optimizer, (), self.train, regularizer=self.case.regularizer
         )
         interpreter, state = Interpreter(step.graph), dict(step.state)
-        data = {"x": self.train.x[some], "y": self.train.y[some]}
+        data = {name: array[some] for name, array in self.train.arrays.items()}
         began, losses, change = time.perf_counter(), [], 0.0
         for k in range(OVERFIT_STEPS):
             found = interpreter(state | data)

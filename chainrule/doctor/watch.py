@@ -26,13 +26,15 @@ class Watch:
     """The doctor beside one training, from before its first step to its end.
 
     Made before the first step, from a `survey` of the model that is trained; `before` is what
-    was found then.  :meth:`look` and :meth:`end_epoch` return what has been found since.
+    was found then, :meth:`look` and :meth:`end_epoch` return what has been found since, and
+    `late` is what only the end has shown.
     """
 
     def __init__(self, survey: Survey):
         self.course = Course(survey, layers=survey.layers)
         self.before = examine_survey(survey)
         self._found = list(self.before)
+        self.late = Findings()
         self._cost = 0.0
         self._looked = time.perf_counter()
 
@@ -59,9 +61,10 @@ class Watch:
         self.course.diverged = diverged
         if not diverged:
             self._look()
-        self._found += check_stage("while", self.course)
-        self._found += check_stage("after", self.course)
-        return Findings.ranked(self._found)
+        known = {_key(f) for f in self._found}
+        late = [*check_stage("while", self.course), *check_stage("after", self.course)]
+        self.late = Findings.ranked(f for f in late if _key(f) not in known)
+        return Findings.ranked([*self._found, *late])
 
     def _look(self) -> Findings:
         started = time.perf_counter()

@@ -5,6 +5,7 @@ Read next: :mod:`chainrule.train.run`, what it returns.
 
 from __future__ import annotations
 
+import copy
 import math
 import time
 import warnings
@@ -175,10 +176,13 @@ def fit(
     for one in asking:
         _check_spread(one, train, held_out)
     _warn_of_saving(model)
+    # A trial of remedies starts from the first weights, so they are kept before they are drawn.
+    untrained = copy.deepcopy(model) if check else model
     initialize(model, int(seed), keep_assigned=True)
     case = Case(
-        model, data, loss, method, epochs, int(batch_size), validation, regularizer, int(seed)
-    )
+        untrained, data, loss, method, epochs, int(batch_size), validation, regularizer, int(seed),
+        {"early_stopping": stopping, "sample_weight": sample_weight, "class_weight": class_weight},
+    )  # fmt: skip
     batch_size = len(train) if isinstance(method, FullBatch) else int(batch_size)
     steps = -(-len(train) // batch_size)
     planned = method.planned(epochs * steps, steps)
@@ -213,9 +217,12 @@ def fit(
     loop = _Loop(run, program, step, rates, train, held_out, stopping, int(seed))
     with Progress(progress, epochs, len(train)) as bar:
         if check:
+            run.keep_case(case, fit)
             loop.watch = Watch(Survey(case, model, aim, train, held_out))
             bar.tell(loop.watch.before.serious)
         loop.train(epochs, batch_size, bar, on_epoch)
+        if loop.watch is not None:
+            bar.tell(loop.watch.late.serious)
     return run
 
 

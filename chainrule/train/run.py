@@ -18,7 +18,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
@@ -31,7 +31,9 @@ from chainrule.core.wording import counted
 from chainrule.data.check_arrays import check_same_length
 from chainrule.data.pipeline import Pipeline
 from chainrule.data.pixels import PixelPipeline
+from chainrule.doctor.case import Case
 from chainrule.doctor.finding import Findings
+from chainrule.doctor.remedies import Trial, try_remedies
 from chainrule.nn.layer import Layer, Sequential, check_input, parameters
 from chainrule.nn.layer_config import from_config, model_config
 from chainrule.nn.scale import reads_pixels, starts_with_scale
@@ -55,6 +57,7 @@ from chainrule.transform.mode import for_predicting
 __all__ = ["Run", "load"]
 
 Array = np.ndarray[Any, Any]
+F = TypeVar("F", Findings, Trial)
 FORMAT = 3  # raised whenever a run saved before can't be read
 LAYERS_TOLD = 8  # by repr(run)
 
@@ -68,7 +71,8 @@ class Run:
     samples_per_second.  `stopped` says why training ended early, or is None.
     `pipeline` turns tables into features, in runs of
     :func:`chainrule.tabular.problem.fit_table`; `scores` are its held-out results.
-    `findings` are what the doctor found, or None where the training was not checked.
+    `findings` are what the doctor found, or None where the training was not checked; `remedies`
+    are those that :meth:`trial` tried.
 
     The model is the one that was trained, not a copy: train it again, or set its
     weights, and this run predicts with the new ones.  `engine` is that of training, used for
@@ -88,8 +92,11 @@ class Run:
     scores: dict[str, Any] = field(default_factory=dict)
     pipeline: Pipeline | PixelPipeline | None = None
     findings: Findings | None = None
+    remedies: Trial | None = None
     engine: Engine = field(default_factory=Engine)
     _functions: dict[Any, RowFunction] = field(default_factory=dict, compare=False)
+    _case: Case | None = field(default=None, compare=False)
+    _train: Callable[..., Run] | None = field(default=None, compare=False)
 
     if not TYPE_CHECKING:
 
@@ -223,6 +230,25 @@ class Run:
         scores.update({m.name: m.finish(sums[m.name] / len(part), part) for m in self.metrics})
         return scores
 
+    def keep_case(self, case: Case, train: Callable[..., Run]) -> None:
+        """Keep what :meth:`trial` needs: the untrained case, and the function that trains."""
+        self._case, self._train = case, train
+
+    def trial(self, seeds: int = 3) -> Trial:
+        """Try the remedies of `findings`: train with and without each, and compare.
+
+        Every training starts from the same first weights as this one; control and remedy are
+        compared by their held-out error for each of `seeds` seeds.  The result prints as text;
+        its ``best`` is the confirmed remedy with the largest gain, if any.
+        Raises OptionError unless the run was trained with ``check=True`` and was not loaded.
+        """
+        if self._case is None or self._train is None:
+            raise OptionError(
+                "trial needs the data and the untrained model: train with fit(..., check=True)."
+            )
+        self.remedies = try_remedies(self._case, self.findings or (), self._train, seeds)
+        return self.remedies
+
     def graph(self) -> Graph:
         """Return the model as a graph from ``x`` to ``output``, to print or inspect."""
         x = input("x", (ROWS, *self.features), self.feature_dtype)
@@ -296,6 +322,7 @@ class Run:
             "stopped": self.stopped,
             "best_epoch": self.best_epoch,
             "findings": None if self.findings is None else self.findings.to_json(),
+            "remedies": None if self.remedies is None else self.remedies.to_json(),
             "versions": {"python": platform.python_version(), "numpy": np.__version__},
         }
         weights = {
@@ -392,7 +419,8 @@ def load(
             best_epoch=about["best_epoch"],
             scores=scores,
             pipeline=_saved_pipeline(root / "pipeline.json"),
-            findings=_saved_findings(about.get("findings")),
+            findings=_saved(about.get("findings"), Findings),
+            remedies=_saved(about.get("remedies"), Trial),
             engine=Engine(engine, threads),
         )
     except (OSError, ValueError, KeyError, TypeError) as error:
@@ -413,8 +441,8 @@ def _saved_objective(about: dict[str, Any], given: Any) -> Objective:
     return objective(from_config(about["loss"]))
 
 
-def _saved_findings(saved: list[dict[str, Any]] | None) -> Findings | None:
-    return None if saved is None else Findings.from_json(saved)
+def _saved(entries: list[dict[str, Any]] | None, kind: type[F]) -> F | None:
+    return None if entries is None else kind.from_json(entries)
 
 
 def _saved_pipeline(path: Path) -> Pipeline | PixelPipeline | None:

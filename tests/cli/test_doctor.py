@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from pathlib import Path
 
 from click.testing import Result
 
@@ -27,9 +28,33 @@ def test_what_is_wrong_is_named_with_its_numbers(call: Call) -> None:
     assert found["evidence"][0]["value"] > found["evidence"][0]["threshold"]
 
 
-def test_train_says_so_before_it_trains(call: Call) -> None:
+def test_train_says_so(call: Call) -> None:
     wrong = ("train", "iris", "--lr", "30", "--epochs", "1", "--no-report")
-    assert "Divide the learning rate by 10" in " ".join(call(*wrong).stderr.split())
+    for more in ((), ("--quiet",), ("--json",)):
+        assert "Divide the learning rate by 10" in " ".join(call(*wrong, *more).stderr.split())
     assert "Divide the learning rate" not in call(*wrong, "--no-check").stderr
-    sound = json.loads(call("train", "iris", "--epochs", "1", "--no-report", "--json").stdout)
-    assert sound["findings"] == []
+    sound = json.loads(call("train", "iris", "--no-report", "--json").stdout)
+    assert [f for f in sound["findings"] if f["level"] != "note"] == []
+    assert sound["remedies"] == []
+
+
+def test_a_saved_run_tells_what_was_found_and_what_helped(call: Call, place: Path) -> None:
+    wrong = ("train", "iris", "--lr", "3", "--epochs", "20", "--cure", "--out", "wrong")
+    trained = call(*wrong)
+    assert trained.exit_code == 0
+    assert "confirmed: Divide the learning rate by 10" in trained.stderr
+    answer = call("doctor", "wrong")
+    assert answer.exit_code == 1
+    assert "learning rate" in answer.stdout
+    assert "confirmed: Divide the learning rate by 10" in answer.stdout
+    found = json.loads(call("doctor", "wrong", "--json").stdout)
+    assert found == json.loads((place / "wrong" / "run.json").read_text())["findings"]
+    page = (place / "wrong" / "report.html").read_text()
+    assert ">Diagnosis<" in page
+    assert "<h3>Remedies tried</h3>" in page
+    call("train", "iris", "--epochs", "1", "--no-check", "--out", "unchecked")
+    answer = call("doctor", "unchecked")
+    assert answer.exit_code == 2
+    assert "was trained without checks" in answer.stderr
+    assert ">Diagnosis<" not in (place / "unchecked" / "report.html").read_text()
+    assert "leave --no-check out" in call("train", "iris", "--cure", "--no-check").stderr

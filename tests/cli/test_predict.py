@@ -222,4 +222,4 @@ def test_a_merged_category_is_not_called_new(call: Call, place: Path) -> None:
     (place / "t.csv").write_text("word,y\n" + "\n".join(rows) + "\n")
     assert call("train", "t.csv", "--epochs", 1, "--out", "run", "--quiet").exit_code == 0
     said = call("predict", "run", "t.csv").stderr
-    assert "a `word` that was rare or absent in training and counts as 'other'" in said
+    assert "a value of `word` that was rare or absent in training and counts as 'other'" in said

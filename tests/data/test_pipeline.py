@@ -283,7 +283,7 @@ def test_target_is_chosen() -> None:
         (
             {"x": [1, 2], "y": ["2024-01-01", "2024-01-02"]},
             "y",
-            "'y' holds dates; predict a number or class.$",
+            "'y' holds dates; predict a number or a class.$",
         ),
         (
             {"x": [1, 2], "z": ["2024-01-01", "2024-01-02"]},

@@ -422,7 +422,7 @@ def test_where_all_is_right_the_rows_of_least_certainty_are_shown() -> None:
     told = page.told("Largest errors")
     assert "Every row is predicted correctly" in told
     assert told.count(", correct") == 4
-    assert re.findall(r"row (\d)", told) == ["2", "1", "3", "0"]
+    assert re.findall(r"index (\d)", told) == ["2", "1", "3", "0"]
 
 
 def test_first_best_and_last_epoch_stand_in_numbers() -> None:

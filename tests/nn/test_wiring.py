@@ -96,7 +96,7 @@ def test_fields_of_an_image(shape: Any, channels: int) -> None:
         (lambda: nn.SparseLinear.from_edges([]), "takes pairs of whole numbers"),
         (lambda: nn.SparseLinear.from_mask([[0.5, 1.0]]), "takes a matrix"),
         (lambda: nn.SparseLinear.from_mask([True]), "takes a matrix"),
-        (lambda: nn.SparseLinear.from_mask(np.zeros((2, 2), bool)), "at least one whole"),
+        (lambda: nn.SparseLinear.from_mask(np.zeros((2, 2), bool)), "one or more integers"),
         (lambda: nn.SparseLinear.from_density(4, 4, 0.0), "density must be above 0 and at most 1"),
         (lambda: nn.SparseLinear.from_density(4, 4, 1.5), "density must be above 0 and at most 1"),
         (lambda: nn.SparseLinear.from_density(4, 4, 0.5, -1), "seed must be an integer of at"),

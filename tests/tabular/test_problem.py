@@ -300,8 +300,8 @@ def test_what_training_did_not_have_is_told() -> None:
         r"1 row has a value of `age` far from the training range 20 to 59, such as 1e\+09 in",
         said[0],
     )
-    assert "a `kind` that was not in training, such as 'wood'." in said[1]
-    assert re.search(r"a `day` far from the training range 2020-01-0\d to 2020-0.-..,", said[2])
+    assert "a value of `kind` that was not in training, such as 'wood'." in said[1]
+    assert re.search(r"a value of `day` far from the training range 2020-01-0\d to 2020-0.-..,", said[2])
     assert said[2].endswith("such as 2009-12-31 in row 2.")
     with pytest.warns(UserWarning, match="1 cell that can't be read counts as missing, 'abc'"):
         predict_table(
@@ -338,7 +338,7 @@ def test_embedded_columns_are_learned(
     loaded = cr.load(run.save(tmp_path / "run"))
     told: list[str] = []
     found = predict_table(loaded, table, tell=told.append)["prediction"]
-    with pytest.warns(UserWarning, match="a `w` that was rare or absent in training"):
+    with pytest.warns(UserWarning, match="a value of `w` that was rare or absent in training"):
         np.testing.assert_array_equal(found, predict_table(run, table)["prediction"])
     assert any("such as 'new'" in line for line in told)
     assert np.corrcoef(found[3:], table["y"][3:])[0, 1] > 0.95

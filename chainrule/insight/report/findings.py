@@ -49,7 +49,8 @@ def warnings(run: Run) -> list[str]:
     """
     if not verdict(run.scores).poor:
         return []
-    return [finding.text for finding in find(run) if finding.weight == "bad"]
+    bad = [finding.text for finding in find(run) if finding.weight == "bad"]
+    return bad[:1] if run.findings and run.findings.serious else bad  # they say why
 
 
 def _against_the_guess(scores: Mapping[str, Any]) -> Finding | None:

@@ -1,0 +1,241 @@
+"""Apply a remedy: a case and the `change` of a finding go in, the changed case comes out.
+
+Each kind of change is one function of the table :data:`CURES`.
+
+Read next: :mod:`chainrule.doctor.remedies`.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Mapping
+from dataclasses import fields, replace
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from chainrule.core.errors import OptionError
+from chainrule.core.options import is_number
+from chainrule.doctor.case import Case
+from chainrule.nn.activations import BY_NAME
+from chainrule.nn.layer import Layer, parameters
+from chainrule.nn.layer_config import from_config, model_config
+from chainrule.nn.scale import leading_scale
+from chainrule.optim.hyper import Tunable
+from chainrule.optim.named import optimizer as optimizer_of
+from chainrule.optim.optimizer import Optimizer
+from chainrule.optim.schedules import Schedule
+
+__all__ = ["CURES", "cured"]
+
+Array = np.ndarray[Any, Any]
+Apply: TypeAlias = Callable[[Case, Any], Case]
+
+
+def cured(case: Case, change: Mapping[str, Any]) -> Case:
+    """Return a copy of `case` with the `change` of a finding made; the model is copied, too.
+
+    Raises OptionError for a change that is not known, or can't be made to this case, such as a
+    change of layers in a model that is a function.
+
+    >>> from chainrule.doctor.specimens import classes
+    >>> cured(classes(), {"learning_rate": 0.1}).optimizer.learning_rate
+    0.00030000000000000003
+    """
+    if not change:
+        raise OptionError("this finding has no change that can be made to the settings.")
+    made = replace(case, model=copy.deepcopy(case.model))
+    for name, value in change.items():
+        if name not in CURES:
+            raise OptionError(f"the change {name!r} can't be made automatically.")
+        made = CURES[name](made, value)
+    return made
+
+
+def _learning_rate(case: Case, factor: float) -> Case:
+    def scaled(part: Tunable) -> Tunable:
+        found = part.rebuilt(scaled)
+        schedule = isinstance(part, Schedule)
+        names = ["start", "end", "peak", "values", "then"] if schedule else ["learning_rate"]
+        own = {f.name: getattr(found, f.name) for f in fields(found)}
+        return replace(found, **{n: _times(own[n], factor) for n in names if n in own})
+
+    method = optimizer_of(case.optimizer)
+    changed = scaled(method)
+    if changed == method:
+        raise OptionError(f"{method!r} has no learning rate to change.")
+    assert isinstance(changed, Optimizer)
+    return replace(case, optimizer=changed)
+
+
+def _times(value: Any, factor: float) -> Any:
+    if isinstance(value, tuple):
+        return tuple(_times(v, factor) for v in value)
+    return value * factor if is_number(value) else value
+
+
+def _momentum(case: Case, value: float) -> Case:
+    def set_in(part: Tunable) -> Tunable:
+        found = part.rebuilt(set_in)
+        return replace(found, momentum=value) if hasattr(found, "momentum") else found  # type: ignore[call-arg]
+
+    changed = set_in(optimizer_of(case.optimizer))
+    assert isinstance(changed, Optimizer)
+    return replace(case, optimizer=changed)
+
+
+def _epochs(case: Case, factor: float) -> Case:
+    return replace(case, epochs=round(case.epochs * factor))
+
+
+def _batch_size(case: Case, size: int) -> Case:
+    return replace(case, batch_size=size)
+
+
+def _inputs(case: Case, _: str) -> Case:
+    """Standardize the columns of X, by the training rows."""
+    X = np.asarray(case.data[0])
+    scale = leading_scale(case.model)
+    factor = 1.0 if scale is None else scale.factor
+    mean = X.mean(axis=0, dtype=np.float64)
+    spread = X.std(axis=0, dtype=np.float64)
+
+    def scaled(values: Any) -> Array:
+        wide = (np.asarray(values, np.float64) - mean) / np.where(spread > 0, spread, 1)
+        rescaled: Array = (wide / factor).astype(np.float32)
+        return rescaled
+
+    return _with_data(case, scaled, lambda y: y)
+
+
+def _targets(case: Case, _: str) -> Case:
+    """Standardize the columns of y, by the training rows."""
+    y = np.asarray(case.data[1], np.float64)
+    mean, spread = y.mean(axis=0), y.std(axis=0)
+
+    def scaled(values: Any) -> Array:
+        wide: Array = (np.asarray(values, np.float64) - mean) / np.where(spread > 0, spread, 1)
+        return wide.astype(np.float32)
+
+    return _with_data(case, lambda X: X, scaled)
+
+
+def _with_data(case: Case, on_x: Callable[[Any], Any], on_y: Callable[[Any], Any]) -> Case:
+    held = case.validation
+    if isinstance(held, tuple):
+        held = (on_x(held[0]), on_y(held[1]), *held[2:])
+    return replace(case, data=(on_x(case.data[0]), on_y(case.data[1])), validation=held)
+
+
+def _loss(case: Case, name: str) -> Case:
+    return replace(case, loss=name)
+
+
+def _class_weight(case: Case, weights: Any) -> Case:
+    return replace(case, more={**case.more, "class_weight": weights})
+
+
+# --- changes of the model, made in the form in which it is saved ----------------------------------
+
+
+def _activation(case: Case, name: str) -> Case:
+    kinds = {kind().__class__.__name__ for kind in BY_NAME.values()}
+    fresh = model_config(BY_NAME[name]())
+
+    def swap(config: Any) -> Any:
+        return fresh if isinstance(config, dict) and config.get("type") in kinds else config
+
+    changed = _mapped(model_config(case.model), swap)
+    if fresh not in _flat(changed):  # no activation was there to be swapped
+        changed = _between(changed, fresh)
+    return _with_model(case, changed, keep=True)
+
+
+def _flat(config: Any) -> list[Any]:
+    if isinstance(config, list):
+        return [entry for part in config for entry in _flat(part)]
+    if isinstance(config, dict):
+        return [config, *(entry for part in config.values() for entry in _flat(part))]
+    return []
+
+
+def _between(config: Any, layer: Any) -> Any:
+    """Return the config of a Sequential with `layer` behind each Linear but the last."""
+    if not isinstance(config, dict) or config.get("type") != "Sequential":
+        raise OptionError("activations can be added to a Sequential only.")
+    linear = [i for i, one in enumerate(config["layers"]) if one.get("type") == "Linear"]
+    layers: list[Any] = []
+    for i, one in enumerate(config["layers"]):
+        layers += [one, layer] if i in linear[:-1] else [one]
+    return {**config, "layers": layers}
+
+
+def _first_weights(case: Case, _: None) -> Case:
+    """Draw the weights anew, by the default of each layer."""
+
+    def plain(config: Any) -> Any:
+        if not isinstance(config, dict):
+            return config
+        return {k: v for k, v in config.items() if k not in ("weight_init", "bias_init")}
+
+    return _with_model(case, _mapped(model_config(case.model), plain), keep=False)
+
+
+def _first_biases(case: Case, value: float) -> Case:
+    def set_in(config: Any) -> Any:
+        has = isinstance(config, dict) and "bias_init" in config
+        return {**config, "bias_init": value} if has else config
+
+    return _with_model(case, _mapped(model_config(case.model), set_in), keep=False)
+
+
+def _output(case: Case, end: str | None) -> Case:
+    """Leave out what follows the last Linear layer, and put the activation `end` in its place."""
+    config = model_config(case.model)
+    if not isinstance(config, dict) or config.get("type") != "Sequential":
+        raise OptionError("the output can be changed in a Sequential only.")
+    layers = config["layers"]
+    weighted = [i for i, one in enumerate(layers) if one.get("type") in ("Linear", "Maxout")]
+    if not weighted or end not in (None, *BY_NAME):
+        raise OptionError(f"the output can't be changed to {end!r} automatically.")
+    kept = layers[: weighted[-1] + 1]
+    if end is not None:
+        kept = [*kept, model_config(BY_NAME[end]())]
+    return _with_model(case, {**config, "layers": kept}, keep=True)
+
+
+def _mapped(config: Any, change: Callable[[Any], Any]) -> Any:
+    """Return `config` with `change` made to each layer in it, the innermost first."""
+    if isinstance(config, list):
+        return [_mapped(entry, change) for entry in config]
+    if isinstance(config, dict):
+        return change({name: _mapped(entry, change) for name, entry in config.items()})
+    return config
+
+
+def _with_model(case: Case, config: Any, keep: bool) -> Case:
+    """Return `case` with the model of `config`; `keep` the values that were set by hand."""
+    model: Layer = from_config(config)
+    found = parameters(model)
+    for path, before in parameters(case.model).items():
+        if path in found and found[path].shape == before.shape:
+            found[path].trainable = before.trainable
+            if keep and before.assigned:
+                found[path].value = before.value
+    return replace(case, model=model)
+
+
+CURES: dict[str, Apply] = {
+    "activation": _activation,
+    "batch_size": _batch_size,
+    "bias_init": _first_biases,
+    "class_weight": _class_weight,
+    "epochs": _epochs,
+    "init": _first_weights,
+    "learning_rate": _learning_rate,
+    "loss": _loss,
+    "momentum": _momentum,
+    "output": _output,
+    "preprocess": _inputs,
+    "target": _targets,
+}

@@ -1,0 +1,178 @@
+"""Each change of a finding can be made to a case; a trial tells which remedies help."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+
+import chainrule as cr
+from chainrule import nn, optim
+from chainrule.core.errors import OptionError
+from chainrule.core.tensor import Tensor
+from chainrule.doctor.cure import CURES, cured
+from chainrule.doctor.finding import Finding
+from chainrule.doctor.remedies import Attempt, Trial, try_change, try_remedies
+from chainrule.doctor.rule import RULES
+from chainrule.doctor.specimens import classes, network, numbers, values
+from chainrule.train.diagnose import diagnose
+
+
+def kinds(model: Any) -> list[str]:
+    return [type(layer).__name__ for layer in model]
+
+
+@pytest.mark.parametrize(
+    ("method", "wanted"),
+    [
+        (optim.Adam(0.1), optim.Adam(0.01)),
+        ("adam", optim.Adam(1e-4)),
+        (optim.SGD(optim.Cosine(0.1, end=0.01)), optim.SGD(optim.Cosine(0.01, end=0.001))),
+        (optim.SGD(optim.Piecewise([0.1, 0.01], at=[9])),
+         optim.SGD(optim.Piecewise([0.01, 0.001], at=[9]))),
+        (optim.SGD(optim.Warmup(optim.StepDecay(0.1, 9), 10)),
+         optim.SGD(optim.Warmup(optim.StepDecay(0.01, 9), 10))),
+        (optim.SGD(optim.Warmup(0.1, 10)), optim.SGD(optim.Warmup(0.01, 10))),
+        (optim.chain(optim.ClipNorm(1.0), optim.SGD(0.1, 0.9)),
+         optim.chain(optim.ClipNorm(1.0), optim.SGD(0.01, 0.9))),
+    ],
+)  # fmt: skip
+def test_a_learning_rate_is_multiplied(method: Any, wanted: Any) -> None:
+    made = cured(classes(optimizer=method), {"learning_rate": 0.1}).optimizer
+    assert type(made) is type(wanted)
+    steps = [{k: round(v, 12) for k, v in m.planned(100, 10).hyper().items()}
+             for m in (made, wanted)]  # fmt: skip
+    assert steps[0] == steps[1]
+
+
+def test_numbers_of_the_settings_are_changed() -> None:
+    case = classes(epochs=10, optimizer=optim.SGD(0.1, 0.999))
+    assert cured(case, {"epochs": 4}).epochs == 40
+    assert cured(case, {"batch_size": 33}).batch_size == 33
+    assert cured(case, {"momentum": 0.9}).optimizer == optim.SGD(0.1, 0.9)
+    assert cured(case, {"loss": "mse"}).loss == "mse"
+    assert cured(case, {"class_weight": "balanced"}).options()["class_weight"] == "balanced"
+    assert case.options()["epochs"] == 10
+
+
+@pytest.mark.parametrize("scale", [None, 1 / 255])
+def test_inputs_are_standardized_as_the_model_sees_them(scale: float | None) -> None:
+    X = numbers() * 50 + 400
+    first = [] if scale is None else [nn.Scale(scale)]
+    model = nn.Sequential([*first, *network(4, 8, 3)])
+    made = cured(classes(model, X=X, validation=(X[:50], np.zeros(50, int))),
+                 {"preprocess": "standardize"})  # fmt: skip
+    seen = made.data[0] * (scale or 1)
+    np.testing.assert_allclose(seen.mean(axis=0), 0, atol=1e-4)
+    np.testing.assert_allclose(seen.std(axis=0), 1, atol=1e-4)
+    np.testing.assert_array_equal(made.validation[0], made.data[0][:50])
+
+
+def test_targets_are_standardized() -> None:
+    made = cured(values(scale=1000.0), {"target": "standardize"})
+    assert np.asarray(made.data[1]).std() == pytest.approx(1, abs=1e-5)
+
+
+def test_layers_are_changed_and_the_model_of_the_case_is_not() -> None:
+    case = classes(network(4, 8, 8, 3, between=[nn.Sigmoid()]))
+    made = cured(case, {"activation": "relu"})
+    assert kinds(made.model) == ["Linear", "ReLU", "Linear", "ReLU", "Linear"]
+    assert kinds(case.model) == ["Linear", "Sigmoid", "Linear", "Sigmoid", "Linear"]
+    flat = cured(classes(network(4, 8, 8, 3, between=())), {"activation": "tanh"})
+    assert kinds(flat.model) == ["Linear", "Tanh", "Linear", "Tanh", "Linear"]
+    ended = cured(classes(network(4, 8, 3, end=[nn.ReLU()])), {"output": None})
+    assert kinds(ended.model) == ["Linear", "ReLU", "Linear"]
+    assert kinds(cured(case, {"output": "sigmoid"}).model)[-1] == "Sigmoid"
+
+
+def test_weights_set_by_hand_stay_unless_they_are_the_cause() -> None:
+    model = network(4, 8, 3)
+    model[0].weight.value = np.full((4, 8), 7.0)  # type: ignore[index]
+    case = classes(model)
+    kept = cured(case, {"activation": "tanh"})
+    assert (nn.parameters(kept.model)["0.weight"].value == 7).all()
+    drawn = cured(case, {"init": None})
+    assert not nn.parameters(drawn.model)["0.weight"].assigned
+    biased = nn.Sequential([nn.Linear(4, 8, weight_init="zeros", bias_init=-9.0), nn.ReLU()])
+    fresh = cured(classes(biased), {"init": None, "bias_init": 0.0}).model[0]  # type: ignore[index]
+    assert (fresh.weight_init, fresh.bias_init) == (nn.Linear(4, 8).weight_init, 0.0)
+
+
+def test_what_cannot_be_changed_is_said() -> None:
+    with pytest.raises(OptionError, match="no change that can be made"):
+        cured(classes(), {})
+    with pytest.raises(OptionError, match="'weather' can't be made automatically"):
+        cured(classes(), {"weather": 1})
+
+    def model(x: Tensor) -> Tensor:
+        return x
+
+    with pytest.raises(OptionError):
+        cured(classes(model), {"output": None})
+    attempt = try_change(classes(model), {"activation": "relu"}, cr.fit, remedy="Use relu.")
+    assert attempt.impossible
+    assert "not tried: Use relu." in str(attempt)
+    assert not attempt.confirmed
+
+
+def test_every_change_a_rule_advises_is_known() -> None:
+    for cause, rule in RULES.items():
+        found = [f for f in diagnose(rule.sick()) if f.cause == cause]
+        assert found, cause
+        for finding in found:
+            assert set(finding.change) <= set(CURES), cause
+
+
+def test_a_cure_is_confirmed_and_a_wrong_one_is_not() -> None:
+    case = classes(optimizer=optim.Adam(3.0), epochs=20)
+    right = try_change(case, {"learning_rate": 0.01}, cr.fit)
+    wrong = try_change(case, {"learning_rate": 30.0}, cr.fit)
+    assert right.confirmed
+    assert right.gain > 0.1
+    assert not wrong.confirmed
+    assert right.control == wrong.control  # the same seeds
+    assert len(right.errors) == 3
+    model = nn.parameters(case.model)
+    assert not any(p.assigned for p in model.values())
+
+
+def test_a_rate_is_divided_again_while_it_helps() -> None:
+    rate = Finding("a", "learning_rate", "fault", "T.", "Divide it.", change={"learning_rate": 0.1})
+    other = Finding("b", "loss", "note", "T.", "Do.", change={"epochs": 1.0})
+    case = classes(optimizer=optim.Adam(10.0), epochs=20)
+    trial = try_remedies(case, [other, rate, rate], cr.fit, seeds=2)
+    assert [a.cause for a in trial] == ["a", "b"]
+    assert trial.best is trial[0]
+    assert trial[0].change["learning_rate"] < 0.05
+    assert trial[1].gain == 0  # nothing was changed
+    assert str(trial).startswith("2 remedies tried:\nconfirmed: Divide it.")
+
+
+def test_errors_in_other_units_are_compared_by_the_answers() -> None:
+    case = values(scale=2000.0, epochs=30)
+    attempt = try_change(case, {"target": "standardize"}, cr.fit)
+    assert attempt.confirmed
+    assert 0.9 < min(attempt.control) < 3  # 1 - R², not a squared error of millions
+    assert max(attempt.errors) < 0.9
+
+
+def test_gains_of_trainings_that_diverge() -> None:
+    both = Attempt("a", "r", {}, (math.inf, math.inf, 1.0), (1.0, math.inf, math.inf))
+    assert both.gains.tolist() == [1.0, 0.0, -math.inf]
+    assert not both.confirmed
+    assert "diverged -> " in str(both)
+    assert Trial.from_json(Trial([both]).to_json()) == (both,)
+
+
+def test_a_run_tries_its_own_remedies() -> None:
+    case = classes(optimizer=optim.Adam(3.0), epochs=5)
+    run = cr.fit(case.model, case.data, progress=False, check=True, **case.options())
+    trial = run.trial(seeds=2)
+    assert trial.best is not None
+    assert trial.best.change["learning_rate"] < 1
+    assert run.remedies is trial
+    plain = cr.fit(case.model, case.data, progress=False, **case.options())
+    with pytest.raises(OptionError, match="check=True"):
+        plain.trial()
