@@ -38,8 +38,9 @@ bench: $(VENV)/.test ## measure speed, beside the frameworks that are installed 
 accuracy: $(VENV)/.test ## measure accuracy on the built-in data sets (takes minutes)
 	$(PY) bench/accuracy.py $(ARGS)
 
-doctor-bench: $(VENV)/.test ## measure how often the doctor is right, and how often it cries wolf (takes minutes)
-	$(PY) bench/doctor.py --healthy 120 --injected 2 $(ARGS)
+doctor-bench: $(VENV)/.test ## measure how often the doctor is right and cries wolf, and what it costs (takes 15 minutes)
+	$(PY) bench/doctor.py --healthy 120 --injected 2 --cures 1 $(ARGS)
+	$(PY) bench/watch_cost.py
 
 clean: ## remove .venv and everything built
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

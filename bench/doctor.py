@@ -10,10 +10,15 @@ There are three parts, each run if its option is given:
     The first N healthy trainings of `chainrule.lab.recipe.healthy`: prints how many get a finding
     above a note.
 --injected N
-    Each fault of `chainrule.lab.faults.FAULTS` in N of the healthy trainings that it suits.
+    Each fault of `chainrule.lab.faults.FAULTS` in N of the healthy trainings that it suits: how
+    often its category is first, whether a structural one is found before the first step, how often
+    its layer or column is named, and the share of findings above a note that are true.
+--cures N
+    The same broken trainings, N for each fault: how often the first remedy that can be tried lowers
+    the held-out error, and how often a change drawn at random does.
 
 Run `python bench/doctor.py --faults FOLDER --json OUT [--seeds N] [--steps N] [--only ID,...]`, or
-`make doctor-bench`, which runs the other two.
+`make doctor-bench`, which runs the others.
 
 Read next: `bench/doctor_programs.py`.
 """
@@ -21,19 +26,27 @@ Read next: `bench/doctor_programs.py`.
 from __future__ import annotations
 
 import argparse
+import copy
 import json
 import warnings
 from collections import defaultdict
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+import chainrule as cr
 from bench.doctor_programs import Program, programs
 from chainrule.core.errors import ChainruleError
 from chainrule.doctor.case import Case
 from chainrule.doctor.finding import LEVELS, Findings
+from chainrule.doctor.remedies import try_change
+from chainrule.doctor.rule import RULES
+from chainrule.lab.breakage import Place
 from chainrule.lab.faults import FAULTS, break_recipe
-from chainrule.lab.recipe import healthy
+from chainrule.lab.recipe import Recipe, healthy
 from chainrule.train.diagnose import diagnose
 
 __all__ = ["causes", "findings", "main", "ranked"]
@@ -92,19 +105,80 @@ def false_alarms(count: int) -> None:
 def injected(count: int) -> None:
     """Print for each fault how often its category is first, and among the first three."""
     totals = [0, 0, 0]
+    early, placed, true = [], [], []  # of structural faults, of faults in a place, of findings
     for name, fault in FAULTS.items():
-        recipes = [r for r in map(healthy, range(60)) if fault.suits(r)][:count]
+        recipes = suiting(name, count)
         first = three = 0
         seen: list[str] = []
         for recipe in recipes:
-            order = causes(findings(name, break_recipe(recipe, name)))
+            found = findings(name, break_recipe(recipe, name))
+            order = causes(found)
             first += bool(order) and order[0] in fault.causes
             three += bool(set(order[:3]) & set(fault.causes))
             seen += order[:1]
+            true += [one.category in fault.causes for one in found.serious]
+            if fault.structural:
+                before = [RULES[one.cause].stage == "before" for one in found
+                          if one.category in fault.causes]  # fmt: skip
+                early.append(any(before))
+            where = located(fault.place(recipe), found, fault.causes)
+            placed += [] if where is None else [where]
         totals = [totals[0] + len(recipes), totals[1] + first, totals[2] + three]
         print(f"{name:32} {fault.category:15} first {first} of {len(recipes)}, three {three}; "
               f"found first {', '.join(sorted(set(seen))) or 'nothing'}", flush=True)  # fmt: skip
     print(f"injected: {totals[0]} trainings, first {totals[1]}, among the first three {totals[2]}")
+    print(f"structural: {sum(early)} of {len(early)} found before the first step")
+    print(f"located: {sum(placed)} of {len(placed)}, of those found that have a layer or a column")
+    print(f"precision: {sum(true)} of {len(true)} findings above a note are true")
+
+
+def suiting(name: str, count: int) -> list[Recipe]:
+    """Return the first `count` healthy trainings that a fault suits."""
+    return [r for r in map(healthy, range(60)) if FAULTS[name].suits(r)][:count]
+
+
+def located(place: Place | None, found: Findings, true: Sequence[str]) -> bool | None:
+    """Return whether the first true finding names the place; None without a place or a finding."""
+    hit = next((one for one in found if one.category in true), None)
+    if hit is None or place is None:
+        return None
+    if place.layer is not None:
+        return hit.where.get("layer") == place.layer
+    return hit.where.get("column") == place.column if place.column is not None else None
+
+
+CHANGES: list[dict[str, Any]] = [
+    {"learning_rate": 0.1}, {"learning_rate": 10.0}, {"epochs": 4}, {"activation": "relu"},
+    {"activation": "tanh"}, {"init": None}, {"preprocess": "standardize"}, {"batch_size": 8},
+    {"target": "standardize"}, {"output": None},
+]  # fmt: skip
+
+
+def cures(count: int) -> None:
+    """Print how often the first remedy lowers the held-out error, beside a random change."""
+    rng = np.random.default_rng(0)
+    advised: list[bool] = []
+    drawn: list[bool] = []
+    for name in FAULTS:
+        for recipe in suiting(name, count):
+            case = break_recipe(recipe, name)
+            copy_of_case = replace(case, model=copy.deepcopy(case.model))
+            offered = [f for f in findings(name, case).serious if f.change]
+            if not offered:
+                continue
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                tried = try_change(copy_of_case, offered[0].change, cr.fit, 2)
+                other = CHANGES[rng.integers(len(CHANGES))]
+                random = try_change(copy_of_case, other, cr.fit, 2)
+            if tried.errors:
+                advised.append(tried.confirmed)
+                drawn.append(random.confirmed)
+                print(f"{name:32} {offered[0].change}: {100 * tried.gain:+.0f} % of the error "
+                      f"taken away; at random {other}: {100 * random.gain:+.0f} %",
+                      flush=True)  # fmt: skip
+    print(f"cures: {sum(advised)} of {len(advised)} first remedies lower the held-out error; "
+          f"random changes {sum(drawn)}")  # fmt: skip
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -117,11 +191,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--only", default="")
     parser.add_argument("--healthy", type=int, default=0)
     parser.add_argument("--injected", type=int, default=0)
+    parser.add_argument("--cures", type=int, default=0)
     options = parser.parse_args(arguments)
     if options.healthy:
         false_alarms(options.healthy)
     if options.injected:
         injected(options.injected)
+    if options.cures:
+        cures(options.cures)
     if options.faults is not None:
         only = set(filter(None, options.only.split(",")))
         named(options.faults, options.json, options.seeds, options.steps, only)

@@ -301,7 +301,9 @@ def test_what_training_did_not_have_is_told() -> None:
         said[0],
     )
     assert "a value of `kind` that was not in training, such as 'wood'." in said[1]
-    assert re.search(r"a value of `day` far from the training range 2020-01-0\d to 2020-0.-..,", said[2])
+    assert re.search(
+        r"a value of `day` far from the training range 2020-01-0\d to 2020-0.-..,", said[2]
+    )
     assert said[2].endswith("such as 2009-12-31 in row 2.")
     with pytest.warns(UserWarning, match="1 cell that can't be read counts as missing, 'abc'"):
         predict_table(
