@@ -22,7 +22,7 @@ import chainrule as cr
 
 __all__ = ["main"]
 
-TURNS = 5
+TURNS = 7
 
 
 def timed(workload: Workload, epochs: int, check: bool) -> tuple[float, float]:
@@ -45,7 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     warnings.simplefilter("ignore")
     print("| network | checks before the first step, s | watching |\n|---|--:|--:|")
-    for workload in WORKLOADS:
+    for workload in WORKLOADS.values():
         if options.only not in workload.name:
             continue
         _, once = timed(workload, 3, False)

@@ -75,7 +75,7 @@ def layer_charts(run: Run, title: Callable[[str], str]) -> list[str]:
         names = [names[i] for i in dict.fromkeys(picked.tolist())]
     charts = []
     for key, words, log in (
-        ("gradient_rms", "Gradient at each layer's weighted sums, root mean square", True),
+        ("gradient_rms", "Gradient at the weighted sums, root mean square", True),
         ("input_std", "Standard deviation of each layer's input", False),
         ("input_zeros", "Share of zeros in each layer's input", False),
     ):
