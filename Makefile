@@ -38,7 +38,7 @@ bench: $(VENV)/.test ## measure speed, beside the frameworks that are installed 
 accuracy: $(VENV)/.test ## measure accuracy on the built-in data sets (takes minutes)
 	$(PY) bench/accuracy.py $(ARGS)
 
-doctor-bench: $(VENV)/.test ## measure how often the doctor is right and cries wolf, and what it costs (takes 15 minutes)
+doctor-bench: $(VENV)/.test ## measure how often the doctor is right and how often it raises a false alarm, and what it costs (takes 15 minutes)
 	$(PY) bench/doctor.py --healthy 120 --injected 2 --cures 1 $(ARGS)
 	$(PY) bench/watch_cost.py
 

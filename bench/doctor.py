@@ -12,7 +12,8 @@ There are three parts, each run if its option is given:
 --injected N
     Each fault of `chainrule.lab.faults.FAULTS` in N of the healthy trainings that it suits: how
     often its category is first, whether a structural one is found before the first step, how often
-    its layer or column is named, and the share of findings above a note that are true.
+    its layer or column is named, and how many findings above a note are true, of those that do not
+    follow from another.
 --cures N
     The same broken trainings, N for each fault: how often the first remedy that can be tried lowers
     the held-out error, and how often a change drawn at random does.
@@ -116,12 +117,16 @@ def injected(count: int) -> None:
             first += bool(order) and order[0] in fault.causes
             three += bool(set(order[:3]) & set(fault.causes))
             seen += order[:1]
-            true += [one.category in fault.causes for one in found.serious]
+            roots = [one for one in found.serious if not one.because]
+            true += [one.category in fault.causes for one in roots]
             if fault.structural:
                 before = [RULES[one.cause].stage == "before" for one in found
                           if one.category in fault.causes]  # fmt: skip
                 early.append(any(before))
             where = located(fault.place(recipe), found, fault.causes)
+            if where is False:
+                there = [dict(f.where) for f in found if f.category in fault.causes]
+                print(f"  {name}: expected {fault.place(recipe)}, found {there[:2]}")
             placed += [] if where is None else [where]
         totals = [totals[0] + len(recipes), totals[1] + first, totals[2] + three]
         print(f"{name:32} {fault.category:15} first {first} of {len(recipes)}, three {three}; "
@@ -129,7 +134,8 @@ def injected(count: int) -> None:
     print(f"injected: {totals[0]} trainings, first {totals[1]}, among the first three {totals[2]}")
     print(f"structural: {sum(early)} of {len(early)} found before the first step")
     print(f"located: {sum(placed)} of {len(placed)}, of those found that have a layer or a column")
-    print(f"precision: {sum(true)} of {len(true)} findings above a note are true")
+    print(f"precision: {sum(true)} of {len(true)} findings above a note are true, of those that do "
+          "not follow from another")  # fmt: skip
 
 
 def suiting(name: str, count: int) -> list[Recipe]:

@@ -406,6 +406,13 @@ def read_house(root: Path) -> House:
     return house
 
 
+def test_the_page_on_the_architecture_has_the_floors(repository: Path) -> None:
+    page = (repository / "docs" / "architecture.md").read_text("utf-8")
+    told = {name: int(floor) for floor, name in re.findall(r"\| (\d+) \| `chainrule/(\w+)/`", page)}
+    there = {path.parent.name for path in (repository / "chainrule").glob("*/__init__.py")}
+    assert told == {name: floor for name, floor in FLOOR.items() if name in there}
+
+
 @pytest.fixture(scope="module")
 def house(repository: Path) -> House:
     return read_house(repository)

@@ -118,7 +118,7 @@ def test_the_python_of_the_readme_runs_and_prints_what_it_shows(
     [
         ("architecture.md", 10),
         ("catalogue.md", 25),
-        ("doctor.md", 7),
+        ("doctor.md", 20),
         ("draw.md", 5),
         ("explain.md", 15),
         ("features.md", 12),

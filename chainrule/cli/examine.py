@@ -10,10 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from chainrule.cli.output import emit
 from chainrule.cli.train_options import as_in_train
 from chainrule.core.errors import OptionError
+from chainrule.data.read import is_query
 from chainrule.tabular.build import check_settings
 from chainrule.tabular.problem import preflight_table, read_problem
 from chainrule.tabular.settings import choose_settings
@@ -55,7 +57,15 @@ def doctor(
     """  # noqa: D301 - \b tells click to keep the lines
     if source is None:
         raise click.UsageError("give SOURCE: a file, a data set or SQL; or --config with a source.")
-    if (Path(source) / "run.json").is_file():
+    if not is_query(source) and (Path(source) / "run.json").is_file():
+        ctx = click.get_current_context()
+        given = [name for name in ctx.params if name not in ("source", "as_json")
+                 and ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE]  # fmt: skip
+        if given:
+            raise OptionError(
+                f"{source} is a saved run, and what was found in its training is printed as it "
+                f"is: leave --{given[0].replace('_', '-')} out."
+            )
         return _tell_saved(source, as_json)
     asked |= {"seed": seed}
     # Report an unknown name before reading a large file.

@@ -20,11 +20,11 @@ from chainrule.cli.output import SavingError, emit, tell
 from chainrule.cli.runs import write_report
 from chainrule.cli.show import show_problem, show_results
 from chainrule.cli.train_options import method_options, network_options, parse_fraction, positive
-from chainrule.core.errors import RunError
+from chainrule.core.errors import DivergedError, RunError
 from chainrule.core.wording import counted
 from chainrule.data.builtin import names
 from chainrule.data.read import is_query
-from chainrule.insight.report.findings import warnings
+from chainrule.insight.report.remarks import warnings_on
 from chainrule.tabular.build import check_settings
 from chainrule.tabular.problem import Problem, fit_table, read_problem
 from chainrule.tabular.settings import choose_settings
@@ -54,8 +54,8 @@ __all__ = ["train"]
               "[default: for files larger than a quarter of the memory]")  # fmt: skip
 @click.option("--out", metavar="DIR", help="Where to save the run  [default: runs/NAME-1, -2, ...]")
 @click.option("--force", is_flag=True, help="Replace an existing run in --out.")
-@click.option("--check/--no-check", default=True, help="Whether to check the set-up before the "
-              "first step, as chainrule doctor does  [default: check]")  # fmt: skip
+@click.option("--check/--no-check", default=True, help="Whether to check the set-up, as "
+              "chainrule doctor does, and to watch the layers  [default: check]")  # fmt: skip
 @click.option("--cure", is_flag=True, help="If something is wrong, train again with and without "
               "each remedy, and say which helped.")  # fmt: skip
 @click.option("--report/--no-report", "wanted", default=True, help="Whether to write report.html "
@@ -138,11 +138,16 @@ def train(
         )
     if not (quiet or as_json):
         show_problem(problem, settings)
-    run = fit_table(problem, settings, threads=threads, progress=not quiet, check=check)
+    try:
+        run = fit_table(problem, settings, threads=threads, progress=not quiet, check=check)
+    except DivergedError as error:
+        if error.run is not None and quiet:
+            tell(str(error.run.findings))
+        if error.run is not None and cure:
+            tell(f"\n{error.run.trial()}")
+        raise
     for finding in run.findings.serious if quiet and run.findings else ():
         tell(str(finding))
-    if cure and run.findings and run.findings.serious and run.stopped != "interrupted":
-        tell(f"\n{run.trial()}")
     if not run.history:
         tell("interrupted before the first epoch ended; nothing was saved.")
         return 130
@@ -157,13 +162,18 @@ def train(
     written = as_toml(told | as_options(settings), "chainrule train --config THIS_FILE repeats it.")
     files = {"config.toml": written} | (write_report(run, problem) if wanted else {})
     saved, failure = _save(run, place, problem, out is None, force, files)
+    if cure and run.findings and run.findings.serious and run.stopped != "interrupted":
+        tell(f"\n{run.trial()}")
+        if saved is not None:  # a trial takes time, so the training was saved before it
+            files = files | (write_report(run, problem) if wanted else {})
+            run.save(saved, force=True, extra=files)
     if as_json:
         emit(json.dumps(_summary(run, problem, saved)) + "\n")
     elif quiet:
         emit(f"{saved}\n" if saved else "")
     else:
         show_results(run, saved)
-    for warning in warnings(run):
+    for warning in warnings_on(run):
         tell(f"warning: {warning}")
     if (judged := verdict(run.scores)).text and not (judged.poor or quiet):
         tell(f"note: {judged.text}")
@@ -208,7 +218,7 @@ def _summary(run: Run, problem: Problem, saved: str | None) -> dict[str, Any]:
         "notes": list(problem.pipeline.notes),
         "findings": [] if run.findings is None else run.findings.to_json(),
         "remedies": [] if run.remedies is None else run.remedies.to_json(),
-        "warnings": warnings(run),
+        "warnings": warnings_on(run),
         "epochs": len(run.history),
         "best_epoch": run.best_epoch,
         "stopped": run.stopped,

@@ -47,10 +47,12 @@ class GraphError(ChainruleError, ValueError):
 class DivergedError(ChainruleError, ArithmeticError):
     """Training produced infinite or undefined numbers and was stopped.
 
-    `findings` are those of ``fit(check=True)``: what was wrong, and what to change.
+    After ``fit(check=True)``, `findings` say what was wrong and what to change, and `run` is the
+    run as far as it came, whose ``trial()`` tries the remedies.
     """
 
     findings: Any = ()
+    run: Any = None
 
 
 class OptionError(ChainruleError, ValueError):

@@ -21,14 +21,30 @@ class Course:
     """A training from its `survey` to where it is now.
 
     `history` holds the records of the epochs that have ended; `layers` are those of the network as
-    it was seen last, on the rows of the survey; `diverged` says how training broke off, "" where
-    it did not.
+    it was seen last, on the rows of the survey; `diverged` says how training broke off, and
+    `stopped` why it ended early, "" where it did not.
     """
 
     survey: Survey
     history: list[Mapping[str, Any]] = field(default_factory=list)
     layers: list[LayerFacts] = field(default_factory=list)
     diverged: str = ""
+    stopped: str = ""
+
+    @property
+    def steps(self) -> int:
+        """The steps taken in the epochs that have ended."""
+        return self.survey.steps // self.survey.case.epochs * len(self.history)
+
+    @property
+    def by_hand(self) -> bool:
+        """Whether the user ended the training, so that its length was intended."""
+        return self.stopped == "interrupted" or self.stopped.startswith("on_epoch")
+
+    @property
+    def stopped_early(self) -> bool:
+        """Whether early stopping was asked for: it keeps the best weights."""
+        return self.survey.case.more.get("early_stopping") is not None
 
     @property
     def losses(self) -> Array:

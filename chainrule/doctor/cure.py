@@ -17,7 +17,7 @@ import numpy as np
 from chainrule.core.errors import OptionError
 from chainrule.core.options import is_number
 from chainrule.doctor.case import Case
-from chainrule.nn.activations import BY_NAME
+from chainrule.nn.activations import BY_NAME, activation
 from chainrule.nn.layer import Layer, parameters
 from chainrule.nn.layer_config import from_config, model_config
 from chainrule.nn.scale import leading_scale
@@ -93,7 +93,9 @@ def _batch_size(case: Case, size: int) -> Case:
 
 
 def _inputs(case: Case, _: str) -> Case:
-    """Standardize the columns of X, by the training rows."""
+    """Standardize the columns of X, by the rows given for training."""
+    if isinstance(case.data[0], np.memmap):
+        raise OptionError("X is read from a file row by row; standardize it in the file.")
     X = np.asarray(case.data[0])
     scale = leading_scale(case.model)
     factor = 1.0 if scale is None else scale.factor
@@ -109,7 +111,7 @@ def _inputs(case: Case, _: str) -> Case:
 
 
 def _targets(case: Case, _: str) -> Case:
-    """Standardize the columns of y, by the training rows."""
+    """Standardize the columns of y, by the rows given for training."""
     y = np.asarray(case.data[1], np.float64)
     mean, spread = y.mean(axis=0), y.std(axis=0)
 
@@ -127,6 +129,10 @@ def _with_data(case: Case, on_x: Callable[[Any], Any], on_y: Callable[[Any], Any
     return replace(case, data=(on_x(case.data[0]), on_y(case.data[1])), validation=held)
 
 
+def _early_stopping(case: Case, patience: int) -> Case:
+    return replace(case, more={**case.more, "early_stopping": patience})
+
+
 def _loss(case: Case, name: str) -> Case:
     return replace(case, loss=name)
 
@@ -140,12 +146,16 @@ def _class_weight(case: Case, weights: Any) -> Case:
 
 def _activation(case: Case, name: str) -> Case:
     kinds = {kind().__class__.__name__ for kind in BY_NAME.values()}
-    fresh = model_config(BY_NAME[name]())
+    fresh = model_config(activation(name))
 
     def swap(config: Any) -> Any:
         return fresh if isinstance(config, dict) and config.get("type") in kinds else config
 
-    changed = _mapped(model_config(case.model), swap)
+    config = model_config(case.model)
+    changed = _mapped(config, swap)
+    if _is_sequential(config):  # what follows the last layer with weights is the output's
+        end = _last_weighted(config) + 1
+        changed["layers"][end:] = config["layers"][end:]
     if fresh not in _flat(changed):  # no activation was there to be swapped
         changed = _between(changed, fresh)
     return _with_model(case, changed, keep=True)
@@ -161,7 +171,7 @@ def _flat(config: Any) -> list[Any]:
 
 def _between(config: Any, layer: Any) -> Any:
     """Return the config of a Sequential with `layer` behind each Linear but the last."""
-    if not isinstance(config, dict) or config.get("type") != "Sequential":
+    if not _is_sequential(config):
         raise OptionError("activations can be added to a Sequential only.")
     linear = [i for i, one in enumerate(config["layers"]) if one.get("type") == "Linear"]
     layers: list[Any] = []
@@ -192,16 +202,27 @@ def _first_biases(case: Case, value: float) -> Case:
 def _output(case: Case, end: str | None) -> Case:
     """Leave out what follows the last Linear layer, and put the activation `end` in its place."""
     config = model_config(case.model)
-    if not isinstance(config, dict) or config.get("type") != "Sequential":
+    if not _is_sequential(config):
         raise OptionError("the output can be changed in a Sequential only.")
-    layers = config["layers"]
-    weighted = [i for i, one in enumerate(layers) if one.get("type") in ("Linear", "Maxout")]
-    if not weighted or end not in (None, *BY_NAME):
+    if end not in (None, *BY_NAME):
         raise OptionError(f"the output can't be changed to {end!r} automatically.")
-    kept = layers[: weighted[-1] + 1]
+    kept = config["layers"][: _last_weighted(config) + 1]
     if end is not None:
         kept = [*kept, model_config(BY_NAME[end]())]
     return _with_model(case, {**config, "layers": kept}, keep=True)
+
+
+def _is_sequential(config: Any) -> bool:
+    return isinstance(config, dict) and config.get("type") == "Sequential"
+
+
+def _last_weighted(config: Any) -> int:
+    """Return the place of the last layer with weights in the config of a Sequential."""
+    kinds = ("Linear", "Maxout", "SparseLinear")
+    found = [i for i, one in enumerate(config["layers"]) if one.get("type") in kinds]
+    if not found:
+        raise OptionError("the model has no Linear layer, so its end is not known.")
+    return found[-1]
 
 
 def _mapped(config: Any, change: Callable[[Any], Any]) -> Any:
@@ -230,6 +251,7 @@ CURES: dict[str, Apply] = {
     "batch_size": _batch_size,
     "bias_init": _first_biases,
     "class_weight": _class_weight,
+    "early_stopping": _early_stopping,
     "epochs": _epochs,
     "init": _first_weights,
     "learning_rate": _learning_rate,

@@ -5,9 +5,10 @@ Read next: :mod:`chainrule.doctor.rule`.
 
 from __future__ import annotations
 
+import math
 import textwrap
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from chainrule.core.wording import counted
@@ -22,6 +23,53 @@ CATEGORIES = (
 LEVELS = ("note", "warning", "fault")
 
 
+_LOST = ("no_gradient", "vanishing_gradients", "stuck", "died_in_training", "still_falling",
+         "learning_rate_too_low", "constant_output", "targets_unlearnable")  # fmt: skip
+_WILD = ("diverged", "died_in_training", "stuck", "unsteady", "still_falling", "overfitting",
+         "targets_unlearnable")  # fmt: skip
+# What follows from a cause: where both are found, the cause comes first.
+EXPLAINS: dict[str, tuple[str, ...]] = {
+    "unscaled_inputs": ("learning_rate_too_high", "saturated_layer", "dead_layer",
+                        "blind_to_inputs", *_WILD),
+    "tiny_inputs": ("learning_rate_too_low", *_LOST),
+    "unscaled_targets": ("learning_rate_too_high", "saturated_layer", *_WILD),
+    "other_validation": ("overfitting",),
+    "loss_prefers_wrong_answers": ("learning_rate_too_high", *_WILD),
+    "loss_without_gradient": ("no_gradient", *_LOST),
+    "loss_mixes_rows": ("learning_rate_too_high", *_WILD, *_LOST),
+    "loss_accepts_one_answer": (*_WILD, *_LOST),
+    "wrong_gradient": ("learning_rate_too_high", *_WILD, *_LOST),
+    "rows_mixed": ("learning_rate_too_high", *_WILD, *_LOST),
+    "dropout_too_strong": ("learning_rate_too_high", *_WILD, *_LOST),
+    "too_deep": ("learning_rate_too_high", "learning_rate_too_low", *_WILD, *_LOST),
+    "bottleneck": (*_WILD, *_LOST),
+    "too_few_units": ("dead_layer", *_WILD, *_LOST),
+    "blind_to_inputs": _LOST,
+    "constant_output": ("learning_rate_too_low", "no_gradient", *_LOST[1:]),
+    "right_answers_out_of_reach": ("learning_rate_too_high", "constant_output", *_WILD, *_LOST),
+    "few_rows": ("overfitting", "still_falling", "targets_unlearnable"),
+    "copied_rows": ("overfitting",),
+    "weights_mis_scaled": ("learning_rate_too_high", "learning_rate_too_low", "saturated_layer",
+                           "dead_layer", *_WILD, *_LOST),
+    "output_starts_far": ("learning_rate_too_high", "learning_rate_too_low", *_WILD, *_LOST),
+    "dead_layer": _LOST,
+    "identical_units": _LOST,
+    "saturated_layer": ("stuck", "vanishing_gradients", "still_falling", "died_in_training",
+                        "learning_rate_too_low"),
+    "weights_held_small": _LOST,
+    "gradients_clipped_away": _LOST,
+    "epsilon_too_large": _LOST,
+    "frozen_random_weights": _LOST,
+    "few_updates": _LOST,
+    "batch_of_all_rows": ("still_falling", "stuck"),
+    "learning_rate_too_high": _WILD,
+    "momentum_too_high": ("learning_rate_too_high", *_WILD),
+    "learning_rate_too_low": ("stuck", "still_falling"),
+    "diverged": ("died_in_training", "stuck", "unsteady"),
+    "died_in_training": ("stuck", "still_falling", "targets_unlearnable"),
+}  # fmt: skip
+
+
 @dataclass(frozen=True)
 class Evidence:
     """A measured number beside the threshold that it crosses, and the reason for that threshold."""
@@ -30,6 +78,13 @@ class Evidence:
     value: float
     threshold: float
     reason: str
+
+    @classmethod
+    def from_json(cls, saved: Mapping[str, Any]) -> Evidence:
+        """Restore evidence from plain JSON values; a number that is None was infinite."""
+        value, threshold = (math.inf if saved[k] is None else saved[k]
+                            for k in ("value", "threshold"))  # fmt: skip
+        return cls(saved["what"], value, threshold, saved["reason"])
 
     def __str__(self) -> str:
         return f"{self.what}: {self.value:.4g} (threshold {self.threshold:.4g}; {self.reason})"
@@ -55,6 +110,8 @@ class Finding:
         The remedy as settings, such as ``{"activation": "relu"}``, where it can be said so.
     confidence
         From 0 to 1; findings of one level are ranked by it.
+    because
+        The cause of another finding that this one probably follows from, or "".
     """
 
     cause: str
@@ -66,11 +123,17 @@ class Finding:
     evidence: tuple[Evidence, ...] = ()
     change: Mapping[str, Any] = field(default_factory=dict)
     confidence: float = 0.5
+    because: str = ""
+
+    @property
+    def key(self) -> tuple[Any, ...]:
+        """What tells one finding from another: its cause, what has to change, and its place."""
+        return self.cause, self.category, self.where.get("layer"), self.where.get("column")
 
     def __str__(self) -> str:
-        lines = [
-            textwrap.fill(f"{self.level}: {self.text} {self.remedy}", 88, subsequent_indent="  ")
-        ]
+        after = f" (Probably an effect of {self.because}.)" if self.because else ""
+        text = f"{self.level}: {self.text} {self.remedy}{after}"
+        lines = [textwrap.fill(text, 88, subsequent_indent="  ")]
         lines += [f"  - {evidence}" for evidence in self.evidence]
         return "\n".join(lines)
 
@@ -89,8 +152,19 @@ class Findings(tuple[Finding, ...]):
         """Return `findings` by level and confidence; of one cause in one place, the first."""
         first: dict[Any, Finding] = {}
         for f in sorted(findings, key=lambda f: (-LEVELS.index(f.level), -f.confidence)):
-            first.setdefault((f.cause, tuple(sorted(f.where.items()))), f)
-        return cls(first.values())
+            first.setdefault(f.key, f)
+        found = list(first.values())
+        serious = {f.cause for f in found if f.level != "note"}
+        roots, effects = [], []
+        for f in found:
+            causes = [
+                c for c in EXPLAINS if c in serious and c != f.cause and f.cause in EXPLAINS[c]
+            ]
+            if causes:
+                effects.append(replace(f, because=causes[0]))
+            else:
+                roots.append(f)
+        return cls([*roots, *effects])
 
     @property
     def serious(self) -> Findings:
@@ -98,14 +172,26 @@ class Findings(tuple[Finding, ...]):
         return Findings(f for f in self if f.level != "note")
 
     def to_json(self) -> list[dict[str, Any]]:
-        """Return the findings as plain JSON values."""
-        return [asdict(finding) for finding in self]
+        """Return the findings as plain JSON values; infinite evidence becomes None."""
+        return [
+            {
+                **asdict(finding),
+                "evidence": [
+                    {
+                        k: None if v in (math.inf, -math.inf) or v != v else v
+                        for k, v in asdict(e).items()
+                    }
+                    for e in finding.evidence
+                ],
+            }
+            for finding in self
+        ]
 
     @classmethod
     def from_json(cls, saved: Iterable[Mapping[str, Any]]) -> Findings:
         """Restore what `to_json` returned."""
         return cls(
-            Finding(**{**one, "evidence": tuple(Evidence(**e) for e in one["evidence"])})
+            Finding(**{**one, "evidence": tuple(Evidence.from_json(e) for e in one["evidence"])})
             for one in saved
         )
 

@@ -14,7 +14,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from chainrule.core.errors import ChainruleError, DivergedError, OptionError
+from chainrule.core.errors import ChainruleError, DivergedError
 from chainrule.core.wording import counted
 from chainrule.doctor.case import Case
 from chainrule.doctor.cure import cured
@@ -23,6 +23,7 @@ from chainrule.doctor.finding import Finding
 __all__ = ["Attempt", "Trial", "try_change", "try_remedies"]
 
 Array = np.ndarray[Any, Any]
+Controls: TypeAlias = dict[tuple[str, int], float]
 Train: TypeAlias = Callable[..., Any]  # chainrule.fit, which stands on a higher floor
 HELD_OUT = 0.2  # of the rows, where the case has no validation rows of its own
 MOST = 4  # remedies tried
@@ -33,19 +34,20 @@ class Attempt:
     """One remedy, tried.
 
     errors
-        The held-out error of each seed with the remedy, `control` those without.  The error is the
-        held-out loss; where the remedy changes what the loss measures (another loss, output or
-        scale of the targets), it is the share of wrong answers, or 1 - R² for real values.
-        Infinite where training diverged.
+        The held-out error of each seed with the remedy, `control` those without; infinite where
+        training diverged.
+    measure
+        What the error is: the held-out "loss", or, where the remedy changes what the loss means
+        (another loss, output or scale of the targets), the "share of wrong answers" or "1 - R²".
     impossible
         Why the remedy could not be tried, or "".
     """
 
     cause: str
-    remedy: str
     change: Mapping[str, Any]
     control: tuple[float, ...] = ()
     errors: tuple[float, ...] = ()
+    measure: str = "loss"
     impossible: str = ""
 
     @property
@@ -67,19 +69,24 @@ class Attempt:
 
     @property
     def confirmed(self) -> bool:
-        """Whether the error fell with more than half of the seeds, and by 1 % in the median."""
-        return bool(self.errors) and self.gain > 0.01 and float((self.gains > 0).mean()) > 0.5
+        """Whether the error fell with more than half of the seeds, and by 2 % in the median."""
+        return bool(self.errors) and self.gain > 0.02 and float((self.gains > 0).mean()) > 0.5
 
     def __str__(self) -> str:
+        what = _described(self.change)
         if self.impossible:
-            return f"not tried: {self.remedy} ({self.impossible})"
+            return f"not tried: {what}. {self.impossible}"
         verdict = "confirmed" if self.confirmed else "not confirmed"
         before, after = float(np.median(self.control)), float(np.median(self.errors))
         low, high = float(self.gains.min()), float(self.gains.max())
+        spread = (
+            f"{_percent(high)} to {_percent(low)} with {counted(len(self.errors), 'seed')}"
+            if math.isfinite(low)
+            else f"diverged with some of {counted(len(self.errors), 'seed')}"
+        )
         return (
-            f"{verdict}: {self.remedy} Held-out error {_figure(before)} -> {_figure(after)} "
-            f"(change {-100 * self.gain:+.0f} %; {counted(len(self.errors), 'seed')}: "
-            f"{-100 * low:+.0f} to {-100 * high:+.0f} %)"
+            f"{verdict}: {what}. Held-out {self.measure} from {_figure(before)} to "
+            f"{_figure(after)} ({spread})."
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -124,75 +131,106 @@ class Trial(tuple[Attempt, ...]):
 def try_remedies(case: Case, findings: Iterable[Finding], train: Train, seeds: int = 3) -> Trial:
     """Train `case` with and without the remedy of each of `findings`, and compare.
 
-    `train` is :func:`chainrule.fit`.
-    Each training starts from the first weights, with the same `seeds` for control and remedy; the
-    same remedy is tried once.  At most four remedies are tried, those of the first findings; one
-    that multiplies the learning rate is repeated as long as the gain grows.
-    The model of the case is not changed.
+    `train` is :func:`chainrule.fit`.  Each training starts from the first weights, with the same
+    `seeds` for control and remedy; the same remedy is tried once.  At most four remedies are
+    tried, those of the first findings; one that multiplies the learning rate is repeated as long
+    as the gain grows.  The model of the case is not changed.  Ctrl-C ends the trial; what was
+    tried until then is returned.
 
     >>> import chainrule as cr
     >>> from chainrule.doctor.preflight import examine
     >>> from chainrule.doctor.specimens import classes
     >>> from chainrule.optim import Adam
     >>> case = classes(optimizer=Adam(3.0))
-    >>> try_remedies(case, examine(case), cr.fit).best.change
-    {'learning_rate': 0.1}
+    >>> try_remedies(case, examine(case), cr.fit).best.change["learning_rate"] < 1
+    True
     """
     different: dict[str, Finding] = {}
     for finding in findings:
         if finding.change:
             different.setdefault(repr(sorted(finding.change.items())), finding)
-    attempts = []
-    for f in list(different.values())[:MOST]:
-        attempts.append(try_change(case, f.change, train, seeds, f.cause, f.remedy))
-        while attempts[-1].confirmed and (more := _further(attempts[-1].change)):
-            times = f"{f.remedy} Tried with {more['learning_rate']:g} times the rate."
-            again = try_change(case, more, train, seeds, f.cause, times)
-            if again.gain <= attempts[-1].gain:
-                break
-            attempts[-1] = again
+    attempts: list[Attempt] = []
+    held = _with_held_out(case)
+    controls: Controls = {}
+    try:
+        for f in list(different.values())[:MOST]:
+            attempts.append(_attempt(held, f.change, train, seeds, f.cause, controls))
+            while more := _further(attempts[-1]):
+                again = _attempt(held, more, train, seeds, f.cause, controls)
+                if again.gain <= attempts[-1].gain and attempts[-1].confirmed:
+                    break
+                attempts[-1] = again
+    except KeyboardInterrupt:
+        pass
     return Trial(sorted(attempts, key=lambda a: (not a.confirmed, -a.gain)))
 
 
-def _further(change: Mapping[str, Any]) -> dict[str, float]:
-    """Return a larger step of the same kind: a learning rate divided or multiplied once more."""
-    factor = change.get("learning_rate")
-    if len(change) > 1 or factor is None or not 1e-4 < factor < 1e4:
+def _further(last: Attempt) -> dict[str, float]:
+    """Return a larger step of the same kind, where the last one helped or still diverged.
+
+    Only a learning rate is divided, or multiplied, once more.
+    """
+    factor = last.change.get("learning_rate")
+    if len(last.change) > 1 or factor is None or not 1e-9 < factor < 1e4 or last.impossible:
+        return {}
+    if not (last.confirmed or math.isinf(max(last.errors))):
         return {}
     return {"learning_rate": factor * (0.1 if factor < 1 else 10.0)}
 
 
 def try_change(
+    case: Case, change: Mapping[str, Any], train: Train, seeds: int = 3, cause: str = ""
+) -> Attempt:
+    """Train `case` with and without `change` from each of `seeds` seeds, and compare."""
+    return _attempt(_with_held_out(case), change, train, seeds, cause, {})
+
+
+def _with_held_out(case: Case) -> Case:
+    return case if case.validation is not None else replace(case, validation=HELD_OUT)
+
+
+def _attempt(
     case: Case,
     change: Mapping[str, Any],
     train: Train,
-    seeds: int = 3,
-    cause: str = "",
-    remedy: str = "",
+    seeds: int,
+    cause: str,
+    controls: Controls,
 ) -> Attempt:
-    """Train `case` with and without `change` from each of `seeds` seeds, and compare."""
-    remedy = remedy or f"Change {', '.join(f'{k} to {v}' for k, v in change.items())}."
-    case = case if case.validation is not None else replace(case, validation=HELD_OUT)
+    """Return the comparison; `controls` keeps the errors of the trainings without a remedy."""
     try:
         changed = cured(case, change)
-        same = not {"loss", "output", "target"} & set(change)
         before, after = [], []
         for k in range(seeds):
-            before.append(_held_out_error(replace(case, seed=case.seed + k), same, train))
-            after.append(_held_out_error(replace(changed, seed=case.seed + k), same, train))
+            own, other = replace(case, seed=case.seed + k), replace(changed, seed=case.seed + k)
+            measure = "loss" if not {"loss", "output", "target"} & set(change) else _measure(case)
+            if (measure, k) not in controls:
+                controls[measure, k] = _held_out_error(own, measure, train)
+            before.append(controls[measure, k])
+            after.append(_held_out_error(other, measure, train))
     except ChainruleError as error:
-        return Attempt(cause, remedy, change, impossible=str(error))
-    return Attempt(cause, remedy, change, tuple(before), tuple(after))
+        return Attempt(cause, change, impossible=str(error))
+    return Attempt(cause, change, tuple(before), tuple(after), measure)
 
 
-def _held_out_error(case: Case, same: bool, train: Train) -> float:
+def _measure(case: Case) -> str:
+    """Return what answers are judged by, whatever the loss: wrong classes, or 1 - R²."""
+    y = np.asarray(case.data[1])
+    classes = y.dtype.kind in "biu" or bool(np.isin(y, (0, 1)).all())
+    return "share of wrong answers" if classes else "1 - R²"
+
+
+def _held_out_error(case: Case, measure: str, train: Train) -> float:
     """Return the held-out error of a training of `case`; see :class:`Attempt`."""
-    scores: list[float] = []
+    losses: list[float] = []
 
     def keep(_: Any, record: dict[str, Any]) -> None:
-        scores.append(float(record["val_loss"]) if same else 1 - _score_in(record))
+        losses.append(float(record["val_loss"]))
 
     options = case.options()
+    if measure != "loss":  # the rows are needed to judge answers, so they are split here
+        case = _split_by_hand(case)
+        options = case.options()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the doctor has found what they say
         try:
@@ -201,16 +239,66 @@ def _held_out_error(case: Case, same: bool, train: Train) -> float:
             )
         except DivergedError:
             return math.inf
-    kept = scores[run.best_epoch - 1] if options.get("early_stopping") else scores[-1]
+    if run.stopped == "interrupted":
+        raise KeyboardInterrupt
+    if measure != "loss":
+        assert isinstance(case.validation, tuple)
+        return _wrong(run.predict(case.validation[0]), np.asarray(case.validation[1]))
+    kept = losses[run.best_epoch - 1] if options.get("early_stopping") else losses[-1]
     return kept if math.isfinite(kept) else math.inf
 
 
-def _score_in(record: Mapping[str, Any]) -> float:
-    """Return the score of a record that tells how good answers are, whatever the loss."""
-    for name in ("val_r2", "val_accuracy"):
-        if name in record:
-            return float(record[name])
-    raise OptionError("the loss changes, and there is no accuracy or r2 to compare by")
+def _split_by_hand(case: Case) -> Case:
+    if isinstance(case.validation, tuple):
+        return case
+    X, y = np.asarray(case.data[0]), np.asarray(case.data[1])
+    order = np.random.default_rng(case.seed).permutation(len(X))
+    held = order[: max(1, round(len(X) * float(case.validation or HELD_OUT)))]
+    kept = np.setdiff1d(order, held)
+    more = {k: v for k, v in case.more.items() if k != "sample_weight"}
+    return replace(case, data=(X[kept], y[kept]), validation=(X[held], y[held]), more=more)
+
+
+def _wrong(predicted: Array, true: Array) -> float:
+    """Return the share of wrong answers, or 1 - R²; one-hot rows and scores stand for classes."""
+    if true.ndim == 2 and true.shape[1] > 1 and np.isin(true, (0, 1)).all():
+        true = true.argmax(axis=1)
+    if predicted.ndim == 2 and predicted.shape[1] > 1 and true.ndim == 1:
+        predicted = predicted.argmax(axis=1)
+    predicted, true = predicted.reshape(len(predicted), -1), true.reshape(len(true), -1)
+    if true.dtype.kind in "biu" or np.isin(true, (0, 1)).all():
+        decided = predicted if predicted.dtype.kind in "biu" else np.rint(predicted)
+        return float((decided != true).any(axis=1).mean())
+    error = float(np.square(predicted - true).mean())
+    spread = float(np.square(true - true.mean(axis=0)).mean())
+    return error / spread if spread > 0 and math.isfinite(error) else math.inf
+
+
+def _described(change: Mapping[str, Any]) -> str:
+    """Return a change in words.
+
+    >>> _described({"learning_rate": 0.01})
+    'learning rate divided by 100'
+    """
+    words = []
+    for name, value in change.items():
+        named = name.replace("_", " ")
+        if name == "learning_rate":
+            words.append(
+                f"learning rate divided by {1 / value:g}"
+                if value < 1
+                else f"learning rate multiplied by {value:g}"
+            )
+        elif name == "epochs":
+            words.append(f"{value:g} times as many epochs")
+        elif name in ("preprocess", "target"):
+            words.append(f"{'inputs' if name == 'preprocess' else 'targets'} standardized")
+        elif value is None:
+            words.append({"init": "default first weights", "output": "nothing after the last layer"}
+                         .get(name, f"default {named}"))  # fmt: skip
+        else:
+            words.append(f"{named} {value}")
+    return ", ".join(words)
 
 
 def _restored(value: Any) -> Any:
@@ -218,6 +306,10 @@ def _restored(value: Any) -> Any:
     if isinstance(value, list):
         return tuple(math.inf if v is None else v for v in value)
     return value
+
+
+def _percent(gain: float) -> str:
+    return f"{-100 * gain:+.0f} %"
 
 
 def _figure(error: float) -> str:

@@ -20,7 +20,7 @@ from chainrule.ops.composite import clip
 from chainrule.ops.elementary import log
 from chainrule.optim.adam import Adam
 
-__all__ = ["Probabilities", "classes", "network", "numbers", "on_probabilities", "values"]
+__all__ = ["Probabilities", "classes", "labels", "network", "numbers", "on_probabilities", "values"]
 
 Array = np.ndarray[Any, Any]
 
@@ -53,6 +53,14 @@ def values(model: Layer | None = None, scale: float = 1.0, **changes: Any) -> Ca
     y = (np.sin(2 * X[:, 0]) + X[:, 1] * X[:, 2]) * scale
     sound = Case(model or network(4, 16, 1), (X, y), "mse", Adam(3e-3), 20)
     return replace(sound, **changes)
+
+
+def labels(model: Layer | None = None, **changes: Any) -> Case:
+    """Return a sound training on labels of 0 and 1 with one output, with `changes`."""
+    X = numbers()
+    y = (X[:, :1] + X[:, 1:2] > 0.3).astype(np.float32)
+    case = Case(model or network(4, 16, 1), (X, y), "binary_cross_entropy", Adam(3e-3), 60)
+    return replace(case, **changes)
 
 
 class Probabilities:

@@ -21,7 +21,7 @@ from chainrule.core.graph import Graph, Node, reachable
 from chainrule.core.parameter import Parameter
 from chainrule.core.tensor import Tensor, tensor
 from chainrule.doctor.case import Case
-from chainrule.nn.layer import Layer, initialize, parameters
+from chainrule.nn.layer import Layer, Sequential, initialize, parameters
 from chainrule.nn.regularizers import penalties
 from chainrule.nn.scale import input_factor
 from chainrule.optim.full_batch import FullBatch
@@ -37,10 +37,11 @@ from chainrule.transform.bounds import bounds
 from chainrule.transform.grad import grad
 from chainrule.transform.mode import for_predicting
 
-__all__ = ["LayerFacts", "Survey"]
+__all__ = ["LayerFacts", "Slope", "Survey"]
 
 Array = np.ndarray[Any, Any]
 ROWS = 256  # of the training rows that layers are measured on
+GUESS_ROWS = 2000  # that the best constant is found on
 COLUMN_ROWS = 10_000  # that columns are measured on
 OVERFIT_STEPS, OVERFIT_SECONDS = 60, 0.8  # of the training on one batch
 
@@ -52,7 +53,7 @@ class LayerFacts:
     `inputs` (rows, features) enter its product with the weights, `product` (rows, units) leaves
     it; `slope` is the derivative of what follows (bias, normalization, activation), up to the
     next layer with weights, to each element of the product.  `gradient` is that of the mean loss
-    to the product; `weight` is None where it is not a parameter.
+    to the product; `weight` and `bias` are None where they are not parameters.
     """
 
     path: str
@@ -61,6 +62,7 @@ class LayerFacts:
     slope: Array
     gradient: Array
     weight: Array | None
+    bias: Array | None
     last: bool
     connected: bool  # whether a gradient can come back to it at all
 
@@ -73,6 +75,20 @@ class LayerFacts:
     def dead(self) -> float:
         """The share of units whose slope is 0 for every row, so that no gradient passes them."""
         return float((self.slope == 0).all(axis=0).mean())
+
+
+@dataclass(frozen=True)
+class Slope:
+    """The slope of the loss along the gradient of the weights at `path`."""
+
+    path: str
+    claimed: float  # by the gradient: its norm
+    measured: float  # by finite differences
+
+    @property
+    def ratio(self) -> float:
+        """The gradient over the measured slope: 1 for a right one."""
+        return self.claimed / self.measured
 
 
 class Survey:
@@ -100,7 +116,7 @@ class Survey:
         initialize(model, case.seed, keep_assigned=True)
         return cls(case, model, aim, *parts)
 
-    # --- what is asked for -----------------------------------------------------------------
+    # --- the settings ----------------------------------------------------------------------
 
     @property
     def kind(self) -> str:
@@ -120,8 +136,9 @@ class Survey:
 
     @property
     def batch_size(self) -> int:
-        """The rows of a batch, no more than there are."""
-        return min(self.case.batch_size, len(self.train))
+        """The rows of a batch: no more than there are, and all for a full-batch method."""
+        full = isinstance(optimizer_of(self.case.optimizer), FullBatch)
+        return len(self.train) if full else min(self.case.batch_size, len(self.train))
 
     @property
     def steps(self) -> int:
@@ -174,6 +191,74 @@ class Survey:
         """
         return self._probes.read(self.train)
 
+    def place(self, path: str, own: bool = False, step: int = 1) -> str:
+        """Return the path of the layer behind the one at `path` (with `step` -1, before it).
+
+        With `own`, it is the nearest one that is not a layer of chainrule.  Where the layers do not
+        follow one another in a Sequential, or there is none, `path` itself is returned.
+        """
+        layers = self.model.layers if isinstance(self.model, Sequential) else ()
+        found = [i for i in range(len(layers)) if path.split(".")[0] == str(i)]
+        if not found:
+            return path
+        behind = range(found[0] + step, len(layers) if step > 0 else -1, step)
+        for i in behind:
+            kind = getattr(layers[i], "__module__", "") if callable(layers[i]) else ""
+            if not own or not str(kind).startswith("chainrule.nn"):
+                return str(i)
+        return path
+
+    @cached_property
+    def sample(self) -> tuple[Array, Array]:
+        """The rows that layers are measured on, and their targets."""
+        some = self.train.spread_rows(ROWS)
+        return self.train.x[some], self.train.y[some]
+
+    @cached_property
+    def _plain(self) -> Interpreter:
+        x, y = data_input("x", self.train.x), data_input("y", self.train.y)
+        output = forward(self.model, x)
+        loss, _ = record_totals(self.aim, (), output, y)
+        weights = {f"parameter/{path}": p.node for path, p in parameters(self.model).items()}
+        graph = Graph(
+            {"output": output.node, "loss": loss.node}, {"x": x.node, "y": y.node, **weights}
+        )
+        return Interpreter(for_predicting(graph))
+
+    def predict(self, x: Array) -> Array:
+        """Return the outputs of the model for rows `x`, at most as many as those of `sample`."""
+        return self._plain({"x": x, "y": self.sample[1][: len(x)]})["output"]
+
+    @cached_property
+    def slopes(self) -> list[Slope]:
+        """The slope of the loss along the gradient of each weight, claimed and measured.
+
+        Parameters whose gradient is 0, and those where two step lengths disagree, as beside a
+        kink, are left out.
+        """
+        x, y = self.sample
+        found = parameters(self.model)
+        checked = []
+        for path, gradient in self.gradients.items():
+            norm = float(np.linalg.norm(gradient.astype(np.float64)))
+            if not found[path].is_weight or not norm > 0 or not math.isfinite(norm):
+                continue
+            value, size = found[path].value, float(np.linalg.norm(found[path].value))
+            measured = []
+            for share in (1e-3, 3e-4):
+                length = share * max(size, 1e-3)
+                step = length * gradient / norm
+                ends = [
+                    self._plain({"x": x, "y": y, f"parameter/{path}": value + side})["loss"]
+                    for side in (step, -step)
+                ]
+                measured.append((float(ends[0]) - float(ends[1])) / (2 * length))
+            noise = 1e-5 * max(abs(self.loss), 1e-12) / (3e-4 * max(size, 1e-3))
+            agree = abs(measured[0] - measured[1]) < 0.1 * abs(measured[1])
+            if agree and abs(measured[1]) > noise:
+                checked.append(Slope(path, norm, measured[1]))
+        return checked
+
     @property
     def layers(self) -> list[LayerFacts]:
         """The layers with weights, in the order in which rows pass them."""
@@ -206,23 +291,42 @@ class Survey:
     @cached_property
     def guess_loss(self) -> float | None:
         """The loss of the best constant prediction, None where it is not known how to make it."""
+        return self._guess_loss(self.train)
+
+    @cached_property
+    def held_guess_loss(self) -> float | None:
+        """The loss on the validation rows of the constant that is best for them, or None."""
+        return None if self.held_out is None else self._guess_loss(self.held_out)
+
+    def _guess_loss(self, part: Part) -> float | None:
         if self.aim.function is None or not self.kind:
             return None
-        y, width = self.train.y[self.train.spread_rows(ROWS)], self.outputs.shape[-1]
+        some = part.spread_rows(GUESS_ROWS)
+        y, width = part.y[some], self.outputs.shape[-1]
+        weight = np.ones(len(y)) if part.weight is None else part.weight[some]
+        if weight.ndim > 1 or not weight.sum() > 0:
+            return None
         rows = y.reshape(len(y), -1).astype(np.float64)
         if self.kind == "classes" and rows.shape[1] == 1:
             rows = np.eye(max(width, int(rows.max()) + 1))[rows[:, 0].astype(int)]
         if rows.shape[1] != width:
             return None
-        guesses = [rows.mean(axis=0), np.median(rows, axis=0)]
+        guesses = [np.average(rows, axis=0, weights=weight), np.median(rows, axis=0)]
         if self.takes in ("logits", "log rates"):
             p = np.clip(guesses[0], 1e-6, None)
             binary = self.takes == "logits" and self.kind == "labels"
             guesses = [np.log(p) - (np.log(np.clip(1 - p, 1e-6, None)) if binary else 0)]
         shape = (len(y), *self.outputs.shape[1:])
         outputs = [np.broadcast_to(g, shape).astype(self.outputs.dtype) for g in guesses]
-        losses = [float(self.aim.function(tensor(o), tensor(y)).mean()) for o in outputs]
+        losses = [self._mean_loss(o, y, weight) for o in outputs]
         return min(losses) if all(map(math.isfinite, losses)) else None
+
+    def _mean_loss(self, outputs: Array, y: Array, weight: Array) -> float:
+        assert self.aim.function is not None
+        losses = self.aim.function(tensor(outputs), tensor(y))
+        if losses.shape != (len(y),):
+            return float(losses.mean())
+        return float(np.average(losses.numpy(), weights=weight))
 
     # --- a few steps -----------------------------------------------------------------------
 
@@ -257,12 +361,13 @@ class Survey:
 
 @dataclass(frozen=True)
 class _Probes:
-    """The compiled question how some rows pass each layer; asked again as the weights change."""
+    """The graph that measures each layer on some rows, with the weights of the moment."""
 
     interpreter: Interpreter
     products: list[LayerProbe]
     connected: list[bool]
     weights: list[Parameter | None]
+    biases: list[Parameter | None]
 
     @classmethod
     def of(cls, model: Layer, aim: Objective, part: Part) -> _Probes:
@@ -295,14 +400,16 @@ class _Probes:
                 f"{i}/gradient": gradients[i].node,
             }
         weights = [by_node.get(probe.product.node.inputs[1]) for probe in probes]
-        return cls(Interpreter(Graph(wanted, plain.inputs)), probes, connected, weights)
+        biases = [found.get(f"{probe.layer}.bias") for probe in probes]
+        return cls(Interpreter(Graph(wanted, plain.inputs)), probes, connected, weights, biases)
 
     def read(self, part: Part) -> tuple[list[LayerFacts], dict[str, Array]]:
         """Return the layers, and all that was computed, for some rows of `part`."""
         some = part.spread_rows(ROWS)
         values = self.interpreter({"x": part.x[some], "y": part.y[some]})
         layers = []
-        for i, (probe, weight) in enumerate(zip(self.products, self.weights, strict=True)):
+        parts = zip(self.products, self.weights, self.biases, strict=True)
+        for i, (probe, weight, bias) in enumerate(parts):
             layers.append(
                 LayerFacts(
                     path=probe.layer,
@@ -311,6 +418,7 @@ class _Probes:
                     slope=values[f"{i}/slope"],
                     gradient=values[f"{i}/gradient"],
                     weight=None if weight is None else weight.value.copy(),
+                    bias=None if bias is None else bias.value.copy(),
                     last=i == len(self.products) - 1,
                     connected=self.connected[i],
                 )
@@ -325,9 +433,10 @@ def _differentiated(node: Node) -> tuple[Node, ...]:
 
 def _relative_change(before: dict[str, Array], after: dict[str, Array]) -> float:
     """Return the median, over parameters that are not zero, of the relative change."""
-    ratios = [
-        float(np.linalg.norm(after[name] - value) / np.linalg.norm(value))
-        for name, value in before.items()
-        if name.startswith("parameter/") and np.linalg.norm(value) > 0
-    ]
+    with np.errstate(all="ignore"):
+        ratios = [
+            float(np.linalg.norm(after[name] - value) / np.linalg.norm(value))
+            for name, value in before.items()
+            if name.startswith("parameter/") and np.linalg.norm(value) > 0
+        ]
     return float(np.median(ratios)) if ratios else 0.0

@@ -12,14 +12,14 @@ from typing import Any
 import numpy as np
 
 from chainrule.doctor.course import Course
-from chainrule.doctor.finding import Finding, Findings
+from chainrule.doctor.finding import Findings
 from chainrule.doctor.preflight import examine_survey
 from chainrule.doctor.rule import check_stage
 from chainrule.doctor.survey import Survey
 
 __all__ = ["Watch"]
 
-SHARE = 0.02  # of the time of training that looks may take; caches they empty cost as much again
+SHARE = 0.02  # share of the training time spent on looks; the caches they empty double it
 AFTER = 0.02  # seconds that NumPy's BLAS threads keep spinning beside the engine's after a look
 
 
@@ -55,17 +55,17 @@ class Watch:
         self.course.history.append(record)
         return self.look()
 
-    def finish(self, diverged: str = "") -> Findings:
+    def finish(self, diverged: str = "", stopped: str | None = None) -> Findings:
         """Return all that was found, the last look and the whole course included.
 
-        `diverged` says how training broke off, where it did.
+        `diverged` says how training broke off, where it did; `stopped` why it ended early.
         """
-        self.course.diverged = diverged
+        self.course.diverged, self.course.stopped = diverged, stopped or ""
+        known = {f.key for f in self._found}
         if not diverged:
             self._look()
-        known = {_key(f) for f in self._found}
         late = [*check_stage("while", self.course), *check_stage("after", self.course)]
-        self.late = Findings.ranked(f for f in late if _key(f) not in known)
+        self.late = Findings.ranked(f for f in late if f.key not in known)
         return Findings.ranked([*self._found, *late])
 
     def _look(self) -> Findings:
@@ -73,16 +73,9 @@ class Watch:
         layers, _ = self.course.survey.measure()
         if all(np.isfinite(np.abs(f.product).max()) for f in layers):
             self.course.layers = layers
-        known = {_key(f) for f in self._found}
-        fresh = Findings.ranked(
-            f for f in check_stage("while", self.course) if _key(f) not in known
-        )
+        known = {f.key for f in self._found}
+        fresh = Findings.ranked(f for f in check_stage("while", self.course) if f.key not in known)
         self._found += fresh
         self._looked = time.perf_counter()
         self._cost = self._looked - started + AFTER
         return fresh
-
-
-def _key(finding: Finding) -> tuple[Any, ...]:
-    """Return what tells one finding from another: its cause and its place."""
-    return finding.cause, finding.where.get("layer")

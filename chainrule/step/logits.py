@@ -1,4 +1,4 @@
-"""Does a model end in what its loss does itself?  Then it is told so before it trains.
+"""Reject a model that ends in an operation that its loss already applies.
 
 A model's output, as graph, and an objective go in; an OptionError naming the layer to leave out
 comes out, or nothing.  A model that ends in a sigmoid or softmax under a loss that applies one

@@ -177,11 +177,12 @@ def fit(
         _check_spread(one, train, held_out)
     _warn_of_saving(model)
     # A trial of remedies starts from the first weights, so they are kept before they are drawn.
-    untrained = copy.deepcopy(model) if check else model
+    untrained = _copied(model) if check else model
     initialize(model, int(seed), keep_assigned=True)
     case = Case(
         untrained, data, loss, method, epochs, int(batch_size), validation, regularizer, int(seed),
-        {"early_stopping": stopping, "sample_weight": sample_weight, "class_weight": class_weight},
+        {"early_stopping": stopping, "sample_weight": sample_weight, "class_weight": class_weight,
+         "metrics": metrics, "threads": threads, "engine": engine},
     )  # fmt: skip
     batch_size = len(train) if isinstance(method, FullBatch) else int(batch_size)
     steps = -(-len(train) // batch_size)
@@ -217,13 +218,22 @@ def fit(
     loop = _Loop(run, program, step, rates, train, held_out, stopping, int(seed))
     with Progress(progress, epochs, len(train)) as bar:
         if check:
-            run.keep_case(case, fit)
+            if untrained is not model:
+                run.keep_case(case, fit)
             loop.watch = Watch(Survey(case, model, aim, train, held_out))
             bar.tell(loop.watch.before.serious)
         loop.train(epochs, batch_size, bar, on_epoch)
         if loop.watch is not None:
             bar.tell(loop.watch.late.serious)
     return run
+
+
+def _copied(model: Layer) -> Layer:
+    """Return a copy of an untrained model, or the model where it can't be copied."""
+    try:
+        return copy.deepcopy(model)
+    except Exception:  # a layer of the user's may hold anything
+        return model
 
 
 def _stopping(asked: EarlyStopping | int | None) -> EarlyStopping | None:
@@ -333,12 +343,15 @@ class _Loop:
         except DivergedError as error:
             restore = True
             if self.watch is not None:
-                error.findings = self.watch.finish(str(error))
+                self.run.findings = self.watch.finish(str(error))
+                error.findings, error.run = self.run.findings, self.run
+                if self.run.findings.serious:
+                    error.args = (f"{error} The doctor found: {self.run.findings[0].text}",)
             raise
         finally:
             self._finish(restore)
         if self.watch is not None:
-            self.run.findings = self.watch.finish()
+            self.run.findings = self.watch.finish(stopped=self.run.stopped)
 
     def _why_stopped(self, stopping: EarlyStopping, monitor: str) -> str:
         found = "has not improved for"

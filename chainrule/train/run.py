@@ -25,7 +25,7 @@ import numpy as np
 from chainrule.core.errors import DataError, OptionError, RunError, did_you_mean
 from chainrule.core.foreign import no_member
 from chainrule.core.graph import Graph
-from chainrule.core.options import checks_arguments
+from chainrule.core.options import check_whole, checks_arguments
 from chainrule.core.tensor import Tensor, input
 from chainrule.core.wording import counted
 from chainrule.data.check_arrays import check_same_length
@@ -72,7 +72,8 @@ class Run:
     `pipeline` turns tables into features, in runs of
     :func:`chainrule.tabular.problem.fit_table`; `scores` are its held-out results.
     `findings` are what the doctor found, or None where the training was not checked; `remedies`
-    are those that :meth:`trial` tried.
+    are those that :meth:`trial` tried.  A checked run keeps the training data and the untrained
+    model for trials, until ``run.keep_case(None, None)``.
 
     The model is the one that was trained, not a copy: train it again, or set its
     weights, and this run predicts with the new ones.  `engine` is that of training, used for
@@ -230,8 +231,8 @@ class Run:
         scores.update({m.name: m.finish(sums[m.name] / len(part), part) for m in self.metrics})
         return scores
 
-    def keep_case(self, case: Case, train: Callable[..., Run]) -> None:
-        """Keep what :meth:`trial` needs: the untrained case, and the function that trains."""
+    def keep_case(self, case: Case | None, train: Callable[..., Run] | None) -> None:
+        """Keep what :meth:`trial` needs, the untrained case and fit; None for both frees them."""
         self._case, self._train = case, train
 
     def trial(self, seeds: int = 3) -> Trial:
@@ -244,8 +245,10 @@ class Run:
         """
         if self._case is None or self._train is None:
             raise OptionError(
-                "trial needs the data and the untrained model: train with fit(..., check=True)."
+                "trial needs the data and the untrained model, which fit(..., check=True) keeps; "
+                "a loaded run, or a model that can't be copied, does not have them."
             )
+        check_whole("trial: seeds", seeds)
         self.remedies = try_remedies(self._case, self.findings or (), self._train, seeds)
         return self.remedies
 

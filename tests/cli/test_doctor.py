@@ -38,15 +38,28 @@ def test_train_says_so(call: Call) -> None:
     assert sound["remedies"] == []
 
 
+def test_a_training_that_diverges_is_diagnosed_and_cured(call: Call) -> None:
+    wrong = ("train", "digits", "--optimizer", "sgd", "--lr", "1000", "--cure")
+    assert "learning rate is too high" in " ".join(call("doctor", *wrong[1:-1]).stdout.split())
+    for more in ((), ("--quiet",)):
+        answer = call(*wrong, *more)
+        assert answer.exit_code == 1
+        told = " ".join(answer.stderr.split())
+        assert "The learning rate is too high" in told
+        assert "confirmed: learning rate divided by 10" in told
+
+
 def test_a_saved_run_tells_what_was_found_and_what_helped(call: Call, place: Path) -> None:
-    wrong = ("train", "iris", "--lr", "3", "--epochs", "20", "--cure", "--out", "wrong")
+    wrong = ("train", "digits", "--lr", "1", "--cure", "--out", "wrong")
     trained = call(*wrong)
     assert trained.exit_code == 0
-    assert "confirmed: Divide the learning rate by 10" in trained.stderr
+    assert "confirmed: learning rate divided by 1" in trained.stderr
     answer = call("doctor", "wrong")
     assert answer.exit_code == 1
     assert "learning rate" in answer.stdout
-    assert "confirmed: Divide the learning rate by 10" in answer.stdout
+    assert "leave --epochs out" in call("doctor", "wrong", "--epochs", "3").stderr
+    assert "a single statement" in call("doctor", "select 1;" + " select 1;" * 200).stderr
+    assert "confirmed: learning rate divided by 1" in answer.stdout
     found = json.loads(call("doctor", "wrong", "--json").stdout)
     assert found == json.loads((place / "wrong" / "run.json").read_text())["findings"]
     page = (place / "wrong" / "report.html").read_text()

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
+import json
+import threading
 from typing import Any
 
 import numpy as np
@@ -11,8 +14,9 @@ import pytest
 import chainrule as cr
 from chainrule import nn, optim
 from chainrule.doctor import watch as watch_module
-from chainrule.doctor.finding import Findings
-from chainrule.doctor.specimens import classes, network, values
+from chainrule.doctor.finding import EXPLAINS, Evidence, Finding, Findings
+from chainrule.doctor.rule import RULES
+from chainrule.doctor.specimens import classes, network, numbers, values
 from chainrule.doctor.survey import Survey
 from chainrule.doctor.watch import Watch
 from chainrule.train.diagnose import diagnose
@@ -124,3 +128,91 @@ def test_full_batch_methods_and_images_can_be_checked() -> None:
 def test_the_first_weights_are_those_of_the_training() -> None:
     case = classes(epochs=1)
     assert diagnose(copy.deepcopy(case)) == fitted(case, check=True).findings
+
+
+def test_dead_layers_are_found_while_training(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(watch_module, "AFTER", 0.0)
+    monkeypatch.setattr(watch_module, "SHARE", 1.0)
+    case = values(network(4, 16, 8, 1), scale=10.0, optimizer=optim.SGD(0.1), epochs=60)
+    survey = Survey.of(case)
+    watching, found = Watch(survey), []
+
+    def look(run: cr.Run, record: dict[str, Any]) -> bool:
+        for path, parameter in nn.parameters(run.model).items():
+            nn.parameters(survey.model)[path].value = parameter.value
+        watching._cost = 0.0
+        found.extend(watching.end_epoch(record))
+        return bool(found)
+
+    run = fitted(case, on_epoch=look)
+    assert [f.cause for f in found] == ["died_in_training"]
+    assert len(run.history) < 60
+
+
+@pytest.mark.parametrize("rate", [6.6, 50.0, 1e3, 1e5, 1e9])
+def test_the_worst_learning_rates_are_found_before_training(rate: float) -> None:
+    found = cr.preflight(network(4, 16, 1), values().data, loss="mse", optimizer=optim.SGD(rate))
+    assert found[0].cause == "learning_rate_too_high"
+
+
+def test_weights_of_rows_and_classes_count() -> None:
+    X = numbers(400)
+    y = (X[:, 0] > 1.6).astype(int)
+    run = cr.fit(network(4, 16, 2), (X, y), loss="cross_entropy", class_weight="balanced",
+                 epochs=40, check=True, progress=False)  # fmt: skip
+    assert "stuck" not in [f.cause for f in run.findings or ()]
+    weights = np.linspace(0.1, 2, 400)
+    survey = Survey.of(classes(data=(X, y)))
+    plain = survey.guess_loss
+    survey.train = dataclasses.replace(survey.train, weight=weights)
+    del survey.__dict__["guess_loss"]
+    share = np.average(y, weights=weights)
+    wanted = -(share * np.log(share) + (1 - share) * np.log(1 - share))
+    assert survey.guess_loss == pytest.approx(wanted, rel=1e-4)
+    assert plain != pytest.approx(wanted, rel=1e-3)
+
+
+def test_steps_are_those_taken_and_the_users_end_is_not_judged() -> None:
+    case = classes(epochs=100, optimizer=optim.Adam(1e-5))
+    run = fitted(case, check=True, on_epoch=lambda run, record: len(run.history) == 2)
+    assert run.findings is not None
+    assert {"stuck", "still_falling"} & {f.cause for f in run.findings} == set()
+    full = Survey.of(values(optimizer=optim.LBFGS(), epochs=3))
+    assert full.steps == 3
+
+
+def test_infinite_evidence_survives_the_files(tmp_path: Any) -> None:
+    run = fitted(classes(epochs=1), check=True)
+    one = Finding("a", "loss", "fault", "T.", "R.", evidence=(Evidence("e", np.inf, 1.0, "r"),))
+    run.findings = Findings([one])
+    run.save(tmp_path / "run")
+    assert json.loads(json.dumps(run.findings.to_json(), allow_nan=False))[0]["evidence"]
+    assert str(cr.load(tmp_path / "run").findings) == str(run.findings)
+
+
+def test_what_follows_from_another_finding_comes_after_it() -> None:
+    cause = Finding("unscaled_inputs", "preprocessing", "warning", "C.", "r", confidence=0.6)
+    effect = Finding("learning_rate_too_high", "learning_rate", "fault", "E.", "r")
+    found = Findings.ranked([effect, cause])
+    assert [f.cause for f in found] == ["unscaled_inputs", "learning_rate_too_high"]
+    assert found[1].because == "unscaled_inputs"
+    assert "(Probably an effect of unscaled_inputs.)" in " ".join(str(found).split())
+    for name, effects in EXPLAINS.items():
+        assert {name, *effects} <= set(RULES), name
+
+
+def test_a_model_that_can_not_be_copied_is_checked_without_a_trial() -> None:
+    model = network(4, 8, 3)
+    model.lock = threading.Lock()  # type: ignore[attr-defined]
+    run = cr.fit(model, classes().data, loss="cross_entropy", check=True, progress=False, epochs=2)
+    assert run.findings is not None
+    with pytest.raises(cr.OptionError, match="can't be copied"):
+        run.trial()
+
+
+def test_a_diverged_training_can_be_tried_again() -> None:
+    with pytest.raises(cr.DivergedError, match="The doctor found: The learning rate") as caught:
+        fitted(values(optimizer=optim.SGD(50.0)), check=True)
+    trial = caught.value.run.trial(seeds=2)
+    assert trial.best is not None
+    assert trial.best.change["learning_rate"] < 1

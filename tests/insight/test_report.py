@@ -20,9 +20,9 @@ from chainrule import data, nn
 from chainrule.core.errors import DataError, RunError
 from chainrule.data.pixels import PixelPipeline
 from chainrule.data.target import Target
-from chainrule.insight.report.findings import Finding, find
 from chainrule.insight.report.overview import overview
 from chainrule.insight.report.predictions import predictions_on
+from chainrule.insight.report.remarks import Remark, remarks_on
 from chainrule.insight.report.weights import first_weights
 from chainrule.nn.layer import parameters
 from chainrule.tabular.problem import Problem, fit_table, read_problem
@@ -316,14 +316,14 @@ def test_weights_before_training_are_those_it_began_with() -> None:
             np.testing.assert_allclose(before[path], parameter.value, atol=1e-9, err_msg=path)
 
 
-def told(run: cr.Run, **curves: list[float]) -> list[Finding]:
+def told(run: cr.Run, **curves: list[float]) -> list[Remark]:
     run.best_epoch = 0
     run.history = [
         {"epoch": i + 1, **{name: values[i] for name, values in curves.items()}}
         for i in range(len(next(iter(curves.values()))))
     ]
     run.stopped, run.scores = None, {}
-    return find(run)
+    return remarks_on(run)
 
 
 def test_remarks_are_made_where_numbers_leave_no_doubt_and_nowhere_else() -> None:
@@ -347,7 +347,7 @@ def test_gradients_that_vanish_or_explode_are_told(ratio: float, word: str) -> N
     run = cr.fit(nn.Linear(1, 1), ([[1.0], [2.0]], [1.0, 0.0]), loss="mse", progress=False)
     layers = {str(k): {"gradient_rms": g} for k, g in enumerate((ratio, 1.0, 1.0))}
     run.history = [{"epoch": 1, "loss": 1.0, "layers": layers}]
-    texts = [f.text for f in find(run)]
+    texts = [f.text for f in remarks_on(run)]
     assert len(texts) == bool(word)
     assert all(f"Gradients {word}" in text and "10,000 times" in text for text in texts)
 
@@ -359,13 +359,13 @@ def test_a_layer_that_died_is_named_and_no_infinite_ratio_is_told() -> None:
     model = nn.Sequential([nn.Linear(4, 6), nn.ReLU(), dead, nn.ReLU(), nn.Linear(5, 2)])
     run = cr.fit(model, (X, (X[:, 0] > 0) * 1), loss="cross_entropy", epochs=10, watch=True,
                  progress=False)  # fmt: skip
-    texts = [finding.text for finding in find(run)]
+    texts = [finding.text for finding in remarks_on(run)]
     assert any(text.startswith("Layer 3 (ReLU): all 5 units dead.") for text in texts)
     assert not any("inf" in text for text in texts)
     for record in run.history:  # the same without a layer whose output is 0
         for layer in record.get("layers", {}).values():
             layer["input_zeros"] = 0.5
-    assert any("No gradient reaches layer 0" in finding.text for finding in find(run))
+    assert any("No gradient reaches layer 0" in finding.text for finding in remarks_on(run))
 
 
 @pytest.mark.parametrize("count", [1, 2])

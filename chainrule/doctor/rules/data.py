@@ -16,7 +16,7 @@ from chainrule.data.moments import root_mean_square
 from chainrule.doctor.case import Case
 from chainrule.doctor.finding import Evidence, Finding
 from chainrule.doctor.rule import rule
-from chainrule.doctor.specimens import classes, numbers, values
+from chainrule.doctor.specimens import classes, network, numbers, values
 from chainrule.doctor.survey import Array, Survey
 from chainrule.optim.adam import Adam
 
@@ -158,7 +158,7 @@ def _copies(x: Array, y: Array) -> list[tuple[int, float]]:
 
 def _rare() -> Case:
     X = numbers(1000)
-    return Case(classes().model, (X, (np.arange(1000) % 200 == 0).astype(int)), "cross_entropy")
+    return Case(network(4, 16, 2), (X, (np.arange(1000) % 200 == 0).astype(int)), "cross_entropy")
 
 
 @rule("data", sick=_rare, healthy=lambda: classes())

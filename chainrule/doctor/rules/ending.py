@@ -9,10 +9,12 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from chainrule.core.wording import counted
 from chainrule.doctor.case import Case
 from chainrule.doctor.course import Course
 from chainrule.doctor.finding import Evidence, Finding
 from chainrule.doctor.rule import rule
+from chainrule.doctor.rules.signal import of_two_slopes
 from chainrule.doctor.rules.start import MANY_DEAD
 from chainrule.doctor.specimens import classes, network, values
 from chainrule.nn.activations import Sigmoid
@@ -63,7 +65,7 @@ def diverged(course: Course) -> Iterator[Finding]:
 
 
 @rule(
-    "learning_rate", stage="after",
+    "learning_rate", stage="while",
     sick=lambda: values(network(4, 16, 8, 1), scale=10.0, optimizer=SGD(0.1), epochs=30),
     healthy=lambda: values(network(4, 16, 8, 1)),
 )  # fmt: skip
@@ -98,12 +100,15 @@ def stuck(course: Course) -> Iterator[Finding]:
     learned = course.learned
     if learned is None or learned > NO_BETTER or course.diverged or not course.layers:
         return
+    if course.by_hand:
+        return
     hidden = [f for f in course.layers if not f.last]
     slopes = [float(np.abs(f.slope).mean()) for f in hidden if f.slope.ndim == 2]
     flat = bool(slopes) and max(slopes) < 0.3 and min(slopes) > 0
+    flat = flat and not all(of_two_slopes(f) for f in hidden)
     moved = _moved(course)
-    text = (f"After {len(course.losses)} epochs the network is no better than a constant: the loss "
-            f"is {course.losses[-1]:.4g}, that of the best constant "
+    text = (f"After {counted(len(course.losses), 'epoch')} the network is no better than a "
+            f"constant: the loss is {course.losses[-1]:.4g}, that of the best constant "
             f"{course.survey.guess_loss:.4g}.")  # fmt: skip
     evidence = (
         Evidence("share of the constant's loss overcome", learned, NO_BETTER, "nothing learned"),
@@ -117,11 +122,11 @@ def stuck(course: Course) -> Iterator[Finding]:
             "Use relu or tanh in the hidden layers.",
             {"layer": hidden[0].path}, evidence, {"activation": "relu"}, 0.75,
         )  # fmt: skip
-    few = course.survey.steps < FEW_STEPS
+    few = course.steps < FEW_STEPS and moved < 1
     if moved < 0.1 or few:
         yield Finding(
             "stuck", "epochs" if few else "learning_rate", "warning",
-            text + f" In {course.survey.steps:,} steps the weights have moved by "
+            text + f" In {course.steps:,} steps the weights have moved by "
             f"{100 * moved:.2g} %: the steps are too {'few' if few else 'short'}.",
             "Train for more epochs." if few else "Multiply the learning rate by 10.",
             {}, evidence, {"epochs": 10} if few else {"learning_rate": 10.0}, 0.8 if few else 0.7,
@@ -147,21 +152,21 @@ def _moved(course: Course) -> float:
 def still_falling(course: Course) -> Iterator[Finding]:
     """Find a training that ended while its loss was falling as fast as before."""
     losses, learned = course.losses, course.learned
-    if course.diverged or not len(losses) or learned is None or learned > WELL:
+    if course.diverged or not len(losses) or learned is None or learned > WELL or course.by_hand:
         return
     first = max(course.survey.loss, float(losses[0]))
     fall = first - float(losses[-1])
     late = max(1, len(losses) // 5)
     start = float(losses[-1 - late]) if len(losses) > late else first
     share = (start - float(losses[-1])) / fall if fall > 0 else 0.0
-    hardly = course.survey.steps < FEW_STEPS and learned < HALF
+    hardly = course.steps < FEW_STEPS and learned < HALF
     if (share < LATE_GAIN or fall < 1e-3 * first) and not hardly:
         return
-    few = len(losses) <= FEW_EPOCHS or course.survey.steps < FEW_STEPS
+    few = len(losses) <= FEW_EPOCHS or course.steps < FEW_STEPS
     level = "warning" if learned < HALF else "note"
     text = (
-        f"The loss was still falling when training ended after {len(losses)} epochs "
-        f"({course.survey.steps:,} steps): {100 * share:.0f} % of its whole fall, from "
+        f"The loss was still falling when training ended after {counted(len(losses), 'epoch')} "
+        f"({course.steps:,} steps): {100 * share:.0f} % of its whole fall, from "
         f"{first:.4g} to {losses[-1]:.4g}, came in the last {late}."
     )
     evidence = (

@@ -60,7 +60,7 @@ def output_cannot_vary(survey: Survey) -> Iterator[Finding]:
         "can't learn. A softmax over a single unit does this: it divides a number by itself.",
         "End with one unit and no activation for a number, with one sigmoid unit (or none, before "
         "binary_cross_entropy) for yes or no, or with one unit per class.",
-        {"layer": last.path},
+        {"layer": survey.place(last.path)},
         (
             Evidence("spread of the outputs", spread, 1e-6, "outputs of all rows are the same"),
             Evidence("largest slope of the outputs", 0.0, 0.0, "no weight has any effect"),
@@ -86,7 +86,7 @@ def output_range(survey: Survey) -> Iterator[Finding]:
     outside = float(((y < low - margin) | (y > high + margin)).mean())
     if outside <= FEW_OUTSIDE:
         return
-    path = survey.layers[-1].path if survey.layers else ""
+    path = survey.place(survey.layers[-1].path) if survey.layers else ""
     yield Finding(
         "output_range", "activation", "fault",
         f"The network ends in an activation that keeps outputs between {low:.4g} and {high:.4g}, "
@@ -112,7 +112,7 @@ def outputs_not_probabilities(survey: Survey) -> Iterator[Finding]:
     if survey.takes != "probabilities":
         return
     low, high = survey.bounds
-    path = survey.layers[-1].path if survey.layers else ""
+    path = survey.place(survey.layers[-1].path) if survey.layers else ""
     out = survey.outputs
     end = "softmax" if survey.kind == "classes" and out.shape[-1] > 1 else "sigmoid"
     if low < 0 or high > 1:
@@ -154,6 +154,25 @@ def loss_for_numbers(survey: Survey) -> Iterator[Finding]:
     distinct = np.unique(y)
     one_hot = y.shape[1] > 1 and len(distinct) == 2 and bool((y.sum(axis=1) == distinct[-1]).all())
     yes_no = bool(np.isin(distinct, (0.0, 1.0)).all()) and len(distinct) == 2
+    numbered = (
+        y.shape[1] == 1
+        and 3 <= len(distinct) <= 10
+        and bool((distinct == np.arange(len(distinct))).all())
+        and len(y) >= 10 * len(distinct)
+    )
+    if numbered:
+        yield Finding(
+            "loss_for_numbers", "loss", "note",
+            f"The targets are the whole numbers 0 to {len(distinct) - 1}. If they are classes, the "
+            f"loss ({survey.aim.name}) treats them as amounts: it takes class 2 for more than "
+            "class 1, and twice as far from class 0.",
+            f"For classes, end the network with {len(distinct)} units and use "
+            "loss='cross_entropy'.",
+            {},
+            (Evidence("distinct targets, numbered from 0", len(distinct), 10,
+                      "amounts rarely have so few values"),),
+            {}, 0.45,
+        )  # fmt: skip
     if not (one_hot or yes_no):
         return
     better = "cross_entropy" if one_hot else "binary_cross_entropy"
@@ -254,6 +273,6 @@ def one_output_for_classes(survey: Survey) -> Iterator[Finding]:
         f"Give the last layer one unit per class, {max(2, len(values_of))}, or use "
         "binary_cross_entropy for yes or no.",
         {"layer": survey.layers[-1].path if survey.layers else ""},
-        (Evidence("outputs", 1, 2, "a class needs another to be told from"),),
+        (Evidence("outputs", 1, 2, "with one class there is nothing to choose"),),
         {}, 0.97,
     )  # fmt: skip

@@ -14,12 +14,12 @@ from chainrule.data.moments import root_mean_square
 from chainrule.doctor.case import Case
 from chainrule.doctor.finding import Evidence, Finding
 from chainrule.doctor.rule import rule
-from chainrule.doctor.specimens import classes, network, numbers
+from chainrule.doctor.specimens import classes, network
 from chainrule.doctor.survey import LayerFacts, Survey
 from chainrule.nn.activations import Sigmoid, Tanh
-from chainrule.nn.layer import Linear, Sequential
+from chainrule.nn.layer import Layer, Linear, Sequential
 
-__all__ = ["no_nonlinearity", "saturated_layer", "vanishing_gradients"]
+__all__ = ["no_nonlinearity", "of_two_slopes", "saturated_layer", "vanishing_gradients"]
 
 FLAT = 0.05  # a slope below this, where a sigmoid's is 0.25 and a tanh's 1 at most
 MOSTLY = 0.6  # share of slopes; a unit normal input leaves under a tenth of a tanh's so flat
@@ -58,10 +58,13 @@ def _bend(layer: LayerFacts) -> float:
     return float(np.ptp(slope, axis=0).max() / np.abs(slope).max())
 
 
+def _steep() -> Layer:
+    return Sequential([Linear(4, 16, bias_init=4.0), Tanh(), Linear(16, 3)])
+
+
 @rule(
     "initialization",
-    sick=lambda: classes(Sequential([Linear(4, 16), Tanh(), Linear(16, 3)]),
-                         X=numbers() * 1000),
+    sick=lambda: classes(_steep()),
     healthy=lambda: classes(network(4, 16, 3, between=[Tanh()])),
 )  # fmt: skip
 def saturated_layer(survey: Survey) -> Iterator[Finding]:
@@ -69,25 +72,31 @@ def saturated_layer(survey: Survey) -> Iterator[Finding]:
     for layer in survey.layers:
         if layer.slope.ndim != 2 or layer.last:  # the outputs of a softmax have a constant sum
             continue
-        top = float(np.abs(layer.slope).max())
-        steep = float((np.abs(layer.slope) >= 0.5 * top).mean())
-        flat = float((np.abs(layer.slope) < FLAT * max(top, 1e-30)).mean())
-        # ReLU and its variants are flat on one side and steep on the other, which is no saturation.
+        seen = layer.product != 0  # ReLU is flat at 0, as on rows of zeros
+        if seen.mean() < 0.2:
+            continue
+        slope = np.abs(layer.slope[seen])
+        top = float(slope.max())
+        steep = float((slope >= 0.5 * top).mean())
+        flat = float((slope < FLAT * max(top, 1e-30)).mean())
+        # ReLU and its variants are flat on one side and steep on the other: not saturated.
         if top == 0 or steep > 0.2 or flat <= MOSTLY:
             continue
         size = root_mean_square(layer.inputs)
         inputs = layer is survey.layers[0] and size > 5
         cause = "preprocessing" if inputs else "initialization"
-        why = (
-            f"its inputs are large (root mean square {size:.3g}, where 1 is usual)"
-            if inputs
-            else "its first weights are too large for its inputs"
+        biased = layer.bias is not None and root_mean_square(layer.bias) > max(
+            1.0, root_mean_square(layer.product)
         )
-        cure = (
-            "Standardize the inputs: (X - X.mean(0)) / X.std(0)."
-            if inputs
-            else "Leave weight_init at its default, which suits the activation."
-        )
+        if inputs:
+            why = f"its inputs are large (root mean square {size:.3g}, where 1 is usual)"
+            cure = "Standardize the inputs: (X - X.mean(0)) / X.std(0)."
+        elif biased:
+            why = "its first biases are larger than its weighted sums"
+            cure = "Let biases start at 0."
+        else:
+            why = "its first weights are too large for its inputs"
+            cure = "Leave weight_init at its default, which suits the activation."
         yield Finding(
             "saturated_layer", cause, "warning",
             f"Layer {layer.path} is saturated before training starts, because {why}: for "
@@ -97,12 +106,13 @@ def saturated_layer(survey: Survey) -> Iterator[Finding]:
             {"layer": layer.path},
             (Evidence("share of nearly flat slopes", flat, MOSTLY,
                       f"slopes below {FLAT:g} of the largest"),),
-            {"preprocess": "standardize"} if inputs else {"init": None}, 0.8,
+            {"preprocess": "standardize"} if inputs
+            else {"bias_init": 0.0} if biased else {"init": None}, 0.8,
         )  # fmt: skip
         return  # later layers suffer from this one
 
 
-def _of_two_slopes(layer: LayerFacts) -> bool:
+def of_two_slopes(layer: LayerFacts) -> bool:
     """Whether nearly every slope is one of two, as those of ReLU and its variants are."""
     slopes = np.abs(layer.slope)
     steep = slopes >= 0.9 * slopes.max(axis=0)
@@ -125,7 +135,7 @@ def vanishing_gradients(survey: Survey) -> Iterator[Finding]:
     hidden = survey.layers[:-1]
     slopes = float(np.median([np.abs(f.slope).mean() for f in hidden]))
     # A sigmoid's slope is at most 0.25; a ReLU's is 0 or 1, whatever its mean.
-    saturating = slopes < 0.35 and not all(_of_two_slopes(f) for f in hidden)
+    saturating = slopes < 0.35 and not all(of_two_slopes(f) for f in hidden)
     yield Finding(
         "vanishing_gradients", "activation" if saturating else "initialization",
         "warning" if saturating or ratio < 1e-6 else "note",

@@ -8,11 +8,13 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
+from chainrule.core.wording import counted
 from chainrule.doctor.case import Case
 from chainrule.doctor.finding import Evidence, Finding
 from chainrule.doctor.rule import rule
 from chainrule.doctor.specimens import classes, network, numbers
 from chainrule.doctor.survey import Survey
+from chainrule.nn.activations import ReLU
 from chainrule.nn.layer import named_layers
 from chainrule.nn.normalize import BatchNorm
 from chainrule.optim.adam import Adam
@@ -23,7 +25,7 @@ __all__ = [
     "last_batch_of_one", "learning_rate_too_high", "learning_rate_too_low", "momentum_too_high",
 ]  # fmt: skip
 
-FAR = 1.0  # relative change of the weights in one step: they are replaced, not adjusted
+FAR = 0.5  # relative change of the weights in one step; a thousandth to a hundredth is usual
 WORSE = 2.0  # times the first loss, on the batch that is being fitted
 LITTLE = 1e-3  # of the weights' own length in all steps together
 
@@ -36,9 +38,9 @@ LITTLE = 1e-3  # of the weights' own length in all steps together
 def learning_rate_too_high(survey: Survey) -> Iterator[Finding]:
     """Find steps so long that the loss rises on the very batch that they are taken for."""
     losses, change = survey.overfit
-    if len(losses) < 5:
+    broken = bool(losses) and not math.isfinite(losses[-1])
+    if len(losses) < 5 and not broken:
         return
-    broken = not math.isfinite(losses[-1])
     late = sorted(losses[-max(3, len(losses) // 4) :])
     settled = late[len(late) // 2]
     worse = broken or settled > WORSE * max(losses[0], 1e-12)
@@ -47,8 +49,8 @@ def learning_rate_too_high(survey: Survey) -> Iterator[Finding]:
     if not worse:
         yield Finding(
             "learning_rate_too_high", "learning_rate", "warning",
-            f"The first step changes the weights by {change:.3g} times their own length, so it "
-            "replaces what they start from rather than adjusting it.",
+            "The learning rate is too high: the first step changes the weights by "
+            f"{change:.3g} times their own length, so it replaces them rather than adjusting them.",
             "Divide the learning rate by 10, and again until the change is below a tenth.",
             {"step": 1},
             (Evidence("relative change of the weights in the first step", change, FAR,
@@ -59,8 +61,8 @@ def learning_rate_too_high(survey: Survey) -> Iterator[Finding]:
     told = "is no longer a number" if broken else f"is {settled:.4g}"
     yield Finding(
         "learning_rate_too_high", "learning_rate", "fault",
-        f"Trained on a single batch, the loss {told} after {len(losses)} steps and was "
-        f"{losses[0]:.4g} at first: the steps are too long.",
+        f"The learning rate is too high: trained on a single batch, the loss {told} after "
+        f"{counted(len(losses), 'step')} and was {losses[0]:.4g} at first.",
         "Divide the learning rate by 10, and again until the loss falls.",
         {"step": len(losses)},
         (Evidence("loss after over before", settled / max(losses[0], 1e-12), WORSE,
@@ -105,7 +107,7 @@ def learning_rate_too_low(survey: Survey) -> Iterator[Finding]:
     healthy=lambda: classes(optimizer=SGD(0.01, momentum=0.9)),
 )
 def momentum_too_high(survey: Survey) -> Iterator[Finding]:
-    """Momentum m sums steps over about 1 / (1 - m) of them; more than there are is no average."""
+    """Momentum m sums about 1 / (1 - m) steps; a longer sum than the training is not an average."""
     for name, value in survey.optimizer.hyper().items():
         if name.split(".")[-1] != "momentum" or not 0 < value < 1:
             continue
@@ -126,7 +128,7 @@ def momentum_too_high(survey: Survey) -> Iterator[Finding]:
 
 def _one_left() -> Case:
     X = numbers(241)
-    return Case(network(4, 16, 3, between=[BatchNorm(16)]), (X, (X[:, 0] > 0).astype(int)),
+    return Case(network(4, 16, 2, between=[BatchNorm(16), ReLU()]), (X, (X[:, 0] > 0).astype(int)),
                 "cross_entropy", Adam(3e-3), 5, 40)  # fmt: skip
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from chainrule.insight.render.chart import line_chart
-from chainrule.insight.report.findings import series
+from chainrule.insight.report.remarks import series
 from chainrule.train.run import Run
 
 __all__ = ["course", "layer_charts", "measures", "spans_widely", "spark"]

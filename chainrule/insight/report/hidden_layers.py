@@ -16,7 +16,7 @@ import numpy as np
 from chainrule.core.errors import ChainruleError
 from chainrule.core.wording import counted
 from chainrule.insight.hidden.learned import Features, features
-from chainrule.insight.report.findings import Finding, all_dead
+from chainrule.insight.report.remarks import Remark, all_dead
 from chainrule.tabular.problem import Problem
 from chainrule.train.run import Run
 
@@ -53,7 +53,7 @@ def _some(pair: Sequence[Any], rows: int) -> tuple[Any, Any]:
     return X[np.sort(chosen)], y[np.sort(chosen)]
 
 
-def find_dead(seen: Features) -> list[Finding]:
+def find_dead(seen: Features) -> list[Remark]:
     """Return a remark for each layer with many dead units."""
     found = []
     for layer in seen.layers:
@@ -63,7 +63,7 @@ def find_dead(seen: Features) -> list[Finding]:
         if dead == layer.units:
             found.append(all_dead(layer.path, layer.layer, layer.units))
             continue
-        found.append(Finding(
+        found.append(Remark(
             "note",
             f"In layer {layer.path} ({layer.layer}) {dead:,} of {layer.units:,} units are dead: "
             f"they learn from none of the {counted(len(seen.numbers), 'row')}.",

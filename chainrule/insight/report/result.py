@@ -13,9 +13,9 @@ import numpy as np
 
 from chainrule.core.wording import counted
 from chainrule.insight.render.text import amount, interval, measure
-from chainrule.insight.report.findings import Finding, find
 from chainrule.insight.report.hidden_layers import find_dead
 from chainrule.insight.report.predictions import Predictions
+from chainrule.insight.report.remarks import Remark, remarks_on
 from chainrule.insight.report.section import Material, section
 from chainrule.tabular.intervals import class_intervals, value_intervals, wilson
 from chainrule.tabular.scores import MEASURES, score_classes, score_values
@@ -39,8 +39,8 @@ def result(material: Material) -> str:
     shown = "".join(
         f"<div><b>{value}</b>{what}<span>{more}</span></div>" for value, what, more in tiles
     )
-    found = list(find(run))
-    if material.seen is not None:
+    found = list(remarks_on(run))
+    if material.seen is not None and run.findings is None:
         found = list(dict.fromkeys([*found, *find_dead(material.seen)]))
     return f'<div class="tiles">{shown}</div>{_table(test, guess, ends, words)}' + _findings(found)
 
@@ -123,6 +123,6 @@ def _table(test: Scores, guess: Scores, ends: Scores, words: tuple[str, str]) ->
     )
 
 
-def _findings(found: Sequence[Finding]) -> str:
+def _findings(found: Sequence[Remark]) -> str:
     lines = "".join(f'<li class="{one.weight}">{escape(one.text)}</li>' for one in found)
     return f'<ul class="findings">{lines}</ul>' if lines else ""

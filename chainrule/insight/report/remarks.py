@@ -20,7 +20,7 @@ from chainrule.nn.layer import summary
 from chainrule.tabular.verdict import verdict
 from chainrule.train.run import Run
 
-__all__ = ["Finding", "all_dead", "find", "warnings"]
+__all__ = ["Remark", "all_dead", "remarks_on", "warnings_on"]
 
 FEW_EPOCHS = 8  # with fewer epochs, no remark on the training curve is made
 WORSE = 1.1  # ratio to the best validation loss above which it counts as risen
@@ -28,47 +28,50 @@ WEAK, STRONG = 1e-2, 1e2  # ratio of the gradient at the first layer to that at 
 
 
 @dataclass(frozen=True)
-class Finding:
+class Remark:
     """A remark: `weight` is "good", "note" or "bad", `text` one or two sentences."""
 
     weight: str
     text: str
 
 
-def find(run: Run) -> list[Finding]:
-    """Return the remarks on `run`, from its history and its scores."""
-    inside = _dead_layers(run) or _gradients(run.history)
-    found = [_against_the_guess(run.scores), _ending(run), *_course(run), *inside]
-    return [finding for finding in found if finding is not None]
+def remarks_on(run: Run) -> list[Remark]:
+    """Return the remarks on `run`, from its history and its scores.
+
+    What the doctor looks at, too, is left to it in a run that it has checked.
+    """
+    found = [_against_the_guess(run.scores), _ending(run)]
+    if run.findings is None:
+        found += [*_course(run), *(_dead_layers(run) or _gradients(run.history))]
+    return [remark for remark in found if remark is not None]
 
 
-def warnings(run: Run) -> list[str]:
+def warnings_on(run: Run) -> list[str]:
     """Return warnings for a run that is not better than the plain guess, [] for a better run.
 
     The first warning says so; the others say what went wrong in training.
     """
     if not verdict(run.scores).poor:
         return []
-    bad = [finding.text for finding in find(run) if finding.weight == "bad"]
-    return bad[:1] if run.findings and run.findings.serious else bad  # they say why
+    return [remark.text for remark in remarks_on(run) if remark.weight == "bad"]
 
 
-def _against_the_guess(scores: Mapping[str, Any]) -> Finding | None:
+def _against_the_guess(scores: Mapping[str, Any]) -> Remark | None:
     found = verdict(scores)
-    return Finding("bad" if found.poor else "note", found.text) if found.text else None
+    return Remark("bad" if found.poor else "note", found.text) if found.text else None
 
 
-def all_dead(path: str, layer: str, units: int) -> Finding:
+def all_dead(path: str, layer: str, units: int) -> Remark:
     """Return the remark on a layer whose output is the same for every row."""
     named = f"{path} ({layer})" if layer else path
-    return Finding(
+    return Remark(
         "bad",
         f"Layer {named}: all {counted(units, 'unit')} dead. They are constant over the rows, so "
         "no gradient passes; try a smaller learning rate, biases that start at 0, or leaky_relu.",
     )
 
 
-def _dead_layers(run: Run) -> list[Finding | None]:
+def _dead_layers(run: Run) -> list[Remark | None]:
     """Return a remark on each layer whose output was 0 for every recorded row.
 
     Statistics of the epoch whose weights were kept are used if recorded, else the last ones.
@@ -89,14 +92,14 @@ def _dead_layers(run: Run) -> list[Finding | None]:
     ]
 
 
-def _ending(run: Run) -> Finding | None:
+def _ending(run: Run) -> Remark | None:
     epochs, planned = len(run.history), run.settings.get("epochs")
     if run.stopped == "interrupted":
         kept = f"; the weights of epoch {run.best_epoch} were kept" if run.best_epoch else ""
         of = f" of {planned}" if planned else ""
-        return Finding("note", f"Training was interrupted after epoch {epochs}{of}{kept}.")
+        return Remark("note", f"Training was interrupted after epoch {epochs}{of}{kept}.")
     if run.stopped:
-        return Finding("good", f"Training ended early: {run.stopped}.")
+        return Remark("good", f"Training ended early: {run.stopped}.")
     return None
 
 
@@ -106,14 +109,14 @@ def series(history: Sequence[Mapping[str, Any]], name: str) -> np.ndarray[Any, A
     return np.array([math.nan if v is None else v for v in values], np.float64)
 
 
-def _course(run: Run) -> list[Finding | None]:
+def _course(run: Run) -> list[Remark | None]:
     """Return remarks on the losses: overfitting, stopped too early, or not learning."""
     loss, held = series(run.history, "loss"), series(run.history, "val_loss")
     epochs = len(loss)
     if epochs < FEW_EPOCHS or not np.isfinite(loss).all():
         return []
     if loss[-1] > 0.99 * loss[0] > 0:
-        return [Finding("bad", f"The training loss hardly changed: {loss[0]:.4g} in the first "
+        return [Remark("bad", f"The training loss hardly changed: {loss[0]:.4g} in the first "
                                f"epoch, {loss[-1]:.4g} in the last.")]  # fmt: skip
     if not np.isfinite(held).all():
         return []
@@ -121,7 +124,7 @@ def _course(run: Run) -> list[Finding | None]:
     best = run.best_epoch - 1 if 0 < run.best_epoch <= lowest + 1 else lowest
     last = max(3, epochs // 10)  # all of these epochs must be worse: one may be by chance
     if held[-last:].min() > WORSE * held[best] > 0 and loss[-1] < loss[best]:
-        return [Finding(
+        return [Remark(
             "note",
             f"Overfitting: after epoch {best + 1} the training loss kept falling, from "
             f"{loss[best]:.4g} to {loss[-1]:.4g}, while the validation loss rose from "
@@ -129,7 +132,7 @@ def _course(run: Run) -> list[Finding | None]:
         )]  # fmt: skip
     tenth = max(1, epochs // 10)
     if run.stopped is None and lowest == epochs - 1 and held[-1] < 0.98 * held[-1 - tenth]:
-        return [Finding(
+        return [Remark(
             "note",
             f"The validation loss was still falling at the end, from {held[-1 - tenth]:.4g} to "
             f"{held[-1]:.4g} in {counted(tenth, 'epoch')}: more epochs may improve it.",
@@ -137,7 +140,7 @@ def _course(run: Run) -> list[Finding | None]:
     return []
 
 
-def _gradients(history: Sequence[Mapping[str, Any]]) -> list[Finding | None]:
+def _gradients(history: Sequence[Mapping[str, Any]]) -> list[Remark | None]:
     """Return a remark if gradients vanish or explode from the last layer to the first."""
     watched = [record["layers"] for record in history if record.get("layers")]
     if not watched or len(watched[-1]) < 3:
@@ -151,12 +154,12 @@ def _gradients(history: Sequence[Mapping[str, Any]]) -> list[Finding | None]:
     if WEAK < ratio < STRONG:
         return []
     if ratio == 0:
-        return [Finding("bad", f"No gradient reaches layer {names[0]}: in most epochs it was 0 "
+        return [Remark("bad", f"No gradient reaches layer {names[0]}: in most epochs it was 0 "
                                "there, so that layer learned nothing.")]  # fmt: skip
     course, times, size = ("vanish", 1 / ratio, "smaller") if ratio <= WEAK else (
         "explode", ratio, "larger")  # fmt: skip
     told = f"{times:,.0f}" if times < 1e7 else f"{times:.1g}"
-    return [Finding(
+    return [Remark(
         "bad" if ratio <= WEAK else "note",
         f"Gradients {course} during backpropagation: in most epochs those at layer {names[0]} "
         f"were about {told} times {size} than those at layer {names[-1]}.",
