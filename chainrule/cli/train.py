@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from chainrule.cli.output import SavingError, emit, tell
 from chainrule.cli.runs import write_report
 from chainrule.cli.show import show_problem, show_results
 from chainrule.cli.train_options import method_options, network_options, parse_fraction, positive
-from chainrule.core.errors import DivergedError, RunError
+from chainrule.core.errors import DivergedError, OptionError, RunError
 from chainrule.core.wording import counted
 from chainrule.data.builtin import names
 from chainrule.data.read import is_query
@@ -33,6 +34,8 @@ from chainrule.train.directory import check_writable
 from chainrule.train.run import Run
 
 __all__ = ["train"]
+
+REPLAY_SECONDS = 5.0  # a training that diverged sooner is replayed to find the step
 
 
 @click.command("train")
@@ -143,6 +146,9 @@ def train(
     except DivergedError as error:
         if error.run is not None and quiet:
             tell(str(error.run.findings))
+        if error.run is not None and _seconds(error.run) < REPLAY_SECONDS:
+            with suppress(OptionError):  # a method that can't be replayed
+                tell(str(error.run.breakdown()))
         if error.run is not None and cure:
             tell(f"\n{error.run.trial()}")
         raise
@@ -180,6 +186,10 @@ def train(
     if failure is not None:
         raise SavingError(f"the network was trained but not saved: {failure}") from failure
     return 130 if run.stopped == "interrupted" else 0
+
+
+def _seconds(run: Run) -> float:
+    return float(sum(record["seconds"] for record in run.history))
 
 
 def _from_anywhere(source: str) -> str:

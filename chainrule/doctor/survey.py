@@ -184,12 +184,16 @@ class Survey:
     def _measured(self) -> tuple[list[LayerFacts], dict[str, Array]]:
         return self.measure()
 
-    def measure(self) -> tuple[list[LayerFacts], dict[str, Array]]:
+    def measure(
+        self, most: int = ROWS, rows: Array | None = None
+    ) -> tuple[list[LayerFacts], dict[str, Array]]:
         """Return the layers as some training rows pass them with the weights of now.
 
-        Beside them returns all that was computed, by name.
+        The rows are at most `most`, spread evenly, or those given by their numbers.  Beside the
+        layers returns all that was computed, by name.
         """
-        return self._probes.read(self.train)
+        some = self.train.spread_rows(most) if rows is None else rows
+        return self._probes.read(self.train, some)
 
     def place(self, path: str, own: bool = False, step: int = 1) -> str:
         """Return the path of the layer behind the one at `path` (with `step` -1, before it).
@@ -403,9 +407,8 @@ class _Probes:
         biases = [found.get(f"{probe.layer}.bias") for probe in probes]
         return cls(Interpreter(Graph(wanted, plain.inputs)), probes, connected, weights, biases)
 
-    def read(self, part: Part) -> tuple[list[LayerFacts], dict[str, Array]]:
+    def read(self, part: Part, some: Array) -> tuple[list[LayerFacts], dict[str, Array]]:
         """Return the layers, and all that was computed, for some rows of `part`."""
-        some = part.spread_rows(ROWS)
         values = self.interpreter({"x": part.x[some], "y": part.y[some]})
         layers = []
         parts = zip(self.products, self.weights, self.biases, strict=True)

@@ -18,6 +18,7 @@ import numpy as np
 __all__ = ["Part"]
 
 Array = np.ndarray[Any, Any]
+SHUFFLES = 2**32  # where the streams of shuffles begin; those of parameters begin at 0
 BLOCK_BYTES = 2**22  # what is held of an array at once when its rows are gone through
 
 
@@ -49,6 +50,11 @@ class Part:
         some = np.unique(np.linspace(0, len(self) - 1, min(most, len(self))).astype(np.intp))
         chosen: Array = some if self.rows is None else self.rows[some]
         return chosen
+
+    def order(self, seed: int, epoch: int) -> Array:
+        """Return the numbers of the rows in the order in which `epoch` takes them."""
+        generator = np.random.Generator(np.random.Philox(key=[seed, SHUFFLES + epoch]))
+        return generator.permutation(len(self.x) if self.rows is None else self.rows)
 
     def blocks(self, whole: bool = False) -> Iterator[dict[str, Array]]:
         """Yield the arrays of the rows in order; all at once if `whole` or nothing is copied."""

@@ -46,7 +46,6 @@ __all__ = ["EarlyStopping", "fit"]
 
 Array = np.ndarray[Any, Any]
 OnEpoch: TypeAlias = "Callable[[Run, dict[str, Any]], Any]"
-SHUFFLES = 2**32  # where the streams of shuffles begin; those of parameters begin at 0
 CHUNK_SECONDS = 0.1  # how long the engine runs before Python looks up: bar, Ctrl-C, finite loss
 
 SMALLER = (
@@ -392,9 +391,7 @@ class _Loop:
     def _epoch(self, epoch: int, batch_size: int, bar: Progress) -> dict[str, Any]:
         """Train one epoch and return its record."""
         started, rows = time.perf_counter(), len(self.data)
-        order = np.random.Generator(
-            np.random.Philox(key=[self.seed, SHUFFLES + epoch])
-        ).permutation(rows if self.data.rows is None else self.data.rows)
+        order = self.data.order(self.seed, epoch)
         sums: dict[str, float] = {}
         done = 0
         while done < rows:

@@ -52,6 +52,7 @@ from chainrule.step.record import (
 )
 from chainrule.train.directory import write_run
 from chainrule.train.predictor import Predictor
+from chainrule.train.replay import Biography, Breakdown, biography, find_breakdown
 from chainrule.transform.mode import for_predicting
 
 __all__ = ["Run", "load"]
@@ -243,14 +244,34 @@ class Run:
         its ``best`` is the confirmed remedy with the largest gain, if any.
         Raises OptionError unless the run was trained with ``check=True`` and was not loaded.
         """
-        if self._case is None or self._train is None:
+        case = self._kept("trial")
+        check_whole("trial: seeds", seeds)
+        assert self._train is not None
+        self.remedies = try_remedies(case, self.findings or (), self._train, seeds)
+        return self.remedies
+
+    def biography(self, layer: str | int, unit: int) -> Biography:
+        """Replay the training, and return when and why a unit of a layer with weights died.
+
+        See :class:`chainrule.train.replay.Biography`.  Raises OptionError unless the run was
+        trained with ``check=True`` and was not loaded, and for a layer or unit that is not there.
+        """
+        return biography(self._kept("biography"), str(layer), unit)
+
+    def breakdown(self) -> Breakdown | None:
+        """Replay a training that diverged, and return the step, the batch and the layer.
+
+        See :class:`chainrule.train.replay.Breakdown`; None if every step is finite.
+        """
+        return find_breakdown(self._kept("breakdown"))
+
+    def _kept(self, name: str) -> Case:
+        if self._case is None:
             raise OptionError(
-                "trial needs the data and the untrained model, which fit(..., check=True) keeps; "
+                f"{name} needs the data and the untrained model, which fit(..., check=True) keeps; "
                 "a loaded run, or a model that can't be copied, does not have them."
             )
-        check_whole("trial: seeds", seeds)
-        self.remedies = try_remedies(self._case, self.findings or (), self._train, seeds)
-        return self.remedies
+        return self._case
 
     def graph(self) -> Graph:
         """Return the model as a graph from ``x`` to ``output``, to print or inspect."""

@@ -46,6 +46,8 @@ def test_a_training_that_diverges_is_diagnosed_and_cured(call: Call) -> None:
         assert answer.exit_code == 1
         told = " ".join(answer.stderr.split())
         assert "The learning rate is too high" in told
+        assert "Epoch 1, step" in told
+        assert "on the batch of rows" in told
         assert "confirmed: learning rate divided by 10" in told
 
 
