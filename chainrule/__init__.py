@@ -148,6 +148,12 @@ def __getattr__(name: str) -> Any:
         return getattr(import_module(_LATER[name]), name)
     if name in _PACKAGES:
         return import_module(f"chainrule.{name}")
+    for package in () if name.startswith("_") else ("nn", "optim", "data", "tabular"):
+        if name in import_module(f"chainrule.{package}").__all__:
+            text = (
+                f"module 'chainrule' has no attribute {name!r}. It is chainrule.{package}.{name}."
+            )
+            raise AttributeError(text)
     raise no_attribute(__name__, name, [*__all__, *_PACKAGES])
 
 

@@ -1,18 +1,22 @@
-"""Write the directory of a run completely or not at all.
+"""Write the directory of a run completely or not at all, and read weights back.
 
 Read next: :mod:`chainrule.train.run`.
 """
 
 from __future__ import annotations
 
+import math
 import os
 import shutil
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from chainrule.core.errors import RunError
+from chainrule.nn.layer import Layer, parameters
 
-__all__ = ["check_writable", "write_run"]
+__all__ = ["as_plain", "check_writable", "load_weights", "pack_weights", "write_run"]
 
 
 def write_run(files: dict[str, bytes], path: str | os.PathLike[str], force: bool) -> Path:
@@ -76,3 +80,46 @@ def check_writable(path: str | os.PathLike[str], force: bool) -> None:
         raise RunError(
             f"{str(parent)!r} is not writable, so the run can't be saved there: {error.strerror}."
         ) from error
+
+
+def pack_weights(weights: Mapping[str, Any]) -> bytes:
+    """Return arrays by name as the content of a safetensors file."""
+    from safetensors.numpy import save
+
+    content: bytes = save(dict(weights))
+    return content
+
+
+def load_weights(model: Layer, path: Path) -> None:
+    """Set the parameters of `model` to the weights in the file `path`.
+
+    Raises RunError if the file can't be read, or its weights do not fit the model.
+    """
+    from safetensors import SafetensorError
+    from safetensors.numpy import load_file
+
+    try:
+        weights = load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise RunError(f"the weights in {str(path)!r} can't be read: {error}.") from error
+    found = parameters(model)
+    if set(found) != set(weights):
+        odd = ", ".join(sorted(set(found) ^ set(weights)))
+        raise RunError(f"the weights in {str(path)!r} do not fit the model: {odd}.")
+    for name, parameter in found.items():
+        parameter.name = name
+        if weights[name].shape != parameter.shape:
+            raise RunError(
+                f"the weights in {str(path)!r} do not fit the model: {name!r} has shape "
+                f"{parameter.shape} there and {weights[name].shape} in the file."
+            )
+        parameter.value = weights[name]
+
+
+def as_plain(value: Any) -> Any:
+    """Return `value` for a JSON file, which has no NaN and no infinity: they become null."""
+    if isinstance(value, dict):
+        return {name: as_plain(entry) for name, entry in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [as_plain(entry) for entry in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -11,7 +11,6 @@ Read next: :mod:`chainrule.cli`.
 from __future__ import annotations
 
 import json
-import math
 import os
 import platform
 from collections.abc import Callable, Mapping, Sequence
@@ -50,7 +49,8 @@ from chainrule.step.record import (
     model_dtype,
     record_totals,
 )
-from chainrule.train.directory import write_run
+from chainrule.train.directory import as_plain, load_weights, pack_weights, write_run
+from chainrule.train.history import History
 from chainrule.train.predictor import Predictor
 from chainrule.train.replay import Biography, Breakdown, biography, find_breakdown
 from chainrule.transform.mode import for_predicting
@@ -67,9 +67,9 @@ LAYERS_TOLD = 8  # by repr(run)
 class Run:
     """A trained model with its history.
 
-    `history` has one dict an epoch: epoch, loss, metrics, val_loss and val_
-    metrics where there was validation, learning_rate, seconds,
-    samples_per_second.  `stopped` says why training ended early, or is None.
+    `history` has one dict an epoch: epoch, loss, metrics, val_loss and val_ metrics where there was
+    validation, learning_rate, seconds, samples_per_second; ``run.history["loss"]`` is the loss of
+    each epoch.  `stopped` says why training ended early, or is None.
     `pipeline` turns tables into features, in runs of
     :func:`chainrule.tabular.problem.fit_table`; `scores` are its held-out results.
     `findings` are what the doctor found, or None where the training was not checked; `remedies`
@@ -88,7 +88,7 @@ class Run:
     feature_dtype: str
     flat_target: bool
     settings: dict[str, Any] = field(default_factory=dict)
-    history: list[dict[str, Any]] = field(default_factory=list)
+    history: History = field(default_factory=History)
     stopped: str | None = None
     best_epoch: int = 0
     scores: dict[str, Any] = field(default_factory=dict)
@@ -330,8 +330,6 @@ class Run:
 
     def files(self) -> dict[str, bytes]:
         """Return the content of every file of the saved run, by name."""
-        from safetensors.numpy import save as pack
-
         description = {
             "format": FORMAT,
             "model": model_config(self.model),
@@ -354,12 +352,12 @@ class Run:
             name: np.asarray(p.value, order="C")
             for name, p in parameters(self.model).items()
         }
-        lines = [json.dumps(_plain(record), allow_nan=False) for record in self.history]
+        lines = [json.dumps(as_plain(record), allow_nan=False) for record in self.history]
         files = {
-            "run.json": json.dumps(_plain(description), indent=1, allow_nan=False).encode(),
-            "weights.safetensors": pack(weights),
+            "run.json": json.dumps(as_plain(description), indent=1, allow_nan=False).encode(),
+            "weights.safetensors": pack_weights(weights),
             "history.jsonl": "".join(line + "\n" for line in lines).encode(),
-            "metrics.json": json.dumps(_plain(self.scores), indent=1, allow_nan=False).encode(),
+            "metrics.json": json.dumps(as_plain(self.scores), indent=1, allow_nan=False).encode(),
         }
         if self.pipeline is not None:
             files["pipeline.json"] = json.dumps(self.pipeline.to_json(), indent=1).encode()
@@ -387,15 +385,6 @@ def _other_axes(shape: tuple[int, ...], features: tuple[int, ...]) -> str:
     if shape == features:
         return " Give a single row as X[None]."
     return " Give single features as X[:, None]." if (*shape[1:], 1) == features else ""
-
-
-def _plain(value: Any) -> Any:
-    """Return `value` for a JSON file, which has no NaN and no infinity: they become null."""
-    if isinstance(value, dict):
-        return {name: _plain(entry) for name, entry in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(entry) for entry in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def load(
@@ -427,7 +416,8 @@ def load(
                 f"{str(root)!r} has format {about['format']}, this chainrule reads {FORMAT}; "
                 "use the version that saved it, or train it again."
             )
-        history = [json.loads(line) for line in (root / "history.jsonl").read_text().splitlines()]
+        lines = (root / "history.jsonl").read_text().splitlines()
+        history = History(json.loads(line) for line in lines)
         scores = json.loads((root / "metrics.json").read_bytes())
         aim = _saved_objective(about, loss)
         run = Run(
@@ -451,7 +441,7 @@ def load(
         if isinstance(error, (RunError, OptionError)):
             raise
         raise RunError(f"the run in {str(root)!r} is damaged: {error}.") from error
-    _load_weights(run.model, root / "weights.safetensors")
+    load_weights(run.model, root / "weights.safetensors")
     for name, parameter in parameters(run.model).items():
         parameter.trainable = parameter.trainable and name not in about.get("frozen", ())
     return run
@@ -476,25 +466,3 @@ def _saved_pipeline(path: Path) -> Pipeline | PixelPipeline | None:
     saved = json.loads(path.read_bytes())
     kind = PixelPipeline if saved.get("kind") == "pixels" else Pipeline
     return kind.from_json(saved)
-
-
-def _load_weights(model: Layer, path: Path) -> None:
-    from safetensors import SafetensorError
-    from safetensors.numpy import load_file
-
-    try:
-        weights = load_file(path)
-    except (OSError, SafetensorError) as error:
-        raise RunError(f"the weights in {str(path)!r} can't be read: {error}.") from error
-    found = parameters(model)
-    if set(found) != set(weights):
-        odd = ", ".join(sorted(set(found) ^ set(weights)))
-        raise RunError(f"the weights in {str(path)!r} do not fit the model: {odd}.")
-    for name, parameter in found.items():
-        parameter.name = name
-        if weights[name].shape != parameter.shape:
-            raise RunError(
-                f"the weights in {str(path)!r} do not fit the model: {name!r} has shape "
-                f"{parameter.shape} there and {weights[name].shape} in the file."
-            )
-        parameter.value = weights[name]

@@ -275,7 +275,7 @@ def test_a_run_whose_layers_died_is_warned_of_and_says_which(call: Call) -> None
     assert "100 % of 32 units are dead before training starts" in " ".join(told.split())
     shown = call("show", "dead").stdout
     assert "inf times" not in shown
-    assert "all 32 units dead" in shown
+    assert "100 % of 32 units are dead" in " ".join(shown.split())
 
 
 def test_a_score_on_two_rows_carries_its_uncertainty(call: Call, tmp_path: Path) -> None:

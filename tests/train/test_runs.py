@@ -422,3 +422,20 @@ def test_raw_numbers_are_not_taken_for_a_tables_features(tmp_path: Path) -> None
         outputs = run.outputs(features)
         np.testing.assert_array_equal(run.decide(outputs), outputs.argmax(axis=1))
         np.testing.assert_allclose(run.probabilities(outputs).sum(axis=1), 1, rtol=1e-6)
+
+
+def test_the_history_has_columns_by_name() -> None:
+    X = np.linspace(-1, 1, 20, dtype="float32")[:, None]
+    run = cr.fit(nn.Linear(1, 1), (X, 2 * X), loss="mse", epochs=3, progress=False)
+    assert run.history["loss"] == [record["loss"] for record in run.history]
+    assert [record["epoch"] for record in run.history[1:]] == [2, 3]
+    with pytest.raises(cr.OptionError, match=r"no 'los'. Did you mean 'loss'"):
+        run.history["los"]
+
+
+@pytest.mark.parametrize(
+    ("name", "place"), [("Sequential", "nn"), ("Adam", "optim"), ("read_table", "data")]
+)
+def test_a_name_of_a_package_says_where_it_is(name: str, place: str) -> None:
+    with pytest.raises(AttributeError, match=rf"It is chainrule\.{place}\.{name}\."):
+        getattr(cr, name)

@@ -20,7 +20,7 @@ from chainrule.core.errors import ChainruleError
 from chainrule.core.wording import counted
 from chainrule.insight.render.text import interval, measure, setting, table
 from chainrule.insight.report.curves import measures, spans_widely, spark
-from chainrule.insight.report.remarks import remarks_on, series
+from chainrule.insight.report.remarks import series, summary_of
 from chainrule.nn.layer import parameters, summary
 from chainrule.tabular.scores import MEASURES
 from chainrule.tabular.settings import unusual
@@ -44,7 +44,7 @@ class Overview:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the content of the text as plain data for JSON."""
-        return {**_facts(self.run, self.place), "findings": [f.text for f in remarks_on(self.run)]}
+        return {**_facts(self.run, self.place), "findings": summary_of(self.run)}
 
     def __str__(self) -> str:
         run, facts = self.run, self.to_dict()

@@ -20,7 +20,7 @@ from chainrule.nn.layer import summary
 from chainrule.tabular.verdict import verdict
 from chainrule.train.run import Run
 
-__all__ = ["Remark", "all_dead", "remarks_on", "warnings_on"]
+__all__ = ["Remark", "all_dead", "remarks_on", "summary_of", "warnings_on"]
 
 FEW_EPOCHS = 8  # with fewer epochs, no remark on the training curve is made
 WORSE = 1.1  # ratio to the best validation loss above which it counts as risen
@@ -44,6 +44,12 @@ def remarks_on(run: Run) -> list[Remark]:
     if run.findings is None:
         found += [*_course(run), *(_dead_layers(run) or _gradients(run.history))]
     return [remark for remark in found if remark is not None]
+
+
+def summary_of(run: Run) -> list[str]:
+    """Return the texts of the remarks, and of what the doctor found above a note."""
+    found = () if run.findings is None else run.findings.serious
+    return [r.text for r in remarks_on(run)] + [f.text for f in found if not f.because]
 
 
 def warnings_on(run: Run) -> list[str]:
