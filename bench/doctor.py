@@ -43,7 +43,7 @@ from bench.doctor_programs import Program, programs
 from chainrule.core.errors import ChainruleError
 from chainrule.doctor.case import Case
 from chainrule.doctor.finding import LEVELS, Findings
-from chainrule.doctor.remedies import try_change
+from chainrule.doctor.remedies import try_remedies
 from chainrule.doctor.rule import RULES
 from chainrule.lab.breakage import Place
 from chainrule.lab.faults import FAULTS, break_recipe
@@ -169,19 +169,19 @@ def cures(count: int) -> None:
         for recipe in suiting(name, count):
             case = break_recipe(recipe, name)
             copy_of_case = replace(case, model=copy.deepcopy(case.model))
-            offered = [f for f in findings(name, case).serious if f.change]
+            offered = [f for f in findings(name, case).serious if f.change and not f.because]
             if not offered:
                 continue
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
-                tried = try_change(copy_of_case, offered[0].change, cr.fit, 2)
-                other = CHANGES[rng.integers(len(CHANGES))]
-                random = try_change(copy_of_case, other, cr.fit, 2)
+                (tried,) = try_remedies(copy_of_case, offered[:1], cr.fit, 2)
+                other = replace(offered[0], change=CHANGES[rng.integers(len(CHANGES))])
+                (random,) = try_remedies(copy_of_case, [other], cr.fit, 2)
             if tried.errors:
                 advised.append(tried.confirmed)
                 drawn.append(random.confirmed)
-                print(f"{name:32} {offered[0].change}: {100 * tried.gain:+.0f} % of the error "
-                      f"taken away; at random {other}: {100 * random.gain:+.0f} %",
+                print(f"{name:32} {tried.change}: {100 * tried.gain:+.0f} % of the error "
+                      f"taken away; at random {random.change}: {100 * random.gain:+.0f} %",
                       flush=True)  # fmt: skip
     print(f"cures: {sum(advised)} of {len(advised)} first remedies lower the held-out error; "
           f"random changes {sum(drawn)}")  # fmt: skip

@@ -180,6 +180,16 @@ def _between(config: Any, layer: Any) -> Any:
     return {**config, "layers": layers}
 
 
+def _dropout(case: Case, most: float) -> Case:
+    """Lower the rate of each Dropout to `most`."""
+
+    def lower(config: Any) -> Any:
+        strong = isinstance(config, dict) and config.get("type") == "Dropout"
+        return {**config, "rate": min(config["rate"], most)} if strong else config
+
+    return _with_model(case, _mapped(model_config(case.model), lower), keep=True)
+
+
 def _first_weights(case: Case, _: None) -> Case:
     """Draw the weights anew, by the default of each layer."""
 
@@ -251,6 +261,7 @@ CURES: dict[str, Apply] = {
     "batch_size": _batch_size,
     "bias_init": _first_biases,
     "class_weight": _class_weight,
+    "dropout": _dropout,
     "early_stopping": _early_stopping,
     "epochs": _epochs,
     "init": _first_weights,

@@ -38,7 +38,7 @@ class Attempt:
         training diverged.
     measure
         What the error is: the held-out "loss", or, where the remedy changes what the loss means
-        (another loss, output or scale of the targets), the "share of wrong answers" or "1 - R²".
+        (another loss, or scale of the targets), the "share of wrong answers" or "1 - R²".
     impossible
         Why the remedy could not be tried, or "".
     """
@@ -133,9 +133,9 @@ def try_remedies(case: Case, findings: Iterable[Finding], train: Train, seeds: i
 
     `train` is :func:`chainrule.fit`.  Each training starts from the first weights, with the same
     `seeds` for control and remedy; the same remedy is tried once.  At most four remedies are
-    tried, those of the first findings; one that multiplies the learning rate is repeated as long
-    as the gain grows.  The model of the case is not changed.  Ctrl-C ends the trial; what was
-    tried until then is returned.
+    tried, those of the first findings that do not follow from others; one that multiplies the
+    learning rate is repeated as long as the gain grows.  The model of the case is not changed.
+    Ctrl-C ends the trial; what was tried until then is returned.
 
     >>> import chainrule as cr
     >>> from chainrule.doctor.preflight import examine
@@ -147,7 +147,7 @@ def try_remedies(case: Case, findings: Iterable[Finding], train: Train, seeds: i
     """
     different: dict[str, Finding] = {}
     for finding in findings:
-        if finding.change:
+        if finding.change and not finding.because:  # an effect goes with its cause
             different.setdefault(repr(sorted(finding.change.items())), finding)
     attempts: list[Attempt] = []
     held = _with_held_out(case)
@@ -203,7 +203,7 @@ def _attempt(
         before, after = [], []
         for k in range(seeds):
             own, other = replace(case, seed=case.seed + k), replace(changed, seed=case.seed + k)
-            measure = "loss" if not {"loss", "output", "target"} & set(change) else _measure(case)
+            measure = "loss" if not {"loss", "target"} & set(change) else _measure(case)
             if (measure, k) not in controls:
                 controls[measure, k] = _held_out_error(own, measure, train)
             before.append(controls[measure, k])

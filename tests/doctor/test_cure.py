@@ -88,6 +88,11 @@ def test_layers_are_changed_and_the_model_of_the_case_is_not() -> None:
     assert kinds(cured(case, {"output": "sigmoid"}).model)[-1] == "Sigmoid"
 
 
+def test_dropout_is_lowered() -> None:
+    model = network(4, 8, 3, between=[nn.ReLU(), nn.Dropout(0.95)])
+    assert cured(classes(model), {"dropout": 0.3}).model[2].rate == 0.3  # type: ignore[index]
+
+
 def test_weights_set_by_hand_stay_unless_they_are_the_cause() -> None:
     model = network(4, 8, 3)
     model[0].weight.value = np.full((4, 8), 7.0)  # type: ignore[index]

@@ -106,7 +106,7 @@ def dropout_too_strong(survey: Survey) -> Iterator[Finding]:
             {"layer": path},
             (Evidence("dropout rate", layer.rate, 0.0 if last else MOST_DROPPED,
                       "the published range ends at 0.5"),),
-            {}, 0.9,
+            {"output": None} if last else {"dropout": 0.3}, 0.9,
         )  # fmt: skip
 
 
