@@ -93,7 +93,7 @@ def interrupted(environment: dict[str, str], place: Path, after: float) -> tuple
 
 def test_ctrl_c_saves_the_best_so_far(environment: dict[str, str], place: Path) -> None:
     status, out, err = interrupted(environment, place, 2.5)
-    if "before the first epoch ended" in err:  # a busy machine; once more, with patience
+    if "nothing was saved" in err:  # a busy machine, still checking; once more, with patience
         status, out, err = interrupted(environment, place, 20)
     assert status == 130, err
     assert "interrupted; kept the weights of epoch" in out
