@@ -1,4 +1,4 @@
-"""A training as it is set up, before its first step: what :func:`chainrule.fit` is called with.
+"""A training before its first step: the arguments of :func:`chainrule.fit`.
 
 Read next: :mod:`chainrule.doctor.survey`.
 """

@@ -1,4 +1,4 @@
-"""How a training goes: its losses, and its layers now and then beside those at the start.
+"""The course of a training: its losses, and its layers now beside those at the start.
 
 Read next: :mod:`chainrule.doctor.watch`.
 """

@@ -1,4 +1,4 @@
-"""Apply a remedy: a case and the `change` of a finding go in, the changed case comes out.
+"""Apply a remedy: make the `change` of a finding to a case.
 
 Each kind of change is one function of the table :data:`CURES`.
 

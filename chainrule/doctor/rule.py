@@ -1,4 +1,4 @@
-"""A rule: a function from a survey of a training to what it finds wrong there.
+"""A rule: a function from measurements of a training to findings.
 
 A rule stands in one place with all that belongs to it: its cause, its category, its thresholds
 with their reasons, its remedy, and two specimens that its test runs, one that it must find and

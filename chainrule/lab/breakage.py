@@ -1,4 +1,4 @@
-"""What a fault is, and what the files of faults share: where it sits, which recipes it suits.
+"""The definition of a fault, and functions that the files of faults share.
 
 Read next: :mod:`chainrule.lab.setting_faults`.
 """

@@ -296,7 +296,7 @@ def class_numbers_as_values(recipe: Recipe, rng: Rng) -> Case:
 
 @fault("loss", structural=True, suits=classes)
 def absolute_error_for_classes(recipe: Recipe, rng: Rng) -> Case:
-    """One-hot classes are trained by mae, whose best constant answer is no class at all."""
+    """One-hot classes are trained by mae, whose best constant answer predicts no class."""
     case = recipe.case()
     case.loss = "mae"
     one_hot = np.eye(recipe.outputs, dtype="float32")

@@ -1,4 +1,4 @@
-"""What a training comes to: how much better than a guess it answers rows it has not seen.
+"""Measure how much better than a guess a trained model predicts rows it has not seen.
 
 A case goes in; its skill and its loss on sound rows come out, also where the training breaks off.
 

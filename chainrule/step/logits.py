@@ -1,8 +1,7 @@
 """Reject a model that ends in an operation that its loss already applies.
 
-A model's output, as graph, and an objective go in; an OptionError naming the layer to leave out
-comes out, or nothing.  A model that ends in a sigmoid or softmax under a loss that applies one
-trains to little or nothing, and no number of its history says why.
+A model that ends in a sigmoid or softmax, with a loss that applies one itself, learns little or
+nothing, and its history does not show why.  The error names the layer to remove.
 
 Read next: :mod:`chainrule.transform.bounds`.
 """
@@ -21,7 +20,7 @@ __all__ = ["check_logits"]
 
 
 def check_logits(model: Layer, aim: Objective, output: Tensor) -> None:
-    """Raise OptionError where `output` lies in [0, 1] and the loss takes raw scores.
+    """Raise OptionError where `output` lies in [0, 1] and the loss takes logits.
 
     Numbers in [0, 1] are read as probabilities by those who make them, but as raw scores by the
     loss: as labels they all mean yes, and as classes none is ever sure.  Only what cannot have

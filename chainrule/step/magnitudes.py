@@ -1,4 +1,4 @@
-"""Say before training which numbers are too large, or too close together, to be learned from.
+"""Warn, before training, of numbers that are too large or too close together to learn from.
 
 Features and targets as given go in; a warning or an error with the cure comes out.  It exists
 because such a training runs to its end, and only the score tells that nothing was learned.
@@ -40,7 +40,7 @@ _MOST_NAMED = 3
 
 
 def check_precision(X: Array, y: Array, aim: Objective, dtype: np.dtype[Any]) -> None:
-    """Warn of features that vary by less than `dtype` can tell; refuse such targets.
+    """Warn of features that vary by less than `dtype` can represent; reject such targets.
 
     X, y: as given, before they are converted to the `dtype` that the model computes in.
     Raises DataError for real-valued targets of which nothing is left.
@@ -91,7 +91,7 @@ def warn_of_bytes(model: Layer, X: Array) -> None:
 
 
 def warn_of_distance(model: Layer, train: Part, aim: Objective, steps: int) -> None:
-    """Warn where real-valued targets are so far from what `model` gives that training fails.
+    """Warn of real-valued targets so far from the outputs of `model` that training fails.
 
     steps: how many are to be taken.  The outputs of a network start at about 0 with a spread of
     about 1, those of one trained before where its targets were.

@@ -1,4 +1,4 @@
-"""Metrics: what a person wants to know of predictions, beside the loss that training lowers.
+"""Metrics: scores of predictions that are reported beside the loss.
 
 Each is one number per row as graph, averaged over rows, and then turned into
 what is reported (a square root, a share of variance).

@@ -1,4 +1,4 @@
-"""What training aims at: a loss, and how targets and predictions are read under it.
+"""The objective of a training: a loss, and how targets and predictions are read with it.
 
 `y` may be class numbers, one-hot rows, yes-or-no labels or real values.  Here
 it is checked once, against the model's output, and given the one shape that

@@ -1,7 +1,6 @@
 """One side of a split: which rows of the features and targets train, or test.
 
-Features, targets and row numbers go in; blocks of rows come out.  The rows of an array
-are never copied as a whole, so that a memory-mapped array may be larger than memory.
+Rows are copied in blocks, never as a whole, so a memory-mapped array may be larger than memory.
 
 Read next: :mod:`chainrule.train.fit`.
 """

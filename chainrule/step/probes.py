@@ -1,4 +1,4 @@
-"""Statistics of every layer's input and gradient, looked at in some steps of a training.
+"""Statistics of the input and gradient of every layer, recorded in some steps of a training.
 
 They are outputs of the step's own graph named ``watch/...``, which engines
 compute in the first step of a call and every tenth after it, from values that

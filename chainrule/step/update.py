@@ -1,7 +1,7 @@
 """Record the update of a training step: what the optimizer does with the gradients.
 
-Parameters, their gradients and an optimizer go in; the state that the update carries from step
-to step comes out, with its first values: parameters, slots, hyper-parameters.
+The state that the update carries from step to step consists of the parameters, the optimizer's
+slots and the hyper-parameters.
 
 Read next: :mod:`chainrule.train.fit`.
 """

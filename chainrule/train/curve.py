@@ -1,4 +1,4 @@
-"""Fit a curve: a function of named numbers goes in, their values and standard errors come out.
+"""Fit a curve: find the parameters of a function, with their standard errors.
 
 The function is recorded once; its derivatives to the parameters are exact, and
 Levenberg-Marquardt does the rest, in float64.

@@ -447,7 +447,7 @@ class _Loop:
         raise DivergedError(f"{what} became {value} in {where}; {kept}. {cure}")
 
     def _lower_is_better(self, record: dict[str, Any], name: str | None) -> float:
-        """Return an entry of the `record` (None: the monitor), turned round if more is better."""
+        """Return an entry of the `record` (None: the monitor), negated if higher is better."""
         name = name or self._monitor()
         return float(-record[name] if self._more_is_better(name) else record[name])
 

@@ -1,4 +1,4 @@
-"""Predict single rows at little cost: everything that a call can find ready is made once.
+"""Predict single rows fast: everything that does not depend on the row is prepared once.
 
 A run's compiled model goes in, with a copy of its weights; a callable comes out that takes a row
 or rows.  It exists because a small network takes a microsecond or two for a row, and looking at

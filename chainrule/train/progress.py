@@ -1,4 +1,4 @@
-"""Show how training goes: a bar on a terminal, a line now and then when piped, nothing when quick.
+"""Show the progress of a training: a bar on a terminal, occasional lines when piped.
 
 Everything goes to standard error, so standard output stays the program's own.
 
@@ -44,7 +44,7 @@ class Progress:
             self.bar.stop()
 
     def advance(self, epoch: int, rows_done: int) -> None:
-        """Note that `rows_done` rows of `epoch` are behind us."""
+        """Note that `rows_done` rows of `epoch` are done."""
         self.epoch = epoch
         if not self.shown or time.perf_counter() - self.started < QUIET_SECONDS:
             return

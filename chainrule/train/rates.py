@@ -1,4 +1,4 @@
-"""Learning rates as the loop sees them: read for the history, lowered on a plateau.
+"""Learning rates in the training loop: read for the history, reduced on a plateau.
 
 Read next: :mod:`chainrule.train.fit`.
 """

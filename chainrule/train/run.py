@@ -1,4 +1,4 @@
-"""A finished training: the model with its weights, how it got there, and what it can do.
+"""A finished training: the trained model, its history, and what can be done with it.
 
 A run is saved as a directory a person can read: ``weights.safetensors``,
 ``run.json`` (layers, objective, settings, versions), ``history.jsonl``,
