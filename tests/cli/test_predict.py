@@ -14,6 +14,9 @@ from click.testing import Result
 
 import chainrule as cr
 from chainrule import data, nn
+from chainrule.cli.files import as_csv_text
+from chainrule.core.errors import DataError
+from chainrule.data.table import Table
 from chainrule.tabular.problem import predict_table
 
 Call = Callable[..., Result]
@@ -223,3 +226,14 @@ def test_a_merged_category_is_not_called_new(call: Call, place: Path) -> None:
     assert call("train", "t.csv", "--epochs", 1, "--out", "run", "--quiet").exit_code == 0
     said = call("predict", "run", "t.csv").stderr
     assert "a value of `word` that was rare or absent in training and counts as 'other'" in said
+
+
+def test_tiny_numbers_are_written_with_an_exponent() -> None:
+    table = Table.from_arrays({"x": [1.0, 2.0, 3.0]})
+    written = as_csv_text(table, {"p": np.array([2.792949e-11, 0.25, 0.0])})
+    assert written.splitlines() == ["x,p", "1,2.792949e-11", "2,0.25", "3,0"]
+
+
+def test_a_file_name_is_not_a_table(trained: Path) -> None:
+    with pytest.raises(DataError, match=r"chainrule\.data\.read_table\('new\.csv'\)"):
+        predict_table(cr.load(trained), "new.csv")  # type: ignore[arg-type]

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from chainrule.core.errors import DataError
 from chainrule.data import Table
 from chainrule.data.parse import parse_date, parse_text
+from chainrule.data.table import Column
 
 
 @pytest.mark.parametrize(
@@ -94,3 +95,9 @@ def test_numbers_survive_text(numbers: list[float]) -> None:
 def test_dates_survive_text(moment: Any) -> None:
     assert parse_date(moment.isoformat()) == moment
     assert parse_date(moment.isoformat(sep=" ") + "Z") == moment
+
+
+def test_dates_are_written_without_a_time_of_day_they_do_not_have() -> None:
+    moments = np.array(["2024-01-02", "2024-03-04T10:30", "NaT"], "datetime64[us]")
+    column = Column("when", "date", moments, np.isnat(moments), "iso")
+    assert column.as_text().tolist() == ["2024-01-02", "2024-03-04T10:30", ""]

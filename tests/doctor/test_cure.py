@@ -243,3 +243,10 @@ def test_rows_in_a_file_are_not_read_into_memory(tmp_path: Any) -> None:
     X = np.load(tmp_path / "x.npy", mmap_mode="r")
     with pytest.raises(OptionError, match="standardize it in the file"):
         cured(classes(X=X), {"preprocess": "standardize"})
+
+
+def test_the_remedy_of_an_effect_is_not_tried() -> None:
+    cause = Finding("a", "batch", "fault", "T.", "R.", change={"batch_size": 64})
+    effect = Finding("b", "epochs", "fault", "T.", "R.", change={"epochs": 2}, because="a")
+    tried = try_remedies(classes(epochs=3), [cause, effect], cr.fit, 1)
+    assert [attempt.cause for attempt in tried] == ["a"]

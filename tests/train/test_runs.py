@@ -439,3 +439,12 @@ def test_the_history_has_columns_by_name() -> None:
 def test_a_name_of_a_package_says_where_it_is(name: str, place: str) -> None:
     with pytest.raises(AttributeError, match=rf"It is chainrule\.{place}\.{name}\."):
         getattr(cr, name)
+
+
+def test_the_ways_to_score_lead_to_evaluate() -> None:
+    X = np.linspace(-1, 1, 20, dtype="float32")[:, None]
+    run = cr.fit(nn.Linear(1, 1), (X, 2 * X), loss="mse", epochs=1, progress=False)
+    with pytest.raises(AttributeError, match=r"run\.evaluate\(\(X, y\)\)"):
+        run.score((X, 2 * X))
+    with pytest.raises(cr.OptionError, match=r"Features and targets go together: run\.evaluate"):
+        run.evaluate(X, 2 * X)
