@@ -16,6 +16,7 @@ import numpy as np
 
 from chainrule.core.errors import OptionError
 from chainrule.core.options import is_number
+from chainrule.data.scaling import Standardize
 from chainrule.doctor.case import Case
 from chainrule.nn.activations import BY_NAME, activation
 from chainrule.nn.layer import Layer, parameters
@@ -96,30 +97,27 @@ def _inputs(case: Case, _: str) -> Case:
     """Standardize the columns of X, by the rows given for training."""
     if isinstance(case.data[0], np.memmap):
         raise OptionError("X is read from a file row by row; standardize it in the file.")
-    X = np.asarray(case.data[0])
     scale = leading_scale(case.model)
     factor = 1.0 if scale is None else scale.factor
-    mean = X.mean(axis=0, dtype=np.float64)
-    spread = X.std(axis=0, dtype=np.float64)
-
-    def scaled(values: Any) -> Array:
-        wide = (np.asarray(values, np.float64) - mean) / np.where(spread > 0, spread, 1)
-        rescaled: Array = (wide / factor).astype(np.float32)
-        return rescaled
-
-    return _with_data(case, scaled, lambda y: y)
+    scaled = _standardizer(case.data[0])
+    return _with_data(case, lambda X: (scaled(X) / factor).astype(np.float32), lambda y: y)
 
 
 def _targets(case: Case, _: str) -> Case:
     """Standardize the columns of y, by the rows given for training."""
-    y = np.asarray(case.data[1], np.float64)
-    mean, spread = y.mean(axis=0), y.std(axis=0)
+    scaled = _standardizer(case.data[1])
+    return _with_data(case, lambda X: X, lambda y: scaled(y).astype(np.float32))
 
-    def scaled(values: Any) -> Array:
-        wide: Array = (np.asarray(values, np.float64) - mean) / np.where(spread > 0, spread, 1)
-        return wide.astype(np.float32)
 
-    return _with_data(case, lambda X: X, scaled)
+def _standardizer(values: Any) -> Callable[[Any], Array]:
+    """Return a function that standardizes rows by the mean and spread of `values`."""
+
+    def flat(rows: Any) -> Array:
+        wide = np.asarray(rows, np.float64)
+        return wide.reshape(len(wide), -1)
+
+    fitted = Standardize().fit(flat(values))
+    return lambda rows: np.asarray(fitted.transform(flat(rows))).reshape(np.shape(rows))
 
 
 def _with_data(case: Case, on_x: Callable[[Any], Any], on_y: Callable[[Any], Any]) -> Case:

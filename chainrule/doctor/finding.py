@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
+from chainrule.core.plain import as_plain
 from chainrule.core.wording import counted
 
 __all__ = ["CATEGORIES", "LEVELS", "Evidence", "Finding", "Findings"]
@@ -173,19 +174,8 @@ class Findings(tuple[Finding, ...]):
 
     def to_json(self) -> list[dict[str, Any]]:
         """Return the findings as plain JSON values; infinite evidence becomes None."""
-        return [
-            {
-                **asdict(finding),
-                "evidence": [
-                    {
-                        k: None if v in (math.inf, -math.inf) or v != v else v
-                        for k, v in asdict(e).items()
-                    }
-                    for e in finding.evidence
-                ],
-            }
-            for finding in self
-        ]
+        plain: list[dict[str, Any]] = as_plain([asdict(finding) for finding in self])
+        return plain
 
     @classmethod
     def from_json(cls, saved: Iterable[Mapping[str, Any]]) -> Findings:

@@ -11,38 +11,13 @@ from typing import Any
 from chainrule.doctor.case import Case
 from chainrule.doctor.finding import Findings
 from chainrule.doctor.rule import check_stage
-from chainrule.doctor.rules import (
-    data,
-    ending,
-    last_layer,
-    layer_checks,
-    loss_checks,
-    optimizers,
-    row_checks,
-    signal,
-    start,
-    steps,
-)
+from chainrule.doctor.rules import start  # noqa: F401 - the package enters all of its rules
 from chainrule.doctor.survey import Survey
 from chainrule.nn.layer import Layer
 from chainrule.nn.regularizers import Regularizer
 from chainrule.optim.optimizer import Optimizer
 
 __all__ = ["examine", "examine_survey", "preflight"]
-
-# The files whose rules are run; importing them has entered their rules in the table.
-FILES = (
-    data,
-    ending,
-    last_layer,
-    layer_checks,
-    loss_checks,
-    optimizers,
-    row_checks,
-    signal,
-    start,
-    steps,
-)
 
 
 def preflight(

@@ -15,6 +15,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from chainrule.core.errors import ChainruleError, DivergedError
+from chainrule.core.plain import as_plain
 from chainrule.core.wording import counted
 from chainrule.doctor.case import Case
 from chainrule.doctor.cure import cured
@@ -90,7 +91,7 @@ class Attempt:
         )
 
     def to_json(self) -> dict[str, Any]:
-        """Return the attempt as plain JSON values."""
+        """Return the attempt and its verdict by name."""
         return {**asdict(self), "gain": self.gain, "confirmed": self.confirmed}
 
 
@@ -109,8 +110,9 @@ class Trial(tuple[Attempt, ...]):
         return next((attempt for attempt in self if attempt.confirmed), None)
 
     def to_json(self) -> list[dict[str, Any]]:
-        """Return the attempts as plain JSON values."""
-        return [attempt.to_json() for attempt in self]
+        """Return the attempts as plain JSON values; infinite errors become None."""
+        plain: list[dict[str, Any]] = as_plain([attempt.to_json() for attempt in self])
+        return plain
 
     @classmethod
     def from_json(cls, saved: Iterable[Mapping[str, Any]]) -> Trial:
@@ -200,10 +202,10 @@ def _attempt(
     """Return the comparison; `controls` keeps the errors of the trainings without a remedy."""
     try:
         changed = cured(case, change)
+        measure = "loss" if not {"loss", "target"} & set(change) else _measure(case)
         before, after = [], []
         for k in range(seeds):
             own, other = replace(case, seed=case.seed + k), replace(changed, seed=case.seed + k)
-            measure = "loss" if not {"loss", "target"} & set(change) else _measure(case)
             if (measure, k) not in controls:
                 controls[measure, k] = _held_out_error(own, measure, train)
             before.append(controls[measure, k])
@@ -227,10 +229,9 @@ def _held_out_error(case: Case, measure: str, train: Train) -> float:
     def keep(_: Any, record: dict[str, Any]) -> None:
         losses.append(float(record["val_loss"]))
 
-    options = case.options()
     if measure != "loss":  # the rows are needed to judge answers, so they are split here
         case = _split_by_hand(case)
-        options = case.options()
+    options = case.options()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the doctor has found what they say
         try:

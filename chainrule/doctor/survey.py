@@ -220,14 +220,10 @@ class Survey:
 
     @cached_property
     def _plain(self) -> Interpreter:
-        x, y = data_input("x", self.train.x), data_input("y", self.train.y)
-        output = forward(self.model, x)
-        loss, _ = record_totals(self.aim, (), output, y)
+        graph = self._probes.interpreter.graph
         weights = {f"parameter/{path}": p.node for path, p in parameters(self.model).items()}
-        graph = Graph(
-            {"output": output.node, "loss": loss.node}, {"x": x.node, "y": y.node, **weights}
-        )
-        return Interpreter(for_predicting(graph))
+        outputs = {name: graph.outputs[name] for name in ("output", "loss")}
+        return Interpreter(Graph(outputs, {**graph.inputs, **weights}))
 
     def predict(self, x: Array) -> Array:
         """Return the outputs of the model for rows `x`, at most as many as those of `sample`."""

@@ -61,12 +61,10 @@ class Watch:
         `diverged` says how training broke off, where it did; `stopped` why it ended early.
         """
         self.course.diverged, self.course.stopped = diverged, stopped or ""
-        known = {f.key for f in self._found}
-        if not diverged:
-            self._look()
-        late = [*check_stage("while", self.course), *check_stage("after", self.course)]
-        self.late = Findings.ranked(f for f in late if f.key not in known)
-        return Findings.ranked([*self._found, *late])
+        seen = Findings() if diverged else self._look()
+        ended = list(check_stage("after", self.course))
+        self.late = Findings.ranked([*seen, *ended])
+        return Findings.ranked([*self._found, *ended])
 
     def _look(self) -> Findings:
         started = time.perf_counter()

@@ -5,7 +5,6 @@ Read next: :mod:`chainrule.train.run`.
 
 from __future__ import annotations
 
-import math
 import os
 import shutil
 import tempfile
@@ -16,7 +15,7 @@ from typing import Any
 from chainrule.core.errors import RunError
 from chainrule.nn.layer import Layer, parameters
 
-__all__ = ["as_plain", "check_writable", "load_weights", "pack_weights", "write_run"]
+__all__ = ["check_writable", "load_weights", "pack_weights", "write_run"]
 
 
 def write_run(files: dict[str, bytes], path: str | os.PathLike[str], force: bool) -> Path:
@@ -114,12 +113,3 @@ def load_weights(model: Layer, path: Path) -> None:
                 f"{parameter.shape} there and {weights[name].shape} in the file."
             )
         parameter.value = weights[name]
-
-
-def as_plain(value: Any) -> Any:
-    """Return `value` for a JSON file, which has no NaN and no infinity: they become null."""
-    if isinstance(value, dict):
-        return {name: as_plain(entry) for name, entry in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [as_plain(entry) for entry in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value

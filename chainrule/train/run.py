@@ -25,6 +25,7 @@ from chainrule.core.errors import DataError, OptionError, RunError, did_you_mean
 from chainrule.core.foreign import no_member
 from chainrule.core.graph import Graph
 from chainrule.core.options import check_whole, checks_arguments
+from chainrule.core.plain import as_plain
 from chainrule.core.tensor import Tensor, input
 from chainrule.core.wording import counted
 from chainrule.data.check_arrays import check_same_length
@@ -49,7 +50,7 @@ from chainrule.step.record import (
     model_dtype,
     record_totals,
 )
-from chainrule.train.directory import as_plain, load_weights, pack_weights, write_run
+from chainrule.train.directory import load_weights, pack_weights, write_run
 from chainrule.train.history import History
 from chainrule.train.predictor import Predictor
 from chainrule.train.replay import Biography, Breakdown, biography, find_breakdown

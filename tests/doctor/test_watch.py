@@ -15,6 +15,7 @@ import chainrule as cr
 from chainrule import nn, optim
 from chainrule.doctor import watch as watch_module
 from chainrule.doctor.finding import EXPLAINS, Evidence, Finding, Findings
+from chainrule.doctor.remedies import Attempt, Trial
 from chainrule.doctor.rule import RULES
 from chainrule.doctor.specimens import classes, network, numbers, values
 from chainrule.doctor.survey import Survey
@@ -216,3 +217,8 @@ def test_a_diverged_training_can_be_tried_again() -> None:
     trial = caught.value.run.trial(seeds=2)
     assert trial.best is not None
     assert trial.best.change["learning_rate"] < 1
+
+
+def test_a_trial_with_infinite_errors_is_valid_json() -> None:
+    trial = Trial([Attempt("a", {}, (np.inf, 1.0), (1.0, np.inf))])
+    assert '"control": [null, 1.0]' in json.dumps(trial.to_json(), allow_nan=False)
