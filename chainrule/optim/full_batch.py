@@ -8,9 +8,9 @@ Read next: :mod:`chainrule.optim.lbfgs`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
@@ -21,11 +21,51 @@ from chainrule.core.spec import Dim
 from chainrule.core.tensor import Tensor, record
 from chainrule.optim.optimizer import Optimizer, Slots
 
-__all__ = ["ROUNDING", "FullBatch", "check_start"]
+__all__ = ["ROUNDING", "Descent", "FullBatch", "Point", "check_start", "iterates"]
 
 Array = np.ndarray[Any, Any]
 ROUNDING = "rounding hides any further improvement"
 ROWS = Dim("n")  # of a batch
+P = TypeVar("P", bound="Point", covariant=True)
+
+
+class Point(Protocol):
+    """A point of a minimization; `reason` says why the minimization stops here, or is None."""
+
+    @property
+    def point(self) -> Array:
+        """The parameters (p,)."""
+        ...
+
+    @property
+    def reason(self) -> str | None:
+        """Why the minimization stops here, or None."""
+        ...
+
+
+class Descent(Protocol[P]):
+    """A minimization on its way."""
+
+    @property
+    def here(self) -> P:
+        """The current point."""
+        ...
+
+    def advance(self) -> None:
+        """Take one step, or set the reason why there is none."""
+        ...
+
+    def keep(self) -> dict[str, Array]:
+        """Return, beside the point, what the steps to come depend on."""
+        ...
+
+
+def iterates(descent: Descent[P]) -> Iterator[P]:
+    """Yield the current point and the point after each step; the last one has a `reason`."""
+    while descent.here.reason is None:
+        yield descent.here
+        descent.advance()
+    yield descent.here
 
 
 @dataclass(frozen=True)

@@ -10,14 +10,14 @@ Read next: :mod:`chainrule.train.full_batch_program`.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from chainrule.core.errors import OptionError
-from chainrule.optim.full_batch import ROUNDING, FullBatch, check_start
+from chainrule.optim.full_batch import ROUNDING, Descent, FullBatch, check_start, iterates
 from chainrule.optim.hyper import in_range, whole
 from chainrule.optim.line_search import Trial, strong_wolfe
 from chainrule.optim.optimizer import named
@@ -96,41 +96,84 @@ class LBFGS(FullBatch):
 
         `epsilon` is the relative rounding error of the values.
         """
-        point = np.array(start, np.float64)
-        value, gradient = function(point)
-        check_start(self, "the value", value)
-        check_start(self, "the gradient", gradient)
-        here = Minimum(point, float(value), np.array(gradient, np.float64))
-        limit = self.tolerance * min(1.0, _largest(here))
-        pairs: list[tuple[Array, Array]] = []
-        while (reason := _rests(here, limit)) is None:
-            yield here
-            with np.errstate(all="ignore"):
-                there = self._step(function, here, pairs, epsilon)
-                if there.reason is not None and pairs:
-                    pairs.clear()  # retry without the curvature, which may be wrong
-                    there = self._step(function, there, pairs, epsilon)
-            if there.reason is not None:
-                yield there
-                return
-            s, y = there.point - here.point, there.gradient - here.gradient
-            if s @ y > EPSILON * float(np.linalg.norm(s)) * float(np.linalg.norm(y)):
-                pairs.append((s, y))
-                del pairs[: -self.memory]
-            here = there
-        yield replace(here, reason=reason)
+        return iterates(self.descent(function, start, epsilon))
 
-    def _step(
-        self, function: Function, here: Minimum, pairs: list[tuple[Array, Array]], epsilon: float
-    ) -> Minimum:
+    def descent(
+        self,
+        function: Function,
+        start: Any,
+        epsilon: float = EPSILON,
+        kept: Mapping[str, Array] | None = None,
+    ) -> Descent[Minimum]:
+        """Return a minimization at `start`; with what another one `kept` there, it continues it."""
+        return _Descent(self, function, np.array(start, np.float64), epsilon, kept)
+
+
+class _Descent:
+    """The state of a minimization: the current point and the last steps."""
+
+    def __init__(
+        self,
+        method: LBFGS,
+        function: Function,
+        point: Array,
+        epsilon: float,
+        kept: Mapping[str, Array] | None,
+    ):
+        self.method, self.function, self.epsilon = method, function, epsilon
+        value, gradient = function(point)
+        check_start(method, "the value", value)
+        check_start(method, "the gradient", gradient)
+        self.here = Minimum(point, float(value), np.array(gradient, np.float64))
+        self.limit = method.tolerance * min(1.0, _largest(self.here))
+        self.pairs: list[tuple[Array, Array]] = []
+        if kept is not None:
+            self.limit = float(kept["limit"])
+            self.pairs = list(zip(kept["steps"], kept["changes"], strict=True))
+            count, looks = (int(n) for n in kept["counts"])
+            self.here = replace(self.here, iterations=count, evaluations=looks)
+        self._rest()
+
+    def keep(self) -> dict[str, Array]:
+        """Return, beside the point, what the steps to come depend on."""
+        size = (len(self.pairs), len(self.here.point))
+        return {
+            "limit": np.array(self.limit),
+            "steps": np.array([s for s, _ in self.pairs]).reshape(size),
+            "changes": np.array([y for _, y in self.pairs]).reshape(size),
+            "counts": np.array([self.here.iterations, self.here.evaluations]),
+        }
+
+    def advance(self) -> None:
+        """Take one step, or set the reason why there is none."""
+        here, pairs = self.here, self.pairs
+        with np.errstate(all="ignore"):
+            there = self._step(here)
+            if there.reason is not None and pairs:
+                pairs.clear()  # retry without the curvature, which may be wrong
+                there = self._step(there)
+        self.here = there
+        if there.reason is not None:
+            return
+        s, y = there.point - here.point, there.gradient - here.gradient
+        if s @ y > EPSILON * float(np.linalg.norm(s)) * float(np.linalg.norm(y)):
+            pairs.append((s, y))
+            del pairs[: -self.method.memory]
+        self._rest()
+
+    def _rest(self) -> None:
+        """Set the reason to stop where the gradient gives one."""
+        self.here = replace(self.here, reason=_rests(self.here, self.limit))
+
+    def _step(self, here: Minimum) -> Minimum:
         """Return the point after one line search, or the same one with a reason."""
-        count = here.evaluations
+        method, pairs, count = self.method, self.pairs, here.evaluations
 
         def look(step: float) -> Trial:
             nonlocal count
             count += 1
             point = here.point + step * direction
-            value, gradient = function(point)
+            value, gradient = self.function(point)
             slopes = np.array(gradient, np.float64)
             return Trial(step, float(value), float(slopes @ direction), point, slopes)
 
@@ -141,7 +184,7 @@ class LBFGS(FullBatch):
         start = Trial(0.0, here.value, slope, here.point, here.gradient)
         found = None
         if slope < 0:
-            found = strong_wolfe(look, start, first, self.c1, self.c2, 10 * epsilon)
+            found = strong_wolfe(look, start, first, method.c1, method.c2, 10 * self.epsilon)
         if found is None:
             return replace(here, evaluations=count, reason=ROUNDING)
         return Minimum(found.point, found.value, found.gradient, here.iterations + 1, count)

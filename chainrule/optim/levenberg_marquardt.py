@@ -14,7 +14,7 @@ Read next: :mod:`chainrule.train.curve`.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 
 from chainrule.core.options import in_range
-from chainrule.optim.full_batch import ROUNDING, FullBatch, check_start
+from chainrule.optim.full_batch import ROUNDING, Descent, FullBatch, check_start, iterates
 from chainrule.optim.optimizer import named
 
 __all__ = ["LeastSquares", "LevenbergMarquardt"]
@@ -30,6 +30,7 @@ __all__ = ["LeastSquares", "LevenbergMarquardt"]
 Array = np.ndarray[Any, Any]
 Function = Callable[[Array], Array]
 EPSILON = float(np.finfo(np.float64).eps)
+_COUNTS = ("iterations", "evaluations")
 
 
 @dataclass(frozen=True)
@@ -127,17 +128,28 @@ class LevenbergMarquardt(FullBatch):
         `epsilon` is the relative rounding error of the residuals.  Raises DivergedError if
         they are not finite at the start; later, a step to such a point is shortened.
         """
+        return iterates(self.descent(residuals, jacobian, start, epsilon))
+
+    def descent(
+        self,
+        residuals: Function,
+        jacobian: Function,
+        start: Any,
+        epsilon: float = EPSILON,
+        kept: Mapping[str, Array] | None = None,
+    ) -> Descent[LeastSquares]:
+        """Return a minimization at `start`; with what another one `kept` there, it continues it."""
         point = np.array(start, np.float64)
         with np.errstate(all="ignore"):
-            here = LeastSquares(point, residuals(point), jacobian(point))
+            counts = {} if kept is None else dict(zip(_COUNTS, map(int, kept["counts"]), strict=True))
+            here = LeastSquares(point, residuals(point), jacobian(point), **counts)
             check_start(self, "residual", here.residuals)
             check_start(self, "the Jacobian", here.jacobian)
             descent = _Descent(self, residuals, jacobian, here, epsilon)
-        while descent.here.reason is None:
-            yield descent.here
-            with np.errstate(all="ignore"):
-                descent.advance()
-        yield descent.here
+        if kept is not None:
+            descent.scale, descent.radius = kept["scale"], float(kept["radius"])
+            descent.evaluations = here.evaluations
+        return descent
 
 
 def _squares(residuals: Array) -> float:
@@ -161,8 +173,17 @@ class _Descent:
         self.radius = method.trust * (_norm(self.scale * here.point) or 1.0)
         self.evaluations = 1
 
+    def keep(self) -> dict[str, Array]:
+        """Return, beside the point, what the steps to come depend on."""
+        counts = np.array([self.here.iterations, self.evaluations])
+        return {"scale": self.scale, "radius": np.array(self.radius), "counts": counts}
+
     def advance(self) -> None:
         """Take one accepted step, or set the reason to stop."""
+        with np.errstate(all="ignore"):
+            self._advance()
+
+    def _advance(self) -> None:
         here = self.here
         if here.squares == 0 or not np.any(here.jacobian.T @ here.residuals):
             self._stay("every residual is zero" if here.squares == 0 else "the gradient is zero")

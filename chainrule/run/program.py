@@ -71,10 +71,14 @@ class Program(Protocol):
     arenas: dict[str, Arena]
     state: dict[str, Array]
 
-    def run(self, order: Array, batch_size: int) -> dict[str, float]:
+    def run(
+        self, order: Array, batch_size: int, sums: Mapping[str, float] | None = None
+    ) -> dict[str, float]:
         """Run one step for each `batch_size` rows of `order`; the last batch may be smaller.
 
-        Returns the sums, each accumulated over the steps in float64.
+        Returns the sums, each accumulated over the steps in float64.  Those of an earlier call
+        can be given as `sums`, and are continued: the result is the same, to the last bit, as if
+        the steps of both calls had been run in one.
         """
         ...
 
@@ -104,9 +108,14 @@ class ReferenceProgram:
         self.usual = Interpreter(Graph(usual, graph.inputs)) if watches else self.interpreter
         self.arenas, self.state = group(state)
 
-    def run(self, order: Array, batch_size: int) -> dict[str, float]:
+    def run(
+        self, order: Array, batch_size: int, sums: Mapping[str, float] | None = None
+    ) -> dict[str, float]:
         """Run one step for each `batch_size` rows of `order`; the last batch may be smaller."""
-        sums = {name: 0.0 for name in self.interpreter.graph.outputs if name not in self.state}
+        names = [name for name in self.interpreter.graph.outputs if name not in self.state]
+        totals = {name: sums[name] if sums else 0.0 for name in names}
+        if "step" in self.state:  # which continues where a training was interrupted
+            self.taken = int(self.state["step"])
         for start in range(0, len(order), batch_size):
             rows = order[start : start + batch_size]
             batch = {name: array[rows] for name, array in self.data.items()}
@@ -122,8 +131,8 @@ class ReferenceProgram:
                 if fresh[name] is not view:
                     view[...] = fresh[name]
             for name, value in outputs.items():
-                sums[name] += float(value)
-        return sums
+                totals[name] += float(value)
+        return totals
 
     def explain(self) -> str:
         """Return a description of how the step is run."""

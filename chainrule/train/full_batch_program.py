@@ -9,7 +9,7 @@ Read next: :mod:`chainrule.optim.lbfgs`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -20,7 +20,7 @@ from chainrule.core.parameter import Parameter
 from chainrule.core.tensor import Tensor, input
 from chainrule.nn.layer import Layer, parameters
 from chainrule.nn.losses import mse
-from chainrule.optim.full_batch import FullBatch
+from chainrule.optim.full_batch import Descent, FullBatch
 from chainrule.optim.lbfgs import LBFGS, Minimum
 from chainrule.optim.levenberg_marquardt import LeastSquares, LevenbergMarquardt
 from chainrule.optim.optimizer import Optimizer
@@ -69,27 +69,43 @@ class FullBatchProgram:
         self.trained = [m for m in marks if f"gradient/{m}" in self.state]
         views = [self.state[f"parameter/{path}"] for path in self.trained]
         self.epsilon = max(float(np.finfo(view.dtype).eps) for view in views)
-        self.points: Iterator[Minimum | LeastSquares] = iter(())
+        self.descent: Descent[Minimum | LeastSquares] | None = None
         self.placed = self.accepted = np.zeros(0)
         self.seen: dict[bytes, dict[str, float]] = {}
         self.reason: str | None = None
 
-    def run(self, order: Array, batch_size: int) -> dict[str, float]:
+    def run(
+        self, order: Array, batch_size: int, sums: Mapping[str, float] | None = None
+    ) -> dict[str, float]:
         """Take one iteration over all rows and return the sums at the point it leads to."""
-        if not np.array_equal(self._point(), self.placed):  # at first, or set by someone else
-            self.accepted = self._point()
-            self.placed, self.seen = self.accepted, {}
-            self.points = self.start(self.accepted)
+        point = self._point()
+        if self.descent is None or not np.array_equal(point, self.placed):  # set by someone else
+            self.accepted = self.placed = point
+            self.seen = {}
+            self.descent = self.start(point)
         try:
-            return self._iterate()
+            return self._iterate(self.descent)
         except BaseException:  # Ctrl-C in the middle of a search, which may stand anywhere
             self.place(self.accepted)
             raise
 
-    def _iterate(self) -> dict[str, float]:
-        found = next(self.points)
-        if found.iterations == 0 and found.reason is None:  # that was the start
-            found = next(self.points)
+    def keep(self) -> dict[str, Array]:
+        """Return what :meth:`go_on` needs: the point, and what the method knows of its way."""
+        if self.descent is None:
+            return {}
+        return {"accepted": self.accepted, **self.descent.keep()}
+
+    def go_on(self, kept: Mapping[str, Array]) -> None:
+        """Continue from what :meth:`keep` returned; the state is the caller's to restore."""
+        if kept:
+            self.accepted, self.seen = kept["accepted"], {}
+            self.descent = self.start(self.accepted, kept)
+            self.place(self.accepted)
+
+    def _iterate(self, descent: Descent[Minimum | LeastSquares]) -> dict[str, float]:
+        if descent.here.reason is None:
+            descent.advance()
+        found = descent.here
         self.accepted, self.reason = found.point, found.reason
         key = self.accepted.tobytes()
         if key not in self.seen:
@@ -98,10 +114,12 @@ class FullBatchProgram:
         self.place(self.accepted)
         return dict(self.seen[key])
 
-    def start(self, point: Array) -> Iterator[Minimum | LeastSquares]:
-        """Return the iterations from `point` on."""
+    def start(
+        self, point: Array, kept: Mapping[str, Array] | None = None
+    ) -> Descent[Minimum | LeastSquares]:
+        """Return the minimization from `point` on, or one that goes on with what was `kept`."""
         assert isinstance(self.optimizer, LBFGS)
-        return self.optimizer.iterate(self.look, point, self.epsilon)
+        return self.optimizer.descent(self.look, point, self.epsilon, kept)
 
     def look(self, point: Array) -> tuple[float, Array]:
         """Return the mean loss at `point`, with penalties, and its gradient."""
@@ -201,8 +219,10 @@ class _LeastSquaresProgram(FullBatchProgram):
                 "used; train with optim.LBFGS(), fewer rows or a smaller model."
             )
 
-    def start(self, point: Array) -> Iterator[Minimum | LeastSquares]:
-        return self.method.iterate(self._residuals, self._jacobian, point, self.epsilon)
+    def start(
+        self, point: Array, kept: Mapping[str, Array] | None = None
+    ) -> Descent[Minimum | LeastSquares]:
+        return self.method.descent(self._residuals, self._jacobian, point, self.epsilon, kept)
 
     def _residuals(self, point: Array) -> Array:
         self.place(point)

@@ -9,7 +9,7 @@ Read next: :mod:`chainrule.doctor.survey`.
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -19,14 +19,12 @@ from chainrule.core.errors import OptionError, did_you_mean
 from chainrule.core.wording import counted
 from chainrule.doctor.case import Case
 from chainrule.doctor.survey import LayerFacts, Survey
-from chainrule.nn.layer import initialize, parameters
 from chainrule.optim.full_batch import FullBatch
 from chainrule.optim.named import optimizer as optimizer_of
-from chainrule.run.program import Engine, prepare
 from chainrule.step.objective import objective
 from chainrule.step.read_parts import read_parts
-from chainrule.step.record import record_step
 from chainrule.train.rates import plateaus
+from chainrule.train.training import prepare_training
 
 __all__ = ["Biography", "Breakdown", "Replay", "biography", "find_breakdown"]
 
@@ -48,37 +46,22 @@ class Replay:
             raise OptionError(f"a training by {method!r} can't be replayed step by step.")
         more, aim = case.more, objective(case.loss)
         model = copy.deepcopy(case.model)
-        train, held_out = read_parts(
+        parts = read_parts(
             model, case.data, case.validation, aim,
             more.get("sample_weight"), more.get("class_weight"), case.seed,
         )  # fmt: skip
-        initialize(model, case.seed, keep_assigned=True)
-        self.case, self.train = case, train
-        self.survey = Survey(case, model, aim, train, held_out)
-        self.batch_size = min(case.batch_size, len(train))
-        steps = -(-len(train) // self.batch_size)
-        step = record_step(
-            model, aim, method.planned(case.epochs * steps, steps), (), train,
-            regularizer=case.regularizer, seed=case.seed,
-        )  # fmt: skip
-        engine = Engine(more.get("engine"), more.get("threads"))
-        self.program = prepare(step.graph, step.state, train.arrays, self.batch_size, engine)
-        for path, parameter in parameters(model).items():
-            parameter.watch(self.program.state[step.shown.get(path, f"parameter/{path}")])
-
-    def batches(self, epoch: int) -> Iterator[Array]:
-        """Yield the numbers of the rows of each batch of `epoch`, from 1, in their order."""
-        order = self.train.order(self.case.seed, epoch)
-        for start in range(0, len(order), self.batch_size):
-            yield order[start : start + self.batch_size]
+        self.training = prepare_training(case, model, aim, parts)
+        self.program = self.training.program
+        self.survey = Survey(case, model, aim, *parts)
+        self.training.connect()
 
     def step(self, rows: Array) -> float:
         """Take one step on a batch, and return its mean loss before it."""
-        return self.program.run(rows, self.batch_size)["loss"] / len(rows)
+        return self.program.run(rows, self.training.batch_size)["loss"] / len(rows)
 
     def epoch(self, epoch: int) -> None:
         """Take all steps of `epoch`, from 1."""
-        self.program.run(self.train.order(self.case.seed, epoch), self.batch_size)
+        self.program.run(self.training.order(epoch), self.training.batch_size)
 
     def layers(self, most: int = MOST_ROWS) -> list[LayerFacts]:
         """Return the layers as at most `most` training rows pass them now."""
@@ -186,7 +169,7 @@ def biography(case: Case, layer: str, unit: int) -> Biography:
             died_in, kept = epoch, state
     end = replay.layers()[index]
     sums = end.product[:, unit] + (0.0 if end.bias is None else end.bias[unit])
-    numbers = replay.train.spread_rows(MOST_ROWS)
+    numbers = replay.training.train.spread_rows(MOST_ROWS)
     nearest = int(sums.argmax())
     found: dict[str, Any] = {"nearest_row": int(numbers[nearest]),
                              "nearest_sum": float(sums[nearest]), "rows": len(numbers)}  # fmt: skip
@@ -198,7 +181,7 @@ def biography(case: Case, layer: str, unit: int) -> Biography:
         return Biography(layer, unit, (0, 0), **nothing, **found)
     replay.go_back(kept)
     step, batch, was = 0, np.array([], int), end
-    for k, rows in enumerate(replay.batches(died_in), 1):
+    for k, rows in enumerate(replay.training.batches(died_in), 1):
         now = replay.layers()[index]
         alive = bool((now.slope[:, unit] != 0).any())
         if alive:
@@ -264,7 +247,7 @@ def find_breakdown(case: Case) -> Breakdown | None:
     """Replay `case` up to the first step that breaks; None if there is none."""
     replay = Replay(case)
     for epoch in range(1, case.epochs + 1):
-        for k, rows in enumerate(replay.batches(epoch), 1):
+        for k, rows in enumerate(replay.training.batches(epoch), 1):
             state = replay.keep()
             loss = replay.step(rows)
             sound = np.isfinite(loss) and all(

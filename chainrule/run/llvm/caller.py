@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import os
 import signal
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from threading import Barrier, current_thread, main_thread
@@ -145,9 +145,13 @@ class Caller:
             self.arrays[name] = array
             self.table[self.code.slots.arrays[name]] = address_of(array)
 
-    def __call__(self, order: Array, batch_size: int) -> None:
-        """Run one step for each `batch_size` row numbers of `order` (int64)."""
+    def __call__(
+        self, order: Array, batch_size: int, sums: Mapping[str, float] | None = None
+    ) -> None:
+        """Run one step for each `batch_size` row numbers of `order` (int64); continue `sums`."""
         self.sums.fill(0)
+        for name, at in self.code.slots.sums.items() if sums else ():
+            self.sums[at] = sums[name]
         threads = self.pace.pick()
         started = perf_counter()
         if self.code.steps is None:

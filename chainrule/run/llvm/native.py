@@ -59,7 +59,9 @@ class NativeProgram:
         for name, array in (*self.state.items(), *self.data.items()):
             self.caller.give(name, array)
 
-    def run(self, order: Array, batch_size: int) -> dict[str, float]:
+    def run(
+        self, order: Array, batch_size: int, sums: Mapping[str, float] | None = None
+    ) -> dict[str, float]:
         """Run one step for each `batch_size` rows of `order`; the last batch may be smaller."""
         rows = np.ascontiguousarray(order, np.int64)
         # Machine code does not check bounds: it would access memory outside the arrays.
@@ -70,7 +72,9 @@ class NativeProgram:
             )
         if self.data and len(rows) and not (rows.min() >= 0 and rows.max() < self.rows):
             raise RunError(f"order contains row numbers outside 0..{self.rows - 1}.")
-        self.caller(rows, batch_size)
+        if "step" in self.state:  # which continues where a training was interrupted
+            self.caller.taken = int(self.state["step"])
+        self.caller(rows, batch_size, sums)
         return self.caller.totals()
 
     def explain(self) -> str:
