@@ -72,14 +72,18 @@ if TYPE_CHECKING:
     from chainrule.insight.range_finder import find_learning_rate
     from chainrule.insight.report.report import report
     from chainrule.nn.catalogue import activations
+    from chainrule.train.checkpoint import Checkpoint
     from chainrule.train.curve import fit_curve
-    from chainrule.train.fit import EarlyStopping, fit
+    from chainrule.train.early_stopping import EarlyStopping
+    from chainrule.train.fit import fit
+    from chainrule.train.resuming import resume
     from chainrule.train.run import Run, load
 
 __version__ = "0.1.0"
 
 __all__ = [
     "ChainruleError",
+    "Checkpoint",
     "DTypeError",
     "DataError",
     "DivergedError",
@@ -109,6 +113,7 @@ __all__ = [
     "load",
     "preflight",
     "report",
+    "resume",
     "tensor",
     "verify",
 ]
@@ -126,7 +131,8 @@ __all__ += sparse.__all__
 
 # Training brings tables, layers and optimizers along; a graph alone needs none of them.
 _LATER = {
-    "EarlyStopping": "chainrule.train.fit",
+    "Checkpoint": "chainrule.train.checkpoint",
+    "EarlyStopping": "chainrule.train.early_stopping",
     "Run": "chainrule.train.run",
     "activations": "chainrule.nn.catalogue",
     "attribute": "chainrule.insight.explain.attribution",
@@ -139,6 +145,7 @@ _LATER = {
     "load": "chainrule.train.run",
     "preflight": "chainrule.doctor.preflight",
     "report": "chainrule.insight.report.report",
+    "resume": "chainrule.train.resuming",
 }
 _PACKAGES = frozenset({"data", "insight", "nn", "optim", "tabular", "train"})
 

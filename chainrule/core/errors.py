@@ -47,12 +47,17 @@ class GraphError(ChainruleError, ValueError):
 class DivergedError(ChainruleError, ArithmeticError):
     """Training produced infinite or undefined numbers and was stopped.
 
-    After ``fit(check=True)``, `findings` say what was wrong and what to change, and `run` is the
-    run as far as it came, whose ``trial()`` tries the remedies.
+    `epoch`, `step` (both from 1) and `rows` are the step that broke the numbers and the rows of
+    its batch, where they could be found.  `run` is the run as far as it came, with the weights that
+    are kept.  After ``fit(check=True)``, `findings` say what was wrong and what to change, and
+    ``run.trial()`` tries the remedies.
     """
 
     findings: Any = ()
     run: Any = None
+    epoch: int = 0
+    step: int = 0
+    rows: tuple[int, ...] = ()
 
 
 class OptionError(ChainruleError, ValueError):

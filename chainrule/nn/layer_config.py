@@ -5,7 +5,7 @@ Read next: :mod:`chainrule.train.run`, which saves with it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import fields, is_dataclass
 from types import FunctionType
 from typing import Any, TypeVar
@@ -44,8 +44,8 @@ def register_layer(kind: T) -> T:
     return kind
 
 
-def to_config(model: Any) -> Any:
-    """Return `model` as plain JSON values.
+def to_config(model: Any, kinds: Mapping[str, type] = _registry) -> Any:
+    """Return `model` as plain JSON values; `kinds` are the classes that it may hold.
 
     Raises OptionError for an object that can't be saved, such as a lambda.
 
@@ -56,17 +56,17 @@ def to_config(model: Any) -> Any:
     if model is None or isinstance(model, (bool, int, float, str)):
         return model
     if isinstance(model, np.generic):
-        return to_config(model.item())
+        return to_config(model.item(), kinds)
     if isinstance(model, (list, tuple)):
-        return [to_config(entry) for entry in model]
+        return [to_config(entry, kinds) for entry in model]
     if isinstance(model, dict):
-        return {"type": "dict", "entries": {key: to_config(v) for key, v in model.items()}}
+        return {"type": "dict", "entries": {k: to_config(v, kinds) for k, v in model.items()}}
     kind = type(model)
-    if _registry.get(kind.__name__) is not kind:
+    if kinds.get(kind.__name__) is not kind:
         raise OptionError(
             f"{model!r} can't be saved: {kind.__name__} is not a registered layer. {_cure(model)}"
         )
-    entries = {f.name: to_config(getattr(model, f.name)) for f in fields(model) if f.init}
+    entries = {f.name: to_config(getattr(model, f.name), kinds) for f in fields(model) if f.init}
     return {"type": kind.__name__, **entries}
 
 
@@ -96,8 +96,8 @@ def model_config(model: Any) -> Any:
     return config
 
 
-def from_config(config: Any) -> Any:
-    """Return the model that a result of :func:`to_config` describes.
+def from_config(config: Any, kinds: Mapping[str, type] = _registry, sequence: type = list) -> Any:
+    """Return the model that a result of :func:`to_config` describes; lists become `sequence`.
 
     Raises OptionError for a type that is not registered.
 
@@ -105,16 +105,17 @@ def from_config(config: Any) -> Any:
     LeakyReLU(slope=0.1)
     """
     if isinstance(config, list):
-        return [from_config(entry) for entry in config]
+        return sequence(from_config(entry, kinds, sequence) for entry in config)
     if not isinstance(config, dict):
         return config
     kind = config.get("type")
     if kind == "dict":
-        return {key: from_config(value) for key, value in config["entries"].items()}
-    if kind not in _registry:
+        return {k: from_config(v, kinds, sequence) for k, v in config["entries"].items()}
+    if not isinstance(kind, str) or kind not in kinds:
         raise OptionError(
-            f"unknown layer type {kind!r}. {did_you_mean(str(kind), _registry)} If it is a layer "
+            f"unknown layer type {kind!r}. {did_you_mean(str(kind), kinds)} If it is a layer "
             "of your own, import the module that registers it first."
         )
-    entries = {key: from_config(value) for key, value in config.items() if key != "type"}
-    return _registry[kind](**entries)
+    named = ((key, value) for key, value in config.items() if key != "type")
+    entries = {key: from_config(value, kinds, sequence) for key, value in named}
+    return kinds[kind](**entries)

@@ -16,15 +16,22 @@ from chainrule.core import options
 from chainrule.core.errors import OptionError, did_you_mean
 from chainrule.core.options import check_whole, is_number
 
-__all__ = ["Tunable", "in_range", "part_of", "prefixed", "whole"]
+__all__ = ["KINDS", "Tunable", "in_range", "part_of", "prefixed", "whole"]
 
 T = TypeVar("T")
 Self = TypeVar("Self", bound="Tunable")
+# The classes of chainrule's own optimizers and schedules by name, which files may name.
+KINDS: dict[str, type] = {}
 
 
 @dataclass(frozen=True)
 class Tunable:
     """A dataclass whose numbers, and those of the Tunables within it, are hyper-parameters."""
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        if cls.__module__.startswith("chainrule.optim."):
+            KINDS[cls.__name__] = cls
 
     def __new__(cls: type[Self], *args: Any, **named: Any) -> Self:
         """Raise OptionError, with the nearest name, for an argument that is not a field."""

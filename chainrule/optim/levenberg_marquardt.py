@@ -30,7 +30,6 @@ __all__ = ["LeastSquares", "LevenbergMarquardt"]
 Array = np.ndarray[Any, Any]
 Function = Callable[[Array], Array]
 EPSILON = float(np.finfo(np.float64).eps)
-_COUNTS = ("iterations", "evaluations")
 
 
 @dataclass(frozen=True)
@@ -141,8 +140,8 @@ class LevenbergMarquardt(FullBatch):
         """Return a minimization at `start`; with what another one `kept` there, it continues it."""
         point = np.array(start, np.float64)
         with np.errstate(all="ignore"):
-            counts = {} if kept is None else dict(zip(_COUNTS, map(int, kept["counts"]), strict=True))
-            here = LeastSquares(point, residuals(point), jacobian(point), **counts)
+            count, looks = (0, 1) if kept is None else (int(n) for n in kept["counts"])
+            here = LeastSquares(point, residuals(point), jacobian(point), count, looks)
             check_start(self, "residual", here.residuals)
             check_start(self, "the Jacobian", here.jacobian)
             descent = _Descent(self, residuals, jacobian, here, epsilon)

@@ -25,7 +25,7 @@ from chainrule.core.options import is_number
 from chainrule.core.tensor import Tensor, tensor
 from chainrule.ops.arithmetic import floor, maximum, minimum, where
 from chainrule.ops.elementary import cos, log
-from chainrule.optim.hyper import Tunable, in_range, part_of, prefixed
+from chainrule.optim.hyper import KINDS, Tunable, in_range, part_of, prefixed
 
 __all__ = [
     "Cosine",
@@ -65,6 +65,9 @@ class Epochs:
 
     def __post_init__(self) -> None:
         in_range(self, "count", 0.0, math.inf, open_low=True)
+
+
+KINDS["Epochs"] = Epochs
 
 
 def epochs(count: float) -> Epochs:

@@ -33,19 +33,26 @@ class Arena:
     views: dict[str, np.ndarray[Any, Any]]
 
     def __init__(self, arrays: Mapping[str, np.ndarray[Any, Any]]):
-        offsets, total = {}, 0
+        self.offsets: dict[str, int] = {}
+        total = 0
         for name, array in arrays.items():
-            offsets[name] = total
+            self.offsets[name] = total
             total += -(-array.nbytes // ALIGNMENT) * ALIGNMENT
         block = np.zeros(total + ALIGNMENT, np.uint8)
         start = -block.ctypes.data % ALIGNMENT
         self.buffer = block[start : start + total]
-        self.views = {}
+        self.views = dict(arrays)
+        self.views = self.named(self.buffer)
         for name, array in arrays.items():
-            at = offsets[name]
-            view = self.buffer[at : at + array.nbytes].view(array.dtype).reshape(array.shape)
-            view[...] = array
-            self.views[name] = view
+            self.views[name][...] = array
+
+    def named(self, buffer: np.ndarray[Any, np.dtype[np.uint8]]) -> dict[str, np.ndarray[Any, Any]]:
+        """Return the arrays in `buffer`, a copy of the memory of this arena, by name."""
+        found = {}
+        for name, like in self.views.items():
+            at = self.offsets[name]
+            found[name] = buffer[at : at + like.nbytes].view(like.dtype).reshape(like.shape)
+        return found
 
 
 def group(

@@ -49,7 +49,9 @@ from chainrule.tabular.scores import (
 )
 from chainrule.tabular.settings import Settings
 from chainrule.tabular.verdict import class_gains, value_gains
-from chainrule.train.fit import EarlyStopping, fit
+from chainrule.train.checkpoint import Checkpoint
+from chainrule.train.early_stopping import EarlyStopping
+from chainrule.train.fit import fit
 from chainrule.train.progress import Progress
 from chainrule.train.run import Run
 
@@ -353,12 +355,14 @@ def fit_table(
     threads: int | None = None,
     progress: bool = True,
     check: bool = False,
+    checkpoint: Checkpoint | None = None,
 ) -> Run:
     """Train on `problem`, score on its test rows, and return the run.
 
     Layer statistics are recorded in the history during training.  Predict for tables with
-    :func:`predict_table`.  Ctrl-C stops and keeps the best weights so far.  `check` is that
-    of :func:`chainrule.train.fit.fit`.
+    :func:`predict_table`.  Ctrl-C stops and keeps the best weights so far.  `check` and
+    `checkpoint` are those of :func:`chainrule.train.fit.fit`; a training goes on by the same call
+    with ``Checkpoint(folder, resume=True)``.
     Raises what :func:`chainrule.train.fit.fit` raises.
 
     >>> from chainrule.tabular.settings import choose_settings
@@ -388,6 +392,7 @@ def fit_table(
         progress=progress,
         watch=not isinstance(made.optimizer, FullBatch),
         check=check,
+        checkpoint=checkpoint,
     )
     run.pipeline = problem.pipeline
     run.settings = {"data": problem.name, **settings.plain(), **run.settings}

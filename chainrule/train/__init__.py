@@ -11,14 +11,18 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from chainrule.core.errors import no_attribute
-from chainrule.train.fit import EarlyStopping, fit  # now: the module bears the function's name
+from chainrule.train.fit import fit  # now: the module bears the function's name
 
 if TYPE_CHECKING:
+    from chainrule.train.checkpoint import Checkpoint
     from chainrule.train.curve import Curve, fit_curve
+    from chainrule.train.early_stopping import EarlyStopping
     from chainrule.train.predictor import Predictor
+    from chainrule.train.resuming import resume
     from chainrule.train.run import Run, load
 
 __all__ = [
+    "Checkpoint",
     "Curve",
     "EarlyStopping",
     "Predictor",
@@ -26,11 +30,15 @@ __all__ = [
     "fit",
     "fit_curve",
     "load",
+    "resume",
 ]
 
 _MODULES = {
+    "checkpoint": ("Checkpoint",),
     "curve": ("Curve", "fit_curve"),
+    "early_stopping": ("EarlyStopping",),
     "predictor": ("Predictor",),
+    "resuming": ("resume",),
     "run": ("Run", "load"),
 }
 _MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}

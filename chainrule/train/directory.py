@@ -15,7 +15,14 @@ from typing import Any
 from chainrule.core.errors import RunError
 from chainrule.nn.layer import Layer, parameters
 
-__all__ = ["check_writable", "load_weights", "pack_weights", "write_run"]
+__all__ = [
+    "check_parent",
+    "check_writable",
+    "load_weights",
+    "pack_weights",
+    "unpack_weights",
+    "write_run",
+]
 
 
 def write_run(files: dict[str, bytes], path: str | os.PathLike[str], force: bool) -> Path:
@@ -69,6 +76,11 @@ def check_writable(path: str | os.PathLike[str], force: bool) -> None:
                 f"{str(target)!r} already holds a finished run; nothing was written. Give "
                 "another directory, or replace it with force (--force on the command line)."
             )
+    check_parent(target)
+
+
+def check_parent(target: Path) -> None:
+    """Raise RunError unless a directory can be made at `target`."""
     parent = next(p for p in (target, *target.resolve().parents) if p.exists())
     if not parent.is_dir():
         raise RunError(f"{str(parent)!r} is a file, so no directory can be made in it.")
@@ -87,6 +99,12 @@ def pack_weights(weights: Mapping[str, Any]) -> bytes:
 
     content: bytes = save(dict(weights))
     return content
+
+
+def unpack_weights(content: bytes, path: Path) -> dict[str, Any]:
+    from safetensors.numpy import load
+
+    return load(content)
 
 
 def load_weights(model: Layer, path: Path) -> None:

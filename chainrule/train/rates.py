@@ -42,8 +42,21 @@ class Rates:
         known = {name: self.state[name] for name in self.computed.graph.inputs}
         return float(self.computed(known)["learning_rate"])
 
-    def look(self, score: Callable[[str | None], float]) -> None:
-        """Lower what asks for it; `score` returns an entry of the record, less is better."""
+    def look(self, score: Callable[[str | None], float]) -> bool:
+        """Lower what asks for it, and return whether any did.
+
+        `score` returns an entry of the record, negated where more is better.
+        """
+        lower = [n for n, w in self.watches.items() if w.asks_to_lower(score(w.plan.monitor))]
+        for name in lower:
+            self.state[name][...] *= self.watches[name].plan.factor
+        return bool(lower)
+
+    def keep(self) -> dict[str, list[float]]:
+        """Return what the plans that lower on a plateau remember, as plain JSON values."""
+        return {name: [w.best, w.waited, w.resting] for name, w in self.watches.items()}
+
+    def go_on(self, kept: Mapping[str, list[Any]]) -> None:
+        """Continue from what :meth:`keep` returned."""
         for name, watch in self.watches.items():
-            if watch.asks_to_lower(score(watch.plan.monitor)):
-                self.state[name][...] *= watch.plan.factor
+            watch.best, watch.waited, watch.resting = kept[name]

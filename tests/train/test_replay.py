@@ -24,7 +24,7 @@ def test_a_replay_is_the_training_bit_for_bit(engine: str) -> None:
     assert run._case is not None
     replay = Replay(run._case)
     for epoch in (1, 2, 3):
-        for rows in replay.batches(epoch):
+        for rows in replay.training.batches(epoch):
             replay.step(rows)
     for path, parameter in nn.parameters(run.model).items():
         assert np.array_equal(replay.program.state[f"parameter/{path}"], parameter.value)
@@ -48,7 +48,7 @@ def test_a_death_is_found_at_its_step() -> None:
     epoch, step = life.died
     assert epoch == 1
     assert life.batch == (5,)  # the row that killed it
-    order = list(Replay(case).batches(1))
+    order = list(Replay(case).training.batches(1))
     assert order[step - 1].tolist() == [5]
     assert life.bias_before is not None
     assert life.bias_after is not None
@@ -79,7 +79,7 @@ def test_a_breakdown_is_found_at_its_step() -> None:
         fitted(case)
     broken = caught.value.run.breakdown()
     replay, k = Replay(case), 0
-    for rows in replay.batches(broken.epoch):
+    for rows in replay.training.batches(broken.epoch):
         k += 1
         loss = replay.step(rows)
         weights = [v for n, v in replay.program.state.items() if n.startswith("parameter/")]

@@ -250,7 +250,7 @@ def test_weights_that_the_last_update_blew_up_are_told_and_put_back() -> None:
     before = model.weight.value.copy()
     y = 1e6 * (X @ np.ones(5))[:, None]
     options: dict[str, Any] = {"epochs": 1, "batch_size": 40, "progress": False, "loss": "mse"}
-    message = r"weight became -?(inf|nan) in epoch 1; no epoch"
+    message = r"weight became -?(inf|nan) in epoch 1, step 1 \(rows 15, .*\); no epoch"
     with (
         pytest.warns(UserWarning, match="far apart"),
         pytest.raises(cr.DivergedError, match=message),

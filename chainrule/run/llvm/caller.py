@@ -49,8 +49,8 @@ def _interrupts_later() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGINT, usual)
-        if held:
-            signal.raise_signal(signal.SIGINT)
+        for number in held:  # a second one may mean more than the first
+            signal.raise_signal(number)
 
 
 def address_of(array: Array) -> int:
@@ -150,8 +150,9 @@ class Caller:
     ) -> None:
         """Run one step for each `batch_size` row numbers of `order` (int64); continue `sums`."""
         self.sums.fill(0)
-        for name, at in self.code.slots.sums.items() if sums else ():
-            self.sums[at] = sums[name]
+        if sums:
+            for name, at in self.code.slots.sums.items():
+                self.sums[at] = sums[name]
         threads = self.pace.pick()
         started = perf_counter()
         if self.code.steps is None:

@@ -1,0 +1,258 @@
+"""Checkpoints of a training: written beside it, checked, and read to go on from.
+
+A folder of checkpoints holds ``training/``, which says what is trained, on which data and from
+which weights, and ``step-.../`` for each checkpoint that is kept.  Each appears whole or not at
+all, and with the digests of its files, so that a damaged one is told from a whole one.
+
+Read next: :mod:`chainrule.train.resume`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import time
+import warnings
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from chainrule.core.durable import read_folder, write_folder
+from chainrule.core.errors import OptionError, RunError
+from chainrule.core.options import check_whole
+from chainrule.train.directory import check_parent, pack_weights, unpack_weights
+
+__all__ = ["START", "Checkpoint", "Kept", "Saver", "check_folder", "newest", "read_start"]
+
+Array = np.ndarray[Any, Any]
+START = "training"  # the folder that says what is trained
+BREAK = "diverged.json"
+_UNITS = {"s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """Where and how often :func:`chainrule.fit` saves a training, so that it can be resumed.
+
+    `folder` is made when the first checkpoint is written.  `every` is a number of epochs, or a
+    time such as ``"30s"``, ``"5m"`` or ``"1h"``: then one is written in the middle of an epoch,
+    too.  The newest `keep` are kept, and the newest one that had the best score of all so far.
+    With `resume`, training goes on from the newest checkpoint in `folder`, if there is one.
+
+    `told` is how to go on, printed when training is interrupted; `files` are texts by name to
+    keep beside the training.  Raises OptionError for an `every` that is neither, or not above 0.
+
+    >>> Checkpoint("checkpoints", every="5m").seconds
+    300.0
+    """
+
+    folder: str | os.PathLike[str]
+    every: int | str = "60s"
+    keep: int = 2
+    resume: bool = False
+    told: str | None = None
+    files: Mapping[str, str] = field(default_factory=dict, repr=False)
+
+    def __post_init__(self) -> None:
+        check_whole("Checkpoint: keep", self.keep)
+        if self.seconds is None:
+            check_whole("Checkpoint: every", self.every)
+
+    @property
+    def seconds(self) -> float | None:
+        """The time between checkpoints in seconds, None where `every` is a number of epochs."""
+        if not isinstance(self.every, str):
+            return None
+        number = self.every.rstrip("abcdefghijklmnopqrstuvwxyz ")
+        unit = self.every[len(number) :].strip()
+        try:
+            seconds = float(number) * _UNITS[unit]
+        except (ValueError, KeyError):
+            seconds = 0.0
+        if not 0 < seconds < float("inf"):
+            raise OptionError(
+                f"Checkpoint: every must be a number of epochs, or a time such as '30s', '5m' or "
+                f"'1h', not {self.every!r}."
+            )
+        return seconds
+
+
+@dataclass(frozen=True)
+class Kept:
+    """The state of a training after `step` steps: numbers `about` it, and arrays by name."""
+
+    step: int
+    about: dict[str, Any]
+    arrays: dict[str, Array]
+    best: bool = False  # it had just reached the best score so far
+
+    def part(self, kind: str) -> dict[str, Array]:
+        """Return the arrays whose names begin with ``kind/``, without it."""
+        mark = f"{kind}/"
+        return {n.removeprefix(mark): a for n, a in self.arrays.items() if n.startswith(mark)}
+
+    def files(self) -> dict[str, bytes]:
+        """Return the content of the files of a checkpoint."""
+        # JSON of Python: it has infinity, and floats that are read back to the last bit.
+        about = {"step": self.step, "is_best": self.best, **self.about}
+        return {
+            "state.safetensors": pack_weights(self.arrays),
+            "progress.json": json.dumps(about).encode(),
+        }
+
+    @classmethod
+    def read(cls, folder: Path) -> Kept:
+        """Return the checkpoint in `folder`; raises RunError if it is not whole."""
+        files = read_folder(folder, ["state.safetensors", "progress.json"])
+        try:
+            about = json.loads(files["progress.json"])
+            step, best = about.pop("step"), about.pop("is_best")
+            arrays = unpack_weights(files["state.safetensors"], folder / "state.safetensors")
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise RunError(f"the checkpoint in {str(folder)!r} can't be read: {error}.") from error
+        return cls(step, about, arrays, best)
+
+
+class Saver:
+    """Write the checkpoints of one training, by a `plan`, in a thread of its own.
+
+    `start` returns the files of the folder ``training/``; it is called before the first checkpoint
+    is written.  `resumed` is the checkpoint to go on from, or None.
+    """
+
+    def __init__(
+        self,
+        plan: Checkpoint,
+        start: Callable[[], Mapping[str, bytes]],
+        resumed: Kept | None = None,
+    ):
+        self.plan, self.folder, self.resumed = plan, Path(plan.folder), resumed
+        self._start: Callable[[], Mapping[str, bytes]] | None = None if resumed else start
+        self._last = time.monotonic()
+        self._thread = ThreadPoolExecutor(1, "chainrule-checkpoint")
+        self._writing: Future[None] | None = None
+
+    def due(self, epoch: int | None = None) -> bool:
+        """Whether it is time for a checkpoint; `epoch` is the one that has just ended, if any."""
+        if self.plan.seconds is None:
+            return epoch is not None and epoch % int(self.plan.every) == 0
+        return time.monotonic() - self._last >= self.plan.seconds
+
+    def save(self, kept: Kept) -> None:
+        """Begin to write a checkpoint, when the one before it is written."""
+        self.wait()
+        self._last = time.monotonic()
+        self._writing = self._thread.submit(self._write, kept)
+
+    def wait(self) -> None:
+        """Return when the last checkpoint is written; warn if that failed.
+
+        Training goes on in memory then, because hours of it are worth more than the checkpoint.
+        """
+        if self._writing is None:
+            return
+        writing, self._writing = self._writing, None
+        try:
+            writing.result()
+        except OSError as error:
+            told = str(error) if isinstance(error, RunError) else error.strerror or str(error)
+            warnings.warn(
+                f"a checkpoint could not be written to {str(self.folder)!r}: {told.rstrip('.')}. "
+                "Training goes on, and earlier checkpoints are as they were.",
+                stacklevel=2,
+            )
+
+    def advice(self) -> str:
+        """Return how to go on from the last checkpoint."""
+        self.wait()
+        if not steps(self.folder):
+            return "no checkpoint could be saved."
+        told = self.plan.told or f"go on with chainrule.resume({str(self.folder)!r})"
+        return f"saved in {self.folder}; {told}."
+
+    def note_break(self, epoch: int, step: int, rows: tuple[int, ...]) -> None:
+        """Write down in which step, and on which rows, the numbers became infinite or undefined."""
+        self.wait()
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            told = json.dumps({"epoch": epoch, "step": step, "rows": rows})
+            (self.folder / BREAK).write_text(told)
+        except OSError:
+            return  # the error that is about to be raised says it, too
+
+    def _write(self, kept: Kept) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        if self._start is not None:
+            write_folder(self._start(), self.folder / START)
+            self._start = None
+        write_folder(kept.files(), self.folder / f"step-{kept.step:012d}")
+        self._forget()
+
+    def _forget(self) -> None:
+        """Delete all checkpoints but the newest, and the newest of those that were the best."""
+        found = steps(self.folder)
+        kept = found[-self.plan.keep :]
+        for path in reversed(found):
+            if _was_best(path):
+                kept.append(path)
+                break
+        for path in found:
+            if path not in kept:
+                shutil.rmtree(path, ignore_errors=True)
+
+
+def steps(folder: Path) -> list[Path]:
+    """Return the checkpoints in `folder`, the oldest first."""
+    return sorted(path for path in folder.glob("step-*") if path.is_dir())
+
+
+def _was_best(path: Path) -> bool:
+    try:
+        return bool(json.loads((path / "progress.json").read_bytes())["is_best"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+
+
+def check_folder(plan: Checkpoint) -> None:
+    """Raise RunError if the checkpoints of a `plan` can't be written, or would mix with others."""
+    folder = Path(plan.folder)
+    if not plan.resume and ((folder / START).exists() or (folder.is_dir() and steps(folder))):
+        raise RunError(
+            f"{str(folder)!r} holds checkpoints of another training. Go on with that one by "
+            f"chainrule.resume({str(folder)!r}), or give another folder, or delete this one."
+        )
+    check_parent(folder)
+
+
+def newest(folder: Path) -> Kept | None:
+    """Return the newest whole checkpoint in `folder`, None if there is none at all.
+
+    Warns of newer ones that are damaged.  Raises RunError if all are.
+    """
+    damaged: list[str] = []
+    for path in reversed(steps(folder)):
+        try:
+            found = Kept.read(path)
+        except RunError as error:
+            damaged.append(str(error))
+            continue
+        for told in damaged:
+            warnings.warn(f"{told} Going on from the one before it, {path.name}.", stacklevel=2)
+        return found
+    if damaged:
+        raise RunError(f"no checkpoint in {str(folder)!r} is whole. {damaged[0]}")
+    return None
+
+
+def read_start(folder: Path) -> dict[str, bytes]:
+    """Return the files that say what is trained; raises RunError if they are missing."""
+    if not (folder / START).is_dir():
+        raise RunError(
+            f"{str(folder)!r} holds no checkpoint of a training: it has no folder {START!r}."
+        )
+    return read_folder(folder / START)

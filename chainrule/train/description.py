@@ -1,0 +1,191 @@
+"""What a training is, written down beside its checkpoints, so that it can be resumed.
+
+The settings, the first weights that were given, and the data where they are small enough; no code.
+A function of the user's is not in the files and has to be given again.
+
+Read next: :mod:`chainrule.train.resuming`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import platform
+import warnings
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+
+from chainrule.core.errors import ChainruleError, RunError
+from chainrule.doctor.case import Case
+from chainrule.nn.layer import parameters
+from chainrule.nn.layer_config import model_config, to_config
+from chainrule.optim.hyper import KINDS
+from chainrule.step.part import Part
+from chainrule.train.checkpoint import Checkpoint
+from chainrule.train.directory import pack_weights
+from chainrule.train.training import Training
+
+__all__ = ["check_same", "describe"]
+
+Array = np.ndarray[Any, Any]
+MOST_BYTES = 2**30  # of the data kept beside the checkpoints
+LOOKED_AT = 2**26  # bytes of each array that the fingerprint is made of
+WHAT = {
+    "optimizer": "optimizer", "epochs": "number of epochs", "batch_size": "batch size",
+    "seed": "seed", "early_stopping": "early stopping", "train": "training data",
+    "validation": "validation data", "step": "model, loss, metrics or regularizer",
+}  # fmt: skip
+
+
+def describe(
+    training: Training,
+    case: Case,
+    given: Mapping[str, Array],
+    plan: Checkpoint,
+    flags: Mapping[str, bool],
+) -> dict[str, bytes]:
+    """Return the files that say what is trained.
+
+    `given` are the first weights that were not drawn, by path; `flags` are further arguments of
+    fit, "watch" and "check".
+    """
+    arrays = {} if "config.toml" in plan.files else _arrays(case)
+    about = {
+        "format": 1,
+        "identity": _identity(training, case),
+        "made_with": _made_with(training),
+        **_arguments(training, case, plan, flags),
+        "data": bool(arrays),
+    }
+    files = {
+        "training.json": json.dumps(about, indent=1).encode(),
+        "weights.safetensors": pack_weights(given),
+        **{name: text.encode() for name, text in plan.files.items()},
+    }
+    return files | ({"data.safetensors": pack_weights(arrays)} if arrays else {})
+
+
+def check_same(files: Mapping[str, bytes], training: Training, case: Case, folder: str) -> None:
+    """Raise RunError unless `files` describe the training that is to be resumed.
+
+    Warns of other versions or another machine, where the last bits may differ.
+    """
+    try:
+        about = json.loads(files["training.json"])
+        before, versions = about["identity"], about["made_with"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise RunError(f"the training described in {folder!r} can't be read: {error}.") from error
+    now = _identity(training, case)
+    other = [name for name in WHAT if before.get(name) != now[name]]
+    if other:
+        name = other[0]
+        told = f": {before.get(name)} then, {now[name]} now" if len(str(now[name])) < 60 else ""
+        raise RunError(
+            f"the training in {folder!r} can't be resumed by this one, whose {WHAT[name]} is "
+            f"another{told}. Give the same arguments and data, or train anew in another folder."
+        )
+    if versions != _made_with(training):
+        changed = [f"{k} {versions.get(k)}, now {v}" for k, v in _made_with(training).items()
+                   if versions.get(k) != v]  # fmt: skip
+        warnings.warn(
+            f"the checkpoints in {folder!r} were written with {'; '.join(changed)}. The result may "
+            "differ from that of the uninterrupted training in the last bits.",
+            stacklevel=4,
+        )
+
+
+def _identity(training: Training, case: Case) -> dict[str, Any]:
+    """Return what has to be the same for a training to be the same, as plain JSON values."""
+    held = training.held_out
+    return {
+        "optimizer": repr(training.method),
+        "epochs": training.epochs,
+        "batch_size": training.batch_size,
+        "seed": training.seed,
+        "early_stopping": repr(case.more.get("early_stopping")),
+        "train": _fingerprint(training.train),
+        "validation": None if held is None else _fingerprint(held),
+        "step": hashlib.sha256(str(training.step.graph).encode()).hexdigest(),
+    }
+
+
+def _fingerprint(part: Part) -> str:
+    """Return a digest of the rows; of large arrays, of rows spread over the whole."""
+    digest = hashlib.sha256()
+    rows = np.arange(len(part.x)) if part.rows is None else part.rows
+    digest.update(np.ascontiguousarray(rows, np.int64).tobytes())
+    for name, array in part.arrays.items():
+        digest.update(f"{name} {array.dtype} {array.shape}".encode())
+        width = max(1, array.nbytes // max(1, len(array)))
+        stride = -(-array.nbytes // LOOKED_AT)
+        block = max(1, 2**20 // width)
+        for start in range(0, len(array), block * stride):
+            digest.update(np.ascontiguousarray(array[start : start + block]).tobytes())
+    return digest.hexdigest()
+
+
+def _made_with(training: Training) -> dict[str, str]:
+    """Return the versions and the machine that the last bits of a result may depend on."""
+    from chainrule import __version__
+
+    found = {
+        "chainrule": __version__, "numpy": np.__version__, "engine": training.program.engine,
+        "machine": platform.machine(),
+    }  # fmt: skip
+    if training.program.engine == "native":
+        from chainrule.run.llvm.machine import host_name, llvm_version
+
+        found |= {"processor": host_name(), "LLVM": llvm_version()}
+    return found
+
+
+def _arguments(
+    training: Training, case: Case, plan: Checkpoint, flags: Mapping[str, bool]
+) -> dict[str, Any]:
+    """Return the arguments of fit as plain JSON values, or why they can't be written so."""
+    more, metrics = case.more, case.more["metrics"]
+    names = metrics is None or all(isinstance(m, str) for m in metrics)
+    weight = more["class_weight"]
+    stopping = more["early_stopping"]
+    try:
+        arguments = {
+            "model": model_config(training.model),
+            "frozen": [n for n, p in parameters(training.model).items() if not p.trainable],
+            "loss": None if training.aim.kind == "custom" else training.aim.saved(),
+            "optimizer": to_config(training.method, KINDS),
+            "epochs": training.epochs,
+            "batch_size": case.batch_size,
+            "seed": training.seed,
+            "validation": "arrays" if isinstance(case.validation, (tuple, list))
+            else case.validation,
+            "metrics": list(metrics) if names and metrics is not None else None,
+            "custom_metrics": not names,
+            "early_stopping": None if stopping is None else asdict(stopping),
+            "class_weight": list(weight.items()) if isinstance(weight, Mapping) else weight,
+            "regularizer": to_config(case.regularizer),
+            **flags,
+            "every": plan.every,
+            "keep": plan.keep,
+        }  # fmt: skip
+        return {"arguments": json.loads(json.dumps(arguments))}
+    except (ChainruleError, TypeError, ValueError) as error:
+        return {"arguments": None, "why_not": str(error)}
+
+
+def _arrays(case: Case) -> dict[str, Array]:
+    """Return the data as given, by name; nothing if they are too large, or no plain numbers."""
+    found: dict[str, Any] = {"X": case.data[0], "y": case.data[1]}
+    if case.more["sample_weight"] is not None:
+        found["sample_weight"] = case.more["sample_weight"]
+    if isinstance(case.validation, (tuple, list)):
+        parts = enumerate(case.validation)
+        found |= {f"validation.{i}": part for i, part in parts if part is not None}
+    if any(isinstance(array, np.memmap) for array in found.values()):
+        return {}
+    arrays = {name: np.asarray(array) for name, array in found.items()}
+    plain = all(array.dtype.kind in "biuf" for array in arrays.values())
+    small = sum(array.nbytes for array in arrays.values()) <= MOST_BYTES
+    return arrays if plain and small else {}
