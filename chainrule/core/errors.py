@@ -18,6 +18,7 @@ from chainrule.core.foreign import advice
 __all__ = [
     "ChainruleError",
     "DTypeError",
+    "DamagedError",
     "DataError",
     "DivergedError",
     "GraphError",
@@ -70,6 +71,10 @@ class DataError(ChainruleError, ValueError):
 
 class RunError(ChainruleError, OSError):
     """A run directory can't be written or read, or would be overwritten."""
+
+
+class DamagedError(RunError):
+    """A saved file is missing, truncated or changed, or not what it should be."""
 
 
 def no_attribute(module: str, name: str, names: Iterable[str]) -> AttributeError:
