@@ -17,9 +17,11 @@ from typing import Any
 
 import click
 
-from chainrule.core.errors import DataError, OptionError, did_you_mean
+from chainrule.core.errors import DataError, OptionError, RunError, did_you_mean
 from chainrule.data.builtin import names
 from chainrule.tabular.settings import Settings
+from chainrule.train.checkpoint import START
+from chainrule.train.directory import CHECKPOINTS
 from chainrule.train.run import Run
 
 if sys.version_info >= (3, 11):
@@ -27,11 +29,11 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
-__all__ = ["as_options", "as_toml", "read_config", "source_of"]
+__all__ = ["as_options", "as_toml", "read_config", "read_resumed", "source_of"]
 
 # The config.toml of a run has these; commands without these options ignore them.
-TRAIN_ALONE = {"report", "stream", "test_fraction", "threads"}
-NOT_IN_FILES = {"config", "help", "json", "quiet", "force"}
+TRAIN_ALONE = {"checkpoint_every", "report", "stream", "test_fraction", "threads"}
+NOT_IN_FILES = {"config", "force", "help", "json", "quiet", "resume"}
 
 
 def read_config(ctx: click.Context, option: click.Parameter, path: str | None) -> str | None:
@@ -67,6 +69,25 @@ def read_config(ctx: click.Context, option: click.Parameter, path: str | None) -
             raise OptionError(f"{path}: {key!r} {error}") from None
     ctx.default_map = defaults
     return path
+
+
+def read_resumed(ctx: click.Context, option: click.Parameter, run: str | None) -> str | None:
+    """Set the options to those of the training in `run`; the callback of ``--resume``.
+
+    Raises RunError if no training can be resumed there.
+    """
+    if run is None:
+        return None
+    saved = Path(run) / CHECKPOINTS / START / "config.toml"
+    if not saved.is_file():
+        why = "it holds no checkpoint"
+        if not Path(run).is_dir():
+            why = "there is no such directory"
+        elif (Path(run) / "run.json").is_file():
+            why = "the training in it has ended"
+        raise RunError(f"--resume {run}: there is nothing to go on with, because {why}.")
+    read_config(ctx, option, str(saved))
+    return run
 
 
 def source_of(place: str, run: Run) -> str | None:

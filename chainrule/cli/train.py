@@ -8,19 +8,30 @@ Read next: :mod:`chainrule.cli.train_options`, :mod:`chainrule.cli.show`.
 from __future__ import annotations
 
 import json
+import shutil
+import signal
+import sys
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
+from contextlib import contextmanager, suppress
+from functools import partial
 from itertools import count
 from pathlib import Path
+from threading import current_thread, main_thread
 from typing import Any
 
 import click
 
-from chainrule.cli.config_file import as_options, as_toml, read_config
+from chainrule.cli.config_file import as_options, as_toml, read_config, read_resumed
 from chainrule.cli.output import SavingError, emit, tell
 from chainrule.cli.runs import write_report
 from chainrule.cli.show import show_problem, show_results
-from chainrule.cli.train_options import method_options, network_options, parse_fraction, positive
+from chainrule.cli.train_options import (
+    method_options,
+    network_options,
+    parse_every,
+    parse_fraction,
+    positive,
+)
 from chainrule.core.errors import DivergedError, OptionError, RunError
 from chainrule.core.wording import counted
 from chainrule.data.builtin import names
@@ -30,7 +41,8 @@ from chainrule.tabular.build import check_settings
 from chainrule.tabular.problem import Problem, fit_table, read_problem
 from chainrule.tabular.settings import choose_settings
 from chainrule.tabular.verdict import verdict
-from chainrule.train.directory import check_writable
+from chainrule.train.checkpoint import Checkpoint
+from chainrule.train.directory import CHECKPOINTS, check_writable
 from chainrule.train.run import Run
 
 __all__ = ["train"]
@@ -57,6 +69,12 @@ REPLAY_SECONDS = 5.0  # a training that diverged sooner is replayed to find the 
               "[default: for files larger than a quarter of the memory]")  # fmt: skip
 @click.option("--out", metavar="DIR", help="Where to save the run  [default: runs/NAME-1, -2, ...]")
 @click.option("--force", is_flag=True, help="Replace an existing run in --out.")
+@click.option("--checkpoint-every", metavar="N|TIME", default="60s", callback=parse_every,
+              help="How often to save a training that is under way: a number of epochs, or a time "
+              "such as 30s or 5m  [default: 60s]")  # fmt: skip
+@click.option("--resume", metavar="RUN", is_eager=True, callback=read_resumed,
+              help="Go on with the training in the directory RUN, which was interrupted or "
+              "killed.")  # fmt: skip
 @click.option("--check/--no-check", default=True, help="Whether to check the set-up, as "
               "chainrule doctor does, and to watch the layers  [default: check]")  # fmt: skip
 @click.option("--cure", is_flag=True, help="If something is wrong, train again with and without "
@@ -76,6 +94,8 @@ def train(
     threads: int | None,
     out: str | None,
     force: bool,
+    checkpoint_every: int | str,
+    resume: str | None,
     check: bool,
     cure: bool,
     wanted: bool,
@@ -92,7 +112,8 @@ def train(
     SOURCE is a built-in data set (see chainrule datasets), a CSV, TSV, Parquet or
     JSON file, plain or gzipped, or an SQL query over such files.  Every option has a
     default, chosen by the size of the data.  Ctrl-C ends training early and
-    saves the best network so far.
+    saves the best network so far; --resume goes on from there as if nothing had
+    happened.
 
     \b
     Examples:
@@ -103,6 +124,7 @@ def train(
       chainrule train digits --dropout 0.2 --schedule cosine --l2 1e-4
       chainrule train --config runs/digits-1/config.toml --seed 1
       chainrule train digits --lr 1 --cure
+      chainrule train --resume runs/digits-1
     """  # noqa: D301 - \b tells click to keep the lines
     if source is None:
         raise click.UsageError("give SOURCE: a file, a data set or SQL; or --config with a source.")
@@ -110,6 +132,8 @@ def train(
         raise click.UsageError("--cure tries what the checks find: leave --no-check out.")
     asked |= {"seed": seed}
     check_settings(choose_settings(1, **asked), task)  # before a file is read
+    if resume is not None:
+        out, force = resume, True
     if out is not None:
         check_writable(out, force)
     problem = read_problem(
@@ -124,8 +148,12 @@ def train(
         stream=stream,
         progress=not quiet,
     )
-    place = Path(out) if out is not None else next(_free(problem.name))
-    check_writable(place, force)
+    if out is not None:
+        check_writable(out, force)
+    place = Path(out) if out is not None else _reserved(problem.name)
+    checkpoints = place / CHECKPOINTS
+    if force and resume is None:
+        shutil.rmtree(checkpoints, ignore_errors=True)
     settings = choose_settings(
         problem.rows["train"],
         task=problem.pipeline.task,
@@ -141,34 +169,47 @@ def train(
         )
     if not (quiet or as_json):
         show_problem(problem, settings)
-    try:
-        run = fit_table(problem, settings, threads=threads, progress=not quiet, check=check)
-    except DivergedError as error:
-        if error.run is not None and quiet:
-            tell(str(error.run.findings))
-        if error.run is not None and _seconds(error.run) < REPLAY_SECONDS:
-            with suppress(OptionError):  # a method that can't be replayed
-                tell(str(error.run.breakdown()))
-        if error.run is not None and cure:
-            tell(f"\n{error.run.trial()}")
-        raise
-    for finding in run.findings.serious if quiet and run.findings else ():
-        tell(str(finding))
-    if not run.history:
-        tell("interrupted before the first epoch ended; nothing was saved.")
-        return 130
     told = {
         "source": _from_anywhere(source),
         "target": problem.pipeline.target.name, "task": problem.pipeline.task,
         "test_fraction": test_fraction, "threads": threads, "stream": stream,
         "preprocess": preprocess, "weight": weight,
         "report": None if wanted else False, "check": None if check else False,
+        "checkpoint_every": None if checkpoint_every == "60s" else checkpoint_every,
         "role": [f"{k}={'<'.join(v) if isinstance(v, list) else v}" for k, v in roles.items()],
     }  # fmt: skip
     written = as_toml(told | as_options(settings), "chainrule train --config THIS_FILE repeats it.")
+    plan = Checkpoint(
+        checkpoints, checkpoint_every, resume=resume is not None,
+        told=f"go on with: chainrule train --resume {place}", files={"config.toml": written},
+    )  # fmt: skip
+    try:
+        with _ending():
+            run = fit_table(
+                problem, settings, threads=threads, progress=not quiet, check=check, checkpoint=plan
+            )
+    except DivergedError as error:
+        if check and quiet:
+            tell(str(error.run.findings))
+        if check and _seconds(error.run) < REPLAY_SECONDS:
+            with suppress(OptionError):  # a method that can't be replayed
+                tell(str(error.run.breakdown()))
+        if check and cure:
+            tell(f"\n{error.run.trial()}")
+        raise
+    for finding in run.findings.serious if quiet and run.findings else ():
+        tell(str(finding))
+    interrupted = run.stopped == "interrupted"
+    if interrupted and quiet:
+        tell(f"interrupted; {plan.told}")
+    if not run.history:
+        tell("interrupted before the first epoch ended.")
+        return 130
     files = {"config.toml": written} | (write_report(run, problem) if wanted else {})
-    saved, failure = _save(run, place, problem, out is None, force, files)
-    if cure and run.findings and run.findings.serious and run.stopped != "interrupted":
+    saved, failure = _save(run, place, files)
+    if saved is not None and not interrupted:
+        shutil.rmtree(checkpoints, ignore_errors=True)
+    if cure and run.findings and run.findings.serious and not interrupted:
         tell(f"\n{run.trial()}")
         if saved is not None:  # a trial takes time, so the training was saved before it
             files = files | (write_report(run, problem) if wanted else {})
@@ -185,7 +226,7 @@ def train(
         tell(f"note: {judged.text}")
     if failure is not None:
         raise SavingError(f"the network was trained but not saved: {failure}") from failure
-    return 130 if run.stopped == "interrupted" else 0
+    return 130 if interrupted else 0
 
 
 def _seconds(run: Run) -> float:
@@ -207,14 +248,44 @@ def _free(name: str) -> Iterator[Path]:
             yield path
 
 
-def _save(
-    run: Run, place: Path, problem: Problem, numbered: bool, force: bool, extra: Mapping[str, str]
-) -> tuple[str | None, RunError | None]:
-    """Save the run; return its directory, or the error if it could not be saved."""
-    if numbered and place.exists():  # another training took this number meanwhile
-        place = next(_free(problem.name))
+def _reserved(name: str) -> Path:
+    """Make the first free directory for a run, so that no other training takes it meanwhile.
+
+    At the end of the command it is removed if it is empty.
+    """
+    for place in _free(name):
+        check_writable(place, force=False)
+        try:
+            place.mkdir(parents=True)
+        except FileExistsError:
+            continue
+        click.get_current_context().call_on_close(partial(_remove_empty, place))
+        return place
+    raise AssertionError("there is always a free number")
+
+
+def _remove_empty(place: Path) -> None:
+    with suppress(OSError):
+        place.rmdir()
+
+
+@contextmanager
+def _ending() -> Iterator[None]:
+    """Let SIGTERM end the process with status 143, after the training has been saved."""
+    if current_thread() is not main_thread() or signal.getsignal(signal.SIGTERM) != signal.SIG_DFL:
+        yield
+        return
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     try:
-        return str(run.save(place, force, extra)), None
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def _save(run: Run, place: Path, extra: Mapping[str, str]) -> tuple[str | None, RunError | None]:
+    """Save the run; return its directory, or the error if it could not be saved."""
+    try:
+        return str(run.save(place, True, extra)), None
     except RunError as error:
         return None, error
 

@@ -14,8 +14,16 @@ from chainrule.cli.config_file import read_config
 from chainrule.core.errors import OptionError
 from chainrule.data.preprocess import NAMES as PREPROCESSING
 from chainrule.tabular.settings import Option, check_range, options
+from chainrule.train.checkpoint import Checkpoint
 
-__all__ = ["as_in_train", "method_options", "network_options", "parse_fraction", "positive"]
+__all__ = [
+    "as_in_train",
+    "method_options",
+    "network_options",
+    "parse_every",
+    "parse_fraction",
+    "positive",
+]
 
 F = TypeVar("F", bound=Callable[..., Any])
 positive = click.IntRange(min=1)
@@ -62,6 +70,17 @@ def parse_fraction(
             f"must lie strictly between 0 and 1, not {fraction:g}", ctx, option
         )
     return fraction
+
+
+def parse_every(ctx: click.Context, option: click.Parameter, text: str) -> int | str:
+    """Parse how often checkpoints are written: a number of epochs, or a time such as ``30s``."""
+    every = int(text) if text.strip().isdecimal() else text.strip()
+    try:
+        Checkpoint("", every)
+    except OptionError:
+        why = f"must be a number of epochs, or a time such as 30s or 5m, not {text!r}"
+        raise click.BadParameter(why, ctx, option) from None
+    return every
 
 
 def parse_list(ctx: click.Context, option: click.Parameter, text: str | None) -> list[str] | None:

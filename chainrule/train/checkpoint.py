@@ -160,10 +160,9 @@ class Saver:
         try:
             writing.result()
         except OSError as error:
-            told = str(error) if isinstance(error, RunError) else error.strerror or str(error)
             warnings.warn(
-                f"a checkpoint could not be written to {str(self.folder)!r}: {told.rstrip('.')}. "
-                "Training goes on, and earlier checkpoints are as they were.",
+                f"a checkpoint was not saved: {error} Training goes on, and earlier checkpoints "
+                "are as they were.",
                 stacklevel=2,
             )
 
@@ -178,8 +177,9 @@ class Saver:
     def note_break(self, epoch: int, step: int, rows: tuple[int, ...]) -> None:
         """Write down in which step, and on which rows, the numbers became infinite or undefined."""
         self.wait()
+        if not self.folder.is_dir():
+            return
         try:
-            self.folder.mkdir(parents=True, exist_ok=True)
             told = json.dumps({"epoch": epoch, "step": step, "rows": rows})
             (self.folder / BREAK).write_text(told)
         except OSError:

@@ -16,6 +16,7 @@ from chainrule.core.errors import RunError
 from chainrule.nn.layer import Layer, parameters
 
 __all__ = [
+    "CHECKPOINTS",
     "check_parent",
     "check_writable",
     "load_weights",
@@ -23,6 +24,8 @@ __all__ = [
     "unpack_weights",
     "write_run",
 ]
+
+CHECKPOINTS = "checkpoints"  # the folder in a run that holds those of its training
 
 
 def write_run(files: dict[str, bytes], path: str | os.PathLike[str], force: bool) -> Path:
@@ -66,7 +69,15 @@ def check_writable(path: str | os.PathLike[str], force: bool) -> None:
     if target.exists() and not target.is_dir():
         raise RunError(f"{str(target)!r} is a file; give a directory for the run.")
     if target.is_dir() and any(target.iterdir()):
-        if not (target / "run.json").exists():
+        finished = (target / "run.json").exists()
+        unfinished = not finished and any(target.glob(f"{CHECKPOINTS}/step-*"))
+        if unfinished and not force:
+            raise RunError(
+                f"{str(target)!r} holds a training that was not finished; nothing was written. Go "
+                f"on with it by chainrule train --resume {target}, or give another directory, or "
+                "replace it with --force."
+            )
+        if not finished and not unfinished:
             raise RunError(
                 f"{str(target)!r} exists and is not a chainrule run; nothing was written. "
                 "Give another directory."

@@ -73,10 +73,10 @@ class Loop:
     def train(self, bar: Progress, on_epoch: OnEpoch | None) -> None:
         """Train from where the loop is to the end, or to where something ends it."""
         self.best_weights = self._weights()
+        self.training.connect()
         kept = self.saver.resumed if self.saver is not None else None
         if kept is not None:
             self._go_on(kept)
-        self.training.connect()
         restore = self.stopping is not None
         with Signals(terminate=self.saver is not None) as signals:
             try:
