@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from chainrule.cli.output import SavingError
+from chainrule.core.durable import write_file
 from chainrule.core.errors import DataError, OptionError, RunError
 from chainrule.data.read import write_parquet
 from chainrule.data.table import Column, Table
@@ -68,22 +69,18 @@ def check_extension(option: str, file: str | None, *extensions: str) -> None:
 
 def write_whole(path: Path, text: str) -> None:
     """Write `text` to `path` atomically; convert CSV text to Parquet if `path` ends in .parquet."""
-    partial = None
     try:
-        with tempfile.NamedTemporaryFile(
-            "w", encoding="utf-8", newline="", dir=path.absolute().parent, delete=False
-        ) as file:
-            partial = Path(file.name)
-            file.write(text)
-        if path.suffix.lower() == ".parquet":
-            write_parquet(partial)
-        partial.chmod(0o644)
-        partial.replace(path)
+        write_file(path, _as_parquet(text) if path.suffix.lower() == ".parquet" else text.encode())
     except (OSError, DataError) as error:
-        if partial is not None:
-            partial.unlink(missing_ok=True)
-        why = getattr(error, "strerror", None) or str(error).rstrip(".")
-        raise SavingError(f"can't write {path}: {why}.") from error
+        raise SavingError(f"can't write {path}: {error}") from error
+
+
+def _as_parquet(text: str) -> bytes:
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "table"
+        file.write_text(text, encoding="utf-8", newline="")
+        write_parquet(file)
+        return file.read_bytes()
 
 
 def as_csv_text(table: Table, predicted: dict[str, Any], separator: str = ",") -> str:

@@ -6,6 +6,7 @@ Read next: :mod:`chainrule.insight.report.overview`.
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import click
 
@@ -15,6 +16,7 @@ from chainrule.insight.report.overview import REPORT, compare, overview
 from chainrule.insight.report.report import report
 from chainrule.tabular.problem import Problem
 from chainrule.train.run import Run, load
+from chainrule.train.saved_files import edited_files
 
 __all__ = ["compare_command", "show_command", "write_report"]
 
@@ -46,6 +48,8 @@ def show_command(run: str, as_json: bool) -> None:
       chainrule show runs/digits-1 --json
     """  # noqa: D301 - \b tells click to keep the lines
     found = overview(load(run), run)
+    for name in edited_files(Path(run)):
+        tell(f"note: {name} was changed after the run was saved.")
     emit(json.dumps(found.to_dict(), allow_nan=False) + "\n" if as_json else f"{found}\n")
 
 

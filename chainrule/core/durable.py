@@ -25,7 +25,15 @@ from typing import Any
 
 from chainrule.core.errors import DamagedError, RunError
 
-__all__ = ["MANIFEST", "read_folder", "read_manifest", "recover", "write_file", "write_folder"]
+__all__ = [
+    "MANIFEST",
+    "read_file",
+    "read_folder",
+    "read_manifest",
+    "recover",
+    "write_file",
+    "write_folder",
+]
 
 Content = bytes | memoryview
 MANIFEST = "manifest.json"
@@ -111,7 +119,7 @@ def read_manifest(path: Path) -> dict[str, tuple[int, str]]:
     Raises DamagedError if a byte of its manifest is not what was written.
     """
     file = path / MANIFEST
-    content = _read(file, None, MOST_MANIFEST)
+    content = read_file(file, most=MOST_MANIFEST)
     body = content[: -len(_seal(b""))]
     if content != body + _seal(body):
         raise DamagedError(f"{str(file)!r} is damaged: its digest is not that of its content.")
@@ -127,19 +135,57 @@ def read_manifest(path: Path) -> dict[str, tuple[int, str]]:
     return found
 
 
+def read_file(path: Path, size: int | None = None, most: int = MOST) -> bytes:
+    """Return the content of a file, which must have `size` bytes, if given, and at most `most`.
+
+    Raises DamagedError if it has not, or is missing, and RunError if it can't be read.
+    """
+    try:
+        # A pipe in the place of the file would otherwise block.
+        file = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        with open(file, "rb") as reader:
+            status = os.fstat(file)
+            if not stat.S_ISREG(status.st_mode):
+                raise DamagedError(f"{str(path)!r} is not a file.")
+            if size is not None and status.st_size != size:
+                what = "truncated" if status.st_size < size else "damaged"
+                raise DamagedError(
+                    f"{str(path)!r} is {what}: it has {status.st_size:,} bytes and should have "
+                    f"{size:,}."
+                )
+            if status.st_size > most:
+                raise DamagedError(
+                    f"{str(path)!r} has {status.st_size:,} bytes, more than the {most:,} that are "
+                    "read."
+                )
+            return reader.read(status.st_size)
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise DamagedError(f"{str(path)!r} is missing.") from error
+    except DamagedError:
+        raise
+    except OSError as error:
+        raise RunError(f"can't read {str(path)!r}: {_reason(error)}") from error
+
+
 def write_file(path: Path, content: Content) -> None:
     """Write `content` to the file `path`, completely or not at all.
 
     Raises RunError, which says what to do, if this fails; `path` is then as it was before.
     """
-    fresh = _hidden(path.absolute(), f"writing-{secrets.token_hex(6)}")
+    target = Path(os.path.realpath(path))
+    fresh = _hidden(target, f"writing-{secrets.token_hex(6)}")
     try:
+        if target.exists() and not target.is_file():
+            target.write_bytes(content)  # a device, such as /dev/null, can't be replaced
+            return
         try:
             _write(fresh, content)
-            os.rename(fresh, path)
+            if target.exists():
+                shutil.copymode(target, fresh)
+            os.rename(fresh, target)
         finally:
             fresh.unlink(missing_ok=True)
-        _sync(path.absolute().parent)
+        _sync(target.parent)
     except OSError as error:
         raise RunError(f"can't write {str(path)!r}: {_reason(error)}") from error
 
@@ -207,7 +253,7 @@ def _read_files(
         if name not in entries:
             raise DamagedError(f"{str(path / name)!r} is missing: {MANIFEST} does not list it.")
         size, digest = entries[name]
-        content = _read(path / name, size, most)
+        content = read_file(path / name, size, most)
         if hashlib.sha256(content).hexdigest() != digest:
             raise DamagedError(
                 f"{str(path / name)!r} is damaged: its content changed since it was written, its "
@@ -216,35 +262,6 @@ def _read_files(
         most -= len(content)
         found[name] = content
     return found
-
-
-def _read(path: Path, size: int | None, most: int) -> bytes:
-    """Return the content of a file, which must have `size` bytes and no more than `most`."""
-    try:
-        # A pipe in the place of the file would otherwise block.
-        file = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-        with open(file, "rb") as reader:
-            status = os.fstat(file)
-            if not stat.S_ISREG(status.st_mode):
-                raise DamagedError(f"{str(path)!r} is not a file.")
-            if size is not None and status.st_size != size:
-                what = "truncated" if status.st_size < size else "damaged"
-                raise DamagedError(
-                    f"{str(path)!r} is {what}: it has {status.st_size:,} bytes and should have "
-                    f"{size:,}."
-                )
-            if status.st_size > most:
-                raise DamagedError(
-                    f"{str(path)!r} has {status.st_size:,} bytes, more than the {most:,} that are "
-                    "read."
-                )
-            return reader.read(status.st_size)
-    except (FileNotFoundError, NotADirectoryError) as error:
-        raise DamagedError(f"{str(path)!r} is missing.") from error
-    except DamagedError:
-        raise
-    except OSError as error:
-        raise RunError(f"can't read {str(path)!r}: {_reason(error)}") from error
 
 
 def _keep_others(target: Path, fresh: Path) -> None:

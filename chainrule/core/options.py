@@ -8,7 +8,9 @@ from __future__ import annotations
 import functools
 import inspect
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from numbers import Integral, Real
 from typing import Any, TypeVar
 
@@ -17,7 +19,17 @@ from numpy.typing import DTypeLike
 from chainrule.core.errors import OptionError, did_you_mean
 from chainrule.core.spec import as_dtype, is_float
 
-__all__ = ["check_whole", "checks_arguments", "float_dtype", "in_range", "is_number"]
+__all__ = [
+    "check_size",
+    "check_whole",
+    "checks_arguments",
+    "float_dtype",
+    "in_range",
+    "is_number",
+    "sizes_up_to",
+]
+
+_most: ContextVar[float] = ContextVar("most", default=math.inf)
 
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -51,6 +63,26 @@ def check_whole(name: str, value: Any, least: int = 1, below: float = math.inf) 
         kind += f" and below {below}" if below < math.inf else ""
         raise OptionError(f"{name} must be {kind}, not {value!r}.")
     return int(value)
+
+
+@contextmanager
+def sizes_up_to(most: int) -> Iterator[None]:
+    """Let :func:`check_size` refuse more than `most`, while layers are made from a file."""
+    token = _most.set(most)
+    try:
+        yield
+    finally:
+        _most.reset(token)
+
+
+def check_size(name: str, size: int) -> None:
+    """Raise OptionError if `size` is more than the network of a file may have.
+
+    Layers that take memory for more than their parameters when they are made, such as the edges
+    of a sparse layer, call this first.
+    """
+    if size > _most.get():
+        raise OptionError(f"{name} would be {size:,}, but the file has weights for fewer.")
 
 
 def float_dtype(name: str, dtype: DTypeLike) -> str:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from functools import reduce
 
 from chainrule.core.errors import ShapeError
-from chainrule.core.options import check_whole, float_dtype
+from chainrule.core.options import check_size, check_whole, float_dtype
 from chainrule.core.parameter import Parameter
 from chainrule.core.tensor import Tensor
 from chainrule.nn.initializers import Initializer, MaxoutNormal, initializer
@@ -58,6 +58,7 @@ class Maxout:
         self.inputs = check_whole("Maxout: inputs", self.inputs)
         self.outputs = check_whole("Maxout: outputs", self.outputs)
         self.pieces = check_whole("Maxout: pieces", self.pieces, least=2)
+        check_size("Maxout: the weights", self.inputs * self.outputs * self.pieces)
         self.dtype = float_dtype("Maxout: dtype", self.dtype)
         start: Initializer = MaxoutNormal(self.pieces)
         if self.weight_init is not None:

@@ -21,7 +21,7 @@ from typing import Any, Protocol, TypeAlias
 import numpy as np
 
 from chainrule.core.errors import OptionError, ShapeError
-from chainrule.core.options import check_whole, float_dtype
+from chainrule.core.options import check_size, check_whole, float_dtype
 from chainrule.core.parameter import Parameter
 from chainrule.core.tensor import Tensor
 from chainrule.nn.initializers import GlorotUniform, Initializer, initializer
@@ -67,8 +67,10 @@ class Density:
 
     def wiring(self, inputs: int, outputs: int) -> Wiring:
         """Draw the edges."""
+        edges = max(outputs, round(self.density * inputs * outputs))
+        check_size("the number of edges", edges)
         bits = np.random.Philox(key=[self.seed, 0])
-        each, more = divmod(max(outputs, round(self.density * inputs * outputs)), outputs)
+        each, more = divmod(edges, outputs)
         counts = np.full(outputs, each)
         counts[:more] += 1
         sources = [_distinct(bits, int(count), inputs) for count in counts]
@@ -107,6 +109,7 @@ class LocalFields:
         """Place the fields; the first begins at the first input, the last ends at the last."""
         if self.field > inputs:
             raise OptionError(f"a field of {self.field} is larger than the {inputs} inputs.")
+        check_size("the number of edges", self.field * outputs)
         steps = np.arange(outputs) * (inputs - self.field) / max(1, outputs - 1)
         starts = np.floor(steps + 0.5).astype(np.int64)
         sources = starts[:, None] + np.arange(self.field)
@@ -166,6 +169,8 @@ class ImageFields:
         ):
             if have != need:
                 raise OptionError(f"{self} has {need} {name}, not {have}.")
+        check_size("the number of inputs", inputs)
+        check_size("the number of edges", outputs * math.prod((*self.field, *self.shape[2:])))
         numbers = np.arange(inputs).reshape((*self.shape[:2], -1))
         windows = np.lib.stride_tricks.sliding_window_view(numbers, self.field, (0, 1))
         windows = windows[:: self.stride[0], :: self.stride[1]]
@@ -201,6 +206,7 @@ class Edges:
 
     def wiring(self, inputs: int, outputs: int) -> Wiring:
         """Unpack the edges; raise OptionError for data that :meth:`of` did not pack."""
+        check_size("the number of edges", self.count)
         try:
             unzip = zlib.decompressobj()
             raw = unzip.decompress(base64.b64decode(self.packed), self.count * self.size + 1)
@@ -275,6 +281,7 @@ class SparseLinear:
                 "SparseLinear: pattern must be an object such as nn.Density(0.05), not "
                 f"{self.pattern!r:.60}; see SparseLinear.from_mask and from_edges."
             )
+        check_size("SparseLinear: inputs and outputs", self.inputs + self.outputs)
         self.wiring = self.pattern.wiring(self.inputs, self.outputs)
         alone = np.flatnonzero(self.wiring.fan_in == 0)
         if len(alone):

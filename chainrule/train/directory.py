@@ -1,71 +1,46 @@
-"""Write the directory of a run completely or not at all, and read weights back.
+"""Write the directory of a run, check where it is to be written, and set weights that were read.
 
-Read next: :mod:`chainrule.train.run`.
+Read next: :mod:`chainrule.train.saved_files`.
 """
 
 from __future__ import annotations
 
 import os
-import shutil
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from chainrule.core.errors import RunError
+from chainrule.core.durable import recover, write_folder
+from chainrule.core.errors import DamagedError, RunError
 from chainrule.nn.layer import Layer, parameters
 
 __all__ = [
     "CHECKPOINTS",
     "check_parent",
     "check_writable",
-    "load_weights",
     "pack_weights",
+    "set_weights",
     "unpack_weights",
     "write_run",
 ]
 
 CHECKPOINTS = "checkpoints"  # the folder in a run that holds those of its training
+MOST_NAMED = 8  # weights listed in one error
 
 
-def write_run(files: dict[str, bytes], path: str | os.PathLike[str], force: bool) -> Path:
-    """Write `files` into a new directory `path` by way of a temporary one beside it."""
+def write_run(files: Mapping[str, bytes], path: str | os.PathLike[str], force: bool) -> Path:
+    """Write `files` as the run `path`, whole or not at all; see :func:`write_folder`."""
     target = Path(path)
     check_writable(target, force)
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
-        try:
-            for name, content in files.items():
-                (temporary / name).write_bytes(content)
-            temporary.chmod(0o755)
-            _swap(temporary, target)
-        except BaseException:
-            shutil.rmtree(temporary, ignore_errors=True)
-            raise
-    except OSError as error:
-        raise RunError(f"can't write the run to {str(target)!r}: {error.strerror}.") from error
+    write_folder(files, target)
     return target
-
-
-def _swap(fresh: Path, target: Path) -> None:
-    """Put the directory `fresh` in the place of `target`, with what else `target` holds."""
-    if not target.exists():
-        fresh.rename(target)
-        return
-    for path in target.iterdir():
-        if not (fresh / path.name).exists():
-            copy = shutil.copytree if path.is_dir() else shutil.copy2
-            copy(path, fresh / path.name)
-    old = Path(tempfile.mkdtemp(prefix=f".{target.name}.old.", dir=target.parent))
-    target.rename(old / "run")
-    fresh.rename(target)
-    shutil.rmtree(old)
 
 
 def check_writable(path: str | os.PathLike[str], force: bool) -> None:
     """Raise RunError if a run can't be written to `path`; called before training, too."""
     target = Path(path)
+    recover(target)
     if target.exists() and not target.is_dir():
         raise RunError(f"{str(target)!r} is a file; give a directory for the run.")
     if target.is_dir() and any(target.iterdir()):
@@ -113,32 +88,39 @@ def pack_weights(weights: Mapping[str, Any]) -> bytes:
 
 
 def unpack_weights(content: bytes, path: Path) -> dict[str, Any]:
-    from safetensors.numpy import load
+    """Return the arrays in `content`, that of the safetensors file `path`.
 
-    return load(content)
-
-
-def load_weights(model: Layer, path: Path) -> None:
-    """Set the parameters of `model` to the weights in the file `path`.
-
-    Raises RunError if the file can't be read, or its weights do not fit the model.
+    Raises DamagedError, which names the file, unless it is such a file.
     """
     from safetensors import SafetensorError
-    from safetensors.numpy import load_file
+    from safetensors.numpy import load
 
     try:
-        weights = load_file(path)
-    except (OSError, SafetensorError) as error:
-        raise RunError(f"the weights in {str(path)!r} can't be read: {error}.") from error
+        return dict(load(content))
+    except (SafetensorError, KeyError, ValueError, TypeError, OverflowError) as error:
+        raise DamagedError(
+            f"the weights in {str(path)!r} can't be read: {error!s:.200}."
+        ) from error
+
+
+def set_weights(model: Layer, weights: Mapping[str, Any], path: Path) -> None:
+    """Set the parameters of `model` to the `weights`, which were read from the file `path`.
+
+    Raises DamagedError if they do not fit; no parameter is then allocated.
+    """
     found = parameters(model)
-    if set(found) != set(weights):
-        odd = ", ".join(sorted(set(found) ^ set(weights)))
-        raise RunError(f"the weights in {str(path)!r} do not fit the model: {odd}.")
+    if odd := sorted(set(found) ^ set(weights)):
+        named = ", ".join(f"{name:.60}" for name in odd[:MOST_NAMED])
+        more = f" and {len(odd) - MOST_NAMED} more" if len(odd) > MOST_NAMED else ""
+        raise DamagedError(f"the weights in {str(path)!r} do not fit the model: {named}{more}.")
+    for name, parameter in found.items():
+        array = weights[name]
+        if array.shape != parameter.shape or array.dtype != parameter.dtype:
+            raise DamagedError(
+                f"the weights in {str(path)!r} do not fit the model: {name!r} has shape "
+                f"{parameter.shape} and {parameter.dtype} there, and {array.shape} and "
+                f"{array.dtype} in the file."
+            )
     for name, parameter in found.items():
         parameter.name = name
-        if weights[name].shape != parameter.shape:
-            raise RunError(
-                f"the weights in {str(path)!r} do not fit the model: {name!r} has shape "
-                f"{parameter.shape} there and {weights[name].shape} in the file."
-            )
         parameter.value = weights[name]

@@ -2,8 +2,8 @@
 
 A run is saved as a directory a person can read: ``weights.safetensors``,
 ``run.json`` (layers, objective, settings, versions), ``history.jsonl``,
-``metrics.json``, and ``pipeline.json`` when it was trained on a table; no code,
-no pickle.
+``metrics.json``, ``pipeline.json`` when it was trained on a table, and
+``manifest.json``, by which damage is found; no code, no pickle.
 
 Read next: :mod:`chainrule.cli`.
 """
@@ -17,14 +17,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from chainrule.core.errors import DataError, OptionError, RunError, did_you_mean
+from chainrule.core.errors import DataError, OptionError
 from chainrule.core.foreign import no_member
 from chainrule.core.graph import Graph
-from chainrule.core.options import check_whole, checks_arguments
+from chainrule.core.options import check_whole, checks_arguments, sizes_up_to
 from chainrule.core.plain import as_plain
 from chainrule.core.tensor import Tensor, input
 from chainrule.core.wording import counted
@@ -34,7 +34,7 @@ from chainrule.data.pixels import PixelPipeline
 from chainrule.doctor.case import Case
 from chainrule.doctor.finding import Findings
 from chainrule.doctor.remedies import Trial, try_remedies
-from chainrule.nn.layer import Layer, Sequential, check_input, parameters
+from chainrule.nn.layer import Layer, Sequential, check_input, check_layer, parameters
 from chainrule.nn.layer_config import from_config, model_config
 from chainrule.nn.scale import reads_pixels, starts_with_scale
 from chainrule.nn.summary import describe
@@ -50,17 +50,17 @@ from chainrule.step.record import (
     model_dtype,
     record_totals,
 )
-from chainrule.train.directory import load_weights, pack_weights, write_run
+from chainrule.train.directory import pack_weights, set_weights, unpack_weights, write_run
 from chainrule.train.history import History
 from chainrule.train.predictor import Predictor
 from chainrule.train.replay import Biography, Breakdown, biography, find_breakdown
+from chainrule.train.saved_files import FORMAT, read_saved, reading
 from chainrule.transform.mode import for_predicting
 
 __all__ = ["Run", "load"]
 
 Array = np.ndarray[Any, Any]
-F = TypeVar("F", Findings, Trial)
-FORMAT = 3  # raised whenever a run saved before can't be read
+SPARE = 1 << 20  # sizes in a saved network may exceed the number of its weights by this
 LAYERS_TOLD = 8  # by repr(run)
 
 
@@ -322,7 +322,8 @@ class Run:
     ) -> Path:
         """Write the run, and `extra` files of text by name, to the directory `path`; return it.
 
-        The directory appears whole or not at all.  Raises RunError if it
+        The directory appears whole or not at all, even after a crash.  What else an existing one
+        holds is kept.  Raises RunError if it
         exists with anything in it (unless `force` replaces a run) or can't be
         written, OptionError if the model holds a layer that can't be saved.
         """
@@ -401,69 +402,54 @@ def load(
     A loss or metric of your own is not in the files; to evaluate with it, give
     it again as `loss` or among `metrics`.  `engine` and `threads` are explained at
     :func:`chainrule.run.program.prepare`.
-    Raises RunError when the directory is not a run or a file in it is damaged.
+    Raises RunError when the directory is not a run or has a format that can't be read, and its
+    subclass DamagedError, which names the file, when one is not what was saved.  Files that are
+    not needed here, such as config.toml and report.html, may be changed or absent.
     """
     root = Path(path)
-    if not (root / "run.json").is_file():
-        within = [p.parent for p in sorted(root.glob("*/run.json"))] or [
-            p.parent for p in sorted(root.parent.glob("*/run.json"))
-        ]
-        hint = did_you_mean(str(root), map(str, within)) if within else ""
-        raise RunError(f"{str(root)!r} is not a saved run: it has no run.json. {hint}".rstrip())
-    try:
-        about = json.loads((root / "run.json").read_bytes())
-        if about["format"] != FORMAT:
-            raise RunError(
-                f"{str(root)!r} has format {about['format']}, this chainrule reads {FORMAT}; "
-                "use the version that saved it, or train it again."
-            )
-        lines = (root / "history.jsonl").read_text().splitlines()
-        history = History(json.loads(line) for line in lines)
-        scores = json.loads((root / "metrics.json").read_bytes())
-        aim = _saved_objective(about, loss)
-        run = Run(
-            model=from_config(about["model"]),
-            objective=aim,
-            metrics=metrics_of(metrics or [m for m in about["metrics"] if m in BY_NAME], aim),
-            features=tuple(about["features"]),
-            feature_dtype=about["feature_dtype"],
-            flat_target=about["flat_target"],
-            settings=about["settings"],
-            history=history,
-            stopped=about["stopped"],
-            best_epoch=about["best_epoch"],
-            scores=scores,
-            pipeline=_saved_pipeline(root / "pipeline.json"),
-            findings=_saved(about.get("findings"), Findings),
-            remedies=_saved(about.get("remedies"), Trial),
-            engine=Engine(engine, threads),
-        )
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        if isinstance(error, (RunError, OptionError)):
-            raise
-        raise RunError(f"the run in {str(root)!r} is damaged: {error}.") from error
-    load_weights(run.model, root / "weights.safetensors")
-    for name, parameter in parameters(run.model).items():
-        parameter.trainable = parameter.trainable and name not in about.get("frozen", ())
-    return run
+    saved = read_saved(root)
+    about = saved.about
+    file = root / "weights.safetensors"
+    weights = unpack_weights(saved.weights, file)
+    with reading(root / "run.json"):
+        with sizes_up_to(sum(array.size for array in weights.values()) + SPARE):
+            model = from_config(about["model"])
+        check_layer("the model", model)
+        frozen = set(about["frozen"])
+        findings = None if about["findings"] is None else Findings.from_json(about["findings"])
+        remedies = None if about["remedies"] is None else Trial.from_json(about["remedies"])
+        aim = _saved_objective(about) if loss is None else None
+        set_weights(model, weights, file)
+        for name, parameter in parameters(model).items():
+            parameter.trainable = parameter.trainable and name not in frozen
+    with reading(root / "pipeline.json"):
+        pipeline = None if saved.pipeline is None else _saved_pipeline(saved.pipeline)
+    aim = aim or objective(loss)  # type: ignore[arg-type]
+    return Run(
+        model=model,
+        objective=aim,
+        metrics=metrics_of(metrics or [m for m in about["metrics"] if m in BY_NAME], aim),
+        features=tuple(about["features"]),
+        feature_dtype=about["feature_dtype"],
+        flat_target=about["flat_target"],
+        settings=about["settings"],
+        history=History(saved.history),
+        stopped=about["stopped"],
+        best_epoch=about["best_epoch"],
+        scores=saved.scores,
+        pipeline=pipeline,
+        findings=findings,
+        remedies=remedies,
+        engine=Engine(engine, threads),
+    )
 
 
-def _saved_objective(about: dict[str, Any], given: Any) -> Objective:
-    if given is not None:
-        return objective(given)
+def _saved_objective(about: dict[str, Any]) -> Objective:
     if about["custom_loss"]:
         return Objective(about["loss"], None, "custom", None)
     return objective(from_config(about["loss"]))
 
 
-def _saved(entries: list[dict[str, Any]] | None, kind: type[F]) -> F | None:
-    return None if entries is None else kind.from_json(entries)
-
-
-def _saved_pipeline(path: Path) -> Pipeline | PixelPipeline | None:
-    """Return the pipeline of a run that was trained on a table, None for other runs."""
-    if not path.exists():
-        return None
-    saved = json.loads(path.read_bytes())
+def _saved_pipeline(saved: dict[str, Any]) -> Pipeline | PixelPipeline:
     kind = PixelPipeline if saved.get("kind") == "pixels" else Pipeline
     return kind.from_json(saved)

@@ -15,6 +15,7 @@ from click.testing import Result
 import chainrule as cr
 from chainrule import data, nn
 from chainrule.cli.files import as_csv_text
+from chainrule.core.durable import read_folder, write_folder
 from chainrule.core.errors import DataError
 from chainrule.data.table import Table
 from chainrule.tabular.problem import predict_table
@@ -186,10 +187,11 @@ def test_a_run_trained_on_arrays_says_how_to_predict(call: Call, colors: Path) -
 
 
 def test_a_damaged_pipeline_is_named(call: Call, trained: Path, colors: Path) -> None:
-    (trained / "pipeline.json").write_text('{"version": 2}')
+    files = read_folder(trained) | {"pipeline.json": b'{"version": 2}'}
+    write_folder(files, trained)
     result = call("predict", trained, colors)
     assert result.exit_code == 2
-    assert "damaged" in result.stderr
+    assert "pipeline.json': The saved pipeline is damaged" in result.stderr
 
 
 @pytest.mark.parametrize("form", ["csv", "tsv", "parquet"])

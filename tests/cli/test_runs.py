@@ -15,6 +15,7 @@ from click.testing import Result
 import chainrule as cr
 from chainrule import nn
 from chainrule.cli import runs as module
+from chainrule.core.durable import read_folder, write_folder
 from chainrule.insight.report.curves import spark
 from chainrule.train.run import Run
 
@@ -162,13 +163,22 @@ def test_many_runs_fit_the_terminal(
 
 def test_settings_as_nobody_set_them_are_not_compared(call: Call, trained: Path) -> None:
     for name in ("r1", "r2"):
-        file = trained / name / "run.json"
-        told = json.loads(file.read_text("utf-8"))
+        files = read_folder(trained / name)
+        told = json.loads(files["run.json"])
         assert told["settings"].pop("dropout") == 0.0
-        file.write_text(json.dumps(told), "utf-8")
+        write_folder(files | {"run.json": json.dumps(told).encode()}, trained / name)
     result = call("compare", "r0", "r1", "--json")
     assert "dropout" not in json.loads(result.stdout)["differing"]
     assert "dropout" not in call("compare", "r0", "r1").stdout
+
+
+def test_an_edited_file_is_named_and_a_deleted_one_is_not(call: Call, trained: Path) -> None:
+    root = trained / "r0"
+    (root / "config.toml").write_text("epochs = 3\n")
+    (root / "report.html").unlink(missing_ok=True)
+    result = call("show", root)
+    assert result.exit_code == 0
+    assert result.stderr == "note: config.toml was changed after the run was saved.\n"
 
 
 def test_sparklines_keep_shape_ends_and_gaps() -> None:

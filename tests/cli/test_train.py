@@ -15,7 +15,7 @@ from click.testing import Result
 import chainrule as cr
 from chainrule.cli import train as command
 from chainrule.cli.show import _ending
-from chainrule.train import run as run_module
+from chainrule.core import durable
 
 Call = Callable[..., Result]
 
@@ -37,8 +37,8 @@ def test_digits_needs_no_option(call: Call, place: Path) -> None:
     assert run.scores["baseline"]["accuracy"] < 0.12
     assert np.sum(run.scores["confusion_matrix"]) == run.scores["rows"]["test"]
     assert sorted(p.name for p in (place / "runs/digits-1").iterdir()) == [
-        "config.toml", "history.jsonl", "metrics.json", "pipeline.json", "report.html",
-        "run.json", "weights.safetensors",
+        "config.toml", "history.jsonl", "manifest.json", "metrics.json", "pipeline.json",
+        "report.html", "run.json", "weights.safetensors",
     ]  # fmt: skip
 
 
@@ -187,10 +187,10 @@ def test_the_default_place_is_checked_too(
 def test_a_full_disk_loses_no_results(
     call: Call, colors: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(self: Path, content: bytes) -> None:
+    def fail(file: int) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(run_module.Path, "write_bytes", fail)
+    monkeypatch.setattr(durable.os, "fsync", fail)
     result = call("train", colors, "--epochs", 2)
     assert result.exit_code == 1
     assert "accuracy" in result.stdout

@@ -17,7 +17,7 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from chainrule.core.errors import RunError
+from chainrule.core.durable import write_file
 
 __all__ = ["Shown", "embed", "escape", "page", "read_asset", "standalone", "write"]
 
@@ -51,10 +51,7 @@ class Shown:
 def write(path: str | os.PathLike[str], text: str) -> Path:
     """Write `text` to the file `path` and return the path; RunError if it can't be written."""
     target = Path(path)
-    try:
-        target.write_text(text, "utf-8")
-    except OSError as error:
-        raise RunError(f"can't write {str(target)!r}: {error.strerror}.") from error
+    write_file(target, text.encode())
     return target
 
 
