@@ -180,7 +180,7 @@ def train(
     }  # fmt: skip
     written = as_toml(told | as_options(settings), "chainrule train --config THIS_FILE repeats it.")
     plan = Checkpoint(
-        checkpoints, checkpoint_every, resume=resume is not None,
+        checkpoints, checkpoint_every, resume=resume is not None, at_end=False,
         told=f"go on with: chainrule train --resume {place}", files={"config.toml": written},
     )  # fmt: skip
     try:
@@ -203,7 +203,8 @@ def train(
     if interrupted and quiet:
         tell(f"interrupted; {plan.told}")
     if not run.history:
-        tell("interrupted before the first epoch ended.")
+        kept = "." if checkpoints.exists() else "; nothing was saved."
+        tell(f"interrupted before the first epoch ended{kept}")
         return 130
     files = {"config.toml": written} | (write_report(run, problem) if wanted else {})
     saved, failure = _save(run, place, files)
@@ -267,6 +268,7 @@ def _reserved(name: str) -> Path:
 def _remove_empty(place: Path) -> None:
     with suppress(OSError):
         place.rmdir()
+        place.parent.rmdir()
 
 
 @contextmanager

@@ -16,6 +16,7 @@ import time
 import warnings
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -44,6 +45,9 @@ class Checkpoint:
     too.  The newest `keep` are kept, and the newest one that had the best score of all so far.
     With `resume`, training goes on from the newest checkpoint in `folder`, if there is one.
 
+    One is also written when training is interrupted, and when it ends; without `at_end`, a
+    training that ended before its first checkpoint was due leaves none.
+
     `told` is how to go on, printed when training is interrupted; `files` are texts by name to
     keep beside the training.  Raises OptionError for an `every` that is neither, or not above 0.
 
@@ -55,6 +59,7 @@ class Checkpoint:
     every: int | str = "60s"
     keep: int = 2
     resume: bool = False
+    at_end: bool = True
     told: str | None = None
     files: Mapping[str, str] = field(default_factory=dict, repr=False)
 
@@ -145,6 +150,8 @@ class Saver:
 
     def save(self, kept: Kept) -> None:
         """Begin to write a checkpoint, when the one before it is written."""
+        if kept.about["ended"] and not self.plan.at_end and not steps(self.folder):
+            return
         self.wait()
         self._last = time.monotonic()
         self._writing = self._thread.submit(self._write, kept)
@@ -186,11 +193,14 @@ class Saver:
             return  # the error that is about to be raised says it, too
 
     def _write(self, kept: Kept) -> None:
-        self.folder.mkdir(parents=True, exist_ok=True)
-        if self._start is not None:
-            write_folder(self._start(), self.folder / START)
-            self._start = None
-        write_folder(kept.files(), self.folder / f"step-{kept.step:012d}")
+        try:
+            if self._start is not None:
+                write_folder(self._start(), self.folder / START)
+                self._start = None
+            write_folder(kept.files(), self.folder / f"step-{kept.step:012d}")
+        finally:
+            with suppress(OSError):  # it may be empty, where nothing could be written
+                self.folder.rmdir()
         self._forget()
 
     def _forget(self) -> None:

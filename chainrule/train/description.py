@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import platform
+import sys
 import warnings
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -23,10 +24,11 @@ from chainrule.doctor.case import Case
 from chainrule.nn.layer import parameters
 from chainrule.nn.layer_config import model_config, to_config
 from chainrule.optim.hyper import KINDS
+from chainrule.run import engines
 from chainrule.step.part import Part
 from chainrule.train.checkpoint import Checkpoint
 from chainrule.train.directory import pack_weights
-from chainrule.train.training import Training
+from chainrule.train.set_up import Training
 
 __all__ = ["check_same", "describe"]
 
@@ -129,16 +131,16 @@ def _fingerprint(part: Part) -> str:
 
 def _made_with(training: Training) -> dict[str, str]:
     """Return the versions and the machine that the last bits of a result may depend on."""
-    from chainrule import __version__
-
     found = {
-        "chainrule": __version__, "numpy": np.__version__, "engine": training.program.engine,
+        # The package stands above its parts, so that they can't import it; but it is loaded.
+        "chainrule": sys.modules["chainrule"].__version__,
+        "numpy": np.__version__,
+        "engine": training.program.engine,
         "machine": platform.machine(),
-    }  # fmt: skip
+    }
     if training.program.engine == "native":
-        from chainrule.run.llvm.machine import host_name, llvm_version
-
-        found |= {"processor": host_name(), "LLVM": llvm_version()}
+        machine = engines.load("machine")
+        found |= {"processor": machine.host_name(), "LLVM": machine.llvm_version()}
     return found
 
 

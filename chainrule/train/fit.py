@@ -41,7 +41,7 @@ from chainrule.train.loop import Loop, OnEpoch
 from chainrule.train.progress import Progress
 from chainrule.train.rates import Rates, plateaus
 from chainrule.train.run import Run
-from chainrule.train.training import Training, prepare_training
+from chainrule.train.set_up import Training, prepare_training
 
 __all__ = ["EarlyStopping", "fit"]
 

@@ -25,8 +25,8 @@ from chainrule.train.history import History
 from chainrule.train.progress import Progress
 from chainrule.train.rates import Rates
 from chainrule.train.run import Run
+from chainrule.train.set_up import Training
 from chainrule.train.signals import Signals
-from chainrule.train.training import Training
 
 __all__ = ["Loop", "OnEpoch"]
 

@@ -24,7 +24,7 @@ from chainrule.optim.named import optimizer as optimizer_of
 from chainrule.step.objective import objective
 from chainrule.step.read_parts import read_parts
 from chainrule.train.rates import plateaus
-from chainrule.train.training import prepare_training
+from chainrule.train.set_up import prepare_training
 
 __all__ = ["Biography", "Breakdown", "Replay", "biography", "find_breakdown"]
 

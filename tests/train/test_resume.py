@@ -31,7 +31,7 @@ LABELS = GENERATOR.integers(0, 3, 90)
 VALUES = np.tanh(X @ GENERATOR.normal(size=(5, 1))).astype(np.float32)
 
 
-class Killed(Exception):
+class KilledError(Exception):
     """Stands for the end of the process."""
 
 
@@ -68,7 +68,7 @@ def kill_after(monkeypatch: pytest.MonkeyPatch, count: int) -> None:
         self.wait()
         left[0] -= 1
         if left[0] == 0:
-            raise Killed
+            raise KilledError
 
     monkeypatch.setattr(loop, "CHUNK_SECONDS", 1e-9)  # the engine is called for each step
     monkeypatch.setattr(Saver, "save", saving)
@@ -84,7 +84,7 @@ def interrupted_and_resumed(
     whole = cr.fit(make(), data, **options)
     with monkeypatch.context() as patch:
         kill_after(patch, after)
-        with pytest.raises(Killed):
+        with pytest.raises(KilledError):
             cr.fit(make(), data, **options, checkpoint=folder)
     return cr.resume(folder, progress=False), whole
 
@@ -186,7 +186,7 @@ def test_it_can_be_killed_again_and_again(tmp_path: Path, monkeypatch: pytest.Mo
                 run = cr.fit(with_state(), (X, LABELS), **options,
                              checkpoint=Checkpoint(tmp_path, resume=True))  # fmt: skip
                 break
-            except Killed:
+            except KilledError:
                 kills += 1
     assert kills > 2
     assert_equal(run, whole)
@@ -225,7 +225,7 @@ def test_functions_of_the_users_are_given_again(
     options: dict[str, Any] = {"loss": loss, "metrics": [largest], "progress": False, "epochs": 3}
     whole = cr.fit(regression(), (X, VALUES), **options)
     kill_after(monkeypatch, 2)
-    with pytest.raises(Killed):
+    with pytest.raises(KilledError):
         cr.fit(regression(), (X, VALUES), **options, checkpoint=tmp_path)
     monkeypatch.undo()
     with pytest.raises(cr.OptionError, match=r"the loss was a function.*resume\(.*loss="):
@@ -244,7 +244,7 @@ def test_memory_mapped_data_is_given_again(tmp_path: Path, monkeypatch: pytest.M
     options: dict[str, Any] = {"loss": "cross_entropy", "epochs": 3, "progress": False}
     whole = cr.fit(plain(), (mapped, LABELS), **options)
     kill_after(monkeypatch, 2)
-    with pytest.raises(Killed):
+    with pytest.raises(KilledError):
         cr.fit(plain(), (mapped, LABELS), **options, checkpoint=tmp_path / "saved")
     monkeypatch.undo()
     with pytest.raises(cr.OptionError, match=r"not kept with it.*data="):
@@ -265,7 +265,7 @@ def test_a_model_that_cant_be_saved_goes_on_by_the_same_call(
     whole = cr.fit(make(), (X, LABELS), **options)
     with monkeypatch.context() as patch:
         kill_after(patch, 2)
-        with pytest.raises(Killed):
+        with pytest.raises(KilledError):
             cr.fit(make(), (X, LABELS), **options, checkpoint=tmp_path)
     with pytest.raises(cr.OptionError, match=r"can't be saved.*resume=True"):
         cr.resume(tmp_path)
@@ -334,7 +334,7 @@ def test_a_damaged_checkpoint_is_passed_over(
     options: dict[str, Any] = {"loss": "cross_entropy", "epochs": 3, "progress": False}
     whole = cr.fit(plain(), (X, LABELS), **options)
     kill_after(monkeypatch, 3)
-    with pytest.raises(Killed):
+    with pytest.raises(KilledError):
         cr.fit(plain(), (X, LABELS), **options, checkpoint=tmp_path)
     monkeypatch.undo()
     older, newer = steps(tmp_path)
@@ -346,7 +346,7 @@ def test_a_damaged_checkpoint_is_passed_over(
         assert_equal(cr.resume(tmp_path, progress=False), whole)
     copy = tmp_path.parent / "copy"
     (copy / older.name / "progress.json").unlink()
-    with pytest.raises(cr.RunError, match="no checkpoint in .* is whole"):
+    with pytest.raises(cr.RunError, match=r"no checkpoint in .* is whole"):
         cr.resume(copy, progress=False)
 
 

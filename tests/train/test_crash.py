@@ -1,0 +1,65 @@
+"""Kill trainings at random moments: what is on the disk is always whole, and goes on exactly.
+
+``make crash`` runs it 200 times; ``CRASHES`` sets how often.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import chainrule as cr
+from chainrule import nn
+
+CRASHES = int(os.environ.get("CRASHES", "10"))
+TRAIN = [sys.executable, "-m", "chainrule", "train", "iris", "--epochs", "1500", "--patience", "0",
+         "--dropout", "0.1", "--schedule", "cosine", "--no-check", "--no-report", "--quiet",
+         "--checkpoint-every", "20"]  # fmt: skip
+
+
+def history_of(run: cr.Run) -> list[dict[str, Any]]:
+    clock = ("seconds", "samples_per_second")
+    return [{k: v for k, v in record.items() if k not in clock} for record in run.history]
+
+
+def test_a_training_killed_at_random_moments_ends_as_one_that_was_not(tmp_path: Path) -> None:
+    chance = random.Random(int(os.environ.get("CRASH_SEED", "0")))
+    subprocess.run([*TRAIN, "--out", str(tmp_path / "whole")], check=True, capture_output=True)
+    whole = cr.load(tmp_path / "whole")
+    weights = (tmp_path / "whole" / "weights.safetensors").read_bytes()
+    kills = trainings = resumed = 0
+    while kills < CRASHES:
+        trainings += 1
+        out = tmp_path / f"killed-{trainings}"
+        while not (out / "run.json").exists():
+            begun = any(out.glob("checkpoints/step-*"))
+            command = [*TRAIN[:4], "--resume", str(out)] if begun else [*TRAIN, "--out", str(out)]
+            process = subprocess.Popen(
+                [*command, "--quiet"], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+            )
+            resumed += begun
+            try:
+                process.communicate(timeout=chance.uniform(0.2, 1.5) if kills < CRASHES else 300)
+            except subprocess.TimeoutExpired:
+                process.send_signal(signal.SIGKILL)
+                process.communicate()
+                kills += 1
+                continue
+            assert process.returncode == 0
+        run = cr.load(out)
+        assert (out / "weights.safetensors").read_bytes() == weights
+        assert history_of(run) == history_of(whole)
+        assert json.loads((out / "metrics.json").read_text()) == json.loads(
+            (tmp_path / "whole" / "metrics.json").read_text()
+        )
+        left = [path.name for path in out.parent.iterdir() if path.name.startswith(f".{out.name}")]
+        assert not left
+        assert not (out / "checkpoints").exists()
+    assert nn.parameters(whole.model)
+    assert resumed > 0
