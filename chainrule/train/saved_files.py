@@ -144,7 +144,7 @@ def _parsed(file: Path, content: bytes, kind: type) -> Any:
 
 def _lines(file: Path, content: bytes) -> list[dict[str, Any]]:
     records = []
-    for number, line in enumerate(content.split(b"\n")[:-1] if content else [], 1):
+    for number, line in enumerate(content.removesuffix(b"\n").split(b"\n") if content else [], 1):
         record = _parsed(file, line, dict)
         for name, value in record.items():
             fits = isinstance(value, dict) if name == "layers" else _is_number(value)
