@@ -19,9 +19,9 @@ import os
 import secrets
 import shutil
 import stat
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from chainrule.core.errors import DamagedError, RunError
 
@@ -35,7 +35,7 @@ __all__ = [
     "write_folder",
 ]
 
-Content = bytes | memoryview
+Content: TypeAlias = "bytes | memoryview | Sequence[bytes | memoryview]"  # whole, or in parts
 MANIFEST = "manifest.json"
 BLOCK = 1 << 20  # bytes hashed at a time when a file is read back
 MOST = 1 << 36  # bytes that `read_folder` takes into memory unless told otherwise
@@ -176,7 +176,8 @@ def write_file(path: Path, content: Content) -> None:
     fresh = _hidden(target, f"writing-{secrets.token_hex(6)}")
     try:
         if target.exists() and not target.is_file():
-            target.write_bytes(content)  # a device, such as /dev/null, can't be replaced
+            with open(target, "wb") as device:  # such as /dev/null, can't be replaced
+                device.writelines(_views(content))
             return
         try:
             _write(fresh, content)
@@ -226,23 +227,29 @@ def _seal(body: bytes) -> bytes:
 
 def _write(path: Path, content: Content) -> tuple[int, str]:
     """Write a new file through to the disk, read it back, and return its size and SHA-256."""
-    view = memoryview(content)
-    digest = hashlib.sha256(view).hexdigest()
-    rest = view.cast("B") if view.nbytes else memoryview(b"")
+    views = _views(content)
+    digest = hashlib.sha256()
     file = os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o666)
     try:
-        while rest:
-            rest = rest[os.write(file, rest) :]
+        for view in views:
+            digest.update(view)
+            rest = view
+            while rest:
+                rest = rest[os.write(file, rest) :]
         os.fsync(file)
         os.lseek(file, 0, os.SEEK_SET)
-        again = hashlib.sha256()
-        while block := os.read(file, BLOCK):
-            again.update(block)
+        for block in (view[at : at + BLOCK] for view in views for at in range(0, len(view), BLOCK)):
+            if os.read(file, len(block)) != bytes(block):
+                raise OSError(errno.EIO, f"{path.name} read back differs from what was written")
     finally:
         os.close(file)
-    if again.hexdigest() != digest:
-        raise OSError(errno.EIO, f"{path.name} read back differs from what was written")
-    return view.nbytes, digest
+    return sum(map(len, views)), digest.hexdigest()
+
+
+def _views(content: Content) -> list[memoryview]:
+    """Return `content` as bytes in parts, none of them empty."""
+    parts = [content] if isinstance(content, (bytes, memoryview)) else content
+    return [view.cast("B") for part in parts if (view := memoryview(part)).nbytes]
 
 
 def _read_files(

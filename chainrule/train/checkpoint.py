@@ -23,10 +23,10 @@ from typing import Any
 
 import numpy as np
 
-from chainrule.core.durable import read_folder, write_folder
+from chainrule.core.durable import Content, read_folder, write_folder
 from chainrule.core.errors import OptionError, RunError
 from chainrule.core.options import check_whole
-from chainrule.train.directory import check_parent, pack_weights, unpack_weights
+from chainrule.train.directory import check_parent, unpack_weights, weights_in_parts
 
 __all__ = ["START", "Checkpoint", "Kept", "Saver", "check_folder", "newest", "read_start"]
 
@@ -101,12 +101,12 @@ class Kept:
         mark = f"{kind}/"
         return {n.removeprefix(mark): a for n, a in self.arrays.items() if n.startswith(mark)}
 
-    def files(self) -> dict[str, bytes]:
+    def files(self) -> dict[str, Content]:
         """Return the content of the files of a checkpoint."""
         # JSON of Python: it has infinity, and floats that are read back to the last bit.
         about = {"step": self.step, "is_best": self.best, **self.about}
         return {
-            "state.safetensors": pack_weights(self.arrays),
+            "state.safetensors": weights_in_parts(self.arrays),
             "progress.json": json.dumps(about).encode(),
         }
 

@@ -5,11 +5,14 @@ Read next: :mod:`chainrule.train.saved_files`.
 
 from __future__ import annotations
 
+import json
 import os
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from chainrule.core.durable import recover, write_folder
 from chainrule.core.errors import DamagedError, RunError
@@ -22,9 +25,11 @@ __all__ = [
     "pack_weights",
     "set_weights",
     "unpack_weights",
+    "weights_in_parts",
     "write_run",
 ]
 
+Array = np.ndarray[Any, Any]
 CHECKPOINTS = "checkpoints"  # the folder in a run that holds those of its training
 MOST_NAMED = 8  # weights listed in one error
 
@@ -79,12 +84,29 @@ def check_parent(target: Path) -> None:
         ) from error
 
 
-def pack_weights(weights: Mapping[str, Any]) -> bytes:
+def pack_weights(weights: Mapping[str, Array]) -> bytes:
     """Return arrays by name as the content of a safetensors file."""
-    from safetensors.numpy import save
+    return b"".join(weights_in_parts(weights))
 
-    content: bytes = save(dict(weights))
-    return content
+
+def weights_in_parts(weights: Mapping[str, Array]) -> list[bytes | memoryview]:
+    """Return the content of a safetensors file in parts, without copying the arrays.
+
+    Its form is 8 bytes of length, a header in JSON with name, dtype, shape and place of each
+    array, and the arrays; see https://huggingface.co/docs/safetensors.
+    """
+    header, at = {}, 0
+    for name, array in weights.items():
+        kind = array.dtype
+        header[name] = {
+            "dtype": "BOOL" if kind.kind == "b" else f"{kind.kind.upper()}{8 * kind.itemsize}",
+            "shape": array.shape,
+            "data_offsets": (at, at := at + array.nbytes),
+        }
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)  # so that the arrays are aligned
+    views = (memoryview(np.ascontiguousarray(a).data).cast("B") for a in weights.values() if a.size)
+    return [len(text).to_bytes(8, "little"), text, *views]
 
 
 def unpack_weights(content: bytes, path: Path) -> dict[str, Any]:
