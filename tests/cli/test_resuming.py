@@ -1,0 +1,197 @@
+"""``chainrule train --resume``: trainings that were interrupted, killed, or are someone else's."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import Result
+
+import chainrule as cr
+from chainrule.train.checkpoint import Saver, steps
+from chainrule.train.loop import Loop
+
+Call = Callable[..., Result]
+
+
+class KilledError(Exception):
+    """Stands for the end of the process."""
+
+
+@pytest.fixture
+def killed(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
+    """Return a function that lets trainings be killed after their third epoch from now on."""
+
+    def kill(saver: Saver, kept: Any) -> None:
+        save(saver, kept)
+        saver.wait()
+        if kept.about["epoch"] == 4:
+            raise KilledError
+
+    save = Saver.save
+    return lambda: monkeypatch.setattr(Saver, "save", kill)
+
+
+def history_of(folder: str | Path) -> list[dict[str, Any]]:
+    clock = ("seconds", "samples_per_second")
+    return [{k: v for k, v in r.items() if k not in clock} for r in cr.load(folder).history]
+
+
+def assert_same_run(one: str | Path, other: str | Path) -> None:
+    assert history_of(one) == history_of(other)
+    for name in ("weights.safetensors", "metrics.json"):
+        assert (Path(one) / name).read_bytes() == (Path(other) / name).read_bytes(), name
+    pipelines = [json.loads((Path(run) / "pipeline.json").read_text()) for run in (one, other)]
+    for pipeline in pipelines:
+        pipeline.pop("notes")  # that the target was chosen by its name is no news any more
+    assert pipelines[0] == pipelines[1]
+
+
+def test_a_killed_training_is_resumed(
+    call: Call, colors: Path, killed: Callable[[], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = ("train", colors, "--epochs", 8, "--dropout", 0.2, "--seed", 3, "--l2", 1e-4,
+             "--checkpoint-every", 1)  # fmt: skip
+    assert call(*asked, "--out", "whole").exit_code == 0
+    with monkeypatch.context():
+        killed()
+        assert isinstance(call(*asked).exception, KilledError)
+    monkeypatch.undo()
+    os.chdir(colors.parent)
+    assert len(steps(Path("runs/colors-1/checkpoints"))) == 2
+    again = call(*asked, "--out", "runs/colors-1")
+    assert again.exit_code == 2
+    assert "not finished" in again.stderr
+    assert "--resume runs/colors-1" in again.stderr
+    resumed = call("train", "--resume", "runs/colors-1")
+    assert resumed.exit_code == 0, resumed.stderr
+    assert_same_run("runs/colors-1", "whole")
+    assert not Path("runs/colors-1/checkpoints").exists()
+    ended = call("train", "--resume", "runs/colors-1")
+    assert ended.exit_code == 2
+    assert "has ended" in ended.stderr
+
+
+def test_a_streamed_table_is_resumed(
+    call: Call, colors: Path, killed: Callable[[], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = ("train", colors, "--epochs", 6, "--stream", "--checkpoint-every", 1)
+    assert call(*asked, "--out", "whole").exit_code == 0
+    killed()
+    assert isinstance(call(*asked, "--out", "cut").exception, KilledError)
+    monkeypatch.undo()
+    os.chdir(colors.parent)
+    assert call("train", "--resume", "cut").exit_code == 0
+    assert_same_run("cut", "whole")
+
+
+def test_a_table_that_changed_meanwhile_is_refused(
+    call: Call, colors: Path, killed: Callable[[], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    killed()
+    assert isinstance(
+        call("train", colors, "--epochs", 8, "--checkpoint-every", 1, "--out", "cut").exception,
+        KilledError,
+    )
+    monkeypatch.undo()
+    os.chdir(colors.parent)
+    other = call("train", "--resume", "cut", "--lr", 0.5)
+    assert other.exit_code == 2
+    assert "optimizer is another" in other.stderr
+    lines = colors.read_text().splitlines()
+    colors.write_text("\n".join([lines[0], *lines[2:], lines[1]]) + "\n")
+    result = call("train", "--resume", "cut")
+    assert result.exit_code == 2
+    assert "training data is another" in result.stderr
+    with pytest.raises(cr.RunError, match="chainrule train --resume cut"):
+        cr.resume("cut/checkpoints")
+
+
+def test_nothing_to_resume(call: Call, place: Path) -> None:
+    result = call("train", "--resume", "nowhere")
+    assert result.exit_code == 2
+    assert "there is no such directory" in result.stderr
+    (place / "empty").mkdir()
+    result = call("train", "--resume", "empty")
+    assert result.exit_code == 2
+    assert "holds no checkpoint" in result.stderr
+
+
+def test_a_short_training_leaves_no_checkpoint(call: Call, colors: Path) -> None:
+    assert call("train", colors, "--epochs", 3).exit_code == 0
+    names = {path.name for path in Path("runs/colors-1").iterdir()}
+    assert "run.json" in names
+    assert "checkpoints" not in names
+
+
+def test_force_begins_anew(
+    call: Call, colors: Path, killed: Callable[[], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = ("train", colors, "--checkpoint-every", 1, "--out", "cut")
+    killed()
+    assert isinstance(call(*asked, "--epochs", 8).exception, KilledError)
+    monkeypatch.undo()
+    os.chdir(colors.parent)
+    assert call(*asked, "--epochs", 5, "--force").exit_code == 0
+    assert len(history_of("cut")) == 5
+
+
+@pytest.mark.parametrize("every", ["0", "often", "-1", "1.5", "5 parsecs"])
+def test_an_interval_that_is_none(call: Call, colors: Path, every: str) -> None:
+    result = call("train", colors, "--checkpoint-every", every)
+    assert result.exit_code == 2
+    assert "must be a number of epochs, or a time such as 30s or 5m" in result.stderr
+
+
+def test_an_interrupted_training_is_saved_and_resumed(
+    call: Call, colors: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ctrl-C saves the best network so far, and what is needed to go on."""
+    asked = ("train", colors, "--epochs", 6, "--patience", 0)
+    assert call(*asked, "--out", "whole").exit_code == 0
+    run_epoch = Loop._run_epoch
+
+    def asking(loop: Loop, bar: Any, signals: Any) -> Any:
+        if loop.epoch == 4:
+            signal.raise_signal(signal.SIGINT)
+        return run_epoch(loop, bar, signals)
+
+    monkeypatch.setattr(Loop, "_run_epoch", asking)
+    result = call(*asked, "--out", "cut")
+    assert result.exit_code == 130
+    assert "go on with: chainrule train --resume cut" in result.stderr
+    monkeypatch.undo()
+    os.chdir(colors.parent)
+    early = cr.load("cut")
+    assert early.stopped == "interrupted"
+    assert len(early.history) == 3
+    assert call("train", "--resume", "cut").exit_code == 0
+    assert_same_run("cut", "whole")
+
+
+@pytest.mark.parametrize("quiet", [True, False])
+def test_sigterm_exits_with_143_after_saving(tmp_path: Path, quiet: bool) -> None:
+    """A process that is told to end saves, says where, and ends."""
+    command = [sys.executable, "-m", "chainrule", "train", "iris", "--epochs", "200000",
+               "--patience", "0", "--lr", "1e-6", "--no-check", "--out", "cut",
+               "--checkpoint-every", "1", *(["--quiet"] if quiet else [])]  # fmt: skip
+    process = subprocess.Popen(
+        command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[2])},
+    )  # fmt: skip
+    while process.poll() is None and not steps(tmp_path / "cut" / "checkpoints"):
+        pass
+    process.send_signal(signal.SIGTERM)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 143, (out, err)
+    assert "Traceback" not in err
+    assert ("--resume cut" in err) or quiet
+    newest = steps(tmp_path / "cut" / "checkpoints")[-1]
+    assert not json.loads((newest / "progress.json").read_text())["ended"]
