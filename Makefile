@@ -8,7 +8,7 @@ PIP := $(PY) -m pip install --quiet --disable-pip-version-check
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test oracle browser lint bench accuracy doctor-bench clean
+.PHONY: help demo test oracle browser crash lint bench accuracy doctor-bench clean
 
 help: ## list the targets
 	@echo "usage: make TARGET [PYTHON=python3.12] [ARGS='options for pytest or the benchmark']"
@@ -26,6 +26,9 @@ oracle: $(VENV)/.oracle ## compare with PyTorch (a large download the first time
 
 browser: $(VENV)/.browser ## open the pages in a headless chromium, light and dark, wide and narrow
 	$(PY) -m pytest -m browser tests/browser $(ARGS)
+
+crash: $(VENV)/.test ## kill trainings 200 times at random moments, and compare what they end with (takes 6 minutes)
+	CRASHES=200 $(PY) -m pytest tests/train/test_crash.py $(ARGS)
 
 lint: $(VENV)/.dev ## check style and types
 	$(PY) -m ruff check .
