@@ -6,9 +6,11 @@ build/fuzz, which also collects the inputs that reached new branches.
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import atheris
 
@@ -17,6 +19,7 @@ with atheris.instrument_imports(include=["chainrule"]):
     import targets
 
 FOUND = Path("build/fuzz")
+MEMORY = Path("/dev/shm")
 
 
 def main(minutes: float, names: list[str]) -> int:
@@ -30,7 +33,12 @@ def main(minutes: float, names: list[str]) -> int:
         words = [sys.executable, __file__, "--one", name, str(corpus), "-max_len=4096",
                  f"-max_total_time={60 * minutes:.0f}", "-timeout=30", "-rss_limit_mb=2048",
                  f"-artifact_prefix={FOUND}/{name}-", "-print_final_stats=1"]  # fmt: skip
-        done = subprocess.run(words, stderr=subprocess.PIPE, text=True, check=False)
+        # A disk would take longer to write a run than the rest; Atheris ends without cleaning up.
+        with TemporaryDirectory(dir=MEMORY if MEMORY.is_dir() else None) as place:
+            done = subprocess.run(
+                words, stderr=subprocess.PIPE, text=True, check=False,
+                env={**os.environ, "TMPDIR": place},
+            )  # fmt: skip
         stats = [line.split()[-1] for line in done.stderr.splitlines() if "executed_units" in line]
         print(
             name,

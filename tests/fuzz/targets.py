@@ -41,8 +41,7 @@ SQL = b"select a, count(*) as n from 'table.json' where a > 1 group by a order b
 @cache
 def folder() -> Path:
     """Return a folder for the files of this process."""
-    memory = Path("/dev/shm")  # a disk would take longer to write a run than the rest
-    place = TemporaryDirectory(prefix="fuzz-", dir=memory if memory.is_dir() else None)
+    place = TemporaryDirectory(prefix="chainrule-fuzz-")
     _kept.append(place)
     return Path(place.name)
 
