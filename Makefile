@@ -8,7 +8,8 @@ PIP := $(PY) -m pip install --quiet --disable-pip-version-check
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test oracle browser crash lint bench accuracy doctor-bench clean
+MINUTES ?= 1
+.PHONY: help demo test fuzz damage crash oracle browser lint bench accuracy doctor-bench clean
 
 help: ## list the targets
 	@echo "usage: make TARGET [PYTHON=python3.12] [ARGS='options for pytest or the benchmark']"
@@ -20,6 +21,12 @@ demo: $(VENV)/.chainrule ## install chainrule in .venv and train a network on ha
 
 test: $(VENV)/.test ## run the tests, 6 to 7 minutes on two cores
 	$(PY) -m pytest -n auto -m "not oracle and not slow and not browser" $(ARGS)
+
+damage: $(VENV)/.test ## flip every bit of a saved run, which takes 2 minutes
+	$(PY) -m pytest -n auto -m slow tests/core/test_durable.py tests/train/test_saved_files.py $(ARGS)
+
+fuzz: $(VENV)/.fuzz ## read damaged files of every kind, each for MINUTES=1
+	$(PY) tests/fuzz/fuzz.py $(MINUTES) $(ARGS)
 
 oracle: $(VENV)/.oracle ## compare with PyTorch (a large download the first time)
 	$(PY) -m pytest -n auto -m oracle $(ARGS)
@@ -70,6 +77,10 @@ $(VENV)/.test: pyproject.toml | $(PY)
 
 $(VENV)/.oracle: $(VENV)/.test
 	$(PIP) --editable '.[test,oracle]'
+	@touch $@
+
+$(VENV)/.fuzz: $(VENV)/.test
+	$(PIP) --editable '.[test,fuzz]'
 	@touch $@
 
 $(VENV)/.browser: $(VENV)/.test

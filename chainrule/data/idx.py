@@ -22,6 +22,8 @@ from chainrule.core.errors import DataError
 
 __all__ = ["read_idx"]
 
+MOST = 1 << 32  # bytes of an unpacked file: a few that are gzipped may become any number
+MOST_AXES = 32  # NumPy has arrays of 64, from version 2
 _DTYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
 
 
@@ -36,7 +38,7 @@ def read_idx(path: str | os.PathLike[str]) -> NDArray[Any]:
     if len(content) < 4:
         raise DataError(f"{path} is too short for an IDX file: {len(content)} bytes.")
     zero, code, ndim = int.from_bytes(content[:2], "big"), content[2], content[3]
-    if zero != 0 or code not in _DTYPES or ndim == 0:
+    if zero != 0 or code not in _DTYPES or not 1 <= ndim <= MOST_AXES:
         raise DataError(
             f"{path} is not an IDX file: its first bytes are {content[:4].hex(' ')}, "
             "not 00 00, a type, and a number of dimensions."
@@ -60,7 +62,13 @@ def _read(path: Path) -> bytes:
     try:
         content = path.read_bytes()
         # Check the content: a browser may have unpacked the file and kept its name.
-        return gzip.decompress(content) if content[:2] == b"\x1f\x8b" else content
+        if content[:2] != b"\x1f\x8b":
+            return content
+        with gzip.open(path) as file:
+            content = file.read(MOST + 1)
+        if len(content) > MOST:
+            raise DataError(f"{path} unpacks to more than the {MOST:,} bytes that are read.")
+        return content
     except (EOFError, zlib.error) as error:
         raise DataError(f"{path} is truncated or damaged: {error}.") from error
     except OSError as error:

@@ -225,3 +225,20 @@ def test_fashion_mnist_of_debian(monkeypatch: pytest.MonkeyPatch) -> None:
     assert np.array_equal(np.bincount(dataset.y), [6000] * 10)
     assert dataset.target_names is not None
     assert dataset.target_names[9] == "Ankle boot"
+
+
+@pytest.mark.parametrize("axes", [33, 100, 255])
+def test_an_idx_file_of_many_axes_is_refused(tmp_path: Path, axes: int) -> None:
+    """NumPy has no such arrays; its own error would say nothing of the file."""
+    (tmp_path / "a.idx").write_bytes(bytes([0, 0, 8, axes]) + bytes(4 * axes))
+    with pytest.raises(DataError, match=r"a.idx is not an IDX file"):
+        read_idx(tmp_path / "a.idx")
+
+
+def test_an_idx_file_that_unpacks_to_too_much_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("chainrule.data.idx.MOST", 1000)
+    (tmp_path / "a.idx.gz").write_bytes(gzip.compress(bytes(1001)))
+    with pytest.raises(DataError, match="unpacks to more than the 1,000 bytes"):
+        read_idx(tmp_path / "a.idx.gz")
