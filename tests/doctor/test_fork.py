@@ -137,6 +137,7 @@ def test_a_narrow_network_learns_more_with_wider_layers() -> None:
     before = {k: p.value.copy() for k, p in nn.parameters(course.survey.model).items()}
     found = list(could_learn_more(course))
     assert (found[0].category, dict(found[0].change)) == ("architecture", {"width": 32})
+    assert found[0].where == {"layer": "0"}
     assert found[0].evidence[0].value > 0.3
     for path, p in nn.parameters(course.survey.model).items():
         assert np.array_equal(p.value, before[path])  # the training itself is left as it is

@@ -96,9 +96,10 @@ def could_learn_more(course: Course) -> Iterator[Finding]:
     if learned > NO_BETTER if near is None else near.gain < learned + GAP:
         return
     bench = Bench.of(survey, sum(float(r.get("seconds", 0.0)) for r in course.history))
-    if bench is None:
+    if bench is None or not survey.layers:
         return
     before = bench.ended
+    narrowest = min(survey.layers[:-1] or survey.layers, key=lambda layer: layer.units)
     told: set[str] = set()
     tells = "" if near is None else (
         f" The nearest rows take {100 * near.gain:.0f} % of the error away.")  # fmt: skip
@@ -113,7 +114,7 @@ def could_learn_more(course: Course) -> Iterator[Finding]:
             f"learn: with {one.words}, short trainings reach a loss of {reached:.4g} on rows that "
             f"they have not seen, where this one has {before:.4g}.{tells}",
             one.advice,
-            {},
+            {"layer": narrowest.path} if "width" in one.change else {},
             (Evidence("share of the held-out loss that the change takes away", gain, HELPS,
                       "more than other first weights do; the best is tried with two seeds"),
              Evidence("share of the constant's loss overcome", learned, POOR,
