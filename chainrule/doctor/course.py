@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from chainrule.doctor.finding import Finding
 from chainrule.doctor.survey import Array, LayerFacts, Survey
 
 __all__ = ["Course"]
@@ -22,7 +23,7 @@ class Course:
 
     `history` holds the records of the epochs that have ended; `layers` are those of the network as
     it was seen last, on the rows of the survey; `diverged` says how training broke off, and
-    `stopped` why it ended early, "" where it did not.
+    `stopped` why it ended early, "" where it did not.  `found` is what was found before its end.
     """
 
     survey: Survey
@@ -30,6 +31,7 @@ class Course:
     layers: list[LayerFacts] = field(default_factory=list)
     diverged: str = ""
     stopped: str = ""
+    found: list[Finding] = field(default_factory=list)
 
     @property
     def steps(self) -> int:

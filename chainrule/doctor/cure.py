@@ -31,6 +31,7 @@ __all__ = ["CURES", "cured"]
 
 Array = np.ndarray[Any, Any]
 Apply: TypeAlias = Callable[[Case, Any], Case]
+RATES = ("start", "end", "peak", "values", "then")  # the fields of schedules that are rates
 
 
 def cured(case: Case, change: Mapping[str, Any]) -> Case:
@@ -57,7 +58,7 @@ def _learning_rate(case: Case, factor: float) -> Case:
     def scaled(part: Tunable) -> Tunable:
         found = part.rebuilt(scaled)
         schedule = isinstance(part, Schedule)
-        names = ["start", "end", "peak", "values", "then"] if schedule else ["learning_rate"]
+        names = RATES if schedule else ("learning_rate",)
         own = {f.name: getattr(found, f.name) for f in fields(found)}
         return replace(found, **{n: _times(own[n], factor) for n in names if n in own})
 
@@ -73,6 +74,36 @@ def _times(value: Any, factor: float) -> Any:
     if isinstance(value, tuple):
         return tuple(_times(v, factor) for v in value)
     return value * factor if is_number(value) else value
+
+
+def _schedule(case: Case, _: None) -> Case:
+    """Keep the learning rate at the highest that its schedule names."""
+
+    def held(part: Tunable) -> Tunable:
+        found = part.rebuilt(held)
+        own = {f.name: getattr(found, f.name) for f in fields(found)}
+        plans = {k: v for k, v in own.items() if isinstance(v, Schedule)}
+        return replace(found, **{k: _peak(v) for k, v in plans.items()})
+
+    method = optimizer_of(case.optimizer)
+    changed = held(method)
+    if changed == method:
+        raise OptionError(f"{method!r} has no schedule.")
+    assert isinstance(changed, Optimizer)
+    return replace(case, optimizer=changed)
+
+
+def _peak(value: Any) -> float:
+    """Return the highest learning rate that a schedule, or a field of one, names."""
+    if isinstance(value, Schedule):
+        value = [getattr(value, f.name, None) for f in fields(value) if f.name in RATES]
+    if isinstance(value, (list, tuple)):
+        return max((_peak(one) for one in value), default=0.0)
+    return float(value) if is_number(value) else 0.0
+
+
+def _optimizer(case: Case, name: str) -> Case:
+    return replace(case, optimizer=name)
 
 
 def _momentum(case: Case, value: float) -> Case:
@@ -220,6 +251,27 @@ def _output(case: Case, end: str | None) -> Case:
     return _with_model(case, {**config, "layers": kept}, keep=True)
 
 
+def _width(case: Case, units: int) -> Case:
+    """Give each hidden Linear layer at least so many units."""
+    config = model_config(case.model)
+    if not _is_sequential(config):
+        raise OptionError("layers can be widened in a Sequential only.")
+    last, width, layers = _last_weighted(config), None, []
+    for i, one in enumerate(config["layers"]):
+        one = dict(one)
+        if width is not None:
+            one |= {name: width for name in ("inputs", "features") if name in one}
+        if one.get("type") == "Linear" and i < last:
+            width = one["outputs"] = max(units, one["outputs"])
+        elif "outputs" in one:
+            width = None
+        layers.append(one)
+    changed = {**config, "layers": layers}
+    if changed == config:
+        raise OptionError(f"every hidden layer has {units} units or more.")
+    return _with_model(case, changed, keep=False)
+
+
 def _is_sequential(config: Any) -> bool:
     return isinstance(config, dict) and config.get("type") == "Sequential"
 
@@ -266,7 +318,10 @@ CURES: dict[str, Apply] = {
     "learning_rate": _learning_rate,
     "loss": _loss,
     "momentum": _momentum,
+    "optimizer": _optimizer,
     "output": _output,
     "preprocess": _inputs,
+    "schedule": _schedule,
     "target": _targets,
+    "width": _width,
 }

@@ -295,7 +295,8 @@ def _described(change: Mapping[str, Any]) -> str:
         elif name in ("preprocess", "target"):
             words.append(f"{'inputs' if name == 'preprocess' else 'targets'} standardized")
         elif value is None:
-            words.append({"init": "default first weights", "output": "nothing after the last layer"}
+            words.append({"init": "default first weights", "output": "nothing after the last layer",
+                          "schedule": "a constant learning rate"}
                          .get(name, f"default {named}"))  # fmt: skip
         else:
             words.append(f"{named} {value}")

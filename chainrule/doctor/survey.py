@@ -11,7 +11,7 @@ from __future__ import annotations
 import copy
 import math
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -21,6 +21,7 @@ from chainrule.core.graph import Graph, Node, reachable
 from chainrule.core.parameter import Parameter
 from chainrule.core.tensor import Tensor, tensor
 from chainrule.doctor.case import Case
+from chainrule.doctor.neighbours import Neighbours
 from chainrule.nn.layer import Layer, Sequential, initialize, parameters
 from chainrule.nn.regularizers import penalties
 from chainrule.nn.scale import input_factor
@@ -167,6 +168,14 @@ class Survey:
         """The targets of the rows of `columns`, flat: (rows, targets)."""
         y = self.train.y[self.train.spread_rows(COLUMN_ROWS)]
         return np.asarray(y, np.float64).reshape(len(y), -1)
+
+    @cached_property
+    def neighbours(self) -> Neighbours | None:
+        """What the nearest training rows tell of a row's target, by rows of X; None if unknown."""
+        found = Neighbours.of(self.columns, self.targets, self.kind)
+        if found is None:
+            return None
+        return replace(found, rows=self.train.spread_rows(COLUMN_ROWS)[found.rows])
 
     # --- the network -----------------------------------------------------------------------
 
@@ -319,7 +328,8 @@ class Survey:
         shape = (len(y), *self.outputs.shape[1:])
         outputs = [np.broadcast_to(g, shape).astype(self.outputs.dtype) for g in guesses]
         losses = [self._mean_loss(o, y, weight) for o in outputs]
-        return min(losses) if all(map(math.isfinite, losses)) else None
+        # The median of one-hot rows is often no distribution, and has no cross-entropy.
+        return min(filter(math.isfinite, losses), default=None)
 
     def _mean_loss(self, outputs: Array, y: Array, weight: Array) -> float:
         assert self.aim.function is not None

@@ -62,6 +62,7 @@ class Watch:
         """
         self.course.diverged, self.course.stopped = diverged, stopped or ""
         seen = Findings() if diverged else self._look()
+        self.course.found = self._found
         ended = list(check_stage("after", self.course))
         self.late = Findings.ranked([*seen, *ended])
         return Findings.ranked([*self._found, *ended])

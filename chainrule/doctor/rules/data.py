@@ -27,6 +27,7 @@ __all__ = [
 
 LARGE = 30.0  # root mean square of a column; standardized ones have 1, and pixels less
 COPY = 0.999999  # correlation with the target
+MANY_CONSTANT = 0.5  # of the columns
 SPREADS = 1000.0  # of the widest column over the narrowest
 
 
@@ -73,6 +74,7 @@ def constant_inputs(survey: Survey) -> Iterator[Finding]:
     """Columns that never vary tell nothing; where all are so, there is nothing to learn from."""
     still = np.ptp(survey.columns, axis=0) == 0
     if not still.all():
+        yield from _partly_constant(still)
         return
     yield Finding(
         "constant_inputs", "data", "fault",
@@ -82,6 +84,23 @@ def constant_inputs(survey: Survey) -> Iterator[Finding]:
         {},
         (Evidence("columns that vary", 0, 1, "predictions follow from what varies"),),
         {}, 0.95,
+    )  # fmt: skip
+
+
+def _partly_constant(still: Array) -> Iterator[Finding]:
+    """Find that half of the columns or more never vary."""
+    share, column = float(still.mean()), int(still.argmax())
+    if share < MANY_CONSTANT:
+        return
+    yield Finding(
+        "constant_inputs", "data", "note",
+        f"{int(still.sum())} of {counted(len(still), 'input column')}, such as column {column}, "
+        "never vary, and tell nothing.",
+        "Look at how these features are made, or leave them out.",
+        {"column": column},
+        (Evidence("share of columns that never vary", share, MANY_CONSTANT,
+                  "few columns are made to be constant"),),
+        {}, 0.6,
     )  # fmt: skip
 
 

@@ -26,6 +26,7 @@ __all__ = ["died_in_training", "diverged", "still_falling", "stuck", "unsteady"]
 NO_BETTER = 0.05  # of the best constant's loss overcome: nothing was learned
 WELL = 0.97  # overcome: nothing is left to complain of
 LATE_GAIN = 0.1  # of the whole fall, in the last fifth of the epochs
+LATE_SHARE = 0.25  # of the loss itself, in the same time
 FEW_STEPS = 50
 FEW_EPOCHS = 20
 HALF = 0.5  # overcome: what is left may be noise
@@ -160,7 +161,9 @@ def still_falling(course: Course) -> Iterator[Finding]:
     start = float(losses[-1 - late]) if len(losses) > late else first
     share = (start - float(losses[-1])) / fall if fall > 0 else 0.0
     hardly = course.steps < FEW_STEPS and learned < HALF
-    if (share < LATE_GAIN or fall < 1e-3 * first) and not hardly:
+    # After a wild start the fall is all behind, however much is still to come.
+    halving = learned < 0 and start > 0 and 1 - float(losses[-1]) / start > LATE_SHARE
+    if (share < LATE_GAIN or fall < 1e-3 * first) and not hardly and not halving:
         return
     few = len(losses) <= FEW_EPOCHS or course.steps < FEW_STEPS
     level = "warning" if learned < HALF else "note"

@@ -13,9 +13,10 @@ from chainrule.core.wording import counted
 from chainrule.doctor.case import Case
 from chainrule.doctor.course import Course
 from chainrule.doctor.finding import Evidence, Finding
+from chainrule.doctor.neighbours import NEIGHBOURS
 from chainrule.doctor.rule import rule
 from chainrule.doctor.specimens import classes, network, numbers, values
-from chainrule.doctor.survey import Array, Survey
+from chainrule.doctor.survey import Survey
 from chainrule.optim.adam import Adam
 
 __all__ = [
@@ -28,8 +29,6 @@ DISTINCT = 0.2  # of the rows; continuous measurements hardly ever repeat
 SHIFT = 1.5  # spreads of a column between the means of training and validation rows
 STRETCH = 4.0  # times as wide as the column is in the training rows
 TINY = 1e-3  # root mean square of inputs, or spread of targets; usual ones are near 1
-NEIGHBOURS = 5
-COMPARED = 1000  # rows whose neighbours are looked for
 RISEN = 2.0  # times the lowest validation loss
 WORSE_ANSWERS = 0.1  # of accuracy or R²: without it, the network is only too sure of its errors
 
@@ -227,33 +226,6 @@ def truncated_inputs(survey: Survey) -> Iterator[Finding]:
 # --- after training -------------------------------------------------------------------------------
 
 
-def _neighbours_agree(x: Array, y: Array, classes: bool) -> tuple[float, float]:
-    """Return how much better than a constant the nearest rows tell each target, and its error.
-
-    The share of the constant's error that the mean of `NEIGHBOURS` other rows takes away, with
-    its standard error; the constant is the most frequent class, or the mean.
-    """
-    some = np.unique(np.linspace(0, len(x) - 1, min(COMPARED, len(x))).astype(int))
-    x, y = x[some], y[some]
-    spread = x.std(axis=0)
-    x = ((x - x.mean(axis=0)) / np.where(spread > 0, spread, 1))[:, spread > 0]
-    near = np.square(x).sum(axis=1)
-    distance = near[:, None] + near[None, :] - 2 * x @ x.T
-    np.fill_diagonal(distance, np.inf)
-    nearest = np.argpartition(distance, NEIGHBOURS, axis=1)[:, :NEIGHBOURS]
-    if classes:
-        votes = np.stack([np.bincount(row, minlength=int(y.max()) + 1) for row in y[nearest]])
-        wrong = (votes.argmax(axis=1) != y).astype(float)
-        base = (y != np.bincount(y).argmax()).astype(float)
-    else:
-        wrong = np.square(y[nearest].mean(axis=1) - y)
-        base = np.square(y.mean() - y) * (1 + 1 / NEIGHBOURS)
-    if not base.mean() > 0:
-        return 1.0, 0.0
-    gain = (base - wrong) / base.mean()
-    return float(gain.mean()), float(gain.std() / np.sqrt(len(gain)))
-
-
 def _shuffled() -> Case:
     sound = classes(epochs=40)
     y = np.random.default_rng(0).permutation(np.asarray(sound.data[1]))
@@ -267,9 +239,6 @@ def targets_unlearnable(course: Course) -> Iterator[Finding]:
     x, y = survey.columns, survey.targets
     if len(x) < 60 or y.shape[1] != 1 or course.diverged or course.learned is None:
         return
-    kind = survey.kind
-    if kind not in ("classes", "labels", "values"):
-        return
     held = [r["val_loss"] for r in course.history if r.get("val_loss") is not None]
     guess = survey.held_guess_loss
     if held and guess:
@@ -278,10 +247,10 @@ def targets_unlearnable(course: Course) -> Iterator[Finding]:
             return
     elif course.learned > 0.6:
         return  # memorized, or learned: it can't be told which without validation rows
-    flat = y[:, 0].astype(np.int64) if kind != "values" else y[:, 0]
-    agree, error = _neighbours_agree(x, flat, kind != "values")
-    if agree > max(0.1, 2 * error):
+    near = survey.neighbours
+    if near is None or near.gain > max(0.1, 2 * near.error):
         return
+    agree, error = near.gain, near.error
     seen = (
         f"the best validation loss is {min(held):.4g}, where a constant has {guess:.4g}"
         if held and guess

@@ -113,10 +113,13 @@ def saturated_layer(survey: Survey) -> Iterator[Finding]:
 
 
 def of_two_slopes(layer: LayerFacts) -> bool:
-    """Whether nearly every slope is one of two, as those of ReLU and its variants are."""
+    """Whether nearly every slope is one of two, as those of ReLU and its variants are.
+
+    Where sums are small, a sigmoid has one slope for all rows, the steepest it has: 0.25.
+    """
     slopes = np.abs(layer.slope)
-    steep = slopes >= 0.9 * slopes.max(axis=0)
-    return bool((steep | (slopes <= 0.1 * slopes.max(axis=0))).mean() > 0.95)
+    steep, flat = slopes >= 0.9 * slopes.max(axis=0), slopes <= 0.1 * slopes.max(axis=0)
+    return bool((steep | flat).mean() > 0.95 and flat.any())
 
 
 def _sigmoids() -> Case:

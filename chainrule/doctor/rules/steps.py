@@ -39,8 +39,8 @@ def learning_rate_too_high(survey: Survey) -> Iterator[Finding]:
     """Find steps so long that the loss rises on the very batch that they are taken for."""
     losses, change = survey.overfit
     broken = bool(losses) and not math.isfinite(losses[-1])
-    if len(losses) < 5 and not broken:
-        return
+    if len(losses) < 5 and not broken and not (losses and change > FAR):
+        return  # a step so long needs no more steps to be told
     late = sorted(losses[-max(3, len(losses) // 4) :])
     settled = late[len(late) // 2]
     worse = broken or settled > WORSE * max(losses[0], 1e-12)
@@ -71,6 +71,18 @@ def learning_rate_too_high(survey: Survey) -> Iterator[Finding]:
                   "the weights' own length")),
         {"learning_rate": 0.1}, 0.9 if broken or change > FAR else 0.75,
     )  # fmt: skip
+    adaptive = [k for k in survey.optimizer.hyper() if k.split(".")[-1] == "epsilon"]
+    if adaptive:
+        yield Finding(
+            "learning_rate_too_high", "optimizer", "note",
+            "The optimizer divides gradients by their size, so its steps are about as long as the "
+            "learning rate, however small the gradients become.",
+            "If a lower learning rate does not help, try SGD with momentum and clipped gradients.",
+            {"step": len(losses)},
+            (Evidence("relative change of the weights in the first step", change, FAR,
+                      "the weights' own length"),),
+            {}, 0.4,
+        )  # fmt: skip
 
 
 @rule(
