@@ -8,6 +8,7 @@ Read next: :mod:`chainrule.train.fit`.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -27,7 +28,7 @@ from chainrule.step.part import Part
 from chainrule.step.record import check_rows, data_input, forward, model_dtype
 from chainrule.step.weighting import ClassWeight, class_weights, row_weights
 
-__all__ = ["check_made", "check_pair", "read_parts"]
+__all__ = ["check_feature_names", "check_made", "check_pair", "read_parts"]
 
 Array = np.ndarray[Any, Any]
 _IMAGES_AT_ONCE = 1_000  # looked at for a pixel above 1
@@ -124,6 +125,20 @@ def check_made(model: Any, optimizer: Any) -> None:
         listed = isinstance(model, (list, tuple))
         hint = "wrap it: nn.Sequential([...])" if listed else "such as nn.Linear or nn.Sequential"
         raise OptionError(f"model is a {type(model).__name__}, and must be a layer; {hint}.")
+
+
+def check_feature_names(names: Sequence[str] | None, part: Part) -> None:
+    """Raise OptionError unless there is a name for each number of a row, or `names` is None."""
+    if names is None:
+        return
+    if isinstance(names, str) or not all(isinstance(name, str) for name in names):
+        raise OptionError("feature_names must be a list of texts, one for each column of X.")
+    width = int(np.prod(part.x.shape[1:]))
+    if len(names) != width:
+        raise OptionError(
+            f"feature_names has {counted(len(names), 'name')}, but X has "
+            f"{counted(width, 'column')}; give one name for each."
+        )
 
 
 def check_pair(data: Any, x_name: str, y_name: str, dtype: np.dtype[Any]) -> tuple[Array, Any]:
