@@ -28,7 +28,7 @@ from chainrule.step.part import Part
 from chainrule.step.record import check_rows, data_input, forward, model_dtype
 from chainrule.step.weighting import ClassWeight, class_weights, row_weights
 
-__all__ = ["check_feature_names", "check_made", "check_pair", "read_parts"]
+__all__ = ["check_feature_names", "check_made", "check_pair", "hold_out", "read_parts"]
 
 Array = np.ndarray[Any, Any]
 _IMAGES_AT_ONCE = 1_000  # looked at for a pixel above 1
@@ -154,17 +154,25 @@ def check_pair(data: Any, x_name: str, y_name: str, dtype: np.dtype[Any]) -> tup
     return X, y
 
 
+def hold_out(y: Array, fraction: float, aim: Objective, seed: int) -> tuple[Array, Array]:
+    """Return the numbers of the rows that train and of those held out by ``validation=fraction``.
+
+    Classes `y` keep their shares.
+    """
+    stratify = aim.kind == "classes" and np.ndim(y) == 1
+    return split(y if stratify else len(y), fraction, seed)
+
+
 def _hold_out(
     whole: Part, y: Array, fraction: float, aim: Objective, seed: int
 ) -> tuple[Part, Part]:
-    """Return the rows that train and the rows held out; classes `y` keep their shares."""
+    """Return the rows that train and the rows held out."""
     if not 0 < fraction < 1:
         raise OptionError(
             "fit: validation must be a pair (X, y), or the fraction of rows to hold out, between "
             f"0 and 1, both excluded; got {fraction:g}."
         )
-    stratify = aim.kind == "classes" and np.ndim(y) == 1
-    train, held = split(y if stratify else len(whole), fraction, seed)
+    train, held = hold_out(y, fraction, aim, seed)
     parts = replace(whole, rows=train), replace(whole, rows=held)
     for part, which in zip(parts, ("that train", "held out"), strict=True):
         if part.total_weight == 0:
