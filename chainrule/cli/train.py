@@ -17,6 +17,7 @@ from typing import Any
 import click
 
 from chainrule.cli.config_file import as_options, as_toml, read_config
+from chainrule.cli.cured_config import cured_options
 from chainrule.cli.output import SavingError, emit, tell
 from chainrule.cli.runs import write_report
 from chainrule.cli.show import show_problem, show_results
@@ -25,16 +26,18 @@ from chainrule.core.errors import DivergedError, OptionError, RunError
 from chainrule.core.wording import counted
 from chainrule.data.builtin import names
 from chainrule.data.read import is_query
+from chainrule.doctor.remedies import described
 from chainrule.insight.report.remarks import warnings_on
 from chainrule.tabular.build import check_settings
 from chainrule.tabular.problem import Problem, fit_table, read_problem
-from chainrule.tabular.settings import choose_settings
+from chainrule.tabular.settings import Settings, choose_settings
 from chainrule.tabular.verdict import verdict
 from chainrule.train.directory import check_writable
 from chainrule.train.run import Run
 
 __all__ = ["train"]
 
+CURED = "cured.toml"
 REPLAY_SECONDS = 5.0  # a training that diverged sooner is replayed to find the step
 
 
@@ -141,6 +144,14 @@ def train(
         )
     if not (quiet or as_json):
         show_problem(problem, settings)
+    told = {
+        "source": _from_anywhere(source),
+        "target": problem.pipeline.target.name, "task": problem.pipeline.task,
+        "test_fraction": test_fraction, "threads": threads, "stream": stream,
+        "preprocess": preprocess, "weight": weight,
+        "report": None if wanted else False, "check": None if check else False,
+        "role": [f"{k}={'<'.join(v) if isinstance(v, list) else v}" for k, v in roles.items()],
+    }  # fmt: skip
     try:
         run = fit_table(problem, settings, threads=threads, progress=not quiet, check=check)
     except DivergedError as error:
@@ -151,27 +162,25 @@ def train(
                 tell(str(error.run.breakdown()))
         if error.run is not None and cure:
             tell(f"\n{error.run.trial()}")
+            _cured(error.run, problem, settings, told, None)
         raise
     for finding in run.findings.serious if quiet and run.findings else ():
         tell(str(finding))
     if not run.history:
         tell("interrupted before the first epoch ended; nothing was saved.")
         return 130
-    told = {
-        "source": _from_anywhere(source),
-        "target": problem.pipeline.target.name, "task": problem.pipeline.task,
-        "test_fraction": test_fraction, "threads": threads, "stream": stream,
-        "preprocess": preprocess, "weight": weight,
-        "report": None if wanted else False, "check": None if check else False,
-        "role": [f"{k}={'<'.join(v) if isinstance(v, list) else v}" for k, v in roles.items()],
-    }  # fmt: skip
     written = as_toml(told | as_options(settings), "chainrule train --config THIS_FILE repeats it.")
-    files = {"config.toml": written} | (write_report(run, problem) if wanted else {})
+    files = {"config.toml": written}
+    found = run.findings and run.findings.serious
+    trying = cure and found and run.stopped != "interrupted"
+    if wanted and not trying:  # the report tells of a trial, and is written after it
+        files |= write_report(run, problem)
     saved, failure = _save(run, place, problem, out is None, force, files)
-    if cure and run.findings and run.findings.serious and run.stopped != "interrupted":
+    if trying:  # a trial takes time, so the training was saved before it
         tell(f"\n{run.trial()}")
-        if saved is not None:  # a trial takes time, so the training was saved before it
-            files = files | (write_report(run, problem) if wanted else {})
+        files |= _cured(run, problem, settings, told, saved)
+        if saved is not None:
+            files |= write_report(run, problem) if wanted else {}
             run.save(saved, force=True, extra=files)
     if as_json:
         emit(json.dumps(_summary(run, problem, saved)) + "\n")
@@ -186,6 +195,39 @@ def train(
     if failure is not None:
         raise SavingError(f"the network was trained but not saved: {failure}") from failure
     return 130 if run.stopped == "interrupted" else 0
+
+
+def _cured(
+    run: Run, problem: Problem, settings: Settings, told: Mapping[str, Any], saved: str | None
+) -> dict[str, str]:
+    """Return cured.toml, with the change of the best remedy made, and tell how to use it.
+
+    Without a remedy that helped it is empty, as where no option makes the change.
+    """
+    best = run.remedies.best if run.remedies else None
+    if best is None:
+        return {}
+    what = described(best.change)
+    try:
+        changed, names = cured_options(best.change, settings, problem, told["preprocess"])
+    except OptionError as error:
+        tell(f"There is no cured.toml with {what}: {error}")
+        return {}
+    options = {**told, "preprocess": names, **as_options(changed)}
+    if saved is None:
+        before = {**told, **as_options(settings)}
+        differing = {k: v for k, v in options.items() if v != before.get(k)}
+        words = [f"--{k.replace('_', '-')} {_word(v)}" for k, v in differing.items()]
+        dropped = [f"--{k.replace('_', '-')}" for k in before if k not in options]
+        hint = f", without {' '.join(dropped)}" if dropped else ""
+        tell(f"To train with {what}: give chainrule train {' '.join(words)}{hint}.")
+        return {}
+    tell(f"To train with {what}: chainrule train --config {Path(saved) / CURED}")
+    return {CURED: as_toml(options, f"chainrule train --config THIS_FILE trains with {what}.")}
+
+
+def _word(value: Any) -> str:
+    return ",".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
 def _seconds(run: Run) -> float:
