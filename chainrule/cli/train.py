@@ -22,6 +22,7 @@ from typing import Any
 import click
 
 from chainrule.cli.config_file import as_options, as_toml, read_config, read_resumed
+from chainrule.cli.cured_config import cured_options
 from chainrule.cli.output import SavingError, emit, tell
 from chainrule.cli.runs import write_report
 from chainrule.cli.show import show_problem, show_results
@@ -36,10 +37,11 @@ from chainrule.core.errors import DivergedError, OptionError, RunError
 from chainrule.core.wording import counted
 from chainrule.data.builtin import names
 from chainrule.data.read import is_query
+from chainrule.doctor.remedies import described
 from chainrule.insight.report.remarks import warnings_on
 from chainrule.tabular.build import check_settings
 from chainrule.tabular.problem import Problem, fit_table, read_problem
-from chainrule.tabular.settings import choose_settings
+from chainrule.tabular.settings import Settings, choose_settings
 from chainrule.tabular.verdict import verdict
 from chainrule.train.checkpoint import Checkpoint
 from chainrule.train.directory import CHECKPOINTS, check_writable
@@ -47,6 +49,7 @@ from chainrule.train.run import Run
 
 __all__ = ["train"]
 
+CURED = "cured.toml"
 REPLAY_SECONDS = 5.0  # a training that diverged sooner is replayed to find the step
 
 
@@ -196,6 +199,7 @@ def train(
                 tell(str(error.run.breakdown()))
         if check and cure:
             tell(f"\n{error.run.trial()}")
+            _cured(error.run, problem, settings, told, None)
         raise
     for finding in run.findings.serious if quiet and run.findings else ():
         tell(str(finding))
@@ -206,14 +210,18 @@ def train(
         kept = "." if checkpoints.exists() else "; nothing was saved."
         tell(f"interrupted before the first epoch ended{kept}")
         return 130
-    files = {"config.toml": written} | (write_report(run, problem) if wanted else {})
+    files = {"config.toml": written}
+    trying = cure and run.findings and run.findings.serious and not interrupted
+    if wanted and not trying:  # the report tells of a trial, and is written after it
+        files |= write_report(run, problem)
     saved, failure = _save(run, place, files)
     if saved is not None and not interrupted:
         shutil.rmtree(checkpoints, ignore_errors=True)
-    if cure and run.findings and run.findings.serious and not interrupted:
+    if trying:  # a trial takes time, so the training was saved before it
         tell(f"\n{run.trial()}")
-        if saved is not None:  # a trial takes time, so the training was saved before it
-            files = files | (write_report(run, problem) if wanted else {})
+        files |= _cured(run, problem, settings, told, saved)
+        if saved is not None:
+            files |= write_report(run, problem) if wanted else {}
             run.save(saved, force=True, extra=files)
     if as_json:
         emit(json.dumps(_summary(run, problem, saved)) + "\n")
@@ -228,6 +236,39 @@ def train(
     if failure is not None:
         raise SavingError(f"the network was trained but not saved: {failure}") from failure
     return 130 if interrupted else 0
+
+
+def _cured(
+    run: Run, problem: Problem, settings: Settings, told: Mapping[str, Any], saved: str | None
+) -> dict[str, str]:
+    """Return cured.toml, with the change of the best remedy made, and tell how to use it.
+
+    Without a remedy that helped it is empty, as where no option makes the change.
+    """
+    best = run.remedies.best if run.remedies else None
+    if best is None:
+        return {}
+    what = described(best.change)
+    try:
+        changed, names = cured_options(best.change, settings, problem, told["preprocess"])
+    except OptionError as error:
+        tell(f"There is no cured.toml with {what}: {error}")
+        return {}
+    options = {**told, "preprocess": names, **as_options(changed)}
+    if saved is None:
+        before = {**told, **as_options(settings)}
+        differing = {k: v for k, v in options.items() if v != before.get(k)}
+        words = [f"--{k.replace('_', '-')} {_word(v)}" for k, v in differing.items()]
+        dropped = [f"--{k.replace('_', '-')}" for k in before if k not in options]
+        hint = f", without {' '.join(dropped)}" if dropped else ""
+        tell(f"To train with {what}: give chainrule train {' '.join(words)}{hint}.")
+        return {}
+    tell(f"To train with {what}: chainrule train --config {Path(saved) / CURED}")
+    return {CURED: as_toml(options, f"chainrule train --config THIS_FILE trains with {what}.")}
+
+
+def _word(value: Any) -> str:
+    return ",".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
 def _seconds(run: Run) -> float:

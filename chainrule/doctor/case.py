@@ -5,7 +5,7 @@ Read next: :mod:`chainrule.doctor.survey`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -22,7 +22,7 @@ class Case:
 
     The fields have the names and the meaning of the arguments of ``fit``; `data` is ``(X, y)``.
     `more` holds further arguments, such as class_weight and early_stopping, that a training of
-    the case is called with.
+    the case is called with.  `feature_names` are those of the columns of X, for messages.
     """
 
     model: Layer
@@ -35,6 +35,7 @@ class Case:
     regularizer: Regularizer | Mapping[str, Regularizer] | None = None
     seed: int = 0
     more: Mapping[str, Any] = field(default_factory=dict)
+    feature_names: Sequence[str] | None = None
 
     def options(self) -> dict[str, Any]:
         """Return the keyword arguments of :func:`chainrule.fit`: all but model and data."""
@@ -46,5 +47,6 @@ class Case:
             "validation": self.validation,
             "regularizer": self.regularizer,
             "seed": self.seed,
+            "feature_names": self.feature_names,
             **self.more,
         }

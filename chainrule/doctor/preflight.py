@@ -5,7 +5,7 @@ Read next: :mod:`chainrule.doctor.survey`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from chainrule.doctor.case import Case
@@ -31,6 +31,7 @@ def preflight(
     validation: tuple[Any, ...] | float | None = None,
     regularizer: Regularizer | Mapping[str, Regularizer] | None = None,
     seed: int = 0,
+    feature_names: Sequence[str] | None = None,
 ) -> Findings:
     """Return what is wrong with a training before its first step, the most serious first.
 
@@ -48,8 +49,11 @@ def preflight(
     ['no_nonlinearity']
     """
     return examine(
-        Case(model, data, loss, optimizer, epochs, batch_size, validation, regularizer, seed)
-    )
+        Case(
+            model, data, loss, optimizer, epochs, batch_size, validation, regularizer, seed,
+            feature_names=feature_names,
+        )
+    )  # fmt: skip
 
 
 def examine(case: Case) -> Findings:

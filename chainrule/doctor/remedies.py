@@ -20,14 +20,18 @@ from chainrule.core.wording import counted
 from chainrule.doctor.case import Case
 from chainrule.doctor.cure import cured
 from chainrule.doctor.finding import Finding
+from chainrule.step.objective import objective
+from chainrule.step.read_parts import hold_out
 
-__all__ = ["Attempt", "Trial", "try_change", "try_remedies"]
+__all__ = ["Attempt", "Trial", "described", "divided", "try_remedies"]
 
 Array = np.ndarray[Any, Any]
 Controls: TypeAlias = dict[tuple[str, int], float]
 Train: TypeAlias = Callable[..., Any]  # chainrule.fit, which stands on a higher floor
 HELD_OUT = 0.2  # of the rows, where the case has no validation rows of its own
 MOST = 4  # remedies tried
+# Changes that trained weights do not fit: first weights, other layers, numbers in other units.
+FROM_START = {"activation", "bias_init", "init", "output", "preprocess", "target"}
 
 
 @dataclass(frozen=True)
@@ -74,7 +78,7 @@ class Attempt:
         return bool(self.errors) and self.gain > 0.02 and float((self.gains > 0).mean()) > 0.5
 
     def __str__(self) -> str:
-        what = _described(self.change)
+        what = described(self.change)
         if self.impossible:
             return f"not tried: {what}. {self.impossible}"
         verdict = "confirmed" if self.confirmed else "not confirmed"
@@ -130,13 +134,17 @@ class Trial(tuple[Attempt, ...]):
     __repr__ = __str__
 
 
-def try_remedies(case: Case, findings: Iterable[Finding], train: Train, seeds: int = 3) -> Trial:
+def try_remedies(
+    case: Case, findings: Iterable[Finding], train: Train, seeds: int = 3, after: int = 0
+) -> Trial:
     """Train `case` with and without the remedy of each of `findings`, and compare.
 
     `train` is :func:`chainrule.fit`.  Each training starts from the first weights, with the same
     `seeds` for control and remedy; the same remedy is tried once.  At most four remedies are
     tried, those of the first findings that do not follow from others; one that multiplies the
     learning rate is repeated as long as the gain grows.  The model of the case is not changed.
+    With `after`, `case` continues a training from the end of that epoch, and a remedy that makes
+    sense from the start only is not tried.
     Ctrl-C ends the trial; what was tried until then is returned.
 
     >>> import chainrule as cr
@@ -151,11 +159,16 @@ def try_remedies(case: Case, findings: Iterable[Finding], train: Train, seeds: i
     for finding in findings:
         if finding.change and not finding.because:  # an effect goes with its cause
             different.setdefault(repr(sorted(finding.change.items())), finding)
-    attempts: list[Attempt] = []
+    tried = [f for f in different.values() if not (after and FROM_START & set(f.change))]
+    attempts = [
+        Attempt(f.cause, f.change, impossible=f"The weights of epoch {after} do not fit it; "
+                "run.trial() tries it from the start.")
+        for f in different.values() if f not in tried
+    ]  # fmt: skip
     held = _with_held_out(case)
     controls: Controls = {}
     try:
-        for f in list(different.values())[:MOST]:
+        for f in tried[:MOST]:
             attempts.append(_attempt(held, f.change, train, seeds, f.cause, controls))
             while more := _further(attempts[-1]):
                 again = _attempt(held, more, train, seeds, f.cause, controls)
@@ -180,13 +193,6 @@ def _further(last: Attempt) -> dict[str, float]:
     return {"learning_rate": factor * (0.1 if factor < 1 else 10.0)}
 
 
-def try_change(
-    case: Case, change: Mapping[str, Any], train: Train, seeds: int = 3, cause: str = ""
-) -> Attempt:
-    """Train `case` with and without `change` from each of `seeds` seeds, and compare."""
-    return _attempt(_with_held_out(case), change, train, seeds, cause, {})
-
-
 def _with_held_out(case: Case) -> Case:
     return case if case.validation is not None else replace(case, validation=HELD_OUT)
 
@@ -201,11 +207,13 @@ def _attempt(
 ) -> Attempt:
     """Return the comparison; `controls` keeps the errors of the trainings without a remedy."""
     try:
-        changed = cured(case, change)
         measure = "loss" if not {"loss", "target"} & set(change) else _measure(case)
         before, after = [], []
         for k in range(seeds):
-            own, other = replace(case, seed=case.seed + k), replace(changed, seed=case.seed + k)
+            own = replace(case, seed=case.seed + k)
+            if measure != "loss":  # the rows are needed to judge answers
+                own = divided(own)
+            other = cured(own, change)
             if (measure, k) not in controls:
                 controls[measure, k] = _held_out_error(own, measure, train)
             before.append(controls[measure, k])
@@ -229,8 +237,6 @@ def _held_out_error(case: Case, measure: str, train: Train) -> float:
     def keep(_: Any, record: dict[str, Any]) -> None:
         losses.append(float(record["val_loss"]))
 
-    if measure != "loss":  # the rows are needed to judge answers, so they are split here
-        case = _split_by_hand(case)
     options = case.options()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the doctor has found what they say
@@ -243,21 +249,24 @@ def _held_out_error(case: Case, measure: str, train: Train) -> float:
     if run.stopped == "interrupted":
         raise KeyboardInterrupt
     if measure != "loss":
-        assert isinstance(case.validation, tuple)
+        assert isinstance(case.validation, (tuple, list))
         return _wrong(run.predict(case.validation[0]), np.asarray(case.validation[1]))
     kept = losses[run.best_epoch - 1] if options.get("early_stopping") else losses[-1]
     return kept if math.isfinite(kept) else math.inf
 
 
-def _split_by_hand(case: Case) -> Case:
-    if isinstance(case.validation, tuple):
+def divided(case: Case) -> Case:
+    """Return `case` with the rows that ``fit`` would hold out by a fraction given as rows."""
+    if case.validation is None or isinstance(case.validation, (tuple, list)):
         return case
     X, y = np.asarray(case.data[0]), np.asarray(case.data[1])
-    order = np.random.default_rng(case.seed).permutation(len(X))
-    held = order[: max(1, round(len(X) * float(case.validation or HELD_OUT)))]
-    kept = np.setdiff1d(order, held)
-    more = {k: v for k, v in case.more.items() if k != "sample_weight"}
-    return replace(case, data=(X[kept], y[kept]), validation=(X[held], y[held]), more=more)
+    kept, held = hold_out(y, float(case.validation), objective(case.loss), case.seed)
+    weight, more = case.more.get("sample_weight"), dict(case.more)
+    validation: tuple[Any, ...] = X[held], y[held]
+    if weight is not None:
+        more["sample_weight"] = np.asarray(weight)[kept]
+        validation = (*validation, np.asarray(weight)[held])
+    return replace(case, data=(X[kept], y[kept]), validation=validation, more=more)
 
 
 def _wrong(predicted: Array, true: Array) -> float:
@@ -275,10 +284,10 @@ def _wrong(predicted: Array, true: Array) -> float:
     return error / spread if spread > 0 and math.isfinite(error) else math.inf
 
 
-def _described(change: Mapping[str, Any]) -> str:
+def described(change: Mapping[str, Any]) -> str:
     """Return a change in words.
 
-    >>> _described({"learning_rate": 0.01})
+    >>> described({"learning_rate": 0.01})
     'learning rate divided by 100'
     """
     words = []

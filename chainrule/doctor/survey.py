@@ -32,7 +32,7 @@ from chainrule.run.reference import Interpreter
 from chainrule.step.objective import Objective, objective
 from chainrule.step.part import Part
 from chainrule.step.probes import LayerProbe, layer_probes
-from chainrule.step.read_parts import read_parts
+from chainrule.step.read_parts import check_feature_names, read_parts
 from chainrule.step.record import data_input, forward, record_step, record_totals
 from chainrule.transform.bounds import bounds
 from chainrule.transform.grad import grad
@@ -114,6 +114,7 @@ class Survey:
         """
         model, aim = copy.deepcopy(case.model), objective(case.loss)
         parts = read_parts(model, case.data, case.validation, aim, None, None, case.seed)
+        check_feature_names(case.feature_names, parts[0])
         initialize(model, case.seed, keep_assigned=True)
         return cls(case, model, aim, *parts)
 
@@ -152,6 +153,11 @@ class Survey:
     def columns(self) -> Array:
         """Some rows of the features, as the model scales them, flat: (rows, features)."""
         return self._columns(self.train)
+
+    def column(self, k: int) -> str | int:
+        """Return the name of column `k` of `columns`, or `k` where columns have no names."""
+        names = self.case.feature_names
+        return k if names is None else names[k]
 
     @cached_property
     def held_columns(self) -> Array | None:

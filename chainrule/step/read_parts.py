@@ -8,6 +8,7 @@ Read next: :mod:`chainrule.train.fit`.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -27,7 +28,7 @@ from chainrule.step.part import Part
 from chainrule.step.record import check_rows, data_input, forward, model_dtype
 from chainrule.step.weighting import ClassWeight, class_weights, row_weights
 
-__all__ = ["check_made", "check_pair", "read_parts"]
+__all__ = ["check_feature_names", "check_made", "check_pair", "hold_out", "read_parts"]
 
 Array = np.ndarray[Any, Any]
 _IMAGES_AT_ONCE = 1_000  # looked at for a pixel above 1
@@ -126,6 +127,20 @@ def check_made(model: Any, optimizer: Any) -> None:
         raise OptionError(f"model is a {type(model).__name__}, and must be a layer; {hint}.")
 
 
+def check_feature_names(names: Sequence[str] | None, part: Part) -> None:
+    """Raise OptionError unless there is a name for each number of a row, or `names` is None."""
+    if names is None:
+        return
+    if isinstance(names, str) or not all(isinstance(name, str) for name in names):
+        raise OptionError("feature_names must be a list of texts, one for each column of X.")
+    width = int(np.prod(part.x.shape[1:]))
+    if len(names) != width:
+        raise OptionError(
+            f"feature_names has {counted(len(names), 'name')}, but X has "
+            f"{counted(width, 'column')}; give one name for each."
+        )
+
+
 def check_pair(data: Any, x_name: str, y_name: str, dtype: np.dtype[Any]) -> tuple[Array, Any]:
     """Return checked features and raw targets of ``data = (X, y)``.
 
@@ -139,17 +154,25 @@ def check_pair(data: Any, x_name: str, y_name: str, dtype: np.dtype[Any]) -> tup
     return X, y
 
 
+def hold_out(y: Array, fraction: float, aim: Objective, seed: int) -> tuple[Array, Array]:
+    """Return the numbers of the rows that train and of those held out by ``validation=fraction``.
+
+    Classes `y` keep their shares.
+    """
+    stratify = aim.kind == "classes" and np.ndim(y) == 1
+    return split(y if stratify else len(y), fraction, seed)
+
+
 def _hold_out(
     whole: Part, y: Array, fraction: float, aim: Objective, seed: int
 ) -> tuple[Part, Part]:
-    """Return the rows that train and the rows held out; classes `y` keep their shares."""
+    """Return the rows that train and the rows held out."""
     if not 0 < fraction < 1:
         raise OptionError(
             "fit: validation must be a pair (X, y), or the fraction of rows to hold out, between "
             f"0 and 1, both excluded; got {fraction:g}."
         )
-    stratify = aim.kind == "classes" and np.ndim(y) == 1
-    train, held = split(y if stratify else len(whole), fraction, seed)
+    train, held = hold_out(y, fraction, aim, seed)
     parts = replace(whole, rows=train), replace(whole, rows=held)
     for part, which in zip(parts, ("that train", "held out"), strict=True):
         if part.total_weight == 0:

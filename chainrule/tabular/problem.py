@@ -89,6 +89,18 @@ class Problem:
         return isinstance(self.pipeline, PixelPipeline) and not self.pipeline.steps
 
     @property
+    def feature_names(self) -> tuple[str, ...]:
+        """The names of the columns of the features, each with that of its source column.
+
+        Several features of one column are ``column=category`` or ``column.part``; a projection
+        mixes columns, and gives "component 1" and so on.
+        """
+        names = self.pipeline.feature_names
+        for step in getattr(self.pipeline, "steps", ()):
+            names = step.feature_names(names)
+        return names
+
+    @property
     def rows(self) -> dict[str, int]:
         """The number of rows in each part."""
         held = 0 if self.validation is None else len(self.validation[0])
@@ -344,6 +356,7 @@ def preflight_table(problem: Problem, settings: Settings) -> Findings:
             validation=problem.validation,
             regularizer=made.penalty,
             seed=settings.seed,
+            feature_names=problem.feature_names,
         )
     )
 
@@ -393,6 +406,7 @@ def fit_table(
         watch=not isinstance(made.optimizer, FullBatch),
         check=check,
         checkpoint=checkpoint,
+        feature_names=problem.feature_names,
     )
     run.pipeline = problem.pipeline
     run.settings = {"data": problem.name, **settings.plain(), **run.settings}

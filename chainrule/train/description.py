@@ -168,6 +168,7 @@ def _arguments(
             "early_stopping": None if stopping is None else asdict(stopping),
             "class_weight": list(weight.items()) if isinstance(weight, Mapping) else weight,
             "regularizer": to_config(case.regularizer),
+            "feature_names": None if case.feature_names is None else list(case.feature_names),
             **flags,
             "every": plan.every,
             "keep": plan.keep,

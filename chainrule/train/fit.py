@@ -31,7 +31,7 @@ from chainrule.step.magnitudes import warn_of_distance
 from chainrule.step.metrics import metrics_of
 from chainrule.step.objective import objective
 from chainrule.step.part import Part
-from chainrule.step.read_parts import check_made, read_parts
+from chainrule.step.read_parts import check_feature_names, check_made, read_parts
 from chainrule.step.weighting import ClassWeight
 from chainrule.train.checkpoint import Checkpoint, Kept, Saver, check_folder, newest, read_start
 from chainrule.train.description import check_same, describe
@@ -73,6 +73,7 @@ def fit(
     check: bool = False,
     on_epoch: OnEpoch | None = None,
     checkpoint: Checkpoint | str | os.PathLike[str] | None = None,
+    feature_names: Sequence[str] | None = None,
 ) -> Run:
     """Train `model` on ``data = (X, y)`` by mini-batches, and return the run.
 
@@ -108,6 +109,7 @@ def fit(
     they train: ``run.findings`` says what is wrong, why, and what to change.  With `progress`, a
     warning or fault is also printed when it is found.  Before the first step it takes up to a
     second or so, and then up to 5 % of the time; a DivergedError has ``findings``, too.
+    `feature_names` are the names of the columns of X, which findings use instead of numbers.
     `on_epoch` is called with the run and each history record; returning True, and nothing
     else, stops.  Ctrl-C ends training after the present step and keeps the best weights so far.
     `checkpoint` is a folder in which the training is saved every minute, when it is interrupted
@@ -149,6 +151,7 @@ def fit(
     train, held_out = read_parts(
         model, data, validation, aim, sample_weight, class_weight, int(seed)
     )
+    check_feature_names(feature_names, train)
     for one in asking:
         _check_spread(one, train, held_out)
     _warn_of_saving(model)
@@ -159,6 +162,7 @@ def fit(
         untrained, data, loss, method, epochs, int(batch_size), validation, regularizer, int(seed),
         {"early_stopping": stopping, "sample_weight": sample_weight, "class_weight": class_weight,
          "metrics": metrics, "threads": threads, "engine": engine},
+        feature_names,
     )  # fmt: skip
     training = prepare_training(case, model, aim, (train, held_out), measures, watch)
     if not isinstance(method, FullBatch):  # which takes steps of any length

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -18,7 +18,9 @@ import numpy as np
 from chainrule.core.errors import OptionError, did_you_mean
 from chainrule.core.wording import counted
 from chainrule.doctor.case import Case
+from chainrule.doctor.remedies import divided
 from chainrule.doctor.survey import LayerFacts, Survey
+from chainrule.nn.layer import parameters
 from chainrule.optim.full_batch import FullBatch
 from chainrule.optim.named import optimizer as optimizer_of
 from chainrule.step.objective import objective
@@ -26,7 +28,7 @@ from chainrule.step.read_parts import read_parts
 from chainrule.train.rates import plateaus
 from chainrule.train.set_up import prepare_training
 
-__all__ = ["Biography", "Breakdown", "Replay", "biography", "find_breakdown"]
+__all__ = ["Biography", "Breakdown", "Replay", "biography", "find_breakdown", "forked"]
 
 Array = np.ndarray[Any, Any]
 MOST_ROWS = 2000  # that a unit is looked at on
@@ -75,6 +77,20 @@ class Replay:
         """Set the state to one that :meth:`keep` returned."""
         for name, value in self.program.state.items():
             value[...] = state[name]
+
+
+def forked(case: Case, after: int) -> Case:
+    """Return what remains of `case` at the end of the epoch `after`: its weights and its epochs.
+
+    The rows held out stay held out, whatever the seed.  The state of the optimizer is not kept.
+    """
+    replay = Replay(case)
+    for epoch in range(1, after + 1):
+        replay.epoch(epoch)
+    model = copy.deepcopy(case.model)
+    for path, parameter in parameters(model).items():
+        parameter.value = replay.program.state[f"parameter/{path}"]
+    return replace(divided(case), model=model, epochs=case.epochs - after)
 
 
 def _listed(rows: Sequence[int]) -> str:

@@ -136,6 +136,7 @@ def _restored(files: dict[str, bytes], folder: Path) -> tuple[Layer, dict[str, A
         "class_weight": dict(weight) if isinstance(weight, list) else weight,
         "regularizer": from_config(saved["regularizer"]),
         "seed": saved["seed"],
+        "feature_names": saved["feature_names"],
         "watch": saved["watch"],
         "check": saved["check"],
         "checkpoint": Checkpoint(folder, saved["every"], saved["keep"], resume=True),

@@ -31,6 +31,7 @@ from chainrule.core.wording import counted
 from chainrule.data.check_arrays import check_same_length
 from chainrule.data.pipeline import Pipeline
 from chainrule.data.pixels import PixelPipeline
+from chainrule.data.table import Table
 from chainrule.doctor.case import Case
 from chainrule.doctor.finding import Findings
 from chainrule.doctor.remedies import Trial, try_remedies
@@ -53,7 +54,7 @@ from chainrule.step.record import (
 from chainrule.train.directory import pack_weights, set_weights, unpack_weights, write_run
 from chainrule.train.history import History
 from chainrule.train.predictor import Predictor
-from chainrule.train.replay import Biography, Breakdown, biography, find_breakdown
+from chainrule.train.replay import Biography, Breakdown, biography, find_breakdown, forked
 from chainrule.train.saved_files import FORMAT, read_saved, reading
 from chainrule.transform.mode import for_predicting
 
@@ -187,19 +188,25 @@ class Run:
         return self._flat(self.objective.probabilities(outputs))
 
     @checks_arguments(positional="Features and targets go together: run.evaluate((X, y)).")
-    def evaluate(self, data: tuple[Any, Any]) -> dict[str, float]:
+    def evaluate(self, data: tuple[Any, Any] | Table | Mapping[str, Any]) -> dict[str, float]:
         """Return the mean loss and every metric on ``data = (X, y)``.
 
-        In a run that was trained on a table, X are the features that
-        ``run.pipeline.transform(table)`` returns and y the targets of
-        ``run.pipeline.encode_target(table)``.
+        In a run that was trained on a table, `data` is a table or a mapping of columns, with the
+        target; errors of numbers are in standardized units.
         """
+        if isinstance(self.pipeline, Pipeline) and not isinstance(data, (tuple, list)):
+            table = Table.from_arrays(data)
+            answers = self.pipeline.encode_target(table)
+            return self._scores(self.check(self.pipeline.transform(table)), answers)
         if not isinstance(data, (tuple, list)) or len(data) != 2:
             raise DataError(f"evaluate needs a pair (X, y), not {type(data).__name__}.")
         X = self.check(self.encode(data[0]))
         check_same_length(X, np.asarray(data[1]))
+        return self._scores(X, data[1])
+
+    def _scores(self, X: Array, answers: Any) -> dict[str, float]:
         output = forward(self.model, data_input("x", X))
-        y = self.objective.target(data[1], output.shape, self._dtype)
+        y = self.objective.target(answers, output.shape, self._dtype)
         return self.totals(Part(X, y))
 
     def encode(self, X: Any) -> Any:
@@ -210,8 +217,10 @@ class Run:
         if isinstance(self.pipeline, Pipeline):
             raise DataError(
                 "this run was trained on a table, and its pipeline has to scale and encode the "
-                "columns first. Predict with chainrule.tabular.predict_table(run, table); features "
-                "that run.pipeline.transform(table) returned go to run.outputs(features)."
+                "columns first. Predict, with probabilities, by "
+                "chainrule.tabular.predict_table(run, table), and score by run.evaluate(table). "
+                "Features that run.pipeline.transform(table) returned go to "
+                "run.outputs(features), and its result to run.decide or run.probabilities."
             )
         if self.pipeline is None or not self.pipeline.steps:
             return X
@@ -237,19 +246,39 @@ class Run:
         """Keep what :meth:`trial` needs, the untrained case and fit; None for both frees them."""
         self._case, self._train = case, train
 
-    def trial(self, seeds: int = 3) -> Trial:
+    def trial(self, seeds: int = 3, *, after: int = 0) -> Trial:
         """Try the remedies of `findings`: train with and without each, and compare.
 
         Every training starts from the same first weights as this one; control and remedy are
         compared by their held-out error for each of `seeds` seeds.  The result prints as text;
         its ``best`` is the confirmed remedy with the largest gain, if any.
+
+        With `after`, the training is replayed to the end of that epoch, and control and remedies
+        continue from its weights for the remaining epochs, each with a new optimizer, whose
+        schedule starts anew.  This needs validation rows, since all others were trained on.
+        Remedies that trained weights do not fit, such as another activation, are not tried.
         Raises OptionError unless the run was trained with ``check=True`` and was not loaded.
         """
         case = self._kept("trial")
         check_whole("trial: seeds", seeds)
+        if check_whole("trial: after", after, least=0):
+            case = self._forked(case, after)
         assert self._train is not None
-        self.remedies = try_remedies(case, self.findings or (), self._train, seeds)
+        self.remedies = try_remedies(case, self.findings or (), self._train, seeds, after)
         return self.remedies
+
+    def _forked(self, case: Case, after: int) -> Case:
+        last = min(len(self.history), case.epochs - 1)
+        if after > last:
+            raise OptionError(
+                f"trial: after={after}, but the last epoch that others can follow is {last}."
+            )
+        if case.validation is None:
+            raise OptionError(
+                "trial: after=... needs rows that the replayed epochs did not train on; "
+                "train with validation=0.2."
+            )
+        return forked(case, after)
 
     def biography(self, layer: str | int, unit: int) -> Biography:
         """Replay the training, and return when and why a unit of a layer with weights died.

@@ -317,6 +317,8 @@ def test_writers_and_readers_at_the_same_time(tmp_path: Path) -> None:
             else:
                 write_folder({"a": mark, "b": mark}, target)
             count += 1
+            if count == 4:
+                stop.with_name(f"{sys.argv[2]}-done").touch()
         print(count)
     """
     target, stop = tmp_path / "run", tmp_path / "stop"
@@ -329,7 +331,9 @@ def test_writers_and_readers_at_the_same_time(tmp_path: Path) -> None:
         )
         for mark in ("x", "y", "read")
     ]  # fmt: skip
-    time.sleep(2)
+    deadline = time.monotonic() + 120
+    while len(list(tmp_path.glob("*-done"))) < 3 and time.monotonic() < deadline:
+        time.sleep(0.05)
     stop.touch()
     counts = [int(worker.communicate()[0]) for worker in workers]
     assert min(counts) > 3

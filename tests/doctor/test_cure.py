@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from typing import Any
 
@@ -14,13 +15,20 @@ from chainrule.core.errors import OptionError
 from chainrule.core.tensor import Tensor
 from chainrule.doctor.case import Case
 from chainrule.doctor.cure import cured
-from chainrule.doctor.finding import Finding
-from chainrule.doctor.remedies import Attempt, Trial, try_change, try_remedies
+from chainrule.doctor.finding import Finding, Findings
+from chainrule.doctor.remedies import Attempt, Trial, divided, try_remedies
 from chainrule.doctor.specimens import classes, network, numbers, values
 
 
 def kinds(model: Any) -> list[str]:
     return [type(layer).__name__ for layer in model]
+
+
+def tried(case: Case, change: dict[str, Any], seeds: int = 3) -> Attempt:
+    """Return the trial of one change."""
+    finding = Finding("a", "loss", "fault", "T.", "R.", change=change)
+    (attempt,) = try_remedies(case, [finding], cr.fit, seeds)
+    return attempt
 
 
 @pytest.mark.parametrize(
@@ -115,7 +123,7 @@ def test_what_cannot_be_changed_is_said() -> None:
 
     with pytest.raises(OptionError):
         cured(classes(model), {"output": None})
-    attempt = try_change(classes(model), {"activation": "relu"}, cr.fit)
+    attempt = tried(classes(model), {"activation": "relu"})
     assert attempt.impossible
     assert "not tried: activation relu." in str(attempt)
     assert not attempt.confirmed
@@ -123,8 +131,8 @@ def test_what_cannot_be_changed_is_said() -> None:
 
 def test_a_cure_is_confirmed_and_a_wrong_one_is_not() -> None:
     case = classes(optimizer=optim.Adam(3.0), epochs=20)
-    right = try_change(case, {"learning_rate": 0.01}, cr.fit)
-    wrong = try_change(case, {"learning_rate": 30.0}, cr.fit)
+    right = tried(case, {"learning_rate": 0.01})
+    wrong = tried(case, {"learning_rate": 30.0})
     assert right.confirmed
     assert right.gain > 0.1
     assert not wrong.confirmed
@@ -148,7 +156,7 @@ def test_a_rate_is_divided_again_while_it_helps() -> None:
 
 def test_errors_in_other_units_are_compared_by_the_answers() -> None:
     case = values(scale=2000.0, epochs=30)
-    attempt = try_change(case, {"target": "standardize"}, cr.fit)
+    attempt = tried(case, {"target": "standardize"})
     assert attempt.confirmed
     assert 0.9 < min(attempt.control) < 3  # 1 - R², not a squared error of millions
     assert min(attempt.errors) < 0.7
@@ -193,7 +201,7 @@ def test_losses_of_two_kinds_are_compared_by_wrong_answers() -> None:
     X, y = classes().data
     case = Case(network(4, 16, 3), (X, np.eye(3, dtype="float32")[np.asarray(y)]), "mse",
                 optim.Adam(3e-3), 30)  # fmt: skip
-    attempt = try_change(case, {"loss": "cross_entropy"}, cr.fit, 2)
+    attempt = tried(case, {"loss": "cross_entropy"}, 2)
     assert attempt.measure == "share of wrong answers"
     assert all(0 <= error <= 1 for error in (*attempt.control, *attempt.errors))
 
@@ -225,8 +233,8 @@ def test_an_interrupted_trial_returns_what_was_tried() -> None:
     assert [a.cause for a in try_remedies(case, findings, train, 2)] == []
     calls.clear()
     calls.extend([1] * 4)
-    tried = try_remedies(case, findings, train, 2)
-    assert sorted(a.cause for a in tried) == ["a", "b"]
+    found = try_remedies(case, findings, train, 2)
+    assert sorted(a.cause for a in found) == ["a", "b"]
     assert len(calls) == 4 + 6  # the control is trained once for both
 
 
@@ -248,5 +256,62 @@ def test_rows_in_a_file_are_not_read_into_memory(tmp_path: Any) -> None:
 def test_the_remedy_of_an_effect_is_not_tried() -> None:
     cause = Finding("a", "batch", "fault", "T.", "R.", change={"batch_size": 64})
     effect = Finding("b", "epochs", "fault", "T.", "R.", change={"epochs": 2}, because="a")
-    tried = try_remedies(classes(epochs=3), [cause, effect], cr.fit, 1)
-    assert [attempt.cause for attempt in tried] == ["a"]
+    found = try_remedies(classes(epochs=3), [cause, effect], cr.fit, 1)
+    assert [attempt.cause for attempt in found] == ["a"]
+
+
+def test_rows_are_divided_as_fit_divides_them_with_their_weights() -> None:
+    weight = np.arange(1.0, 241.0)
+    case = classes(validation=0.25, more={"sample_weight": weight}, epochs=2)
+    by_rows = divided(case)
+    assert isinstance(by_rows.validation, tuple)
+    assert set(by_rows.more["sample_weight"]).isdisjoint(by_rows.validation[2])
+    runs = [cr.fit(copy.deepcopy(c.model), c.data, progress=False, **c.options())
+            for c in (case, by_rows)]  # fmt: skip
+    ours, theirs = ([r["val_loss"] for r in run.history] for run in runs)
+    assert ours == pytest.approx(theirs, rel=1e-5)
+
+
+def test_a_trial_continues_from_the_weights_of_an_epoch() -> None:
+    case = classes(optimizer=optim.Adam(1e-5), epochs=14, validation=0.25)
+    run = cr.fit(case.model, case.data, progress=False, check=True, **case.options())
+    run.findings = Findings(
+        Finding(c, "loss", "fault", "T.", "R.", change=change)
+        for c, change in (("a", {"learning_rate": 1e3}), ("b", {"init": None}),
+                          ("c", {"activation": "tanh"}), ("d", {"preprocess": "standardize"}))
+    )  # fmt: skip
+    begun: list[Any] = []
+
+    def train(model: Any, data: Any, **options: Any) -> Any:
+        weights = {path: p.value.copy() for path, p in nn.parameters(model).items()}
+        begun.append((weights, options["epochs"], options["seed"], options["validation"][1]))
+        return cr.fit(model, data, **options)
+
+    run.keep_case(run._case, train)
+    trial = run.trial(seeds=2, after=4)
+    assert trial.best is not None
+    assert trial.best.cause == "a"
+    refused = {a.cause: a.impossible for a in trial if a.impossible}
+    assert sorted(refused) == ["b", "c", "d"]
+    assert "weights of epoch 4 do not fit it; run.trial() tries it" in refused["b"]
+    first = classes(optimizer=optim.Adam(1e-5), epochs=4, validation=0.25)
+    same = cr.fit(first.model, first.data, progress=False, **first.options())
+    assert len(begun) >= 4
+    for weights, epochs, _, held in begun:
+        assert epochs == 10
+        np.testing.assert_array_equal(held, begun[0][3])  # rows that were never trained on
+        for path, parameter in nn.parameters(same.model).items():
+            np.testing.assert_array_equal(weights[path], parameter.value)
+    assert {seed for _, _, seed, _ in begun} == {0, 1}
+
+
+@pytest.mark.parametrize(
+    ("validation", "after", "said"),
+    [(None, 1, "train with validation=0.2"), (0.2, 3, "can follow is 2"),
+     (0.2, -1, "trial: after must be")],
+)  # fmt: skip
+def test_an_epoch_that_cannot_be_forked_is_refused(validation: Any, after: int, said: str) -> None:
+    case = classes(epochs=3, validation=validation)
+    run = cr.fit(case.model, case.data, progress=False, check=True, **case.options())
+    with pytest.raises(OptionError, match=said):
+        run.trial(after=after)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -17,6 +18,8 @@ from chainrule.doctor.finding import CATEGORIES, LEVELS, Finding, Findings
 from chainrule.doctor.preflight import examine, preflight
 from chainrule.doctor.rule import RULES, rule
 from chainrule.doctor.specimens import classes, values
+from chainrule.tabular.problem import fit_table, preflight_table, read_problem
+from chainrule.tabular.settings import choose_settings
 from chainrule.train.diagnose import diagnose
 
 
@@ -112,6 +115,48 @@ def test_sound_trainings_get_nothing_above_a_note(seed: int) -> None:
         case = classes(nn.Sequential([*layers, nn.Linear(width, 2)]), data=(X, y))
     case.optimizer, case.batch_size = optimizer, int(rng.integers(8, 128))
     assert diagnose(case).serious == ()
+
+
+NAMES = ["age", "income", "height", "id"]
+
+
+@pytest.mark.parametrize("cause", ["unscaled_inputs", "tiny_inputs", "leaking_column",
+                                   "blind_to_inputs"])  # fmt: skip
+def test_columns_are_called_by_their_names(cause: str) -> None:
+    (plain,) = (f for f in examine(RULES[cause].sick()) if f.cause == cause)
+    case = replace(RULES[cause].sick(), feature_names=NAMES)
+    (named,) = (f for f in examine(case) if f.cause == cause)
+    assert named.where["column"] == NAMES[plain.where["column"]]
+    assert f"olumn {named.where['column']!r}" in named.text
+    assert f"olumn {plain.where['column']}" in plain.text
+
+
+def test_fit_and_preflight_take_names_and_check_them() -> None:
+    case = replace(RULES["unscaled_inputs"].sick(), feature_names=NAMES)
+    for named in (
+        preflight(case.model, case.data, loss=case.loss, feature_names=NAMES),
+        cr.fit(case.model, case.data, check=True, progress=False, **case.options()).findings,
+    ):
+        assert named is not None
+        assert named[0].where["column"] == "height"
+    for wrong, said in ((NAMES[:3], "has 3 names, but X has 4 columns"), ("abcd", "list of texts")):
+        with pytest.raises(OptionError, match=said):
+            cr.fit(case.model, case.data, loss="cross_entropy", feature_names=wrong)
+        with pytest.raises(OptionError, match=said):
+            preflight(case.model, case.data, loss="cross_entropy", feature_names=wrong)
+
+
+def test_a_feature_of_a_table_is_named_by_its_column() -> None:
+    rng = np.random.default_rng(0)
+    color = rng.choice(["red", "blue"], 120)
+    table = {"size": rng.normal(size=120), "color": color, "cost": 3.0 * (color == "red") + 1}
+    problem = read_problem(table, "cost")
+    assert "color=red" in problem.feature_names
+    settings = choose_settings(problem.rows["train"], task="regression", epochs=1)
+    run = fit_table(problem, settings, check=True, progress=False)
+    for found in (preflight_table(problem, settings), run.findings):
+        assert found is not None
+        assert {f.where.get("column") for f in found} >= {"color=red"}
 
 
 def test_a_training_that_cannot_begin_is_refused_as_by_fit() -> None:

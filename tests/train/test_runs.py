@@ -15,6 +15,7 @@ import pytest
 
 import chainrule as cr
 from chainrule import nn
+from chainrule.data.table import Table
 from chainrule.nn import layer_config
 from chainrule.tabular import choose_settings, fit_table, read_problem
 
@@ -335,6 +336,12 @@ def test_raw_numbers_are_not_taken_for_a_tables_features(tmp_path: Path) -> None
                 with pytest.raises(cr.DataError, match=r"scale and encode .*predict_table\(run"):
                     ask(rows)
         features = problem.test[0]
+        assert isinstance(problem.raw, tuple)
+        table, rows = problem.raw
+        scored = run.evaluate(Table(tuple(column.take(rows) for column in table), "iris"))
+        assert scored["accuracy"] == trained.scores["test"]["accuracy"]
+        with pytest.raises(cr.DataError, match=r"run\.evaluate\(table\).*run\.probabilities"):
+            run.predict_proba(features)
         outputs = run.outputs(features)
         np.testing.assert_array_equal(run.decide(outputs), outputs.argmax(axis=1))
         np.testing.assert_allclose(run.probabilities(outputs).sum(axis=1), 1, rtol=1e-6)

@@ -379,9 +379,9 @@ def test_hostile_files_take_no_memory(files: dict[str, bytes], tmp_path: Path) -
 
 def test_a_model_file_names_only_layers() -> None:
     """Whatever a config says, only dataclasses of the registry are called."""
-    assert all(
-        kind.__module__.startswith("chainrule.nn.") for kind in layer_config._registry.values()
-    )
+    places = {kind.__module__ for kind in layer_config._registry.values()}
+    own = [place for place in places if place.startswith("chainrule.")]  # tests register others
+    assert all(place.startswith("chainrule.nn.") for place in own), own
     assert all(hasattr(kind, "__dataclass_fields__") for kind in layer_config._registry.values())
     before = set(sys.modules)
     for name in ("os.system", "os", "builtins.eval", "subprocess.Popen", "antigravity", "__main__"):

@@ -51,12 +51,13 @@ def unscaled_inputs(survey: Survey) -> Iterator[Finding]:
     lost = bool((numbers_in_spread(x, np.dtype(np.float32)) < FEW).any())
     yield Finding(
         "unscaled_inputs", "preprocessing", "fault" if lost else "warning",
-        f"Inputs are not scaled: column {largest} has a root mean square of {size[largest]:.4g} "
-        f"and the widest column spreads {ratio:,.0f} times as far as the middle one. The first "
-        "layer's gradients are as unequal, so that no learning rate suits all of its weights.",
+        f"Inputs are not scaled: column {survey.column(largest)!r} has a root mean square of "
+        f"{size[largest]:.4g} and the widest column spreads {ratio:,.0f} times as far as the "
+        "middle one. The first layer's gradients are as unequal, so that no learning rate suits "
+        "all of its weights.",
         "Standardize the inputs: (X - X.mean(0)) / X.std(0), with the mean and spread of the "
         "training rows.",
-        {"column": largest},
+        {"column": survey.column(largest)},
         (Evidence("largest root mean square of a column", float(size[largest]), LARGE,
                   "standardized columns have 1"),
          Evidence("widest spread over the middle one", ratio, SPREADS, "columns should be alike")),
@@ -157,10 +158,10 @@ def leaking_column(survey: Survey) -> Iterator[Finding]:
     for column, correlation in _copies(survey.columns, y[:, 0]):
         yield Finding(
             "leaking_column", "data", "warning",
-            f"Column {column} is the target in other numbers: the correlation is 1 to six digits. "
-            "The network will learn to copy it.",
+            f"Column {survey.column(column)!r} is the target in other numbers: the correlation is "
+            "1 to six digits. The network will learn to copy it.",
             "Leave the column out, unless it is really known before the target is.",
-            {"column": column},
+            {"column": survey.column(column)},
             (Evidence("correlation with the target", correlation, COPY,
                       "measured columns are never so close"),),
             {}, 0.8,

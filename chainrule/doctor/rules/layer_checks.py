@@ -192,9 +192,10 @@ def blind_to_inputs(survey: Survey) -> Iterator[Finding]:
     yield Finding(
         "blind_to_inputs", "architecture", "warning",
         f"The output does not depend on {len(ignored)} of {len(few)} input columns that were "
-        f"tried, such as column {ignored[0]}: permuting it changes no output.",
+        f"tried, such as column {survey.column(ignored[0])!r}: permuting it changes no output.",
         "Check what the model does with its input before the first layer.",
-        {"layer": survey.place(survey.layers[0].path, step=-1), "column": ignored[0]},
+        {"layer": survey.place(survey.layers[0].path, step=-1),
+         "column": survey.column(ignored[0])},
         (Evidence("share of columns without influence", share, 0.5,
                   "random first weights let every column count"),),
         {}, 0.9,

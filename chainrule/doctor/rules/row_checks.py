@@ -163,10 +163,11 @@ def tiny_inputs(survey: Survey) -> Iterator[Finding]:
         return
     yield Finding(
         "tiny_inputs", "preprocessing", "warning",
-        f"The inputs are tiny: the largest column has a root mean square of {size[largest]:.3g}. "
+        f"The inputs are tiny: column {survey.column(largest)!r}, the largest, has a root mean "
+        f"square of {size[largest]:.3g}. "
         "The first layer's sums, and the gradients of its weights, are as small.",
         "Standardize the inputs: (X - X.mean(0)) / X.std(0).",
-        {"column": largest},
+        {"column": survey.column(largest)},
         (Evidence("largest root mean square of a column", float(size[largest]), TINY,
                   "standardized columns have 1"),),
         {"preprocess": "standardize"}, 0.97,

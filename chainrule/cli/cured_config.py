@@ -1,0 +1,81 @@
+"""The options of ``chainrule train`` with the change of a remedy made: ``cured.toml``.
+
+Read next: :mod:`chainrule.doctor.cure`, which makes the same changes to a case.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from chainrule.core.errors import OptionError
+from chainrule.data.preprocess import NAMES
+from chainrule.optim.named import optimizer as optimizer_of
+from chainrule.tabular.problem import Problem
+from chainrule.tabular.settings import Settings, loss_names
+
+__all__ = ["cured_options"]
+
+SCALINGS = NAMES[:5]
+
+
+def cured_options(
+    change: Mapping[str, Any],
+    settings: Settings,
+    problem: Problem,
+    preprocess: Sequence[str] | None,
+) -> tuple[Settings, list[str] | None]:
+    """Return the settings and the preprocessing with the `change` of a finding made.
+
+    Raises OptionError for a change that has no option, and says how to make it by hand.
+    """
+    names = None if preprocess is None else list(preprocess)
+    for name, value in change.items():
+        if name == "learning_rate":
+            settings = _with_rate(settings, value)
+        elif name == "epochs":
+            settings = replace(settings, epochs=round(settings.epochs * value))
+        elif name == "batch_size":
+            settings = replace(settings, batch_size=value)
+        elif name == "activation" and settings.activation != "maxout":
+            settings = replace(settings, activation=value)
+        elif name == "init":
+            settings = replace(settings, init=None, bias_init=0.0)
+        elif name == "bias_init":
+            settings = replace(settings, bias_init=value)
+        elif name == "dropout":
+            settings = replace(settings, dropout=min(settings.dropout, value))
+        elif name == "early_stopping" and problem.validation is not None:
+            settings = replace(settings, patience=value)
+        elif name == "loss" and value in loss_names(problem.pipeline.task):
+            settings = replace(settings, loss=value)
+        elif name == "class_weight" and value == "balanced":
+            settings = replace(settings, class_weight=value)
+        elif name == "preprocess" and _unscaled(names, problem):
+            names = ["standardize"]
+        else:
+            raise OptionError(
+                f"no option of chainrule train makes the change {name} = {value!r} here; make it "
+                "by hand, in Python, with chainrule.fit."
+            )
+    return settings, names
+
+
+def _with_rate(settings: Settings, factor: float) -> Settings:
+    """Multiply the learning rate, and leave what weights decay by in each step as it was."""
+    method, decay = optimizer_of(settings.optimizer), settings.weight_decay
+    rate = settings.learning_rate or getattr(method, "learning_rate", None)
+    if rate is None:
+        raise OptionError(f"{settings.optimizer} has no learning rate to change.")
+    planned = settings.schedule != "constant" or settings.warmup  # decay follows the schedule
+    if decay and not planned and not hasattr(method, "weight_decay"):
+        decay /= factor
+    return replace(settings, learning_rate=rate * factor, weight_decay=decay)
+
+
+def _unscaled(names: Sequence[str] | None, problem: Problem) -> bool:
+    """Whether the option can standardize: pixels, or another scaling without a projection."""
+    if names is None:
+        return problem.pixels
+    return len(names) == 1 and names[0] in SCALINGS and names[0] != "standardize"
