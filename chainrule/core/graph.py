@@ -118,7 +118,7 @@ class Node:
             return attrgetter("node"), (self.params["parameter"],)
         if self.inputs:
             return _last, (_listed(reachable([self])),)
-        return _leaf, (self.primitive, dict(self.params), self.spec, self.scope, self.line)
+        return _again, (self.primitive, (), dict(self.params), self.spec, self.scope, self.line)
 
 
 def reachable(
@@ -142,32 +142,43 @@ def reachable(
     return sorted(seen, key=lambda node: node.serial)
 
 
-def _leaf(primitive: Primitive, params: dict[str, Any], spec: Spec, scope: str, line: str) -> Node:
-    """Return a copied leaf; the value of a constant stays protected from changes."""
+def _again(
+    primitive: Primitive,
+    inputs: tuple[Node, ...],
+    params: dict[str, Any],
+    spec: Spec,
+    scope: str,
+    line: str,
+) -> Node:
+    """Return a copied node; the value of a constant stays protected from changes."""
     if isinstance(params.get("value"), np.ndarray):
         params["value"].setflags(write=False)
-    return Node(primitive, (), params, spec, scope, line)
+    return Node(primitive, inputs, params, spec, scope, line)
 
 
 def _listed(nodes: Iterable[Node]) -> list[Any]:
-    """Return `nodes`, oldest first, as leaves and as applications to earlier entries."""
+    """Return `nodes`, oldest first: inputs and parameters, and records of the others.
+
+    A record names its inputs by their places in the list.
+    """
     place: dict[Node, int] = {}
     listed: list[Any] = []
     for node in nodes:
         inputs = tuple(place[i] for i in node.inputs)
         place[node] = len(listed)
+        named = node.primitive.leaf and node.primitive.name != "constant"
         whole = (node.primitive, inputs, dict(node.params), node.spec, node.scope, node.line)
-        listed.append(whole if inputs else node)
+        listed.append(node if named else whole)
     return listed
 
 
 def _relisted(listed: Iterable[Any]) -> list[Node]:
-    """Return the nodes that :func:`_listed` was given, recorded again."""
+    """Return copies of the nodes that :func:`_listed` was given, in the same order."""
     nodes: list[Node] = []
     for entry in listed:
         if not isinstance(entry, Node):
-            primitive, inputs, *rest = entry
-            entry = Node(primitive, tuple(nodes[i] for i in inputs), *rest)
+            primitive, places, *rest = entry
+            entry = _again(primitive, tuple(nodes[i] for i in places), *rest)
         nodes.append(entry)
     return nodes
 
