@@ -124,6 +124,7 @@ def test_the_python_of_the_readme_runs_and_prints_what_it_shows(
         ("features.md", 12),
         ("report.md", 8),
         ("table.md", 8),
+        ("workers.md", 12),
     ],
 )
 def test_the_steps_of_a_page_are_those_of_the_code(

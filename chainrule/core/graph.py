@@ -108,6 +108,18 @@ class Node:
     def __repr__(self) -> str:
         return f"<{self.primitive.name} {self.spec} #{self.serial}>"
 
+    def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
+        """Copy and pickle the node with a serial of its new process, after those of its inputs.
+
+        A parameter makes its own leaf, and all that another node depends on goes in one list, as
+        a chain of nodes may be longer than Python recurses.
+        """
+        if "parameter" in self.params:
+            return attrgetter("node"), (self.params["parameter"],)
+        if self.inputs:
+            return _last, (_listed(reachable([self])),)
+        return _again, (self.primitive, (), dict(self.params), self.spec, self.scope, self.line)
+
 
 def reachable(
     outputs: Iterable[Node],
@@ -128,6 +140,51 @@ def reachable(
             if node not in barrier:
                 pending.extend(follow(node))
     return sorted(seen, key=lambda node: node.serial)
+
+
+def _again(
+    primitive: Primitive,
+    inputs: tuple[Node, ...],
+    params: dict[str, Any],
+    spec: Spec,
+    scope: str,
+    line: str,
+) -> Node:
+    """Return a copied node; the value of a constant stays protected from changes."""
+    if isinstance(params.get("value"), np.ndarray):
+        params["value"].setflags(write=False)
+    return Node(primitive, inputs, params, spec, scope, line)
+
+
+def _listed(nodes: Iterable[Node]) -> list[Any]:
+    """Return `nodes`, oldest first: inputs and parameters, and records of the others.
+
+    A record names its inputs by their places in the list.
+    """
+    place: dict[Node, int] = {}
+    listed: list[Any] = []
+    for node in nodes:
+        inputs = tuple(place[i] for i in node.inputs)
+        place[node] = len(listed)
+        named = node.primitive.leaf and node.primitive.name != "constant"
+        whole = (node.primitive, inputs, dict(node.params), node.spec, node.scope, node.line)
+        listed.append(node if named else whole)
+    return listed
+
+
+def _relisted(listed: Iterable[Any]) -> list[Node]:
+    """Return copies of the nodes that :func:`_listed` was given, in the same order."""
+    nodes: list[Node] = []
+    for entry in listed:
+        if not isinstance(entry, Node):
+            primitive, places, *rest = entry
+            entry = _again(primitive, tuple(nodes[i] for i in places), *rest)
+        nodes.append(entry)
+    return nodes
+
+
+def _last(listed: Iterable[Any]) -> Node:
+    return _relisted(listed)[-1]
 
 
 class _Handle(Protocol):
@@ -171,6 +228,16 @@ class Graph:
             name = f"{base}_{count}"
         self.inputs[name] = node
 
+    def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
+        """Copy and pickle all nodes together, so that outputs keep sharing them."""
+        nodes = reachable([*self.outputs.values(), *self.inputs.values()])
+        place = {node: i for i, node in enumerate(nodes)}
+        outputs, inputs = (
+            {name: place[node] for name, node in named.items()}
+            for named in (self.outputs, self.inputs)
+        )
+        return _regraphed, (_listed(nodes), outputs, inputs)
+
     def __len__(self) -> int:
         return len(self.nodes)
 
@@ -204,6 +271,16 @@ class Graph:
         return "\n".join(lines)
 
     __repr__ = __str__
+
+
+def _regraphed(
+    listed: Iterable[Any], outputs: Mapping[str, int], inputs: Mapping[str, int]
+) -> Graph:
+    nodes = _relisted(listed)
+    return Graph(
+        {name: nodes[i] for name, i in outputs.items()},
+        {name: nodes[i] for name, i in inputs.items()},
+    )
 
 
 def _nodes(named: Any, what: str) -> dict[str, Node]:

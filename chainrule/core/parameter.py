@@ -13,6 +13,7 @@ from numpy.typing import DTypeLike
 
 from chainrule.core.errors import ShapeError
 from chainrule.core.graph import Node
+from chainrule.core.pickling import check_named
 from chainrule.core.primitive import Primitive, register
 from chainrule.core.spec import Spec
 from chainrule.core.tensor import Tensor
@@ -73,6 +74,20 @@ class Parameter(Tensor):
 
     def _leaf(self, spec: Spec) -> Node:
         return Node(PARAMETER, (), {"name": self.name, "parameter": self}, spec, "")
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what copies and pickles hold: a value of their own, which no training changes."""
+        check_named(f"the initializer of {self.name!r}", self.initializer)
+        names = ("assigned", "initializer", "is_weight", "name", "trainable")
+        value = self._value.copy() if self._watched and self._value is not None else self._value
+        held = {name: getattr(self, name) for name in names}
+        return held | {"_value": value, "_watched": False, "spec": self.node.spec}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        spec = state.pop("spec")
+        for name, held in state.items():
+            setattr(self, name, held)
+        self.node = self._leaf(spec)
 
     @property
     def value(self) -> Array:

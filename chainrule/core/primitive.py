@@ -164,6 +164,10 @@ class Primitive:
     def __repr__(self) -> str:
         return f"<primitive {self.name}>"
 
+    def __reduce__(self) -> tuple[Callable[..., Any], tuple[str]]:
+        """Copy and pickle the operation by its name, as the registry holds the only one."""
+        return lookup, (self.name,)
+
 
 registry: dict[str, Primitive] = {}
 

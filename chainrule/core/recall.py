@@ -11,6 +11,7 @@ Read next: :mod:`chainrule.core.tensor`.
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from threading import Lock
 from typing import Any, TypeAlias
@@ -29,6 +30,10 @@ MOST_BYTES = 2**26
 _values: WeakKeyDictionary[Node, Array] = WeakKeyDictionary()  # in the order they were computed
 _bytes = 0  # an upper bound of the size of _values
 _writing = Lock()  # several threads may evaluate at once
+if hasattr(os, "register_at_fork"):  # a child forked while it is held would wait forever
+    os.register_at_fork(
+        before=_writing.acquire, after_in_parent=_writing.release, after_in_child=_writing.release
+    )
 
 
 def unknown(node: Node) -> list[Node]:

@@ -22,6 +22,7 @@ from chainrule.core.foreign import no_member
 from chainrule.core.graph import drawn, scope
 from chainrule.core.options import check_whole, float_dtype
 from chainrule.core.parameter import Parameter
+from chainrule.core.pickling import check_named
 from chainrule.core.tensor import Tensor
 from chainrule.nn.initializers import GlorotUniform, Initializer, initializer
 from chainrule.nn.summary import Summary, summarize
@@ -193,6 +194,11 @@ class Sequential:
 
         def __getattr__(self, name: str) -> Any:
             raise no_member(self, name)
+
+    def __getstate__(self) -> dict[str, Any]:
+        for i, layer in enumerate(self.layers):
+            check_named(f"layer {i} of a Sequential", layer)
+        return self.__dict__
 
     def __getitem__(self, index: int) -> Layer:
         return self.layers[index]

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from chainrule.core.errors import OptionError, ShapeError, did_you_mean
 from chainrule.core.foreign import no_member
 from chainrule.core.graph import scope
+from chainrule.core.pickling import check_named
 from chainrule.core.tensor import Tensor
 from chainrule.nn.layer import Layer, check_input, check_layer, suit, summary
 from chainrule.nn.summary import Summary, describe
@@ -208,6 +209,11 @@ class Network:
     def summary(self, features: int | Sequence[int] | None = None) -> Summary:
         """Return a table of the layers; see :func:`chainrule.nn.summary`."""
         return summary(self, features)
+
+    def __getstate__(self) -> dict[str, Any]:
+        for name, layer in self.layers.items():
+            check_named(f"layer {name!r} of a Network", layer)
+        return self.__dict__
 
     def named_layers(self) -> dict[str, Layer]:
         """Return the layers by name, in the order they are applied."""

@@ -11,6 +11,7 @@ from typing import Any
 
 from chainrule.core.errors import ShapeError
 from chainrule.core.graph import scope
+from chainrule.core.pickling import check_named
 from chainrule.core.tensor import Tensor
 from chainrule.nn.layer import Layer, Sequential, check_input, check_layer
 
@@ -43,6 +44,11 @@ class Residual:
         check_layer("Residual: body", self.body)
         if self.shortcut is not None:
             check_layer("Residual: shortcut", self.shortcut)
+
+    def __getstate__(self) -> dict[str, Any]:
+        for name, layer in (("body", self.body), ("shortcut", self.shortcut)):
+            check_named(f"the {name} of a Residual", layer)
+        return self.__dict__
 
     def check_input(self, X: Any) -> None:
         """Let both branches check the rows of `X`."""

@@ -44,6 +44,9 @@ class Interpreter:
             )
             self.steps.append((node, at, sources, dead, node.symbolic))
 
+    def __reduce__(self) -> tuple[type[Interpreter], tuple[Graph]]:
+        return Interpreter, (self.graph,)
+
     def __call__(self, values: Mapping[str, Any]) -> dict[str, np.ndarray[Any, Any]]:
         """Return the outputs by name for input `values` by name.
 

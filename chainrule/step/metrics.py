@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from chainrule.core.errors import OptionError, did_you_mean
+from chainrule.core.pickling import check_named
 from chainrule.core.tensor import Tensor
 from chainrule.nn.losses import mae, mse
 from chainrule.ops.composite import min
@@ -38,6 +39,20 @@ def _just_the_mean(average: float, part: Part) -> float:
     return average
 
 
+def _root(average: float, part: Part) -> float:
+    return math.sqrt(average)
+
+
+@dataclass(frozen=True)
+class _OfRates:
+    """A metric of rates, for outputs that are their logarithms."""
+
+    per_row: Callable[[Tensor, Tensor], Tensor]
+
+    def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
+        return self.per_row(exp(prediction), target)
+
+
 @dataclass(frozen=True)
 class Metric:
     """A name, its value per row as graph, and what to report of the average over rows.
@@ -51,6 +66,10 @@ class Metric:
     per_row: Callable[[Tensor, Tensor], Tensor]
     finish: Callable[[float, Part], float] = _just_the_mean
     higher_is_better: bool = False
+
+    def __getstate__(self) -> dict[str, Any]:
+        check_named(f"the metric {self.name!r}", self.per_row)
+        return self.__dict__
 
 
 def _correct(prediction: Tensor, target: Tensor) -> Tensor:
@@ -83,7 +102,7 @@ BY_NAME = {
         Metric("accuracy", _correct, higher_is_better=True),
         Metric("label_accuracy", _labels_correct, higher_is_better=True),
         Metric("mse", mse),
-        Metric("rmse", mse, lambda average, part: math.sqrt(average)),
+        Metric("rmse", mse, _root),
         Metric("mae", mae),
         Metric("r2", mse, _share_of_variance, higher_is_better=True),
     )
@@ -137,7 +156,7 @@ def _suited(known: Metric, aim: Objective) -> Metric:
         # Several labels a row look like one-hot rows; only the objective tells them apart.
         return replace(known, per_row=_all_labels_correct)
     if aim.kind == "counts":  # outputs are logarithms of what is predicted
-        return replace(known, per_row=lambda z, target: known.per_row(exp(z), target))
+        return replace(known, per_row=_OfRates(known.per_row))
     return known
 
 

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from chainrule.core.errors import DataError, OptionError, ShapeError, did_you_mean
+from chainrule.core.pickling import check_named
 from chainrule.core.spec import Dim, Shape, is_float
 from chainrule.core.tensor import Tensor
 from chainrule.core.wording import counted
@@ -45,6 +46,10 @@ class Objective:
     kind: str
     metric: str | None
     probabilistic: bool = True
+
+    def __getstate__(self) -> dict[str, Any]:
+        check_named("the loss", self.function)
+        return self.__dict__
 
     @property
     def elementwise(self) -> bool:

@@ -24,6 +24,7 @@ from chainrule.core.parameter import Parameter
 from chainrule.core.tensor import Tensor, input
 from chainrule.core.wording import counted
 from chainrule.data.check_arrays import check_numbers, check_same_length
+from chainrule.nn.initializers import Zeros
 from chainrule.ops.shape import broadcast_to
 from chainrule.optim.levenberg_marquardt import LeastSquares, LevenbergMarquardt
 from chainrule.run.program import prepare_function
@@ -163,7 +164,7 @@ class _Model:
         self, function: Callable[..., Tensor], names: list[str], rows: Array, engine: str | None
     ):
         self.names = names
-        self.parameters = {n: Parameter((), lambda s, _: np.zeros(s), "float64", n) for n in names}
+        self.parameters = {n: Parameter((), Zeros(), "float64", n) for n in names}
         xs = input("x", (ROWS, *rows.shape[1:]), np.float64)
         value = function(xs, **self.parameters)
         check_recorded("fit_curve: the function", value)

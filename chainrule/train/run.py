@@ -25,6 +25,7 @@ from chainrule.core.errors import DataError, OptionError
 from chainrule.core.foreign import no_member
 from chainrule.core.graph import Graph
 from chainrule.core.options import check_whole, checks_arguments, sizes_up_to
+from chainrule.core.pickling import check_named
 from chainrule.core.plain import as_plain
 from chainrule.core.tensor import Tensor, input
 from chainrule.core.wording import counted
@@ -106,6 +107,11 @@ class Run:
 
         def __getattr__(self, name: str) -> Any:
             raise no_member(self, name)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Copy and pickle all but compiled functions, which are compiled again when needed."""
+        check_named("the model", self.model)
+        return self.__dict__ | {"_functions": {}}
 
     def __repr__(self) -> str:
         """Say in a few lines what was trained, for how long, and how well it went."""

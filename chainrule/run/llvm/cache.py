@@ -4,6 +4,10 @@ Entries are written atomically (to a temporary file that is then renamed) and co
 digest of their content.  If the folder can't be written, the disk is full or an entry is
 damaged, the code is compiled again; none of these raises an error.
 
+The code is run, so it is only taken from a folder that no one else can have put it into: the
+folder and its entries belong to the user, no one else may write them, and no one else may rename
+a folder above.  Where this does not hold, the cache is not used, and a warning says so.
+
 Read next: :mod:`chainrule.run.llvm.native`.
 """
 
@@ -12,13 +16,22 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import stat
 import tempfile
+import warnings
 from functools import cache
 from pathlib import Path
 
 __all__ = ["cache_folder", "key_of", "read", "write"]
 
 LIMIT = 512  # entries kept; the oldest are deleted first
+ROOT = 0  # the administrator, who may own the folders above
+_OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
+# Not through links, which may lead elsewhere, and without waiting for the writer of a pipe.
+_OPENING = os.O_RDONLY
+for _flag in ("O_NOFOLLOW", "O_NONBLOCK", "O_CLOEXEC", "O_BINARY"):
+    _OPENING |= getattr(os, _flag, 0)
+_told: set[Path] = set()  # the unsafe folders that were warned of
 
 
 def cache_folder() -> Path:
@@ -28,8 +41,45 @@ def cache_folder() -> Path:
         return Path(given)
     base = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
     if base.startswith("~"):  # a user without a home directory, as in some containers
-        base = os.path.join(tempfile.gettempdir(), f"chainrule-{os.getuid()}")
+        base = os.path.join(tempfile.gettempdir(), f"chainrule-{_user() or 0}")
     return Path(base) / "chainrule" / "code"
+
+
+def _user() -> int | None:
+    """Return the number of the user; None on Windows, where folders of a profile are private."""
+    return os.geteuid() if hasattr(os, "geteuid") else None
+
+
+def _safe_folder() -> Path | None:
+    """Return the cache folder, or None if it is missing or others can put entries into it."""
+    folder = Path(os.path.realpath(cache_folder()))
+    user = _user()
+    if user is None:
+        return folder
+    for place in (folder, *folder.parents):
+        try:
+            about = os.lstat(place)
+        except OSError:
+            return None
+        if why := _fault(about, place == folder, user):
+            if folder not in _told:
+                _told.add(folder)
+                warnings.warn(
+                    f"chainrule does not cache machine code in {folder}, because {place} {why}, so "
+                    "others could replace the code; it is compiled again in each process.",
+                    stacklevel=2,
+                )
+            return None
+    return folder
+
+
+def _fault(about: os.stat_result, own: bool, user: int) -> str:
+    """Return why others could change a file or folder, or the names in one that is not `own`."""
+    if about.st_uid != user and (own or about.st_uid != ROOT):
+        return "belongs to another user (set CHAINRULE_CACHE to a folder of your own)"
+    if about.st_mode & _OTHERS_WRITE and (own or not about.st_mode & stat.S_ISVTX):
+        return "can be written by others (chmod go-w it, or set CHAINRULE_CACHE to another folder)"
+    return ""
 
 
 @cache
@@ -53,20 +103,37 @@ def key_of(*parts: object) -> str:
 
 
 def read(key: str) -> bytes | None:
-    """Return the content of entry `key`, or None if it is missing or damaged."""
+    """Return the content of entry `key`, or None if it is missing, damaged or not the user's."""
+    folder, user = _safe_folder(), _user()
+    if folder is None:
+        return None
     try:
-        raw = (cache_folder() / key).read_bytes()
+        handle = os.open(folder / key, _OPENING)
     except OSError:
         return None
+    try:
+        about = os.fstat(handle)
+        if not stat.S_ISREG(about.st_mode) or (user is not None and _fault(about, True, user)):
+            return None
+        with os.fdopen(handle, "rb", closefd=False) as file:
+            raw = file.read()
+    except OSError:
+        return None
+    finally:
+        os.close(handle)
     digest, content = raw[:32], raw[32:]
     return content if hashlib.sha256(content).digest() == digest else None
 
 
 def write(key: str, content: bytes) -> None:
     """Store `content` under `key`; do nothing if that fails."""
-    folder = cache_folder()
     with contextlib.suppress(OSError):
-        folder.mkdir(parents=True, exist_ok=True)
+        path = Path(os.path.realpath(cache_folder()))
+        for place in (*reversed(path.parents), path):
+            place.mkdir(0o700, exist_ok=True)
+        folder = _safe_folder()
+        if folder is None:
+            return
         handle, name = tempfile.mkstemp(dir=folder, prefix=".new-")
         try:
             with os.fdopen(handle, "wb") as file:
@@ -78,8 +145,10 @@ def write(key: str, content: bytes) -> None:
 
 
 def _forget_oldest(folder: Path) -> None:
-    entries = [p for p in folder.iterdir() if not p.name.startswith(".")]
+    """Delete the oldest files beyond the limit, also those that a killed process left behind."""
+    with os.scandir(folder) as found:
+        entries = [entry for entry in found if entry.is_file(follow_symlinks=False)]
     if len(entries) > LIMIT:
-        entries.sort(key=lambda p: p.stat().st_mtime)
-        for path in entries[: len(entries) - LIMIT]:
-            path.unlink(missing_ok=True)
+        entries.sort(key=lambda entry: entry.stat().st_mtime)
+        for entry in entries[: len(entries) - LIMIT]:
+            Path(entry).unlink(missing_ok=True)

@@ -17,6 +17,13 @@ from chainrule.run.llvm.gemm import Target
 
 __all__ = ["available_cores", "host_target", "llvm_version", "target_machine", "thread_limit"]
 
+# A child forked while another thread is in LLVM would wait for that thread forever, so forks wait.
+_lock: Any = getattr(llvm.ffi.lib, "_lock", None)
+if _lock is not None and hasattr(os, "register_at_fork"):
+    os.register_at_fork(
+        before=_lock.__enter__, after_in_parent=_lock.__exit__, after_in_child=_lock.__exit__
+    )
+
 
 def target_machine() -> Any:
     """Return a new LLVM target machine for the host, as an engine takes ownership of it."""

@@ -99,7 +99,13 @@ class NativeFunction:
 
     engine = "native"
 
-    def __init__(self, graph: Graph, data: set[str], threads: int | None = None):
+    def __init__(
+        self,
+        graph: Graph,
+        data: set[str],
+        threads: int | None = None,
+        frozen: Mapping[str, Array] | None = None,
+    ):
         self.graph = graph
         self.whole = not pieces_fit(graph.outputs.values())
         self.asked = threads
@@ -111,6 +117,8 @@ class NativeFunction:
         }
         self.frozen: dict[str, Array] = {}
         self._compile(ROWS_AT_ONCE)
+        if frozen:
+            self._freeze(frozen)
         self.shapes = {name: graph.outputs[name].spec.shape[1:] for name in self.code.slots.wholes}
         self.rows = {name: spec.shape[1:] for name, spec in self.specs.items()}
         self.few = min((_few(spec) for spec in self.specs.values()), default=0)
@@ -137,9 +145,15 @@ class NativeFunction:
 
     def freeze(self) -> None:
         """Copy the current parameters; later changes to them have no effect on this function."""
-        self.frozen = Arena({name: p.value for name, p in self.parameters.items()}).views
-        self.parameters = {}
+        self._freeze({name: p.value for name, p in self.parameters.items()})
+
+    def _freeze(self, values: Mapping[str, Array]) -> None:
+        self.frozen, self.parameters = Arena(values).views, {}
         self._give_frozen()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Copy and pickle what the code was compiled from: machine code stays in its process."""
+        return NativeFunction, (self.graph, set(self.specs), self.asked, self.frozen)
 
     def __call__(self, data: Mapping[str, Array]) -> dict[str, Any]:
         """Return outputs by name: arrays of rows, and scalars summed over the rows."""
