@@ -28,7 +28,7 @@ CLASSES = X[:, :3].argmax(axis=1)
 
 def train(seed: int, threads: int | None = 1, **options: Any) -> cr.Run:
     """Return a small training, large enough for several threads where they are asked for."""
-    model = nn.Sequential([nn.Linear(6, 8 + seed), nn.Tanh(), nn.Linear(8 + seed, 3)])
+    model = nn.Sequential([nn.Linear(6, 8 + seed % 3), nn.Tanh(), nn.Linear(8 + seed % 3, 3)])
     return cr.fit(
         model, (X, CLASSES), loss="cross_entropy", epochs=2, batch_size=64, seed=seed,
         threads=threads, progress=False, **options,
@@ -98,7 +98,7 @@ def in_a_process(tmp_path: Path, repository: Path, code: str) -> None:
         env={**os.environ, "PYTHONPATH": str(repository)}, start_new_session=True,
     )  # fmt: skip
     try:
-        out, err = process.communicate(timeout=90)
+        out, err = process.communicate(timeout=120)
     except subprocess.TimeoutExpired:
         os.killpg(process.pid, 9)  # and its workers, which hold the pipes
         pytest.fail(f"a deadlock: {process.communicate()}")

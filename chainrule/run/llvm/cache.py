@@ -112,8 +112,7 @@ def read(key: str) -> bytes | None:
     except OSError:
         return None
     try:
-        about = os.fstat(handle)
-        if not stat.S_ISREG(about.st_mode) or (user is not None and _fault(about, True, user)):
+        if user is not None and _fault(os.fstat(handle), True, user):
             return None
         with os.fdopen(handle, "rb", closefd=False) as file:
             raw = file.read()
