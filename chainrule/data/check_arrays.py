@@ -8,6 +8,7 @@ Read next: :mod:`chainrule.data.table`.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -34,8 +35,8 @@ _FEW = 4096  # up to this many values, a mask is faster than a sum with warnings
 def check_numbers(values: ArrayLike, name: str) -> NDArray[Any]:
     """Return `values` as a numeric array of shape (rows, ...), unchanged in dtype.
 
-    Raises DataError on text or objects, rows of unequal length, no rows, and NaN or
-    infinity (with position and count).  Indices in messages count from 0.
+    Raises DataError on text or objects, rows of unequal length, no rows, and NaN, infinity or
+    masked values (with position and count).  Indices in messages count from 0.
 
     >>> check_numbers([1, 2], "y").tolist()
     [1, 2]
@@ -44,6 +45,13 @@ def check_numbers(values: ArrayLike, name: str) -> NDArray[Any]:
         array = np.asarray(values)
     except ValueError as error:
         raise DataError(f"{name} has rows of unequal length; they must be equal.") from error
+    if np.ma.is_masked(values):  # NumPy returns what is below the mask
+        hidden = np.argwhere(np.ma.getmaskarray(values))  # type: ignore[arg-type]
+        raise DataError(
+            f"{_place(name, hidden[0].tolist(), array.ndim)} is masked; {len(hidden)} such "
+            f"{'value' if len(hidden) == 1 else 'values'} in {len(np.unique(hidden[:, 0]))} of "
+            f"{len(array)} rows. Fill them first, as with filled(0), or drop their rows."
+        )
     if array.dtype.kind not in "buif":
         if array.dtype.kind == "c":
             raise DataError(
@@ -137,6 +145,13 @@ def numbers_in_spread(values: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[np.
     return np.where(spread > rounding, spread / spacing, np.inf)
 
 
+def _place(name: str, place: Sequence[int], axes: int) -> str:
+    """Return an element of an array in words, as in ``X[17, 2] (row 17, column 2)``."""
+    index = ", ".join(map(str, place))
+    column = f", column {place[1]}" if axes == 2 else ""
+    return f"{name}[{index}] (row {place[0]}{column})"
+
+
 def _check_finite(array: NDArray[Any], name: str) -> None:
     if array.size <= _FEW and np.count_nonzero(np.isfinite(array)) == array.size:
         return
@@ -157,11 +172,9 @@ def _check_finite(array: NDArray[Any], name: str) -> None:
         rows += int(bad.reshape(len(bad), -1).any(axis=1).sum())
     if count == 0:
         return
-    index = ", ".join(str(i) for i in place)
     word = "NaN" if np.isnan(array[place]) else "infinite"
-    column = f", column {place[1]}" if array.ndim == 2 else ""
     raise DataError(
-        f"{name}[{index}] (row {place[0]}{column}) is {word}; {count} such "
+        f"{_place(name, place, array.ndim)} is {word}; {count} such "
         f"{'value' if count == 1 else 'values'} in {rows} of {len(array)} rows. "
         "Fill or drop them first."
     )

@@ -23,7 +23,7 @@ import numpy as np
 
 from chainrule.core.errors import DataError, did_you_mean
 from chainrule.data.parse import MISSING, parse_number
-from chainrule.data.read_errors import explain, reject_bare_file, reject_near_query
+from chainrule.data.read_errors import explain, reject_bare_file, reject_near_query, reject_wide
 from chainrule.data.table import Column, Table, column_from_text, find_duplicate, words_from_text
 
 __all__ = ["StoredTable", "check_source", "is_query", "read_table", "store_table", "write_parquet"]
@@ -269,6 +269,8 @@ def _create_view(db: Any, view: str, path: Path) -> None:
 
 
 def _create_csv_view(db: Any, view: str, path: Path) -> None:
+    if not _suffixes(path)[1]:
+        reject_wide(path)
     lines = (
         f"read_csv({_literal(path)}, columns={{'line': 'VARCHAR'}}, auto_detect=false, "
         "header=false, delim='\x01', quote='', escape='', strict_mode=false)"

@@ -7,12 +7,16 @@ Read next: :mod:`chainrule.data.read`.
 
 from __future__ import annotations
 
+import codecs
 import re
 from difflib import get_close_matches
+from pathlib import Path
 
 from chainrule.core.errors import DataError
 
-__all__ = ["explain", "reject_bare_file", "reject_near_query"]
+__all__ = ["explain", "reject_bare_file", "reject_near_query", "reject_wide"]
+
+_HEAD = 1024  # bytes looked at for another encoding
 
 _MACHINE = re.compile(r"out of memory|space left|permission", re.IGNORECASE)  # not about the file
 _LITERAL = re.compile(r"'(?:[^']|'')*'")
@@ -65,6 +69,17 @@ def reject_bare_file(query: str, where: str) -> None:
     bare = _BARE_FILE.search(_LITERAL.sub("''", query))
     if bare:
         raise DataError(f"{where}: a file name in SQL needs quotes, as in from '{bare[1]}'.")
+
+
+def reject_wide(path: Path) -> None:
+    """Raise DataError for a text file with two or four bytes for each character."""
+    with path.open("rb") as file:
+        start = file.read(_HEAD)
+    if start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) or b"\0" in start:
+        raise DataError(
+            f"{path}: the file is not UTF-8 text, but probably UTF-16. Save it as UTF-8 and try "
+            f"again: iconv -f UTF-16 -t UTF-8 {path.name} > utf8-{path.name}"
+        )
 
 
 def reject_near_query(source: str) -> None:

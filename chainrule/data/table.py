@@ -95,7 +95,7 @@ class Column:
 
 def format_number(value: float) -> str:
     """Format `value`, without ``.0`` for whole numbers, so that class names match any source."""
-    return str(int(value)) if math.isfinite(value) and value == int(value) else repr(value)
+    return str(int(value)) if abs(value) < 1e16 and value == int(value) else repr(value)
 
 
 @dataclass(frozen=True)
@@ -139,7 +139,7 @@ class Table:
         """Build a table from a mapping of names to one-dimensional values.
 
         `columns` is a dict, a pandas or polars DataFrame, or any object with ``keys()`` or
-        ``columns`` whose items are arrays or lists.  None, NaN and NaT are missing.
+        ``columns`` whose items are arrays or lists.  None, NaN, NaT and masked cells are missing.
         Raises DataError if there are no columns or no rows, if lengths differ, or if a column
         is not one-dimensional.
         """
@@ -182,6 +182,8 @@ def _from_values(name: str, raw: Any, source: str) -> Column:
     """Build a column from an array, a list or a Series."""
     try:
         values = np.asarray(raw)
+        if np.ma.is_masked(raw):  # NumPy returns what is below the mask
+            values = raw.astype(object).filled(None)
         if values.dtype.kind in "US" and not hasattr(raw, "dtype"):
             values = np.asarray(raw, dtype=object)  # NumPy would turn [1, "a"] into text
     except ValueError as error:

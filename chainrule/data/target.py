@@ -50,7 +50,15 @@ class Target:
         if self.task == "classification":
             return self
         values = _numbers(column, where)
-        spread = float(values.std())
+        with np.errstate(over="ignore"):
+            spread = float(values.std())
+        if not np.isfinite(spread):
+            row = int(np.abs(values).argmax())
+            raise DataError(
+                f"{where}: row {column.row_number(row)} of target {self.name!r} is "
+                f"{values[row]:.3g}, too large for its square to be computed; correct the cell, or "
+                "give the target in another unit."
+            )
         return replace(self, mean=float(values.mean()), scale=spread if spread > 0 else 1.0)
 
     def encode(self, column: Column, where: str) -> NDArray[Any]:

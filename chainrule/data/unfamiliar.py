@@ -1,7 +1,8 @@
 """Report values of a new table that differ from the training data.
 
 Predictions for such rows are not reliable.  Reported are, for each column, new categories,
-numbers and dates far outside the training range, and cells that can't be read.
+numbers and dates far outside the training range, cells that can't be read, and missing cells
+where training had none.
 
 Read next: :mod:`chainrule.data.pipeline`.
 """
@@ -28,11 +29,21 @@ def unfamiliar(encoders: Iterable[Encoder], table: Table) -> list[str]:
     lines: list[str] = []
     for encoder in encoders:
         column = table[encoder.name]
+        lines += _newly_missing(encoder, column)
         if isinstance(encoder, CategoryEncoder) or encoder.levels:
             lines += _new_words(encoder, column)
         else:
             lines += _far_or_unread(encoder, column, table.source)
     return lines
+
+
+def _newly_missing(encoder: Encoder, column: Column) -> Iterator[str]:
+    numeric = isinstance(encoder, NumericEncoder)
+    known = encoder.indicator if isinstance(encoder, NumericEncoder) else encoder.missing
+    count = int(column.missing.sum())
+    if count and not known:
+        taken = "the median of training is used" if numeric else "no category is used"
+        yield f"{_rows(count)} no value of `{encoder.name}`, which training always had; {taken}"
 
 
 def _new_words(encoder: Encoder, column: Column) -> Iterator[str]:

@@ -35,6 +35,7 @@ _FAR, _VERY_FAR = 100.0, 1000.0  # distances to the targets, in spreads of the o
 _STEPS = 10.0  # steps that cover a distance of one, at the usual learning rates
 _SPREADS = 50.0  # distances to the targets, in spreads of theirs
 _LARGE = 30.0  # outputs of an untrained network that come from features of no usual scale
+_SURE = 1000.0  # spread of the scores of an untrained network; it is about 1 for usual features
 _PIXELS, _LARGEST_BYTE = 49, 100  # more in a row, and larger ones, are taken for pixels
 _MOST_NAMED = 3
 
@@ -94,17 +95,21 @@ def warn_of_distance(model: Layer, train: Part, aim: Objective, steps: int) -> N
     """Warn of real-valued targets so far from the outputs of `model` that training fails.
 
     steps: how many are to be taken.  The outputs of a network start at about 0 with a spread of
-    about 1, those of one trained before where its targets were.
+    about 1, those of one trained before where its targets were.  Where they are scores of classes
+    or labels, warn if they are so large that the network is sure of everything.
     """
-    if aim.kind != "values" or len(train) < 2:
+    if aim.kind not in ("values", "classes", "labels") or len(train) < 2:
         return
     some = train.spread_rows(_STARTING)
     x = data_input("x", train.x)
     graph = for_predicting(Graph({"output": forward(model, x)}, {"x": x}))
     outputs = Interpreter(graph)({"x": train.x[some]})["output"].astype(np.float64)
-    y = train.y[train.spread_rows(_ROWS)].astype(np.float64)
     if not np.isfinite(outputs).all():
         return
+    if aim.kind != "values":
+        _warn_of_scores(outputs)
+        return
+    y = train.y[train.spread_rows(_ROWS)].astype(np.float64)
     # The median looks past outliers, as robust losses do.
     distance = np.median(np.abs(train.y[some] - outputs), axis=0).reshape(-1)
     unit = np.maximum(1.0, outputs.std(axis=0).reshape(-1))
@@ -128,6 +133,18 @@ def warn_of_distance(model: Layer, train: Part, aim: Objective, steps: int) -> N
         f"with a spread of {start.std():.2g}: too far apart to be learned well. Train on {cure}.",
         stacklevel=4,
     )
+
+
+def _warn_of_scores(outputs: Array) -> None:
+    # Their spread, since scores that are large but alike are those of features too close together.
+    spread = float(outputs.std(axis=0).max())
+    if spread > _SURE:
+        warnings.warn(
+            f"the model starts with scores that spread by {spread:.2g}, and so is sure of wrong "
+            "answers before it has learned any: numbers in X are probably too large. Train on "
+            "(X - X.mean(axis=0)) / X.std(axis=0), or let fit_table do it.",
+            stacklevel=5,
+        )
 
 
 def _sample(values: Array) -> Array:

@@ -8,6 +8,7 @@ Read next: :mod:`chainrule.train.fit`.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -31,7 +32,8 @@ from chainrule.step.weighting import ClassWeight, class_weights, row_weights
 __all__ = ["check_feature_names", "check_made", "check_pair", "hold_out", "read_parts"]
 
 Array = np.ndarray[Any, Any]
-_IMAGES_AT_ONCE = 1_000  # looked at for a pixel above 1
+_IMAGES_AT_ONCE = 1_000  # looked at for a bright pixel
+_DARKEST = 16  # greatest number of images whose pixels have 4 bits, or that are no images
 
 
 def read_parts(
@@ -90,13 +92,22 @@ def _pixels(model: Layer, X: Array) -> bool:
 
 
 def _check_pixels(X: Array) -> None:
-    """Raise DataError for images of which no pixel is above 1: they would be scaled to nothing."""
+    """Raise DataError or warn of images with no bright pixel: they would be scaled to nothing."""
+    greatest = 0
     for start in range(0, len(X), _IMAGES_AT_ONCE):
-        if X[start : start + _IMAGES_AT_ONCE].max() > 1:
+        greatest = max(greatest, int(X[start : start + _IMAGES_AT_ONCE].max()))
+        if greatest > _DARKEST:
             return
-    raise DataError(
-        "X is uint8 in the shape of images, which is scaled by 1/255, but holds only 0 and 1. "
-        "Give X.astype(bool) to keep these values, or start the model with nn.Scale(1)."
+    if greatest <= 1:
+        raise DataError(
+            "X is uint8 in the shape of images, which is scaled by 1/255, but holds only 0 and 1. "
+            "Give X.astype(bool) to keep these values, or start the model with nn.Scale(1)."
+        )
+    warnings.warn(
+        "X is uint8 in the shape of images, which is scaled by 1/255, but no number in it is above "
+        f"{greatest}. If they are no pixels of 0 to 255, start the model with "
+        f"nn.Scale(1 / {greatest}), or give X.astype(float) to keep them.",
+        stacklevel=5,
     )
 
 
@@ -105,6 +116,8 @@ def _without_masked(data: Any, weight: Any) -> Any:
     if weight is None or not isinstance(data, (tuple, list)) or len(data) != 2:
         return data
     y, weights = np.asarray(data[1]), np.asarray(weight)
+    if np.ma.is_masked(data[1]) and y.dtype.kind == "f":
+        y = data[1].filled(np.nan)  # where the weight is not 0, this is refused as NaN
     if y.shape != weights.shape or y.dtype.kind != "f":
         return data
     return data[0], np.where(weights == 0, 0, y)

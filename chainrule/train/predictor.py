@@ -112,7 +112,7 @@ class Predictor:
     @staticmethod
     def _rows(X: Any, row: tuple[Any, ...]) -> tuple[Any, bool]:
         """Return X with its axis of rows, and whether it is a single row that had none."""
-        if type(X) is not np.ndarray:
+        if not isinstance(X, np.ndarray):  # a masked array is one, and keeps its mask
             try:
                 X = np.asarray(X)
             except ValueError:  # lists of unequal length, which the check tells of

@@ -122,7 +122,7 @@ def test_nan_deep_in_a_mapped_array_is_named(tmp_path: Path) -> None:
 
 
 def test_validation_of_another_kind_is_refused_before_training() -> None:
-    X = np.full((4, 1, 2), 9, "uint8")
+    X = np.full((4, 1, 2), 90, "uint8")
     with pytest.raises(DataError, match=r"validation holds float64 and X uint8"):
         cr.fit(
             nn.Sequential([nn.Flatten(), nn.Linear(2, 2)]), (X, [0, 1, 0, 1]), loss="cross_entropy",

@@ -28,6 +28,7 @@ __all__ = [
 LARGE = 30.0  # root mean square of a column; standardized ones have 1, and pixels less
 COPY = 0.999999  # correlation with the target
 MANY_CONSTANT = 0.5  # of the columns
+FEW_ROWS = 50  # of a rare class, from which little is learned unless they are weighted
 SPREADS = 1000.0  # of the widest column over the narrowest
 
 
@@ -193,8 +194,9 @@ def few_of_a_class(survey: Survey) -> Iterator[Finding]:
     share = float(counts[rarest] / counts.sum())
     if share >= 0.02:
         return
+    few = share * len(survey.train) < FEW_ROWS and survey.case.more.get("class_weight") is None
     yield Finding(
-        "few_of_a_class", "data", "note",
+        "few_of_a_class", "data", "warning" if few else "note",
         f"Class {numbers_of[rarest]:g} makes up {100 * share:.2g} % of the rows "
         f"({counted(int(counts[rarest]), 'row')} of those looked at); a network that never "
         "predicts it is right nearly always.",
