@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from chainrule.doctor.survey import Array, LayerFacts, Survey
+from chainrule.nn.layer import parameters
 
 __all__ = ["Course"]
 
@@ -22,7 +23,10 @@ class Course:
 
     `history` holds the records of the epochs that have ended; `layers` are those of the network as
     it was seen last, on the rows of the survey; `diverged` says how training broke off, and
-    `stopped` why it ended early, "" where it did not.
+    `stopped` why it ended early, "" where it did not.  `moves` holds for each of these epochs how
+    far it moved each trained weight, relative to the weight; `turns` the cosine between an epoch's
+    change of the first weights and that of the epoch before, from the second epoch on: 1 goes on
+    in one direction, -1 goes back.
     """
 
     survey: Survey
@@ -30,6 +34,32 @@ class Course:
     layers: list[LayerFacts] = field(default_factory=list)
     diverged: str = ""
     stopped: str = ""
+    moves: list[dict[str, float]] = field(default_factory=list)
+    turns: list[float] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self._weights = self._copies()
+        self._change: Array | None = None
+
+    def _copies(self) -> dict[str, Array]:
+        return {
+            path: p.value.copy()
+            for path, p in parameters(self.survey.model).items()
+            if p.is_weight and p.trainable
+        }
+
+    def end_epoch(self, record: Mapping[str, Any]) -> None:
+        """Take down the `record` of an epoch that has ended, and how far it moved the weights."""
+        self.history.append(record)
+        before, self._weights = self._weights, self._copies()
+        self.moves.append(
+            {k: _length(w - before[k]) / max(_length(w), 1e-12) for k, w in self._weights.items()}
+        )
+        for path, weight in list(self._weights.items())[:1]:
+            last, self._change = self._change, weight - before[path]
+            if last is not None:
+                both = _length(last) * _length(self._change)
+                self.turns.append(float(np.vdot(last, self._change)) / max(both, 1e-30))
 
     @property
     def steps(self) -> int:
@@ -61,3 +91,7 @@ class Course:
         if guess is None or not guess > 0 or not len(self.losses):
             return None
         return 1 - float(self.losses[-1]) / guess
+
+
+def _length(x: Array) -> float:
+    return float(np.linalg.norm(x))

@@ -21,6 +21,7 @@ from chainrule.core.graph import Graph, Node, reachable
 from chainrule.core.parameter import Parameter
 from chainrule.core.tensor import Tensor, tensor
 from chainrule.doctor.case import Case
+from chainrule.doctor.neighbours import neighbours_agree
 from chainrule.nn.layer import Layer, Sequential, initialize, parameters
 from chainrule.nn.regularizers import penalties
 from chainrule.nn.scale import input_factor
@@ -167,6 +168,18 @@ class Survey:
         """The targets of the rows of `columns`, flat: (rows, targets)."""
         y = self.train.y[self.train.spread_rows(COLUMN_ROWS)]
         return np.asarray(y, np.float64).reshape(len(y), -1)
+
+    @cached_property
+    def neighbours(self) -> tuple[float, float] | None:
+        """How much of a constant's error the nearest rows take away, and its standard error.
+
+        None for fewer than 60 rows, several targets, or targets of an unknown kind.
+        """
+        x, y, known = self.columns, self.targets, ("classes", "labels", "values")
+        if len(x) < 60 or y.shape[1] != 1 or self.kind not in known:
+            return None
+        classes = self.kind != "values"
+        return neighbours_agree(x, y[:, 0].astype(np.int64) if classes else y[:, 0], classes)
 
     # --- the network -----------------------------------------------------------------------
 

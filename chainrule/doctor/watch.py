@@ -52,7 +52,7 @@ class Watch:
 
     def end_epoch(self, record: Mapping[str, Any]) -> Findings:
         """Take down the `record` of an epoch that has ended, and look at the layers."""
-        self.course.history.append(record)
+        self.course.end_epoch(record)
         return self.look()
 
     def finish(self, diverged: str = "", stopped: str | None = None) -> Findings:
