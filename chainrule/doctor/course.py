@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 
 from chainrule.doctor.survey import Array, LayerFacts, Survey
-from chainrule.nn.layer import parameters
+from chainrule.nn.layer import Sequential, parameters
+from chainrule.nn.maxout import Maxout
 
 __all__ = ["Course"]
 
@@ -60,6 +61,18 @@ class Course:
             if last is not None:
                 both = _length(last) * _length(self._change)
                 self.turns.append(float(np.vdot(last, self._change)) / max(both, 1e-30))
+
+    @property
+    def maxout_pieces(self) -> dict[str, list[int]]:
+        """For each Maxout layer of a Sequential, the places of its pieces in `layers`."""
+        model = self.survey.model
+        parts = model.layers if isinstance(model, Sequential) else ()
+        found: dict[str, list[int]] = {}
+        for i, layer in enumerate(self.layers):
+            path = layer.path.split("#")[0]
+            if path.isdigit() and int(path) < len(parts) and isinstance(parts[int(path)], Maxout):
+                found.setdefault(path, []).append(i)
+        return found
 
     @property
     def steps(self) -> int:

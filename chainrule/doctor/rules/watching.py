@@ -9,7 +9,6 @@ Read next: :mod:`chainrule.doctor.rules.ending`.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 
 import numpy as np
 
@@ -20,11 +19,11 @@ from chainrule.doctor.course import Course
 from chainrule.doctor.finding import Evidence, Finding
 from chainrule.doctor.rule import rule
 from chainrule.doctor.rules.ending import FEW_STEPS, HALF, SETTLED
-from chainrule.doctor.rules.signal import FLAT, MOSTLY, saturation
+from chainrule.doctor.rules.signal import FLAT, MOSTLY, of_two_slopes, saturation
 from chainrule.doctor.rules.start import MANY_DEAD
 from chainrule.doctor.specimens import classes, network, numbers, values
-from chainrule.doctor.survey import LayerFacts
-from chainrule.nn.activations import Tanh
+from chainrule.doctor.survey import Array, LayerFacts
+from chainrule.nn.activations import Sigmoid, Tanh
 from chainrule.nn.layer import Linear, Sequential
 from chainrule.nn.maxout import Maxout
 from chainrule.optim.adam import Adam
@@ -38,13 +37,18 @@ __all__ = [
 
 SOUND = 0.3  # share of flat slopes at the start, up to which a layer was not saturated
 WINDOW, WINDOW_SHARE = 10, 0.3  # epochs of a plateau: at least 10, and this share of those planned
+GENTLE = 0.3  # mean slope of activations; that of a sigmoid is 0.25 at most
+HARDLY = 0.1  # of their length, by which weights have to move to learn something
 FLAT_LOSS = 0.01  # of the loss, by which it may still fall in the window of a plateau
 REACHED = 0.5  # of what the nearest rows can tell; a network tells more than they do
-LEFT_BEHIND = 0.01  # of the movement of the other layers
+LEFT_BEHIND = 0.02  # of the movement of the layer that moved most
+MUCH = 0.5  # of its length, by which another layer has moved: there was time enough
+STEEP = 0.1  # gradient over that at the start: there is still a slope to go down
 FADED_STEPS = 0.01  # of the longest steps
 ONE_SIGN = 0.9  # share of the gradients of a unit that have one sign; by chance, about half
 BACK = -0.5  # cosine of the changes of two epochs; noise alone has -0.5 at least
 ONE_PIECE = 0.5  # of the units, which use one piece only: half of the layer is linear
+OFFSET = 3.0  # spreads of a column between 0 and its mean
 RISEN = 2.0  # times the lowest validation loss
 WORSE_ANSWERS = 0.1  # of accuracy or R²: without it, the network is only too sure of its errors
 RISING = 10  # epochs since the lowest validation loss, and a tenth of those planned
@@ -61,20 +65,9 @@ def _reachable(course: Course) -> float:
     return 0.0 if known is None else known[0] - 2 * known[1]
 
 
-def _pieces(course: Course) -> dict[str, list[int]]:
-    """Return for each Maxout layer the places of its pieces in `course.layers`."""
-    found: dict[str, list[int]] = {}
-    for i, layer in enumerate(course.layers):
-        found.setdefault(layer.path.split("#")[0], []).append(i)
-    model = course.survey.model
-    layers = model.layers if isinstance(model, Sequential) else ()
-    kinds = {str(i): layer for i, layer in enumerate(layers)}
-    return {path: places for path, places in found.items() if isinstance(kinds.get(path), Maxout)}
-
-
 @rule(
     "learning_rate", stage="while",
-    sick=lambda: values(network(4, 16, 1, between=[Tanh()]), optimizer=SGD(0.5), scale=3.0),
+    sick=lambda: values(network(4, 16, 1, between=[Tanh()]), scale=10.0, optimizer=SGD(0.1)),
     healthy=lambda: values(network(4, 16, 1, between=[Tanh()]), epochs=60),
 )  # fmt: skip
 def saturated_in_training(course: Course) -> Iterator[Finding]:
@@ -82,6 +75,8 @@ def saturated_in_training(course: Course) -> Iterator[Finding]:
     if not _high(course, SETTLED):
         return
     for before, after in zip(course.survey.layers, course.layers, strict=False):
+        if of_two_slopes(before):
+            continue  # ReLU and its variants die instead
         then, now = saturation(before), saturation(after)
         if then > SOUND or now <= MOSTLY or after.dead >= MANY_DEAD:  # died_in_training says so
             continue
@@ -113,11 +108,11 @@ def _plateau_length(course: Course) -> int:
     return max(WINDOW, int(np.ceil(WINDOW_SHARE * course.survey.case.epochs)))
 
 
-@rule(
-    "learning_rate", stage="while",
-    sick=lambda: values(optimizer=SGD(0.15, 0.9), epochs=60),
-    healthy=lambda: values(epochs=60),
-)  # fmt: skip
+def _sigmoids() -> Case:
+    return classes(network(4, *[16] * 4, 3, between=[Sigmoid()]), optimizer=SGD(0.1), epochs=60)
+
+
+@rule("activation", stage="while", sick=_sigmoids, healthy=lambda: values(epochs=60))
 def plateau(course: Course) -> Iterator[Finding]:
     """Find a loss that has stopped falling, far above what the nearest rows show to be possible.
 
@@ -137,24 +132,42 @@ def plateau(course: Course) -> Iterator[Finding]:
     learned, reach = course.learned, _reachable(course)
     if fall > FLAT_LOSS or learned is None or learned > REACHED * reach:
         return
+    hidden = [f for f in course.layers if f.slope.ndim == 2 and not f.last]
+    bent = [f for f, start in zip(hidden, course.survey.layers, strict=False)
+            if not of_two_slopes(start)]  # fmt: skip
+    slopes = [float(np.abs(f.slope).mean()) for f in bent]
+    moved = sum(float(np.median(list(e.values()) or [0.0])) for e in course.moves[-length:])
+    if slopes and max(slopes) < GENTLE:
+        category, change = "activation", {"activation": "relu"}
+        why = (f" The activations have a mean slope of {max(slopes):.2g} at most, and gradients "
+               "are multiplied by it at each layer.")  # fmt: skip
+        cure = "Use relu or tanh in the hidden layers."
+    elif moved < HARDLY:
+        category, change = "learning_rate", {"learning_rate": 10.0}
+        why = f" In these epochs the weights moved by {100 * moved:.2g} %: the steps are too short."
+        cure = "Stop, and multiply the learning rate by 10."
+    else:
+        category, change = "learning_rate", {"learning_rate": 0.1}
+        why = f" The weights moved by {100 * moved:.2g} % in these epochs, without any gain."
+        cure = "Stop, and divide the learning rate by 10, or use more units."
     yield Finding(
-        "plateau", "learning_rate", "warning",
+        "plateau", category, "warning",
         f"The loss has been on a plateau of {level:.4g} for the last {counted(length, 'epoch')}: it "
-        f"overcame {100 * learned:.0f} % of the loss of the best constant, and the nearest rows "
-        f"alone tell {100 * reach:.0f} % of the targets' error.",
-        "Stop, and start with another learning rate, or with more units.",
+        f"overcame {100 * max(0.0, learned):.0f} % of the loss of the best constant, and the nearest rows "
+        f"alone take {100 * reach:.0f} % of its error away.{why}",
+        cure,
         {"epoch": len(losses) - length},
         (Evidence("fall of the loss over these epochs, at most", fall, FLAT_LOSS,
                   "of itself, with twice its standard error"),
          Evidence("share of the constant's loss overcome", learned, REACHED * reach,
                   "half of what the nearest rows tell")),
-        {"learning_rate": 0.1}, 0.5,
+        change, 0.6 if change.get("learning_rate") != 0.1 else 0.4,
     )  # fmt: skip
 
 
 def _positive() -> Case:
-    case = values(epochs=60, batch_size=80, optimizer=SGD(0.006))
-    return replace(case, data=(numbers() * 0.4 + 4, case.data[1]))
+    X, tanh = numbers() * 0.4 + 4, network(4, 16, 1, between=[Tanh()])
+    return values(tanh, data=(X, values().data[1]), batch_size=80, optimizer=SGD(0.02), epochs=60)
 
 
 @rule("preprocessing", stage="while", sick=_positive, healthy=lambda: values(epochs=60))
@@ -171,7 +184,7 @@ def zig_zag(course: Course) -> Iterator[Finding]:
         return
     of_weights = np.sign(x.T.astype(np.float64) @ gradient)
     units = of_weights[:, of_weights.any(axis=0)]
-    agree = float((np.abs(units.sum(axis=0)) / len(x.T) / 2 + 0.5).mean()) if units.size else 0.0
+    agree = float((np.abs(units.sum(axis=0)) / x.shape[1] / 2 + 0.5).mean()) if units.size else 0.0
     turn = float(np.median(course.turns[-WINDOW:]))
     if agree < ONE_SIGN or turn > BACK:
         return
@@ -194,8 +207,7 @@ def zig_zag(course: Course) -> Iterator[Finding]:
 
 
 def _uneven() -> Case:
-    model = Sequential([Linear(4, 16), Tanh(), Linear(16, 16), Tanh(), Linear(16, 3)])
-    return classes(model, optimizer=SGD(1e-3))
+    return classes(network(4, *[16] * 7, 3, between=[Sigmoid()]), optimizer=SGD(0.3))
 
 
 @rule("initialization", stage="while", sick=_uneven, healthy=lambda: classes(epochs=60))
@@ -210,23 +222,38 @@ def layer_left_behind(course: Course) -> Iterator[Finding]:
     if len(moved) < 3:
         return
     path = min(moved, key=lambda name: moved[name])
-    others = float(np.median([v for k, v in moved.items() if k != path]))
-    if not others > 0.05 or moved[path] >= LEFT_BEHIND * others:
+    others = max(moved.values())
+    if not others > MUCH or moved[path] >= LEFT_BEHIND * others:
         return
     name = path.removesuffix(".weight")
     yield Finding(
         "layer_left_behind", "initialization", "warning",
         f"The weights of layer {name} hardly move: in {course.steps:,} steps they moved by "
-        f"{100 * moved[path]:.2g} % of their length, those of the other layers by "
-        f"{100 * others:.2g} % in the median. It stays what it was at random.",
+        f"{100 * moved[path]:.2g} % of their length, those of another layer by "
+        f"{100 * others:.0f} %. It stays what it was at random.",
         "Leave weight_init at its default; if gradients fade on their way to this layer, use relu "
         "or batch normalization.",
         {"layer": name},
-        (Evidence("movement of this layer over that of the others", moved[path] / others,
-                  LEFT_BEHIND, "healthy layers of one network differ less than tenfold"),
+        (Evidence("movement of this layer over the largest of a layer", moved[path] / others,
+                  LEFT_BEHIND, "in healthy networks it is 0.1 and more"),
          _overcome(course, HALF)),
         {"init": None}, 0.6,
     )  # fmt: skip
+
+
+def _gradient_left(course: Course) -> float:
+    """Return the gradient of the weights over that at the start, the median of the layers."""
+    sizes = [
+        [_root(f.inputs, f.gradient) for f in layers]
+        for layers in (course.survey.layers, course.layers)
+    ]
+    ratios = [now / then for then, now in zip(*sizes, strict=False) if then > 0]
+    return float(np.median(ratios)) if ratios else 0.0
+
+
+def _root(x: Array, gradient: Array) -> float:
+    rows = [np.asarray(a, np.float64).reshape(-1, a.shape[-1]) for a in (x, gradient)]
+    return float(np.linalg.norm(rows[0].T @ rows[1]))
 
 
 def _fading() -> Case:
@@ -241,6 +268,8 @@ def steps_faded(course: Course) -> Iterator[Finding]:
     sizes = np.array([float(np.median(list(epoch.values()) or [0.0])) for epoch in course.moves])
     last, most = float(sizes[-WINDOW // 2 :].max()), float(sizes.max())
     learned, reach = course.learned, _reachable(course)
+    if _gradient_left(course) < STEEP:  # dead or saturated: the steps are not to blame
+        return
     if not most > 0 or last > FADED_STEPS * most or learned is None or learned > REACHED * reach:
         return
     yield Finding(
@@ -251,7 +280,9 @@ def steps_faded(course: Course) -> Iterator[Finding]:
         f"{100 * (1 - learned):.0f} % of that of the best constant.",
         "Let the learning rate fall more slowly, or keep it constant.",
         {"epoch": len(course.moves)},
-        (Evidence("length of an epoch's steps over the longest", last / most, FADED_STEPS,
+        (Evidence("gradient of the weights over that at the start", _gradient_left(course), STEEP,
+                  "there is still a slope to go down"),
+         Evidence("length of an epoch's steps over the longest", last / most, FADED_STEPS,
                   "what is left of training at this pace is lost"),
          Evidence("share of the constant's loss overcome", learned, REACHED * reach,
                   "half of what the nearest rows tell")),
@@ -261,11 +292,11 @@ def steps_faded(course: Course) -> Iterator[Finding]:
 
 def _one_piece() -> Case:
     model = Sequential([Maxout(4, 16), Linear(16, 1)])
-    return values(model, optimizer=SGD(0.3), scale=3.0)
+    return values(model, data=(numbers() * 0.4 + 10, values().data[1]), epochs=40)
 
 
 @rule(
-    "learning_rate", stage="while",
+    "preprocessing", stage="while",
     sick=_one_piece,
     healthy=lambda: values(Sequential([Maxout(4, 16), Linear(16, 1)]), epochs=60),
 )  # fmt: skip
@@ -273,7 +304,7 @@ def maxout_pieces_unused(course: Course) -> Iterator[Finding]:
     """Find Maxout units of which one piece is the largest on every row: they are linear."""
     if not _high(course, SETTLED):
         return
-    for path, places in _pieces(course).items():
+    for path, places in course.maxout_pieces.items():
         now, then = (_pieces_used(layers, places) for layers in
                      (course.layers, course.survey.layers))  # fmt: skip
         linear = float((now.sum(axis=0) <= 1).mean())
@@ -281,22 +312,32 @@ def maxout_pieces_unused(course: Course) -> Iterator[Finding]:
             continue
         before = float((then.sum(axis=0) <= 1).mean())
         grown = before < linear / 2
+        x = course.layers[places[0]].inputs
+        offset = float(np.median(np.abs(x.mean(axis=0)) / np.maximum(x.std(axis=0), 1e-12)))
+        category, cure, change = (
+            ("learning_rate", "Divide the learning rate by 10.", {"learning_rate": 0.1}) if grown
+            else ("preprocessing", "Standardize the inputs: (X - X.mean(0)) / X.std(0).",
+                  {"preprocess": "standardize"}) if offset > OFFSET
+            else ("initialization", "Leave weight_init and bias_init at their defaults.",
+                  {"init": None})
+        )  # fmt: skip
         yield Finding(
-            "maxout_pieces_unused", "learning_rate" if grown else "initialization", "warning",
+            "maxout_pieces_unused", category, "warning",
             f"Layer {path}: {100 * linear:.0f} % of the Maxout units use one piece on every row, "
             f"so they are linear ({100 * before:.0f} % were at the start), and "
             f"{int((~now).sum())} of {now.size} pieces are never chosen and receive no gradient.",
-            "Divide the learning rate by 10." if grown
-            else "Standardize the inputs, and leave weight_init and bias_init at their defaults.",
+            cure,
             {"layer": path},
             (Evidence("share of units that use one piece only", linear, ONE_PIECE,
                       "half of the layer is linear"),
+             Evidence("mean of an input column over its spread", offset, OFFSET,
+                      "far from 0, one piece is the largest on every row"),
              _overcome(course, SETTLED)),
-            {"learning_rate": 0.1} if grown else {"init": None}, 0.75,
+            change, 0.75,
         )  # fmt: skip
 
 
-def _pieces_used(layers: list[LayerFacts], places: list[int]) -> np.ndarray[tuple[int, int], np.dtype[np.bool_]]:
+def _pieces_used(layers: list[LayerFacts], places: list[int]) -> Array:
     """Return which piece (pieces, units) is chosen on any row."""
     return np.array([(layers[i].slope != 0).any(axis=0) for i in places])
 
