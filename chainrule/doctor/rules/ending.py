@@ -71,7 +71,7 @@ def diverged(course: Course) -> Iterator[Finding]:
 )  # fmt: skip
 def died_in_training(course: Course) -> Iterator[Finding]:
     """Find layers that were alive at the start and are dead now."""
-    pieces = set(sum(course.maxout_pieces.values(), []))  # these are one unit together
+    pieces = {i for places in course.maxout_pieces.values() for i in places}  # one unit together
     pairs = zip(course.survey.layers, course.layers, strict=False)
     for i, (before, after) in enumerate(pairs):
         if after.slope.ndim != 2 or before.slope.ndim != 2 or i in pieces:

@@ -13,11 +13,10 @@ from chainrule.core.wording import counted
 from chainrule.doctor.case import Case
 from chainrule.doctor.course import Course
 from chainrule.doctor.finding import Evidence, Finding
-from chainrule.doctor.rule import rule
-from chainrule.doctor.specimens import classes, network, numbers, values
 from chainrule.doctor.neighbours import NEIGHBOURS
+from chainrule.doctor.rule import rule
+from chainrule.doctor.specimens import classes, numbers, values
 from chainrule.doctor.survey import Survey
-from chainrule.optim.adam import Adam
 
 __all__ = [
     "class_missing", "copied_rows", "few_rows", "other_validation", "targets_unlearnable",

@@ -14,7 +14,7 @@ from chainrule.data.moments import root_mean_square
 from chainrule.doctor.case import Case
 from chainrule.doctor.finding import Evidence, Finding
 from chainrule.doctor.rule import rule
-from chainrule.doctor.rules.start import LARGE, MANY_DEAD
+from chainrule.doctor.rules.start import dead_layer
 from chainrule.doctor.specimens import classes, network
 from chainrule.doctor.survey import LayerFacts, Survey
 from chainrule.nn.activations import Sigmoid, Tanh
@@ -76,8 +76,8 @@ def saturated_layer(survey: Survey) -> Iterator[Finding]:
         if flat <= MOSTLY:
             continue
         size = root_mean_square(layer.inputs)
-        if layer.dead > MANY_DEAD and size <= LARGE:
-            return  # dead_layer says so
+        if any(found.where["layer"] == layer.path for found in dead_layer(survey)):
+            return  # said there, of the same units
         inputs = layer is survey.layers[0] and size > 5
         cause = "preprocessing" if inputs else "initialization"
         biased = layer.bias is not None and root_mean_square(layer.bias) > max(

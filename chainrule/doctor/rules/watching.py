@@ -9,6 +9,7 @@ Read next: :mod:`chainrule.doctor.rules.ending`.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 
@@ -19,7 +20,7 @@ from chainrule.doctor.course import Course
 from chainrule.doctor.finding import Evidence, Finding
 from chainrule.doctor.rule import rule
 from chainrule.doctor.rules.ending import FEW_STEPS, HALF, SETTLED
-from chainrule.doctor.rules.signal import FLAT, MOSTLY, of_two_slopes, saturation
+from chainrule.doctor.rules.signal import FLAT, MOSTLY, saturation
 from chainrule.doctor.rules.start import MANY_DEAD
 from chainrule.doctor.specimens import classes, network, numbers, values
 from chainrule.doctor.survey import Array, LayerFacts
@@ -35,6 +36,7 @@ __all__ = [
     "steps_faded", "zig_zag",
 ]  # fmt: skip
 
+SAME = 0.2  # share of slopes that are the largest; of a smooth activation, one row's is
 SOUND = 0.3  # share of flat slopes at the start, up to which a layer was not saturated
 WINDOW, WINDOW_SHARE = 10, 0.3  # epochs of a plateau: at least 10, and this share of those planned
 GENTLE = 0.3  # mean slope of activations; that of a sigmoid is 0.25 at most
@@ -67,7 +69,7 @@ def _reachable(course: Course) -> float:
 
 @rule(
     "learning_rate", stage="while",
-    sick=lambda: values(network(4, 16, 1, between=[Tanh()]), scale=10.0, optimizer=SGD(0.1)),
+    sick=lambda: classes(network(4, 16, 3, between=[Tanh()]), optimizer=SGD(2.0, 0.9)),
     healthy=lambda: values(network(4, 16, 1, between=[Tanh()]), epochs=60),
 )  # fmt: skip
 def saturated_in_training(course: Course) -> Iterator[Finding]:
@@ -75,7 +77,7 @@ def saturated_in_training(course: Course) -> Iterator[Finding]:
     if not _high(course, SETTLED):
         return
     for before, after in zip(course.survey.layers, course.layers, strict=False):
-        if of_two_slopes(before):
+        if _has_corner(before):
             continue  # ReLU and its variants die instead
         then, now = saturation(before), saturation(after)
         if then > SOUND or now <= MOSTLY or after.dead >= MANY_DEAD:  # died_in_training says so
@@ -96,6 +98,12 @@ def saturated_in_training(course: Course) -> Iterator[Finding]:
             {"learning_rate": 0.1}, 0.75,
         )  # fmt: skip
         return  # later layers suffer from this one
+
+
+def _has_corner(layer: LayerFacts) -> bool:
+    """Whether many rows have the very same slope: that of the straight part of a ReLU."""
+    slopes = np.abs(layer.slope)
+    return bool((slopes == slopes.max(axis=0)).mean() > SAME)
 
 
 def _overcome(course: Course, most: float) -> Evidence:
@@ -134,9 +142,10 @@ def plateau(course: Course) -> Iterator[Finding]:
         return
     hidden = [f for f in course.layers if f.slope.ndim == 2 and not f.last]
     bent = [f for f, start in zip(hidden, course.survey.layers, strict=False)
-            if not of_two_slopes(start)]  # fmt: skip
+            if not _has_corner(start)]  # fmt: skip
     slopes = [float(np.abs(f.slope).mean()) for f in bent]
     moved = sum(float(np.median(list(e.values()) or [0.0])) for e in course.moves[-length:])
+    change: dict[str, Any]
     if slopes and max(slopes) < GENTLE:
         category, change = "activation", {"activation": "relu"}
         why = (f" The activations have a mean slope of {max(slopes):.2g} at most, and gradients "
@@ -152,9 +161,9 @@ def plateau(course: Course) -> Iterator[Finding]:
         cure = "Stop, and divide the learning rate by 10, or use more units."
     yield Finding(
         "plateau", category, "warning",
-        f"The loss has been on a plateau of {level:.4g} for the last {counted(length, 'epoch')}: it "
-        f"overcame {100 * max(0.0, learned):.0f} % of the loss of the best constant, and the nearest rows "
-        f"alone take {100 * reach:.0f} % of its error away.{why}",
+        f"The loss has been on a plateau of {level:.4g} for the last {counted(length, 'epoch')}. "
+        f"Training overcame {100 * max(0.0, learned):.0f} % of the loss of the best constant, but "
+        f"the nearest rows alone take {100 * reach:.0f} % of its error away.{why}",
         cure,
         {"epoch": len(losses) - length},
         (Evidence("fall of the loss over these epochs, at most", fall, FLAT_LOSS,
@@ -167,7 +176,7 @@ def plateau(course: Course) -> Iterator[Finding]:
 
 def _positive() -> Case:
     X, tanh = numbers() * 0.4 + 4, network(4, 16, 1, between=[Tanh()])
-    return values(tanh, data=(X, values().data[1]), batch_size=80, optimizer=SGD(0.02), epochs=60)
+    return values(tanh, data=(X, values().data[1]), batch_size=80, optimizer=SGD(0.04), epochs=60)
 
 
 @rule("preprocessing", stage="while", sick=_positive, healthy=lambda: values(epochs=60))
