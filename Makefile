@@ -9,6 +9,7 @@ ARGS ?=
 
 .DEFAULT_GOAL := help
 MINUTES ?= 1
+CRASHES ?= 200
 .PHONY: help demo test fuzz damage crash oracle browser lint bench accuracy doctor-bench clean
 
 help: ## list the targets
@@ -34,8 +35,8 @@ oracle: $(VENV)/.oracle ## compare with PyTorch (a large download the first time
 browser: $(VENV)/.browser ## open the pages in a headless chromium, light and dark, wide and narrow
 	$(PY) -m pytest -m browser tests/browser $(ARGS)
 
-crash: $(VENV)/.test ## kill trainings 200 times at random moments, and compare what they end with (takes 6 minutes)
-	CRASHES=200 $(PY) -m pytest tests/train/test_crash.py $(ARGS)
+crash: $(VENV)/.test ## kill trainings at random moments, CRASHES=200 times, and compare what they end with
+	CRASHES=$(CRASHES) $(PY) -m pytest -m slow tests/train/test_crash.py $(ARGS)
 
 lint: $(VENV)/.dev ## check style and types
 	$(PY) -m ruff check .

@@ -5,7 +5,7 @@ Read next: :mod:`chainrule.doctor.watch`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,8 +13,12 @@ import numpy as np
 
 from chainrule.doctor.finding import Finding
 from chainrule.doctor.survey import Array, LayerFacts, Survey
+from chainrule.nn.layer import Sequential, parameters
+from chainrule.nn.maxout import Maxout
 
 __all__ = ["Course"]
+
+MOST_ELEMENTS = 2**16  # of a weight whose moves are followed
 
 
 @dataclass
@@ -23,7 +27,11 @@ class Course:
 
     `history` holds the records of the epochs that have ended; `layers` are those of the network as
     it was seen last, on the rows of the survey; `diverged` says how training broke off, and
-    `stopped` why it ended early, "" where it did not.  `found` is what was found before its end.
+    `stopped` why it ended early, "" where it did not.  `moves` holds for each of these epochs how
+    far it moved each trained weight, relative to the weight; `turns` the cosine between an epoch's
+    change of the first weights and that of the epoch before, from the second epoch on: 1 goes on
+    in one direction, -1 goes back.  `found` is what was
+    found before its end.
     """
 
     survey: Survey
@@ -32,6 +40,54 @@ class Course:
     diverged: str = ""
     stopped: str = ""
     found: list[Finding] = field(default_factory=list)
+    moves: list[dict[str, float]] = field(default_factory=list)
+    turns: list[float] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self._weights = self._copies()
+        self._change: Array | None = None
+
+    def _copies(self) -> dict[str, Array]:
+        """Return copies of the trained weights; of large ones, of elements spread over them."""
+        found = {}
+        for path, p in parameters(self.survey.model).items():
+            if p.is_weight and p.trainable:
+                found[path] = p.value.ravel()[:: -(-p.value.size // MOST_ELEMENTS)].copy()
+        return found
+
+    def keep(self) -> dict[str, Any]:
+        """Return what a training that is resumed has to know, as plain JSON values."""
+        return {"moves": self.moves, "turns": self.turns}
+
+    def go_on(self, history: Sequence[Mapping[str, Any]], kept: Mapping[str, Any]) -> None:
+        """Continue the course of which :meth:`keep` returned `kept`."""
+        self.history, self.moves, self.turns = list(history), kept["moves"], kept["turns"]
+        self._weights = self._copies()
+
+    def end_epoch(self, record: Mapping[str, Any]) -> None:
+        """Take down the `record` of an epoch that has ended, and how far it moved the weights."""
+        self.history.append(record)
+        before, self._weights = self._weights, self._copies()
+        self.moves.append(
+            {k: _length(w - before[k]) / max(_length(w), 1e-12) for k, w in self._weights.items()}
+        )
+        for path, weight in list(self._weights.items())[:1]:
+            last, self._change = self._change, weight - before[path]
+            if last is not None:
+                both = _length(last) * _length(self._change)
+                self.turns.append(float(np.vdot(last, self._change)) / max(both, 1e-30))
+
+    @property
+    def maxout_pieces(self) -> dict[str, list[int]]:
+        """For each Maxout layer of a Sequential, the places of its pieces in `layers`."""
+        model = self.survey.model
+        parts = model.layers if isinstance(model, Sequential) else ()
+        found: dict[str, list[int]] = {}
+        for i, layer in enumerate(self.layers):
+            path = layer.path.split("#")[0]
+            if path.isdigit() and int(path) < len(parts) and isinstance(parts[int(path)], Maxout):
+                found.setdefault(path, []).append(i)
+        return found
 
     @property
     def steps(self) -> int:
@@ -63,3 +119,7 @@ class Course:
         if guess is None or not guess > 0 or not len(self.losses):
             return None
         return 1 - float(self.losses[-1]) / guess
+
+
+def _length(x: Array) -> float:
+    return float(np.linalg.norm(x))

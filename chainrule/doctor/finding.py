@@ -25,9 +25,11 @@ LEVELS = ("note", "warning", "fault")
 
 
 _LOST = ("no_gradient", "vanishing_gradients", "stuck", "died_in_training", "still_falling",
-         "learning_rate_too_low", "constant_output", "targets_unlearnable")  # fmt: skip
+         "learning_rate_too_low", "constant_output", "targets_unlearnable", "plateau",
+         "layer_left_behind", "steps_faded")  # fmt: skip
 _WILD = ("diverged", "died_in_training", "stuck", "unsteady", "still_falling", "overfitting",
-         "targets_unlearnable")  # fmt: skip
+         "targets_unlearnable", "saturated_in_training", "maxout_pieces_unused", "plateau",
+         "layer_left_behind", "steps_faded", "zig_zag")  # fmt: skip
 # What follows from a cause: where both are found, the cause comes first.
 EXPLAINS: dict[str, tuple[str, ...]] = {
     "unscaled_inputs": ("learning_rate_too_high", "saturated_layer", "dead_layer",
@@ -56,18 +58,31 @@ EXPLAINS: dict[str, tuple[str, ...]] = {
     "dead_layer": _LOST,
     "identical_units": _LOST,
     "saturated_layer": ("stuck", "vanishing_gradients", "still_falling", "died_in_training",
-                        "learning_rate_too_low"),
+                        "learning_rate_too_low", "saturated_in_training", "plateau",
+                        "layer_left_behind", "steps_faded"),
     "weights_held_small": _LOST,
     "gradients_clipped_away": _LOST,
     "epsilon_too_large": _LOST,
     "frozen_random_weights": _LOST,
     "few_updates": _LOST,
-    "batch_of_all_rows": ("still_falling", "stuck"),
+    "batch_of_all_rows": ("still_falling", "stuck", "plateau"),
     "learning_rate_too_high": _WILD,
     "momentum_too_high": ("learning_rate_too_high", *_WILD),
-    "learning_rate_too_low": ("stuck", "still_falling"),
-    "diverged": ("died_in_training", "stuck", "unsteady"),
-    "died_in_training": ("stuck", "still_falling", "targets_unlearnable"),
+    "learning_rate_too_low": ("stuck", "still_falling", "plateau", "layer_left_behind"),
+    "vanishing_gradients": ("plateau", "layer_left_behind", "steps_faded"),
+    "no_nonlinearity": ("plateau",),
+    "no_gradient": ("plateau", "layer_left_behind", "steps_faded"),
+    "diverged": ("died_in_training", "stuck", "unsteady", "saturated_in_training", "plateau",
+                 "layer_left_behind", "steps_faded"),
+    "died_in_training": ("stuck", "still_falling", "targets_unlearnable", "plateau",
+                         "layer_left_behind", "steps_faded"),
+    "saturated_in_training": ("stuck", "still_falling", "unsteady", "plateau",
+                              "layer_left_behind", "steps_faded"),
+    "maxout_pieces_unused": ("no_nonlinearity", "stuck", "still_falling", "plateau"),
+    "zig_zag": ("stuck", "still_falling", "unsteady", "plateau"),
+    "steps_faded": ("stuck", "still_falling", "plateau"),
+    "layer_left_behind": ("plateau",),
+    "stuck": ("plateau",),
 }  # fmt: skip
 
 

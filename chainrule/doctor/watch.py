@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from chainrule.doctor.course import Course
-from chainrule.doctor.finding import Findings
+from chainrule.doctor.finding import LEVELS, Finding, Findings
 from chainrule.doctor.preflight import examine_survey
 from chainrule.doctor.rule import check_stage
 from chainrule.doctor.survey import Survey
@@ -52,7 +52,7 @@ class Watch:
 
     def end_epoch(self, record: Mapping[str, Any]) -> Findings:
         """Take down the `record` of an epoch that has ended, and look at the layers."""
-        self.course.history.append(record)
+        self.course.end_epoch(record)
         return self.look()
 
     def finish(self, diverged: str = "", stopped: str | None = None) -> Findings:
@@ -72,9 +72,15 @@ class Watch:
         layers, _ = self.course.survey.measure()
         if all(np.isfinite(np.abs(f.product).max()) for f in layers):
             self.course.layers = layers
-        known = {f.key for f in self._found}
-        fresh = Findings.ranked(f for f in check_stage("while", self.course) if f.key not in known)
-        self._found += fresh
+        known = {f.key: f for f in self._found}
+        seen = Findings.ranked(check_stage("while", self.course))
+        fresh = Findings(f for f in seen if f.key not in known or _worse(f, known[f.key]))
+        renewed = {f.key for f in seen}  # with the numbers of now
+        self._found = [*(f for f in self._found if f.key not in renewed), *seen]
         self._looked = time.perf_counter()
         self._cost = self._looked - started + AFTER
         return fresh
+
+
+def _worse(now: Finding, before: Finding) -> bool:
+    return LEVELS.index(now.level) > LEVELS.index(before.level)

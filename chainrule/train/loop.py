@@ -252,6 +252,7 @@ class Loop:
             "counted": self.counted, "counted_epoch": self.counted_epoch,
             "rates": self.rates.keep(), "stopped": self.run.stopped,
             "history": list(self.run.history),
+            "course": None if self.watch is None else self.watch.course.keep(),
         }  # fmt: skip
         arrays = {f"state/{name}": value.copy() for name, value in program.state.items()}
         for kind, buffer in self.best_weights.items():
@@ -278,7 +279,7 @@ class Loop:
         self.run.stopped = about["stopped"] if about["ended"] else None
         self.run.history = History(about["history"])
         if self.watch is not None:
-            self.watch.course.history += self.run.history
+            self.watch.course.go_on(self.run.history, about["course"])
 
     # --- numbers that are not finite -----------------------------------------------------------
 

@@ -1,6 +1,6 @@
 """Kill trainings at random moments: what is on the disk is always whole, and goes on exactly.
 
-``make crash`` runs it 200 times; ``CRASHES`` sets how often.
+``make crash`` kills 200 times, ``CRASHES`` sets how often.
 """
 
 from __future__ import annotations
@@ -15,9 +15,12 @@ import time
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 import chainrule as cr
 from chainrule import nn
 
+pytestmark = pytest.mark.slow
 CRASHES = int(os.environ.get("CRASHES", "10"))
 TRAIN = [sys.executable, "-m", "chainrule", "train", "iris", "--epochs", "1500", "--patience", "0",
          "--dropout", "0.1", "--schedule", "cosine", "--no-check", "--no-report", "--quiet",
@@ -49,7 +52,8 @@ def test_a_training_killed_at_random_moments_ends_as_one_that_was_not(tmp_path: 
             )
             resumed += begun
             try:
-                process.communicate(timeout=chance.uniform(0.3, 1.1) * took if kills < CRASHES else 300)
+                limit = chance.uniform(0.3, 1.1) * took if kills < CRASHES else 300
+                process.communicate(timeout=limit)
             except subprocess.TimeoutExpired:
                 process.send_signal(signal.SIGKILL)
                 process.communicate()

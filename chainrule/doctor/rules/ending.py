@@ -71,9 +71,11 @@ def diverged(course: Course) -> Iterator[Finding]:
     healthy=lambda: values(network(4, 16, 8, 1)),
 )  # fmt: skip
 def died_in_training(course: Course) -> Iterator[Finding]:
-    """Find layers that were alive at the start and are dead at the end."""
-    for before, after in zip(course.survey.layers, course.layers, strict=False):
-        if after.slope.ndim != 2 or before.slope.ndim != 2:
+    """Find layers that were alive at the start and are dead now."""
+    pieces = {i for places in course.maxout_pieces.values() for i in places}  # one unit together
+    pairs = zip(course.survey.layers, course.layers, strict=False)
+    for i, (before, after) in enumerate(pairs):
+        if after.slope.ndim != 2 or before.slope.ndim != 2 or i in pieces:
             continue
         then, now = (f.dead for f in (before, after))
         if now < MANY_DEAD or then > 0.5:
@@ -206,9 +208,9 @@ def unsteady(course: Course) -> Iterator[Finding]:
         return
     yield Finding(
         "unsteady", "learning_rate", "warning",
-        f"In the second half of training the loss changed by {100 * bounce:.0f} % of itself from "
-        f"one epoch to the next, and rose in {100 * rises:.0f} % of them: the steps are too long "
-        "to settle.",
+        f"In the second half of training the loss jumps up and down: from one epoch to the next it "
+        f"typically rises or falls by {100 * bounce:.0f} %, and it rose in {100 * rises:.0f} % of "
+        "the epochs. The steps are too long to settle.",
         "Divide the learning rate by 10, or let it fall by a schedule such as cosine.",
         {},
         (Evidence("median change from epoch to epoch", bounce, BOUNCE, "of the loss itself"),),

@@ -15,13 +15,12 @@ from chainrule.doctor.course import Course
 from chainrule.doctor.finding import Evidence, Finding
 from chainrule.doctor.neighbours import NEIGHBOURS
 from chainrule.doctor.rule import rule
-from chainrule.doctor.specimens import classes, network, numbers, values
+from chainrule.doctor.specimens import classes, numbers, values
 from chainrule.doctor.survey import Survey
-from chainrule.optim.adam import Adam
 
 __all__ = [
-    "class_missing", "copied_rows", "few_rows", "other_validation", "overfitting",
-    "targets_unlearnable", "tiny_inputs", "tiny_targets", "truncated_inputs",
+    "class_missing", "copied_rows", "few_rows", "other_validation", "targets_unlearnable",
+    "tiny_inputs", "tiny_targets", "truncated_inputs",
 ]  # fmt: skip
 
 FEW = 20  # rows to learn from
@@ -29,8 +28,6 @@ DISTINCT = 0.2  # of the rows; continuous measurements hardly ever repeat
 SHIFT = 1.5  # spreads of a column between the means of training and validation rows
 STRETCH = 4.0  # times as wide as the column is in the training rows
 TINY = 1e-3  # root mean square of inputs, or spread of targets; usual ones are near 1
-RISEN = 2.0  # times the lowest validation loss
-WORSE_ANSWERS = 0.1  # of accuracy or R²: without it, the network is only too sure of its errors
 
 
 @rule(
@@ -237,8 +234,8 @@ def _shuffled() -> Case:
 def targets_unlearnable(course: Course) -> Iterator[Finding]:
     """Find targets that neither the training nor the nearest rows can tell from the inputs."""
     survey = course.survey
-    x, y = survey.columns, survey.targets
-    if len(x) < 60 or y.shape[1] != 1 or course.diverged or course.learned is None:
+    few = len(survey.columns) < 60 or survey.targets.shape[1] != 1
+    if few or course.diverged or course.learned is None:
         return
     held = [r["val_loss"] for r in course.history if r.get("val_loss") is not None]
     guess = survey.held_guess_loss
@@ -268,48 +265,4 @@ def targets_unlearnable(course: Course) -> Iterator[Finding]:
         (Evidence("error that the nearest rows take away", agree, max(0.1, 2 * error),
                   "a tenth, or twice the standard error"),),
         {}, 0.85,
-    )  # fmt: skip
-
-
-def _memorized() -> Case:
-    X = numbers(160, 20)
-    y = (X[:, 0] + np.random.default_rng(1).normal(size=160) > 0).astype(int)
-    held = numbers(100, 20, seed=5)
-    answers = (held[:, 0] + np.random.default_rng(2).normal(size=100) > 0).astype(int)
-    return Case(
-        network(20, 128, 2), (X, y), "cross_entropy", Adam(3e-3), 150, validation=(held, answers)
-    )  # fmt: skip
-
-
-def _score_lost(course: Course, best: int) -> float | None:
-    """Return how much accuracy, or R², the validation rows lost since epoch `best`, or None."""
-    for name in ("val_accuracy", "val_r2"):
-        scores = [float(r[name]) for r in course.history if r.get(name) is not None]
-        if len(scores) == len(course.history):
-            return scores[best] - float(np.median(scores[-3:]))
-    return None
-
-
-@rule("epochs", stage="after", sick=_memorized, healthy=lambda: classes(epochs=60, validation=0.3))
-def overfitting(course: Course) -> Iterator[Finding]:
-    """Find a validation loss that rose far above its lowest while the training loss fell."""
-    held = np.array([r["val_loss"] for r in course.history if r.get("val_loss") is not None])
-    losses = course.losses
-    if course.diverged or len(held) != len(losses) or len(held) < 10 or course.stopped_early:
-        return
-    best = int(held.argmin())
-    last = float(np.median(held[-3:]))
-    ratio = last / held[best] if held[best] > 0 else 1.0
-    if ratio < RISEN or best > 0.7 * len(held) or losses[-1] > losses[best]:
-        return
-    lost = _score_lost(course, best)
-    yield Finding(
-        "overfitting", "epochs", "warning" if lost is None or lost > WORSE_ANSWERS else "note",
-        f"The network overfits: the validation loss was lowest after epoch {best + 1} "
-        f"({held[best]:.4g}) and is now {last:.4g}, while the training loss fell from "
-        f"{losses[best]:.4g} to {losses[-1]:.4g}.",
-        "Stop early (early_stopping=10), or use dropout, weight decay or more data.",
-        {"epoch": best + 1},
-        (Evidence("last validation loss over the lowest", ratio, RISEN, "noise is smaller"),),
-        {"early_stopping": 10}, 0.8,
     )  # fmt: skip

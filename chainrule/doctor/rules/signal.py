@@ -14,12 +14,14 @@ from chainrule.data.moments import root_mean_square
 from chainrule.doctor.case import Case
 from chainrule.doctor.finding import Evidence, Finding
 from chainrule.doctor.rule import rule
+from chainrule.doctor.rules.start import dead_layer
 from chainrule.doctor.specimens import classes, network
 from chainrule.doctor.survey import LayerFacts, Survey
 from chainrule.nn.activations import Sigmoid, Tanh
 from chainrule.nn.layer import Layer, Linear, Sequential
 
-__all__ = ["no_nonlinearity", "of_two_slopes", "saturated_layer", "vanishing_gradients"]
+__all__ = ["no_nonlinearity", "of_two_slopes", "saturated_layer", "saturation",
+           "vanishing_gradients"]  # fmt: skip
 
 FLAT = 0.05  # a slope below this, where a sigmoid's is 0.25 and a tanh's 1 at most
 MOSTLY = 0.6  # share of slopes; a unit normal input leaves under a tenth of a tanh's so flat
@@ -70,19 +72,12 @@ def _steep() -> Layer:
 def saturated_layer(survey: Survey) -> Iterator[Finding]:
     """Where an activation is nearly flat for most rows, hardly any gradient passes."""
     for layer in survey.layers:
-        if layer.slope.ndim != 2 or layer.last:  # the outputs of a softmax have a constant sum
-            continue
-        seen = layer.product != 0  # ReLU is flat at 0, as on rows of zeros
-        if seen.mean() < 0.2:
-            continue
-        slope = np.abs(layer.slope[seen])
-        top = float(slope.max())
-        steep = float((slope >= 0.5 * top).mean())
-        flat = float((slope < FLAT * max(top, 1e-30)).mean())
-        # ReLU and its variants are flat on one side and steep on the other: not saturated.
-        if top == 0 or steep > 0.2 or flat <= MOSTLY:
+        flat = saturation(layer)
+        if flat <= MOSTLY:
             continue
         size = root_mean_square(layer.inputs)
+        if any(found.where["layer"] == layer.path for found in dead_layer(survey)):
+            return  # said there, of the same units
         inputs = layer is survey.layers[0] and size > 5
         cause = "preprocessing" if inputs else "initialization"
         biased = layer.bias is not None and root_mean_square(layer.bias) > max(
@@ -110,6 +105,19 @@ def saturated_layer(survey: Survey) -> Iterator[Finding]:
             else {"bias_init": 0.0} if biased else {"init": None}, 0.8,
         )  # fmt: skip
         return  # later layers suffer from this one
+
+
+def saturation(layer: LayerFacts) -> float:
+    """Return the share of rows and units whose slope is nearly flat; 0 where none can be so."""
+    seen = layer.product != 0  # ReLU is flat at 0, as on rows of zeros
+    if layer.slope.ndim != 2 or layer.last or seen.mean() < 0.2:
+        return 0.0  # the outputs of a softmax, behind the last layer, have a constant sum
+    slope = np.abs(layer.slope[seen])
+    top = float(slope.max())
+    # ReLU and its variants are flat on one side and steep on the other: not saturated.
+    if top == 0 or (slope >= 0.5 * top).mean() > 0.2:
+        return 0.0
+    return float((slope < FLAT * max(top, 1e-30)).mean())
 
 
 def of_two_slopes(layer: LayerFacts) -> bool:
