@@ -136,7 +136,7 @@ def plateau(course: Course) -> Iterator[Finding]:
     slope = np.polyfit(np.arange(length), window, 1)
     left = window - np.polyval(slope, np.arange(length))
     error = float(left.std()) * np.sqrt(12 / length)  # of the fall over the whole window
-    fall = (-slope[0] * length + 2 * error) / max(level, 1e-12)
+    fall = (2 * error - float(slope[0]) * length) / max(level, 1e-12)
     learned, reach = course.learned, _reachable(course)
     if fall > FLAT_LOSS or learned is None or learned > REACHED * reach:
         return
