@@ -70,7 +70,6 @@ EXPLAINS: dict[str, tuple[str, ...]] = {
     "momentum_too_high": ("learning_rate_too_high", *_WILD),
     "learning_rate_too_low": ("stuck", "still_falling", "plateau", "layer_left_behind"),
     "vanishing_gradients": ("plateau", "layer_left_behind", "steps_faded"),
-    "no_nonlinearity": ("plateau",),
     "no_gradient": ("plateau", "layer_left_behind", "steps_faded"),
     "diverged": ("died_in_training", "stuck", "unsteady", "saturated_in_training", "plateau",
                  "layer_left_behind", "steps_faded"),
@@ -83,6 +82,14 @@ EXPLAINS: dict[str, tuple[str, ...]] = {
     "steps_faded": ("stuck", "still_falling", "plateau"),
     "layer_left_behind": ("plateau",),
     "stuck": ("plateau",),
+    **dict.fromkeys(
+        ("output_range", "output_cannot_vary", "outputs_not_probabilities", "target_shape",
+         "targets_not_probabilities", "one_output_for_classes", "loss_for_numbers",
+         "label_smoothing_too_strong", "penalty_outweighs_loss", "last_batch_of_one",
+         "averages_lag", "constant_inputs", "truncated_inputs", "tiny_targets", "class_missing",
+         "targets_unlearnable", "no_nonlinearity"),
+        ("plateau", "layer_left_behind"),
+    ),
 }  # fmt: skip
 
 

@@ -61,7 +61,7 @@ def test_it_is_found_before_the_end(cause: str, watched: Watched) -> None:
 
 # Each threshold, moved to where the sick specimen does not cross it.
 @pytest.mark.parametrize(("cause", "name", "value"), [
-    ("saturated_in_training", "MOSTLY", 0.99), ("saturated_in_training", "SETTLED", 0.2),
+    ("saturated_in_training", "MOSTLY", 0.99), ("saturated_in_training", "SETTLED", -9.0),
     ("saturated_in_training", "SOUND", -1.0),
     ("plateau", "FLAT_LOSS", 1e-4), ("plateau", "WINDOW", 70), ("plateau", "HALF", -1.0),
     ("plateau", "REACHED", -1.0), ("plateau", "FEW_STEPS", 1000), ("plateau", "WINDOW_SHARE", 1.1),

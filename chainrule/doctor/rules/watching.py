@@ -136,7 +136,7 @@ def plateau(course: Course) -> Iterator[Finding]:
     slope = np.polyfit(np.arange(length), window, 1)
     left = window - np.polyval(slope, np.arange(length))
     error = float(left.std()) * np.sqrt(12 / length)  # of the fall over the whole window
-    fall = (-slope[0] * length + 2 * error) / max(level, 1e-12)
+    fall = (2 * error - float(slope[0]) * length) / max(level, 1e-12)
     learned, reach = course.learned, _reachable(course)
     if fall > FLAT_LOSS or learned is None or learned > REACHED * reach:
         return
@@ -361,12 +361,12 @@ def _memorized() -> Case:
     )  # fmt: skip
 
 
-def _score_lost(course: Course, best: int) -> float | None:
-    """Return how much accuracy, or R², the validation rows lost since epoch `best`, or None."""
+def _score_lost(course: Course, best: int, late: int) -> float | None:
+    """Return how much accuracy, or R², was lost from epoch `best` to the last `late`, or None."""
     for name in ("val_accuracy", "val_r2"):
         scores = [float(r[name]) for r in course.history if r.get(name) is not None]
         if len(scores) == len(course.history):
-            return scores[best] - float(np.median(scores[-3:]))
+            return scores[best] - float(np.median(scores[-late:]))
     return None
 
 
@@ -377,22 +377,24 @@ def overfitting(course: Course) -> Iterator[Finding]:
     losses = course.losses
     if course.diverged or len(held) != len(losses) or course.stopped_early:
         return
-    if len(held) < RISING:
+    wait = max(RISING, course.survey.case.epochs // 10)
+    if len(held) <= wait:
         return
     best = int(held.argmin())
-    last = float(np.median(held[-3:]))
+    last = float(np.median(held[-wait:]))  # it jumps from epoch to epoch
     ratio = last / held[best] if held[best] > 0 else 1.0
-    since, wait = len(held) - 1 - best, max(RISING, course.survey.case.epochs // 10)
+    since = len(held) - 1 - best
     if ratio < RISEN or best > 0.7 * len(held) or since < wait or losses[-1] > losses[best]:
         return
-    lost = _score_lost(course, best)
+    lost = _score_lost(course, best, wait)
     yield Finding(
         "overfitting", "epochs", "warning" if lost is None or lost > WORSE_ANSWERS else "note",
         f"The network overfits: the validation loss was lowest after epoch {best + 1} "
-        f"({held[best]:.4g}) and is now {last:.4g}, while the training loss fell from "
-        f"{losses[best]:.4g} to {losses[-1]:.4g}.",
+        f"({held[best]:.4g}) and was {last:.4g} in the last {wait}, while the training loss "
+        f"fell from {losses[best]:.4g} to {losses[-1]:.4g}.",
         "Stop early (early_stopping=10), or use dropout, weight decay or more data.",
         {"epoch": best + 1},
-        (Evidence("last validation loss over the lowest", ratio, RISEN, "noise is smaller"),),
+        (Evidence("validation loss over the lowest", ratio, RISEN,
+                  f"the median of {wait} epochs, so that noise does not count"),),
         {"early_stopping": 10}, 0.8,
     )  # fmt: skip
