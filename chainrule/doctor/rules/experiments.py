@@ -89,7 +89,8 @@ def could_learn_more(course: Course) -> Iterator[Finding]:
     learned, survey = course.learned, course.survey
     if learned is None or learned > POOR or course.diverged or course.by_hand:
         return
-    if any(f.level != "note" for f in course.found):
+    # A plateau is what is to be explained.
+    if any(f.level != "note" and f.cause != "plateau" for f in course.found):
         return
     near = survey.neighbours
     # Where the nearest rows can't be asked, only what learned nothing at all is looked into.
