@@ -7,7 +7,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -150,6 +150,15 @@ def test_an_interval_that_is_none(call: Call, colors: Path, every: str) -> None:
     assert "must be a number of epochs, or a time such as 30s or 5m" in result.stderr
 
 
+@pytest.fixture
+def hears_interrupts() -> Iterator[None]:
+    """Let SIGINT have its usual effect, which it does not have in a test run in the background."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("hears_interrupts")
 def test_an_interrupted_training_is_saved_and_resumed(
     call: Call, colors: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -131,6 +131,7 @@ def test_columns_are_called_by_their_names(cause: str) -> None:
     assert f"olumn {plain.where['column']}" in plain.text
 
 
+@pytest.mark.filterwarnings("ignore:the model starts with scores")
 def test_fit_and_preflight_take_names_and_check_them() -> None:
     case = replace(RULES["unscaled_inputs"].sick(), feature_names=NAMES)
     for named in (
