@@ -44,7 +44,7 @@ def register_layer(kind: T) -> T:
     return kind
 
 
-def to_config(model: Any, kinds: Mapping[str, type] = _registry) -> Any:
+def to_config(model: Any, kinds: Mapping[str, type] | None = None) -> Any:
     """Return `model` as plain JSON values; `kinds` are the classes that it may hold.
 
     Raises OptionError for an object that can't be saved, such as a lambda.
@@ -53,6 +53,7 @@ def to_config(model: Any, kinds: Mapping[str, type] = _registry) -> Any:
     >>> to_config(nn.LeakyReLU(0.1))
     {'type': 'LeakyReLU', 'slope': 0.1}
     """
+    kinds = _registry if kinds is None else kinds
     if model is None or isinstance(model, (bool, int, float, str)):
         return model
     if isinstance(model, np.generic):
@@ -96,7 +97,7 @@ def model_config(model: Any) -> Any:
     return config
 
 
-def from_config(config: Any, kinds: Mapping[str, type] = _registry, sequence: type = list) -> Any:
+def from_config(config: Any, kinds: Mapping[str, type] | None = None, sequence: type = list) -> Any:
     """Return the model that a result of :func:`to_config` describes; lists become `sequence`.
 
     Raises OptionError for a type that is not registered.
@@ -104,6 +105,7 @@ def from_config(config: Any, kinds: Mapping[str, type] = _registry, sequence: ty
     >>> from_config({"type": "LeakyReLU", "slope": 0.1})
     LeakyReLU(slope=0.1)
     """
+    kinds = _registry if kinds is None else kinds
     if isinstance(config, list):
         return sequence(from_config(entry, kinds, sequence) for entry in config)
     if not isinstance(config, dict):
