@@ -5,6 +5,7 @@ Read next: :mod:`chainrule.doctor.watch`.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -44,16 +45,17 @@ class Course:
     turns: list[float] = field(default_factory=list)
 
     def __post_init__(self) -> None:
+        found = parameters(self.survey.model).items()
+        self._parameters = {path: p for path, p in found if p.is_weight and p.trainable}
         self._weights = self._copies()
         self._change: Array | None = None
 
     def _copies(self) -> dict[str, Array]:
         """Return copies of the trained weights; of large ones, of elements spread over them."""
-        found = {}
-        for path, p in parameters(self.survey.model).items():
-            if p.is_weight and p.trainable:
-                found[path] = p.value.ravel()[:: -(-p.value.size // MOST_ELEMENTS)].copy()
-        return found
+        return {
+            path: p.value.ravel()[:: -(-p.value.size // MOST_ELEMENTS)].copy()
+            for path, p in self._parameters.items()
+        }
 
     def keep(self) -> dict[str, Any]:
         """Return what a training that is resumed has to know, as plain JSON values."""
@@ -68,14 +70,15 @@ class Course:
         """Take down the `record` of an epoch that has ended, and how far it moved the weights."""
         self.history.append(record)
         before, self._weights = self._weights, self._copies()
-        self.moves.append(
-            {k: _length(w - before[k]) / max(_length(w), 1e-12) for k, w in self._weights.items()}
-        )
-        for path, weight in list(self._weights.items())[:1]:
-            last, self._change = self._change, weight - before[path]
-            if last is not None:
+        with np.errstate(all="ignore"):  # weights may be on their way to infinity
+            changes = {path: w - before[path] for path, w in self._weights.items()}
+            self.moves.append(
+                {k: _length(w) / max(_length(self._weights[k]), 1e-12) for k, w in changes.items()}
+            )
+            last, self._change = self._change, next(iter(changes.values()), None)
+            if last is not None and self._change is not None:
                 both = _length(last) * _length(self._change)
-                self.turns.append(float(np.vdot(last, self._change)) / max(both, 1e-30))
+                self.turns.append(float(np.dot(last, self._change)) / max(both, 1e-30))
 
     @property
     def maxout_pieces(self) -> dict[str, list[int]]:
@@ -122,4 +125,4 @@ class Course:
 
 
 def _length(x: Array) -> float:
-    return float(np.linalg.norm(x))
+    return math.sqrt(float(np.dot(x, x)))
