@@ -31,8 +31,7 @@ class Course:
     `stopped` why it ended early, "" where it did not.  `moves` holds for each of these epochs how
     far it moved each trained weight, relative to the weight; `turns` the cosine between an epoch's
     change of the first weights and that of the epoch before, from the second epoch on: 1 goes on
-    in one direction, -1 goes back.  `found` is what was
-    found before its end.
+    in one direction, -1 goes back.  `found` is what was found before its end.
     """
 
     survey: Survey

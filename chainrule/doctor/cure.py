@@ -62,10 +62,15 @@ def _learning_rate(case: Case, factor: float) -> Case:
         own = {f.name: getattr(found, f.name) for f in fields(found)}
         return replace(found, **{n: _times(own[n], factor) for n in names if n in own})
 
+    return _with_method(case, scaled, "learning rate to change")
+
+
+def _with_method(case: Case, change: Callable[[Tunable], Tunable], what: str) -> Case:
+    """Return `case` with its optimizer changed; raise OptionError if it has no `what`."""
     method = optimizer_of(case.optimizer)
-    changed = scaled(method)
+    changed = change(method)
     if changed == method:
-        raise OptionError(f"{method!r} has no learning rate to change.")
+        raise OptionError(f"{method!r} has no {what}.")
     assert isinstance(changed, Optimizer)
     return replace(case, optimizer=changed)
 
@@ -85,12 +90,7 @@ def _schedule(case: Case, _: None) -> Case:
         plans = {k: v for k, v in own.items() if isinstance(v, Schedule)}
         return replace(found, **{k: _peak(v) for k, v in plans.items()})
 
-    method = optimizer_of(case.optimizer)
-    changed = held(method)
-    if changed == method:
-        raise OptionError(f"{method!r} has no schedule.")
-    assert isinstance(changed, Optimizer)
-    return replace(case, optimizer=changed)
+    return _with_method(case, held, "schedule")
 
 
 def _peak(value: Any) -> float:

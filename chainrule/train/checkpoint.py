@@ -23,7 +23,7 @@ from typing import Any
 
 import numpy as np
 
-from chainrule.core.durable import Content, read_folder, write_folder
+from chainrule.core.durable import Content, read_folder, write_file, write_folder
 from chainrule.core.errors import OptionError, RunError
 from chainrule.core.options import check_whole
 from chainrule.train.directory import check_parent, unpack_weights, weights_in_parts
@@ -137,6 +137,7 @@ class Saver:
         resumed: Kept | None = None,
     ):
         self.plan, self.folder, self.resumed = plan, Path(plan.folder), resumed
+        self._seconds = plan.seconds
         self._start: Callable[[], Mapping[str, bytes]] | None = None if resumed else start
         self._last = time.monotonic()
         self._thread = ThreadPoolExecutor(1, "chainrule-checkpoint")
@@ -144,9 +145,9 @@ class Saver:
 
     def due(self, epoch: int | None = None) -> bool:
         """Whether it is time for a checkpoint; `epoch` is the one that has just ended, if any."""
-        if self.plan.seconds is None:
+        if self._seconds is None:
             return epoch is not None and epoch % int(self.plan.every) == 0
-        return time.monotonic() - self._last >= self.plan.seconds
+        return time.monotonic() - self._last >= self._seconds
 
     def save(self, kept: Kept) -> None:
         """Begin to write a checkpoint, when the one before it is written."""
@@ -188,7 +189,7 @@ class Saver:
             return
         try:
             told = json.dumps({"epoch": epoch, "step": step, "rows": rows})
-            (self.folder / BREAK).write_text(told)
+            write_file(self.folder / BREAK, told.encode())
         except OSError:
             return  # the error that is about to be raised says it, too
 

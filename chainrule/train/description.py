@@ -89,9 +89,9 @@ def check_same(files: Mapping[str, bytes], training: Training, case: Case, folde
             f"the training in {folder!r} can't be resumed by this one, whose {WHAT[name]} is "
             f"another{told}. Give the same arguments and data, or train anew in another folder."
         )
-    if versions != _made_with(training):
-        changed = [f"{k} {versions.get(k)}, now {v}" for k, v in _made_with(training).items()
-                   if versions.get(k) != v]  # fmt: skip
+    here = _made_with(training)
+    changed = [f"{k} {versions.get(k)}, now {v}" for k, v in here.items() if versions.get(k) != v]
+    if changed:
         warnings.warn(
             f"the checkpoints in {folder!r} were written with {'; '.join(changed)}. The result may "
             "differ from that of the uninterrupted training in the last bits.",

@@ -186,8 +186,8 @@ def fit(
     loop = Loop(training, run, Rates(method, training.step.rate, training.program.state), stopping)
     if plan is not None:
         flags = {"watch": watch, "check": check}
-        loop.saver = Saver(plan, lambda: describe(training, case, given, plan, flags))
-        loop.saver.resumed = _kept(plan, training, case)
+        kept = _kept(plan, training, case)
+        loop.saver = Saver(plan, lambda: describe(training, case, given, plan, flags), kept)
     with Progress(progress, epochs, len(train)) as bar:
         if check:
             if untrained is not model:

@@ -15,6 +15,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from chainrule.core.errors import DivergedError
+from chainrule.core.wording import listed
 from chainrule.doctor.watch import Watch
 from chainrule.optim.plateau import improves
 from chainrule.step.probes import watch_report
@@ -34,7 +35,6 @@ Array = np.ndarray[Any, Any]
 OnEpoch: TypeAlias = "Callable[[Run, dict[str, Any]], Any]"
 CHUNK_SECONDS = 0.1  # how long the engine runs before Python looks up: bar, Ctrl-C, finite loss
 COPY_SHARE = 0.01  # share of the time spent on copies of the state, to go back to if it breaks
-ROWS_TOLD = 8
 INTERRUPTED = "interrupted"
 
 SMALLER = (
@@ -158,8 +158,7 @@ class Loop:
     def _finish(self, restore: bool) -> None:
         """Leave the model with weights of its own: the best ones, or those of the last step."""
         if restore:
-            for kind, best in self.best_weights.items():
-                self.training.program.arenas[kind].buffer[:] = best
+            self.training.put_back(self.best_weights)
         self.run.best_epoch = self.best_epoch
         self.training.disconnect()
 
@@ -289,9 +288,7 @@ class Loop:
         last, took = self._copied
         if self._sound[2] and took > COPY_SHARE * (now - last):
             return
-        arenas = self.training.program.arenas
-        copies = {kind: arena.buffer.copy() for kind, arena in arenas.items()}
-        self._sound = (self.epoch, self.done, copies)
+        self._sound = (self.epoch, self.done, self.training.copies())
         self._copied = (now, time.perf_counter() - now)
 
     def _check_end(self, monitor: str, record: Mapping[str, Any]) -> None:
@@ -314,8 +311,7 @@ class Loop:
         found = self._find_step()
         if found is not None:
             epoch, step, rows = found
-            told = ", ".join(map(str, rows[:ROWS_TOLD])) + (" ..." if len(rows) > ROWS_TOLD else "")
-            where = f"epoch {epoch}, step {step} (rows {told})"
+            where = f"epoch {epoch}, step {step} (rows {listed(rows)})"
         kept = "no epoch was completed"
         if self.best_epoch:
             kept = f"the weights of epoch {self.best_epoch} are kept"
@@ -336,22 +332,17 @@ class Loop:
         first, done, copies = self._sound
         if isinstance(program, FullBatchProgram):
             return None
-        for kind, buffer in copies.items():
-            program.arenas[kind].buffer[:] = buffer
+        training.put_back(copies)
         for epoch in range(first, self.epoch + 1):
             end = self.done if epoch == self.epoch else len(training.train)
             order = training.order(epoch)
             for start in range(done, end, training.batch_size):
                 rows = order[start : start + training.batch_size]
                 loss = program.run(rows, training.batch_size)["loss"]
-                if not (math.isfinite(loss) and self._finite()):
+                if not (math.isfinite(loss) and training.finite()):
                     return epoch, start // training.batch_size + 1, tuple(map(int, rows))
             done = 0
         return None
-
-    def _finite(self) -> bool:
-        state = self.training.program.state
-        return all(np.isfinite(v).all() for n, v in state.items() if n.startswith("parameter/"))
 
     def _explain(self, error: DivergedError) -> None:
         """Add to the `error` what the doctor finds."""

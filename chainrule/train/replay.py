@@ -9,14 +9,14 @@ Read next: :mod:`chainrule.doctor.survey`.
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+import math
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from chainrule.core.errors import OptionError, did_you_mean
-from chainrule.core.wording import counted
+from chainrule.core.wording import counted, listed
 from chainrule.doctor.case import Case
 from chainrule.doctor.remedies import divided
 from chainrule.doctor.survey import LayerFacts, Survey
@@ -32,7 +32,6 @@ __all__ = ["Biography", "Breakdown", "Replay", "biography", "find_breakdown", "f
 
 Array = np.ndarray[Any, Any]
 MOST_ROWS = 2000  # that a unit is looked at on
-TOLD = 8  # row numbers in a text
 
 
 class Replay:
@@ -69,15 +68,6 @@ class Replay:
         """Return the layers as at most `most` training rows pass them now."""
         return self.survey.measure(most)[0]
 
-    def keep(self) -> dict[str, Array]:
-        """Return a copy of the state, for :meth:`go_back`."""
-        return {name: value.copy() for name, value in self.program.state.items()}
-
-    def go_back(self, state: dict[str, Array]) -> None:
-        """Set the state to one that :meth:`keep` returned."""
-        for name, value in self.program.state.items():
-            value[...] = state[name]
-
 
 def forked(case: Case, after: int) -> Case:
     """Return what remains of `case` at the end of the epoch `after`: its weights and its epochs.
@@ -91,11 +81,6 @@ def forked(case: Case, after: int) -> Case:
     for path, parameter in parameters(model).items():
         parameter.value = replay.program.state[f"parameter/{path}"]
     return replace(divided(case), model=model, epochs=case.epochs - after)
-
-
-def _listed(rows: Sequence[int]) -> str:
-    """Return the first row numbers as text."""
-    return ", ".join(map(str, rows[:TOLD])) + (" ..." if len(rows) > TOLD else "")
 
 
 @dataclass(frozen=True)
@@ -139,8 +124,7 @@ class Biography:
             told.append("It was dead before the first step.")
         else:
             told.append(
-                f"It died in epoch {epoch}, step {step}, on the batch of rows "
-                f"{_listed(self.batch)}."
+                f"It died in epoch {epoch}, step {step}, on the batch of rows {listed(self.batch)}."
             )
             bias = ""
             if self.bias_before is not None:
@@ -173,11 +157,11 @@ def biography(case: Case, layer: str, unit: int) -> Biography:
         return bool((replay.layers()[index].slope[:, unit] == 0).all())
 
     if dead_before := dead():
-        before = replay.keep()
+        before = replay.training.copies()
     died_in = 0 if dead_before else None
-    kept = replay.keep()
+    kept = replay.training.copies()
     for epoch in range(1, case.epochs + 1):
-        state = replay.keep()
+        state = replay.training.copies()
         replay.epoch(epoch)
         if not dead():
             died_in = None
@@ -193,17 +177,17 @@ def biography(case: Case, layer: str, unit: int) -> Biography:
     if died_in is None:
         return Biography(layer, unit, None, **nothing, **found)
     if died_in == 0:
-        replay.go_back(before)
+        replay.training.put_back(before)
         return Biography(layer, unit, (0, 0), **nothing, **found)
-    replay.go_back(kept)
+    replay.training.put_back(kept)
     step, batch, was = 0, np.array([], int), end
     for k, rows in enumerate(replay.training.batches(died_in), 1):
         now = replay.layers()[index]
         alive = bool((now.slope[:, unit] != 0).any())
         if alive:
-            step, batch, was, state = k, rows, now, replay.keep()
+            step, batch, was, state = k, rows, now, replay.training.copies()
         replay.step(rows)
-    replay.go_back(state)
+    replay.training.put_back(state)
     replay.step(batch)
     after = replay.layers()[index]
     change = 0.0
@@ -247,7 +231,7 @@ class Breakdown:
     largest: float
 
     def __str__(self) -> str:
-        rows = _listed(self.rows)
+        rows = listed(self.rows)
         place = (
             f"layer {self.layer} gives the first numbers that are not finite"
             if self.layer
@@ -264,15 +248,10 @@ def find_breakdown(case: Case) -> Breakdown | None:
     replay = Replay(case)
     for epoch in range(1, case.epochs + 1):
         for k, rows in enumerate(replay.training.batches(epoch), 1):
-            state = replay.keep()
+            state = replay.training.copies()
             loss = replay.step(rows)
-            sound = np.isfinite(loss) and all(
-                np.isfinite(v).all()
-                for name, v in replay.program.state.items()
-                if name.startswith("parameter/")
-            )
-            if not sound:
-                replay.go_back(state)
+            if not (math.isfinite(loss) and replay.training.finite()):
+                replay.training.put_back(state)
                 layers = replay.survey.measure(rows=rows)[0]
                 broken = [f.path for f in layers if not np.isfinite(f.product).all()]
                 sizes = [float(np.abs(f.product[np.isfinite(f.product)]).max(initial=0))

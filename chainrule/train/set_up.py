@@ -7,7 +7,7 @@ Read next: :mod:`chainrule.train.loop`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -64,6 +64,20 @@ class Training:
         """Leave the model with copies of its present values."""
         for parameter in parameters(self.model).values():
             parameter.unwatch()
+
+    def copies(self) -> dict[str, Array]:
+        """Return a copy of the state, by kind, for :meth:`put_back`."""
+        return {kind: arena.buffer.copy() for kind, arena in self.program.arenas.items()}
+
+    def put_back(self, copies: Mapping[str, Array]) -> None:
+        """Set the state, or some kinds of it, to what it was when `copies` were made."""
+        for kind, copy in copies.items():
+            self.program.arenas[kind].buffer[:] = copy
+
+    def finite(self) -> bool:
+        """Whether every number of the parameters is finite."""
+        state = self.program.state
+        return all(np.isfinite(v).all() for n, v in state.items() if n.startswith("parameter/"))
 
     def order(self, epoch: int) -> Array:
         """Return the numbers of the rows in the order in which `epoch`, from 1, takes them."""
