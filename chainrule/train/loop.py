@@ -278,7 +278,9 @@ class Loop:
         self.run.stopped = about["stopped"] if about["ended"] else None
         self.run.history = History(about["history"])
         if self.watch is not None:
-            self.watch.course.go_on(self.run.history, about["course"])
+            # A training that the doctor did not watch before has no course to continue.
+            course = about["course"] or {"moves": [], "turns": []}
+            self.watch.course.go_on(self.run.history, course)
 
     # --- numbers that are not finite -----------------------------------------------------------
 

@@ -202,6 +202,22 @@ def test_the_doctor_goes_on_watching(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert [f.cause for f in resumed.findings] == [f.cause for f in whole.findings]
 
 
+def test_the_doctor_may_begin_to_watch_when_a_training_is_resumed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options: dict[str, Any] = {"loss": "cross_entropy", "epochs": 3, "progress": False,
+                               "optimizer": optim.SGD(1e-7)}  # fmt: skip
+    whole = cr.fit(plain(), (X, LABELS), **options)
+    with monkeypatch.context() as patch:
+        kill_after(patch, 2)
+        with pytest.raises(KilledError):
+            cr.fit(plain(), (X, LABELS), **options, checkpoint=tmp_path)
+    plan = Checkpoint(tmp_path, resume=True)
+    resumed = cr.fit(plain(), (X, LABELS), **options, check=True, checkpoint=plan)
+    assert_equal(resumed, whole)
+    assert resumed.findings
+
+
 def test_a_training_that_ended_is_returned_as_it_ended(tmp_path: Path) -> None:
     options: dict[str, Any] = {"loss": "cross_entropy", "epochs": 40, "progress": False,
                                "validation": 0.3, "early_stopping": 2}  # fmt: skip
