@@ -54,6 +54,7 @@ def resume(
     those of the training; OptionError for something that has to be given again.
 
     >>> import tempfile
+    >>> import numpy as np
     >>> from chainrule import nn
     >>> X = np.eye(4, dtype="float32")
     >>> with tempfile.TemporaryDirectory() as folder:
