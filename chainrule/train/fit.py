@@ -108,7 +108,8 @@ def fit(
     With `check`, the doctor checks the set-up before the first step and watches the layers while
     they train: ``run.findings`` says what is wrong, why, and what to change.  With `progress`, a
     warning or fault is also printed when it is found.  Before the first step it takes up to a
-    second or so, and then up to 5 % of the time; a DivergedError has ``findings``, too.
+    second or so, and then up to 5 % of the time, more for the smallest networks; a DivergedError
+    has ``findings``, too.
     `feature_names` are the names of the columns of X, which findings use instead of numbers.
     `on_epoch` is called with the run and each history record; returning True, and nothing
     else, stops.  Ctrl-C ends training after the present step and keeps the best weights so far.
