@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from chainrule.core.parameter import Parameter
 from chainrule.doctor.finding import Finding
 from chainrule.doctor.survey import Array, LayerFacts, Survey
 from chainrule.nn.layer import Sequential, parameters
@@ -19,7 +20,8 @@ from chainrule.nn.maxout import Maxout
 
 __all__ = ["Course"]
 
-MOST_ELEMENTS = 2**16  # of a weight whose moves are followed
+MOST_ELEMENTS = 2**10  # of a weight that are followed; their length is known to 3 % then
+AT_ONCE = 2**14  # elements that are copied before they are compared
 
 
 @dataclass
@@ -28,10 +30,7 @@ class Course:
 
     `history` holds the records of the epochs that have ended; `layers` are those of the network as
     it was seen last, on the rows of the survey; `diverged` says how training broke off, and
-    `stopped` why it ended early, "" where it did not.  `moves` holds for each of these epochs how
-    far it moved each trained weight, relative to the weight; `turns` the cosine between an epoch's
-    change of the first weights and that of the epoch before, from the second epoch on: 1 goes on
-    in one direction, -1 goes back.  `found` is what was found before its end.
+    `stopped` why it ended early, "" where it did not; `found` is what was found before its end.
     """
 
     survey: Survey
@@ -40,21 +39,81 @@ class Course:
     diverged: str = ""
     stopped: str = ""
     found: list[Finding] = field(default_factory=list)
-    moves: list[dict[str, float]] = field(default_factory=list)
-    turns: list[float] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         found = parameters(self.survey.model).items()
-        self._parameters = {path: p for path, p in found if p.is_weight and p.trainable}
-        self._weights = self._copies()
-        self._change: Array | None = None
+        weights = {path: p for path, p in found if p.is_weight and p.trainable and p.value.size}
+        self.followed = list(weights)  # their paths, in the order of an entry of `moves`
+        self._parameters = list(weights.values())
+        self._starts = np.cumsum([0, *(len(self._elements(p)) for p in self._parameters)])
+        self._losses = np.zeros(0)
+        self._moves: list[list[float]] = []
+        self._turns: list[float] = []
+        # An epoch of a small network takes less than a millisecond.  So its end only copies the
+        # weights; what they say is computed for many epochs at once.
+        size, kind = (
+            self._starts[-1],
+            np.result_type(np.float32, *(p.value for p in self._parameters)),
+        )
+        self._copies = np.empty((2 + AT_ONCE // max(size, 1), size), kind)
+        self._begin()
 
-    def _copies(self) -> dict[str, Array]:
-        """Return copies of the trained weights; of large ones, of elements spread over them."""
-        return {
-            path: p.value.ravel()[:: -(-p.value.size // MOST_ELEMENTS)].copy()
-            for path, p in self._parameters.items()
-        }
+    def _begin(self) -> None:
+        self._filled = 0
+        self._copy()
+        self._change = np.zeros((0, *self._starts[1:2]))  # of the first weights, in the last epoch
+
+    @staticmethod
+    def _elements(parameter: Parameter) -> Array:
+        """Return the elements of a weight; of a large one, some that are spread over it."""
+        value = parameter.value
+        step = max(1, -(-value.size // MOST_ELEMENTS))
+        while math.gcd(step, value.shape[-1]) > 1:  # else some units would not be seen
+            step += 1
+        return value.ravel()[::step]
+
+    def _copy(self) -> None:
+        """Copy the elements of all weights, one after the other."""
+        if self.followed:
+            np.concatenate([*map(self._elements, self._parameters)], out=self._copies[self._filled])
+            self._filled += 1
+
+    def _lengths(self, x: Array) -> Array:
+        """Return the length of the part of each row of `x` that belongs to each weight."""
+        squares = np.multiply(x, x, dtype=np.float64)
+        return np.sqrt(np.add.reduceat(squares, self._starts[:-1], axis=1))
+
+    def _compare(self) -> None:
+        """Compare the copies of each epoch with those of the epoch before."""
+        if self._filled < 2:
+            return
+        copies = self._copies[: self._filled]
+        with np.errstate(all="ignore"):  # weights may be on their way to infinity
+            changes = np.diff(copies, axis=0)
+            moved, lengths = self._lengths(changes), self._lengths(copies[1:])
+            self._moves += (moved / np.maximum(lengths, 1e-12)).tolist()
+            first = np.concatenate([self._change, changes[:, : self._starts[1]]], dtype=np.float64)
+            both = np.linalg.norm(first[1:], axis=1) * np.linalg.norm(first[:-1], axis=1)
+            turns = np.einsum("ij,ij->i", first[1:], first[:-1]) / np.maximum(both, 1e-30)
+            self._turns += turns.tolist()
+        self._change = first[-1:]
+        copies[0] = copies[-1]
+        self._filled = 1
+
+    @property
+    def moves(self) -> list[list[float]]:
+        """For each epoch, how far it moved each weight of `followed`, relative to the weight."""
+        self._compare()
+        return self._moves
+
+    @property
+    def turns(self) -> list[float]:
+        """The cosine between an epoch's change of the first weights and that of the epoch before.
+
+        It starts with the second epoch: 1 goes on in one direction, -1 goes back.
+        """
+        self._compare()
+        return self._turns
 
     def keep(self) -> dict[str, Any]:
         """Return what a training that is resumed has to know, as plain JSON values."""
@@ -62,22 +121,15 @@ class Course:
 
     def go_on(self, history: Sequence[Mapping[str, Any]], kept: Mapping[str, Any]) -> None:
         """Continue the course of which :meth:`keep` returned `kept`."""
-        self.history, self.moves, self.turns = list(history), kept["moves"], kept["turns"]
-        self._weights = self._copies()
+        self.history, self._moves, self._turns = list(history), kept["moves"], kept["turns"]
+        self._begin()
 
     def end_epoch(self, record: Mapping[str, Any]) -> None:
-        """Take down the `record` of an epoch that has ended, and how far it moved the weights."""
+        """Take down the `record` of an epoch that has ended, and copy its weights."""
         self.history.append(record)
-        before, self._weights = self._weights, self._copies()
-        with np.errstate(all="ignore"):  # weights may be on their way to infinity
-            changes = {path: w - before[path] for path, w in self._weights.items()}
-            self.moves.append(
-                {k: _length(w) / max(_length(self._weights[k]), 1e-12) for k, w in changes.items()}
-            )
-            last, self._change = self._change, next(iter(changes.values()), None)
-            if last is not None and self._change is not None:
-                both = _length(last) * _length(self._change)
-                self.turns.append(float(np.dot(last, self._change)) / max(both, 1e-30))
+        if self._filled == len(self._copies):
+            self._compare()
+        self._copy()
 
     @property
     def maxout_pieces(self) -> dict[str, list[int]]:
@@ -109,7 +161,9 @@ class Course:
     @property
     def losses(self) -> Array:
         """The training loss of each epoch."""
-        return np.array([record["loss"] for record in self.history], np.float64)
+        new = [record["loss"] for record in self.history[len(self._losses) :]]
+        self._losses = np.append(self._losses, new)
+        return self._losses
 
     @property
     def learned(self) -> float | None:
@@ -118,10 +172,6 @@ class Course:
         0 is no better than the best constant, 1 is a loss of zero.
         """
         guess = self.survey.guess_loss
-        if guess is None or not guess > 0 or not len(self.losses):
+        if guess is None or not guess > 0 or not self.history:
             return None
-        return 1 - float(self.losses[-1]) / guess
-
-
-def _length(x: Array) -> float:
-    return math.sqrt(float(np.dot(x, x)))
+        return 1 - float(self.history[-1]["loss"]) / guess

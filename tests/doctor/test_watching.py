@@ -127,7 +127,7 @@ def test_moves_and_turns_are_those_of_the_weights() -> None:
     for step in (1.0, 2.0, -1.0, 0.0):
         weight.value = weight.value + step
         course.end_epoch({"loss": 1.0})
-    assert [round(m["0.weight"], 6) for m in course.moves[1:]] == [0.5, 0.5, round(1 / 3, 6), 0.0]
+    assert [round(m[0], 6) for m in course.moves[1:]] == [0.5, 0.5, round(1 / 3, 6), 0.0]
     np.testing.assert_allclose(course.turns[1:], [1.0, -1.0, 0.0], atol=1e-6)
 
 

@@ -144,7 +144,7 @@ def plateau(course: Course) -> Iterator[Finding]:
     bent = [f for f, start in zip(hidden, course.survey.layers, strict=False)
             if not _has_corner(start)]  # fmt: skip
     slopes = [float(np.abs(f.slope).mean()) for f in bent]
-    moved = sum(float(np.median(list(e.values()) or [0.0])) for e in course.moves[-length:])
+    moved = float(np.median(course.moves[-length:], axis=1).sum()) if course.moves else 0.0
     change: dict[str, Any]
     if slopes and max(slopes) < GENTLE:
         category, change = "activation", {"activation": "relu"}
@@ -224,10 +224,7 @@ def layer_left_behind(course: Course) -> Iterator[Finding]:
     """Find a layer whose weights hardly moved while those of the others did."""
     if course.steps < FEW_STEPS or not course.moves or not _high(course, HALF):
         return
-    moved: dict[str, float] = {
-        path: float(sum(epoch.get(path, 0.0) for epoch in course.moves))
-        for path in course.moves[-1]
-    }
+    moved = dict(zip(course.followed, np.sum(course.moves, axis=0).tolist(), strict=True))
     if len(moved) < 3:
         return
     path = min(moved, key=lambda name: moved[name])
@@ -274,7 +271,7 @@ def steps_faded(course: Course) -> Iterator[Finding]:
     """Find weights that have stopped moving while the loss is high."""
     if len(course.moves) < WINDOW or not _high(course, HALF):
         return
-    sizes = np.array([float(np.median(list(epoch.values()) or [0.0])) for epoch in course.moves])
+    sizes = np.median(course.moves, axis=1)
     last, most = float(sizes[-WINDOW // 2 :].max()), float(sizes.max())
     learned, reach = course.learned, _reachable(course)
     if _gradient_left(course) < STEEP:  # dead or saturated: the steps are not to blame
