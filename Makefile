@@ -10,7 +10,7 @@ ARGS ?=
 .DEFAULT_GOAL := help
 MINUTES ?= 1
 CRASHES ?= 200
-.PHONY: help demo test fuzz damage crash oracle browser lint bench accuracy doctor-bench clean
+.PHONY: help demo test thorough fuzz damage crash oracle browser lint bench accuracy doctor-bench clean
 
 help: ## list the targets
 	@echo "usage: make TARGET [PYTHON=python3.12] [ARGS='options for pytest or the benchmark']"
@@ -21,7 +21,10 @@ demo: $(VENV)/.chainrule ## install chainrule in .venv and train a network on ha
 	$(VENV)/bin/chainrule train digits
 
 test: $(VENV)/.test ## run the tests, about 10 minutes on two cores
-	$(PY) -m pytest -n auto -m "not oracle and not slow and not browser" $(ARGS)
+	$(PY) -m pytest -n auto -m "not oracle and not slow and not browser and not thorough" $(ARGS)
+
+thorough: $(VENV)/.test ## run the tests that make test leaves out: more cases of the same
+	$(PY) -m pytest -n auto -m "thorough" $(ARGS)
 
 damage: $(VENV)/.test ## flip every bit of a saved run, which takes 2 minutes
 	$(PY) -m pytest -n auto -m slow tests/core/test_durable.py tests/train/test_saved_files.py $(ARGS)

@@ -11,7 +11,7 @@ from hypothesis import settings
 
 # A deadline measures the machine, not the code.  On a build machine the same
 # examples are drawn every time, so that a red run can be repeated.
-settings.register_profile("local", deadline=None)
+settings.register_profile("local", deadline=None, max_examples=40)
 settings.register_profile("ci", deadline=None, derandomize=True, print_blob=True)
 settings.load_profile("ci" if os.environ.get("CI") else "local")
 

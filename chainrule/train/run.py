@@ -139,7 +139,8 @@ class Run:
     def _function(self, arrays: Mapping[str, Array]) -> RowFunction:
         """Return the model of x, or its totals where there is y, ready to be called."""
         kind = tuple((name, array.dtype, array.shape[1:]) for name, array in arrays.items())
-        if kind not in self._functions:
+        found = self._functions.get(kind)  # one lookup: other threads may clear it
+        if found is None:
             leaves = {name: data_input(name, array) for name, array in arrays.items()}
             output = forward(self.model, leaves["x"])
             outputs = {"output": output}
@@ -148,8 +149,9 @@ class Run:
                     self.objective, self.metrics, output, leaves["y"], leaves.get("weight")
                 )
             graph = Graph(outputs, leaves)
-            self._functions[kind] = prepare_function(graph, list(leaves), self.engine)
-        return self._functions[kind]
+            found = prepare_function(graph, list(leaves), self.engine)
+            self._functions[kind] = found
+        return found
 
     def predict(self, X: Any) -> Array:
         """Return predictions for the rows of X, shaped like the `y` of training.

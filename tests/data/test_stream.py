@@ -225,6 +225,7 @@ print(peak, X.nbytes // 2**20)
 """
 
 
+@pytest.mark.thorough
 @pytest.mark.skipif(sys.platform != "linux", reason="memory is read from /proc")
 def test_memory_does_not_grow_with_the_file(tmp_path: Path) -> None:
     root = str(Path(cr.__file__).parents[1])

@@ -60,6 +60,7 @@ def test_it_is_found_before_the_end(cause: str, watched: Watched) -> None:
 
 
 # Each threshold, moved to where the sick specimen does not cross it.
+@pytest.mark.thorough
 @pytest.mark.parametrize(("cause", "name", "value"), [
     ("saturated_in_training", "MOSTLY", 0.99), ("saturated_in_training", "SETTLED", -9.0),
     ("saturated_in_training", "SOUND", -1.0),

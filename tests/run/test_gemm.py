@@ -222,7 +222,9 @@ def guarded(shape: tuple[int, int], dtype: str) -> Array:
 
 
 @pytest.mark.skipif(not hasattr(mmap, "MAP_PRIVATE"), reason="needs mprotect")
-@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize(
+    "target", [*(pytest.param(t, marks=pytest.mark.thorough) for t in TARGETS[:2]), TARGETS[2]]
+)
 @pytest.mark.parametrize("order", ["NN", "NT", "TN"])
 def test_no_byte_past_any_operand_is_touched(order: str, target: Target) -> None:
     small = replace(target, l1=256, l2=1024)

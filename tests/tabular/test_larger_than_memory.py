@@ -74,8 +74,8 @@ def train_limited(path: Path, engine: str, loss: str) -> str:
     [
         ("float32", "native", "cross_entropy"),
         ("float64", "native", "cross_entropy"),
-        ("uint8", "native", "cross_entropy"),
-        ("float32", "reference", "cross_entropy"),
+        pytest.param("uint8", "native", "cross_entropy", marks=pytest.mark.thorough),
+        pytest.param("float32", "reference", "cross_entropy", marks=pytest.mark.thorough),
         ("float32", "native", "mse"),
     ],
 )

@@ -24,11 +24,18 @@ from chainrule.train import checkpoint, loop
 from chainrule.train.checkpoint import Checkpoint, Kept, Saver, steps
 from chainrule.train.run import Run
 
+THOROUGH = pytest.mark.thorough
 Make = Callable[[], Any]
 GENERATOR = np.random.default_rng(0)
 X = GENERATOR.normal(size=(90, 5)).astype(np.float32)
 LABELS = GENERATOR.integers(0, 3, 90)
 VALUES = np.tanh(X @ GENERATOR.normal(size=(5, 1))).astype(np.float32)
+
+
+def some(names: list[str]) -> list[Any]:
+    """Mark all but a few of the `names` as thorough."""
+    few = ("adam", "momentum", "cosine", "warmup")
+    return [name if name in few else pytest.param(name, marks=THOROUGH) for name in names]
 
 
 class KilledError(Exception):
@@ -89,13 +96,13 @@ def interrupted_and_resumed(
     return cr.resume(folder, progress=False), whole
 
 
-@pytest.mark.parametrize("name", sorted(set(OPTIMIZERS) - {"lbfgs", "levenberg_marquardt"}))
+@pytest.mark.parametrize("name", some(sorted(set(OPTIMIZERS) - {"lbfgs", "levenberg_marquardt"})))
 def test_every_optimizer(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     resumed, whole = interrupted_and_resumed(plain, tmp_path, monkeypatch, optimizer=name)
     assert_equal(resumed, whole)
 
 
-@pytest.mark.parametrize("name", sorted(SCHEDULES))
+@pytest.mark.parametrize("name", some(sorted(SCHEDULES)))
 def test_every_schedule(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     method = optim.SGD(optim.schedule(name, 0.05), momentum=0.9)
     resumed, whole = interrupted_and_resumed(plain, tmp_path, monkeypatch, optimizer=method)
@@ -144,7 +151,7 @@ def with_state() -> Any:
     ])  # fmt: skip
 
 
-@pytest.mark.parametrize("engine", ["native", "reference"])
+@pytest.mark.parametrize("engine", ["native", pytest.param("reference", marks=THOROUGH)])
 @pytest.mark.parametrize("after", [1, 2, 5])
 def test_layers_with_state_and_everything_that_watches(
     engine: str, after: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -21,6 +21,7 @@ import pytest
 import chainrule as cr
 from chainrule import nn
 
+THOROUGH = pytest.mark.thorough
 RNG = np.random.default_rng(9)
 X = RNG.normal(size=(2100, 6)).astype("f4")
 CLASSES = X[:, :3].argmax(axis=1)
@@ -41,7 +42,7 @@ def bits(run: cr.Run) -> bytes:
     return weights + run.outputs(X).tobytes()
 
 
-@pytest.mark.parametrize("threads", [1, 2, None])
+@pytest.mark.parametrize("threads", [*(pytest.param(n, marks=THOROUGH) for n in (1, 2)), None])
 def test_trainings_in_eight_threads_at_once(threads: int | None) -> None:
     wanted = [bits(train(seed)) for seed in range(8)]
     with ThreadPoolExecutor(8) as pool:
@@ -135,6 +136,7 @@ def test_a_fork_trains_and_predicts_with_threads(tmp_path: Path, repository: Pat
     in_a_process(tmp_path, repository, code)
 
 
+@pytest.mark.thorough
 def test_a_fork_beside_threads_that_compile_and_evaluate(tmp_path: Path, repository: Path) -> None:
     code = """
         import os, threading, warnings
@@ -180,6 +182,7 @@ def test_a_fork_beside_threads_that_compile_and_evaluate(tmp_path: Path, reposit
     in_a_process(tmp_path, repository, code)
 
 
+@pytest.mark.thorough
 def test_fresh_processes_and_joblib_train_alike(tmp_path: Path, repository: Path) -> None:
     code = """
         import multiprocessing
