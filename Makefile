@@ -10,7 +10,7 @@ ARGS ?=
 .DEFAULT_GOAL := help
 MINUTES ?= 1
 CRASHES ?= 200
-.PHONY: help demo test thorough fuzz damage crash oracle browser lint bench accuracy doctor-bench clean
+.PHONY: help demo test thorough fuzz damage crash oracle browser lint bench threads accuracy doctor-bench clean
 
 help: ## list the targets
 	@echo "usage: make TARGET [PYTHON=python3.12] [ARGS='options for pytest or the benchmark']"
@@ -48,6 +48,9 @@ lint: $(VENV)/.dev ## check style and types
 
 bench: $(VENV)/.test ## measure speed, beside the frameworks that are installed (see bench/README.md)
 	$(PY) bench/speed.py $(ARGS)
+
+threads: $(VENV)/.test ## compare the number of threads that is chosen with the best fixed one
+	$(PY) bench/threads.py $(ARGS)
 
 accuracy: $(VENV)/.test ## measure accuracy on the built-in data sets (takes minutes)
 	$(PY) bench/accuracy.py $(ARGS)

@@ -15,9 +15,9 @@ import pytest
 import chainrule as cr
 from chainrule import nn, optim
 from chainrule.core.graph import Graph
-from chainrule.run.llvm.caller import Pace
 from chainrule.run.llvm.machine import available_cores, thread_limit
 from chainrule.run.llvm.native import NativeFunction, NativeProgram
+from chainrule.run.llvm.pace import Pace
 from tests.run.agreement import Case, distance, network, shuffled, training
 
 
@@ -160,15 +160,77 @@ def test_the_number_of_threads_changes_no_bit(case: Case) -> None:
     assert all(other == found[0] for other in found[1:])
 
 
-def test_the_fastest_number_of_threads_is_found_and_looked_at_again() -> None:
-    pace = Pace((1, 2))
-    assert pace.pick() == 2
-    pace.note(2, 5.0)
-    assert pace.pick() == 1
-    pace.note(1, 2.0)
-    picks = [pace.pick() for _ in range(40)]
-    assert picks.count(2) == 2
-    assert picks.count(1) == 38
-    for _ in range(20):
-        pace.note(1, 50.0)  # another program has come
-    assert pace.pick() == 2
+class Machine:
+    """A clock, and the seconds that a step takes on each number of threads."""
+
+    def __init__(self, seconds: dict[int, float]):
+        self.now, self.seconds, self.spent = 0.0, seconds, dict.fromkeys(seconds, 0.0)
+
+    def run(self, pace: Pace, seconds: float) -> None:
+        """Run steps for about so many seconds, in calls of at most a tenth of a second."""
+        end = self.now + seconds
+        while self.now < end:
+            threads, most = pace.turn()
+            steps = max(1, int(0.1 / self.seconds[threads]))
+            steps = min(steps, most or steps)
+            took = steps * self.seconds[threads]
+            self.now += took
+            self.spent[threads] += took
+            pace.note(steps, took)
+
+
+def paced(seconds: dict[int, float], kept: int | None = None) -> tuple[Machine, Pace]:
+    machine = Machine(seconds)
+    return machine, Pace(tuple(seconds), kept, lambda: machine.now)
+
+
+@pytest.mark.parametrize(("one", "two"), [(1e-4, 6e-5), (1e-4, 9e-5), (6e-5, 1e-4), (1e-4, 9.9e-5)])
+def test_the_fastest_number_of_threads_is_found(one: float, two: float) -> None:
+    machine, pace = paced({1: one, 2: two})
+    machine.run(pace, 0.1)
+    assert pace.decided
+    assert pace.chosen == (2 if two < one / 1.03 else 1)
+    machine.run(pace, 3.0)
+    steps = sum(machine.spent[n] / machine.seconds[n] for n in (1, 2))
+    assert machine.now <= 1.02 * steps * min(one, two) + 0.01
+
+
+def test_a_clear_difference_is_found_in_a_few_milliseconds() -> None:
+    machine, pace = paced({1: 1e-5, 2: 1e-4})
+    machine.run(pace, 0.003)
+    assert (pace.decided, pace.chosen) == (True, 1)
+
+
+def test_the_choice_is_looked_at_again() -> None:
+    machine, pace = paced({1: 1e-4, 2: 6e-5})
+    machine.run(pace, 1.0)
+    assert pace.chosen == 2
+    machine.seconds[2] = 2e-4  # another program uses the core
+    machine.run(pace, 0.3)
+    assert pace.chosen == 1
+    machine.seconds[2] = 6e-5  # and ends, which no step on one thread can tell
+    machine.run(pace, 1.0)
+    assert pace.chosen == 2
+    spent = dict(machine.spent)
+    machine.run(pace, 60.0)  # trials become rare while they agree
+    assert machine.spent[1] - spent[1] < 0.1
+
+
+def test_four_threads_are_tried_beside_one_and_two() -> None:
+    machine, pace = paced({1: 1e-4, 2: 6e-5, 4: 5e-5, 8: 9e-5})
+    machine.run(pace, 0.2)
+    assert pace.chosen == 4
+
+
+def test_an_earlier_choice_is_kept_until_the_next_trial() -> None:
+    machine, pace = paced({1: 1e-4, 2: 6e-5}, kept=1)
+    assert pace.turn() == (1, None)
+    machine.run(pace, 1.0)
+    assert pace.chosen == 2
+    assert Pace((1, 2), kept=7).turn() == (1, 1)  # a choice that is not one of these
+
+
+def test_one_choice_is_no_trial() -> None:
+    machine, pace = paced({3: 1e-4})
+    machine.run(pace, 1.0)
+    assert pace.turn() == (3, None)

@@ -8,9 +8,10 @@ from __future__ import annotations
 import math
 import os
 import signal
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from threading import Barrier, current_thread, main_thread
 from time import perf_counter
 from typing import Any
@@ -23,6 +24,7 @@ from chainrule.core.spec import Dim, dims_in, resolve
 from chainrule.core.wording import counted
 from chainrule.run.arena import Arena
 from chainrule.run.llvm.code import NativeCode
+from chainrule.run.llvm.pace import Pace
 from chainrule.run.plan.fuse import WATCH_EVERY
 from chainrule.run.plan.memory import plan_memory
 from chainrule.run.plan.slots import SCALAR_BYTES, SCALARS_A_THREAD, Slots
@@ -30,7 +32,7 @@ from chainrule.run.plan.slots import SCALAR_BYTES, SCALARS_A_THREAD, Slots
 __all__ = ["Caller"]
 
 Array = np.ndarray[Any, Any]
-LOOK_AGAIN = 20  # calls between checks whether another number of threads has become faster
+_kept: dict[tuple[str, tuple[int, ...]], int] = {}  # the threads that were best for some code
 
 
 @contextmanager
@@ -59,42 +61,16 @@ def address_of(array: Array) -> int:
     return address
 
 
+def _run_steps(
+    steps: Callable[..., None], given: tuple[int, ...], threads: int, place: int, thread: int
+) -> None:
+    steps(*given, thread, threads, place)
+
+
 def _on_thread(
     level: Callable[..., None], given: tuple[int, ...], threads: int
 ) -> Callable[[int], None]:
     return lambda i: level(*given, i, threads)
-
-
-class Pace:
-    """Choose the number of threads by the measured time per row of each choice.
-
-    A second thread does not help if a step is short or another program uses the
-    core.  Each choice is tried once, and close alternatives are tried again regularly.
-    """
-
-    def __init__(self, choices: Sequence[int]):
-        self.seconds: dict[int, float | None] = dict.fromkeys(sorted(choices, reverse=True))
-        self.calls = 0
-
-    def pick(self) -> int:
-        """Return the number of threads for the next call."""
-        if len(self.seconds) == 1:
-            return next(iter(self.seconds))
-        self.calls += 1
-        known = {n: s for n, s in self.seconds.items() if s is not None}
-        untried = [n for n in self.seconds if n not in known]
-        if untried:
-            return untried[0]
-        best = min(known, key=known.__getitem__)
-        if self.calls % LOOK_AGAIN == 0:
-            near = [n for n in known if n != best and known[n] < 3 * known[best]]
-            return near[0] if near else best
-        return best
-
-    def note(self, threads: int, seconds: float) -> None:
-        """Record that a row took `seconds` on `threads`, in an exponential moving average."""
-        before = self.seconds[threads]
-        self.seconds[threads] = seconds if before is None else 0.7 * before + 0.3 * seconds
 
 
 class Caller:
@@ -105,7 +81,9 @@ class Caller:
     """
 
     def __init__(self, code: NativeCode, *choices: int):
-        self.code, self.pace, self.threads = code, Pace(choices), max(choices)
+        self.code, self.threads = code, max(choices)
+        self._kind = code.key, choices
+        self.pace = Pace(choices, _kept.get(self._kind))
         self.taken = 0  # steps so far; watched outputs are computed in every tenth
         threads = self.threads
         self.arrays: dict[str, Array] = {}
@@ -153,19 +131,32 @@ class Caller:
         if sums:
             for name, at in self.code.slots.sums.items():
                 self.sums[at] = sums[name]
-        threads = self.pace.pick()
-        started = perf_counter()
-        if self.code.steps is None:
-            for start in range(0, len(order), batch_size):
-                self._step_with_stops(order[start : start + batch_size], threads)
-        else:
-            self.arrivals.fill(0)
-            given = (self.places[0], address_of(order), len(order), batch_size, self.taken)
-            steps, place = self.code.steps, self.places[1]
-            self._together(lambda i: steps(*given, i, threads, place), threads)
-            self.taken += -(-len(order) // batch_size)
-        self.pace.note(threads, (perf_counter() - started) / max(1, len(order)))
+        for start, rows, threads in self._turns(len(order), batch_size):
+            if self.code.steps is None:
+                self._step_with_stops(order[start : start + rows], threads)
+            else:
+                self.arrivals.fill(0)
+                place = address_of(order) + start * order.itemsize
+                given = (self.places[0], place, rows, batch_size, self.taken)
+                steps, arrivals = self.code.steps, self.places[1]
+                self._together(partial(_run_steps, steps, given, threads, arrivals), threads)
+                self.taken += -(-rows // batch_size)
         self._check_faults()
+
+    def _turns(self, rows: int, batch_size: int) -> Iterator[tuple[int, int, int]]:
+        """Divide `rows` into runs of whole batches: the start, the rows and the threads of each."""
+        start = 0
+        while start < rows:
+            threads, most = self.pace.turn()
+            if self.code.steps is None:
+                most = 1
+            count = rows - start if most is None else min(most * batch_size, rows - start)
+            began = perf_counter()
+            yield start, count, threads
+            self.pace.note(-(-count // batch_size), perf_counter() - began)
+            start += count
+        if self.pace.decided:
+            _kept[self._kind] = self.pace.chosen
 
     def step(self, rows: int) -> None:
         """Run one step for the first `rows` rows on this thread, with the least overhead."""

@@ -43,11 +43,11 @@ class NativeCode:
             graph = rewrite(graph)
         self.graph = copy_moved(graph, state)
         self.capacity = capacity
-        key = _key(self.graph, state, data, capacity)
-        entry = cache.read(key)
+        self.key = _key(self.graph, state, data, capacity)
+        entry = cache.read(self.key)
         if entry is None:
             entry = self._compile(state, data)
-            cache.write(key, entry)
+            cache.write(self.key, entry)
         head, _, machine_code = entry.partition(b"\n")
         about = json.loads(head)
         self.kernels, self.schedule, self.slots = self._plan(state, about["refused"])

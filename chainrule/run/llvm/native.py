@@ -31,10 +31,12 @@ FLOPS_WORTH_A_THREAD = 150_000  # a step with less work per thread runs on fewer
 
 
 def _choices(code: NativeCode, rows: int, threads: int | None) -> tuple[int, ...]:
-    """Return the thread counts to try: `threads`, or 1 and as many as `rows` rows keep busy."""
+    """Return the thread counts to try: `threads`, or 1, 2, 4, ... that `rows` rows keep busy."""
     limit = thread_limit(threads)
-    useful = max(1, int(code.flops(rows) / FLOPS_WORTH_A_THREAD))
-    return (limit,) if threads is not None else tuple({1, min(limit, useful)})
+    if threads is not None:
+        return (limit,)
+    most = min(limit, max(1, int(code.flops(rows) / FLOPS_WORTH_A_THREAD)))
+    return (*(2**i for i in range((most - 1).bit_length())), most)
 
 
 class NativeProgram:
