@@ -57,15 +57,16 @@ class Pace:
         self._wait, self._since = SOON, clock()
         self._usual = _Tally()  # the pace when it was chosen
         self._now = _Tally()
+        self._order: list[int] = []  # the choices whose turn is to come in this round
         self._begin()
         if self.decided:
-            self._order = []
+            self._order.clear()
 
     def _begin(self) -> None:
         """Begin a trial; its first turns, one step each, only fill caches and start threads."""
         self._left = list(self.choices)
         self._round = -1
-        self._order: list[int] = list(self._left) if len(self.choices) > 1 else []
+        self._order = list(self._left) if len(self.choices) > 1 else []
         self._tallies = {n: _Tally() for n in self.choices}
         self._turn = _Tally()
 
