@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from functools import lru_cache
 from operator import attrgetter
 from pathlib import Path
 from types import FrameType
@@ -71,10 +72,15 @@ def current_scope() -> str:
     return _scope.get()
 
 
+@lru_cache(maxsize=1024)
+def _in_package(file: str) -> bool:
+    return file.startswith(_PACKAGE)
+
+
 def user_frame(depth: int = 1) -> FrameType:
     """Return the innermost frame outside this package, looking from `depth` frames up."""
     frame = sys._getframe(depth + 1)
-    while frame.f_back is not None and frame.f_code.co_filename.startswith(_PACKAGE):
+    while frame.f_back is not None and _in_package(frame.f_code.co_filename):
         frame = frame.f_back
     return frame
 

@@ -51,6 +51,7 @@ Shape: TypeAlias = "tuple[int | Dim, ...]"
 SUPPORTED = tuple(
     np.dtype(name) for name in ("bool", "uint8", "uint32", "int32", "int64", "float32", "float64")
 )
+_SUPPORTED, _DTYPE = frozenset(SUPPORTED), np.dtype  # for a quick answer while recording
 SHORT_NAMES = {
     "bool": "bool", "uint8": "u8", "uint32": "u32", "int32": "i32", "int64": "i64",
     "float32": "f32", "float64": "f64",
@@ -59,6 +60,8 @@ SHORT_NAMES = {
 
 def as_dtype(dtype: DTypeLike) -> np.dtype[Any]:
     """Return `dtype` as a NumPy dtype, or raise :class:`DTypeError` if it is not supported."""
+    if type(dtype) is _DTYPE and dtype in _SUPPORTED:
+        return dtype
     try:
         result = np.dtype(dtype)
     except TypeError:
@@ -81,6 +84,8 @@ def as_shape(shape: int | str | Dim | Sequence[int | str | Dim]) -> Shape:
     >>> as_shape(("n", 784))
     (n, 784)
     """
+    if type(shape) is tuple and all(type(e) is Dim or (type(e) is int and e >= 0) for e in shape):
+        return shape
     entries = (shape,) if isinstance(shape, (int, str, Dim)) else tuple(shape)
     result: list[int | Dim] = []
     for entry in entries:

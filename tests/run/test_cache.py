@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import textwrap
+from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ import pytest
 
 import chainrule as cr
 from chainrule.core.graph import Graph
-from chainrule.run.llvm import cache, code
+from chainrule.run.llvm import cache, code, recent
 from chainrule.run.llvm.native import NativeFunction
 
 X = np.linspace(-1, 1, 6, dtype=np.float32).reshape(3, 2)
@@ -29,6 +30,13 @@ def function(factor: float = 2.0) -> NativeFunction:
 
 def is_right(made: NativeFunction, factor: float = 2.0) -> bool:
     return bool(np.array_equal(made({"x": X})["y"], X * np.float32(factor)))
+
+
+@pytest.fixture(autouse=True)
+def forgetful(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep nothing that was compiled in memory."""
+    monkeypatch.setattr(recent, "MOST", 0)
+    monkeypatch.setattr(recent, "_codes", OrderedDict())
 
 
 @pytest.fixture

@@ -26,7 +26,6 @@ from chainrule.run.arena import Arena
 from chainrule.run.llvm.code import NativeCode
 from chainrule.run.llvm.pace import Pace
 from chainrule.run.plan.fuse import WATCH_EVERY
-from chainrule.run.plan.memory import plan_memory
 from chainrule.run.plan.slots import SCALAR_BYTES, SCALARS_A_THREAD, Slots
 
 __all__ = ["Caller"]
@@ -89,10 +88,9 @@ class Caller:
         self.arrays: dict[str, Array] = {}
         self.leaf_names = {node: name for name, node in code.graph.inputs.items()}
         slots: Slots = code.slots
-        memory = plan_memory(code.kernels, code.schedule, slots, code.capacity)
-        block = Arena({"buffers": np.zeros(memory.size, np.uint8)}).buffer
+        block = Arena({"buffers": np.zeros(code.memory.size, np.uint8)}).buffer
         self.buffers: dict[Node, Array] = {}
-        for node, at in memory.offsets.items():
+        for node, at in code.memory.offsets.items():
             shape = [code.capacity if isinstance(d, Dim) else d for d in node.spec.shape]
             size = math.prod(shape) * node.spec.dtype.itemsize
             self.buffers[node] = block[at : at + size].view(node.spec.dtype).reshape(shape)

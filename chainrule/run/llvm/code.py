@@ -10,6 +10,7 @@ from __future__ import annotations
 import ctypes
 import json
 import math
+from functools import cached_property
 from typing import Any
 
 import llvmlite
@@ -23,6 +24,7 @@ from chainrule.run.llvm.machine import host_features, host_name, host_target, ta
 from chainrule.run.plan.fuse import Kernels, fuse
 from chainrule.run.plan.levels import Schedule, has_stops, schedule
 from chainrule.run.plan.lower import copy_moved
+from chainrule.run.plan.memory import MemoryPlan, plan_memory
 from chainrule.run.plan.passes import PASSES
 from chainrule.run.plan.slots import Slots, slots_of
 from chainrule.run.plan.view import Unsupported
@@ -89,6 +91,11 @@ class NativeCode:
                 ]
         else:
             self.steps = many(self.engine.get_function_address("steps"))
+
+    @cached_property
+    def memory(self) -> MemoryPlan:
+        """Where each stored value is in the memory of a caller."""
+        return plan_memory(self.kernels, self.schedule, self.slots, self.capacity)
 
     def left_to_reference(self) -> list[tuple[Node, str]]:
         """Return the nodes that the interpreter computes, each with the reason."""

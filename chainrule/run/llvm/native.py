@@ -20,6 +20,7 @@ from chainrule.run.arena import Arena, group
 from chainrule.run.llvm.caller import Caller
 from chainrule.run.llvm.code import NativeCode
 from chainrule.run.llvm.machine import available_cores, thread_limit
+from chainrule.run.llvm.recent import native_code
 from chainrule.transform.rows import pieces_fit
 
 __all__ = ["NativeFunction", "NativeProgram"]
@@ -52,7 +53,7 @@ class NativeProgram:
         batch_size: int,
         threads: int | None = None,
     ):
-        self.code = NativeCode(graph, set(state), set(data), batch_size)
+        self.code = native_code(graph, set(state), set(data), batch_size)
         self.arenas, self.state = group(state)
         self.data = {name: np.ascontiguousarray(array) for name, array in data.items()}
         self.rows = min((len(array) for array in self.data.values()), default=0)
@@ -133,7 +134,7 @@ class NativeFunction:
 
     def _compile(self, capacity: int) -> None:
         """Compile code for up to `capacity` rows at once, and create its callers."""
-        self.code = NativeCode(self.graph, set(), set(self.specs), capacity)
+        self.code = native_code(self.graph, set(), set(self.specs), capacity)
         self.alone = Caller(self.code, 1)
         self.several = Caller(self.code, *_choices(self.code, capacity, self.asked))
         self.threads = self.several.threads
