@@ -165,7 +165,7 @@ class Caller:
             self._together(lambda i: steps(*given, i, threads, place), threads)
             self.taken += -(-len(order) // batch_size)
         self.pace.note(threads, (perf_counter() - started) / max(1, len(order)))
-        self._check_faults()
+        self.check_faults()
 
     def step(self, rows: int) -> None:
         """Run one step for the first `rows` rows on this thread, with the least overhead."""
@@ -176,9 +176,9 @@ class Caller:
             self.sums.fill(0)
         table, arrivals = self.places
         self.code.steps(table, self.natural_at, rows, self.code.capacity, 0, 0, 1, arrivals)
-        self._check_faults()
+        self.check_faults()
 
-    def _check_faults(self) -> None:
+    def check_faults(self) -> None:
         """Raise ShapeError for an index that was out of range."""
         if not (self.code.slots.checked and self.faults[:, 0].any()):
             return
