@@ -22,8 +22,7 @@ from typing import Any, Protocol, TypeVar
 import numpy as np
 
 from chainrule.core.errors import DTypeError, GraphError, OptionError, did_you_mean
-from chainrule.core.graph import Graph
-from chainrule.core.parameter import Parameter
+from chainrule.core.graph import Graph, Node
 from chainrule.core.spec import Dim
 from chainrule.run import engines
 from chainrule.run.arena import Arena, group
@@ -306,13 +305,13 @@ def prepare(
 
 
 def trainer(
-    program: Program, scoring: RowFunction | None, shown: Mapping[Parameter, str], most: int
+    program: Program, scoring: RowFunction | None, shown: Mapping[Node, str], most: int
 ) -> Trainer | None:
     """Return what runs the step of `program` in whole epochs without Python, for one thread.
 
     Every call returns another one, with memory of its own.  `scoring` is prepared for the same
     engine and called after each epoch with at most `most` rows; `shown` names the state that it
-    reads for a parameter.  None if the engine is the interpreter, also for a part of the step.
+    reads for the node of a parameter.  None if the engine is the interpreter, also for a part of the step.
     """
     if program.engine != "native":
         return None

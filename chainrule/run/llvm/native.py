@@ -14,8 +14,7 @@ from typing import Any
 import numpy as np
 
 from chainrule.core.errors import OptionError, RunError
-from chainrule.core.graph import Graph
-from chainrule.core.parameter import Parameter
+from chainrule.core.graph import Graph, Node
 from chainrule.core.spec import Dim, Spec, resolve
 from chainrule.run.arena import Arena, group
 from chainrule.run.llvm.caller import Caller
@@ -235,7 +234,7 @@ class NativeFunction:
 def trainer(
     program: NativeProgram,
     scoring: NativeFunction | None,
-    shown: Mapping[Parameter, str],
+    shown: Mapping[Node, str],
     most: int,
 ) -> NativeTrainer | None:
     """Return what trains in whole epochs, see :func:`chainrule.run.program.trainer`."""
@@ -246,7 +245,7 @@ def trainer(
     scoring.hold(most)
     if scoring.code.steps is None:
         return None
-    names = {name: shown[p] for name, p in scoring.parameters.items()}
+    names = {name: shown[p.node] for name, p in scoring.parameters.items()}
     return NativeTrainer(program.code, program.state, scoring.code, names)
 
 

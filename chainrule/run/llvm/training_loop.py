@@ -207,9 +207,7 @@ class _Loop:
             cache.write(key, code)
         self.engine = link(code)
         pointer, number = ctypes.c_void_p, ctypes.c_int64
-        kind = ctypes.CFUNCTYPE(
-            number, pointer, pointer, pointer, *[number] * 4, pointer, number
-        )
+        kind = ctypes.CFUNCTYPE(number, pointer, pointer, pointer, *[number] * 4, pointer, number)
         self.epochs = kind(self.engine.get_function_address("epochs"))
         kind = ctypes.CFUNCTYPE(None, pointer, pointer, *[number] * 3)
         self.shuffle: Callable[..., None] = kind(self.engine.get_function_address("shuffle"))
