@@ -311,7 +311,7 @@ def trainer(
 
     Every call returns another one, with memory of its own.  `scoring` is prepared for the same
     engine and called after each epoch with at most `most` rows; `shown` names the state that it
-    reads for the node of a parameter.  None if the engine is the interpreter, also for a part of the step.
+    reads for the node of a parameter.  None if the interpreter computes the step, or a part of it.
     """
     if program.engine != "native":
         return None

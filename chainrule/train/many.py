@@ -12,15 +12,15 @@ import math
 import time
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from threading import Lock
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
 from chainrule.core.errors import DivergedError, OptionError
 from chainrule.core.graph import Graph
-from chainrule.core.options import check_whole, checks_arguments, is_number
+from chainrule.core.options import check_whole, checks_arguments
 from chainrule.nn.layer import Layer, initialize, parameters
 from chainrule.nn.regularizers import Regularizer
 from chainrule.optim.full_batch import FullBatch
@@ -32,12 +32,12 @@ from chainrule.step.magnitudes import warn_of_distance
 from chainrule.step.metrics import Metric, metrics_of
 from chainrule.step.objective import Objective, objective
 from chainrule.step.part import SHUFFLES, Part
-from chainrule.step.read_parts import check_made, hold_out, read_parts
+from chainrule.step.read_parts import check_made
 from chainrule.step.record import Step, model_dtype, record_step
 from chainrule.step.update import choose_trained
-from chainrule.step.weighting import ClassWeight, class_weights, row_weights
+from chainrule.step.weighting import ClassWeight
 from chainrule.train.fit import fit
-from chainrule.train.history import History
+from chainrule.train.many_rows import Divider, take_rows
 from chainrule.train.many_runs import Result, Runs
 from chainrule.train.progress import Progress
 from chainrule.train.rates import plateaus
@@ -153,12 +153,6 @@ class _Asked:
     engine: Engine
     options: dict[str, Any]
 
-    @property
-    def fraction(self) -> float | None:
-        """The share of the rows to hold out, if `validation` is one."""
-        share = is_number(self.validation) or isinstance(self.validation, bool)
-        return float(self.validation) if share else None
-
 
 @dataclass
 class _Training:
@@ -193,15 +187,14 @@ class _Many:
         self.model = copy.deepcopy(asked.model)
         self.found = parameters(self.model)
         self.fresh = [path for path, p in self.found.items() if not p.assigned]
-        whole, self.other = read_parts(
+        self.divider = Divider(
             self.model, asked.data, asked.validation, asked.aim, asked.sample_weight,
             asked.class_weight, seed,
         )  # fmt: skip
-        self.whole = replace(whole, rows=None)
+        self.whole = self.divider.whole
         found = read_variations(variations, len(self.whole), seed, optimizer, regularizer)
         if found[0].held_out is not None and asked.validation is not None:
             raise OptionError("fit_many: give either validation or 'held_out' rows, not both.")
-        self.parts: dict[Any, tuple[Part, Part | None]] = {}
         self.drawn: dict[int, dict[str, Array]] = {}
         self.rates: dict[Hashable, Graph | None] = {}
         self.trainings = [self._training(one) for one in found]
@@ -214,67 +207,11 @@ class _Many:
 
     def _training(self, one: Variation) -> _Training:
         _check_method(one.optimizer)
-        train, held = self._divide(one)
+        train, held = self.divider.divide(one)
         size = min(self.asked.batch_size, len(train))
         steps = -(-len(train) // size)
         method = one.optimizer.planned(self.asked.epochs * steps, steps)
         return _Training(one, train, held, size, method)
-
-    def _divide(self, one: Variation) -> tuple[Part, Part | None]:
-        """Return the parts of a training; those of equal rows are the same."""
-        seed = one.seed if self.asked.fraction is not None else None
-        key = (id(one.rows), id(one.held_out), seed)  # read_variations keeps one array for equals
-        if key not in self.parts:
-            self.parts[key] = self._divided(one)
-        return self.parts[key]
-
-    def _divided(self, one: Variation) -> tuple[Part, Part | None]:
-        asked, whole = self.asked, self.whole
-        by_class = None
-        if one.rows is not None:
-            target, weight = whole.y[one.rows], None
-            if asked.class_weight is not None:
-                by_class = class_weights(asked.class_weight, target)
-            given = None if asked.sample_weight is None else _take(asked.sample_weight, one.rows)
-            own = row_weights(
-                given, by_class, target, model_dtype(self.model), asked.aim.elementwise
-            )
-            if own is not None:
-                weight = np.zeros((len(whole), *own.shape[1:]), own.dtype)
-                weight[one.rows] = own
-            whole = replace(whole, rows=one.rows, weight=weight)
-        elif asked.class_weight is not None:
-            by_class = class_weights(asked.class_weight, whole.y)
-        if asked.fraction is not None:
-            return self._held_by_share(whole, one)
-        if one.held_out is None:
-            return whole, self._other(by_class)
-        held = replace(self.whole, rows=one.held_out, weight=None)
-        if by_class is not None:
-            own = row_weights(None, by_class, held.y[one.held_out], model_dtype(self.model))
-            assert own is not None
-            weight = np.zeros((len(held.x), *own.shape[1:]), own.dtype)
-            weight[one.held_out] = own
-            held = replace(held, weight=weight)
-        return whole, held
-
-    def _held_by_share(self, whole: Part, one: Variation) -> tuple[Part, Part]:
-        rows = np.arange(len(whole.x)) if whole.rows is None else whole.rows
-        answers = _take(self.asked.data[1], rows)
-        assert self.asked.fraction is not None
-        train, held = hold_out(answers, self.asked.fraction, self.asked.aim, one.seed)
-        return replace(whole, rows=rows[train]), replace(whole, rows=rows[held])
-
-    def _other(self, by_class: Array | None) -> Part | None:
-        """Return the rows of ``validation=(X, y)``, weighted by the classes of these rows."""
-        other = self.other
-        if other is None or by_class is None:
-            return other
-        own = self.asked.validation[2] if len(self.asked.validation) == 3 else None
-        weight = row_weights(
-            own, by_class, other.y, model_dtype(self.model), self.asked.aim.elementwise
-        )
-        return replace(other, weight=weight)
 
     # --- all of them ---------------------------------------------------------------------------
 
@@ -348,8 +285,8 @@ class _Many:
             columns["learning_rate"] = rates
         each = result.seconds / asked.epochs
         for e in range(asked.epochs):
-            record = {"epoch": e + 1}
-            last = {}
+            record: dict[str, Any] = {"epoch": e + 1}
+            last: dict[str, Any] = {}
             for name, values in columns.items():
                 (last if name.startswith("val_") else record)[name] = values[e]
             record |= {"seconds": each, "samples_per_second": rows / each, **last}
@@ -383,8 +320,7 @@ class _Many:
         try:
             run = self._fit(self.trainings[i])
         except DivergedError as error:
-            assert error.run is not None
-            run, diverged = error.run, True
+            run, diverged = cast(Run, error.run), True
         epochs = self.asked.epochs
         names = [name for name in run.history[0] if name not in CLOCK] if run.history else ["loss"]
         columns = {}
@@ -397,24 +333,20 @@ class _Many:
         """Return the run that fit returns for the settings of `training`, or raise its error."""
         one, asked = training.variation, self.asked
         validation = asked.validation
-        X, y = (_take(given, one.rows) for given in asked.data)
+        X, y = (take_rows(given, one.rows) for given in asked.data)
         if one.held_out is not None:
-            validation = tuple(_take(given, one.held_out) for given in asked.data)
+            validation = tuple(take_rows(given, one.held_out) for given in asked.data)
         weight = asked.sample_weight
+        if weight is not None:
+            weight = take_rows(weight, one.rows)
         model = copy.deepcopy(self.model)
         for path in self.fresh:
             parameters(model)[path].forget()
         return fit(
             model, (X, y), optimizer=one.optimizer, regularizer=one.regularizer, seed=one.seed,
-            validation=validation, sample_weight=None if weight is None else _take(weight, one.rows),
+            validation=validation, sample_weight=weight,
             **asked.options,
         )  # fmt: skip
-
-
-def _take(given: Any, rows: Array | None) -> Any:
-    if rows is None:
-        return given
-    return (given if isinstance(given, np.ndarray) else np.asarray(given))[rows]
 
 
 def _check_method(optimizer: Optimizer) -> None:
@@ -511,7 +443,7 @@ class _Group:
         scored = None
         if held is not None:
             chosen = np.arange(len(held)) if held.rows is None else held.rows
-            block = len(held) if whole or asked.fraction is None else held.rows_at_once
+            block = len(held) if whole or self.many.divider.fraction is None else held.rows_at_once
             scored = held.arrays, chosen, block
         started = time.perf_counter()
         done, totals, scores = engine.train(

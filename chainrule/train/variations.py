@@ -154,7 +154,7 @@ def with_number(optimizer: Optimizer, name: str, value: Any) -> Optimizer:
     owner, at = places[fits[0]]
 
     def change(part: Tunable) -> Tunable:
-        return replace(part, **{at: value}) if part is owner else part.rebuilt(change)
+        return replace(part, **{str(at): value}) if part is owner else part.rebuilt(change)
 
     changed = change(optimizer)
     assert isinstance(changed, Optimizer)
@@ -203,8 +203,9 @@ class Lifted:
     def penalty(self, asked: Penalty) -> Penalty:
         """Return `asked` with inputs instead of its strengths, other than 0."""
         if not isinstance(asked, Mapping):
-            return self._strong("", asked)
-        return {key: self._strong(f"{i}.", one) for i, (key, one) in enumerate(asked.items())}  # type: ignore[misc]
+            alone: Penalty = self._strong("", asked)
+            return alone
+        return {key: self._strong(f"{i}.", one) for i, (key, one) in enumerate(asked.items())}
 
     def _strong(self, prefix: str, one: Any) -> Any:
         if type(one) not in STRENGTHS:
@@ -223,10 +224,12 @@ class Lifted:
         self.leaves |= drawn
         return list(drawn.values())
 
-    def values(self, variation: Variation) -> dict[str, Any]:
+    def values(self, variation: Variation) -> dict[str, float]:
         """Return the values of the leaves in a training."""
         draws = sum(name.startswith("draw/") for name in self.leaves)
-        found = {f"draw/{i}": key for i, key in enumerate(draw_keys(variation.seed, draws))}
+        found: dict[str, float] = {
+            f"draw/{i}": key for i, key in enumerate(draw_keys(variation.seed, draws))
+        }
         asked = variation.regularizer
         kinds = enumerate(asked.values()) if isinstance(asked, Mapping) else [("", asked)]
         for i, one in kinds:

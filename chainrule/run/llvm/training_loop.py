@@ -185,9 +185,9 @@ def _emit() -> ir.Module:
             b.call(shuffle, [order, source, rows, seed, b.add(stream, epoch)])
         with b.if_then(b.not_(b.call(one_pass, [training, epoch]))):
             b.ret(epoch)
-        with b.if_then(b.icmp_unsigned("!=", scoring, null)):
-            with b.if_then(b.not_(b.call(one_pass, [scoring, epoch]))):
-                b.ret(epoch)
+        scores = b.if_then(b.icmp_unsigned("!=", scoring, null))
+        with scores, b.if_then(b.not_(b.call(one_pass, [scoring, epoch]))):
+            b.ret(epoch)
         with b.if_then(b.not_(b.call(finite, [spans, count]))):
             b.ret(epoch)
     b.ret(end)
