@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
@@ -24,11 +25,16 @@ Array = np.ndarray[Any, Any]
 
 @dataclass
 class Result:
-    """What is kept of one training: the columns of its history, and whether it diverged."""
+    """What is kept of one training, and whether it diverged; `read` returns :attr:`columns`."""
 
-    columns: dict[str, Array]
+    read: Callable[[], dict[str, Array]]
     seconds: float
     diverged: bool
+
+    @cached_property
+    def columns(self) -> dict[str, Array]:
+        """The columns of its history by name, made of the sums when they are asked for."""
+        return self.read()
 
 
 @dataclass(repr=False)

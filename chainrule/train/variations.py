@@ -226,6 +226,8 @@ class Lifted:
 
     def values(self, variation: Variation) -> dict[str, float]:
         """Return the values of the leaves in a training."""
+        if not self.leaves:
+            return {}
         draws = sum(name.startswith("draw/") for name in self.leaves)
         found: dict[str, float] = {
             f"draw/{i}": key for i, key in enumerate(draw_keys(variation.seed, draws))
