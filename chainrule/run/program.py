@@ -90,8 +90,12 @@ class Program(Protocol):
 
 
 class Trainer(Protocol):
-    """A prepared step that trains in whole epochs, with state of its own."""
+    """A prepared step that trains in whole epochs, with state of its own.
 
+    After `stopped` is set, from any thread, trainings end early.
+    """
+
+    stopped: bool
     arenas: dict[str, Arena]
     state: dict[str, Array]
 

@@ -35,6 +35,11 @@ def take_rows(given: Any, rows: Array | None) -> Any:
     return (given if isinstance(given, np.ndarray) else np.asarray(given))[rows]
 
 
+def _in_order(part: Part) -> Part:
+    """Return `part` with arrays in the order that machine code reads."""
+    return replace(part, x=np.ascontiguousarray(part.x), y=np.ascontiguousarray(part.y))
+
+
 class Divider:
     """The data of :func:`chainrule.fit_many`, checked; :meth:`divide` returns the parts of one.
 
@@ -52,10 +57,10 @@ class Divider:
         seed: int,
     ):
         train, held = read_parts(model, data, validation, aim, sample_weight, class_weight, seed)
-        self.whole = replace(train, rows=None)
+        self.whole = _in_order(replace(train, rows=None))
         share = is_number(validation) and validation is not None
         self.fraction = float(validation) if share else None
-        self.other = None if share else held
+        self.other = None if share or held is None else _in_order(held)
         self.data, self.validation, self.aim = data, validation, aim
         self.sample_weight, self.class_weight = sample_weight, class_weight
         self.dtype = model_dtype(model)

@@ -36,6 +36,10 @@ class Result:
         """The columns of its history by name, made of the sums when they are asked for."""
         return self.read()
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Copy and pickle the columns, not the function that makes them."""
+        return {"columns": self.columns, "seconds": self.seconds, "diverged": self.diverged}
+
 
 @dataclass(repr=False)
 class Runs(Sequence[Run]):
@@ -53,7 +57,7 @@ class Runs(Sequence[Run]):
     seconds: float
     results: list[Result]
     parameters: dict[str, Array]
-    make: Callable[[int], Run] = field(repr=False)
+    make: Callable[[int, Runs], Run] = field(repr=False)
     rising: frozenset[str] = frozenset()
 
     if not TYPE_CHECKING:
@@ -73,10 +77,12 @@ class Runs(Sequence[Run]):
     def __getitem__(self, index: int | slice) -> Run | list[Run]:
         """Return the run of a training, or those of several."""
         places = range(len(self))[index]
-        return self.make(places) if isinstance(places, int) else [self.make(i) for i in places]
+        if isinstance(places, int):
+            return self.make(places, self)
+        return [self.make(i, self) for i in places]
 
     def __iter__(self) -> Iterator[Run]:
-        return map(self.make, range(len(self)))
+        return (self.make(i, self) for i in range(len(self)))
 
     def __repr__(self) -> str:
         """Say in a few lines how many there are, and which is the best."""
@@ -193,5 +199,5 @@ class Runs(Sequence[Run]):
     def _sound(self) -> list[int]:
         sound = [i for i, result in enumerate(self.results) if not result.diverged]
         if not sound:
-            self.make(0)  # raises its DivergedError
+            self.make(0, self)  # raises its DivergedError
         return sound

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+import pickle
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -275,7 +276,7 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> list[int]:
         made.append(1)
         return record_step(*args, **named)
 
-    monkeypatch.setattr("chainrule.train.many.record_step", record)
+    monkeypatch.setattr("chainrule.train.many_group.record_step", record)
     return made
 
 
@@ -293,6 +294,32 @@ def test_the_interpreter_trains_the_same_way() -> None:
     runs = check_many(network(), given, engine="reference")
     native = cr.fit_many(network(), (X, Y), given, progress=False, **USUAL)
     assert runs.losses == pytest.approx(native.losses, rel=1e-5)
+
+
+def test_a_training_in_many_calls_of_the_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(training_loop, "CALL_SECONDS", 1e-9)
+    check_many(network(nn.Dropout(0.2)), [{"seed": 1}], epochs=5, validation=0.2)
+
+
+def test_an_error_in_a_thread_ends_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    started = []
+
+    def train(self: Any, *args: Any) -> Any:
+        started.append(self)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(training_loop.NativeTrainer, "train", train)
+    with pytest.raises(KeyboardInterrupt):
+        cr.fit_many(network(), (X, Y), 50, threads=2, progress=False, **USUAL)
+    assert len(started) <= 2
+    assert all(trainer.stopped for trainer in started)
+
+
+def test_data_in_another_order_of_memory() -> None:
+    folded = np.asfortranarray(np.repeat(X, 2, axis=1))[:, ::2]
+    assert not folded.flags.c_contiguous
+    check_many(network(), [{"seed": 1}], data=(folded, Y), validation=(folded[::2], Y[::2]))
+    check_many(network(), [{"seed": 1}], data=(folded, Y), validation=0.4)
 
 
 def test_shuffles_are_those_of_numpy() -> None:
@@ -431,6 +458,14 @@ def test_each_run_has_a_model_of_its_own() -> None:
     runs.weights("0.weight")[...] = 7
     assert not (runs.weights("0.weight") == 7).any()
     assert not any(p.assigned for p in nn.parameters(model).values())
+
+
+def test_runs_can_be_pickled_and_copied() -> None:
+    runs = cr.fit_many(network(), (X, Y), 3, validation=0.2, progress=False, **USUAL)
+    for other in (pickle.loads(pickle.dumps(runs)), copy.deepcopy(runs)):
+        check_same(other[1], runs[1])
+        assert (other.losses == runs.losses).all()
+        assert (other.predict(X) == runs.predict(X)).all()
 
 
 @pytest.mark.parametrize(

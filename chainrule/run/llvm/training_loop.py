@@ -12,6 +12,7 @@ from __future__ import annotations
 import ctypes
 from collections.abc import Callable, Mapping
 from functools import cache as remembered
+from time import perf_counter
 from typing import Any
 
 import llvmlite
@@ -38,6 +39,7 @@ PASS = (
 MULTIPLIERS = (0xD2E7470EE14C6C93, 0xCA5A826395121157)  # of Philox-4x64
 KEY_STEPS = (0x9E3779B97F4A7C15, 0xBB67AE8584CAA73B)
 ROUNDS = 10
+CALL_SECONDS = 0.2  # of a call, after which Python may end the training
 WORDS = 8  # of 32 bits, that one block of Philox gives
 
 
@@ -274,7 +276,8 @@ class _Pass:
 class NativeTrainer:
     """A compiled step, and a function that scores, with state of its own: one for each thread.
 
-    `state` holds the first values; set those of :attr:`state` before each training.  The inputs
+    `state` holds the first values; set those of :attr:`state` before each training, which ends
+    early after :attr:`stopped` is set.  The inputs
     of `scoring` that are parameters have the names of the state in `shown`.
     """
 
@@ -285,6 +288,7 @@ class NativeTrainer:
         scoring: NativeCode | None,
         shown: Mapping[str, str],
     ):
+        self.stopped = False
         self.arenas, self.state = group(state)
         self.training = _Pass(code)
         for name, view in self.state.items():
@@ -332,15 +336,19 @@ class NativeTrainer:
             )  # fmt: skip
             return done
 
-        if compiled.agrees:
-            done = run(0, epochs, address_of(source))
-        else:
-            done = 0
-            while done < epochs:
+        done, chunk = 0, 1
+        while done < epochs and not self.stopped:
+            end, started = min(epochs, done + chunk), perf_counter()
+            if compiled.agrees:
+                reached = run(done, end, address_of(source))
+                took = max(perf_counter() - started, 1e-6)
+                chunk = max(1, int((end - done) * min(1000.0, CALL_SECONDS / took)))
+            else:
                 shuffle[:] = order(done + 1)
-                if run(done, done + 1, None) == done:
-                    break
-                done += 1
+                reached = run(done, end, None)
+            done = reached
+            if reached < end:
+                break
         for one in (self.training, self.scoring):
             if one is not None:
                 one.caller.check_faults()
