@@ -17,6 +17,7 @@ from chainrule.optim.full_batch import FullBatch
 from chainrule.optim.named import optimizer, optimizer_names
 from chainrule.run.llvm import training_loop
 from chainrule.run.llvm.training_loop import shuffled
+from chainrule.run.program import prepare, trainer
 from chainrule.step.objective import objective
 from chainrule.step.part import Part
 from chainrule.step.record import record_step
@@ -190,6 +191,13 @@ def test_weights_that_were_given_are_where_all_start() -> None:
     assert (model.layers[0].weight.value == np.float32(0.1)).all()
 
 
+def test_the_best_epoch_need_not_be_the_last() -> None:
+    runs = check_many(
+        network(), [{"seed": 1}, {"seed": 2}], optimizer=optim.SGD(5.0), validation=(X[:9], Y[:9])
+    )
+    assert min(run.best_epoch for run in runs) < 3
+
+
 def test_real_values_and_metrics() -> None:
     y = (X[:, :1] * 2 + 1).astype("float32")
     model = nn.Sequential([nn.Linear(4, 5), nn.ReLU(), nn.Linear(5, 1)])
@@ -315,6 +323,17 @@ def test_an_error_in_a_thread_ends_all(monkeypatch: pytest.MonkeyPatch) -> None:
     assert all(trainer.stopped for trainer in started)
 
 
+def test_a_trainer_can_be_stopped() -> None:
+    part = Part(X, Y.astype("int32"))
+    step = record_step(network(), objective("cross_entropy"), optim.SGD(), (), part)
+    made = trainer(prepare(step.graph, step.state, part.arrays, 16, "native"), None, {}, 0)
+    assert made is not None
+    given = (part.arrays, np.arange(50), 16, 3, 0, 0, lambda epoch: np.arange(50), None)
+    assert made.train(*given)[0] == 3
+    made.stopped = True
+    assert made.train(*given)[0] == 0
+
+
 def test_data_in_another_order_of_memory() -> None:
     folded = np.asfortranarray(np.repeat(X, 2, axis=1))[:, ::2]
     assert not folded.flags.c_contiguous
@@ -377,19 +396,23 @@ def test_shapes_tell_apart_what_needs_other_code() -> None:
 def test_one_that_diverges_does_not_end_the_others() -> None:
     y = X[:, :1].astype("float32")
     model = nn.Sequential([nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 1)])
-    rates = [{"learning_rate": r, "seed": 1} for r in (0.01, 1e12, 0.02)]
+    rates = [{"learning_rate": r, "seed": s} for s, r in enumerate((0.01, 1e12, 0.02))]
     given = {**USUAL, "loss": "mse", "epochs": 4}
     runs = cr.fit_many(model, (X, y), rates, optimizer=optim.SGD(), progress=False, **given)
     assert runs.diverged.tolist() == [False, True, False]
     assert np.isfinite(runs.losses).all(axis=1).tolist() == [True, False, True]
     for i in (0, 2):
-        single = {"optimizer": optim.SGD(rates[i]["learning_rate"]), "seed": 1}
+        single = {"optimizer": optim.SGD(rates[i]["learning_rate"]), "seed": i}
         check_same(runs[i], alone(model, single, (X, y), **given))
     with pytest.raises(cr.DivergedError) as ours:
         runs[1]
     with pytest.raises(cr.DivergedError) as theirs:
         alone(model, {"optimizer": optim.SGD(1e12), "seed": 1}, (X, y), **given)
     assert str(ours.value) == str(theirs.value)
+    assert ours.value.run is not None
+    assert theirs.value.run is not None
+    first = weights(ours.value.run)["0.weight"], weights(theirs.value.run)["0.weight"]
+    assert (first[0] == first[1]).all()  # both are what its seed drew
     assert sorted(runs.ranking()) == [0, 2]
     assert "1 diverged" in repr(runs)
     assert runs.outputs(X).shape == (2, 50, 1)
