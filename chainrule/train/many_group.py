@@ -36,7 +36,7 @@ def train_all(many: ManyTrainings, threads: int, progress: bool) -> Runs:
     started = time.perf_counter()
     groups: dict[Hashable, list[int]] = {}
     for i, training in enumerate(many.trainings):
-        groups.setdefault(training.shape(), []).append(i)
+        groups.setdefault(training.shape(many.alike), []).append(i)
     count = len(many.trainings)
     results: dict[int, Result] = {}
     weights = {path: np.empty((count, *p.value.shape), p.dtype) for path, p in many.found.items()}
@@ -76,7 +76,7 @@ class Group:
         many, asked = self.many, self.many.asked
         first = many.trainings[self.members[0]]
         self.left = self.members[::-1]
-        self.lifted = Lifted(model_dtype(many.model))
+        self.lifted = Lifted(model_dtype(many.model) if many.alike else None)
         self.step: Step = record_step(
             many.model, asked.aim, first.method, asked.metrics, first.train,
             regularizer=self.lifted.penalty(first.variation.regularizer), seed=self.lifted.keys,

@@ -67,11 +67,12 @@ class Training:
     method: Optimizer
     rate: Graph | None = None  # computes the learning rate from the state, once it is recorded
 
-    def shape(self) -> Hashable:
-        """Return what decides the code of its step."""
+    def shape(self, alike: bool) -> Hashable:
+        """Return what decides the code of its step; `alike` are parameters of one dtype."""
         kinds = (part and part.weight is not None for part in (self.train, self.held))
         return (
             shape_of(self.method), shape_of(self.variation.regularizer), self.batch_size, *kinds,
+            alike or repr(self.variation.regularizer),
         )  # fmt: skip
 
 
@@ -106,6 +107,7 @@ class ManyTrainings:
         self.found = parameters(self.model)
         self.fresh = [path for path, p in self.found.items() if not p.assigned]
         self.generator = Generator()
+        self.alike = len({p.dtype for p in self.found.values()}) < 2
         self.divider = Divider(
             self.model, asked.data, asked.validation, asked.aim, asked.sample_weight,
             asked.class_weight, seed,

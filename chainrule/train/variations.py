@@ -195,9 +195,12 @@ def shape_of(thing: Any, lifted: bool = False) -> Hashable:
 
 @dataclass
 class Lifted:
-    """Constants of a step as inputs: `leaves` by name, all of them state that stays as it is."""
+    """Constants of a step as inputs: `leaves` by name, all of them state that stays as it is.
 
-    dtype: np.dtype[Any]
+    `dtype` is that of the parameters, None if they have several: then strengths stay constants.
+    """
+
+    dtype: np.dtype[Any] | None
     leaves: dict[str, Tensor] = field(default_factory=dict)
 
     def penalty(self, asked: Penalty) -> Penalty:
@@ -208,7 +211,7 @@ class Lifted:
         return {key: self._strong(f"{i}.", one) for i, (key, one) in enumerate(asked.items())}
 
     def _strong(self, prefix: str, one: Any) -> Any:
-        if type(one) not in STRENGTHS:
+        if type(one) not in STRENGTHS or self.dtype is None:
             return one
         changed = copy.copy(one)
         for name, value in _strengths(one):
@@ -238,7 +241,7 @@ class Lifted:
             prefix = f"{i}." if isinstance(asked, Mapping) else ""
             if type(one) in STRENGTHS:
                 found |= {f"strength/{prefix}{name}": v for name, v in _strengths(one) if v}
-        return found
+        return {name: found[name] for name in self.leaves}
 
 
 def _strengths(one: Any) -> Iterator[tuple[str, float]]:

@@ -181,6 +181,11 @@ def test_float64() -> None:
     check_many(model, [{"seed": 1}, {"regularizer": nn.L2(0.1)}])
 
 
+def test_layers_of_two_dtypes() -> None:
+    model = nn.Sequential([nn.Linear(4, 5), nn.Tanh(), nn.Linear(5, 3, dtype="float64")])
+    check_many(model, [{"regularizer": nn.L2(0.1)}, {"regularizer": nn.L2(0.2)}, {"seed": 1}])
+
+
 def test_weights_that_were_given_are_where_all_start() -> None:
     model = network()
     model.layers[0].weight.value = np.full((4, 6), 0.1)
