@@ -76,6 +76,7 @@ if TYPE_CHECKING:
     from chainrule.train.curve import fit_curve
     from chainrule.train.early_stopping import EarlyStopping
     from chainrule.train.fit import fit
+    from chainrule.train.many import fit_many
     from chainrule.train.resuming import resume
     from chainrule.train.run import Run, load
 
@@ -106,6 +107,7 @@ __all__ = [
     "find_learning_rate",
     "fit",
     "fit_curve",
+    "fit_many",
     "grad",
     "hessian",
     "input",
@@ -141,6 +143,7 @@ _LATER = {
     "features": "chainrule.insight.hidden.learned",
     "find_learning_rate": "chainrule.insight.range_finder",
     "fit": "chainrule.train.fit",
+    "fit_many": "chainrule.train.many",
     "fit_curve": "chainrule.train.curve",
     "load": "chainrule.train.run",
     "preflight": "chainrule.doctor.preflight",

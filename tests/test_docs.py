@@ -122,6 +122,7 @@ def test_the_python_of_the_readme_runs_and_prints_what_it_shows(
         ("draw.md", 5),
         ("explain.md", 15),
         ("features.md", 12),
+        ("many.md", 20),
         ("report.md", 8),
         ("table.md", 8),
         ("workers.md", 12),

@@ -22,7 +22,7 @@ from typing import Any, Protocol, TypeVar
 import numpy as np
 
 from chainrule.core.errors import DTypeError, GraphError, OptionError, did_you_mean
-from chainrule.core.graph import Graph
+from chainrule.core.graph import Graph, Node
 from chainrule.core.spec import Dim
 from chainrule.run import engines
 from chainrule.run.arena import Arena, group
@@ -40,6 +40,8 @@ __all__ = [
     "RowFunction",
     "prepare",
     "prepare_function",
+    "trainer",
+    "workers",
 ]
 
 Array = np.ndarray[Any, Any]
@@ -84,6 +86,37 @@ class Program(Protocol):
 
     def explain(self) -> str:
         """Return a description of how the step is run."""
+        ...
+
+
+class Trainer(Protocol):
+    """A prepared step that trains in whole epochs, with state of its own.
+
+    After `stopped` is set, from any thread, trainings end early.
+    """
+
+    stopped: bool
+    arenas: dict[str, Arena]
+    state: dict[str, Array]
+
+    def train(
+        self,
+        data: Mapping[str, Array],
+        rows: Array,
+        batch_size: int,
+        epochs: int,
+        seed: int,
+        stream: int,
+        order: Callable[[int], Array],
+        held: tuple[Mapping[str, Array], Array, int] | None,
+    ) -> tuple[int, Array, Array | None]:
+        """Train from the present `state`, and return the epochs that were finite, and their sums.
+
+        Epoch e, counted from 1, takes the `rows` of `data` as ``order(e)`` returns them, which is
+        ``Generator(Philox(key=[seed, stream + e])).permutation(rows)``.  Sums are (epochs, sums),
+        in the order of the outputs of the graph.  `held` are the arrays that are scored after each
+        epoch, the numbers of their rows, and how many of them are summed at once.
+        """
         ...
 
 
@@ -273,6 +306,30 @@ def prepare(
         lambda reason: ReferenceProgram(graph, state, data, reason),
     )
     return program
+
+
+def trainer(
+    program: Program, scoring: RowFunction | None, shown: Mapping[Node, str], most: int
+) -> Trainer | None:
+    """Return what runs the step of `program` in whole epochs without Python, for one thread.
+
+    Every call returns another one, with memory of its own.  `scoring` is prepared for the same
+    engine and called after each epoch with at most `most` rows; `shown` names the state that it
+    reads for the node of a parameter.  None if the interpreter computes the step, or a part of it.
+    """
+    if program.engine != "native":
+        return None
+    made: Trainer | None = engines.load("native").trainer(program, scoring, shown, most)
+    return made
+
+
+def workers(threads: int | None) -> int:
+    """Return how many threads :class:`Engine` allows, 1 where there is no compiled engine."""
+    try:
+        limit: int = engines.load("machine").thread_limit(threads)
+    except (ImportError, OSError):
+        return 1
+    return limit
 
 
 def _engine(choice: Engine | str | None) -> Engine:

@@ -83,10 +83,18 @@ class Part:
         squares = sum(np.square(self.y[rows] - mean).sum(axis=0) for rows in pieces)
         return float(np.mean(squares) / len(self))
 
+    @property
+    def rows_at_once(self) -> int:
+        """How many rows :meth:`blocks` yields at a time."""
+        return len(self) if self.rows is None else self._count(self.x, self.y)
+
+    def _count(self, *arrays: Array) -> int:
+        widest = max(array.nbytes // len(array) for array in arrays)
+        return max(1, BLOCK_BYTES // max(1, widest))
+
     def _pieces(self, *arrays: Array) -> Iterator[Any]:
         """Yield indices of rows, so few at a time that they take `BLOCK_BYTES` of `arrays`."""
-        widest = max(array.nbytes // len(array) for array in arrays)
-        count = max(1, BLOCK_BYTES // max(1, widest))
+        count = self._count(*arrays)
         for start in range(0, len(self), count):
             stop = start + count
             yield slice(start, stop) if self.rows is None else self.rows[start:stop]

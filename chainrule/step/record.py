@@ -9,7 +9,7 @@ Read next: :mod:`chainrule.train.fit`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import reduce
 from typing import Any
@@ -181,13 +181,15 @@ def record_step(
     *,
     watch: bool = False,
     regularizer: Regularizer | Mapping[str, Regularizer] | None = None,
-    seed: int = 0,
+    seed: int | Callable[[int], Sequence[Tensor]] = 0,
+    carried: Mapping[str, Tensor] | None = None,
 ) -> Step:
     """Return the training step of `model` on batches of rows of `part`.
 
     With `watch`, it also computes the statistics of :mod:`chainrule.step.probes`.  `regularizer`
     penalizes parameters, see :func:`chainrule.nn.regularizers.penalties`; `seed` decides what
-    layers draw at random.
+    layers draw at random, see :func:`chainrule.transform.mode.for_training`.  `carried` are
+    inputs that the regularizer or the seed uses, by name: state that no step changes.
     """
     found = parameters(model)
     data = {name: data_input(name, array) for name, array in part.arrays.items()}
@@ -222,6 +224,9 @@ def record_step(
         outputs |= {**update.outputs, "step": (taken + 1).node}
     state = {f"parameter/{path}": p.value for path, p in found.items()}
     state |= {**update.state, "step": np.array(0)}
+    for name, leaf in (carried or {}).items():
+        inputs[name] = outputs[name] = leaf.node
+        state[name] = np.zeros((), leaf.dtype)
     return Step(Graph(outputs, inputs), state, tuple(probes), update.shown, update.rate)
 
 

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from chainrule.train.checkpoint import Checkpoint
     from chainrule.train.curve import Curve, fit_curve
     from chainrule.train.early_stopping import EarlyStopping
+    from chainrule.train.many import fit_many
+    from chainrule.train.many_runs import Runs
     from chainrule.train.predictor import Predictor
     from chainrule.train.resuming import resume
     from chainrule.train.run import Run, load
@@ -27,8 +29,10 @@ __all__ = [
     "EarlyStopping",
     "Predictor",
     "Run",
+    "Runs",
     "fit",
     "fit_curve",
+    "fit_many",
     "load",
     "resume",
 ]
@@ -37,6 +41,8 @@ _MODULES = {
     "checkpoint": ("Checkpoint",),
     "curve": ("Curve", "fit_curve"),
     "early_stopping": ("EarlyStopping",),
+    "many": ("fit_many",),
+    "many_runs": ("Runs",),
     "predictor": ("Predictor",),
     "resuming": ("resume",),
     "run": ("Run", "load"),

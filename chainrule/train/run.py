@@ -133,10 +133,10 @@ class Run:
         does not look like the training data.
         """
         X = self.check(X)
-        outputs: Array = self._function({"x": X})({"x": X})["output"]
+        outputs: Array = self.function({"x": X})({"x": X})["output"]
         return outputs
 
-    def _function(self, arrays: Mapping[str, Array]) -> RowFunction:
+    def function(self, arrays: Mapping[str, Array]) -> RowFunction:
         """Return the model of x, or its totals where there is y, ready to be called."""
         kind = tuple((name, array.dtype, array.shape[1:]) for name, array in arrays.items())
         found = self._functions.get(kind)  # one lookup: other threads may clear it
@@ -241,7 +241,7 @@ class Run:
 
     def totals(self, part: Part) -> dict[str, float]:
         """Return the mean loss and every metric on rows that are checked and encoded already."""
-        function = self._function(part.arrays)
+        function = self.function(part.arrays)
         sums: dict[str, float] = {}
         for arrays in part.blocks(function.whole):
             for name, total in function(arrays).items():

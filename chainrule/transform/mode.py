@@ -8,7 +8,7 @@ Read next: :mod:`chainrule.run.reference`.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,7 +17,7 @@ from chainrule.core.errors import GraphError
 from chainrule.core.graph import Graph, Node, reachable, with_inputs
 from chainrule.core.tensor import Tensor, tensor
 
-__all__ = ["Trained", "for_predicting", "for_training"]
+__all__ = ["Trained", "draw_keys", "for_predicting", "for_training"]
 
 
 @dataclass(frozen=True)
@@ -51,25 +51,32 @@ def for_predicting(graph: Graph) -> Graph:
     return Graph({name: new[node] for name, node in graph.outputs.items()}, graph.inputs)
 
 
-def for_training(outputs: Sequence[Tensor], step: Tensor, seed: int = 0) -> Trained:
+def draw_keys(seed: int, count: int) -> list[int]:
+    """Return the key of each of the `count` random draws of a step, in a training of `seed`.
+
+    The low word is 0, to which the number of the step is added.  The high word is random, so that
+    neither two draws nor two seeds of fit share a stream.
+    """
+    generator = np.random.Generator(np.random.Philox(key=[seed, count]))
+    return [int(key) << 32 for key in generator.integers(2**31, size=count)]
+
+
+def for_training(
+    outputs: Sequence[Tensor], step: Tensor, seed: int | Callable[[int], Sequence[Tensor]] = 0
+) -> Trained:
     """Return `outputs` as a training step computes them, with their penalties and updates.
 
     `step` is the number of steps taken, an int64 scalar; with `seed` it determines the random
-    numbers.  Raises GraphError when two layers set the same state.
+    numbers.  A function instead of a seed returns the keys of as many draws, int64 scalars.
+    Raises GraphError when two layers set the same state.
     """
     nodes = _used([x.node for x in outputs], 0, ())
     draws = [node for node in nodes if node.primitive.name == "fresh_seed"]
     seeds: dict[Node, Node] = {}
     if draws:
-        # One stream of seeds for each draw: the low word counts steps.  The high word is random,
-        # so that neither two draws nor two seeds of fit share a stream.
-        keys = np.random.Generator(np.random.Philox(key=[seed, len(draws)])).integers(
-            2**31, size=len(draws)
-        )
-        seeds = {
-            node: (step + tensor(int(key) << 32)).node
-            for node, key in zip(draws, keys, strict=True)
-        }
+        count = len(draws)
+        keys = seed(count) if callable(seed) else [tensor(key) for key in draw_keys(seed, count)]
+        seeds = {node: (step + key).node for node, key in zip(draws, keys, strict=True)}
     new = _resolve(nodes, 0, seeds)
     updates: dict[Node, Tensor] = {}
     for node in nodes:

@@ -50,13 +50,13 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def compiled(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Return a list that grows by one at each compilation."""
     calls: list[int] = []
-    compile_: Callable[[str], bytes] = code._object_code
+    compile_: Callable[[str], bytes] = code.object_code
 
     def counted(text: str) -> bytes:
         calls.append(len(text))
         return compile_(text)
 
-    monkeypatch.setattr(code, "_object_code", counted)
+    monkeypatch.setattr(code, "object_code", counted)
     return calls
 
 
@@ -71,8 +71,8 @@ def test_the_second_time_nothing_is_compiled(folder: Path, compiled: list[int]) 
 PROCESS = """
     import sys
     from chainrule.run.llvm import code
-    calls, compile_ = [], code._object_code
-    code._object_code = lambda text: calls.append(1) or compile_(text)
+    calls, compile_ = [], code.object_code
+    code.object_code = lambda text: calls.append(1) or compile_(text)
     from tests.run.test_cache import function, is_right
     assert is_right(function())
     print(len(calls))

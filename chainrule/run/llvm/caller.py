@@ -139,7 +139,7 @@ class Caller:
                 steps, arrivals = self.code.steps, self.places[1]
                 self._together(partial(_run_steps, steps, given, threads, arrivals), threads)
                 self.taken += -(-rows // batch_size)
-        self._check_faults()
+        self.check_faults()
 
     def _turns(self, rows: int, batch_size: int) -> Iterator[tuple[int, int, int]]:
         """Divide `rows` into runs of whole batches: the start, the rows and the threads of each."""
@@ -165,9 +165,9 @@ class Caller:
             self.sums.fill(0)
         table, arrivals = self.places
         self.code.steps(table, self.natural_at, rows, self.code.capacity, 0, 0, 1, arrivals)
-        self._check_faults()
+        self.check_faults()
 
-    def _check_faults(self) -> None:
+    def check_faults(self) -> None:
         """Raise ShapeError for an index that was out of range."""
         if not (self.code.slots.checked and self.faults[:, 0].any()):
             return

@@ -29,7 +29,7 @@ from chainrule.run.plan.passes import PASSES
 from chainrule.run.plan.slots import Slots, slots_of
 from chainrule.run.plan.view import Unsupported
 
-__all__ = ["NativeCode"]
+__all__ = ["NativeCode", "link", "object_code"]
 
 
 class NativeCode:
@@ -54,7 +54,7 @@ class NativeCode:
         about = json.loads(head)
         self.kernels, self.schedule, self.slots = self._plan(state, about["refused"])
         self.slots.workspace = about["workspace"]
-        self.engine = _link(machine_code)
+        self.engine = link(machine_code)
         self._find_entries()
 
     def _plan(self, state: set[str], refused: dict[str, str]) -> tuple[Kernels, Schedule, Slots]:
@@ -74,7 +74,7 @@ class NativeCode:
             except Unsupported as problem:  # exclude the node and start again
                 refused[str(self.graph.nodes.index(problem.node))] = problem.reason
         head = json.dumps({"refused": refused, "workspace": slots.workspace})
-        return head.encode() + b"\n" + _object_code(str(module))
+        return head.encode() + b"\n" + object_code(str(module))
 
     def _find_entries(self) -> None:
         pointer, number = ctypes.c_void_p, ctypes.c_int64
@@ -131,7 +131,7 @@ def _key(graph: Graph, state: set[str], data: set[str], capacity: int) -> str:
     )
 
 
-def _object_code(text: str) -> bytes:
+def object_code(text: str) -> bytes:
     """Compile LLVM assembly to object code.
 
     :mod:`~chainrule.run.llvm.emit` writes kernels in nearly final form, so LLVM's
@@ -148,7 +148,7 @@ def _object_code(text: str) -> bytes:
     return bytes(machine.emit_object(module))
 
 
-def _link(code: bytes) -> Any:
+def link(code: bytes) -> Any:
     """Return an execution engine with the object `code` loaded."""
     engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), target_machine())
     engine.add_object_file(llvm.ObjectFileRef.from_data(code))

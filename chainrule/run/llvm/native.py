@@ -14,16 +14,17 @@ from typing import Any
 import numpy as np
 
 from chainrule.core.errors import OptionError, RunError
-from chainrule.core.graph import Graph
+from chainrule.core.graph import Graph, Node
 from chainrule.core.spec import Dim, Spec, resolve
 from chainrule.run.arena import Arena, group
 from chainrule.run.llvm.caller import Caller
 from chainrule.run.llvm.code import NativeCode
 from chainrule.run.llvm.machine import available_cores, thread_limit
 from chainrule.run.llvm.recent import native_code
+from chainrule.run.llvm.training_loop import NativeTrainer
 from chainrule.transform.rows import pieces_fit
 
-__all__ = ["NativeFunction", "NativeProgram"]
+__all__ = ["NativeFunction", "NativeProgram", "trainer"]
 
 Array = np.ndarray[Any, Any]
 ROWS_AT_ONCE = 1024  # a function of many rows processes them in pieces of this size
@@ -169,10 +170,14 @@ class NativeFunction:
         if self.process != os.getpid():  # a fork while another thread held the lock would deadlock
             self.busy, self.process = Lock(), os.getpid()
         with self.busy:  # the buffers serve one call at a time
-            if self.whole and rows[0] > self.code.capacity:
-                self._compile(2 ** (rows[0] - 1).bit_length())
+            self.hold(rows[0])
             one_step = rows[0] < ROWS_AT_ONCE
             return self._step(arrays, rows[0]) if one_step else self._steps(arrays, rows[0])
+
+    def hold(self, rows: int) -> None:
+        """Compile for more rows at once if all of `rows` are needed in one call."""
+        if self.whole and rows > self.code.capacity:
+            self._compile(2 ** (rows - 1).bit_length())
 
     def _bind(self, arrays: Mapping[str, Array]) -> None:
         """Raise ShapeError for arrays that do not match their specs or one another."""
@@ -227,6 +232,24 @@ class NativeFunction:
                 block[...] = caller.buffers[node][:count].reshape(block.shape)
         self._take_back(caller)
         return results
+
+
+def trainer(
+    program: NativeProgram,
+    scoring: NativeFunction | None,
+    shown: Mapping[Node, str],
+    most: int,
+) -> NativeTrainer | None:
+    """Return what trains in whole epochs, see :func:`chainrule.run.program.trainer`."""
+    if program.code.steps is None:
+        return None
+    if scoring is None:
+        return NativeTrainer(program.code, program.state, None, {})
+    scoring.hold(most)
+    if scoring.code.steps is None:
+        return None
+    names = {name: shown[p.node] for name, p in scoring.parameters.items()}
+    return NativeTrainer(program.code, program.state, scoring.code, names)
 
 
 def _few(spec: Spec) -> int:
