@@ -179,7 +179,6 @@ NOT_NATIVE: dict[str, Callable[[], cr.Tensor]] = {
     "argmax": lambda: cr.argmax(X, 0),
     "rows of a batch": lambda: X[[0, 1]],
     "turned batch": lambda: cr.exp(X.T),
-    "batch axes": lambda: X.reshape("n", 2, 2) @ X.reshape("n", 2, 2),
 }
 
 

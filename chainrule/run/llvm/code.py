@@ -25,7 +25,7 @@ from chainrule.run.plan.levels import Schedule, has_stops, schedule
 from chainrule.run.plan.lower import copy_moved
 from chainrule.run.plan.passes import PASSES
 from chainrule.run.plan.slots import Slots, slots_of
-from chainrule.run.plan.view import Unsupported
+from chainrule.run.plan.view import Unsupported, summed
 
 __all__ = ["NativeCode"]
 
@@ -107,9 +107,8 @@ class NativeCode:
                 edges = kernel.anchor.params["wiring"].edges
                 total += 2.0 * edges * (rows if isinstance(length, Dim) else length)
             elif kernel.kind == "matmul" and kernel.anchor is not None:
-                depth = kernel.anchor.inputs[0].spec.shape[1]
-                sizes = [rows if isinstance(d, Dim) else d for d in (*kernel.view, depth)]
-                total += 2.0 * math.prod(sizes)
+                lengths = (*kernel.view, *summed(kernel.anchor))
+                total += 2.0 * math.prod(rows if isinstance(d, Dim) else d for d in lengths)
         return total
 
 

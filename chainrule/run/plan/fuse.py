@@ -23,6 +23,7 @@ from chainrule.run.plan.view import (
     Unsupported,
     View,
     broadcasts,
+    is_swap,
     operands_of,
     unmoved,
     view_of,
@@ -236,12 +237,10 @@ class _Fuser:
 
     def _assign(self, node: Node) -> None:
         name = node.primitive.name
-        if name == "transpose" and node not in self.moved:
+        if is_swap(node) and node not in self.moved:
             return  # only products use it, and they read its input transposed
         view = self._view(node)
-        if name == "matmul":
-            self._assign_matmul(node, view)
-        elif name in PRODUCTS:
+        if name in PRODUCTS:
             self._check_operands(node)
             self._open(PRODUCTS[name], view, node, node)
         elif node.primitive.combine is not None:
@@ -294,17 +293,6 @@ class _Fuser:
             return view[1] in (1, kernel.view[1])
         return kernel.result_view == view
 
-    def _assign_matmul(self, node: Node, view: View) -> None:
-        left, right = node.inputs
-        if left.spec.ndim != 2 or right.spec.ndim != 2:
-            raise Unsupported(node, "has batch axes")
-        if left.primitive.name == "transpose" and right.primitive.name == "transpose":
-            raise Unsupported(node, "has both operands transposed")
-        self._check_operands(node)
-        if isinstance(right.spec.shape[1], Dim):
-            raise Unsupported(node, "has a result with a column for each row of the batch")
-        self._open("matmul", view, node, node)
-
     def _check_operands(self, node: Node) -> None:
         for operand in operands_of(node):
             self._view(operand)  # a value without a view is never in memory
@@ -316,7 +304,7 @@ class _Fuser:
         products = (n for n in self.graph.nodes if n.primitive.name in PRODUCTS)
         found = {unmoved(operand) for n in products for operand in operands_of(n)}
         for node in self.graph.nodes:
-            if is_move(node) and (node.primitive.name != "transpose" or node in self.moved):
+            if is_move(node) and (not is_swap(node) or node in self.moved):
                 sources = (unmoved(i) for i in node.inputs)
                 found.update(s for s in sources if not s.primitive.leaf)
         return found

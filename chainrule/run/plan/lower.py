@@ -19,7 +19,7 @@ from chainrule.core.tensor import Tensor
 from chainrule.ops.arithmetic import where
 from chainrule.ops.shape import arange
 from chainrule.run.plan.fuse import is_inner, reduction_kind
-from chainrule.run.plan.view import Unsupported, view_of
+from chainrule.run.plan.view import Unsupported, is_swap, view_of
 
 __all__ = ["LOWERINGS", "copy_moved", "lower"]
 
@@ -107,6 +107,8 @@ def _transpose(node: Node) -> Tensor | None:
 
 def _matmul(node: Node) -> Tensor | None:
     """Transpose the product instead of both factors: ``a.T @ b.T`` is ``(b @ a).T``."""
+    if node.spec.ndim > 2:
+        return _batched(node)
     if any(i.primitive.name != "transpose" or i.spec.ndim != 2 for i in node.inputs):
         return None
     a, b = (i.inputs[0] for i in node.inputs)
@@ -115,10 +117,37 @@ def _matmul(node: Node) -> Tensor | None:
     return (Tensor(b) @ Tensor(a)).T
 
 
+def _batched(node: Node) -> Tensor | None:
+    """Multiply all rows by a matrix that they share in one product."""
+    a, b = (Tensor(i) for i in node.inputs)
+    shared = all(d == 1 for d in b.shape[:-2])
+    if not shared or is_swap(a.node) or view_of(a.shape) is None:
+        return None
+    flat = _flat(a)
+    if flat.shape == a.shape and b.ndim == 2:
+        return None
+    return (flat @ b.reshape(b.shape[-2:])).reshape(node.spec.shape)
+
+
+def _flat(x: Tensor) -> Tensor:
+    """Return `x` with all axes before the last joined, except for rows of a batch."""
+    if not isinstance(x.shape[0], Dim):
+        return x.reshape(-1, x.shape[-1])
+    middle = math.prod(d for d in x.shape[1:-1] if isinstance(d, int))
+    return x.reshape(x.shape[0], *((middle,) if middle != 1 else ()), x.shape[-1])
+
+
+def _row_products(node: Node) -> Tensor | None:
+    """Write the products of rows as a product of matrices, if both are matrices once flat."""
+    a, b = (_flat(Tensor(i)) if view_of(i.spec.shape) else Tensor(i) for i in node.inputs)
+    return a.T @ b if a.ndim == 2 else None
+
+
 LOWERINGS: dict[str, Callable[[Node], Tensor | None]] = {
     "argmax": _argmax,
     "matmul": _matmul,
     "max": _reduction,
+    "row_products": _row_products,
     "sum": _sum,
     "transpose": _transpose,
 }
