@@ -165,7 +165,8 @@ def uses(primitive: Primitive) -> Iterator[Use]:
         for table, ids in [
             ((4,), (5,)), ((4, 3), (5,)), ((4, 3), (N,)), ((4,), (N, 2)), ((4, 2, 3), (N,)),
             ((4, 3), (N, 2)), ((4, 3), ()), ((4, 2, 3), (2, 2)), ((4, 3), (N, 2, 2)),
-            ((5, 3), (5,)), ((N, 3), (5,)), ((N, 3), (N,)), ((N,), (N, 2)), ((N, 2, 3), (N,)), ((N, 3), ()),
+            ((5, 3), (5,)), ((N, 3), (5,)), ((N, 3), (N,)), ((N,), (N, 2)), ((N, 2, 3), (N,)),
+            ((N, 3), ()),
         ]:  # fmt: skip
             yield Use(name, (table, ids), {})
     elif name == "scatter_add":
@@ -206,7 +207,8 @@ def values_of(use: Use, dtype: str) -> list[Array]:
     primitive, rng = registry[use.name], np.random.default_rng(3)
     shapes = resolve(use.shapes, {N: ROWS})
     if use.name in ("gather", "scatter_add"):
-        rows = ROWS if use.params.get("rows") is N or use.shapes[0][:1] == (N,) else 4
+        length = use.params["rows"] if use.name == "scatter_add" else use.shapes[0][0]
+        rows = ROWS if length is N else 4
         numbers = rng.normal(size=shapes[0]).astype(dtype)
         return [numbers, np.asarray(rng.integers(-rows, rows, shapes[1]))]
     assert primitive.domain is not None

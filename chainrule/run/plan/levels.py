@@ -119,6 +119,7 @@ def schedule(kernels: Kernels, state: set[str]) -> Schedule:
     position = {kernel: i for i, kernel in enumerate(kernels.order)}
     loaded = {kernel: loads(kernels, kernel) for kernel in kernels.order}
     far = {kernel: kernels.far_of(kernel) for kernel in kernels.order}
+    across = {kernel: kernels.across_of(kernel) for kernel in kernels.order}
     written: dict[Kernel, list[tuple[str, Node]]] = {}
     copies: dict[str, Node] = {}
     for name, node in graph.outputs.items():
@@ -130,7 +131,11 @@ def schedule(kernels: Kernels, state: set[str]) -> Schedule:
     for kernel in kernels.order:
         level[kernel] = max(
             (
-                level[home] + (0 if _aligned(kernel, source, home, source in far[kernel]) else 1)
+                level[home]
+                + (
+                    source in across[kernel]
+                    or not _aligned(kernel, source, home, source in far[kernel])
+                )
                 for source in loaded[kernel]
                 if (home := kernels.home.get(source)) is not None and home is not kernel
             ),

@@ -12,28 +12,41 @@ import math
 import operator
 from collections.abc import Callable, Collection
 
+import numpy as np
+
 from chainrule.core.graph import Graph, Node, reachable, rebuild
 from chainrule.core.primitive import lookup
 from chainrule.core.spec import Dim, Shape
-from chainrule.core.tensor import Tensor
+from chainrule.core.tensor import Tensor, as_tensor
 from chainrule.ops.arithmetic import where
-from chainrule.ops.shape import arange
+from chainrule.ops.shape import arange, broadcast_to
 from chainrule.run.plan.fuse import is_inner, reduction_kind
-from chainrule.run.plan.view import Unsupported, is_swap, view_of
+from chainrule.run.plan.view import Unsupported, is_swap, unmoved, view_of
 
 __all__ = ["LOWERINGS", "copy_moved", "lower"]
 
+LARGEST = 2**62  # more than there are rows
+
+
+def _is_empty(node: Node) -> bool:
+    """Return whether a sum or a product has no terms, or no results."""
+    return any(0 in n.spec.shape for n in (node, *node.inputs))
+
+
+def _empty(node: Node) -> Tensor:
+    return broadcast_to(as_tensor(np.zeros((), node.spec.dtype)), node.spec.shape)
+
 
 def _argmax(node: Node) -> Tensor | None:
-    """Number columns from the end, so that the first winner has the maximum."""  # noqa: D401
+    """Number elements from the end, so that the first winner has the maximum."""  # noqa: D401
     x, axis = Tensor(node.inputs[0]), node.params["axis"]
     length = x.shape[axis]
-    if isinstance(length, Dim):
+    if view_of(x.shape) is None:
         return None
-    last = length - 1
-    shape = [1] * x.ndim
-    shape[axis] = last + 1
-    from_end = last - arange(last + 1, "int32").reshape(shape)
+    last, dtype = (LARGEST, "int64") if isinstance(length, Dim) else (length - 1, "int32")
+    shape: list[int | Dim] = [1] * x.ndim
+    shape[axis] = length
+    from_end = last - arange(length, dtype).reshape(tuple(shape))
     # NumPy's argmax treats a NaN as the largest value; only a NaN is not equal to itself.
     won = (x == x.max(axis, keepdims=True)) | (x != x)
     winner: Tensor = last - where(won, from_end, 0).max(axis)
@@ -53,7 +66,9 @@ def _reduction(node: Node) -> Tensor | None:
     """Reduce over rows, then over the last axes, as kernels reduce only one or the other."""
     x = Tensor(node.inputs[0])
     axes = [a for a in node.params["axes"] if x.shape[a] != 1]
-    if not axes or view_of(x.shape) is None or _is_kernel(node):
+    if not axes:  # integers are summed as int64, even one
+        return x.astype(node.spec.dtype).reshape(node.spec.shape)
+    if view_of(x.shape) is None or _is_kernel(node):
         return None
     reduce = Tensor.sum if node.primitive.name == "sum" else Tensor.max
     by_rows = isinstance(x.shape[0], Dim)
@@ -166,7 +181,7 @@ def lower(graph: Graph) -> Graph:
         newest = max((n.serial for n in graph.nodes), default=0)
         for node in graph.nodes:
             rule = LOWERINGS.get(node.primitive.name)
-            found = rule(node) if rule is not None else None
+            found = None if rule is None else _empty(node) if _is_empty(node) else rule(node)
             if found is not None:
                 graph = rebuild(graph, {node: _in_place_of(node, found.node, newest)})
                 break
@@ -175,14 +190,20 @@ def lower(graph: Graph) -> Graph:
 
 
 def copy_moved(graph: Graph, state: Collection[str]) -> Graph:
-    """Insert a copy wherever a new value of `state` is a leaf or only moves elements.
+    """Insert a copy wherever an output is a leaf, or a new value of `state` only moves elements.
 
     Kernels store only what they compute, so such a value needs an operation that computes it.
     """
     outputs = dict(graph.outputs)
-    for name in sorted(state):
-        node = outputs[name]
-        if node.primitive.alias or (node.primitive.leaf and node is not graph.inputs[name]):
+    for name, node in graph.outputs.items():
+        bare = unmoved(node)
+        if name not in state:
+            copied = not bare.inputs and bare.primitive.name != "constant"
+        else:
+            copied = node.primitive.alias or (
+                node.primitive.leaf and node is not graph.inputs[name]
+            )
+        if copied and view_of(node.spec.shape) is not None:
             params = {"dtype": node.spec.dtype.name}
             outputs[name] = Node(lookup("cast"), (node,), params, node.spec, node.scope, node.line)
     return Graph(outputs, graph.inputs)
