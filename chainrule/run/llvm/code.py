@@ -27,7 +27,7 @@ from chainrule.run.plan.passes import PASSES
 from chainrule.run.plan.slots import Slots, slots_of
 from chainrule.run.plan.view import Unsupported, summed
 
-__all__ = ["NativeCode"]
+__all__ = ["NativeCode", "optimized"]
 
 
 class NativeCode:
@@ -72,7 +72,8 @@ class NativeCode:
             except Unsupported as problem:  # exclude the node and start again
                 refused[str(self.graph.nodes.index(problem.node))] = problem.reason
         head = json.dumps({"refused": refused, "workspace": slots.workspace})
-        return head.encode() + b"\n" + _object_code(str(module))
+        machine = target_machine()
+        return head.encode() + b"\n" + bytes(machine.emit_object(optimized(str(module), machine)))
 
     def _find_entries(self) -> None:
         pointer, number = ctypes.c_void_p, ctypes.c_int64
@@ -123,21 +124,20 @@ def _key(graph: Graph, state: set[str], data: set[str], capacity: int) -> str:
     )
 
 
-def _object_code(text: str) -> bytes:
-    """Compile LLVM assembly to object code.
+def optimized(text: str, machine: Any) -> Any:
+    """Return LLVM assembly as a module that is ready to be compiled for `machine`.
 
     :mod:`~chainrule.run.llvm.emit` writes kernels in nearly final form, so LLVM's
     standard optimizations take seconds without a measurable gain.  Only inlining and
     the promotion of variables to registers are run.
     """
-    machine = target_machine()
     module = llvm.parse_assembly(text)
     passes = llvm.create_new_module_pass_manager()
     passes.add_always_inliner_pass()
     passes.add_sroa_pass()
     passes.add_simplify_cfg_pass()
     passes.run(module, llvm.create_pass_builder(machine, llvm.create_pipeline_tuning_options()))
-    return bytes(machine.emit_object(module))
+    return module
 
 
 def _link(code: bytes) -> Any:
