@@ -111,3 +111,15 @@ def test_the_gradient_of_a_shared_weight_is_one_product_with_its_update() -> Non
     sums = [k for k in kernels if k.anchor and k.anchor.primitive.name == "row_products"]
     assert len(sums) == 6  # one for each weight that multiplies the parts of a row
     assert all(len(k.nodes) > 4 for k in sums)
+
+
+def test_a_part_of_a_matrix_is_updated_once_by_each_thread() -> None:
+    x, w = cr.input("x", (4, 7, 6), "float64"), cr.input("w", (4, 6, 5), "float64")
+    r = cr.input("r", (N,), "float64")
+    loss = cr.sin(x @ w).sum() * r.sum()
+    outputs = {"loss": loss, "x": x, "w": w - 0.1 * cr.grad(loss, w)}
+    state = {"x": RNG.normal(size=x.shape), "w": RNG.normal(size=w.shape)}  # type: ignore[arg-type]
+    case = Case(cr.Graph(outputs, {"x": x, "w": w, "r": r}), state, {"r": RNG.normal(size=9)})
+    for threads in (1, 2, 3):
+        assert case.native(3, threads).code.schedule.in_place
+        assert_agree(case, shuffled(9, 2), 3, 1e-9, threads)

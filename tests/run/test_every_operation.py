@@ -19,6 +19,7 @@ from chainrule.core.primitive import registry
 from chainrule.run.llvm.code import NativeCode
 from chainrule.transform.mode import for_predicting
 from tests.nn.test_config import EXAMPLES
+from tests.run.agreement import Case, assert_agree, shuffled
 from tests.run.operations import ROWS, Array, N, Use, graph_of, reference, run_native, uses
 
 DTYPES = ("float64", "float32", "int32", "float64", "uint8", "float32", "int64", "bool")
@@ -129,7 +130,22 @@ def test_an_index_out_of_the_rows_of_a_batch_is_an_error_that_names_it(threads: 
     graph = cr.Graph({"y": cr.gather(x * 2, i)}, {"x": x, "i": i})
     code = NativeCode(graph, set(), {"x", "i"}, 8)
     given = {"x": np.ones((ROWS, 3)), "i": np.array([0, 1, 5, 2, 3])}
+    assert len(code.schedule.levels) == 2  # a barrier, as any thread may have computed the row
     with pytest.raises(cr.ShapeError, match="index 5 is out of range for 5 rows"):
         run_native(code, given, ROWS, threads)
     given["i"][2] = -5
     assert_native(graph, given)
+
+
+def test_rows_are_picked_from_the_batch_in_the_order_of_a_shuffled_epoch() -> None:
+    rng = np.random.default_rng(0)
+    state = {"w": rng.normal(size=3)}
+    data = {"x": rng.normal(size=(11, 3)), "i": rng.integers(-2, 2, 11)}
+    x, i = cr.input("x", (N, 3), "float64"), cr.input("i", (N,), "int64")
+    w = cr.input("w", (3,), "float64")
+    loss = cr.sin(cr.gather(x, i) * w + cr.gather(x * w, i)).sum()
+    outputs = {"loss": loss, "w": w - 0.1 * cr.grad(loss, w)}
+    case = Case(cr.Graph(outputs, {"x": x, "i": i, "w": w}), state, data)
+    assert not case.native(3).code.left_to_reference()
+    for threads in (1, 3):
+        assert_agree(case, shuffled(11, 4), 3, 1e-12, threads)

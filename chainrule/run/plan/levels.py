@@ -81,8 +81,6 @@ def _aligned(reader: Kernel, source: Node, writer: Kernel, far: bool) -> bool:
 
 def _in_step(product: Node, operand: Node) -> bool:
     """Return whether a row of `product` needs only the same row of `operand`."""
-    if product.primitive.name == "row_products":
-        return False
     if product.spec.ndim > 2 and isinstance(product.spec.shape[0], Dim):
         return operand.spec.ndim == product.spec.ndim and operand.spec.shape[0] != 1
     return operand is product.inputs[0] and not is_swap(operand)
