@@ -102,6 +102,7 @@ STATEMENTS: dict[str, Callable[..., Any]] = {
     "cos": np.cos,
     "count": lambda lengths, dtype: np.ones(lengths, dtype).sum(dtype=dtype),
     "div": lambda x, y: x / y,
+    "row_products": lambda a, b: sum(np.outer(a[i], b[i]) for i in np.ndindex(a.shape[:-1])),
     "edge_products": lambda x, y, wiring: (x.T @ y)[wiring.sources, wiring.targets],
     "equal": lambda x, y: x == y,
     "erf": lambda x: special.erf(x).astype(x.dtype),
@@ -196,7 +197,7 @@ def test_meaning_on_the_domain(name: str, dtype: str) -> None:
 
 
 INTEGER_BLIND = {
-    "matmul", "sparse_matmul", "edge_products", "uniform",
+    "matmul", "row_products", "sparse_matmul", "edge_products", "uniform",
     "logical_and", "logical_or", "logical_not",
 }  # fmt: skip
 

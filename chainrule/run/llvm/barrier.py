@@ -7,40 +7,53 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from platform import machine
 
 from llvmlite import ir
 
-from chainrule.run.llvm.instructions import I32
+from chainrule.run.llvm.instructions import I32, I64
 
 __all__ = ["emit_barrier", "without_denormals"]
 
-X86 = machine().lower() in ("x86_64", "amd64", "i686")
-FLUSH = 0x8040  # the bits of MXCSR that make denormal results, and denormal operands, zero
+# The bits of a processor's control register that make denormal results and operands zero.
+FLUSH_X86, FLUSH_ARM = 0x8040, 1 << 24
 SPINS = 400  # iterations that a thread spins at a barrier before it yields the processor
 
 
 @contextmanager
-def without_denormals(b: ir.IRBuilder) -> Iterator[None]:
+def without_denormals(b: ir.IRBuilder, family: str) -> Iterator[None]:
     """Treat denormals as zero inside the block: arithmetic on them is 100 times slower."""
-    if not X86:
+    if family == "arm":
+        number = _declared(b.module, "llvm.aarch64.get.fpcr", I64)
+        change = _declared(b.module, "llvm.aarch64.set.fpcr", ir.VoidType(), I64)
+        before = b.call(number, [])
+        b.call(change, [b.or_(before, I64(FLUSH_ARM))])
+        yield
+        b.call(change, [before])
+        return
+    if family != "x86":
         yield
         return
-    pointer = ir.FunctionType(ir.VoidType(), [ir.IntType(8).as_pointer()])
+    place = ir.IntType(8).as_pointer()
     save, restore = (
-        b.module.globals.get(name) or ir.Function(b.module, pointer, name)
+        _declared(b.module, name, ir.VoidType(), place)
         for name in ("llvm.x86.sse.stmxcsr", "llvm.x86.sse.ldmxcsr")
     )
     old, new = b.alloca(I32), b.alloca(I32)
     bytes_of = [b.bitcast(place, ir.IntType(8).as_pointer()) for place in (old, new)]
     b.call(save, [bytes_of[0]])
-    b.store(b.or_(b.load(old), I32(FLUSH)), new)
+    b.store(b.or_(b.load(old), I32(FLUSH_X86)), new)
     b.call(restore, [bytes_of[1]])
     yield
     b.call(restore, [bytes_of[0]])
 
 
-def emit_barrier(module: ir.Module) -> ir.Function:
+def _declared(module: ir.Module, name: str, result: ir.Type, *arguments: ir.Type) -> ir.Function:
+    """Return the function `name`, declared once per module."""
+    kind = ir.FunctionType(result, arguments)
+    return module.globals.get(name) or ir.Function(module, kind, name)
+
+
+def emit_barrier(module: ir.Module, family: str) -> ir.Function:
     """Emit a barrier: the last thread to arrive starts the next generation, for which others wait.
 
     Waiting threads spin for a while and then yield the processor in every iteration, so that
@@ -75,9 +88,10 @@ def emit_barrier(module: ir.Module) -> ir.Function:
     now = b.load_atomic(generation, "acquire", 4)
     b.cbranch(b.icmp_unsigned("!=", now, present), done, turn)
     b.position_at_end(turn)
-    if X86:
-        pause = ir.FunctionType(ir.VoidType(), [])
-        b.call(ir.Function(module, pause, "llvm.x86.sse2.pause"), [])
+    if family == "x86":
+        b.call(_declared(module, "llvm.x86.sse2.pause", ir.VoidType()), [])
+    elif family == "arm":
+        b.call(_declared(module, "llvm.aarch64.hint", ir.VoidType(), I32), [I32(1)])  # yield
     more = b.add(turns, I32(1))
     turns.add_incoming(more, turn)
     b.cbranch(b.icmp_unsigned("<", more, I32(SPINS)), wait, rest)

@@ -266,7 +266,8 @@ class Body:
         rows = node.inputs[0].spec.shape[0] if "rows" not in node.params else node.params["rows"]
         lanes = ids.type.count if isinstance(ids.type, ir.VectorType) else 0
         dtype = node.inputs[1].spec.dtype.name
-        number, end = self.rules.convert(Value(ids, dtype), "int64"), Value(rows, "int64")
+        number = self.rules.convert(Value(ids, dtype), "int64")
+        end = Value(self.rows if isinstance(rows, Dim) else rows, "int64")
         behind = self.rules.less(number, Value(0, "int64"))
         number = self.rules.select(behind, self.rules.add(number, end), number)
         inside = self.b.icmp_unsigned("<", number.value, self.rules.register(end, "int64", lanes))
@@ -275,10 +276,11 @@ class Body:
             fine = self.b.extract_element(inside, I32(lane)) if lanes else inside
             with self.b.if_then(self.b.not_(fine), likely=False):
                 one = self.b.extract_element(raw, I32(lane)) if lanes else raw
-                at = 2 * self.context.slots.checked.index(node)
+                at = 3 * self.context.slots.checked.index(node)
                 faults = self.pointer(self.context.slots.faults_index, I64)
-                self.b.store(one, self.b.gep(faults, [I64(at + 1)]))
-                self.b.store(I64(1), self.b.gep(faults, [I64(at)]))
+                length = self.rules.register(end, "int64", 0)
+                for i, fact in enumerate((I64(1), one, length)):
+                    self.b.store(fact, self.b.gep(faults, [I64(at + i)]))
         zero = self.rules.register(Value(0, "int64"), "int64", lanes)
         return self.b.select(inside, number.value, zero)
 

@@ -104,7 +104,7 @@ class Caller:
         arrays = [self.buffers[node] for node in slots.buffers]
         arrays += [getattr(wiring, name) for wiring, name in slots.tables]
         arrays += [self.sums, self.scratch.views["scalars"], self.scratch.views["workspace"]]
-        self.faults = np.zeros((max(1, len(slots.checked)), 2), np.int64)
+        self.faults = np.zeros((max(1, len(slots.checked)), 3), np.int64)
         arrays.append(self.faults)
         places = [address_of(a) for a in arrays]
         self.table = np.array([0] * len(slots.arrays) + places, np.uint64)
@@ -172,9 +172,8 @@ class Caller:
         if not (self.code.slots.checked and self.faults[:, 0].any()):
             return
         at = int(np.flatnonzero(self.faults[:, 0])[0])
-        node, index = self.code.slots.checked[at], int(self.faults[at, 1])
+        node, (_, index, rows) = self.code.slots.checked[at], self.faults[at].tolist()
         self.faults.fill(0)
-        rows = node.params.get("rows", node.inputs[0].spec.shape[0])
         layer = f" in layer {node.scope!r}" if node.scope else ""
         raise ShapeError(
             f"{node.primitive.name}{layer}: index {index} is out of range for "

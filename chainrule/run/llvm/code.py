@@ -27,9 +27,9 @@ from chainrule.run.plan.lower import copy_moved
 from chainrule.run.plan.memory import MemoryPlan, plan_memory
 from chainrule.run.plan.passes import PASSES
 from chainrule.run.plan.slots import Slots, slots_of
-from chainrule.run.plan.view import Unsupported
+from chainrule.run.plan.view import Unsupported, summed
 
-__all__ = ["NativeCode", "link", "object_code"]
+__all__ = ["NativeCode", "link", "object_code", "optimized"]
 
 
 class NativeCode:
@@ -114,9 +114,8 @@ class NativeCode:
                 edges = kernel.anchor.params["wiring"].edges
                 total += 2.0 * edges * (rows if isinstance(length, Dim) else length)
             elif kernel.kind == "matmul" and kernel.anchor is not None:
-                depth = kernel.anchor.inputs[0].spec.shape[1]
-                sizes = [rows if isinstance(d, Dim) else d for d in (*kernel.view, depth)]
-                total += 2.0 * math.prod(sizes)
+                lengths = (*kernel.view, *summed(kernel.anchor))
+                total += 2.0 * math.prod(rows if isinstance(d, Dim) else d for d in lengths)
         return total
 
 
@@ -132,20 +131,25 @@ def _key(graph: Graph, state: set[str], data: set[str], capacity: int) -> str:
 
 
 def object_code(text: str) -> bytes:
-    """Compile LLVM assembly to object code.
+    """Compile LLVM assembly to object code for this machine."""
+    machine = target_machine()
+    return bytes(machine.emit_object(optimized(text, machine)))
+
+
+def optimized(text: str, machine: Any) -> Any:
+    """Return LLVM assembly as a module that is ready to be compiled for `machine`.
 
     :mod:`~chainrule.run.llvm.emit` writes kernels in nearly final form, so LLVM's
     standard optimizations take seconds without a measurable gain.  Only inlining and
     the promotion of variables to registers are run.
     """
-    machine = target_machine()
     module = llvm.parse_assembly(text)
     passes = llvm.create_new_module_pass_manager()
     passes.add_always_inliner_pass()
     passes.add_sroa_pass()
     passes.add_simplify_cfg_pass()
     passes.run(module, llvm.create_pass_builder(machine, llvm.create_pipeline_tuning_options()))
-    return bytes(machine.emit_object(module))
+    return module
 
 
 def link(code: bytes) -> Any:

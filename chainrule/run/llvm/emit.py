@@ -100,10 +100,12 @@ def _emit_module(context: Context) -> ir.Module:
         call.function.linkage = "internal"
     if stops:
         for i, calls in enumerate(levels):
-            _emit_level(module, f"level_{i}", [c for c in calls if not c.watched])
-            _emit_level(module, f"watched_{i}", [c for c in calls if c.watched])
+            usual = [c for c in calls if not c.watched]
+            _emit_level(module, f"level_{i}", usual, context.target.family)
+            late = [c for c in calls if c.watched]
+            _emit_level(module, f"watched_{i}", late, context.target.family)
     else:
-        _emit_steps(module, levels)
+        _emit_steps(module, levels, context.target.family)
     return module
 
 
@@ -125,24 +127,24 @@ def _numbers_as_operands(context: Context) -> bool:
     return not single.isdisjoint(operands)
 
 
-def _emit_level(module: ir.Module, name: str, calls: Sequence[_Call]) -> None:
+def _emit_level(module: ir.Module, name: str, calls: Sequence[_Call], family: str) -> None:
     """Emit an entry that runs one level, for steps that stop for the interpreter."""
     level = ir.Function(module, SIGNATURE, name)
     b = ir.IRBuilder(level.append_basic_block("entry"))
-    with without_denormals(b):
+    with without_denormals(b, family):
         for call in calls:
             b.call(call.function, level.args)
     b.ret_void()
 
 
-def _emit_steps(module: ir.Module, levels: Sequence[Sequence[_Call]]) -> None:
+def _emit_steps(module: ir.Module, levels: Sequence[Sequence[_Call]], family: str) -> None:
     """Emit the loop over batches, which runs all levels with barriers between them."""
     types = [POINTER.as_pointer(), I64.as_pointer(), *[I64] * 5, I32.as_pointer()]
     steps = ir.Function(module, ir.FunctionType(ir.VoidType(), types), "steps")
     table, order, rows, batch, before, thread, threads, arrivals = steps.args
     b = ir.IRBuilder(steps.append_basic_block("entry"))
-    barrier = emit_barrier(module)
-    with without_denormals(b), loop(b, I64(0), rows, batch) as start:
+    barrier = emit_barrier(module, family)
+    with without_denormals(b, family), loop(b, I64(0), rows, batch) as start:
         count = least(b, batch, b.sub(rows, start))
         chosen = b.gep(order, [start])
         turn = b.urem(b.add(before, b.udiv(start, batch)), I64(WATCH_EVERY))

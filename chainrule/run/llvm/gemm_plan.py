@@ -23,12 +23,16 @@ _USUAL_ROWS = 64  # the assumed number of rows if it is known only at run time
 
 @dataclass(frozen=True)
 class Target:
-    """The machine: float32 lanes per register, number of registers, bytes of L1 and L2."""
+    """The machine: float32 lanes per register, number of registers, bytes of L1 and L2.
+
+    `family` is "x86" or "arm", or "" for another, which gets no instructions of its own.
+    """
 
     width: int = 8
     registers: int = 16
     l1: int = 32 * 1024
     l2: int = 512 * 1024
+    family: str = "x86"
 
 
 @dataclass(frozen=True)
@@ -130,11 +134,13 @@ class Plan:
         return rows, small, min(wide, vectors)
 
     def _shapes(self) -> Iterator[tuple[int, int]]:
-        # At most eight rows: each has a pointer, which also occupies a register.
+        # At most eight rows: each has a pointer, which also occupies a register. For ARM, LLVM
+        # loads many elements of A ahead, so that with more than 6 x 3 sums some are spilled.
+        most = 6 if self.target.family == "arm" else 8
         for wide in (2, 3, 1):
             room = (self.target.registers - wide - 1) // wide
             if room >= 3:
-                yield min(room, 8), wide
+                yield min(room, most), wide
 
     @staticmethod
     def _cost(rows: int, wide: int, vectors: int) -> float:

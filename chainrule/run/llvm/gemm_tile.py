@@ -109,7 +109,8 @@ class TileShape:
         """The steps of k per iteration; more need more code and, for unknown strides, registers."""
         if not self.deep:
             return 1
-        return 2 if self.a_step is None or self.b_step is None else 4
+        unknown = (self.a_step is None) + (self.b_step is None)
+        return 4 if not unknown else 2 if self.rows + unknown <= 7 else 1
 
     def function(self, module: ir.Module) -> ir.Function:
         """Return `void (A*, row stride, k stride, B*, k stride, sums*, depth, rows left[, first])`.
@@ -141,11 +142,14 @@ class TileShape:
         for i in range(1, self.rows):
             rows.append(b.mul(least(b, I64(i), final), row_step))
         initial = self._initial(b, kept, first[0] if first else None)
-        start = [I64(0), a, b_base, *initial]
+        # The position in B counts the steps, as a counter would need another register.
+        start, steps = [a, b_base, *initial], (rows, a_step, b_step)
         if self.unroll > 1:
-            stop = b.sub(depth, I64(self.unroll - 1))
-            start = self._steps(b, self.unroll, stop, start, (rows, a_step, b_step))
-        _, _, _, *sums = self._steps(b, 1, depth, start, (rows, a_step, b_step))
+            whole = b.sub(depth, b.urem(depth, I64(self.unroll)))
+            end = b.gep(b_base, [b.mul(whole, b_step)])
+            start = self._steps(b, self.unroll, end, start, steps)
+        end = b.gep(b_base, [b.mul(depth, b_step)])
+        _, _, *sums = self._steps(b, 1, end, start, steps)
         for i, value in enumerate(sums):
             store_vector(b, b.gep(kept, [I64(i * self.lanes)]), value, self.lanes)
         b.ret_void()
@@ -154,19 +158,19 @@ class TileShape:
         self,
         b: ir.IRBuilder,
         unroll: int,
-        stop: ir.Value,
+        end: ir.Value,
         start: Sequence[ir.Value],
         steps: tuple[Sequence[ir.Value], ir.Value, ir.Value],
     ) -> list[ir.Value]:
-        """Emit the loop while k < stop; return k, the pointers and the sums after it."""
+        """Emit the loop up to `end` in B; return the pointers and the sums after it."""
         rows, a_step, b_step = steps
         before = b.block
         head, body, done = (b.append_basic_block(name) for name in ("k.head", "k", "k.done"))
         b.branch(head)
         b.position_at_end(head)
         phis = [b.phi(value.type) for value in start]
-        k, at_a, at_b, *sums = phis
-        b.cbranch(b.icmp_signed("<", k, stop), body, done)
+        at_a, at_b, *sums = phis
+        b.cbranch(b.icmp_unsigned("!=", at_b, end), body, done)
         b.position_at_end(body)
         for _ in range(unroll):
             vectors = self._load_b(b, at_b)
@@ -176,7 +180,7 @@ class TileShape:
                 for v, vector in enumerate(vectors):
                     grown.append(multiply_add(b, scalar, vector, sums[i * self.vectors + v]))
             sums, at_a, at_b = grown, b.gep(at_a, [a_step]), b.gep(at_b, [b_step])
-        following = [b.add(k, I64(unroll)), at_a, at_b, *sums]
+        following = [at_a, at_b, *sums]
         for phi, first, after in zip(phis, start, following, strict=True):
             phi.add_incoming(first, before)
             phi.add_incoming(after, b.block)

@@ -14,22 +14,22 @@ from llvmlite import ir
 from chainrule.core.graph import Node
 from chainrule.core.spec import Dim
 from chainrule.run.llvm.body import Site
-from chainrule.run.llvm.gemm import Gemm, Tile
 from chainrule.run.llvm.instructions import I32, I64, least, loop
 from chainrule.run.llvm.move_code import Group
+from chainrule.run.llvm.product_code import ProductCode
 from chainrule.run.llvm.scatter_code import ScatterCode
 from chainrule.run.llvm.sparse_code import SparseCode
-from chainrule.run.llvm.vector import Value, VectorBuilder, element_type
+from chainrule.run.llvm.vector import Value, element_type
 from chainrule.run.plan.fuse import ROW_UNROLL, passes
 from chainrule.run.plan.levels import split_of
-from chainrule.run.plan.view import unmoved, view_of
+from chainrule.run.plan.view import view_of
 
 __all__ = ["KernelCode"]
 
 GROUP = 4  # vectors of accumulators in a reduction over rows
 
 
-class KernelCode(SparseCode, ScatterCode):
+class KernelCode(ProductCode, SparseCode, ScatterCode):
     """The code of one kernel."""
 
     def emit(self) -> None:
@@ -61,65 +61,6 @@ class KernelCode(SparseCode, ScatterCode):
     def _wide_nodes(self) -> Iterator[Node]:
         nodes = set(self.kernel.nodes) | {i for n in self.kernel.nodes for i in n.inputs}
         return (n for n in nodes if (view_of(n.spec.shape) or (1, 1))[1] > 1)
-
-    def _emit_matmul(self) -> None:
-        node = self.kernel.anchor
-        assert node is not None
-        left, right = node.inputs
-        trans_a, trans_b = (s.primitive.name == "transpose" for s in (left, right))
-        a, b_ = (unmoved(s.inputs[0] if t else s) for s, t in ((left, trans_a), (right, trans_b)))
-        depth = left.spec.shape[1]
-        runtime_k = isinstance(depth, Dim)
-        rows, columns = self.kernel.view
-        gemm = Gemm(
-            n=columns,
-            k=self.context.capacity if isinstance(depth, Dim) else depth,
-            m=None if isinstance(rows, Dim) else rows,
-            dtype=node.spec.dtype.name,
-            trans_a=trans_a,
-            trans_b=trans_b,
-            runtime_k=runtime_k,
-            often_one=not self.context.state,  # a function of rows, not a step of training
-            target=self.context.target,
-        )
-        slots = self.context.slots
-        slots.workspace = max(slots.workspace, -(-gemm.workspace // 64) * 64)
-        first, end = self.split()
-        own = self.workspace(gemm.element)
-
-        def epilogue(tile: Tile, sums: ir.Value) -> ir.Value | None:
-            site = Site(self, self.whole, tile.row, tile.column, tile.lanes, tile.count)
-            site.known[node] = Value(sums, node.spec.dtype.name)
-            outer, self.b = self.b, tile.builder
-            self.rules = VectorBuilder(self.b)
-            self.store_all(site)
-            self.b = outer
-            self.rules = VectorBuilder(self.b)
-            return None
-
-        gemm.emit(
-            self.b, self.array(a), self.array(b_), own, first, end, own,
-            k=self.rows if runtime_k else None, epilogue=epilogue, ahead=self._loaded_by_tile(),
-        )  # fmt: skip
-
-    def _loaded_by_tile(self) -> list[ir.Value]:
-        """Return the arrays of the product's own shape and type that its epilogue loads."""
-        kernel, kernels = self.kernel, self.context.kernels
-        anchor = kernel.anchor
-        assert anchor is not None
-        loaded = {
-            source
-            for node in kernel.nodes
-            if node is not anchor
-            for i in node.inputs
-            for source in kernels.sources(i)
-            if source not in self.members
-        }
-        return [
-            self.array(node)
-            for node in sorted(loaded, key=lambda n: n.serial)
-            if view_of(node.spec.shape) == kernel.view and node.spec.dtype == anchor.spec.dtype
-        ]
 
     def _emit_each(self) -> None:
         first, end = self.split()

@@ -6,8 +6,10 @@ Read next: :mod:`chainrule.run.llvm.native`.
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
+from platform import machine
 from typing import Any
 
 import llvmlite.binding as llvm
@@ -15,7 +17,14 @@ import llvmlite.binding as llvm
 from chainrule.core.errors import OptionError
 from chainrule.run.llvm.gemm import Target
 
-__all__ = ["available_cores", "host_target", "llvm_version", "target_machine", "thread_limit"]
+__all__ = [
+    "available_cores",
+    "host_target",
+    "llvm_version",
+    "target_machine",
+    "target_of",
+    "thread_limit",
+]
 
 # A child forked while another thread is in LLVM would wait for that thread forever, so forks wait.
 _lock: Any = getattr(llvm.ffi.lib, "_lock", None)
@@ -54,15 +63,24 @@ def host_features() -> str:
 @cache
 def host_target() -> Target:
     """Return the vector width, register count and cache sizes of the host."""
-    features = set(host_features().split(","))
-    if {"+avx512f", "+avx512vl"} <= features:
-        width, registers = 16, 32
-    elif {"+avx2", "+fma"} <= features:
-        width, registers = 8, 16
-    else:
-        width, registers = 4, 16
-    l1, l2 = _cache_bytes(1) or 32 * 1024, _cache_bytes(2) or 512 * 1024
-    return Target(width=width, registers=registers, l1=l1, l2=l2)
+    target = target_of(machine(), host_features())
+    return replace(target, l1=_cache_bytes(1) or target.l1, l2=_cache_bytes(2) or target.l2)
+
+
+def target_of(architecture: str, features: str) -> Target:
+    """Return the vectors of a processor with LLVM's `features`, with caches of the usual size.
+
+    >>> target_of("x86_64", "+avx2,+fma,+avx512f,+avx512vl").width, target_of("arm64", "").width
+    (16, 4)
+    """
+    known = set(features.split(","))
+    if architecture.lower() in ("aarch64", "arm64"):
+        return Target(width=4, registers=32, family="arm")
+    family = "x86" if architecture.lower() in ("x86_64", "amd64", "i686") else ""
+    if {"+avx512f", "+avx512vl"} <= known:
+        return Target(width=16, registers=32, family=family)
+    width = 8 if {"+avx2", "+fma"} <= known else 4
+    return Target(width=width, registers=16, family=family)
 
 
 def _cache_bytes(level: int) -> int | None:

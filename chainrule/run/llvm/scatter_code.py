@@ -35,6 +35,8 @@ class ScatterCode(Body):
         b, (first, end) = self.b, self.split()
         rest = [d for d in node.spec.shape[1:] if isinstance(d, int)]
         block, width = math.prod(rest[:-1]), rest[-1] if rest else 1  # rows per index
+        if isinstance(node.spec.shape[0], Dim):
+            block, width = 1, math.prod(rest)
         self._clear(self.array(node), b.mul(first, I64(width)), b.mul(end, I64(width)))
         with loop(b, I64(0), self._count_of(node.inputs[1].spec.shape)) as at:
             number = self._checked(node, b.load(b.gep(ids, [at])))

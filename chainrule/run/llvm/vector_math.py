@@ -287,7 +287,7 @@ def _trig(builder: ir.IRBuilder, x: ir.Value, name: str) -> ir.Value:
 
 def _trig_function(module: ir.Module, v: Lanes, name: str) -> ir.Function:
     """Define sin or cos, once per module; it calls libm only if some lane is huge."""
-    full = f"chainrule.{name}.{v.count or 1}"
+    full = f"chainrule.{name}.{v.count}"
     known = module.globals.get(full)
     if known is not None:
         return known

@@ -17,12 +17,13 @@ from dataclasses import dataclass, field
 
 from chainrule.core.graph import Graph, Node, reachable
 from chainrule.core.spec import Dim
-from chainrule.run.plan.moves import check_move, is_move
+from chainrule.run.plan.moves import check_move, is_move, mixes_rows
 from chainrule.run.plan.view import (
     PRODUCTS,
     Unsupported,
     View,
     broadcasts,
+    is_swap,
     operands_of,
     unmoved,
     view_of,
@@ -101,23 +102,30 @@ class Kernels:
             else:
                 pending.extend(current.inputs)
 
-    def far(self, node: Node) -> set[Node]:
-        """Return the sources of `node` that are read at a different position than its own."""
-        found: set[Node] = set()
+    def _moves(self, node: Node) -> Iterator[Node]:
+        """Yield the moves that are loaded if `node` is computed."""
         pending, seen = [node], set()
         while pending:
             current = pending.pop()
             if is_move(current):
-                found.update(s for i in current.inputs for s in self.sources(i))
+                yield current
                 continue
             new = [i for i in current.inputs if i not in self.home and i not in seen]
             seen.update(new)
             pending.extend(new)
-        return found
+
+    def far(self, node: Node) -> set[Node]:
+        """Return the sources of `node` that are read at a different position than its own."""
+        return {s for move in self._moves(node) for i in move.inputs for s in self.sources(i)}
 
     def far_of(self, kernel: Kernel) -> set[Node]:
         """Return what `kernel` loads from rows or columns other than the current ones."""
         return set().union(*(self.far(node) for node in kernel.nodes))
+
+    def across_of(self, kernel: Kernel) -> set[Node]:
+        """Return what `kernel` loads from other rows of a batch than the current one."""
+        moves = (m for node in kernel.nodes for m in self._moves(node) if mixes_rows(m))
+        return {source for move in moves for source in self.sources(move.inputs[0])}
 
 
 def is_cheap(node: Node) -> bool:
@@ -236,12 +244,10 @@ class _Fuser:
 
     def _assign(self, node: Node) -> None:
         name = node.primitive.name
-        if name == "transpose" and node not in self.moved:
+        if is_swap(node) and node not in self.moved:
             return  # only products use it, and they read its input transposed
         view = self._view(node)
-        if name == "matmul":
-            self._assign_matmul(node, view)
-        elif name in PRODUCTS:
+        if name in PRODUCTS:
             self._check_operands(node)
             self._open(PRODUCTS[name], view, node, node)
         elif node.primitive.combine is not None:
@@ -294,31 +300,18 @@ class _Fuser:
             return view[1] in (1, kernel.view[1])
         return kernel.result_view == view
 
-    def _assign_matmul(self, node: Node, view: View) -> None:
-        left, right = node.inputs
-        if left.spec.ndim != 2 or right.spec.ndim != 2:
-            raise Unsupported(node, "has batch axes")
-        if left.primitive.name == "transpose" and right.primitive.name == "transpose":
-            raise Unsupported(node, "has both operands transposed")
-        self._check_operands(node)
-        if isinstance(right.spec.shape[1], Dim):
-            raise Unsupported(node, "has a result with a column for each row of the batch")
-        self._open("matmul", view, node, node)
-
     def _check_operands(self, node: Node) -> None:
         for operand in operands_of(node):
             self._view(operand)  # a value without a view is never in memory
-        if isinstance(node.params.get("rows"), Dim):
-            raise Unsupported(node, "adds to rows of a batch")
 
     def _operands(self) -> set[Node]:
         """Return the nodes that must be in memory for products and moves to read."""
         products = (n for n in self.graph.nodes if n.primitive.name in PRODUCTS)
         found = {unmoved(operand) for n in products for operand in operands_of(n)}
         for node in self.graph.nodes:
-            if is_move(node) and (node.primitive.name != "transpose" or node in self.moved):
+            if is_move(node) and (not is_swap(node) or node in self.moved):
                 sources = (unmoved(i) for i in node.inputs)
-                found.update(s for s in sources if not s.primitive.leaf)
+                found.update(s for s in sources if not s.primitive.leaf or mixes_rows(node))
         return found
 
     def _place_leaf(self, node: Node) -> None:

@@ -19,7 +19,7 @@ from typing import TypeAlias
 from chainrule.core.graph import Node
 from chainrule.core.spec import Dim
 from chainrule.run.plan.fuse import Kernel, Kernels
-from chainrule.run.plan.view import operands_of, unmoved
+from chainrule.run.plan.view import is_swap, operands_of, unmoved
 
 __all__ = ["Schedule", "Split", "has_stops", "loads", "schedule", "split_of"]
 
@@ -74,12 +74,16 @@ def _aligned(reader: Kernel, source: Node, writer: Kernel, far: bool) -> bool:
         # A reduction reads across the split only what it reduces, not what its epilogue uses.
         return not (inputs and _reaches(inputs, source, reader))
     if reader.kind in BY_ROWS and reader.anchor is not None:
-        left, right = reader.anchor.inputs
-        if _reaches({right}, source, reader):
-            return False
-        if _reaches({left}, source, reader):
-            return left.primitive.name != "transpose"
+        others = [i for i in reader.anchor.inputs if not _in_step(reader.anchor, i)]
+        return not _reaches(set(others), source, reader)
     return True
+
+
+def _in_step(product: Node, operand: Node) -> bool:
+    """Return whether a row of `product` needs only the same row of `operand`."""
+    if product.spec.ndim > 2 and isinstance(product.spec.shape[0], Dim):
+        return operand.spec.ndim == product.spec.ndim and operand.spec.shape[0] != 1
+    return operand is product.inputs[0] and not is_swap(operand)
 
 
 def _reaches(roots: set[Node], target: Node, kernel: Kernel) -> bool:
@@ -113,6 +117,7 @@ def schedule(kernels: Kernels, state: set[str]) -> Schedule:
     position = {kernel: i for i, kernel in enumerate(kernels.order)}
     loaded = {kernel: loads(kernels, kernel) for kernel in kernels.order}
     far = {kernel: kernels.far_of(kernel) for kernel in kernels.order}
+    across = {kernel: kernels.across_of(kernel) for kernel in kernels.order}
     written: dict[Kernel, list[tuple[str, Node]]] = {}
     copies: dict[str, Node] = {}
     for name, node in graph.outputs.items():
@@ -124,7 +129,11 @@ def schedule(kernels: Kernels, state: set[str]) -> Schedule:
     for kernel in kernels.order:
         level[kernel] = max(
             (
-                level[home] + (0 if _aligned(kernel, source, home, source in far[kernel]) else 1)
+                level[home]
+                + (
+                    source in across[kernel]
+                    or not _aligned(kernel, source, home, source in far[kernel])
+                )
                 for source in loaded[kernel]
                 if (home := kernels.home.get(source)) is not None and home is not kernel
             ),

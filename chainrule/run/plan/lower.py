@@ -12,28 +12,41 @@ import math
 import operator
 from collections.abc import Callable, Collection
 
+import numpy as np
+
 from chainrule.core.graph import Graph, Node, reachable, rebuild
 from chainrule.core.primitive import lookup
 from chainrule.core.spec import Dim, Shape
-from chainrule.core.tensor import Tensor
+from chainrule.core.tensor import Tensor, as_tensor
 from chainrule.ops.arithmetic import where
-from chainrule.ops.shape import arange
+from chainrule.ops.shape import arange, broadcast_to
 from chainrule.run.plan.fuse import is_inner, reduction_kind
-from chainrule.run.plan.view import Unsupported, view_of
+from chainrule.run.plan.view import Unsupported, is_swap, unmoved, view_of
 
 __all__ = ["LOWERINGS", "copy_moved", "lower"]
 
+LARGEST = 2**62  # more than there are rows
+
+
+def _is_empty(node: Node) -> bool:
+    """Return whether a sum or a product has no terms, or no results."""
+    return any(0 in n.spec.shape for n in (node, *node.inputs))
+
+
+def _empty(node: Node) -> Tensor:
+    return broadcast_to(as_tensor(np.zeros((), node.spec.dtype)), node.spec.shape)
+
 
 def _argmax(node: Node) -> Tensor | None:
-    """Number columns from the end, so that the first winner has the maximum."""  # noqa: D401
+    """Number elements from the end, so that the first winner has the maximum."""  # noqa: D401
     x, axis = Tensor(node.inputs[0]), node.params["axis"]
     length = x.shape[axis]
-    if isinstance(length, Dim):
+    if view_of(x.shape) is None:
         return None
-    last = length - 1
-    shape = [1] * x.ndim
-    shape[axis] = last + 1
-    from_end = last - arange(last + 1, "int32").reshape(shape)
+    last, dtype = (LARGEST, "int64") if isinstance(length, Dim) else (length - 1, "int32")
+    shape: list[int | Dim] = [1] * x.ndim
+    shape[axis] = length
+    from_end = last - arange(length, dtype).reshape(tuple(shape))
     # NumPy's argmax treats a NaN as the largest value; only a NaN is not equal to itself.
     won = (x == x.max(axis, keepdims=True)) | (x != x)
     winner: Tensor = last - where(won, from_end, 0).max(axis)
@@ -53,7 +66,9 @@ def _reduction(node: Node) -> Tensor | None:
     """Reduce over rows, then over the last axes, as kernels reduce only one or the other."""
     x = Tensor(node.inputs[0])
     axes = [a for a in node.params["axes"] if x.shape[a] != 1]
-    if not axes or view_of(x.shape) is None or _is_kernel(node):
+    if not axes:  # integers are summed as int64, even one
+        return x.astype(node.spec.dtype).reshape(node.spec.shape)
+    if view_of(x.shape) is None or _is_kernel(node):
         return None
     reduce = Tensor.sum if node.primitive.name == "sum" else Tensor.max
     by_rows = isinstance(x.shape[0], Dim)
@@ -107,6 +122,8 @@ def _transpose(node: Node) -> Tensor | None:
 
 def _matmul(node: Node) -> Tensor | None:
     """Transpose the product instead of both factors: ``a.T @ b.T`` is ``(b @ a).T``."""
+    if node.spec.ndim > 2:
+        return _batched(node)
     if any(i.primitive.name != "transpose" or i.spec.ndim != 2 for i in node.inputs):
         return None
     a, b = (i.inputs[0] for i in node.inputs)
@@ -115,10 +132,37 @@ def _matmul(node: Node) -> Tensor | None:
     return (Tensor(b) @ Tensor(a)).T
 
 
+def _batched(node: Node) -> Tensor | None:
+    """Multiply all rows by a matrix that they share in one product."""
+    a, b = (Tensor(i) for i in node.inputs)
+    shared = all(d == 1 for d in b.shape[:-2])
+    if not shared or is_swap(a.node) or view_of(a.shape) is None:
+        return None
+    flat = _flat(a)
+    if flat.shape == a.shape and b.ndim == 2:
+        return None
+    return (flat @ b.reshape(b.shape[-2:])).reshape(node.spec.shape)
+
+
+def _flat(x: Tensor) -> Tensor:
+    """Return `x` with all axes before the last joined, except for rows of a batch."""
+    if not isinstance(x.shape[0], Dim):
+        return x.reshape(-1, x.shape[-1])
+    middle = math.prod(d for d in x.shape[1:-1] if isinstance(d, int))
+    return x.reshape(x.shape[0], *((middle,) if middle != 1 else ()), x.shape[-1])
+
+
+def _row_products(node: Node) -> Tensor | None:
+    """Write the products of rows as a product of matrices, if both are matrices once flat."""
+    a, b = (_flat(Tensor(i)) if view_of(i.spec.shape) else Tensor(i) for i in node.inputs)
+    return a.T @ b if a.ndim == 2 else None
+
+
 LOWERINGS: dict[str, Callable[[Node], Tensor | None]] = {
     "argmax": _argmax,
     "matmul": _matmul,
     "max": _reduction,
+    "row_products": _row_products,
     "sum": _sum,
     "transpose": _transpose,
 }
@@ -137,7 +181,7 @@ def lower(graph: Graph) -> Graph:
         newest = max((n.serial for n in graph.nodes), default=0)
         for node in graph.nodes:
             rule = LOWERINGS.get(node.primitive.name)
-            found = rule(node) if rule is not None else None
+            found = None if rule is None else _empty(node) if _is_empty(node) else rule(node)
             if found is not None:
                 graph = rebuild(graph, {node: _in_place_of(node, found.node, newest)})
                 break
@@ -146,14 +190,20 @@ def lower(graph: Graph) -> Graph:
 
 
 def copy_moved(graph: Graph, state: Collection[str]) -> Graph:
-    """Insert a copy wherever a new value of `state` is a leaf or only moves elements.
+    """Insert a copy wherever an output is a leaf, or a new value of `state` only moves elements.
 
     Kernels store only what they compute, so such a value needs an operation that computes it.
     """
     outputs = dict(graph.outputs)
-    for name in sorted(state):
-        node = outputs[name]
-        if node.primitive.alias or (node.primitive.leaf and node is not graph.inputs[name]):
+    for name, node in graph.outputs.items():
+        bare = unmoved(node)
+        if name not in state:
+            copied = not bare.inputs and bare.primitive.name != "constant"
+        else:
+            copied = node.primitive.alias or (
+                node.primitive.leaf and node is not graph.inputs[name]
+            )
+        if copied and view_of(node.spec.shape) is not None:
             params = {"dtype": node.spec.dtype.name}
             outputs[name] = Node(lookup("cast"), (node,), params, node.spec, node.scope, node.line)
     return Graph(outputs, graph.inputs)

@@ -18,7 +18,7 @@ from chainrule.core.primitive import lookup
 from chainrule.core.spec import Dim, Shape
 from chainrule.run.plan.view import Unsupported, broadcasts, view_of
 
-__all__ = ["Axis", "Part", "check_move", "is_move", "parts_of", "spread"]
+__all__ = ["Axis", "Part", "check_move", "is_move", "mixes_rows", "parts_of", "spread"]
 
 
 @dataclass(frozen=True)
@@ -57,15 +57,16 @@ def is_move(node: Node) -> bool:
     return before != after if node.primitive.name == "reshape" else not broadcasts(before, after)
 
 
+def mixes_rows(node: Node) -> bool:
+    """Return whether `node` picks rows of a batch, which any thread may have computed."""
+    return node.primitive.name == "gather" and isinstance(node.inputs[0].spec.shape[0], Dim)
+
+
 def check_move(node: Node) -> None:
-    """Raise Unsupported for a move that mixes rows of a batch."""
-    by_rows = isinstance(node.spec.shape[0], Dim) if node.spec.shape else False
-    for i, source in enumerate(node.inputs):
+    """Raise Unsupported for a move from or to an array without a matrix view."""
+    for source in node.inputs:
         if view_of(source.spec.shape) is None:
             raise Unsupported(node, "has a length that depends on data on an axis after the first")
-        has_rows = source.spec.ndim > 0 and isinstance(source.spec.shape[0], Dim)
-        if has_rows and (not by_rows or (node.primitive.name == "gather" and i == 0)):
-            raise Unsupported(node, f"moves rows of {source.spec} to other rows")
     if node.primitive.name == "gather" and 0 in node.inputs[0].spec.shape:
         raise Unsupported(node, f"picks rows of {node.inputs[0].spec}, which has no elements")
 

@@ -74,7 +74,7 @@ class Slots:
 
     @property
     def faults_index(self) -> int:
-        """The table entry of index errors: a flag and the index for each checked node."""
+        """The table entry of index errors: a flag, the index and the rows for each checked node."""
         return self.sums_index + 3
 
 

@@ -19,7 +19,9 @@ __all__ = [
     "Unsupported",
     "View",
     "broadcasts",
+    "is_swap",
     "operands_of",
+    "summed",
     "unmoved",
     "view_of",
 ]
@@ -66,12 +68,24 @@ def unmoved(node: Node) -> Node:
     return node
 
 
+def is_swap(node: Node) -> bool:
+    """Return whether `node` exchanges the last two axes, which products read transposed."""
+    if node.primitive.name != "transpose" or node.spec.ndim < 2:
+        return False
+    *leading, last, before = node.params["axes"]
+    return [*leading, before, last] == list(range(node.spec.ndim))
+
+
 def operands_of(product: Node) -> list[Node]:
     """Return what `product` reads from memory: its inputs, without transposes of a matmul."""
     turned = product.primitive.name == "matmul"
-    return [
-        i.inputs[0] if turned and i.primitive.name == "transpose" else i for i in product.inputs
-    ]
+    return [i.inputs[0] if turned and is_swap(i) else i for i in product.inputs]
+
+
+def summed(product: Node) -> Shape:
+    """Return the lengths of the axes over which a product of matrices sums."""
+    shape = product.inputs[0].spec.shape
+    return shape[:-1] if product.primitive.name == "row_products" else shape[-1:]
 
 
 def broadcasts(source: View, target: View) -> bool:
