@@ -6,7 +6,7 @@ Read next: :mod:`chainrule.doctor.watch`.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -31,6 +31,7 @@ class Course:
     `history` holds the records of the epochs that have ended; `layers` are those of the network as
     it was seen last, on the rows of the survey; `diverged` says how training broke off, and
     `stopped` why it ended early, "" where it did not; `found` is what was found before its end.
+    `tell` prints a line for the person who waits.
     """
 
     survey: Survey
@@ -39,6 +40,7 @@ class Course:
     diverged: str = ""
     stopped: str = ""
     found: list[Finding] = field(default_factory=list)
+    tell: Callable[[str], None] = lambda line: None
 
     def __post_init__(self) -> None:
         found = parameters(self.survey.model).items()

@@ -6,6 +6,7 @@ Read next: :mod:`chainrule.doctor.rules.ending`.
 from __future__ import annotations
 
 import time
+import warnings
 from collections.abc import Mapping
 from typing import Any
 
@@ -58,12 +59,26 @@ class Watch:
     def finish(self, diverged: str = "", stopped: str | None = None) -> Findings:
         """Return all that was found, the last look and the whole course included.
 
-        `diverged` says how training broke off, where it did; `stopped` why it ended early.
+        `diverged` says how training broke off, where it did; `stopped` why it ended early.  Ctrl-C
+        ends the search for causes.  A rule that fails is warned of: it must not take the finished
+        training with it.
         """
         self.course.diverged, self.course.stopped = diverged, stopped or ""
-        seen = Findings() if diverged else self._look()
-        self.course.found = self._found
-        ended = list(check_stage("after", self.course))
+        ended: list[Finding] = []
+        seen = Findings()
+        try:
+            seen = Findings() if diverged else self._look()
+            self.course.found = self._found
+            for finding in check_stage("after", self.course):
+                ended.append(finding)
+        except KeyboardInterrupt:
+            self.course.tell("Interrupted; the training is kept, with what was found until now.")
+        except Exception as error:
+            warnings.warn(
+                f"the doctor could not look at the end of this training: {error!r}. The training "
+                "is kept, with what was found until then.",
+                stacklevel=2,
+            )
         self.late = Findings.ranked([*seen, *ended])
         return Findings.ranked([*self._found, *ended])
 
