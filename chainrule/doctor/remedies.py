@@ -181,14 +181,14 @@ def try_remedies(
 
 
 def _further(last: Attempt) -> dict[str, float]:
-    """Return a larger step of the same kind, where the last one helped or still diverged.
+    """Return a larger step of the same kind, where the last one helped or shorter ones diverged.
 
     Only a learning rate is divided, or multiplied, once more.
     """
     factor = last.change.get("learning_rate")
     if len(last.change) > 1 or factor is None or not 1e-9 < factor < 1e4 or last.impossible:
         return {}
-    if not (last.confirmed or math.isinf(max(last.errors))):
+    if not (last.confirmed or (factor < 1 and math.isinf(max(last.errors)))):
         return {}
     return {"learning_rate": factor * (0.1 if factor < 1 else 10.0)}
 

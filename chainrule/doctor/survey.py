@@ -44,6 +44,8 @@ Array = np.ndarray[Any, Any]
 ROWS = 256  # of the training rows that layers are measured on
 GUESS_ROWS = 2000  # that the best constant is found on
 COLUMN_ROWS = 10_000  # that columns are measured on
+MOST_ELEMENTS = 2**24  # of an array of rows that is made to measure them; fewer rows if wide
+MOST_SLOPES = 16  # weights whose gradients are checked, spread over a deep network
 OVERFIT_STEPS, OVERFIT_SECONDS = 60, 0.8  # of the training on one batch
 
 
@@ -165,14 +167,14 @@ class Survey:
         return None if self.held_out is None else self._columns(self.held_out)
 
     def _columns(self, part: Part) -> Array:
-        x = part.x[part.spread_rows(COLUMN_ROWS)]
+        x = part.x[part.spread_rows(_column_rows(part))]
         factor = input_factor(self.model, part.x.dtype, part.x.ndim)
         return np.asarray(x, np.float64).reshape(len(x), -1) * factor
 
     @cached_property
     def targets(self) -> Array:
         """The targets of the rows of `columns`, flat: (rows, targets)."""
-        y = self.train.y[self.train.spread_rows(COLUMN_ROWS)]
+        y = self.train.y[self.train.spread_rows(_column_rows(self.train))]
         return np.asarray(y, np.float64).reshape(len(y), -1)
 
     @cached_property
@@ -181,7 +183,7 @@ class Survey:
         found = Neighbours.of(self.columns, self.targets, self.kind)
         if found is None:
             return None
-        return replace(found, rows=self.train.spread_rows(COLUMN_ROWS)[found.rows])
+        return replace(found, rows=self.train.spread_rows(_column_rows(self.train))[found.rows])
 
     # --- the network -----------------------------------------------------------------------
 
@@ -246,17 +248,19 @@ class Survey:
 
     @cached_property
     def slopes(self) -> list[Slope]:
-        """The slope of the loss along the gradient of each weight, claimed and measured.
+        """The slope of the loss along the gradient of weights, claimed and measured.
 
-        Parameters whose gradient is 0, and those where two step lengths disagree, as beside a
-        kink, are left out.
+        Of many weights, some that are spread over the network are checked.  Parameters whose
+        gradient is 0, and those where two step lengths disagree, as beside a kink, are left out.
         """
         x, y = self.sample
         found = parameters(self.model)
+        paths = [path for path in self.gradients if found[path].is_weight]
         checked = []
-        for path, gradient in self.gradients.items():
+        for k in np.unique(np.linspace(0, len(paths) - 1, min(MOST_SLOPES, len(paths)), dtype=int)):
+            path, gradient = paths[k], self.gradients[paths[k]]
             norm = float(np.linalg.norm(gradient.astype(np.float64)))
-            if not found[path].is_weight or not norm > 0 or not math.isfinite(norm):
+            if not norm > 0 or not math.isfinite(norm):
                 continue
             value, size = found[path].value, float(np.linalg.norm(found[path].value))
             measured = []
@@ -316,23 +320,32 @@ class Survey:
     def _guess_loss(self, part: Part) -> float | None:
         if self.aim.function is None or not self.kind:
             return None
-        some = part.spread_rows(GUESS_ROWS)
-        y, width = part.y[some], self.outputs.shape[-1]
+        width = math.prod(self.outputs.shape[1:])
+        some = part.spread_rows(max(1, min(GUESS_ROWS, MOST_ELEMENTS // width)))
+        y = part.y[some]
         weight = np.ones(len(y)) if part.weight is None else part.weight[some]
         if weight.ndim > 1 or not weight.sum() > 0:
             return None
-        rows = y.reshape(len(y), -1).astype(np.float64)
+        rows = y.reshape(len(y), -1)
         if self.kind == "classes" and rows.shape[1] == 1:
-            rows = np.eye(max(width, int(rows.max()) + 1))[rows[:, 0].astype(int)]
-        if rows.shape[1] != width:
+            codes = rows[:, 0].astype(int)
+            mean, middle = (
+                np.bincount(codes, w, minlength=width) / w.sum() for w in (weight, np.ones(len(y)))
+            )
+            middle = np.rint(middle)  # the median of one-hot rows
+        else:
+            mean, middle = np.average(rows, axis=0, weights=weight), np.median(rows, axis=0)
+        if len(mean) != width:
             return None
-        guesses = [np.average(rows, axis=0, weights=weight), np.median(rows, axis=0)]
+        guesses = [mean, middle]
         if self.takes in ("logits", "log rates"):
-            p = np.clip(guesses[0], 1e-6, None)
+            p = np.clip(mean, 1e-6, None)
             binary = self.takes == "logits" and self.kind == "labels"
             guesses = [np.log(p) - (np.log(np.clip(1 - p, 1e-6, None)) if binary else 0)]
         shape = (len(y), *self.outputs.shape[1:])
-        outputs = [np.broadcast_to(g, shape).astype(self.outputs.dtype) for g in guesses]
+        outputs = [
+            np.broadcast_to(g.reshape(shape[1:]), shape).astype(self.outputs.dtype) for g in guesses
+        ]
         losses = [self._mean_loss(o, y, weight) for o in outputs]
         # The median of one-hot rows is often no distribution, and has no cross-entropy.
         return min(filter(math.isfinite, losses), default=None)
@@ -439,6 +452,12 @@ class _Probes:
                 )
             )
         return layers, values
+
+
+def _column_rows(part: Part) -> int:
+    """Return how many rows of `part` columns are measured on."""
+    width = max(1, math.prod(part.x.shape[1:]))
+    return int(max(ROWS, min(COLUMN_ROWS, MOST_ELEMENTS // width)))
 
 
 def _differentiated(node: Node) -> tuple[Node, ...]:

@@ -154,6 +154,20 @@ def test_a_rate_is_divided_again_while_it_helps() -> None:
     assert str(trial).startswith("2 remedies tried:\nconfirmed: learning rate divided by 1")
 
 
+def test_a_higher_rate_that_diverged_is_not_raised_further() -> None:
+    case = values(optimizer=optim.SGD(0.2), epochs=5)
+    rates: list[float] = []
+
+    def train(model: Any, data: Any, **options: Any) -> Any:
+        rates.append(options["optimizer"].learning_rate)
+        return cr.fit(model, data, **options)
+
+    finding = Finding("a", "learning_rate", "fault", "T.", "R.", change={"learning_rate": 100.0})
+    (attempt,) = try_remedies(case, [finding], train, 1)
+    assert not attempt.confirmed
+    assert max(rates) == 20.0
+
+
 def test_errors_in_other_units_are_compared_by_the_answers() -> None:
     case = values(scale=2000.0, epochs=30)
     attempt = tried(case, {"target": "standardize"})

@@ -155,7 +155,8 @@ def _moved(course: Course) -> float:
 def still_falling(course: Course) -> Iterator[Finding]:
     """Find a training that ended while its loss was falling as fast as before."""
     losses, learned = course.losses, course.learned
-    if course.diverged or not len(losses) or learned is None or learned > WELL or course.by_hand:
+    # One that early stopping or the user ended, or that converged, needs no more epochs.
+    if course.diverged or course.stopped or not len(losses) or learned is None or learned > WELL:
         return
     first = max(course.survey.loss, float(losses[0]))
     fall = first - float(losses[-1])
