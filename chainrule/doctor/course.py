@@ -14,7 +14,8 @@ import numpy as np
 
 from chainrule.core.parameter import Parameter
 from chainrule.doctor.finding import Finding
-from chainrule.doctor.survey import Array, LayerFacts, Survey
+from chainrule.doctor.layer_facts import LayerFacts
+from chainrule.doctor.survey import Array, Survey
 from chainrule.nn.layer import Sequential, parameters
 from chainrule.nn.maxout import Maxout
 
@@ -44,7 +45,12 @@ class Course:
 
     def __post_init__(self) -> None:
         found = parameters(self.survey.model).items()
-        weights = {path: p for path, p in found if p.is_weight and p.trainable and p.value.size}
+        trains = self.survey.optimizer.trains  # frozen weights stay where they are on purpose
+        weights = {
+            path: p
+            for path, p in found
+            if p.is_weight and p.trainable and trains(p) and p.value.size
+        }
         self.followed = list(weights)  # their paths, in the order of an entry of `moves`
         self._parameters = list(weights.values())
         self._starts = np.cumsum([0, *(len(self._elements(p)) for p in self._parameters)])

@@ -220,14 +220,21 @@ def _dropout(case: Case, most: float) -> Case:
 
 
 def _first_weights(case: Case, _: None) -> Case:
-    """Draw the weights anew, by the default of each layer."""
+    """Draw the weights anew, by the default of each layer; frozen ones that were set are kept."""
+    trains = optimizer_of(case.optimizer).trains
+    before = parameters(case.model)
+    kept = [k for k, p in before.items() if p.assigned and not (p.trainable and trains(p))]
 
     def plain(config: Any) -> Any:
         if not isinstance(config, dict):
             return config
         return {k: v for k, v in config.items() if k not in ("weight_init", "bias_init")}
 
-    return _with_model(case, _mapped(model_config(case.model), plain), keep=False)
+    made = _with_model(case, _mapped(model_config(case.model), plain), keep=False)
+    after = parameters(made.model)
+    for path in kept:
+        after[path].value = before[path].value
+    return made
 
 
 def _first_biases(case: Case, value: float) -> Case:

@@ -9,14 +9,17 @@ import numpy as np
 import pytest
 
 import chainrule as cr
-from chainrule import nn
+from chainrule import nn, optim
 from chainrule.core.tensor import Tensor
+from chainrule.doctor import survey as survey_module
 from chainrule.doctor.course import Course
+from chainrule.doctor.cure import cured
 from chainrule.doctor.finding import Finding, Findings
 from chainrule.doctor.preflight import examine
 from chainrule.doctor.rules.ending import still_falling
 from chainrule.doctor.specimens import classes, labels, network, numbers, values
 from chainrule.doctor.survey import Survey
+from chainrule.train.diagnose import diagnose
 
 
 def _causes(found: Findings) -> list[str]:
@@ -108,12 +111,166 @@ def test_an_output_of_one_axis_has_a_best_constant() -> None:
     assert Survey.of(other).guess_loss is not None
 
 
-def test_wide_rows_and_deep_networks_are_measured_on_a_part() -> None:
-    X = np.random.default_rng(0).normal(size=(3000, 20_000)).astype(np.float32)
-    survey = Survey.of(classes(network(20_000, 2, 3), data=(X, np.arange(3000) % 3)))
-    assert survey.columns.size <= 2**24
-    assert len(survey.columns) == len(survey.targets) == 838
+def test_wide_rows_and_deep_networks_are_measured_on_a_part(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(survey_module, "MOST_ELEMENTS", 2**12)
+    survey = Survey.of(classes(network(10, 2, 3), data=(numbers(900, 10), np.arange(900) % 3)))
+    assert len(survey.columns) == len(survey.targets) == 409  # 2**12 numbers in ten columns
     deep = Survey.of(values(network(4, *[8] * 20, 1, between=[nn.Tanh()])))
     checked = deep.slopes
     assert 2 <= len(checked) <= 16
     assert checked[-1].path == "40.weight"
+
+
+# --- layers beside one another --------------------------------------------------------------------
+
+WIDE = numbers(400, 32)
+TARGETS = numbers(400, 10, seed=1)
+
+
+class _Heads:
+    """A trunk, and heads beside one another."""
+
+    def __init__(self, *sizes: int, init: str | None = None):
+        self.trunk = nn.Linear(32, 64)
+        self.heads = [nn.Linear(64, size, weight_init=init) for size in sizes]
+
+    def __call__(self, x: Tensor) -> Tensor:
+        h = nn.ReLU()(self.trunk(x))
+        return cr.concat([head(h) for head in self.heads], 1)
+
+
+class _Gated:
+    """A unit that scales all others, which do not pass through it."""
+
+    def __init__(self) -> None:
+        self.first, self.gate, self.out = nn.Linear(32, 64), nn.Linear(64, 1), nn.Linear(64, 10)
+
+    def __call__(self, x: Tensor) -> Tensor:
+        h = nn.ReLU()(self.first(x))
+        return self.out(h * nn.Sigmoid()(self.gate(h)))
+
+
+class _Single:
+    """Layers of one unit beside one another, straight to the output or with a layer behind."""
+
+    def __init__(self, count: int, end: nn.Layer | None = None):
+        self.units, self.end = [nn.Linear(32, 1) for _ in range(count)], end
+
+    def __call__(self, x: Tensor) -> Tensor:
+        joined = cr.concat([unit(x) for unit in self.units], 1)
+        return joined if self.end is None else self.end(nn.Tanh()(joined))
+
+
+@pytest.mark.parametrize("model", [
+    _Heads(1, 9), _Heads(9, 1), _Heads(5, 5, init="zeros"), _Heads(10, init="zeros"), _Gated(),
+    _Single(10), _Single(30, nn.Linear(30, 10)),
+])  # fmt: skip
+def test_layers_beside_one_another_are_no_chain(model: nn.Layer) -> None:
+    assert examine(values(model, data=(WIDE, TARGETS))).serious == ()
+
+
+def test_a_bottleneck_of_a_class_model_is_named_as_its_attribute() -> None:
+    class Narrow(_Gated):
+        def __call__(self, x: Tensor) -> Tensor:
+            return self.out(cr.concat([self.gate(nn.ReLU()(self.first(x)))] * 64, 1))
+
+    (found,) = _of("bottleneck", examine(values(Narrow(), data=(WIDE, TARGETS))))
+    assert found.where == {"layer": "gate"}
+    layers = Survey.of(values(_Heads(1, 9), data=(WIDE, TARGETS))).layers
+    assert [f.path for f in layers] == ["trunk", "heads.0", "heads.1"]
+    assert [f.feeds for f in layers] == [(1, 2), (), ()]
+    assert layers[0].bias is not None
+
+
+def test_a_normalization_before_a_layer_is_not_flat() -> None:
+    for seed in range(5):
+        model = nn.Sequential([nn.Linear(32, 64), nn.LayerNorm(64), nn.Linear(64, 10)])
+        assert examine(values(model, data=(WIDE, TARGETS), seed=seed)).serious == ()
+
+
+def test_a_unit_that_is_copied_is_not_dead() -> None:
+    class Twice:
+        def __init__(self) -> None:
+            self.first, self.last = nn.Linear(32, 16), nn.Linear(32, 10)
+
+        def __call__(self, x: Tensor) -> Tensor:
+            h = nn.ReLU()(self.first(x))
+            return self.last(cr.concat([h, h], 1))
+
+    assert Survey.of(values(Twice(), data=(WIDE, TARGETS))).layers[0].dead == 0
+
+
+# --- frozen weights -------------------------------------------------------------------------------
+
+
+def _frozen(optimizer: Any, y: Any) -> Any:
+    model = network(4, 16, 16, 16, 3)
+    nn.initialize(model, 0)
+    for p in nn.parameters(model).values():
+        p.value = p.value.copy()
+    return classes(model, data=(numbers(300), y), optimizer=optimizer, epochs=60)
+
+
+def test_frozen_weights_are_not_said_to_hardly_move() -> None:
+    y = np.random.default_rng(0).integers(0, 3, 300)
+    for trained in (["6.*"], ["4.*", "6.*"]):
+        method = optim.groups(dict.fromkeys(trained, optim.Adam(0.01)), default=optim.freeze)
+        assert set(_causes(diagnose(_frozen(method, y)))) <= {"targets_unlearnable"}
+    biases = optim.groups({"*.bias": optim.Adam(0.01)}, default=optim.freeze)
+    found = diagnose(_frozen(biases, y))
+    assert not [f for f in found if "learning_rate" in f.change or "epochs" in f.change]
+
+
+def test_frozen_pretrained_weights_are_not_drawn_anew() -> None:
+    method = optim.groups({"6.*": optim.Adam(0.01)}, default=optim.freeze)
+    case = _frozen(method, np.arange(300) % 3)
+    made = nn.parameters(cured(case, {"init": None}).model)
+    before = nn.parameters(case.model)
+    assert np.array_equal(made["0.weight"].value, before["0.weight"].value)
+    assert not made["6.weight"].assigned
+
+
+# --- inputs that the model does not see as they are -----------------------------------------------
+
+
+class _Lookup:
+    """An embedding in a model that is a class."""
+
+    def __init__(self, *layers: nn.Layer):
+        self.table, self.rest = nn.Embedding(5000, 8), nn.Sequential(layers)
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return self.rest(self.table(x))
+
+
+def _ends(width: int) -> list[nn.Layer]:
+    return [nn.Linear(width, 16), nn.ReLU(), nn.Linear(16, 2)]
+
+
+CODES = np.random.default_rng(0).integers(0, 5000, (400, 2))
+
+
+@pytest.mark.parametrize(("model", "X", "raw"), [
+    (nn.Sequential([nn.Embedding(5000, 8), *_ends(16)]), CODES, 0),
+    (nn.Sequential([nn.Embedding(5000, 8), *_ends(16)]), CODES.astype("float32"), 0),
+    (_Lookup(*_ends(16)), CODES, 0),
+    (nn.Sequential([nn.EmbedColumns(2, [(0, 5000, 8)]), *_ends(9)]), CODES * [1, 0], 1),
+    (nn.Sequential([nn.Scale(2.0), nn.Sequential([nn.BatchNorm(2), *_ends(2)])]), CODES, 0),
+])  # fmt: skip
+def test_codes_and_normalized_columns_need_no_scaling(model: nn.Layer, X: Any, raw: int) -> None:
+    case = classes(model, data=(X, (CODES[:, 0] > 2500).astype(int)))
+    assert Survey.of(case).raw.sum() == raw
+    assert not {"unscaled_inputs", "saturated_layer"} & set(_causes(examine(case)))
+    case.optimizer = optim.SGD(1e6)
+    assert "preprocessing" not in [f.category for f in diagnose(case) if f.cause == "diverged"]
+
+
+def test_columns_beside_codes_still_need_scaling() -> None:
+    X = np.c_[CODES, numbers(400, 1) * 5000].astype(np.float32)
+    model = nn.Sequential([nn.EmbedColumns(3, [(0, 5000, 4), (1, 5000, 4)]), *_ends(9)])
+    (found,) = _of("unscaled_inputs", examine(classes(model, data=(X, CODES[:, 0] % 2))))
+    assert found.where == {"column": 2}
+    whole = nn.Sequential(_ends(2))
+    (found,) = _of("unscaled_inputs", examine(classes(whole, data=(CODES, CODES[:, 0] % 2))))

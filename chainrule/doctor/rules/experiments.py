@@ -48,7 +48,7 @@ def _tries(survey: Survey) -> Iterator[_Try]:
     """Yield the changes that apply, the smallest first."""
     x, case = survey.columns, survey.case
     centers, spreads = np.abs(x.mean(axis=0)), x.std(axis=0)
-    varied = spreads > 0
+    varied = (spreads > 0) & survey.raw
     yield _Try("learning_rate", {"schedule": None}, "a learning rate that does not fall",
                "Let the learning rate fall later, or not at all.")  # fmt: skip
     yield _Try("learning_rate", {"learning_rate": 10.0}, "a learning rate ten times as high",
@@ -103,7 +103,8 @@ def could_learn_more(course: Course) -> Iterator[Finding]:
         "Training has ended; looking for what kept it from learning more. Ctrl-C ends this."
     )
     before = bench.ended
-    narrowest = min(survey.layers[:-1] or survey.layers, key=lambda layer: layer.units)
+    hidden = [layer for layer in survey.layers if not layer.last]
+    narrowest = min(hidden or survey.layers, key=lambda layer: layer.units)
     told: set[str] = set()
     tells = "" if near is None else (
         f" The nearest rows take {100 * near.gain:.0f} % of the error away.")  # fmt: skip
