@@ -39,7 +39,9 @@ SPREADS = 1000.0  # of the widest column over the narrowest
 )
 def unscaled_inputs(survey: Survey) -> Iterator[Finding]:
     """Columns of large or very different sizes make gradients of very different sizes."""
-    x = survey.columns
+    if not survey.raw.any():
+        return
+    place, x = np.flatnonzero(survey.raw), survey.columns[:, survey.raw]
     size, spread = np.sqrt(np.square(x).mean(axis=0)), x.std(axis=0)
     varied = spread[spread > 0]
     if not len(varied):
@@ -49,16 +51,17 @@ def unscaled_inputs(survey: Survey) -> Iterator[Finding]:
     largest = int(size.argmax())
     if size[largest] <= LARGE and ratio <= SPREADS:
         return
+    column = survey.column(int(place[largest]))
     lost = bool((numbers_in_spread(x, np.dtype(np.float32)) < FEW).any())
     yield Finding(
         "unscaled_inputs", "preprocessing", "fault" if lost else "warning",
-        f"Inputs are not scaled: column {survey.column(largest)!r} has a root mean square of "
+        f"Inputs are not scaled: column {column!r} has a root mean square of "
         f"{size[largest]:.4g} and the widest column spreads {ratio:,.0f} times as far as the "
         "middle one. The first layer's gradients are as unequal, so that no learning rate suits "
         "all of its weights.",
         "Standardize the inputs: (X - X.mean(0)) / X.std(0), with the mean and spread of the "
         "training rows.",
-        {"column": survey.column(largest)},
+        {"column": column},
         (Evidence("largest root mean square of a column", float(size[largest]), LARGE,
                   "standardized columns have 1"),
          Evidence("widest spread over the middle one", ratio, SPREADS, "columns should be alike")),
