@@ -246,8 +246,9 @@ def test_layers_are_widened_with_what_follows_them() -> None:
 def test_a_schedule_is_held_at_its_peak(plan: Any, rate: float) -> None:
     made = cured(classes(optimizer=optim.SGD(plan, 0.9)), {"schedule": None})
     assert made.optimizer == optim.SGD(rate, 0.9)
-    with pytest.raises(OptionError, match="no schedule"):
-        cured(classes(optimizer=optim.SGD(0.1)), {"schedule": None})
+    for method in (optim.SGD(0.1), optim.SGD(0.1, optim.Polynomial(0.5, 0.9))):
+        with pytest.raises(OptionError, match="no schedule"):
+            cured(classes(optimizer=method), {"schedule": None})
 
 
 def test_an_optimizer_is_replaced() -> None:
