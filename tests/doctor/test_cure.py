@@ -16,6 +16,7 @@ from chainrule.core.tensor import Tensor
 from chainrule.doctor.case import Case
 from chainrule.doctor.cure import cured
 from chainrule.doctor.finding import Finding, Findings
+from chainrule.doctor.preflight import examine
 from chainrule.doctor.remedies import Attempt, Trial, divided, try_remedies
 from chainrule.doctor.specimens import classes, network, numbers, values
 
@@ -42,6 +43,9 @@ def tried(case: Case, change: dict[str, Any], seeds: int = 3) -> Attempt:
         (optim.SGD(optim.Warmup(optim.StepDecay(0.1, 9), 10)),
          optim.SGD(optim.Warmup(optim.StepDecay(0.01, 9), 10))),
         (optim.SGD(optim.Warmup(0.1, 10)), optim.SGD(optim.Warmup(0.01, 10))),
+        (optim.SGD(0.1, optim.Polynomial(0.5, 0.9)), optim.SGD(0.01, optim.Polynomial(0.5, 0.9))),
+        (optim.chain(optim.SGD(optim.Cosine(0.1)), optim.WeightDecay(optim.Cosine(1e-3))),
+         optim.chain(optim.SGD(optim.Cosine(0.01)), optim.WeightDecay(optim.Cosine(1e-3)))),
         (optim.chain(optim.ClipNorm(1.0), optim.SGD(0.1, 0.9)),
          optim.chain(optim.ClipNorm(1.0), optim.SGD(0.01, 0.9))),
     ],
@@ -75,6 +79,48 @@ def test_inputs_are_standardized_as_the_model_sees_them(scale: float | None) -> 
     np.testing.assert_allclose(seen.mean(axis=0), 0, atol=1e-4)
     np.testing.assert_allclose(seen.std(axis=0), 1, atol=1e-4)
     np.testing.assert_array_equal(made.validation[0], made.data[0][:50])
+
+
+def test_validation_rows_in_a_list_are_standardized_too() -> None:
+    X = numbers() * 1000 + 5000
+    case = classes(X=X, validation=[X[:50], np.arange(50) % 3])
+    made = cured(case, {"preprocess": "standardize"})
+    assert isinstance(made.validation, tuple)
+    assert np.abs(made.validation[0]).max() < 10
+
+
+def test_masked_targets_are_standardized_by_the_known_ones() -> None:
+    X = numbers(300)
+    Y, known = 1000 + X[:, :2].astype(float), np.random.default_rng(0).random((300, 2)) < 0.7
+    Y[~known] = np.nan
+    case = Case(network(4, 16, 2), (X, Y), "mse", optim.Adam(3e-2), 30,
+                more={"sample_weight": known.astype(float)})  # fmt: skip
+    attempt = tried(case, {"target": "standardize"}, 1)
+    assert not attempt.impossible
+    assert attempt.measure == "1 - R²"
+    assert attempt.confirmed
+    assert attempt.errors[0] < 0.5
+    Y[:, 1] = np.nan
+    with pytest.raises(OptionError, match="a column of y"):
+        cured(case, {"target": "standardize"})
+
+
+def test_whole_numbers_as_targets_are_judged_as_numbers() -> None:
+    case = values(network(4, 16, 1), epochs=40, optimizer=optim.Adam(1e-2))
+    whole = np.rint(1200 + 100 * np.asarray(case.data[0])[:, 0]).astype(int)
+    case.data = case.data[0], whole
+    attempt = tried(case, {"target": "standardize"}, 1)
+    assert attempt.measure == "1 - R²"
+    assert attempt.confirmed
+    assert attempt.errors[0] < 0.1
+
+
+def test_a_loss_of_classes_is_tried_without_the_last_activation() -> None:
+    case = labels_of(network(4, 16, 1, end=[nn.Sigmoid()]))
+    case.loss = "mae"
+    (found,) = [f for f in examine(case) if f.cause == "loss_for_numbers"]
+    assert dict(found.change) == {"loss": "binary_cross_entropy", "output": None}
+    assert not tried(case, dict(found.change), 1).impossible
 
 
 def test_targets_are_standardized() -> None:
