@@ -125,11 +125,13 @@ class Course:
 
     def keep(self) -> dict[str, Any]:
         """Return what a training that is resumed has to know, as plain JSON values."""
-        return {"moves": self.moves, "turns": self.turns}
+        # Copies, because a thread writes them while the training goes on.
+        return {"moves": list(self.moves), "turns": list(self.turns)}
 
     def go_on(self, history: Sequence[Mapping[str, Any]], kept: Mapping[str, Any]) -> None:
         """Continue the course of which :meth:`keep` returned `kept`."""
-        self.history, self._moves, self._turns = list(history), kept["moves"], kept["turns"]
+        self.history = list(history)
+        self._moves, self._turns = list(kept["moves"]), list(kept["turns"])
         self._begin()
 
     def end_epoch(self, record: Mapping[str, Any]) -> None:

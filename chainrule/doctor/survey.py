@@ -85,7 +85,10 @@ class Survey:
         Raises what :func:`chainrule.fit` raises for a case that can't be trained.
         """
         model, aim = copy.deepcopy(case.model), objective(case.loss)
-        parts = read_parts(model, case.data, case.validation, aim, None, None, case.seed)
+        weights = case.more.get("sample_weight"), case.more.get("class_weight")
+        parts = read_parts(
+            model, case.data, case.validation, aim, weights[0], weights[1], case.seed
+        )
         check_feature_names(case.feature_names, parts[0])
         initialize(model, case.seed, keep_assigned=True)
         return cls(case, model, aim, *parts)

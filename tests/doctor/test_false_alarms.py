@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tracemalloc
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,8 +18,11 @@ from chainrule.doctor.cure import cured
 from chainrule.doctor.finding import Finding, Findings
 from chainrule.doctor.preflight import examine
 from chainrule.doctor.rules.ending import still_falling
-from chainrule.doctor.specimens import classes, labels, network, numbers, values
+from chainrule.doctor.rules.watching import overfitting, plateau
+from chainrule.doctor.specimens import classes, labels, network, numbers, on_probabilities, values
 from chainrule.doctor.survey import Survey
+from chainrule.tabular.problem import preflight_table, read_problem
+from chainrule.tabular.settings import choose_settings
 from chainrule.train.diagnose import diagnose
 
 
@@ -274,3 +278,95 @@ def test_columns_beside_codes_still_need_scaling() -> None:
     assert found.where == {"column": 2}
     whole = nn.Sequential(_ends(2))
     (found,) = _of("unscaled_inputs", examine(classes(whole, data=(CODES, CODES[:, 0] % 2))))
+
+
+# --- what is said, and advised --------------------------------------------------------------------
+
+
+def test_a_rare_class_that_is_weighted_is_a_note() -> None:
+    X, y = numbers(1000), (np.arange(1000) % 200 == 0).astype(int)
+    for more, level in (
+        ({}, "warning"),
+        ({"class_weight": "balanced"}, "note"),
+        ({"sample_weight": np.where(y, 9.0, 1.0)}, "note"),
+    ):
+        (found,) = _of("few_of_a_class", examine(classes(network(4, 8, 2), data=(X, y), more=more)))
+        assert found.level == level
+
+
+def test_a_table_with_class_weights_is_checked_with_them(tmp_path: Path) -> None:
+    file = tmp_path / "rare.csv"
+    rows = [f"{x:.4f},{'rare' if i % 80 == 0 else 'usual'}" for i, (x,) in
+            enumerate(numbers(1200, 1))]  # fmt: skip
+    file.write_text("x,label\n" + "\n".join(rows) + "\n")
+    problem = read_problem(str(file), "label")
+    levels = [
+        f.level
+        for weight in (None, "balanced")
+        for f in preflight_table(problem, choose_settings(900, class_weight=weight))
+        if f.cause == "few_of_a_class"
+    ]
+    assert levels == ["warning", "note"]
+
+
+def test_a_kept_course_does_not_change_while_it_is_written() -> None:
+    course = Course(Survey.of(classes()))
+    course.end_epoch({"loss": 1.0})
+    kept = course.keep()
+    before = len(kept["moves"])
+    course.end_epoch({"loss": 1.0})
+    assert len(course.moves) == before + 1
+    assert len(kept["moves"]) == before
+
+
+def test_a_plateau_that_was_not_watched_has_no_advice_on_the_rate() -> None:
+    survey = Survey.of(classes(epochs=60))
+    course = Course(survey, layers=survey.layers)
+    losses = [{"loss": survey.guess_loss} for _ in range(60)]
+    course.go_on(losses, {"moves": [], "turns": []})
+    assert not list(plateau(course))
+    course.go_on(losses, {"moves": [[0.001, 0.001]] * 60, "turns": []})
+    assert [f.change for f in plateau(course)] == [{"learning_rate": 10.0}]
+
+
+def test_a_loss_on_a_plateau_is_not_still_falling() -> None:
+    survey = Survey.of(classes())
+    course = Course(survey, [{"loss": loss} for loss in np.linspace(1.1, 0.3, 12)], survey.layers)
+    course.found = [Finding("plateau", "learning_rate", "warning", "T.", "R.")]
+    assert not list(still_falling(course))
+
+
+@pytest.mark.parametrize(("rows", "size"), [(1057, 32), (241, 40), (3, 2)])
+def test_the_advised_batch_size_leaves_no_batch_of_one_row(rows: int, size: int) -> None:
+    model = network(4, 16, 2, between=[nn.BatchNorm(16), nn.ReLU()])
+    case = classes(model, data=(numbers(rows), np.arange(rows) % 2), batch_size=size)
+    (found,) = _of("last_batch_of_one", examine(case))
+    advised = found.change["batch_size"]
+    assert rows % advised != 1
+    assert f"such as {advised}." in found.remedy
+
+
+def test_the_number_outside_of_the_probabilities_is_shown() -> None:
+    for end, shown, threshold in ((nn.Tanh(), -1.0, 0.0), (nn.ReLU(), np.inf, 1.0)):
+        case = on_probabilities(network(4, 16, 1, end=[end]))
+        (found,) = _of("outputs_not_probabilities", examine(case))
+        assert (found.evidence[0].value, found.evidence[0].threshold) == (shown, threshold)
+
+
+def test_constant_columns_are_called_by_their_names() -> None:
+    X = numbers()
+    X[:, 2:] = 1.0
+    case = classes(X=X, feature_names=["age", "income", "height", "id"])
+    (found,) = _of("constant_inputs", examine(case))
+    assert found.where == {"column": "height"}
+    assert "'height'" in found.text
+
+
+def test_overfitting_that_leaves_the_labels_right_is_a_note() -> None:
+    survey = Survey.of(labels(epochs=100))
+    losses, held = np.geomspace(0.5, 1e-3, 100), np.r_[np.linspace(1, 0.5, 30), [1.5] * 70]
+    course = Course(survey, [
+        {"loss": a, "val_loss": b, "val_label_accuracy": 0.9}
+        for a, b in zip(losses, held, strict=True)
+    ])  # fmt: skip
+    assert [f.level for f in overfitting(course)] == ["note"]

@@ -79,7 +79,7 @@ def constant_inputs(survey: Survey) -> Iterator[Finding]:
     """Columns that never vary tell nothing; where all are so, there is nothing to learn from."""
     still = np.ptp(survey.columns, axis=0) == 0
     if not still.all():
-        yield from _partly_constant(still)
+        yield from _partly_constant(survey, still)
         return
     yield Finding(
         "constant_inputs", "data", "fault",
@@ -92,14 +92,14 @@ def constant_inputs(survey: Survey) -> Iterator[Finding]:
     )  # fmt: skip
 
 
-def _partly_constant(still: Array) -> Iterator[Finding]:
+def _partly_constant(survey: Survey, still: Array) -> Iterator[Finding]:
     """Find that half of the columns or more never vary."""
-    share, column = float(still.mean()), int(still.argmax())
+    share, column = float(still.mean()), survey.column(int(still.argmax()))
     if share < MANY_CONSTANT:
         return
     yield Finding(
         "constant_inputs", "data", "note",
-        f"{int(still.sum())} of {counted(len(still), 'input column')}, such as column {column}, "
+        f"{int(still.sum())} of {counted(len(still), 'input column')}, such as column {column!r}, "
         "never vary, and tell nothing.",
         "Look at how these features are made, or leave them out.",
         {"column": column},
@@ -197,7 +197,7 @@ def few_of_a_class(survey: Survey) -> Iterator[Finding]:
     share = float(counts[rarest] / counts.sum())
     if share >= 0.02:
         return
-    few = share * len(survey.train) < FEW_ROWS and survey.case.more.get("class_weight") is None
+    few = share * len(survey.train) < FEW_ROWS and survey.train.weight is None
     yield Finding(
         "few_of_a_class", "data", "warning" if few else "note",
         f"Class {numbers_of[rarest]:g} makes up {100 * share:.2g} % of the rows "

@@ -160,6 +160,8 @@ def still_falling(course: Course) -> Iterator[Finding]:
     # One that early stopping or the user ended, or that converged, needs no more epochs.
     if course.diverged or course.stopped or not len(losses) or learned is None or learned > WELL:
         return
+    if any(f.cause == "plateau" for f in course.found):  # which says that it no longer falls
+        return
     first = max(course.survey.loss, float(losses[0]))
     fall = first - float(losses[-1])
     late = max(1, len(losses) // 5)

@@ -363,7 +363,7 @@ def _memorized() -> Case:
 
 def _score_lost(course: Course, best: int, late: int) -> float | None:
     """Return how much accuracy, or R², was lost from epoch `best` to the last `late`, or None."""
-    for name in ("val_accuracy", "val_r2"):
+    for name in ("val_accuracy", "val_label_accuracy", "val_r2"):
         scores = [float(r[name]) for r in course.history if r.get(name) is not None]
         if len(scores) == len(course.history):
             return scores[best] - float(np.median(scores[-late:]))
