@@ -31,6 +31,7 @@ __all__ = ["CURES", "cured"]
 
 Array = np.ndarray[Any, Any]
 Apply: TypeAlias = Callable[[Case, Any], Case]
+WEIGHTED = ("Linear", "Maxout", "SparseLinear")
 RATES = ("start", "end", "peak", "values", "then")  # the fields of schedules that are rates
 
 
@@ -93,7 +94,9 @@ def _times(value: Any, factor: float) -> Any:
 def _schedule(case: Case, _: None) -> Case:
     """Keep the learning rate at the highest that its schedule names."""
     return _with_rates(
-        case, lambda rate: _peak(rate) if isinstance(rate, Schedule) else rate, "schedule"
+        case,
+        lambda rate: _peak(rate) if isinstance(rate, Schedule) else rate,
+        "schedule of its learning rate",
     )
 
 
@@ -196,9 +199,22 @@ def _activation(case: Case, name: str) -> Case:
     if _is_sequential(config):  # what follows the last layer with weights is the output's
         end = _last_weighted(config) + 1
         changed["layers"][end:] = config["layers"][end:]
+    for name in _ends(config):
+        changed["layers"]["entries"][name] = config["layers"]["entries"][name]
     if fresh not in _flat(changed):  # no activation was there to be swapped
         changed = _between(changed, fresh)
     return _with_model(case, changed, keep=True)
+
+
+def _ends(config: Any) -> list[str]:
+    """Return the layers of a Network, given by name, behind which no layer with weights follows."""
+    if not isinstance(config, dict) or config.get("type") != "Network":
+        return []
+    layers = config["layers"].get("entries", {}) if isinstance(config["layers"], dict) else {}
+    inner = {name for name, one in layers.items() if one.get("type") in WEIGHTED}
+    for _ in config["edges"]:  # each round goes one edge back at least
+        inner |= {one for one, other in config["edges"] if other in inner}
+    return [name for name in layers if name not in inner]
 
 
 def _flat(config: Any) -> list[Any]:
@@ -296,8 +312,7 @@ def _is_sequential(config: Any) -> bool:
 
 def _last_weighted(config: Any) -> int:
     """Return the place of the last layer with weights in the config of a Sequential."""
-    kinds = ("Linear", "Maxout", "SparseLinear")
-    found = [i for i, one in enumerate(config["layers"]) if one.get("type") in kinds]
+    found = [i for i, one in enumerate(config["layers"]) if one.get("type") in WEIGHTED]
     if not found:
         raise OptionError(
             "no layer of the Sequential itself is a Linear, so it is not known where its end is."

@@ -89,6 +89,12 @@ def test_validation_rows_in_a_list_are_standardized_too() -> None:
     assert np.abs(made.validation[0]).max() < 10
 
 
+def test_a_nested_end_is_named_as_what_it_is() -> None:
+    nested = nn.Sequential([network(4, 8, 1), nn.Sigmoid()])
+    with pytest.raises(OptionError, match="no layer of the Sequential itself is a Linear"):
+        cured(labels_of(nested), {"output": None})
+
+
 def test_masked_targets_are_standardized_by_the_known_ones() -> None:
     X = numbers(300)
     Y, known = 1000 + X[:, :2].astype(float), np.random.default_rng(0).random((300, 2)) < 0.7
@@ -250,6 +256,13 @@ def test_a_change_of_the_hidden_layers_keeps_the_output() -> None:
     ]  # fmt: skip
     with pytest.raises(OptionError, match="unknown activation 'swosh'"):
         cured(case, {"activation": "swosh"})
+
+
+def test_a_change_of_the_hidden_layers_keeps_the_output_of_a_graph() -> None:
+    layers = {"f": nn.Linear(4, 8), "s": nn.Sigmoid(), "o": nn.Linear(12, 1), "end": nn.Sigmoid()}
+    edges = [("x", "f"), ("f", "s"), ("x", "c"), ("s", "c"), ("c", "o"), ("o", "end")]
+    made: Any = cured(labels_of(nn.Network(layers, edges)), {"activation": "relu"}).model
+    assert kinds(made.layers.values()) == ["Linear", "ReLU", "Linear", "Sigmoid"]
 
 
 def labels_of(model: Any) -> Case:
