@@ -6,7 +6,7 @@ Read next: :mod:`chainrule.doctor.cure`, which makes the same changes to a case.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import Any
 
 from chainrule.core.errors import OptionError
@@ -18,6 +18,8 @@ from chainrule.tabular.settings import Settings, loss_names
 __all__ = ["cured_options"]
 
 SCALINGS = NAMES[:5]
+WITH_OPTIMIZER = ("schedule", "warmup", "weight_decay", "max_norm", "clip_norm", "clip_value",
+                  "accumulate", "average")  # fmt: skip
 
 
 def cured_options(
@@ -34,6 +36,12 @@ def cured_options(
     for name, value in change.items():
         if name == "learning_rate":
             settings = _with_rate(settings, value)
+        elif name == "schedule" and not _decays_apart(settings):
+            settings = replace(settings, schedule="constant", warmup=0.0)
+        elif name == "optimizer":
+            settings = _with_optimizer(settings, value)
+        elif name == "width" and settings.activation != "maxout":
+            settings = replace(settings, hidden=tuple(max(value, size) for size in settings.hidden))
         elif name == "epochs":
             settings = replace(settings, epochs=round(settings.epochs * value))
         elif name == "batch_size":
@@ -68,10 +76,25 @@ def _with_rate(settings: Settings, factor: float) -> Settings:
     rate = settings.learning_rate or getattr(method, "learning_rate", None)
     if rate is None:
         raise OptionError(f"{settings.optimizer} has no learning rate to change.")
-    planned = settings.schedule != "constant" or settings.warmup  # decay follows the schedule
-    if decay and not planned and not hasattr(method, "weight_decay"):
+    if decay and _decays_apart(settings):
         decay /= factor
     return replace(settings, learning_rate=rate * factor, weight_decay=decay)
+
+
+def _decays_apart(settings: Settings) -> bool:
+    """Whether weights decay by a part of its own, which has the schedule of the learning rate."""
+    return bool(settings.weight_decay) and not hasattr(
+        optimizer_of(settings.optimizer), "weight_decay"
+    )
+
+
+def _with_optimizer(settings: Settings, name: str) -> Settings:
+    """Use an optimizer at its default learning rate, without schedule, clipping and decay."""
+    usual: dict[str, Any] = {
+        f.name: f.default for f in fields(Settings) if f.name in WITH_OPTIMIZER
+    }
+    rate = getattr(optimizer_of(name), "learning_rate", None)
+    return replace(settings, **{**usual, "optimizer": name, "learning_rate": rate})
 
 
 def _unscaled(names: Sequence[str] | None, problem: Problem) -> bool:

@@ -37,6 +37,11 @@ class Case:
     more: Mapping[str, Any] = field(default_factory=dict)
     feature_names: Sequence[str] | None = None
 
+    def __post_init__(self) -> None:
+        held: Any = self.validation
+        if isinstance(held, list):  # which fit takes, too
+            self.validation = tuple(held)
+
     def options(self) -> dict[str, Any]:
         """Return the keyword arguments of :func:`chainrule.fit`: all but model and data."""
         return {

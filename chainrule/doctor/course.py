@@ -6,7 +6,7 @@ Read next: :mod:`chainrule.doctor.watch`.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,7 +14,8 @@ import numpy as np
 
 from chainrule.core.parameter import Parameter
 from chainrule.doctor.finding import Finding
-from chainrule.doctor.survey import Array, LayerFacts, Survey
+from chainrule.doctor.layer_facts import LayerFacts
+from chainrule.doctor.survey import Array, Survey
 from chainrule.nn.layer import Sequential, parameters
 from chainrule.nn.maxout import Maxout
 
@@ -31,6 +32,7 @@ class Course:
     `history` holds the records of the epochs that have ended; `layers` are those of the network as
     it was seen last, on the rows of the survey; `diverged` says how training broke off, and
     `stopped` why it ended early, "" where it did not; `found` is what was found before its end.
+    `tell` prints a line for the person who waits.
     """
 
     survey: Survey
@@ -39,10 +41,16 @@ class Course:
     diverged: str = ""
     stopped: str = ""
     found: list[Finding] = field(default_factory=list)
+    tell: Callable[[str], None] = lambda line: None
 
     def __post_init__(self) -> None:
         found = parameters(self.survey.model).items()
-        weights = {path: p for path, p in found if p.is_weight and p.trainable and p.value.size}
+        trains = self.survey.optimizer.trains  # frozen weights stay where they are on purpose
+        weights = {
+            path: p
+            for path, p in found
+            if p.is_weight and p.trainable and trains(p) and p.value.size
+        }
         self.followed = list(weights)  # their paths, in the order of an entry of `moves`
         self._parameters = list(weights.values())
         self._starts = np.cumsum([0, *(len(self._elements(p)) for p in self._parameters)])
@@ -117,11 +125,13 @@ class Course:
 
     def keep(self) -> dict[str, Any]:
         """Return what a training that is resumed has to know, as plain JSON values."""
-        return {"moves": self.moves, "turns": self.turns}
+        # Copies, because a thread writes them while the training goes on.
+        return {"moves": list(self.moves), "turns": list(self.turns)}
 
     def go_on(self, history: Sequence[Mapping[str, Any]], kept: Mapping[str, Any]) -> None:
         """Continue the course of which :meth:`keep` returned `kept`."""
-        self.history, self._moves, self._turns = list(history), kept["moves"], kept["turns"]
+        self.history = list(history)
+        self._moves, self._turns = list(kept["moves"]), list(kept["turns"])
         self._begin()
 
     def end_epoch(self, record: Mapping[str, Any]) -> None:

@@ -31,6 +31,7 @@ __all__ = ["CURES", "cured"]
 
 Array = np.ndarray[Any, Any]
 Apply: TypeAlias = Callable[[Case, Any], Case]
+WEIGHTED = ("Linear", "Maxout", "SparseLinear")
 RATES = ("start", "end", "peak", "values", "then")  # the fields of schedules that are rates
 
 
@@ -55,14 +56,20 @@ def cured(case: Case, change: Mapping[str, Any]) -> Case:
 
 
 def _learning_rate(case: Case, factor: float) -> Case:
-    def scaled(part: Tunable) -> Tunable:
-        found = part.rebuilt(scaled)
-        schedule = isinstance(part, Schedule)
-        names = RATES if schedule else ("learning_rate",)
-        own = {f.name: getattr(found, f.name) for f in fields(found)}
-        return replace(found, **{n: _times(own[n], factor) for n in names if n in own})
+    return _with_rates(case, lambda rate: _times(rate, factor), "learning rate to change")
 
-    return _with_method(case, scaled, "learning rate to change")
+
+def _with_rates(case: Case, change: Callable[[Any], Any], what: str) -> Case:
+    """Return `case` with each learning rate changed, but no schedule of anything else."""
+
+    def changed(part: Tunable) -> Tunable:
+        if isinstance(part, Schedule):
+            return part
+        found = part.rebuilt(changed)
+        rate = getattr(found, "learning_rate", None)
+        return found if rate is None else replace(found, learning_rate=change(rate))  # type: ignore[call-arg]
+
+    return _with_method(case, changed, what)
 
 
 def _with_method(case: Case, change: Callable[[Tunable], Tunable], what: str) -> Case:
@@ -76,6 +83,9 @@ def _with_method(case: Case, change: Callable[[Tunable], Tunable], what: str) ->
 
 
 def _times(value: Any, factor: float) -> Any:
+    if isinstance(value, Schedule):
+        own = {f.name: getattr(value, f.name) for f in fields(value) if f.name in RATES}
+        return replace(value, **{name: _times(v, factor) for name, v in own.items()})
     if isinstance(value, tuple):
         return tuple(_times(v, factor) for v in value)
     return value * factor if is_number(value) else value
@@ -83,14 +93,11 @@ def _times(value: Any, factor: float) -> Any:
 
 def _schedule(case: Case, _: None) -> Case:
     """Keep the learning rate at the highest that its schedule names."""
-
-    def held(part: Tunable) -> Tunable:
-        found = part.rebuilt(held)
-        own = {f.name: getattr(found, f.name) for f in fields(found)}
-        plans = {k: v for k, v in own.items() if isinstance(v, Schedule)}
-        return replace(found, **{k: _peak(v) for k, v in plans.items()})
-
-    return _with_method(case, held, "schedule")
+    return _with_rates(
+        case,
+        lambda rate: _peak(rate) if isinstance(rate, Schedule) else rate,
+        "schedule of its learning rate",
+    )
 
 
 def _peak(value: Any) -> float:
@@ -136,8 +143,15 @@ def _inputs(case: Case, _: str) -> Case:
 
 def _targets(case: Case, _: str) -> Case:
     """Standardize the columns of y, by the rows given for training."""
-    scaled = _standardizer(case.data[1])
-    return _with_data(case, lambda X: X, lambda y: scaled(y).astype(np.float32))
+    y = np.asarray(case.data[1], np.float64)
+    known = np.isfinite(y)  # others belong to masked entries
+    if not known.any(axis=0).all():
+        raise OptionError("a column of y has no finite number to standardize it by.")
+    mean, spread = np.mean(y, axis=0, where=known), np.std(y, axis=0, where=known)
+    spread = np.where(spread > 0, spread, 1.0)
+    return _with_data(
+        case, lambda X: X, lambda y: ((np.asarray(y) - mean) / spread).astype(np.float32)
+    )
 
 
 def _standardizer(values: Any) -> Callable[[Any], Array]:
@@ -185,9 +199,22 @@ def _activation(case: Case, name: str) -> Case:
     if _is_sequential(config):  # what follows the last layer with weights is the output's
         end = _last_weighted(config) + 1
         changed["layers"][end:] = config["layers"][end:]
+    for name in _ends(config):
+        changed["layers"]["entries"][name] = config["layers"]["entries"][name]
     if fresh not in _flat(changed):  # no activation was there to be swapped
         changed = _between(changed, fresh)
     return _with_model(case, changed, keep=True)
+
+
+def _ends(config: Any) -> list[str]:
+    """Return the layers of a Network, given by name, behind which no layer with weights follows."""
+    if not isinstance(config, dict) or config.get("type") != "Network":
+        return []
+    layers = config["layers"].get("entries", {}) if isinstance(config["layers"], dict) else {}
+    inner = {name for name, one in layers.items() if one.get("type") in WEIGHTED}
+    for _ in config["edges"]:  # each round goes one edge back at least
+        inner |= {one for one, other in config["edges"] if other in inner}
+    return [name for name in layers if name not in inner]
 
 
 def _flat(config: Any) -> list[Any]:
@@ -220,14 +247,21 @@ def _dropout(case: Case, most: float) -> Case:
 
 
 def _first_weights(case: Case, _: None) -> Case:
-    """Draw the weights anew, by the default of each layer."""
+    """Draw the weights anew, by the default of each layer; frozen ones that were set are kept."""
+    trains = optimizer_of(case.optimizer).trains
+    before = parameters(case.model)
+    kept = [k for k, p in before.items() if p.assigned and not (p.trainable and trains(p))]
 
     def plain(config: Any) -> Any:
         if not isinstance(config, dict):
             return config
         return {k: v for k, v in config.items() if k not in ("weight_init", "bias_init")}
 
-    return _with_model(case, _mapped(model_config(case.model), plain), keep=False)
+    made = _with_model(case, _mapped(model_config(case.model), plain), keep=False)
+    after = parameters(made.model)
+    for path in kept:
+        after[path].value = before[path].value
+    return made
 
 
 def _first_biases(case: Case, value: float) -> Case:
@@ -278,10 +312,11 @@ def _is_sequential(config: Any) -> bool:
 
 def _last_weighted(config: Any) -> int:
     """Return the place of the last layer with weights in the config of a Sequential."""
-    kinds = ("Linear", "Maxout", "SparseLinear")
-    found = [i for i, one in enumerate(config["layers"]) if one.get("type") in kinds]
+    found = [i for i, one in enumerate(config["layers"]) if one.get("type") in WEIGHTED]
     if not found:
-        raise OptionError("the model has no Linear layer, so its end is not known.")
+        raise OptionError(
+            "no layer of the Sequential itself is a Linear, so it is not known where its end is."
+        )
     return found[-1]
 
 

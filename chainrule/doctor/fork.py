@@ -36,7 +36,7 @@ JUDGED = 2_000  # rows that it is judged by
 FEWEST = 50  # rows of which some are held out; fewer train and judge at once
 HELD_OUT = 0.2
 LEAST, MOST = 3.0, 5.0  # seconds for all forks of a training; between, half of its own time
-AT_ONCE = 50  # steps between two looks at the clock
+AT_ONCE = 50  # steps between two looks at the clock, at most: no more than there is time for
 
 
 class Bench:
@@ -119,14 +119,18 @@ class Fork:
 
     def advance(self, seconds: float) -> None:
         """Take the steps of the case, as far as the `seconds` allow."""
-        batch, deadline = self.survey.batch_size, time.perf_counter() + seconds
-        while self.taken < self.survey.steps and self.finite and time.perf_counter() < deadline:
+        batch, began = self.survey.batch_size, time.perf_counter()
+        spent, taken, at_once = 0.0, 0, 1
+        while self.taken < self.survey.steps and self.finite and spent < seconds:
             if not len(self._order):
                 self._epoch += 1
                 self._order = self.survey.train.order(self.survey.case.seed, self._epoch)
-            now, self._order = np.split(self._order, [AT_ONCE * batch])
+            now, self._order = np.split(self._order, [at_once * batch])
             self.finite = math.isfinite(self._program.run(now, batch)["loss"])
             self.taken += -(-len(now) // batch)
+            taken += -(-len(now) // batch)
+            spent = time.perf_counter() - began
+            at_once = max(1, min(AT_ONCE, int((seconds - spent) * taken / spent)))
 
     @property
     def loss(self) -> float:

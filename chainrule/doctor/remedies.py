@@ -181,14 +181,14 @@ def try_remedies(
 
 
 def _further(last: Attempt) -> dict[str, float]:
-    """Return a larger step of the same kind, where the last one helped or still diverged.
+    """Return a larger step of the same kind, where the last one helped or shorter ones diverged.
 
     Only a learning rate is divided, or multiplied, once more.
     """
     factor = last.change.get("learning_rate")
     if len(last.change) > 1 or factor is None or not 1e-9 < factor < 1e4 or last.impossible:
         return {}
-    if not (last.confirmed or math.isinf(max(last.errors))):
+    if not (last.confirmed or (factor < 1 and math.isinf(max(last.errors)))):
         return {}
     return {"learning_rate": factor * (0.1 if factor < 1 else 10.0)}
 
@@ -207,7 +207,7 @@ def _attempt(
 ) -> Attempt:
     """Return the comparison; `controls` keeps the errors of the trainings without a remedy."""
     try:
-        measure = "loss" if not {"loss", "target"} & set(change) else _measure(case)
+        measure = "loss" if not {"loss", "target"} & set(change) else _measure(case, change)
         before, after = [], []
         for k in range(seeds):
             own = replace(case, seed=case.seed + k)
@@ -223,10 +223,16 @@ def _attempt(
     return Attempt(cause, change, tuple(before), tuple(after), measure)
 
 
-def _measure(case: Case) -> str:
+def _measure(case: Case, change: Mapping[str, Any]) -> str:
     """Return what answers are judged by, whatever the loss: wrong classes, or 1 - R²."""
+    aim = objective(change.get("loss", case.loss))
+    kind = aim.kind if aim.kind != "custom" else getattr(aim.function, "kind", "")
+    if kind in ("values", "counts"):
+        return "1 - R²"
     y = np.asarray(case.data[1])
-    classes = y.dtype.kind in "biu" or bool(np.isin(y, (0, 1)).all())
+    classes = (
+        kind in ("classes", "labels") or y.dtype.kind in "biu" or bool(np.isin(y, (0, 1)).all())
+    )
     return "share of wrong answers" if classes else "1 - R²"
 
 
@@ -250,7 +256,7 @@ def _held_out_error(case: Case, measure: str, train: Train) -> float:
         raise KeyboardInterrupt
     if measure != "loss":
         assert isinstance(case.validation, (tuple, list))
-        return _wrong(run.predict(case.validation[0]), np.asarray(case.validation[1]))
+        return _wrong(run.predict(case.validation[0]), np.asarray(case.validation[1]), measure)
     kept = losses[run.best_epoch - 1] if options.get("early_stopping") else losses[-1]
     return kept if math.isfinite(kept) else math.inf
 
@@ -269,19 +275,24 @@ def divided(case: Case) -> Case:
     return replace(case, data=(X[kept], y[kept]), validation=validation, more=more)
 
 
-def _wrong(predicted: Array, true: Array) -> float:
-    """Return the share of wrong answers, or 1 - R²; one-hot rows and scores stand for classes."""
+def _wrong(predicted: Array, true: Array, measure: str) -> float:
+    """Return the share of wrong answers, or 1 - R²; one-hot rows and scores stand for classes.
+
+    Targets that are not finite, as masked ones may be, do not count.
+    """
+    if measure == "1 - R²":
+        true = np.asarray(true, np.float64).reshape(len(true), -1)
+        errors, known = predicted.reshape(true.shape) - true, np.isfinite(true)
+        error = float(np.square(errors).mean(where=known))
+        spread = float(np.square(true - true.mean(axis=0, where=known)).mean(where=known))
+        return error / spread if spread > 0 and math.isfinite(error) else math.inf
     if true.ndim == 2 and true.shape[1] > 1 and np.isin(true, (0, 1)).all():
         true = true.argmax(axis=1)
     if predicted.ndim == 2 and predicted.shape[1] > 1 and true.ndim == 1:
         predicted = predicted.argmax(axis=1)
     predicted, true = predicted.reshape(len(predicted), -1), true.reshape(len(true), -1)
-    if true.dtype.kind in "biu" or np.isin(true, (0, 1)).all():
-        decided = predicted if predicted.dtype.kind in "biu" else np.rint(predicted)
-        return float((decided != true).any(axis=1).mean())
-    error = float(np.square(predicted - true).mean())
-    spread = float(np.square(true - true.mean(axis=0)).mean())
-    return error / spread if spread > 0 and math.isfinite(error) else math.inf
+    decided = predicted if predicted.dtype.kind in "biu" else np.rint(predicted)
+    return float((decided != true).any(axis=1).mean())
 
 
 def described(change: Mapping[str, Any]) -> str:

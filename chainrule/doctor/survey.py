@@ -11,6 +11,7 @@ from __future__ import annotations
 import copy
 import math
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -18,64 +19,35 @@ from typing import Any
 import numpy as np
 
 from chainrule.core.graph import Graph, Node, reachable
-from chainrule.core.parameter import Parameter
-from chainrule.core.tensor import Tensor, tensor
+from chainrule.core.spec import is_float
+from chainrule.core.tensor import tensor
 from chainrule.doctor.case import Case
+from chainrule.doctor.layer_facts import LayerFacts, Probes
 from chainrule.doctor.neighbours import Neighbours
-from chainrule.nn.layer import Layer, Sequential, initialize, parameters
+from chainrule.nn.embedding import EmbedColumns
+from chainrule.nn.layer import Flatten, Layer, Sequential, initialize, parameters
+from chainrule.nn.normalize import BatchNorm
 from chainrule.nn.regularizers import penalties
-from chainrule.nn.scale import input_factor
+from chainrule.nn.scale import Scale, input_factor
 from chainrule.optim.full_batch import FullBatch
 from chainrule.optim.named import optimizer as optimizer_of
 from chainrule.optim.optimizer import Optimizer
 from chainrule.run.reference import Interpreter
 from chainrule.step.objective import Objective, objective
 from chainrule.step.part import Part
-from chainrule.step.probes import LayerProbe, layer_probes
 from chainrule.step.read_parts import check_feature_names, read_parts
-from chainrule.step.record import data_input, forward, record_step, record_totals
+from chainrule.step.record import data_input, forward, record_step
 from chainrule.transform.bounds import bounds
-from chainrule.transform.grad import grad
-from chainrule.transform.mode import for_predicting
 
-__all__ = ["LayerFacts", "Slope", "Survey"]
+__all__ = ["Slope", "Survey"]
 
 Array = np.ndarray[Any, Any]
 ROWS = 256  # of the training rows that layers are measured on
 GUESS_ROWS = 2000  # that the best constant is found on
 COLUMN_ROWS = 10_000  # that columns are measured on
+MOST_ELEMENTS = 2**24  # of an array of rows that is made to measure them; fewer rows if wide
+MOST_SLOPES = 16  # weights whose gradients are checked, spread over a deep network
 OVERFIT_STEPS, OVERFIT_SECONDS = 60, 0.8  # of the training on one batch
-
-
-@dataclass(frozen=True)
-class LayerFacts:
-    """A layer with weights, as some rows pass it.
-
-    `inputs` (rows, features) enter its product with the weights, `product` (rows, units) leaves
-    it; `slope` is the derivative of what follows (bias, normalization, activation), up to the
-    next layer with weights, to each element of the product.  `gradient` is that of the mean loss
-    to the product; `weight` and `bias` are None where they are not parameters.
-    """
-
-    path: str
-    inputs: Array
-    product: Array
-    slope: Array
-    gradient: Array
-    weight: Array | None
-    bias: Array | None
-    last: bool
-    connected: bool  # whether a gradient can come back to it at all
-
-    @property
-    def units(self) -> int:
-        """How many units it has."""
-        return int(self.product.shape[-1])
-
-    @property
-    def dead(self) -> float:
-        """The share of units whose slope is 0 for every row, so that no gradient passes them."""
-        return float((self.slope == 0).all(axis=0).mean())
 
 
 @dataclass(frozen=True)
@@ -113,7 +85,10 @@ class Survey:
         Raises what :func:`chainrule.fit` raises for a case that can't be trained.
         """
         model, aim = copy.deepcopy(case.model), objective(case.loss)
-        parts = read_parts(model, case.data, case.validation, aim, None, None, case.seed)
+        weights = case.more.get("sample_weight"), case.more.get("class_weight")
+        parts = read_parts(
+            model, case.data, case.validation, aim, weights[0], weights[1], case.seed
+        )
         check_feature_names(case.feature_names, parts[0])
         initialize(model, case.seed, keep_assigned=True)
         return cls(case, model, aim, *parts)
@@ -160,19 +135,37 @@ class Survey:
         return k if names is None else names[k]
 
     @cached_property
+    def codes(self) -> Array:
+        """Which of `columns` are category codes, of which only the looked-up vectors count."""
+        first = _leading_layer(self.model)
+        coded = np.zeros(self.columns.shape[1], bool)
+        if isinstance(first, EmbedColumns):
+            coded[[column for column, _, _ in first.columns]] = True
+        elif self.columns.shape[1]:
+            x = data_input("x", self.train.x)
+            coded[:] = x.node not in reachable([forward(self.model, x).node], (), _numbers)
+        return coded
+
+    @cached_property
+    def raw(self) -> Array:
+        """Which of `columns` the first layer is given as they are: neither codes nor normalized."""
+        normalized = isinstance(_leading_layer(self.model), BatchNorm)
+        return ~self.codes & (not normalized)
+
+    @cached_property
     def held_columns(self) -> Array | None:
         """Some rows of the validation features, flat, or None."""
         return None if self.held_out is None else self._columns(self.held_out)
 
     def _columns(self, part: Part) -> Array:
-        x = part.x[part.spread_rows(COLUMN_ROWS)]
+        x = part.x[part.spread_rows(_column_rows(part))]
         factor = input_factor(self.model, part.x.dtype, part.x.ndim)
         return np.asarray(x, np.float64).reshape(len(x), -1) * factor
 
     @cached_property
     def targets(self) -> Array:
         """The targets of the rows of `columns`, flat: (rows, targets)."""
-        y = self.train.y[self.train.spread_rows(COLUMN_ROWS)]
+        y = self.train.y[self.train.spread_rows(_column_rows(self.train))]
         return np.asarray(y, np.float64).reshape(len(y), -1)
 
     @cached_property
@@ -181,7 +174,7 @@ class Survey:
         found = Neighbours.of(self.columns, self.targets, self.kind)
         if found is None:
             return None
-        return replace(found, rows=self.train.spread_rows(COLUMN_ROWS)[found.rows])
+        return replace(found, rows=self.train.spread_rows(_column_rows(self.train))[found.rows])
 
     # --- the network -----------------------------------------------------------------------
 
@@ -192,8 +185,8 @@ class Survey:
         return bounds(output.node)
 
     @cached_property
-    def _probes(self) -> _Probes:
-        return _Probes.of(self.model, self.aim, self.train)
+    def _probes(self) -> Probes:
+        return Probes.of(self.model, self.aim, self.train)
 
     @cached_property
     def _measured(self) -> tuple[list[LayerFacts], dict[str, Array]]:
@@ -246,17 +239,19 @@ class Survey:
 
     @cached_property
     def slopes(self) -> list[Slope]:
-        """The slope of the loss along the gradient of each weight, claimed and measured.
+        """The slope of the loss along the gradient of weights, claimed and measured.
 
-        Parameters whose gradient is 0, and those where two step lengths disagree, as beside a
-        kink, are left out.
+        Of many weights, some that are spread over the network are checked.  Parameters whose
+        gradient is 0, and those where two step lengths disagree, as beside a kink, are left out.
         """
         x, y = self.sample
         found = parameters(self.model)
+        paths = [path for path in self.gradients if found[path].is_weight]
         checked = []
-        for path, gradient in self.gradients.items():
+        for k in np.unique(np.linspace(0, len(paths) - 1, min(MOST_SLOPES, len(paths)), dtype=int)):
+            path, gradient = paths[k], self.gradients[paths[k]]
             norm = float(np.linalg.norm(gradient.astype(np.float64)))
-            if not found[path].is_weight or not norm > 0 or not math.isfinite(norm):
+            if not norm > 0 or not math.isfinite(norm):
                 continue
             value, size = found[path].value, float(np.linalg.norm(found[path].value))
             measured = []
@@ -316,23 +311,32 @@ class Survey:
     def _guess_loss(self, part: Part) -> float | None:
         if self.aim.function is None or not self.kind:
             return None
-        some = part.spread_rows(GUESS_ROWS)
-        y, width = part.y[some], self.outputs.shape[-1]
+        width = math.prod(self.outputs.shape[1:])
+        some = part.spread_rows(max(1, min(GUESS_ROWS, MOST_ELEMENTS // width)))
+        y = part.y[some]
         weight = np.ones(len(y)) if part.weight is None else part.weight[some]
         if weight.ndim > 1 or not weight.sum() > 0:
             return None
-        rows = y.reshape(len(y), -1).astype(np.float64)
+        rows = y.reshape(len(y), -1)
         if self.kind == "classes" and rows.shape[1] == 1:
-            rows = np.eye(max(width, int(rows.max()) + 1))[rows[:, 0].astype(int)]
-        if rows.shape[1] != width:
+            codes = rows[:, 0].astype(int)
+            mean, middle = (
+                np.bincount(codes, w, minlength=width) / w.sum() for w in (weight, np.ones(len(y)))
+            )
+            middle = np.rint(middle)  # the median of one-hot rows
+        else:
+            mean, middle = np.average(rows, axis=0, weights=weight), np.median(rows, axis=0)
+        if len(mean) != width:
             return None
-        guesses = [np.average(rows, axis=0, weights=weight), np.median(rows, axis=0)]
+        guesses = [mean, middle]
         if self.takes in ("logits", "log rates"):
-            p = np.clip(guesses[0], 1e-6, None)
+            p = np.clip(mean, 1e-6, None)
             binary = self.takes == "logits" and self.kind == "labels"
             guesses = [np.log(p) - (np.log(np.clip(1 - p, 1e-6, None)) if binary else 0)]
         shape = (len(y), *self.outputs.shape[1:])
-        outputs = [np.broadcast_to(g, shape).astype(self.outputs.dtype) for g in guesses]
+        outputs = [
+            np.broadcast_to(g.reshape(shape[1:]), shape).astype(self.outputs.dtype) for g in guesses
+        ]
         losses = [self._mean_loss(o, y, weight) for o in outputs]
         # The median of one-hot rows is often no distribution, and has no cross-entropy.
         return min(filter(math.isfinite, losses), default=None)
@@ -375,75 +379,24 @@ class Survey:
         return losses, change
 
 
-@dataclass(frozen=True)
-class _Probes:
-    """The graph that measures each layer on some rows, with the weights of the moment."""
-
-    interpreter: Interpreter
-    products: list[LayerProbe]
-    connected: list[bool]
-    weights: list[Parameter | None]
-    biases: list[Parameter | None]
-
-    @classmethod
-    def of(cls, model: Layer, aim: Objective, part: Part) -> _Probes:
-        x, y = data_input("x", part.x), data_input("y", part.y)
-        output = forward(model, x)
-        loss, _ = record_totals(aim, (), output, y)
-        plain = for_predicting(
-            Graph({"output": output.node, "loss": loss.node}, {"x": x.node, "y": y.node})
-        )
-        output, loss = Tensor(plain.outputs["output"]), Tensor(plain.outputs["loss"])
-        probes = layer_probes(output)
-        found = parameters(model)
-        by_node = {p.node: p for p in found.values()}
-        gradients = grad(loss, [*(p.product for p in probes), *found.values()], unused="zero")
-        wanted, connected = {"output": output.node, "loss": loss.node}, []
-        for path, gradient in zip(found, gradients[len(probes) :], strict=True):
-            wanted[f"weight gradient/{path}"] = gradient.node
-        for i, probe in enumerate(probes):
-            after = output
-            for later in probes[i + 1 :]:
-                if probe.product.node in reachable([later.input.node]):
-                    after = later.input
-                    break
-            slope = grad(after.sum(), probe.product, unused="zero")
-            connected.append(probe.product.node in reachable([after.node], (), _differentiated))
-            wanted |= {
-                f"{i}/inputs": probe.input.node,
-                f"{i}/product": probe.product.node,
-                f"{i}/slope": slope.node,
-                f"{i}/gradient": gradients[i].node,
-            }
-        weights = [by_node.get(probe.product.node.inputs[1]) for probe in probes]
-        biases = [found.get(f"{probe.layer}.bias") for probe in probes]
-        return cls(Interpreter(Graph(wanted, plain.inputs)), probes, connected, weights, biases)
-
-    def read(self, part: Part, some: Array) -> tuple[list[LayerFacts], dict[str, Array]]:
-        """Return the layers, and all that was computed, for some rows of `part`."""
-        values = self.interpreter({"x": part.x[some], "y": part.y[some]})
-        layers = []
-        parts = zip(self.products, self.weights, self.biases, strict=True)
-        for i, (probe, weight, bias) in enumerate(parts):
-            layers.append(
-                LayerFacts(
-                    path=probe.layer,
-                    inputs=values[f"{i}/inputs"],
-                    product=values[f"{i}/product"],
-                    slope=values[f"{i}/slope"],
-                    gradient=values[f"{i}/gradient"],
-                    weight=None if weight is None else weight.value.copy(),
-                    bias=None if bias is None else bias.value.copy(),
-                    last=i == len(self.products) - 1,
-                    connected=self.connected[i],
-                )
-            )
-        return layers, values
+def _leading_layer(model: Layer) -> Layer | None:
+    """Return the first layer of a Sequential that does more than scale, or None."""
+    if not isinstance(model, Sequential):
+        return model
+    inner = (_leading_layer(one) for one in model.layers if not isinstance(one, (Scale, Flatten)))
+    return next(filter(None, inner), None)
 
 
-def _differentiated(node: Node) -> tuple[Node, ...]:
-    """Return the inputs that a gradient goes on to."""
-    return node.inputs if node.primitive.vjp is not None else ()
+def _numbers(node: Node) -> Sequence[Node]:
+    """Return the inputs of a node that count as numbers: not codes beside a table of vectors."""
+    floats = [one for one in node.inputs if is_float(one.spec.dtype)]
+    return floats or (node.inputs if is_float(node.spec.dtype) else ())
+
+
+def _column_rows(part: Part) -> int:
+    """Return how many rows of `part` columns are measured on."""
+    width = max(1, math.prod(part.x.shape[1:]))
+    return int(max(ROWS, min(COLUMN_ROWS, MOST_ELEMENTS // width)))
 
 
 def _relative_change(before: dict[str, Array], after: dict[str, Array]) -> float:

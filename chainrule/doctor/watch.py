@@ -6,6 +6,7 @@ Read next: :mod:`chainrule.doctor.rules.ending`.
 from __future__ import annotations
 
 import time
+import warnings
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,10 +15,12 @@ import numpy as np
 from chainrule.doctor.course import Course
 from chainrule.doctor.finding import LEVELS, Finding, Findings
 from chainrule.doctor.preflight import examine_survey
-from chainrule.doctor.rule import check_stage
+from chainrule.doctor.rule import RULES, check_stage
 from chainrule.doctor.survey import Survey
 
 __all__ = ["Watch"]
+
+LASTING = ("died_in_training",)
 
 SHARE = 0.02  # share of the training time spent on looks; the caches they empty double it
 AFTER = 0.02  # seconds that NumPy's BLAS threads keep spinning beside the engine's after a look
@@ -39,6 +42,7 @@ class Watch:
         self._found = list(self.before)
         self.late = Findings()
         self._looked = time.perf_counter()
+        self._seen: set[tuple[Any, ...]] = set()
 
     def look(self) -> Findings:
         """Look at the layers, unless that would take more than `SHARE` of the time; see the class.
@@ -58,12 +62,28 @@ class Watch:
     def finish(self, diverged: str = "", stopped: str | None = None) -> Findings:
         """Return all that was found, the last look and the whole course included.
 
-        `diverged` says how training broke off, where it did; `stopped` why it ended early.
+        `diverged` says how training broke off, where it did; `stopped` why it ended early.  Ctrl-C
+        ends the search for causes.  A rule that fails is warned of: it must not take the finished
+        training with it.
         """
         self.course.diverged, self.course.stopped = diverged, stopped or ""
-        seen = Findings() if diverged else self._look()
-        self.course.found = self._found
-        ended = list(check_stage("after", self.course))
+        ended: list[Finding] = []
+        seen = Findings()
+        try:
+            seen = Findings() if diverged else self._look()
+            if not diverged:
+                self._forget()
+            self.course.found = self._found
+            for finding in check_stage("after", self.course):
+                ended.append(finding)
+        except KeyboardInterrupt:
+            self.course.tell("Interrupted; the training is kept, with what was found until now.")
+        except Exception as error:
+            warnings.warn(
+                f"the doctor could not look at the end of this training: {error!r}. The training "
+                "is kept, with what was found until then.",
+                stacklevel=2,
+            )
         self.late = Findings.ranked([*seen, *ended])
         return Findings.ranked([*self._found, *ended])
 
@@ -75,11 +95,22 @@ class Watch:
         known = {f.key: f for f in self._found}
         seen = Findings.ranked(check_stage("while", self.course))
         fresh = Findings(f for f in seen if f.key not in known or _worse(f, known[f.key]))
-        renewed = {f.key for f in seen}  # with the numbers of now
-        self._found = [*(f for f in self._found if f.key not in renewed), *seen]
+        self._seen = {f.key for f in seen}  # with the numbers of now
+        self._found = [*(f for f in self._found if f.key not in self._seen), *seen]
         self._looked = time.perf_counter()
         self._cost = self._looked - started + AFTER
         return fresh
+
+    def _forget(self) -> None:
+        """Leave out what was found while training and is over, such as a plateau that was left.
+
+        A layer that has died stays so, though the best weights, put back, may be from before.
+        """
+        self._found = [
+            f
+            for f in self._found
+            if f.key in self._seen or f.cause in LASTING or RULES[f.cause].stage != "while"
+        ]
 
 
 def _worse(now: Finding, before: Finding) -> bool:

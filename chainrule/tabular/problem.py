@@ -356,6 +356,7 @@ def preflight_table(problem: Problem, settings: Settings) -> Findings:
             validation=problem.validation,
             regularizer=made.penalty,
             seed=settings.seed,
+            more={"class_weight": settings.class_weight},
             feature_names=problem.feature_names,
         )
     )

@@ -18,8 +18,9 @@ import numpy as np
 from chainrule.core.errors import OptionError, did_you_mean
 from chainrule.core.wording import counted, listed
 from chainrule.doctor.case import Case
+from chainrule.doctor.layer_facts import LayerFacts
 from chainrule.doctor.remedies import divided
-from chainrule.doctor.survey import LayerFacts, Survey
+from chainrule.doctor.survey import Survey
 from chainrule.nn.layer import parameters
 from chainrule.optim.full_batch import FullBatch
 from chainrule.optim.named import optimizer as optimizer_of

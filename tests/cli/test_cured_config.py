@@ -15,6 +15,7 @@ from chainrule.cli.cured_config import cured_options
 from chainrule.core.errors import OptionError
 from chainrule.doctor.case import Case
 from chainrule.doctor.cure import cured
+from chainrule.optim.named import optimizer as optimizer_of
 from chainrule.tabular.build import build_optimizer
 from chainrule.tabular.problem import build, read_problem
 from chainrule.tabular.settings import choose_settings
@@ -72,6 +73,11 @@ def test_without_a_run_the_options_are_told(call: Call) -> None:
         ({"bias_init": -3.0}, {"bias_init": 0.0}),
         ({"dropout": 0.9}, {"dropout": 0.3}),
         ({"loss": "kl_divergence"}, {"loss": "cross_entropy"}),
+        ({"schedule": "cosine", "warmup": 2.0}, {"schedule": None}),
+        ({"schedule": "one_cycle", "learning_rate": 0.1}, {"schedule": None}),
+        ({"optimizer": "sgd", "learning_rate": 3.0, "weight_decay": 0.1, "clip_norm": 1.0,
+          "schedule": "cosine"}, {"optimizer": "adam"}),
+        ({"hidden": [4, 64, 8]}, {"width": 32}),
     ],
 )  # fmt: skip
 def test_the_options_make_the_change_of_the_cure(
@@ -91,8 +97,8 @@ def test_the_options_make_the_change_of_the_cure(
     assert networks[0] == networks[1]
     assert mended.loss == wanted.loss
     assert (new.epochs, new.batch_size) == (wanted.epochs, wanted.batch_size)
-    assert not isinstance(wanted.optimizer, str)
-    plans = [m.planned(100, 10).hyper() for m in (build_optimizer(new), wanted.optimizer)]
+    method = optimizer_of(wanted.optimizer)
+    plans = [m.planned(100, 10).hyper() for m in (build_optimizer(new), method)]
     assert plans[0] == pytest.approx(plans[1])
 
 
@@ -113,3 +119,9 @@ def test_settings_without_a_counterpart_in_the_network() -> None:
 def test_a_change_without_an_option_is_named(change: dict[str, Any]) -> None:
     with pytest.raises(OptionError, match=f"{list(change)[-1]} = .* by hand"):
         cured_options(change, choose_settings(102), read_problem("iris"), None)
+
+
+def test_a_decay_with_a_schedule_of_its_own_has_no_option() -> None:
+    settings = choose_settings(102, optimizer="sgd", weight_decay=0.1, schedule="cosine")
+    with pytest.raises(OptionError, match=r"schedule = None .* by hand"):
+        cured_options({"schedule": None}, settings, read_problem("iris"), None)

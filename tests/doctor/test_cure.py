@@ -16,6 +16,7 @@ from chainrule.core.tensor import Tensor
 from chainrule.doctor.case import Case
 from chainrule.doctor.cure import cured
 from chainrule.doctor.finding import Finding, Findings
+from chainrule.doctor.preflight import examine
 from chainrule.doctor.remedies import Attempt, Trial, divided, try_remedies
 from chainrule.doctor.specimens import classes, network, numbers, values
 
@@ -42,6 +43,9 @@ def tried(case: Case, change: dict[str, Any], seeds: int = 3) -> Attempt:
         (optim.SGD(optim.Warmup(optim.StepDecay(0.1, 9), 10)),
          optim.SGD(optim.Warmup(optim.StepDecay(0.01, 9), 10))),
         (optim.SGD(optim.Warmup(0.1, 10)), optim.SGD(optim.Warmup(0.01, 10))),
+        (optim.SGD(0.1, optim.Polynomial(0.5, 0.9)), optim.SGD(0.01, optim.Polynomial(0.5, 0.9))),
+        (optim.chain(optim.SGD(optim.Cosine(0.1)), optim.WeightDecay(optim.Cosine(1e-3))),
+         optim.chain(optim.SGD(optim.Cosine(0.01)), optim.WeightDecay(optim.Cosine(1e-3)))),
         (optim.chain(optim.ClipNorm(1.0), optim.SGD(0.1, 0.9)),
          optim.chain(optim.ClipNorm(1.0), optim.SGD(0.01, 0.9))),
     ],
@@ -75,6 +79,54 @@ def test_inputs_are_standardized_as_the_model_sees_them(scale: float | None) -> 
     np.testing.assert_allclose(seen.mean(axis=0), 0, atol=1e-4)
     np.testing.assert_allclose(seen.std(axis=0), 1, atol=1e-4)
     np.testing.assert_array_equal(made.validation[0], made.data[0][:50])
+
+
+def test_validation_rows_in_a_list_are_standardized_too() -> None:
+    X = numbers() * 1000 + 5000
+    case = classes(X=X, validation=[X[:50], np.arange(50) % 3])
+    made = cured(case, {"preprocess": "standardize"})
+    assert isinstance(made.validation, tuple)
+    assert np.abs(made.validation[0]).max() < 10
+
+
+def test_a_nested_end_is_named_as_what_it_is() -> None:
+    nested = nn.Sequential([network(4, 8, 1), nn.Sigmoid()])
+    with pytest.raises(OptionError, match="no layer of the Sequential itself is a Linear"):
+        cured(labels_of(nested), {"output": None})
+
+
+def test_masked_targets_are_standardized_by_the_known_ones() -> None:
+    X = numbers(300)
+    Y, known = 1000 + X[:, :2].astype(float), np.random.default_rng(0).random((300, 2)) < 0.7
+    Y[~known] = np.nan
+    case = Case(network(4, 16, 2), (X, Y), "mse", optim.Adam(3e-2), 30,
+                more={"sample_weight": known.astype(float)})  # fmt: skip
+    attempt = tried(case, {"target": "standardize"}, 1)
+    assert not attempt.impossible
+    assert attempt.measure == "1 - R²"
+    assert attempt.confirmed
+    assert attempt.errors[0] < 0.5
+    Y[:, 1] = np.nan
+    with pytest.raises(OptionError, match="a column of y"):
+        cured(case, {"target": "standardize"})
+
+
+def test_whole_numbers_as_targets_are_judged_as_numbers() -> None:
+    case = values(network(4, 16, 1), epochs=40, optimizer=optim.Adam(1e-2))
+    whole = np.rint(1200 + 100 * np.asarray(case.data[0])[:, 0]).astype(int)
+    case.data = case.data[0], whole
+    attempt = tried(case, {"target": "standardize"}, 1)
+    assert attempt.measure == "1 - R²"
+    assert attempt.confirmed
+    assert attempt.errors[0] < 0.1
+
+
+def test_a_loss_of_classes_is_tried_without_the_last_activation() -> None:
+    case = labels_of(network(4, 16, 1, end=[nn.Sigmoid()]))
+    case.loss = "mae"
+    (found,) = [f for f in examine(case) if f.cause == "loss_for_numbers"]
+    assert dict(found.change) == {"loss": "binary_cross_entropy", "output": None}
+    assert not tried(case, dict(found.change), 1).impossible
 
 
 def test_targets_are_standardized() -> None:
@@ -154,6 +206,20 @@ def test_a_rate_is_divided_again_while_it_helps() -> None:
     assert str(trial).startswith("2 remedies tried:\nconfirmed: learning rate divided by 1")
 
 
+def test_a_higher_rate_that_diverged_is_not_raised_further() -> None:
+    case = values(optimizer=optim.SGD(0.2), epochs=5)
+    rates: list[float] = []
+
+    def train(model: Any, data: Any, **options: Any) -> Any:
+        rates.append(options["optimizer"].learning_rate)
+        return cr.fit(model, data, **options)
+
+    finding = Finding("a", "learning_rate", "fault", "T.", "R.", change={"learning_rate": 100.0})
+    (attempt,) = try_remedies(case, [finding], train, 1)
+    assert not attempt.confirmed
+    assert max(rates) == 20.0
+
+
 def test_errors_in_other_units_are_compared_by_the_answers() -> None:
     case = values(scale=2000.0, epochs=30)
     attempt = tried(case, {"target": "standardize"})
@@ -190,6 +256,13 @@ def test_a_change_of_the_hidden_layers_keeps_the_output() -> None:
     ]  # fmt: skip
     with pytest.raises(OptionError, match="unknown activation 'swosh'"):
         cured(case, {"activation": "swosh"})
+
+
+def test_a_change_of_the_hidden_layers_keeps_the_output_of_a_graph() -> None:
+    layers = {"f": nn.Linear(4, 8), "s": nn.Sigmoid(), "o": nn.Linear(12, 1), "end": nn.Sigmoid()}
+    edges = [("x", "f"), ("f", "s"), ("x", "c"), ("s", "c"), ("c", "o"), ("o", "end")]
+    made: Any = cured(labels_of(nn.Network(layers, edges)), {"activation": "relu"}).model
+    assert kinds(made.layers.values()) == ["Linear", "ReLU", "Linear", "Sigmoid"]
 
 
 def labels_of(model: Any) -> Case:

@@ -18,7 +18,7 @@ from chainrule.doctor import fork as fork_module
 from chainrule.doctor.course import Course
 from chainrule.doctor.cure import cured
 from chainrule.doctor.finding import Finding
-from chainrule.doctor.fork import Bench
+from chainrule.doctor.fork import Bench, Fork
 from chainrule.doctor.neighbours import Neighbours
 from chainrule.doctor.preflight import examine
 from chainrule.doctor.rules import experiments
@@ -166,6 +166,48 @@ def test_a_search_ends_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
     assert time.perf_counter() - started < 5  # the time of making the graphs comes on top
 
 
+def _slowed(fork: Fork, seconds: float) -> list[int]:
+    """Let each step of `fork` take so many seconds; returns where the calls are noted."""
+    plain, calls = fork._program.run, []
+
+    def run(rows: Any, size: int) -> Any:
+        calls.append(-(-len(rows) // size))
+        time.sleep(seconds * calls[-1])
+        return plain(rows, size)
+
+    fork._program.run = run  # type: ignore[method-assign]
+    return calls
+
+
+def test_a_fork_of_slow_steps_looks_at_the_clock_after_each() -> None:
+    fork = Fork(classes(validation=0.2, epochs=1000))
+    steps = _slowed(fork, 0.05)
+    started = time.perf_counter()
+    fork.advance(0.2)
+    assert time.perf_counter() - started < 1  # fifty steps at once take 2.5 s
+    assert max(steps) <= 4
+    quick = Fork(classes(validation=0.2, epochs=20))
+    quick.advance(60.0)
+    assert quick.taken == quick.survey.steps
+
+
+def test_experiments_end_where_their_time_has_run_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    course = _ended(replace(_narrow(), epochs=2))
+    bench = Bench.of(course.survey, 1.0)
+    assert bench is not None
+    made: list[float] = []
+
+    def fork(change: Any, seed: int = 0) -> Fork:
+        made.append(bench.left)
+        bench.deadline -= 2.0  # as if making it had taken so long
+        return Fork(bench.case)
+
+    monkeypatch.setattr(bench, "fork", fork)
+    assert experiments._experiments(bench) == []
+    assert len(made) <= 3
+    assert all(left > 0 for left in made)
+
+
 def test_some_trainings_can_not_be_forked() -> None:
     course = _ended(_narrow())
     survey = course.survey
@@ -204,8 +246,9 @@ def test_layers_are_widened_with_what_follows_them() -> None:
 def test_a_schedule_is_held_at_its_peak(plan: Any, rate: float) -> None:
     made = cured(classes(optimizer=optim.SGD(plan, 0.9)), {"schedule": None})
     assert made.optimizer == optim.SGD(rate, 0.9)
-    with pytest.raises(OptionError, match="no schedule"):
-        cured(classes(optimizer=optim.SGD(0.1)), {"schedule": None})
+    for method in (optim.SGD(0.1), optim.SGD(0.1, optim.Polynomial(0.5, 0.9))):
+        with pytest.raises(OptionError, match="no schedule"):
+            cured(classes(optimizer=method), {"schedule": None})
 
 
 def test_an_optimizer_is_replaced() -> None:

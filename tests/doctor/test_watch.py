@@ -6,6 +6,7 @@ import copy
 import dataclasses
 import json
 import threading
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ from chainrule import nn, optim
 from chainrule.doctor import watch as watch_module
 from chainrule.doctor.finding import EXPLAINS, Evidence, Finding, Findings
 from chainrule.doctor.remedies import Attempt, Trial
-from chainrule.doctor.rule import RULES
+from chainrule.doctor.rule import RULES, Rule
 from chainrule.doctor.specimens import classes, network, numbers, values
 from chainrule.doctor.survey import Survey
 from chainrule.doctor.watch import Watch
@@ -66,6 +67,29 @@ def test_findings_are_printed_as_they_are_found(capsys: pytest.CaptureFixture[st
     assert told.count("Layer 0 died") + told.count("Layer 2 died") == 1
     fitted(classes(epochs=60), check=True, progress=True)
     assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), RuntimeError("no such thing")])
+def test_a_finished_training_is_kept_whatever_ends_the_search_for_causes(
+    error: BaseException, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def check(course: Any) -> Any:
+        course.tell("Looking.")
+        yield Finding("unsteady", "data", "note", "T.", "R.")
+        raise error
+
+    monkeypatch.setitem(
+        RULES, "unsteady", Rule("unsteady", "data", "after", check, classes, classes)
+    )
+    case = classes(network(4, 16, 16, 3, between=()), epochs=2)
+    failed = isinstance(error, RuntimeError)
+    with pytest.warns(UserWarning, match="no such thing") if failed else nullcontext():
+        run = fitted(case, check=True, progress=True)
+    assert len(run.history) == 2
+    assert {"no_nonlinearity", "unsteady"} <= {f.cause for f in run.findings or ()}
+    told = capsys.readouterr().err
+    assert "Looking." in told
+    assert ("Interrupted; the training is kept" in told) != failed
 
 
 def test_findings_come_back_from_the_files(tmp_path: Any) -> None:

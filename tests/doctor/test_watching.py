@@ -151,6 +151,23 @@ def test_a_finding_that_gets_worse_is_told_again_and_keeps_its_last_numbers(
     assert [f.text for f in watching.finish() if f.cause == "plateau"] == ["look 5"]
 
 
+@pytest.mark.parametrize(("cause", "diverged", "kept"), [
+    ("plateau", "", False), ("plateau", "the loss became nan", True),
+    ("died_in_training", "", True),
+])  # fmt: skip
+def test_what_is_over_at_the_end_is_forgotten(
+    cause: str, diverged: str, kept: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = iter([[Finding(cause, "epochs", "warning", "t", "r")], []])
+    one = Rule(cause, "epochs", "while", lambda course: next(found), classes, classes)
+    monkeypatch.setattr(watch_module, "SHARE", 1e9)
+    monkeypatch.setitem(RULES, cause, one)
+    watching = Watch(Survey.of(classes()))
+    assert watching.end_epoch({"loss": 1.0})
+    ended = [f.cause for f in watching.finish(diverged)]
+    assert (cause in ended) == kept
+
+
 def test_a_layer_is_dead_or_saturated_but_not_both() -> None:
     for layer in (
         nn.Linear(4, 16, bias_init=-2.5),

@@ -39,7 +39,9 @@ SPREADS = 1000.0  # of the widest column over the narrowest
 )
 def unscaled_inputs(survey: Survey) -> Iterator[Finding]:
     """Columns of large or very different sizes make gradients of very different sizes."""
-    x = survey.columns
+    if not survey.raw.any():
+        return
+    place, x = np.flatnonzero(survey.raw), survey.columns[:, survey.raw]
     size, spread = np.sqrt(np.square(x).mean(axis=0)), x.std(axis=0)
     varied = spread[spread > 0]
     if not len(varied):
@@ -49,16 +51,17 @@ def unscaled_inputs(survey: Survey) -> Iterator[Finding]:
     largest = int(size.argmax())
     if size[largest] <= LARGE and ratio <= SPREADS:
         return
+    column = survey.column(int(place[largest]))
     lost = bool((numbers_in_spread(x, np.dtype(np.float32)) < FEW).any())
     yield Finding(
         "unscaled_inputs", "preprocessing", "fault" if lost else "warning",
-        f"Inputs are not scaled: column {survey.column(largest)!r} has a root mean square of "
+        f"Inputs are not scaled: column {column!r} has a root mean square of "
         f"{size[largest]:.4g} and the widest column spreads {ratio:,.0f} times as far as the "
         "middle one. The first layer's gradients are as unequal, so that no learning rate suits "
         "all of its weights.",
         "Standardize the inputs: (X - X.mean(0)) / X.std(0), with the mean and spread of the "
         "training rows.",
-        {"column": survey.column(largest)},
+        {"column": column},
         (Evidence("largest root mean square of a column", float(size[largest]), LARGE,
                   "standardized columns have 1"),
          Evidence("widest spread over the middle one", ratio, SPREADS, "columns should be alike")),
@@ -76,7 +79,7 @@ def constant_inputs(survey: Survey) -> Iterator[Finding]:
     """Columns that never vary tell nothing; where all are so, there is nothing to learn from."""
     still = np.ptp(survey.columns, axis=0) == 0
     if not still.all():
-        yield from _partly_constant(still)
+        yield from _partly_constant(survey, still)
         return
     yield Finding(
         "constant_inputs", "data", "fault",
@@ -89,14 +92,14 @@ def constant_inputs(survey: Survey) -> Iterator[Finding]:
     )  # fmt: skip
 
 
-def _partly_constant(still: Array) -> Iterator[Finding]:
+def _partly_constant(survey: Survey, still: Array) -> Iterator[Finding]:
     """Find that half of the columns or more never vary."""
-    share, column = float(still.mean()), int(still.argmax())
+    share, column = float(still.mean()), survey.column(int(still.argmax()))
     if share < MANY_CONSTANT:
         return
     yield Finding(
         "constant_inputs", "data", "note",
-        f"{int(still.sum())} of {counted(len(still), 'input column')}, such as column {column}, "
+        f"{int(still.sum())} of {counted(len(still), 'input column')}, such as column {column!r}, "
         "never vary, and tell nothing.",
         "Look at how these features are made, or leave them out.",
         {"column": column},
@@ -194,7 +197,7 @@ def few_of_a_class(survey: Survey) -> Iterator[Finding]:
     share = float(counts[rarest] / counts.sum())
     if share >= 0.02:
         return
-    few = share * len(survey.train) < FEW_ROWS and survey.case.more.get("class_weight") is None
+    few = share * len(survey.train) < FEW_ROWS and survey.train.weight is None
     yield Finding(
         "few_of_a_class", "data", "warning" if few else "note",
         f"Class {numbers_of[rarest]:g} makes up {100 * share:.2g} % of the rows "

@@ -13,6 +13,7 @@ from chainrule.core.wording import counted
 from chainrule.doctor.case import Case
 from chainrule.doctor.course import Course
 from chainrule.doctor.finding import Evidence, Finding
+from chainrule.doctor.layer_facts import WEIGHT
 from chainrule.doctor.rule import rule
 from chainrule.doctor.rules.signal import of_two_slopes
 from chainrule.doctor.rules.start import MANY_DEAD
@@ -45,8 +46,8 @@ def diverged(course: Course) -> Iterator[Finding]:
     grew = len(losses) > 1 and losses[-1] > 10 * max(losses[0], course.survey.loss)
     if not course.diverged and not grew:
         return
-    x = course.survey.columns
-    size = float(np.sqrt(np.square(x).mean(axis=0)).max())
+    x = course.survey.columns[:, course.survey.raw]
+    size = float(np.sqrt(np.square(x).mean(axis=0)).max(initial=0.0))
     scaled = size < 100
     told = course.diverged.split(";")[0] if course.diverged else (
         f"the loss grew from {losses[0]:.4g} to {losses[-1]:.4g}")  # fmt: skip
@@ -126,7 +127,7 @@ def stuck(course: Course) -> Iterator[Finding]:
             {"layer": hidden[0].path}, evidence, {"activation": "relu"}, 0.75,
         )  # fmt: skip
     few = course.steps < FEW_STEPS and moved < 1
-    if moved < 0.1 or few:
+    if course.followed and (moved < 0.1 or few):
         yield Finding(
             "stuck", "epochs" if few else "learning_rate", "warning",
             text + f" In {course.steps:,} steps the weights have moved by "
@@ -137,12 +138,13 @@ def stuck(course: Course) -> Iterator[Finding]:
 
 
 def _moved(course: Course) -> float:
-    """Return the median relative change of the weights from start to end."""
+    """Return the median relative change, from start to end, of the weights that are trained."""
+    trained = {WEIGHT.sub("", path) or "model" for path in course.followed}
     pairs = zip(course.survey.layers, course.layers, strict=False)
     moved = [
         float(np.linalg.norm(b.weight - a.weight) / max(1e-12, float(np.linalg.norm(a.weight))))
         for a, b in pairs
-        if a.weight is not None and b.weight is not None and a.weight.shape == b.weight.shape
+        if a.weight is not None and b.weight is not None and a.path.split("#")[0] in trained
     ]
     return float(np.median(moved)) if moved else 0.0
 
@@ -155,7 +157,10 @@ def _moved(course: Course) -> float:
 def still_falling(course: Course) -> Iterator[Finding]:
     """Find a training that ended while its loss was falling as fast as before."""
     losses, learned = course.losses, course.learned
-    if course.diverged or not len(losses) or learned is None or learned > WELL or course.by_hand:
+    # One that early stopping or the user ended, or that converged, needs no more epochs.
+    if course.diverged or course.stopped or not len(losses) or learned is None or learned > WELL:
+        return
+    if any(f.cause == "plateau" for f in course.found):  # which says that it no longer falls
         return
     first = max(course.survey.loss, float(losses[0]))
     fall = first - float(losses[-1])

@@ -48,7 +48,7 @@ def _tries(survey: Survey) -> Iterator[_Try]:
     """Yield the changes that apply, the smallest first."""
     x, case = survey.columns, survey.case
     centers, spreads = np.abs(x.mean(axis=0)), x.std(axis=0)
-    varied = spreads > 0
+    varied = (spreads > 0) & survey.raw
     yield _Try("learning_rate", {"schedule": None}, "a learning rate that does not fall",
                "Let the learning rate fall later, or not at all.")  # fmt: skip
     yield _Try("learning_rate", {"learning_rate": 10.0}, "a learning rate ten times as high",
@@ -99,8 +99,12 @@ def could_learn_more(course: Course) -> Iterator[Finding]:
     bench = Bench.of(survey, sum(float(r.get("seconds", 0.0)) for r in course.history))
     if bench is None or not survey.layers:
         return
+    course.tell(
+        "Training has ended; looking for what kept it from learning more. Ctrl-C ends this."
+    )
     before = bench.ended
-    narrowest = min(survey.layers[:-1] or survey.layers, key=lambda layer: layer.units)
+    hidden = [layer for layer in survey.layers if not layer.last]
+    narrowest = min(hidden or survey.layers, key=lambda layer: layer.units)
     told: set[str] = set()
     tells = "" if near is None else (
         f" The nearest rows take {100 * near.gain:.0f} % of the error away.")  # fmt: skip
@@ -133,15 +137,18 @@ def _experiments(bench: Bench) -> list[tuple[float, float, _Try]]:
     before = bench.ended
     if not 0 < before < np.inf:
         return []
-    forks = [(fork, one) for one in _tries(bench.survey)
-             if (fork := bench.fork(one.change, int(not one.change))) is not None]  # fmt: skip
+    forks = [(fork, one) for one in _tries(bench.survey) if bench.left > 0
+             and (fork := bench.fork(one.change, int(not one.change))) is not None]  # fmt: skip
     whole = bench.left
     for fork, _ in forks:
-        fork.advance(0.4 * whole / len(forks))
+        fork.advance(min(bench.left, 0.4 * whole / len(forks)))
+    forks = [pair for pair in forks if pair[0].taken]
+    if not forks:
+        return []
     forks.sort(key=lambda pair: pair[0].loss)
     final = forks[:FINAL]
     for fork, _ in final:
-        fork.advance(0.4 * whole / FINAL)
+        fork.advance(min(bench.left, 0.4 * whole / FINAL))
     found = [(1 - fork.loss / before, fork.loss, one) for fork, one in final]
     best = max(gain for gain, _, _ in found)
     good = [one for one in found if one[0] >= max(HELPS, RIVAL * best)]
@@ -151,7 +158,7 @@ def _experiments(bench: Bench) -> list[tuple[float, float, _Try]]:
     if not good:
         return []
     gain, reached, first = good[0]
-    again = bench.fork(first.change, 2)
+    again = bench.fork(first.change, 2) if bench.left > 0 else None
     if again is None:
         return []
     again.advance(max(0.2 * whole, bench.left))

@@ -124,7 +124,8 @@ def outputs_not_probabilities(survey: Survey) -> Iterator[Finding]:
             "has no slope.",
             f"End the network in a {end}, or use a loss that takes logits, such as cross_entropy.",
             {"layer": path},
-            (Evidence("lowest and highest possible output", high, 1.0, "a probability"),),
+            (Evidence("highest possible output", high, 1.0, "a probability") if high > 1
+             else Evidence("lowest possible output", low, 0.0, "a probability"),),
             {"output": end}, 0.95,
         )  # fmt: skip
     elif end == "softmax" and float(np.abs(out.sum(axis=-1) - 1).max()) > 1e-3:
@@ -177,16 +178,18 @@ def loss_for_numbers(survey: Survey) -> Iterator[Finding]:
         return
     better = "cross_entropy" if one_hot else "binary_cross_entropy"
     absolute = survey.aim.name == "mae"
+    ends = survey.bounds != (-math.inf, math.inf)  # in an activation, which the loss applies itself
     yield Finding(
         "loss_for_numbers", "loss", "warning" if absolute else "note",
         f"The targets are {'one-hot classes' if one_hot else 'zeros and ones'}, but the loss "
         f"({survey.aim.name}) is one for numbers. "
         + ("Absolute error pulls every output to the commoner value." if absolute else
            "It learns more slowly, since its gradient is small where an answer is sure and wrong."),
-        f"Use loss={better!r}, which takes raw outputs.",
+        f"Use loss={better!r}, which takes raw outputs"
+        + (", and leave out what follows the last layer." if ends else "."),
         {},
         (Evidence("distinct targets", len(distinct), 2, "classes, not quantities"),),
-        {"loss": better}, 0.8 if absolute else 0.5,
+        {"loss": better} | ({"output": None} if ends else {}), 0.8 if absolute else 0.5,
     )  # fmt: skip
 
 

@@ -12,6 +12,7 @@ import numpy as np
 from chainrule.core.tensor import Tensor
 from chainrule.core.wording import counted
 from chainrule.doctor.finding import Evidence, Finding
+from chainrule.doctor.layer_facts import longest_chain
 from chainrule.doctor.rule import rule
 from chainrule.doctor.specimens import classes, network, numbers, values
 from chainrule.doctor.survey import Survey
@@ -41,13 +42,15 @@ ROUNDING = 1e-3  # relative difference between outputs, or gradients, computed i
 def bottleneck(survey: Survey) -> Iterator[Finding]:
     """Find a hidden layer of one or two units between much wider ones."""
     layers = survey.layers
-    for i, layer in enumerate(layers[:-1]):
-        before = layers[i].inputs.shape[-1]
-        after = layers[i + 1].units
-        least = min(before, max(after, *(f.units for f in layers[i + 1 :])))
+    for layer in layers:
+        if layer.last or not layer.alone:
+            continue  # a head, or something goes past it
+        before = layer.inputs.shape[-1]
+        after = layers[layer.feeds[0]].units
+        least = min(before, max(layers[k].units for k in layer.feeds))
         if layer.units > 2 or least < NARROW * layer.units:
             continue
-        if i == 0 and all(f.units <= 2 for f in layers[:-1]):
+        if layer is layers[0] and all(f.units <= 2 for f in layers if not f.last):
             continue  # a small network is meant to be small
         yield Finding(
             "bottleneck", "architecture", "warning",
@@ -68,8 +71,10 @@ def bottleneck(survey: Survey) -> Iterator[Finding]:
 )
 def too_few_units(survey: Survey) -> Iterator[Finding]:
     """Find hidden layers of one unit each, which give a function of one number."""
-    hidden = survey.layers[:-1]
-    if not hidden or any(f.units > 1 for f in hidden) or hidden[0].inputs.shape[-1] < 2:
+    hidden = [f for f in survey.layers if not f.last]
+    if not hidden or any(f.units > 1 or not f.alone for f in hidden):
+        return
+    if hidden[0].inputs.shape[-1] < 2:
         return
     yield Finding(
         "too_few_units", "architecture", "warning",
@@ -213,7 +218,7 @@ def _first_alone(x: Tensor) -> Tensor:
 )
 def too_deep(survey: Survey) -> Iterator[Finding]:
     """Find a long chain of layers that has lost the signal, or the gradient, on its way."""
-    layers = survey.layers
+    layers = longest_chain(survey.layers)
     if len(layers) <= DEEP:
         return
     spread = [float(f.product.std(axis=0).mean()) for f in (layers[0], layers[-1])]

@@ -137,27 +137,42 @@ def loss_mixes_rows(survey: Survey) -> Iterator[Finding]:
     one_by_one = float(
         np.mean([_loss_of(survey, outputs[i : i + 1], y[i : i + 1]) for i in range(len(y))])
     )
-    if not abs(whole - one_by_one) > 1e-3 * max(abs(whole), abs(one_by_one)):
+    if _alike(whole, one_by_one):
         return
     ratio = whole / one_by_one if one_by_one else math.inf
     summed = abs(ratio / len(y) - 1) < 0.05
-    told = (
-        "It is a sum over the rows, so steps grow with the batch size."
-        if summed
-        else "Each output is compared with the targets of other rows, as happens where shapes "
-        "(rows, 1) and (rows,) are broadcast."
-    )
+    pairs = [
+        _loss_of(survey, outputs[i : i + 1], y[j : j + 1])
+        for i in range(len(y))
+        for j in range(len(y))
+    ]
+    level, told, cure, confidence = "note", (
+        "Rows count together, as in a mean over some of them or a loss that is normalized by the "
+        "batch: the loss depends on the batch size."
+    ), "Make sure that this is meant.", 0.4  # fmt: skip
+    if summed:
+        level, confidence = "warning", 0.7
+        told = "It is a sum over the rows, so steps grow with the batch size."
+        cure = "Take the mean over the rows."
+    elif _alike(whole, float(np.mean(pairs))):
+        level, confidence = "fault", 0.97
+        told = ("Each output is compared with the targets of all rows, as happens where shapes "
+                "(rows, 1) and (rows,) are broadcast.")  # fmt: skip
+        cure = "Give output and target the same shape, and return one number per row."
     yield Finding(
-        "loss_mixes_rows", "loss", "warning" if summed else "fault",
+        "loss_mixes_rows", "loss", level,
         f"The loss {survey.aim.name} of {len(y)} rows together is {whole:.4g}, and the mean of "
         f"their losses one by one is {one_by_one:.4g}. {told}",
-        "Take the mean over the rows." if summed
-        else "Give output and target the same shape, and return one number per row.",
+        cure,
         {},
         (Evidence("loss of a batch over the mean of its rows", ratio, 1.0,
                   "rows should count one by one"),),
-        {}, 0.7 if summed else 0.97,
+        {}, confidence,
     )  # fmt: skip
+
+
+def _alike(a: float, b: float) -> bool:
+    return not abs(a - b) > 1e-3 * max(abs(a), abs(b))
 
 
 @rule(
@@ -221,13 +236,14 @@ def right_answers_out_of_reach(survey: Survey) -> Iterator[Finding]:
         return
     low, high = max(low, -SURE), min(high, SURE)
     if y.dtype.kind in "iu" and y.ndim == 1 and len(shape) == 2 and shape[1] > int(y.max()):
-        best = np.full(shape, low)
-        best[np.arange(len(y)), y] = high
+        best = np.full((1, *shape), low)
+        best[0, np.arange(len(y)), y] = high
     elif y.shape == shape and set(np.unique(y).tolist()) == {0.0, 1.0}:
-        best = np.where(y > 0.5, high, low)
+        # A loss may reward sure scores, or the very numbers of the targets.
+        best = np.array([np.where(y > 0.5, high, low), np.clip(y, low, high)])
     else:
         return
-    reached = _loss_of(survey, best.astype(survey.outputs.dtype), y)
+    reached = min(_loss_of(survey, one.astype(survey.outputs.dtype), y) for one in best)
     guess = survey.guess_loss or survey.loss
     share = reached / guess
     if not share > OUT_OF_REACH:

@@ -153,8 +153,9 @@ def other_validation(survey: Survey) -> Iterator[Finding]:
 )
 def tiny_inputs(survey: Survey) -> Iterator[Finding]:
     """Find inputs so small that hardly any signal, or gradient, comes of them."""
-    x = survey.columns
-    size = np.sqrt(np.square(x).mean(axis=0))
+    if not survey.raw.any():
+        return
+    size = np.where(survey.raw, np.sqrt(np.square(survey.columns).mean(axis=0)), 0.0)
     largest = int(size.argmax())
     if not 0 < size[largest] < TINY:
         return
@@ -202,7 +203,7 @@ def tiny_targets(survey: Survey) -> Iterator[Finding]:
 def truncated_inputs(survey: Survey) -> Iterator[Finding]:
     """Find inputs that look like standardized numbers whose decimals were cut off."""
     x = survey.columns
-    varied = np.ptp(x, axis=0) > 0
+    varied = (np.ptp(x, axis=0) > 0) & ~survey.codes
     if not varied.any() or len(x) < 50 or not bool((x == np.rint(x)).all()):
         return
     x = x[:, varied]

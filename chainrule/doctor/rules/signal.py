@@ -13,10 +13,11 @@ import numpy as np
 from chainrule.data.moments import root_mean_square
 from chainrule.doctor.case import Case
 from chainrule.doctor.finding import Evidence, Finding
+from chainrule.doctor.layer_facts import LayerFacts, longest_chain
 from chainrule.doctor.rule import rule
 from chainrule.doctor.rules.start import dead_layer
 from chainrule.doctor.specimens import classes, network
-from chainrule.doctor.survey import LayerFacts, Survey
+from chainrule.doctor.survey import Survey
 from chainrule.nn.activations import Sigmoid, Tanh
 from chainrule.nn.layer import Layer, Linear, Sequential
 
@@ -111,7 +112,7 @@ def saturation(layer: LayerFacts) -> float:
     """Return the share of rows and units whose slope is nearly flat; 0 where none can be so."""
     seen = layer.product != 0  # ReLU is flat at 0, as on rows of zeros
     if layer.slope.ndim != 2 or layer.last or seen.mean() < 0.2:
-        return 0.0  # the outputs of a softmax, behind the last layer, have a constant sum
+        return 0.0  # the outputs of a softmax, behind the last layer, are flat where it is sure
     slope = np.abs(layer.slope[seen])
     top = float(slope.max())
     # ReLU and its variants are flat on one side and steep on the other: not saturated.
@@ -137,13 +138,14 @@ def _sigmoids() -> Case:
 @rule("activation", sick=_sigmoids, healthy=lambda: classes())
 def vanishing_gradients(survey: Survey) -> Iterator[Finding]:
     """Gradients that shrink at each layer leave the first layers untrained."""
-    sizes = [root_mean_square(f.gradient) for f in survey.layers]
+    layers = longest_chain(survey.layers)
+    sizes = [root_mean_square(f.gradient) for f in layers]
     if len(sizes) < 3 or not sizes[-1] > 0 or not sizes[0] > 0:
         return
     ratio = sizes[0] / sizes[-1]
     if ratio >= FADED:
         return
-    hidden = survey.layers[:-1]
+    hidden = layers[:-1]
     slopes = float(np.median([np.abs(f.slope).mean() for f in hidden]))
     # A sigmoid's slope is at most 0.25; a ReLU's is 0 or 1, whatever its mean.
     saturating = slopes < 0.35 and not all(of_two_slopes(f) for f in hidden)
@@ -151,7 +153,7 @@ def vanishing_gradients(survey: Survey) -> Iterator[Finding]:
         "vanishing_gradients", "activation" if saturating else "initialization",
         "warning" if saturating or ratio < 1e-6 else "note",
         f"Gradients fade on their way back: at layer {hidden[0].path} they are "
-        f"{1 / ratio:,.0f} times smaller than at layer {survey.layers[-1].path}, so the first "
+        f"{1 / ratio:,.0f} times smaller than at layer {layers[-1].path}, so the first "
         "layers hardly learn. "
         + (f"The mean slope of the activations is {slopes:.2g}, and each layer multiplies by it."
            if saturating else "The first weights are too small to carry signals through."),

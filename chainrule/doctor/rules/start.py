@@ -15,9 +15,10 @@ from chainrule.core.wording import counted
 from chainrule.data.moments import root_mean_square
 from chainrule.doctor.case import Case
 from chainrule.doctor.finding import Evidence, Finding
+from chainrule.doctor.layer_facts import LayerFacts
 from chainrule.doctor.rule import rule
 from chainrule.doctor.specimens import classes, network, values
-from chainrule.doctor.survey import LayerFacts, Survey
+from chainrule.doctor.survey import Survey
 from chainrule.nn.activations import ReLU
 from chainrule.nn.layer import Layer, Linear, Sequential, parameters
 from chainrule.nn.regularizers import L2
@@ -213,6 +214,9 @@ def no_gradient(survey: Survey) -> Iterator[Finding]:
         twins = [f for f in survey.layers if f.path == layer]
         if twins and twins[0].gradient.any():
             continue  # its inputs are zero; the weight may be reached by other rows
+        after = [survey.layers[k] for k in twins[0].feeds] if twins else survey.layers
+        if any(f.weight is not None and not f.weight.any() and f.gradient.any() for f in after):
+            continue  # weights that start at zero let gradients pass after the first step
         yield Finding(
             "no_gradient", "architecture", "fault",
             f"No gradient reaches {path}: the loss does not depend on it, or a stop_gradient lies "

@@ -156,15 +156,16 @@ def last_batch_of_one(survey: Survey) -> Iterator[Finding]:
     for path, layer in named_layers(survey.model):
         if not isinstance(layer, BatchNorm):
             continue
-        rows = len(survey.train)
+        rows, size = len(survey.train), survey.batch_size + 1
+        size = next((k for k in range(size, rows + 1) if rows % k != 1), size)
         yield Finding(
             "last_batch_of_one", "batch", "warning",
             f"{rows:,} rows in batches of {survey.batch_size} leave a last batch of one row, for "
             f"which batch normalization (layer {path}) has a variance of 0: its output is the "
             "same whatever the row is.",
-            f"Use a batch size that leaves more rows, such as {survey.batch_size + 1}.",
+            f"Use a batch size that leaves more rows, such as {size}.",
             {"layer": path},
             (Evidence("rows in the last batch", 1, 2, "a variance needs two rows"),),
-            {"batch_size": survey.batch_size + 1}, 0.9,
+            {"batch_size": size}, 0.9,
         )  # fmt: skip
         return

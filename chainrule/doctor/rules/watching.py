@@ -18,12 +18,13 @@ from chainrule.data.moments import root_mean_square
 from chainrule.doctor.case import Case
 from chainrule.doctor.course import Course
 from chainrule.doctor.finding import Evidence, Finding
+from chainrule.doctor.layer_facts import LayerFacts
 from chainrule.doctor.rule import rule
 from chainrule.doctor.rules.ending import FEW_STEPS, HALF, SETTLED
 from chainrule.doctor.rules.signal import FLAT, MOSTLY, saturation
 from chainrule.doctor.rules.start import MANY_DEAD
 from chainrule.doctor.specimens import classes, network, numbers, values
-from chainrule.doctor.survey import Array, LayerFacts
+from chainrule.doctor.survey import Array
 from chainrule.nn.activations import Sigmoid, Tanh
 from chainrule.nn.layer import Linear, Sequential
 from chainrule.nn.maxout import Maxout
@@ -140,17 +141,19 @@ def plateau(course: Course) -> Iterator[Finding]:
     learned, reach = course.learned, _reachable(course)
     if fall > FLAT_LOSS or learned is None or learned > REACHED * reach:
         return
-    hidden = [f for f in course.layers if f.slope.ndim == 2 and not f.last]
-    bent = [f for f, start in zip(hidden, course.survey.layers, strict=False)
-            if not _has_corner(start)]  # fmt: skip
+    bent = [f for f, start in zip(course.layers, course.survey.layers, strict=False)
+            if f.slope.ndim == 2 and not f.last and not _has_corner(start)]  # fmt: skip
     slopes = [float(np.abs(f.slope).mean()) for f in bent]
-    moved = float(np.median(course.moves[-length:], axis=1).sum()) if course.moves else 0.0
+    known = bool(course.followed) and len(course.moves) >= length
+    moved = float(np.median(course.moves[-length:], axis=1).sum()) if known else 0.0
     change: dict[str, Any]
     if slopes and max(slopes) < GENTLE:
         category, change = "activation", {"activation": "relu"}
         why = (f" The activations have a mean slope of {max(slopes):.2g} at most, and gradients "
                "are multiplied by it at each layer.")  # fmt: skip
         cure = "Use relu or tanh in the hidden layers."
+    elif not known:  # all weights are frozen, or the doctor did not see these epochs
+        return
     elif moved < HARDLY:
         category, change = "learning_rate", {"learning_rate": 10.0}
         why = f" In these epochs the weights moved by {100 * moved:.2g} %: the steps are too short."
@@ -360,7 +363,7 @@ def _memorized() -> Case:
 
 def _score_lost(course: Course, best: int, late: int) -> float | None:
     """Return how much accuracy, or R², was lost from epoch `best` to the last `late`, or None."""
-    for name in ("val_accuracy", "val_r2"):
+    for name in ("val_accuracy", "val_label_accuracy", "val_r2"):
         scores = [float(r[name]) for r in course.history if r.get(name) is not None]
         if len(scores) == len(course.history):
             return scores[best] - float(np.median(scores[-late:]))
