@@ -78,14 +78,15 @@ def write_folder(files: Mapping[str, Content], target: Path) -> None:
             entries = {name: _write(fresh / name, content) for name, content in files.items()}
             _write(fresh / MANIFEST, _manifest(entries))
             _keep_others(target, fresh)
+            if target.exists():
+                shutil.copymode(target, fresh)
             _sync(fresh)
             with _locked(target.parent):
                 _exchange(fresh, target)
                 replaced = True
-                _sync(target.parent)
-                shutil.rmtree(_hidden(target, "old"), ignore_errors=True)
+                _drop_old(target)
         finally:
-            os.close(alive)
+            _release(alive)
     except OSError as error:
         after = "" if replaced else " What was there before is unchanged."
         raise RunError(f"can't write {str(target)!r}: {_reason(error)}{after}") from error
@@ -310,6 +311,20 @@ def _exchange(fresh: Path, target: Path) -> None:
         raise
 
 
+def _drop_old(target: Path) -> None:
+    """Remove the folder that `target` has replaced.
+
+    It is renamed first: `recover` would take what is left of it, if this process is killed before
+    it is gone, for the present one once `target` is moved away.
+    """
+    old, gone = _hidden(target, "old"), _hidden(target, f"writing-{secrets.token_hex(6)}")
+    with contextlib.suppress(OSError):
+        os.rename(old, gone)
+    _sync(target.parent)
+    for path in (gone, old):
+        shutil.rmtree(path, ignore_errors=True)
+
+
 def _put_back(target: Path) -> None:
     old = _hidden(target, "old")
     if not target.exists() and old.exists():
@@ -324,7 +339,7 @@ def _clean(target: Path) -> None:
         except OSError:
             continue
         shutil.rmtree(path, ignore_errors=True)
-        os.close(file)
+        _release(file)
     if target.exists():
         shutil.rmtree(_hidden(target, "old"), ignore_errors=True)
 
@@ -340,7 +355,7 @@ def _locked(folder: Path) -> Iterator[None]:
     try:
         yield
     finally:
-        os.close(file)
+        _release(file)
 
 
 def _lock(folder: Path, how: int = fcntl.LOCK_EX) -> int:
@@ -353,6 +368,16 @@ def _lock(folder: Path, how: int = fcntl.LOCK_EX) -> int:
             os.close(file)
             raise
     return file
+
+
+def _release(file: int) -> None:
+    """Give up the lock of `file` and close it.
+
+    Closing alone is not enough: a child that was forked meanwhile holds the same open file.
+    """
+    with contextlib.suppress(OSError):
+        fcntl.flock(file, fcntl.LOCK_UN)
+    os.close(file)
 
 
 def _sync(folder: Path) -> None:
