@@ -55,10 +55,11 @@ ADVICE = {
 }
 
 
-def write_folder(files: Mapping[str, Content], target: Path) -> None:
+def write_folder(files: Mapping[str, Content], target: Path, must_be_new: bool = False) -> None:
     """Write `files`, content by name, as the folder `target`, completely or not at all.
 
     An existing `target` is replaced: the files of its manifest go, what else it holds is kept.
+    With `must_be_new` it is an error if it holds anything by the time it would be replaced.
     Raises RunError, which says what to do, if this fails; `target` is then as it was before.
     Processes may write to the same `target` at the same time: one of the folders remains, whole.
     """
@@ -82,6 +83,8 @@ def write_folder(files: Mapping[str, Content], target: Path) -> None:
                 shutil.copymode(target, fresh)
             _sync(fresh)
             with _locked(target.parent):
+                if must_be_new and target.exists() and any(target.iterdir()):
+                    raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST))
                 _exchange(fresh, target)
                 replaced = True
                 _drop_old(target)
@@ -195,8 +198,17 @@ def write_file(path: Path, content: Content) -> None:
 def recover(target: Path) -> None:
     """Put the previous folder back where a writer was killed just before it put the new one there.
 
-    Readers that look for single files of `target` call this first; `read_folder` does.
+    Readers that look for single files of `target` call this first; `read_folder` does.  Raises
+    RunError for a path that can't be one, such as a loop of links or a name that is too long.
     """
+    try:
+        os.stat(target)
+    except (FileNotFoundError, NotADirectoryError):
+        pass
+    except OSError as error:
+        raise RunError(f"can't use {str(target)!r}: {_reason(error)}") from error
+    except ValueError as error:  # a null byte
+        raise RunError(f"{str(target)!r} can't be the name of a file: {error}.") from error
     target = Path(os.path.realpath(target))
     # Without permission to rename there is nothing to be done, and the folder will be missing.
     with contextlib.suppress(OSError):

@@ -26,7 +26,7 @@ from chainrule.nn.layer_config import model_config, to_config
 from chainrule.optim.hyper import KINDS
 from chainrule.run import engines
 from chainrule.step.part import Part
-from chainrule.train.checkpoint import Checkpoint
+from chainrule.train.checkpoint import TABLE, Checkpoint
 from chainrule.train.directory import pack_weights
 from chainrule.train.set_up import Training
 
@@ -54,7 +54,7 @@ def describe(
     `given` are the first weights that were not drawn, by path; `flags` are further arguments of
     fit, "watch" and "check".
     """
-    arrays = {} if "config.toml" in plan.files else _arrays(case)
+    arrays = {} if TABLE in plan.files else _arrays(case)
     about = {
         "format": 1,
         "identity": _identity(training, case),

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from chainrule.core.tensor import Tensor
 from chainrule.nn.layer import Layer, parameters
 from chainrule.nn.layer_config import from_config
 from chainrule.optim.hyper import KINDS
-from chainrule.train.checkpoint import START, Checkpoint, read_start
+from chainrule.train.checkpoint import START, TABLE, Checkpoint, read_start
 from chainrule.train.directory import unpack_weights
 from chainrule.train.early_stopping import EarlyStopping
 from chainrule.train.fit import fit
@@ -65,10 +66,11 @@ def resume(
     """
     place = Path(folder)
     files = read_start(place)
-    if "config.toml" in files:
+    if TABLE in files:
+        by_command = f"the command chainrule train --resume {shlex.quote(str(place.parent))}, or "
         raise RunError(
-            f"{str(folder)!r} holds a training of a table. Go on with the command chainrule train "
-            f"--resume {place.parent}, or with fit_table(problem, settings, "
+            f"{str(folder)!r} holds a training of a table. Go on with "
+            f"{by_command if 'config.toml' in files else ''}fit_table(problem, settings, "
             "checkpoint=Checkpoint(folder, resume=True))."
         )
     try:
