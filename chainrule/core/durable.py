@@ -14,14 +14,15 @@ import contextlib
 import errno
 import fcntl
 import hashlib
+import itertools
 import json
 import os
 import secrets
 import shutil
 import stat
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 from chainrule.core.errors import DamagedError, RunError
 
@@ -31,6 +32,7 @@ __all__ = [
     "read_folder",
     "read_manifest",
     "recover",
+    "steadily",
     "write_file",
     "write_folder",
 ]
@@ -40,6 +42,8 @@ MANIFEST = "manifest.json"
 BLOCK = 1 << 20  # bytes hashed at a time when a file is read back
 MOST = 1 << 36  # bytes that `read_folder` takes into memory unless told otherwise
 MOST_MANIFEST = 1 << 24
+MOST_ATTEMPTS = 100  # to read a folder that is away, while it may come back
+Read = TypeVar("Read")
 
 ADVICE = {
     errno.ENOSPC: "Free space on its disk, or give a place on another.",
@@ -105,16 +109,31 @@ def read_folder(
     Raises DamagedError, which names the file, if one is missing, truncated or changed, or together
     they have more than `most` bytes; RunError if one can't be read.
     """
-    recover(path)
-    while True:
+
+    def read() -> dict[str, bytes]:
+        entries = read_manifest(path)
+        return _read_files(path, entries, entries if names is None else names, most)
+
+    return steadily(path, read)
+
+
+def steadily(path: Path, read: Callable[[], Read]) -> Read:
+    """Return what `read` returns of the folder `path`, which others may replace meanwhile.
+
+    If it was replaced when `read` raised RunError, between two files, `read` is called again.
+    """
+    old = _hidden(Path(os.path.abspath(path)), "old")
+    for attempt in itertools.count():
+        recover(path)
         before = _identity(path)
         try:
-            entries = read_manifest(path)
-            return _read_files(path, entries, entries if names is None else names, most)
-        except DamagedError:
-            # Another process may have replaced the folder between two of its files.
-            if _identity(path) == before:
+            return read()
+        except RunError:
+            # Without a folder, a writer is between its two renames, or one was killed there.
+            absent = before is None and old.exists() and attempt < MOST_ATTEMPTS
+            if _identity(path) == before and not absent:
                 raise
+    raise AssertionError("the loop has no end of its own")
 
 
 def read_manifest(path: Path) -> dict[str, tuple[int, str]]:
@@ -400,10 +419,10 @@ def _sync(folder: Path) -> None:
         os.close(file)
 
 
-def _identity(path: Path) -> tuple[int, int] | None:
+def _identity(path: Path) -> tuple[int, int, int] | None:
     with contextlib.suppress(OSError):
         status = os.stat(path)
-        return status.st_dev, status.st_ino
+        return status.st_dev, status.st_ino, status.st_ctime_ns  # numbers of files are used again
     return None
 
 

@@ -29,6 +29,7 @@ from chainrule.core.errors import OptionError, RunError
 from chainrule.core.options import check_whole
 from chainrule.core.plain import as_python
 from chainrule.train.directory import LOCK, check_parent, unpack_weights, weights_in_parts
+from chainrule.train.saved_files import reading
 
 __all__ = [
     "START",
@@ -127,12 +128,12 @@ class Kept:
     def read(cls, folder: Path) -> Kept:
         """Return the checkpoint in `folder`; raises RunError if it is not whole."""
         files = read_folder(folder, ["state.safetensors", "progress.json"])
-        try:
+        with reading(folder / "progress.json"):
             about = json.loads(files["progress.json"])
             step, best = about.pop("step"), about.pop("is_best")
-            arrays = unpack_weights(files["state.safetensors"], folder / "state.safetensors")
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise RunError(f"the checkpoint in {str(folder)!r} can't be read: {error}.") from error
+            if type(step) is not int:
+                raise ValueError(f"'step' must be a number, not {step!r:.40}")
+        arrays = unpack_weights(files["state.safetensors"], folder / "state.safetensors")
         return cls(step, about, arrays, best)
 
 
@@ -155,6 +156,10 @@ class Saver:
         self._last = time.monotonic()
         self._thread = ThreadPoolExecutor(1, "chainrule-checkpoint")
         self._writing: Future[None] | None = None
+
+    def path(self, kept: Kept) -> Path:
+        """Return the folder of a checkpoint."""
+        return self.folder / f"step-{kept.step:012d}"
 
     def due(self, epoch: int | None = None) -> bool:
         """Whether it is time for a checkpoint; `epoch` is the one that has just ended, if any."""
@@ -211,7 +216,7 @@ class Saver:
     def _write(self, kept: Kept) -> None:
         if not (self.folder / START).is_dir():  # the first time, and if it was deleted
             write_folder(self._start(), self.folder / START)
-        write_folder(kept.files(), self.folder / f"step-{kept.step:012d}")
+        write_folder(kept.files(), self.path(kept))
         self._forget()
 
     def _forget(self) -> None:

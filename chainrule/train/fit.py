@@ -195,8 +195,8 @@ def fit(
     loop = Loop(training, run, Rates(method, training.step.rate, training.program.state), stopping)
     with held(plan), Progress(progress, epochs, len(train)) as bar:
         if plan is not None:
-            flags = {"watch": watch, "check": check}
-            kept = _kept(plan, training, case)
+            flags = {"watch": watch, "check": check, "on_epoch": on_epoch is not None}
+            kept = _kept(plan, training, case, on_epoch is not None)
             loop.saver = Saver(plan, lambda: describe(training, case, given, plan, flags), kept)
         if check:
             if untrained is not model:
@@ -210,11 +210,13 @@ def fit(
     return run
 
 
-def _kept(plan: Checkpoint, training: Training, case: Case) -> Kept | None:
+def _kept(plan: Checkpoint, training: Training, case: Case, on_epoch: bool) -> Kept | None:
     """Return the checkpoint to go on from, None to begin; raise RunError if it is of another."""
     found = newest(Path(plan.folder)) if plan.resume else None
     if found is not None:
-        check_same(read_start(Path(plan.folder)), training, case, str(plan.folder))
+        files = read_start(Path(plan.folder))
+        on_epoch = on_epoch or bool(found.about.get("ended"))  # then it has nothing left to do
+        check_same(files, training, case, str(plan.folder), on_epoch)
     return found
 
 
