@@ -245,3 +245,23 @@ def test_force_deletes_nothing_for_settings_that_are_none(
     monkeypatch.setattr("chainrule.cli.train.check_settings", lambda s, task: 1 / 0 if task else 0)
     assert call(*asked, "--force").exit_code != 0
     assert steps(Path("a b/checkpoints"))
+
+
+def test_sigterm_while_a_table_is_encoded_leaves_no_files(tmp_path: Path, colors: Path) -> None:
+    script = (
+        "import os, signal\n"
+        "from chainrule.cli.commands import main\n"
+        "from chainrule.data import streaming\n"
+        "def ended(*args):\n"
+        "    os.kill(os.getpid(), signal.SIGTERM)\n"
+        "streaming.store_table = ended\n"
+        "main()\n"
+    )
+    (tmp_path / "tmp").mkdir()
+    done = subprocess.run(
+        [sys.executable, "-c", script, "train", str(colors), "--stream"], cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[2]),
+             "TMPDIR": str(tmp_path / "tmp")}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 143, done.stderr
+    assert os.listdir(tmp_path / "tmp") == []
