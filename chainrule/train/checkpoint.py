@@ -153,6 +153,7 @@ class Saver:
         # Absolute, because on_epoch may change the working directory.
         self.plan, self.folder, self.resumed = plan, Path(os.path.abspath(plan.folder)), resumed
         self._seconds, self._start = plan.seconds, start
+        self._begun = resumed is not None
         self._last = time.monotonic()
         self._thread = ThreadPoolExecutor(1, "chainrule-checkpoint")
         self._writing: Future[None] | None = None
@@ -214,8 +215,10 @@ class Saver:
             return  # the error that is about to be raised says it, too
 
     def _write(self, kept: Kept) -> None:
-        if not (self.folder / START).is_dir():  # the first time, and if it was deleted
+        # One that is there at first is of a training that was killed before its first checkpoint.
+        if not (self._begun and (self.folder / START).is_dir()):
             write_folder(self._start(), self.folder / START)
+            self._begun = True
         write_folder(kept.files(), self.path(kept))
         self._forget()
 

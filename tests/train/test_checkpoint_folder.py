@@ -54,6 +54,16 @@ def test_a_folder_that_is_deleted_is_written_again(tmp_path: Path) -> None:
     assert (again.predict(X) == run.predict(X)).all()
 
 
+def test_what_a_training_leaves_that_was_killed_before_its_first_checkpoint(
+    tmp_path: Path,
+) -> None:
+    train(tmp_path, epochs=2)
+    for path in steps(tmp_path):
+        shutil.rmtree(path)
+    run = train(Checkpoint(tmp_path, resume=True), epochs=3)
+    assert cr.resume(tmp_path, progress=False).history["loss"] == run.history["loss"]
+
+
 def test_a_change_of_the_working_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "other").mkdir()
     monkeypatch.chdir(tmp_path)
