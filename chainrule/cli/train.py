@@ -8,6 +8,8 @@ Read next: :mod:`chainrule.cli.train_options`, :mod:`chainrule.cli.show`.
 from __future__ import annotations
 
 import json
+import os
+import shlex
 import shutil
 import signal
 import sys
@@ -33,6 +35,7 @@ from chainrule.cli.train_options import (
     parse_fraction,
     positive,
 )
+from chainrule.core.claim import claimed
 from chainrule.core.errors import DivergedError, OptionError, RunError
 from chainrule.core.wording import counted
 from chainrule.data.builtin import names
@@ -139,6 +142,7 @@ def train(
         out, force = resume, True
     if out is not None:
         check_writable(out, force)
+    click.get_current_context().with_resource(_ending())
     problem = read_problem(
         source,
         target,
@@ -151,12 +155,11 @@ def train(
         stream=stream,
         progress=not quiet,
     )
+    place = Path(out) if out is not None else _reserved(problem.name)
+    _claim(place)
     if out is not None:
         check_writable(out, force)
-    place = Path(out) if out is not None else _reserved(problem.name)
     checkpoints = place / CHECKPOINTS
-    if force and resume is None:
-        shutil.rmtree(checkpoints, ignore_errors=True)
     settings = choose_settings(
         problem.rows["train"],
         task=problem.pipeline.task,
@@ -164,6 +167,8 @@ def train(
         **asked,
     )
     check_settings(settings, problem.pipeline.task)
+    if force and resume is None:
+        shutil.rmtree(checkpoints, ignore_errors=True)
     if problem.own_test and test_fraction is not None:
         tell(f"note: {problem.name} has its own test set; --test-fraction is ignored.")
     if as_json and settings.batch_size > problem.rows["train"]:
@@ -184,13 +189,13 @@ def train(
     written = as_toml(told | as_options(settings), "chainrule train --config THIS_FILE repeats it.")
     plan = Checkpoint(
         checkpoints, checkpoint_every, resume=resume is not None, at_end=False,
-        told=f"go on with: chainrule train --resume {place}", files={"config.toml": written},
+        told=f"go on with: chainrule train --resume {shlex.quote(str(place))}",
+        files={"config.toml": written},
     )  # fmt: skip
     try:
-        with _ending():
-            run = fit_table(
-                problem, settings, threads=threads, progress=not quiet, check=check, checkpoint=plan
-            )
+        run = fit_table(
+            problem, settings, threads=threads, progress=not quiet, check=check, checkpoint=plan
+        )
     except DivergedError as error:
         if check and quiet:
             tell(str(error.run.findings))
@@ -214,7 +219,7 @@ def train(
     trying = cure and run.findings and run.findings.serious and not interrupted
     if wanted and not trying:  # the report tells of a trial, and is written after it
         files |= write_report(run, problem)
-    saved, failure = _save(run, place, files)
+    saved, failure = _save(run, place, files, force)
     if saved is not None and not interrupted:
         shutil.rmtree(checkpoints, ignore_errors=True)
     if trying:  # a trial takes time, so the training was saved before it
@@ -301,15 +306,26 @@ def _reserved(name: str) -> Path:
             place.mkdir(parents=True)
         except FileExistsError:
             continue
-        click.get_current_context().call_on_close(partial(_remove_empty, place))
+        click.get_current_context().call_on_close(partial(_remove_empty, place, place.parent))
         return place
     raise AssertionError("there is always a free number")
 
 
-def _remove_empty(place: Path) -> None:
+def _claim(place: Path) -> None:
+    """Keep other trainings away from the directory `place` until the end of this command."""
+    target = Path(os.path.realpath(place))
+    made = [path for path in target.parents if not path.exists()]
+    target.parent.mkdir(parents=True, exist_ok=True)
+    context = click.get_current_context()
+    context.call_on_close(partial(_remove_empty, *made))
+    refusal = f"another training is under way in {str(place)!r}; give another directory."
+    context.with_resource(claimed(target.parent / f".{target.name}.lock", refusal))
+
+
+def _remove_empty(*places: Path) -> None:
     with suppress(OSError):
-        place.rmdir()
-        place.parent.rmdir()
+        for place in places:
+            place.rmdir()
 
 
 @contextmanager
@@ -325,10 +341,13 @@ def _ending() -> Iterator[None]:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
-def _save(run: Run, place: Path, extra: Mapping[str, str]) -> tuple[str | None, RunError | None]:
+def _save(
+    run: Run, place: Path, extra: Mapping[str, str], force: bool
+) -> tuple[str | None, RunError | None]:
     """Save the run; return its directory, or the error if it could not be saved."""
     try:
-        return str(run.save(place, True, extra)), None
+        # Beside its own checkpoints, but in the place of a run only if that was asked for.
+        return str(run.save(place, force or not (place / "run.json").exists(), extra)), None
     except RunError as error:
         return None, error
 

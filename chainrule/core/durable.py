@@ -14,14 +14,15 @@ import contextlib
 import errno
 import fcntl
 import hashlib
+import itertools
 import json
 import os
 import secrets
 import shutil
 import stat
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 from chainrule.core.errors import DamagedError, RunError
 
@@ -31,6 +32,7 @@ __all__ = [
     "read_folder",
     "read_manifest",
     "recover",
+    "steadily",
     "write_file",
     "write_folder",
 ]
@@ -40,6 +42,8 @@ MANIFEST = "manifest.json"
 BLOCK = 1 << 20  # bytes hashed at a time when a file is read back
 MOST = 1 << 36  # bytes that `read_folder` takes into memory unless told otherwise
 MOST_MANIFEST = 1 << 24
+MOST_ATTEMPTS = 100  # to read a folder that is away, while it may come back
+Read = TypeVar("Read")
 
 ADVICE = {
     errno.ENOSPC: "Free space on its disk, or give a place on another.",
@@ -55,10 +59,11 @@ ADVICE = {
 }
 
 
-def write_folder(files: Mapping[str, Content], target: Path) -> None:
+def write_folder(files: Mapping[str, Content], target: Path, must_be_new: bool = False) -> None:
     """Write `files`, content by name, as the folder `target`, completely or not at all.
 
     An existing `target` is replaced: the files of its manifest go, what else it holds is kept.
+    With `must_be_new` it is an error if it holds anything by the time it would be replaced.
     Raises RunError, which says what to do, if this fails; `target` is then as it was before.
     Processes may write to the same `target` at the same time: one of the folders remains, whole.
     """
@@ -78,14 +83,17 @@ def write_folder(files: Mapping[str, Content], target: Path) -> None:
             entries = {name: _write(fresh / name, content) for name, content in files.items()}
             _write(fresh / MANIFEST, _manifest(entries))
             _keep_others(target, fresh)
+            if target.exists():
+                shutil.copymode(target, fresh)
             _sync(fresh)
             with _locked(target.parent):
+                if must_be_new and target.exists() and any(target.iterdir()):
+                    raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST))
                 _exchange(fresh, target)
                 replaced = True
-                _sync(target.parent)
-                shutil.rmtree(_hidden(target, "old"), ignore_errors=True)
+                _drop_old(target)
         finally:
-            os.close(alive)
+            _release(alive)
     except OSError as error:
         after = "" if replaced else " What was there before is unchanged."
         raise RunError(f"can't write {str(target)!r}: {_reason(error)}{after}") from error
@@ -101,16 +109,31 @@ def read_folder(
     Raises DamagedError, which names the file, if one is missing, truncated or changed, or together
     they have more than `most` bytes; RunError if one can't be read.
     """
-    recover(path)
-    while True:
+
+    def read() -> dict[str, bytes]:
+        entries = read_manifest(path)
+        return _read_files(path, entries, entries if names is None else names, most)
+
+    return steadily(path, read)
+
+
+def steadily(path: Path, read: Callable[[], Read]) -> Read:
+    """Return what `read` returns of the folder `path`, which others may replace meanwhile.
+
+    If it was replaced when `read` raised RunError, between two files, `read` is called again.
+    """
+    old = _hidden(Path(os.path.abspath(path)), "old")
+    for attempt in itertools.count():
+        recover(path)
         before = _identity(path)
         try:
-            entries = read_manifest(path)
-            return _read_files(path, entries, entries if names is None else names, most)
-        except DamagedError:
-            # Another process may have replaced the folder between two of its files.
-            if _identity(path) == before:
+            return read()
+        except RunError:
+            # Without a folder, a writer is between its two renames, or one was killed there.
+            absent = before is None and old.exists() and attempt < MOST_ATTEMPTS
+            if _identity(path) == before and not absent:
                 raise
+    raise AssertionError("the loop has no end of its own")
 
 
 def read_manifest(path: Path) -> dict[str, tuple[int, str]]:
@@ -194,8 +217,17 @@ def write_file(path: Path, content: Content) -> None:
 def recover(target: Path) -> None:
     """Put the previous folder back where a writer was killed just before it put the new one there.
 
-    Readers that look for single files of `target` call this first; `read_folder` does.
+    Readers that look for single files of `target` call this first; `read_folder` does.  Raises
+    RunError for a path that can't be one, such as a loop of links or a name that is too long.
     """
+    try:
+        os.stat(target)
+    except (FileNotFoundError, NotADirectoryError):
+        pass
+    except OSError as error:
+        raise RunError(f"can't use {str(target)!r}: {_reason(error)}") from error
+    except ValueError as error:  # a null byte
+        raise RunError(f"{str(target)!r} can't be the name of a file: {error}.") from error
     target = Path(os.path.realpath(target))
     # Without permission to rename there is nothing to be done, and the folder will be missing.
     with contextlib.suppress(OSError):
@@ -310,6 +342,20 @@ def _exchange(fresh: Path, target: Path) -> None:
         raise
 
 
+def _drop_old(target: Path) -> None:
+    """Remove the folder that `target` has replaced.
+
+    It is renamed first: `recover` would take what is left of it, if this process is killed before
+    it is gone, for the present one once `target` is moved away.
+    """
+    old, gone = _hidden(target, "old"), _hidden(target, f"writing-{secrets.token_hex(6)}")
+    with contextlib.suppress(OSError):
+        os.rename(old, gone)
+    _sync(target.parent)
+    for path in (gone, old):
+        shutil.rmtree(path, ignore_errors=True)
+
+
 def _put_back(target: Path) -> None:
     old = _hidden(target, "old")
     if not target.exists() and old.exists():
@@ -324,7 +370,7 @@ def _clean(target: Path) -> None:
         except OSError:
             continue
         shutil.rmtree(path, ignore_errors=True)
-        os.close(file)
+        _release(file)
     if target.exists():
         shutil.rmtree(_hidden(target, "old"), ignore_errors=True)
 
@@ -340,7 +386,7 @@ def _locked(folder: Path) -> Iterator[None]:
     try:
         yield
     finally:
-        os.close(file)
+        _release(file)
 
 
 def _lock(folder: Path, how: int = fcntl.LOCK_EX) -> int:
@@ -355,6 +401,16 @@ def _lock(folder: Path, how: int = fcntl.LOCK_EX) -> int:
     return file
 
 
+def _release(file: int) -> None:
+    """Give up the lock of `file` and close it.
+
+    Closing alone is not enough: a child that was forked meanwhile holds the same open file.
+    """
+    with contextlib.suppress(OSError):
+        fcntl.flock(file, fcntl.LOCK_UN)
+    os.close(file)
+
+
 def _sync(folder: Path) -> None:
     file = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
@@ -363,10 +419,10 @@ def _sync(folder: Path) -> None:
         os.close(file)
 
 
-def _identity(path: Path) -> tuple[int, int] | None:
+def _identity(path: Path) -> tuple[int, int, int] | None:
     with contextlib.suppress(OSError):
         status = os.stat(path)
-        return status.st_dev, status.st_ino
+        return status.st_dev, status.st_ino, status.st_ctime_ns  # numbers of files are used again
     return None
 
 

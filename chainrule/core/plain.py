@@ -1,4 +1,4 @@
-"""Numbers as JSON has them, without NaN and infinity.
+"""Numbers as JSON has them: without NaN and infinity, and those of NumPy as Python's.
 
 Read next: :mod:`chainrule.core.options`.
 """
@@ -8,7 +8,9 @@ from __future__ import annotations
 import math
 from typing import Any
 
-__all__ = ["as_plain"]
+import numpy as np
+
+__all__ = ["as_plain", "as_python"]
 
 
 def as_plain(value: Any) -> Any:
@@ -18,3 +20,13 @@ def as_plain(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return [as_plain(entry) for entry in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def as_python(value: Any) -> Any:
+    """Return a number or an array of NumPy as those of Python; the ``default`` of json.dumps.
+
+    Raises TypeError for anything else.
+    """
+    if isinstance(value, (np.generic, np.ndarray)):
+        return value.tolist()
+    raise TypeError(f"a {type(value).__name__} can't be written as JSON")

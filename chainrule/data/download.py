@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import http.client
 import sys
 import tempfile
 import urllib.error
@@ -44,9 +45,9 @@ def download(url: str, target: Path, sha256: str, timeout: float = 20.0) -> None
             partial.replace(target)
         finally:
             partial.unlink(missing_ok=True)
-    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+    except (EOFError, zlib.error, gzip.BadGzipFile, http.client.IncompleteRead) as error:
         raise DataError(f"{url} was not downloaded completely: {error}.") from error
-    except (urllib.error.URLError, OSError) as error:
+    except (OSError, http.client.HTTPException, ValueError) as error:  # URLError is an OSError
         raise DataError(f"{url}: {getattr(error, 'reason', None) or error}.") from error
 
 

@@ -256,6 +256,11 @@ def _literal(text: object) -> str:
     return "'" + str(text).replace("'", "''") + "'"
 
 
+def _file(path: Path) -> str:
+    """Return `path` as a literal; DuckDB would take special characters in it for a pattern."""
+    return _literal("".join(f"[{mark}]" if mark in "*?[" else mark for mark in str(path)))
+
+
 def _create_view(db: Any, view: str, path: Path) -> None:
     """Create the view `view` of the file `path`, with the types of its columns."""
     form, _ = _suffixes(path)
@@ -263,8 +268,9 @@ def _create_view(db: Any, view: str, path: Path) -> None:
         _create_csv_view(db, view, path)
         return
     reader = "read_parquet" if form == ".parquet" else "read_json"
-    options = "" if form == ".parquet" else ", sample_size=-1"
-    sql = f"CREATE TEMP VIEW {_quote(view)} AS SELECT * FROM {reader}({_literal(path)}{options})"
+    options = "hive_partitioning=false"  # or a folder year=2020 would become a column
+    options += "" if form == ".parquet" else ", sample_size=-1"
+    sql = f"CREATE TEMP VIEW {_quote(view)} AS SELECT * FROM {reader}({_file(path)}, {options})"
     _execute(db, sql, str(path))
 
 
@@ -272,13 +278,15 @@ def _create_csv_view(db: Any, view: str, path: Path) -> None:
     if not _suffixes(path)[1]:
         reject_wide(path)
     lines = (
-        f"read_csv({_literal(path)}, columns={{'line': 'VARCHAR'}}, auto_detect=false, "
-        "header=false, delim='\x01', quote='', escape='', strict_mode=false)"
+        f"read_csv({_file(path)}, columns={{'line': 'VARCHAR'}}, auto_detect=false, "
+        "header=false, hive_partitioning=false, "
+        "delim='\x01', quote='', escape='', strict_mode=false)"
     )
     names, separator = _read_header(db, lines, path)
     fields = ", ".join(f"{_literal(name)}: 'VARCHAR'" for name in names)
     cells = (
-        f"read_csv({_literal(path)}, columns={{{fields}}}, auto_detect=false, header=true, "
+        f"read_csv({_file(path)}, columns={{{fields}}}, auto_detect=false, header=true, "
+        "hive_partitioning=false, "
         f"delim={_literal(separator)}, quote='\"', escape='\"', strict_mode=true, "
         f"null_padding=false, ignore_errors=false, nullstr=[{_MISSING_SQL}])"
     )

@@ -49,7 +49,7 @@ from chainrule.tabular.scores import (
 )
 from chainrule.tabular.settings import Settings
 from chainrule.tabular.verdict import class_gains, value_gains
-from chainrule.train.checkpoint import Checkpoint
+from chainrule.train.checkpoint import TABLE, Checkpoint
 from chainrule.train.early_stopping import EarlyStopping
 from chainrule.train.fit import fit
 from chainrule.train.progress import Progress
@@ -385,6 +385,8 @@ def fit_table(
     >>> sorted(run.scores["test"])
     ['accuracy', 'balanced_accuracy', 'log_loss']
     """
+    if checkpoint is not None:  # the arrays alone would be resumed without the pipeline
+        checkpoint = replace(checkpoint, files={**checkpoint.files, TABLE: problem.name})
     stopping = None
     if settings.patience and problem.validation is not None:
         stopping = EarlyStopping(settings.patience, min_delta=settings.min_delta)

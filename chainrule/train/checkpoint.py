@@ -4,7 +4,7 @@ A folder of checkpoints holds ``training/``, which says what is trained, on whic
 which weights, and ``step-.../`` for each checkpoint that is kept.  Each appears whole or not at
 all, and with the digests of its files, so that a damaged one is told from a whole one.
 
-Read next: :mod:`chainrule.train.resume`.
+Read next: :mod:`chainrule.train.resuming`.
 """
 
 from __future__ import annotations
@@ -14,24 +14,38 @@ import os
 import shutil
 import time
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from chainrule.core.durable import Content, read_folder, write_file, write_folder
+from chainrule.core.claim import claimed
+from chainrule.core.durable import Content, read_folder, recover, write_file, write_folder
 from chainrule.core.errors import OptionError, RunError
 from chainrule.core.options import check_whole
-from chainrule.train.directory import check_parent, unpack_weights, weights_in_parts
+from chainrule.core.plain import as_python
+from chainrule.train.directory import LOCK, check_parent, unpack_weights, weights_in_parts
+from chainrule.train.saved_files import reading
 
-__all__ = ["START", "Checkpoint", "Kept", "Saver", "check_folder", "newest", "read_start"]
+__all__ = [
+    "START",
+    "TABLE",
+    "Checkpoint",
+    "Kept",
+    "Saver",
+    "check_folder",
+    "held",
+    "newest",
+    "read_start",
+]
 
 Array = np.ndarray[Any, Any]
 START = "training"  # the folder that says what is trained
+TABLE = "table.txt"  # in it, the name of the table, if one is trained on
 BREAK = "diverged.json"
 _UNITS = {"s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
 
@@ -40,7 +54,7 @@ _UNITS = {"s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
 class Checkpoint:
     """Where and how often :func:`chainrule.fit` saves a training, so that it can be resumed.
 
-    `folder` is made when the first checkpoint is written.  `every` is a number of epochs, or a
+    No other training can use `folder` meanwhile.  `every` is a number of epochs, or a
     time such as ``"30s"``, ``"5m"`` or ``"1h"``: then one is written in the middle of an epoch,
     too.  The newest `keep` are kept, and the newest one that had the best score of all so far.
     With `resume`, training goes on from the newest checkpoint in `folder`, if there is one.
@@ -107,27 +121,27 @@ class Kept:
         about = {"step": self.step, "is_best": self.best, **self.about}
         return {
             "state.safetensors": weights_in_parts(self.arrays),
-            "progress.json": json.dumps(about).encode(),
+            "progress.json": json.dumps(about, default=as_python).encode(),
         }
 
     @classmethod
     def read(cls, folder: Path) -> Kept:
         """Return the checkpoint in `folder`; raises RunError if it is not whole."""
         files = read_folder(folder, ["state.safetensors", "progress.json"])
-        try:
+        with reading(folder / "progress.json"):
             about = json.loads(files["progress.json"])
             step, best = about.pop("step"), about.pop("is_best")
-            arrays = unpack_weights(files["state.safetensors"], folder / "state.safetensors")
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise RunError(f"the checkpoint in {str(folder)!r} can't be read: {error}.") from error
+            if type(step) is not int:
+                raise ValueError(f"'step' must be a number, not {step!r:.40}")
+        arrays = unpack_weights(files["state.safetensors"], folder / "state.safetensors")
         return cls(step, about, arrays, best)
 
 
 class Saver:
     """Write the checkpoints of one training, by a `plan`, in a thread of its own.
 
-    `start` returns the files of the folder ``training/``; it is called before the first checkpoint
-    is written.  `resumed` is the checkpoint to go on from, or None.
+    `start` returns the files of the folder ``training/``; it is called before a checkpoint is
+    written to a folder that lacks it.  `resumed` is the checkpoint to go on from, or None.
     """
 
     def __init__(
@@ -136,12 +150,17 @@ class Saver:
         start: Callable[[], Mapping[str, bytes]],
         resumed: Kept | None = None,
     ):
-        self.plan, self.folder, self.resumed = plan, Path(plan.folder), resumed
-        self._seconds = plan.seconds
-        self._start: Callable[[], Mapping[str, bytes]] | None = None if resumed else start
+        # Absolute, because on_epoch may change the working directory.
+        self.plan, self.folder, self.resumed = plan, Path(os.path.abspath(plan.folder)), resumed
+        self._seconds, self._start = plan.seconds, start
+        self._begun = resumed is not None
         self._last = time.monotonic()
         self._thread = ThreadPoolExecutor(1, "chainrule-checkpoint")
         self._writing: Future[None] | None = None
+
+    def path(self, kept: Kept) -> Path:
+        """Return the folder of a checkpoint."""
+        return self.folder / f"step-{kept.step:012d}"
 
     def due(self, epoch: int | None = None) -> bool:
         """Whether it is time for a checkpoint; `epoch` is the one that has just ended, if any."""
@@ -167,9 +186,10 @@ class Saver:
         writing, self._writing = self._writing, None
         try:
             writing.result()
-        except OSError as error:
+        except Exception as error:  # on_epoch may put anything into a record
+            why = str(error) if isinstance(error, OSError) else f"{type(error).__name__}: {error}."
             warnings.warn(
-                f"a checkpoint was not saved: {error} Training goes on, and earlier checkpoints "
+                f"a checkpoint was not saved: {why} Training goes on, and earlier checkpoints "
                 "are as they were.",
                 stacklevel=2,
             )
@@ -179,8 +199,9 @@ class Saver:
         self.wait()
         if not steps(self.folder):
             return "no checkpoint could be saved."
-        told = self.plan.told or f"go on with chainrule.resume({str(self.folder)!r})"
-        return f"saved in {self.folder}; {told}."
+        folder = os.fspath(self.plan.folder)
+        told = self.plan.told or f"go on with chainrule.resume({folder!r})"
+        return f"saved in {folder}; {told}."
 
     def note_break(self, epoch: int, step: int, rows: tuple[int, ...]) -> None:
         """Write down in which step, and on which rows, the numbers became infinite or undefined."""
@@ -194,14 +215,11 @@ class Saver:
             return  # the error that is about to be raised says it, too
 
     def _write(self, kept: Kept) -> None:
-        try:
-            if self._start is not None:
-                write_folder(self._start(), self.folder / START)
-                self._start = None
-            write_folder(kept.files(), self.folder / f"step-{kept.step:012d}")
-        finally:
-            with suppress(OSError):  # it may be empty, where nothing could be written
-                self.folder.rmdir()
+        # One that is there at first is of a training that was killed before its first checkpoint.
+        if not (self._begun and (self.folder / START).is_dir()):
+            write_folder(self._start(), self.folder / START)
+            self._begun = True
+        write_folder(kept.files(), self.path(kept))
         self._forget()
 
     def _forget(self) -> None:
@@ -232,12 +250,39 @@ def _was_best(path: Path) -> bool:
 def check_folder(plan: Checkpoint) -> None:
     """Raise RunError if the checkpoints of a `plan` can't be written, or would mix with others."""
     folder = Path(plan.folder)
+    check_parent(folder)
     if not plan.resume and ((folder / START).exists() or (folder.is_dir() and steps(folder))):
         raise RunError(
             f"{str(folder)!r} holds checkpoints of another training. Go on with that one by "
             f"chainrule.resume({str(folder)!r}), or give another folder, or delete this one."
         )
-    check_parent(folder)
+
+
+@contextmanager
+def held(plan: Checkpoint | None) -> Iterator[None]:
+    """Keep other trainings away from the folder of a `plan`, which is made for it.
+
+    Raises RunError if another is under way there.  The folder is removed if nothing was saved.
+    """
+    if plan is None:
+        yield
+        return
+    folder = Path(os.path.abspath(plan.folder))
+    made = [path for path in (folder, *folder.parents) if not path.exists()]
+    with suppress(OSError):  # the first checkpoint says why
+        folder.mkdir(parents=True, exist_ok=True)
+    refusal = (
+        f"another training is under way that saves its checkpoints in {os.fspath(plan.folder)!r}. "
+        "Wait for its end, or give another folder."
+    )
+    try:
+        with claimed(folder / LOCK, refusal):
+            check_folder(plan)  # another may have begun and ended since it was checked first
+            yield
+    finally:
+        with suppress(OSError):
+            for path in made:
+                path.rmdir()
 
 
 def newest(folder: Path) -> Kept | None:
@@ -245,6 +290,8 @@ def newest(folder: Path) -> Kept | None:
 
     Warns of newer ones that are damaged.  Raises RunError if all are.
     """
+    for old in folder.glob(".step-*.old"):  # put aside by a writer that was killed just then
+        recover(folder / old.name[1 : -len(".old")])
     damaged: list[str] = []
     for path in reversed(steps(folder)):
         try:
@@ -262,6 +309,7 @@ def newest(folder: Path) -> Kept | None:
 
 def read_start(folder: Path) -> dict[str, bytes]:
     """Return the files that say what is trained; raises RunError if they are missing."""
+    recover(folder)
     if not (folder / START).is_dir():
         raise RunError(
             f"{str(folder)!r} holds no checkpoint of a training: it has no folder {START!r}."

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -20,6 +21,7 @@ from chainrule.nn.layer import Layer, parameters
 
 __all__ = [
     "CHECKPOINTS",
+    "LOCK",
     "check_parent",
     "check_writable",
     "pack_weights",
@@ -31,6 +33,7 @@ __all__ = [
 
 Array = np.ndarray[Any, Any]
 CHECKPOINTS = "checkpoints"  # the folder in a run that holds those of its training
+LOCK = ".lock"  # in a folder of checkpoints, while its training is under way
 MOST_NAMED = 8  # weights listed in one error
 
 
@@ -38,7 +41,7 @@ def write_run(files: Mapping[str, bytes], path: str | os.PathLike[str], force: b
     """Write `files` as the run `path`, whole or not at all; see :func:`write_folder`."""
     target = Path(path)
     check_writable(target, force)
-    write_folder(files, target)
+    write_folder(files, target, must_be_new=not force)
     return target
 
 
@@ -48,14 +51,14 @@ def check_writable(path: str | os.PathLike[str], force: bool) -> None:
     recover(target)
     if target.exists() and not target.is_dir():
         raise RunError(f"{str(target)!r} is a file; give a directory for the run.")
-    if target.is_dir() and any(target.iterdir()):
+    if target.is_dir() and any(not _is_bare(path) for path in target.iterdir()):
         finished = (target / "run.json").exists()
         unfinished = not finished and any(target.glob(f"{CHECKPOINTS}/step-*"))
         if unfinished and not force:
             raise RunError(
                 f"{str(target)!r} holds a training that was not finished; nothing was written. Go "
-                f"on with it by chainrule train --resume {target}, or give another directory, or "
-                "replace it with --force."
+                f"on with it by chainrule train --resume {shlex.quote(str(target))}, or give "
+                "another directory, or replace it with --force."
             )
         if not finished and not unfinished:
             raise RunError(
@@ -70,8 +73,14 @@ def check_writable(path: str | os.PathLike[str], force: bool) -> None:
     check_parent(target)
 
 
+def _is_bare(path: Path) -> bool:
+    """Whether `path` is what a training leaves that is killed before its first checkpoint."""
+    return path.name == CHECKPOINTS and path.is_dir() and set(os.listdir(path)) <= {LOCK}
+
+
 def check_parent(target: Path) -> None:
     """Raise RunError unless a directory can be made at `target`."""
+    recover(target)  # checks the path
     parent = next(p for p in (target, *target.resolve().parents) if p.exists())
     if not parent.is_dir():
         raise RunError(f"{str(parent)!r} is a file, so no directory can be made in it.")

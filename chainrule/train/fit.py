@@ -33,7 +33,15 @@ from chainrule.step.objective import objective
 from chainrule.step.part import Part
 from chainrule.step.read_parts import check_feature_names, check_made, read_parts
 from chainrule.step.weighting import ClassWeight
-from chainrule.train.checkpoint import Checkpoint, Kept, Saver, check_folder, newest, read_start
+from chainrule.train.checkpoint import (
+    Checkpoint,
+    Kept,
+    Saver,
+    check_folder,
+    held,
+    newest,
+    read_start,
+)
 from chainrule.train.description import check_same, describe
 from chainrule.train.early_stopping import EarlyStopping
 from chainrule.train.full_batch_program import check_alone
@@ -185,11 +193,11 @@ def fit(
         engine=Engine(engine, threads),
     )
     loop = Loop(training, run, Rates(method, training.step.rate, training.program.state), stopping)
-    if plan is not None:
-        flags = {"watch": watch, "check": check}
-        kept = _kept(plan, training, case)
-        loop.saver = Saver(plan, lambda: describe(training, case, given, plan, flags), kept)
-    with Progress(progress, epochs, len(train)) as bar:
+    with held(plan), Progress(progress, epochs, len(train)) as bar:
+        if plan is not None:
+            flags = {"watch": watch, "check": check, "on_epoch": on_epoch is not None}
+            kept = _kept(plan, training, case, on_epoch is not None)
+            loop.saver = Saver(plan, lambda: describe(training, case, given, plan, flags), kept)
         if check:
             if untrained is not model:
                 run.keep_case(case, fit)
@@ -202,11 +210,13 @@ def fit(
     return run
 
 
-def _kept(plan: Checkpoint, training: Training, case: Case) -> Kept | None:
+def _kept(plan: Checkpoint, training: Training, case: Case, on_epoch: bool) -> Kept | None:
     """Return the checkpoint to go on from, None to begin; raise RunError if it is of another."""
     found = newest(Path(plan.folder)) if plan.resume else None
     if found is not None:
-        check_same(read_start(Path(plan.folder)), training, case, str(plan.folder))
+        files = read_start(Path(plan.folder))
+        on_epoch = on_epoch or bool(found.about.get("ended"))  # then it has nothing left to do
+        check_same(files, training, case, str(plan.folder), on_epoch)
     return found
 
 

@@ -19,6 +19,7 @@ from chainrule.core.wording import listed
 from chainrule.doctor.watch import Watch
 from chainrule.optim.plateau import improves
 from chainrule.step.probes import watch_report
+from chainrule.train.check_kept import check_kept
 from chainrule.train.checkpoint import Kept, Saver
 from chainrule.train.early_stopping import EarlyStopping
 from chainrule.train.full_batch_program import FullBatchProgram
@@ -26,6 +27,7 @@ from chainrule.train.history import History
 from chainrule.train.progress import Progress
 from chainrule.train.rates import Rates
 from chainrule.train.run import Run
+from chainrule.train.saved_files import reading
 from chainrule.train.set_up import Training
 from chainrule.train.signals import Signals
 
@@ -75,8 +77,10 @@ class Loop:
         self.best_weights = self._weights()
         self.training.connect()
         kept = self.saver.resumed if self.saver is not None else None
-        if kept is not None:
-            self._go_on(kept)
+        if self.saver is not None and kept is not None:
+            with reading(self.saver.path(kept)):
+                self._go_on(kept)
+            bar.begin(self.epoch, self.done)
         restore = self.stopping is not None
         with Signals(terminate=self.saver is not None) as signals:
             try:
@@ -254,24 +258,31 @@ class Loop:
             "history": list(self.run.history),
             "course": None if self.watch is None else self.watch.course.keep(),
         }  # fmt: skip
-        arrays = {f"state/{name}": value.copy() for name, value in program.state.items()}
-        for kind, buffer in self.best_weights.items():
-            arrays.update({f"best/{n}": v for n, v in program.arenas[kind].named(buffer).items()})
+        arrays = {name: value.copy() for name, value in self._arrays("state").items()}
+        arrays |= self._arrays("best")
         if isinstance(program, FullBatchProgram):
             arrays.update({f"descent/{name}": value for name, value in program.keep().items()})
         is_best = self.done == 0 and self.best_epoch == self.epoch - 1
         return Kept(int(program.state["step"]), about, arrays, is_best)
 
+    def _arrays(self, kind: str) -> dict[str, Array]:
+        """Return the arrays of a checkpoint by name, of the "state" or of the "best" weights."""
+        program = self.training.program
+        if kind == "state":
+            return {f"state/{name}": value for name, value in program.state.items()}
+        views = (program.arenas[k].named(buffer) for k, buffer in self.best_weights.items())
+        return {f"best/{name}": view for named in views for name, view in named.items()}
+
     def _go_on(self, kept: Kept) -> None:
-        """Set the loop to where it was when `kept` was saved."""
-        about, program = kept.about, self.training.program
+        """Set the loop to where it was when `kept` was saved; raises ValueError if it can't be."""
+        about, training, program = kept.about, self.training, self.training.program
+        arrays = self._arrays("state") | self._arrays("best")
+        sums = set(training.step.graph.outputs) - set(training.step.state)
+        check_kept(kept, arrays, training.epochs, len(training.train), sums)
         if isinstance(program, FullBatchProgram):
             program.go_on(kept.part("descent"))
-        for name, value in kept.part("state").items():
-            program.state[name][...] = value
-        for kind, buffer in self.best_weights.items():
-            for name, view in program.arenas[kind].named(buffer).items():
-                view[...] = kept.arrays[f"best/{name}"]
+        for name, array in arrays.items():
+            array[...] = kept.arrays[name]
         for name in ("epoch", "done", "sums", "seconds", "best", "best_epoch", "counted",
                      "counted_epoch"):  # fmt: skip
             setattr(self, name, about[name])

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Any
 
@@ -24,10 +25,12 @@ class Progress:
     """Tell about `epochs` epochs of `rows` rows, when `shown`; use it as a context manager."""
 
     def __init__(self, shown: bool, epochs: int, rows: int):
-        self.shown, self.epochs, self.rows = shown, epochs, rows
+        self.shown = shown and sys.stderr is not None
+        self.epochs, self.rows = epochs, rows
         self.started = time.perf_counter()
         self.last_line = self.started
         self.epoch, self.text, self.brief = 1, "", ""
+        self.before = 0  # rows that were done before, in a training that goes on
         self.bar: Any = None
         self.task: Any = None
 
@@ -41,7 +44,12 @@ class Progress:
         trace: TracebackType | None,
     ) -> None:
         if self.bar is not None:
-            self.bar.stop()
+            with self._telling():
+                self.bar.stop()
+
+    def begin(self, epoch: int, rows_done: int) -> None:
+        """Note that a training goes on where `rows_done` rows of `epoch` are done."""
+        self.before = (epoch - 1) * self.rows + rows_done
 
     def advance(self, epoch: int, rows_done: int) -> None:
         """Note that `rows_done` rows of `epoch` are done."""
@@ -51,16 +59,20 @@ class Progress:
         if not sys.stderr.isatty():
             return
         if self.bar is None:
-            self._open()
+            with self._telling():
+                self._open()
+        if self.bar is None:
+            return
         done = (epoch - 1) * self.rows + rows_done
-        rate = done / (time.perf_counter() - self.started)
-        self.bar.update(
-            self.task,
-            completed=done,
-            description=f"{epoch}/{self.epochs}",
-            text=self.brief,
-            rate=f"{_short(rate)} rows/s",
-        )
+        rate = (done - self.before) / (time.perf_counter() - self.started)
+        with self._telling():
+            self.bar.update(
+                self.task,
+                completed=done,
+                description=f"{epoch}/{self.epochs}",
+                text=self.brief,
+                rate=f"{_short(rate)} rows/s",
+            )
 
     def _open(self) -> None:
         from rich.console import Console
@@ -68,7 +80,7 @@ class Progress:
         from rich.progress import Progress as Bar
 
         console = Console(stderr=True)
-        self.bar = Bar(
+        bar = Bar(
             TextColumn("{task.description}"),
             BarColumn(bar_width=max(6, min(40, console.width - BESIDE_THE_BAR))),
             TextColumn("{task.fields[text]}"),
@@ -78,8 +90,10 @@ class Progress:
             console=console,
             transient=True,
         )
-        self.task = self.bar.add_task("", total=self.epochs * self.rows, text="", rate="")
-        self.bar.start()
+        total = self.epochs * self.rows
+        self.task = bar.add_task("", total=total, completed=self.before, text="", rate="")
+        bar.start()
+        self.bar = bar
 
     def finish_epoch(self, record: Mapping[str, Any]) -> None:
         """Show the numbers of an epoch that has ended."""
@@ -92,7 +106,8 @@ class Progress:
         late = now - self.started > QUIET_SECONDS and now - self.last_line > LINE_SECONDS
         if self.shown and late and not sys.stderr.isatty():
             self.last_line = now
-            left = (now - self.started) / record["epoch"] * (self.epochs - record["epoch"])
+            done = record["epoch"] - self.before / self.rows  # since the start
+            left = (now - self.started) / done * (self.epochs - record["epoch"])
             self._say(
                 f"epoch {record['epoch']}/{self.epochs}  {self.text}  "
                 f"{record['samples_per_second']:,.0f} rows/s  {left:,.0f} s left\n"
@@ -102,16 +117,22 @@ class Progress:
         """Print findings above the bar, whole lines each."""
         for finding in findings if self.shown else ():
             if self.bar is not None:
-                self.bar.console.print(str(finding), markup=False, highlight=False)
+                with self._telling():
+                    self.bar.console.print(str(finding), markup=False, highlight=False)
             else:
                 self._say(f"{finding}\n")
 
     def _say(self, line: str) -> None:
-        """Write `line`; a reader that went away must not end a training."""
-        try:
+        with self._telling():
             sys.stderr.write(line)
             sys.stderr.flush()
-        except BrokenPipeError:
+
+    @contextmanager
+    def _telling(self) -> Iterator[None]:
+        """Say nothing more where that fails: no training ends because its reader went away."""
+        try:
+            yield
+        except OSError:
             self.shown = False
 
 

@@ -6,22 +6,28 @@ Read next: :mod:`chainrule.train.checkpoint`.
 from __future__ import annotations
 
 import json
+import math
 import os
+import shlex
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from chainrule.core.errors import ChainruleError, OptionError, RunError
+from chainrule.core.errors import OptionError, RunError
+from chainrule.core.options import sizes_up_to
+from chainrule.core.parameter import Parameter
 from chainrule.core.tensor import Tensor
-from chainrule.nn.layer import Layer, parameters
+from chainrule.nn.layer import Layer, check_layer, parameters
 from chainrule.nn.layer_config import from_config
 from chainrule.optim.hyper import KINDS
-from chainrule.train.checkpoint import START, Checkpoint, read_start
+from chainrule.train.checkpoint import START, TABLE, Checkpoint, read_start, steps
 from chainrule.train.directory import unpack_weights
 from chainrule.train.early_stopping import EarlyStopping
 from chainrule.train.fit import fit
 from chainrule.train.loop import OnEpoch
-from chainrule.train.run import Run
+from chainrule.train.run import SPARE, Run
+from chainrule.train.saved_files import reading
 
 __all__ = ["resume"]
 
@@ -65,18 +71,29 @@ def resume(
     """
     place = Path(folder)
     files = read_start(place)
-    if "config.toml" in files:
+    if TABLE in files:
+        by_command = f"the command chainrule train --resume {shlex.quote(str(place.parent))}, or "
         raise RunError(
-            f"{str(folder)!r} holds a training of a table. Go on with the command chainrule train "
-            f"--resume {place.parent}, or with fit_table(problem, settings, "
+            f"{str(folder)!r} holds a training of a table. Go on with "
+            f"{by_command if 'config.toml' in files else ''}fit_table(problem, settings, "
             "checkpoint=Checkpoint(folder, resume=True))."
         )
-    try:
-        model, arguments = _restored(files, place)
-    except (KeyError, TypeError, AttributeError, ValueError) as error:
-        if isinstance(error, ChainruleError):
-            raise
-        raise RunError(f"the training in {str(folder)!r} can't be read: {error}.") from error
+    file = place / START / "training.json"
+    with reading(file):
+        about = json.loads(files["training.json"])
+        unsaved = about["arguments"] is None
+    if unsaved:
+        raise OptionError(
+            f"the arguments of the training in {str(folder)!r} can't be saved: "
+            f"{about.get('why_not')} Repeat the call of fit that began it, with "
+            "checkpoint=Checkpoint(folder, resume=True)."
+        )
+    most = _most(place)
+    with reading(file), sizes_up_to(most):
+        model, arguments = _restored(about["arguments"], files, place)
+        size = sum(_size(p) for p in parameters(model).values())
+        if size > most:
+            raise ValueError(f"the model has {size:,} weights, its checkpoints have fewer")
     saved = {"data": data, "validation": validation, "sample_weight": sample_weight, "loss": loss,
              "metrics": metrics}  # fmt: skip
     arguments |= {name: value for name, value in saved.items() if value is not None}
@@ -95,23 +112,34 @@ _AGAIN = {
     "chainrule.resume({folder!r}",
     "validation": "the validation rows of this training are not kept with it; give them again: "
     "chainrule.resume({folder!r}",
+    "sample_weight": "the weights of the rows are not kept with this training; give them again: "
+    "chainrule.resume({folder!r}",
     "loss": "the loss was a function of your own; give it again: chainrule.resume({folder!r}",
     "metrics": "a metric was a function of your own; give all metrics again: "
     "chainrule.resume({folder!r}",
 }
 
 
-def _restored(files: dict[str, bytes], folder: Path) -> tuple[Layer, dict[str, Any]]:
+def _most(folder: Path) -> int:
+    """Return how many numbers the network may have: as many as its checkpoints have bytes."""
+    states = [path / "state.safetensors" for path in steps(folder)]
+    sizes = [state.stat().st_size for state in states if state.is_file()]
+    return max(sizes) + SPARE if sizes else sys.maxsize
+
+
+def _size(parameter: Parameter) -> int:
+    return math.prod(length for length in parameter.shape if isinstance(length, int))
+
+
+def _restored(
+    saved: dict[str, Any], files: dict[str, bytes], folder: Path
+) -> tuple[Layer, dict[str, Any]]:
     """Return the model before training, and the arguments of fit; `_MISSING` for unknown ones."""
-    about = json.loads(files["training.json"])
-    saved = about["arguments"]
-    if saved is None:
-        raise OptionError(
-            f"the arguments of the training in {str(folder)!r} can't be saved: {about['why_not']} "
-            "Repeat the call of fit that began it, with checkpoint=Checkpoint(folder, resume=True)."
-        )
     model = from_config(saved["model"])
+    check_layer("the model", model)
     given = unpack_weights(files["weights.safetensors"], folder / START)
+    if odd := set(given) - set(parameters(model)):
+        raise ValueError(f"the model has no {min(odd):.60}")
     for path, parameter in parameters(model).items():
         parameter.trainable = parameter.trainable and path not in saved["frozen"]
         if path in given:
@@ -133,7 +161,7 @@ def _restored(files: dict[str, bytes], folder: Path) -> tuple[Layer, dict[str, A
         "validation": held,
         "metrics": _MISSING if saved["custom_metrics"] else saved["metrics"],
         "early_stopping": None if stopping is None else EarlyStopping(**stopping),
-        "sample_weight": arrays.get("sample_weight"),
+        "sample_weight": arrays.get("sample_weight", _MISSING if saved["sample_weight"] else None),
         "class_weight": dict(weight) if isinstance(weight, list) else weight,
         "regularizer": from_config(saved["regularizer"]),
         "seed": saved["seed"],

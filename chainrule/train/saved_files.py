@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from chainrule.core.durable import MANIFEST, read_file, read_folder, read_manifest, recover
+from chainrule.core.durable import MANIFEST, read_file, read_folder, read_manifest, steadily
 from chainrule.core.errors import ChainruleError, DamagedError, RunError, did_you_mean
 
 __all__ = ["FORMAT", "SavedRun", "edited_files", "read_saved", "reading"]
@@ -55,7 +55,10 @@ def read_saved(root: Path) -> SavedRun:
     Raises DamagedError, which names the file, for one that is missing, truncated, changed or not
     what it should be, and RunError for a folder that is not a run or has another format.
     """
-    recover(root)
+    return steadily(root, lambda: _read(root))
+
+
+def _read(root: Path) -> SavedRun:
     if not (root / "run.json").is_file():
         raise RunError(f"{str(root)!r} is not a saved run: it has no run.json.{_near(root)}")
     sealed = (root / MANIFEST).exists()
@@ -101,6 +104,10 @@ def edited_files(root: Path) -> list[str]:
 
     They may be: a config.toml is there to be edited, a report.html may be deleted.
     """
+    return steadily(root, lambda: _edited(root))
+
+
+def _edited(root: Path) -> list[str]:
     if not (root / MANIFEST).exists():
         return []
     edited = []
@@ -129,7 +136,8 @@ def reading(file: Path) -> Iterator[None]:
 
 def _near(root: Path) -> str:
     """Return a sentence that names the run nearest to `root`, if there are any."""
-    found = sorted(root.glob("*/run.json")) or sorted(root.parent.glob("*/run.json"))
+    shown = "[!.]*/run.json"  # others are being written
+    found = sorted(root.glob(shown)) or sorted(root.parent.glob(shown))
     hint = did_you_mean(str(root), [str(file.parent) for file in found]) if found else ""
     return hint and f" {hint}"
 
@@ -179,10 +187,7 @@ ENTRIES: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "loss": ("a name or a loss", lambda value: isinstance(value, (str, dict))),
     "custom_loss": ("true or false", lambda value: isinstance(value, bool)),
     "metrics": ("a list of names", _listed(str)),
-    "features": (
-        "a list of sizes",
-        lambda value: _listed(int)(value) and min(value, default=0) >= 0,
-    ),
+    "features": ("a list of sizes", _is_shape),
     "feature_dtype": ("the name of a dtype", lambda value: value in DTYPES),
     "flat_target": ("true or false", lambda value: isinstance(value, bool)),
     "settings": ("an object", lambda value: isinstance(value, dict)),

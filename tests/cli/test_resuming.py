@@ -204,3 +204,64 @@ def test_sigterm_exits_with_143_after_saving(tmp_path: Path, quiet: bool) -> Non
     assert ("--resume cut" in err) or quiet
     newest = steps(tmp_path / "cut" / "checkpoints")[-1]
     assert not json.loads((newest / "progress.json").read_text())["ended"]
+
+
+def test_a_second_training_in_the_same_directory_is_refused(
+    call: Call, colors: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The one that began first is not to be replaced by the one that ends first."""
+    second: list[Result] = []
+
+    def begin_another(loop: Loop, *args: Any) -> Any:
+        if not second:
+            second.append(call("train", colors, "--epochs", 2, "--out", "deep/same dir"))
+        return run_epoch(loop, *args)
+
+    run_epoch = Loop._run_epoch
+    monkeypatch.setattr(Loop, "_run_epoch", begin_another)
+    assert call("train", colors, "--epochs", 3, "--out", "deep/same dir").exit_code == 0
+    assert second[0].exit_code == 2
+    assert "another training is under way in 'deep/same dir'" in second[0].stderr
+    assert len(history_of("deep/same dir")) == 3
+    assert os.listdir("deep") == ["same dir"]
+
+
+def test_what_a_training_leaves_that_was_killed_at_once(call: Call, colors: Path) -> None:
+    Path("cut/checkpoints").mkdir(parents=True)
+    Path("cut/checkpoints/.lock").touch()
+    assert call("train", colors, "--epochs", 2, "--out", "cut").exit_code == 0
+    assert not Path("cut/checkpoints").exists()
+
+
+def test_force_deletes_nothing_for_settings_that_are_none(
+    call: Call, colors: Path, killed: Callable[[], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    killed()
+    asked = ("train", colors, "--checkpoint-every", 1, "--out", "a b", "--epochs", 8)
+    assert isinstance(call(*asked).exception, KilledError)
+    monkeypatch.undo()
+    os.chdir(colors.parent)
+    assert "--resume 'a b', or" in call(*asked).stderr
+    monkeypatch.setattr("chainrule.cli.train.check_settings", lambda s, task: 1 / 0 if task else 0)
+    assert call(*asked, "--force").exit_code != 0
+    assert steps(Path("a b/checkpoints"))
+
+
+def test_sigterm_while_a_table_is_encoded_leaves_no_files(tmp_path: Path, colors: Path) -> None:
+    script = (
+        "import os, signal\n"
+        "from chainrule.cli.commands import main\n"
+        "from chainrule.data import streaming\n"
+        "def ended(*args):\n"
+        "    os.kill(os.getpid(), signal.SIGTERM)\n"
+        "streaming.store_table = ended\n"
+        "main()\n"
+    )
+    (tmp_path / "tmp").mkdir()
+    done = subprocess.run(
+        [sys.executable, "-c", script, "train", str(colors), "--stream"], cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[2]),
+             "TMPDIR": str(tmp_path / "tmp")}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 143, done.stderr
+    assert os.listdir(tmp_path / "tmp") == []

@@ -303,6 +303,54 @@ def test_the_folder_of_a_living_writer_is_left_alone(tmp_path: Path) -> None:
     assert os.listdir(tmp_path) == ["run"]
 
 
+def test_a_forked_child_keeps_no_lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A child forked while a folder is written holds the same open files as its parent."""
+    sync, children = durable._sync, []
+
+    def fork_and_sync(folder: Path) -> None:
+        if folder == tmp_path:  # the lock of the folder is held
+            child = os.fork()
+            if child == 0:
+                time.sleep(60)
+                os._exit(0)
+            children.append(child)
+        sync(folder)
+
+    monkeypatch.setattr(durable, "_sync", fork_and_sync)
+    try:
+        write_folder(OLD, tmp_path / "run")
+        durable.fcntl.flock(lock := os.open(tmp_path, os.O_RDONLY), 2 | 4)  # exclusive, no waiting
+        os.close(lock)
+    finally:
+        for child in children:
+            os.kill(child, 9)
+            os.waitpid(child, 0)
+    assert children
+
+
+def test_the_folder_replaced_does_not_come_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A writer killed while it deletes the old folder leaves nothing that looks like the new."""
+    target = tmp_path / "run"
+    write_folder(OLD, target)
+    with monkeypatch.context() as patch:
+        patch.setattr(durable.shutil, "rmtree", lambda path, ignore_errors: None)
+        write_folder(NEW, target)
+    target.rename(tmp_path / "moved")
+    durable.recover(target)
+    assert not target.exists()
+    write_folder(OLD, target)
+    assert sorted(os.listdir(tmp_path)) == ["moved", "run"]
+
+
+def test_a_folder_keeps_its_mode(tmp_path: Path) -> None:
+    write_folder(OLD, tmp_path / "run")
+    (tmp_path / "run").chmod(0o700)
+    write_folder(NEW, tmp_path / "run")
+    assert (tmp_path / "run").stat().st_mode & 0o777 == 0o700
+
+
 def test_writers_and_readers_at_the_same_time(tmp_path: Path) -> None:
     script = """
         import sys

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import os
+import socket
 import struct
 import threading
 from collections.abc import Iterator
@@ -208,6 +210,32 @@ def test_download_is_whole_or_absent(tmp_path: Path, server: tuple[str, Path]) -
         assert list(target.parent.iterdir()) == []
     download(url + "wrong.gz", target, sha)
     assert target.read_bytes() == whole
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"garbage\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: x\r\n\r\nabc",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\nabc",
+    ],
+)
+def test_an_answer_that_is_no_http(answer: bytes, tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def serve() -> None:
+            connection, _ = listener.accept()
+            with connection:
+                connection.recv(4096)
+                connection.sendall(answer)
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}/x.gz"
+        with pytest.raises(DataError, match=r"127\.0\.0\.1"):
+            download(url, tmp_path / "x.gz", "0" * 64, timeout=10)
+        thread.join()
+    assert os.listdir(tmp_path) == []
 
 
 def test_fashion_mnist_of_debian(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -271,3 +271,21 @@ def test_a_file_name_that_is_no_text_is_refused(tmp_path: Path) -> None:
     file.write_text("a,b\n1,2\n")
     with pytest.raises(DataError, match="is not UTF-8 text; rename the file"):
         read_table(file)
+
+
+@pytest.mark.parametrize("form", ["csv", "parquet", "json"])
+@pytest.mark.parametrize(
+    ("name", "other"), [("k[1]", "k1"), ("q?", "qz"), ("a*", "ab"), ("year=2020/k", "k")]
+)
+def test_the_characters_of_a_file_name_are_no_pattern(
+    tmp_path: Path, form: str, name: str, other: str
+) -> None:
+    for value, stem in enumerate((name, other)):
+        file = tmp_path / f"{stem}.{form}"
+        file.parent.mkdir(exist_ok=True)
+        plain = tmp_path / f"plain.{form}"
+        duckdb.sql(f"COPY (SELECT {value} AS a, 'no' AS y) TO '{plain}'")
+        plain.rename(file)
+    table = read_table(tmp_path / f"{name}.{form}")
+    assert table.names == ("a", "y")
+    assert table["a"].values.tolist() == [0]

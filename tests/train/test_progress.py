@@ -52,6 +52,19 @@ def test_lines_in_a_pipe_keep_their_distance(
     assert capsys.readouterr().err == ""
 
 
+def test_what_is_left_of_a_training_that_goes_on(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The epochs of before took none of its time."""
+    monkeypatch.setattr(progress, "QUIET_SECONDS", -1.0)
+    monkeypatch.setattr(progress, "LINE_SECONDS", -1.0)
+    monkeypatch.setattr(progress.time, "perf_counter", iter([100.0, 200.0]).__next__)
+    bar = Progress(True, 40, 100)
+    bar.begin(31, 50)
+    bar.finish_epoch(RECORD | {"epoch": 31})
+    assert capsys.readouterr().err.endswith("  1,800 s left\n")
+
+
 SCRIPT = """
 import time
 from chainrule.train import progress

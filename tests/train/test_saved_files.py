@@ -122,6 +122,34 @@ def test_files_of_the_replaced_run_do_not_outlive_it(root: Path, tmp_path: Path)
 # --- formats -------------------------------------------------------------------------------------
 
 
+def test_a_run_may_be_replaced_while_it_is_read(root: Path) -> None:
+    run = cr.load(root)
+    script = (
+        "import sys, chainrule as cr\n"
+        "run = cr.load(sys.argv[1]); print('ready', flush=True)\n"
+        "while True: run.save(sys.argv[2], force=True)"
+    )
+    copy = run.save(root.parent / "copy")
+    with subprocess.Popen(
+        [sys.executable, "-c", script, str(root), str(copy)], stdout=subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": str(HERE.parents[1])},
+    ) as writer:  # fmt: skip
+        assert writer.stdout is not None
+        writer.stdout.readline()
+        try:
+            for _ in range(100):
+                assert len(cr.load(copy).history) == 2
+                saved_files.edited_files(copy)
+        finally:
+            writer.kill()
+
+
+def test_runs_that_are_being_written_are_not_named(root: Path) -> None:
+    shutil.copytree(root, root.parent / ".b.writing-1")
+    with pytest.raises(cr.RunError, match=r"no run\.json. (?!.*writing)"):
+        cr.load(root.parent / "b.writing-1")
+
+
 def test_a_run_of_format_3_loads_and_is_saved_in_this_format(tmp_path: Path) -> None:
     expected = json.loads((HERE / "format3" / "expected.json").read_text())
     run = cr.load(HERE / "format3" / "iris")
