@@ -17,6 +17,7 @@ from llvmlite import ir
 from numpy.typing import NDArray
 
 from chainrule.run.llvm.gemm import Epilogue, Gemm, Target, Tile
+from chainrule.run.llvm.gemm_prepack import arranged, restored
 from chainrule.run.llvm.vector_math import emit_tanh
 
 Array = NDArray[Any]
@@ -120,6 +121,19 @@ def test_any_small_product_equals_numpy(product: tuple[Gemm, int]) -> None:
     a, b, c, want = operands(gemm, m)
     Compiled(gemm)(a, b, c, (0, m))
     assert_near(c, want, gemm.k)
+
+
+@settings(max_examples=40)
+@given(products())
+def test_a_matrix_arranged_once_gives_the_same_bits(product: tuple[Gemm, int]) -> None:
+    gemm, m = replace(product[0], trans_b=False), product[1]
+    a, b, c, _ = operands(gemm, m)
+    Compiled(gemm)(a, b, c, (0, m))
+    packed, found = replace(gemm, prepacked=True), np.zeros_like(c)
+    elements = arranged(packed, b)
+    Compiled(packed)(a, elements, found, (0, m))
+    np.testing.assert_array_equal(found, c)
+    np.testing.assert_array_equal(restored(packed, elements), b)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])

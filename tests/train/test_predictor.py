@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import warnings
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
@@ -128,6 +129,23 @@ def test_it_keeps_the_weights_it_was_made_with(engine: str) -> None:
     more = {"loss": "cross_entropy", "epochs": 1, "progress": False, "engine": engine}
     cr.fit(run.model, (X, CLASSES), **more)
     np.testing.assert_array_equal(predict.outputs(X), before)
+
+
+def test_large_weights_are_arranged_once_and_change_no_bit() -> None:
+    rng = np.random.default_rng(3)
+    X = rng.normal(size=(1100, 70)).astype(np.float32)
+    shared = nn.Linear(100, 100)
+    model = nn.Sequential([nn.Linear(70, 100), nn.ReLU(), nn.Linear(100, 100), shared, shared])
+    run = cr.fit(model, (X, X[:, 0].repeat(100).reshape(-1, 100)), loss="mse", epochs=1,
+                 engine="native", progress=False)  # fmt: skip
+    predict = run.predictor()
+    code = predict._function.code  # type: ignore[attr-defined]
+    assert [node.inputs[1].spec.shape for node in code.packed] == [(70, 100), (100, 100)]
+    copied = pickle.loads(pickle.dumps(predict))
+    for rows in (1, 2, 3, 33, 1100):
+        wanted = run.outputs(X[:rows]).tobytes()
+        assert predict.outputs(X[:rows]).tobytes() == wanted
+        assert copied.outputs(X[:rows]).tobytes() == wanted
 
 
 def test_what_it_returns_is_the_callers_own(run: cr.Run) -> None:

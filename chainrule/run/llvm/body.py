@@ -10,7 +10,7 @@ Read next: :mod:`chainrule.run.llvm.kernel_code`.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +18,7 @@ from llvmlite import ir
 
 from chainrule.core.graph import Graph, Node
 from chainrule.core.spec import Dim
-from chainrule.run.llvm.gemm import Target
+from chainrule.run.llvm.gemm import Gemm, Target
 from chainrule.run.llvm.instructions import I32, I64, least, load_repeating, splat, store_vector
 from chainrule.run.llvm.move_code import Group, Memory, Mover
 from chainrule.run.llvm.random_code import emit_uniform
@@ -40,6 +40,7 @@ class Context:
 
     `state` and `data` are the names of the inputs that are updated and of those that are
     gathered; `capacity` is the largest batch size; `leaf_names` maps inputs to their names.
+    `packed` are the products whose weights are given arranged for them.
     """
 
     kernels: Kernels
@@ -51,6 +52,7 @@ class Context:
     module: ir.Module
     slots: Slots
     leaf_names: dict[Node, str]
+    packed: Mapping[Node, Gemm]
 
     @property
     def graph(self) -> Graph:

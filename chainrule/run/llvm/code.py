@@ -15,21 +15,27 @@ from typing import Any
 
 import llvmlite
 import llvmlite.binding as llvm
+import numpy as np
 
 from chainrule.core.graph import Graph, Node
 from chainrule.core.spec import Dim
 from chainrule.run.llvm import cache
 from chainrule.run.llvm.emit import emit
+from chainrule.run.llvm.gemm import Gemm
+from chainrule.run.llvm.gemm_prepack import arranged, restored
 from chainrule.run.llvm.machine import host_features, host_name, host_target, target_machine
+from chainrule.run.llvm.product_code import weights_to_pack
 from chainrule.run.plan.fuse import Kernels, fuse
 from chainrule.run.plan.levels import Schedule, has_stops, schedule
 from chainrule.run.plan.lower import copy_moved
 from chainrule.run.plan.memory import MemoryPlan, plan_memory
 from chainrule.run.plan.passes import PASSES
 from chainrule.run.plan.slots import Slots, slots_of
-from chainrule.run.plan.view import Unsupported, summed
+from chainrule.run.plan.view import Unsupported, operands_of, summed
 
 __all__ = ["NativeCode", "link", "object_code", "optimized"]
+
+Array = np.ndarray[Any, Any]
 
 
 class NativeCode:
@@ -37,15 +43,18 @@ class NativeCode:
 
     `steps` runs many steps in one call.  If some nodes are left to the interpreter, it
     is None, and `levels` run the parts of a step between stops; `watched_levels` run
-    the additional work of watched steps.
+    the additional work of watched steps.  With `pack`, large weights are taken as
+    :meth:`arrange` returns them.
     """
 
-    def __init__(self, graph: Graph, state: set[str], data: set[str], capacity: int):
+    def __init__(
+        self, graph: Graph, state: set[str], data: set[str], capacity: int, pack: bool = False
+    ):
         for rewrite in PASSES:
             graph = rewrite(graph)
         self.graph = copy_moved(graph, state)
-        self.capacity = capacity
-        self.key = _key(self.graph, state, data, capacity)
+        self.capacity, self.pack = capacity, pack
+        self.key = _key(self.graph, state, data, capacity, pack)
         entry = cache.read(self.key)
         if entry is None:
             entry = self._compile(state, data)
@@ -54,6 +63,7 @@ class NativeCode:
         about = json.loads(head)
         self.kernels, self.schedule, self.slots = self._plan(state, about["refused"])
         self.slots.workspace = about["workspace"]
+        self.packed = self._packed(self.kernels, self.schedule)
         self.engine = link(machine_code)
         self._find_entries()
 
@@ -69,12 +79,33 @@ class NativeCode:
         while True:
             kernels, plan, _ = self._plan(state, refused)
             try:
-                module, slots = emit(kernels, plan, state, data, self.capacity, host_target())
+                module, slots = emit(
+                    kernels, plan, state, data, self.capacity, host_target(),
+                    self._packed(kernels, plan),
+                )  # fmt: skip
                 break
             except Unsupported as problem:  # exclude the node and start again
                 refused[str(self.graph.nodes.index(problem.node))] = problem.reason
         head = json.dumps({"refused": refused, "workspace": slots.workspace})
         return head.encode() + b"\n" + object_code(str(module))
+
+    def _packed(self, kernels: Kernels, plan: Schedule) -> dict[Node, Gemm]:
+        """Return the products that take their weights arranged; the interpreter does not."""
+        if not self.pack or has_stops(plan):
+            return {}
+        return weights_to_pack(kernels, self.capacity, host_target())
+
+    def arrange(self, name: str, array: Array, back: bool = False) -> Array:
+        """Return input `name` as the code takes it, or, with `back`, as it was before that."""
+        for node, gemm in self.packed.items():
+            right, weight = node.inputs[1], operands_of(node)[1]
+            if weight is not self.graph.inputs[name]:
+                continue
+            if back:
+                matrix = restored(gemm, array)
+                return matrix if weight is right else matrix.T
+            return arranged(gemm, array if weight is right else array.T)
+        return array
 
     def _find_entries(self) -> None:
         pointer, number = ctypes.c_void_p, ctypes.c_int64
@@ -119,14 +150,14 @@ class NativeCode:
         return total
 
 
-def _key(graph: Graph, state: set[str], data: set[str], capacity: int) -> str:
+def _key(graph: Graph, state: set[str], data: set[str], capacity: int, pack: bool) -> str:
     constants = [n.params["value"].tobytes() for n in graph.nodes if n.primitive.name == "constant"]
     machine = (host_target(), host_name(), host_features(), llvmlite.__version__)
     # The text of the graph does not give the positions of leaves, on which the layout depends.
     place = {node: i for i, node in enumerate(graph.nodes)}
     leaves = [place.get(node) for node in graph.inputs.values()]
     return cache.key_of(
-        graph, leaves, b"".join(constants), sorted(state), sorted(data), capacity, machine
+        graph, leaves, b"".join(constants), sorted(state), sorted(data), capacity, pack, machine
     )
 
 

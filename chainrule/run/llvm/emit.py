@@ -9,7 +9,7 @@ Read next: :mod:`chainrule.run.llvm.native`.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from typing import NamedTuple
 
@@ -18,7 +18,7 @@ from llvmlite import ir
 from chainrule.core.graph import Node
 from chainrule.run.llvm.barrier import emit_barrier, without_denormals
 from chainrule.run.llvm.body import Body, Context
-from chainrule.run.llvm.gemm import Target
+from chainrule.run.llvm.gemm import Gemm, Target
 from chainrule.run.llvm.instructions import I32, I64, least, loop
 from chainrule.run.llvm.kernel_code import KernelCode
 from chainrule.run.llvm.vector import memory_type
@@ -39,6 +39,7 @@ def emit(
     data: set[str],
     capacity: int,
     target: Target,
+    packed: Mapping[Node, Gemm] | None = None,
 ) -> tuple[ir.Module, Slots]:
     """Return the module with its entry ``steps``, and its slots.
 
@@ -46,7 +47,8 @@ def emit(
     i64 threads, i32* barrier)`` runs one step for each `batch` rows of `order`, after
     `before` earlier steps; `capacity` is the largest batch.  If a step stops for the
     interpreter, the module has an entry for each level instead: ``void level_0(i8** table,
-    i64* order, i64 rows, i64 thread, i64 threads)`` and so on.
+    i64* order, i64 rows, i64 thread, i64 threads)`` and so on.  The weights of `packed` products
+    are arranged for them.
     """
     context = Context(
         kernels=kernels,
@@ -58,6 +60,7 @@ def emit(
         module=ir.Module("chainrule"),
         slots=slots_of(kernels, plan, state),
         leaf_names={node: name for name, node in kernels.graph.inputs.items()},
+        packed=packed or {},
     )
     return _emit_module(context), context.slots
 

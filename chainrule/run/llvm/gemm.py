@@ -281,8 +281,12 @@ class _Loops:
         else:
             steps = stride, I64(1)
             a = b.gep(self.a, [b.add(b.mul(row, stride), block.deep)])
+        width = I64(run.vectors * g.lanes)
         if g.packs_b:
-            b_step, panel = I64(run.vectors * g.lanes), self.packed_b
+            b_step, panel = width, self.packed_b
+        elif g.prepacked:
+            before = b.add(b.mul(self.k, column), b.mul(block.deep, width))
+            b_step, panel = width, b.gep(self.matrix_b, [before])
         else:
             b_step = I64(g.stride_b)
             panel = b.gep(self.matrix_b, [b.add(b.mul(block.deep, b_step), column)])
@@ -292,7 +296,7 @@ class _Loops:
             resume=g.blocked,
             # Specializing the code for these strides pays off only where most of the work is.
             a_step=1 if deep and steps[1] is not stride else None,
-            b_step=run.vectors * g.lanes if deep and g.packs_b else None,
+            b_step=width.constant if deep and b_step is width else None,
             deep=deep,
         )  # fmt: skip
         first = [block.first] if block.first is not None else []

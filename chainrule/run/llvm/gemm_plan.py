@@ -52,7 +52,8 @@ class Plan:
     If `m` is None, the number of rows is given at run time. With `runtime_k` the depth is also
     given at run time, and `k` is its maximum. `often_one` means that the number of rows is often
     1, for which separate code is emitted. With `trans_a` A is stored as [k, m], with `trans_b` B
-    as [n, k]. Raises ValueError for sizes that are not positive and types that are not floats.
+    as [n, k], and with `prepacked` B is arranged as `chainrule/run/llvm/gemm_prepack.py` does it.
+    Raises ValueError for sizes that are not positive and types that are not floats.
     """
 
     n: int
@@ -63,6 +64,7 @@ class Plan:
     trans_b: bool = False
     runtime_k: bool = False
     often_one: bool = False
+    prepacked: bool = False
     target: Target = field(default_factory=Target)
 
     def __post_init__(self) -> None:
@@ -74,6 +76,8 @@ class Plan:
             )
         if self.trans_a and self.m is None:
             raise ValueError("trans_a requires the row count m, which is the stride of A")
+        if self.prepacked and (self.trans_b or self.runtime_k):
+            raise ValueError("a prepacked B is not transposed, and its depth is known")
         if self.trans_b and (self.n == 1 or self.k == 1):
             object.__setattr__(self, "trans_b", False)  # a vector has the same layout transposed
 
@@ -114,6 +118,7 @@ class Plan:
     def has_row(self) -> bool:
         """Whether separate code computes a single row, in one pass over B."""
         plain = not (self.trans_a or self.trans_b or self.runtime_k or self.is_dot)
+        plain = plain and not self.prepacked
         return self.often_one and self.m is None and plain and self.n > self.panel_width
 
     @cached_property
@@ -199,6 +204,8 @@ class Plan:
     @cached_property
     def packs_b(self) -> bool:
         """Whether each panel of B is copied: if it is transposed or has a large stride."""
+        if self.prepacked:
+            return False
         if self.trans_b:
             return True
         if len(self.panels) == 1 and self.panels[0].count == 1:

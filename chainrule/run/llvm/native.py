@@ -119,10 +119,12 @@ class NativeFunction:
             for name, node in graph.inputs.items()
             if node.primitive.name == "parameter"
         }
-        self.frozen: dict[str, Array] = {}
-        self._compile(ROWS_AT_ONCE)
+        self.frozen: dict[str, Array] = {}  # arranged for the code
+        self.packs = False
         if frozen:
             self._freeze(frozen)
+        else:
+            self._compile(ROWS_AT_ONCE)
         self.shapes = {name: graph.outputs[name].spec.shape[1:] for name in self.code.slots.wholes}
         self.rows = {name: spec.shape[1:] for name, spec in self.specs.items()}
         self.few = min((_few(spec) for spec in self.specs.values()), default=0)
@@ -135,7 +137,7 @@ class NativeFunction:
 
     def _compile(self, capacity: int) -> None:
         """Compile code for up to `capacity` rows at once, and create its callers."""
-        self.code = native_code(self.graph, set(), set(self.specs), capacity)
+        self.code = native_code(self.graph, set(), set(self.specs), capacity, self.packs)
         self.alone = Caller(self.code, 1)
         self.several = Caller(self.code, *_choices(self.code, capacity, self.asked))
         self.threads = self.several.threads
@@ -152,12 +154,15 @@ class NativeFunction:
         self._freeze({name: p.value for name, p in self.parameters.items()})
 
     def _freeze(self, values: Mapping[str, Array]) -> None:
-        self.frozen, self.parameters = Arena(values).views, {}
+        self.packs, self.parameters = True, {}
+        self._compile(ROWS_AT_ONCE)
+        self.frozen = Arena({n: self.code.arrange(n, value) for n, value in values.items()}).views
         self._give_frozen()
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Copy and pickle what the code was compiled from: machine code stays in its process."""
-        return NativeFunction, (self.graph, set(self.specs), self.asked, self.frozen)
+        frozen = {n: self.code.arrange(n, view, back=True) for n, view in self.frozen.items()}
+        return NativeFunction, (self.graph, set(self.specs), self.asked, frozen)
 
     def __call__(self, data: Mapping[str, Array]) -> dict[str, Any]:
         """Return outputs by name: arrays of rows, and scalars summed over the rows."""

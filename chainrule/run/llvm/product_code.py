@@ -9,19 +9,84 @@ Read next: :mod:`chainrule.run.llvm.gemm`.
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 from llvmlite import ir
 
 from chainrule.core.graph import Node
 from chainrule.core.spec import Dim, Shape
 from chainrule.run.llvm.body import Body, Site
-from chainrule.run.llvm.gemm import Epilogue, Gemm, Tile
+from chainrule.run.llvm.gemm import Epilogue, Gemm, Target, Tile
 from chainrule.run.llvm.instructions import I64, least, loop
 from chainrule.run.llvm.move_code import Group
 from chainrule.run.llvm.vector import Value, VectorBuilder
+from chainrule.run.plan.fuse import Kernels
 from chainrule.run.plan.view import is_swap, operands_of, summed, unmoved, view_of
 
-__all__ = ["ProductCode"]
+__all__ = ["ProductCode", "weights_to_pack"]
+
+
+def _gemm(node: Node, capacity: int, target: Target, training: bool) -> Gemm:
+    """Return the product of two matrices that `node` is, or of which it consists."""
+    left, right = node.inputs
+    across = node.primitive.name == "row_products"
+    lengths = summed(node)
+    runtime_k = any(isinstance(d, Dim) for d in lengths)
+    height = node.spec.shape[-2]  # the rows of one product
+    return Gemm(
+        n=_size(node.spec.shape[-1:]),
+        k=_size(lengths) * (capacity if runtime_k else 1),
+        m=None if isinstance(height, Dim) or (_shared(node) and _inner(node) > 1) else height,
+        dtype=node.spec.dtype.name,
+        trans_a=across or is_swap(left),
+        trans_b=not across and is_swap(right),
+        runtime_k=runtime_k,
+        # A function of rows, not a step of training.
+        often_one=not training and node.spec.ndim == 2,
+        target=target,
+    )
+
+
+def _shared(node: Node) -> bool:
+    """Return whether all rows are multiplied with one matrix."""
+    left, right = node.inputs
+    if node.primitive.name == "row_products":
+        return True
+    return right.spec.ndim == 2 and (left.spec.ndim == 2 or not is_swap(left))
+
+
+def _inner(node: Node) -> int:
+    """Return the rows of matrices in one row of the kernel: more than 1 in a batch of matrices."""
+    shape = node.spec.shape
+    return _size(shape[1:-1]) if isinstance(shape[0], Dim) else 1
+
+
+def weights_to_pack(kernels: Kernels, capacity: int, target: Target) -> dict[Node, Gemm]:
+    """Return the products of rows with a large parameter that nothing else reads.
+
+    Each is given as the product that takes the parameter arranged for it.
+    """
+    readers: dict[Node, list[Node]] = {}
+    for node in kernels.graph.nodes:
+        for source in node.inputs:
+            readers.setdefault(source, []).append(node)
+    outputs = set(kernels.graph.outputs.values())
+    found = {}
+    for kernel in kernels.order:
+        if kernel.kind != "matmul" or kernel.anchor is None:
+            continue
+        node = kernel.anchor
+        if node.primitive.name != "matmul":
+            continue
+        right, weight = node.inputs[1], operands_of(node)[1]
+        alone = readers[right] == [node] and (weight is right or readers[weight] == [right])
+        if weight.primitive.name != "parameter" or not alone or weight in outputs:
+            continue
+        gemm = _gemm(node, capacity, target, training=False)
+        large = gemm.k * gemm.n * gemm.size > target.l1 // 2 and gemm.n > gemm.panel_width
+        if _shared(node) and large and not gemm.runtime_k and node.inputs[0] is not right:
+            found[node] = replace(gemm, trans_b=False, often_one=False, prepacked=True)
+    return found
 
 
 class ProductCode(Body):
@@ -30,32 +95,18 @@ class ProductCode(Body):
     def _emit_matmul(self) -> None:
         node, b = self._product, self.b
         left, right = node.inputs
-        across = node.primitive.name == "row_products"
-        trans_a = across or is_swap(left)
-        lengths = summed(node)
-        runtime_k = any(isinstance(d, Dim) for d in lengths)
-        single = across or (right.spec.ndim == 2 and (left.spec.ndim == 2 or not trans_a))
-        height = node.spec.shape[-2]  # the rows of one product
-        gemm = Gemm(
-            n=_size(node.spec.shape[-1:]),
-            k=_size(lengths) * (self.context.capacity if runtime_k else 1),
-            m=None if isinstance(height, Dim) or (single and self._inner > 1) else height,
-            dtype=node.spec.dtype.name,
-            trans_a=trans_a,
-            trans_b=not across and is_swap(right),
-            runtime_k=runtime_k,
-            # A function of rows, not a step of training.
-            often_one=not self.context.state and node.spec.ndim == 2,
-            target=self.context.target,
+        context, height = self.context, node.spec.shape[-2]
+        gemm = context.packed.get(node) or _gemm(
+            node, context.capacity, context.target, bool(context.state)
         )
         slots = self.context.slots
         slots.workspace = max(slots.workspace, -(-gemm.workspace // 64) * 64)
         own = self.workspace(gemm.element)
-        first, end = (b.mul(at, I64(self._inner)) for at in self.split())
+        first, end = (b.mul(at, I64(_inner(node))) for at in self.split())
         array_a, array_b = (self.array(unmoved(operand)) for operand in operands_of(node))
         ahead = self._loaded_by_tile()
-        if single:
-            depth = b.mul(self.rows, I64(_size(lengths))) if runtime_k else None
+        if _shared(node):
+            depth = b.mul(self.rows, I64(_size(summed(node)))) if gemm.runtime_k else None
             gemm.emit(
                 b, array_a, array_b, own, first, end, own,
                 k=depth, epilogue=self._epilogue(I64(0)), ahead=ahead,
@@ -79,12 +130,6 @@ class ProductCode(Body):
         assert self.kernel.anchor is not None
         return self.kernel.anchor
 
-    @property
-    def _inner(self) -> int:
-        """The rows of matrices in one row of the kernel: more than 1 in a batch of matrices."""
-        shape = self._product.spec.shape
-        return _size(shape[1:-1]) if isinstance(shape[0], Dim) else 1
-
     def _matrix(self, operand: Node, entry: ir.Value) -> ir.Value:
         """Return where the matrix of `operand` for the product of number `entry` starts."""
         b, leading, own = self.b, self._product.spec.shape[:-2], operand.spec.shape
@@ -104,7 +149,11 @@ class ProductCode(Body):
 
     def _epilogue(self, base: ir.Value) -> Epilogue:
         """Return the epilogue of a product whose first row is row `base` of all."""
-        node, inner, columns = self._product, self._inner, _size(self._product.spec.shape[-1:])
+        node, inner, columns = (
+            self._product,
+            _inner(self._product),
+            _size(self._product.spec.shape[-1:]),
+        )
 
         def epilogue(tile: Tile, sums: ir.Value) -> ir.Value | None:
             outer, self.b = self.b, tile.builder

@@ -25,20 +25,22 @@ _codes: OrderedDict[Hashable, NativeCode] = OrderedDict()
 _lock = Lock()  # held for a lookup only, so that no fork has to wait for a compilation
 
 
-def native_code(graph: Graph, state: set[str], data: set[str], capacity: int) -> NativeCode:
+def native_code(
+    graph: Graph, state: set[str], data: set[str], capacity: int, pack: bool = False
+) -> NativeCode:
     """Return the :class:`NativeCode` of a graph, which equal graphs share."""
     machine = host_target(), host_name(), host_features()
-    key = (_contents(graph), frozenset(state), frozenset(data), capacity, machine)
+    key = (_contents(graph), frozenset(state), frozenset(data), capacity, pack, machine)
     try:
         hash(key)
     except TypeError:  # a parameter of an operation that can't be compared
-        return NativeCode(graph, state, data, capacity)
+        return NativeCode(graph, state, data, capacity, pack)
     with _lock:
         code = _codes.get(key)
         if code is not None:
             _codes.move_to_end(key)
             return code
-    code = NativeCode(_without_parameters(graph), state, data, capacity)
+    code = NativeCode(_without_parameters(graph), state, data, capacity, pack)
     if code.left_to_reference():  # a warning names the user's lines
         return code
     with _lock:
