@@ -255,8 +255,7 @@ def test_an_edge_between_kernels_is_what_one_loads_of_another() -> None:
 
 def test_what_the_interpreter_computes_is_marked() -> None:
     x = cr.input("x", ("n", 4))
-    order = cr.gather(x, cr.input("rows", ("m",), np.int32))
-    diagram = cr.draw(cr.Graph({"y": order * 2}), "kernels").diagram
+    diagram = cr.draw(cr.Graph({"y": (x @ x.T).sum(axis=1)}), "kernels").diagram
     assert "interpreter" in {box.kind for box in diagram.boxes}
 
 
