@@ -101,7 +101,7 @@ class Loop:
                 interrupted = self.run.stopped == INTERRUPTED
                 self._finish(restore or (interrupted and self.training.held_out is not None))
         if self.watch is not None:
-            self.watch.course.tell = lambda line: bar.tell([line])
+            self.watch.course.tell = bar.remark
             self.run.findings = self.watch.finish(stopped=self.run.stopped)
 
     def _train(self, bar: Progress, on_epoch: OnEpoch | None, signals: Signals) -> None:

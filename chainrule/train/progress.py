@@ -122,6 +122,11 @@ class Progress:
             else:
                 self._say(f"{finding}\n")
 
+    def remark(self, line: str) -> None:
+        """Print a line for someone who waits at the terminal; a file needs none."""
+        if self.shown and sys.stderr.isatty():
+            self.tell([line])
+
     def _say(self, line: str) -> None:
         with self._telling():
             sys.stderr.write(line)

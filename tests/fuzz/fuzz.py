@@ -54,6 +54,7 @@ def main(minutes: float, names: list[str]) -> int:
 
 if __name__ == "__main__":
     if sys.argv[1] == "--one":
+        targets.TARGETS[sys.argv[2]][1]()  # trains the run, so that no input has to wait for it
         atheris.Setup([sys.argv[0], *sys.argv[3:]], targets.TARGETS[sys.argv[2]][0])
         atheris.Fuzz()
     sys.exit(main(float(sys.argv[1]), sys.argv[2:]))
