@@ -20,8 +20,7 @@ import click
 from chainrule.core.errors import DataError, OptionError, RunError, did_you_mean
 from chainrule.data.builtin import names
 from chainrule.tabular.settings import Settings
-from chainrule.train.checkpoint import START
-from chainrule.train.directory import CHECKPOINTS
+from chainrule.train.directory import CHECKPOINTS, START
 from chainrule.train.run import Run
 
 if sys.version_info >= (3, 11):

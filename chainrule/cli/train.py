@@ -41,12 +41,13 @@ from chainrule.core.wording import counted
 from chainrule.data.builtin import names
 from chainrule.data.read import is_query
 from chainrule.doctor.remedies import described
+from chainrule.insight.report.overview import REPORT
 from chainrule.insight.report.remarks import warnings_on
 from chainrule.tabular.build import check_settings
 from chainrule.tabular.problem import Problem, fit_table, read_problem
 from chainrule.tabular.settings import Settings, choose_settings
 from chainrule.tabular.verdict import verdict
-from chainrule.train.checkpoint import Checkpoint
+from chainrule.train.checkpoint import Checkpoint, steps
 from chainrule.train.directory import CHECKPOINTS, check_writable
 from chainrule.train.run import Run
 
@@ -167,7 +168,7 @@ def train(
         **asked,
     )
     check_settings(settings, problem.pipeline.task)
-    if force and resume is None:
+    if resume is None:  # replaced by --force, or of a training killed before its first checkpoint
         shutil.rmtree(checkpoints, ignore_errors=True)
     if problem.own_test and test_fraction is not None:
         tell(f"note: {problem.name} has its own test set; --test-fraction is ignored.")
@@ -219,6 +220,8 @@ def train(
     trying = cure and run.findings and run.findings.serious and not interrupted
     if wanted and not trying:  # the report tells of a trial, and is written after it
         files |= write_report(run, problem)
+    if not steps(checkpoints):  # what is there of one takes space, and can't be gone on with
+        shutil.rmtree(checkpoints, ignore_errors=True)
     saved, failure = _save(run, place, files, force)
     if saved is not None and not interrupted:
         shutil.rmtree(checkpoints, ignore_errors=True)
@@ -239,7 +242,14 @@ def train(
     if (judged := verdict(run.scores)).text and not (judged.poor or quiet):
         tell(f"note: {judged.text}")
     if failure is not None:
-        raise SavingError(f"the network was trained but not saved: {failure}") from failure
+        if steps(checkpoints):
+            how = (
+                f"Its training is kept: make space, or move {str(place)!r} to another disk; "
+                "chainrule train --resume with this directory then saves the network."
+            )
+        else:
+            how = "To save it elsewhere, train it again with --out DIR, on another disk."
+        raise SavingError(f"the network was trained but not saved: {failure} {how}") from failure
     return 130 if interrupted else 0
 
 
@@ -344,12 +354,20 @@ def _ending() -> Iterator[None]:
 def _save(
     run: Run, place: Path, extra: Mapping[str, str], force: bool
 ) -> tuple[str | None, RunError | None]:
-    """Save the run; return its directory, or the error if it could not be saved."""
+    """Save the run, without its report if need be; return its directory, or why that failed."""
+    # Beside its own checkpoints, but in the place of a run only if that was asked for.
+    force = force or not (place / "run.json").exists()
     try:
-        # Beside its own checkpoints, but in the place of a run only if that was asked for.
-        return str(run.save(place, force or not (place / "run.json").exists(), extra)), None
+        return str(run.save(place, force, extra)), None
     except RunError as error:
-        return None, error
+        failure = error
+    if REPORT in extra:  # which may be larger than the network
+        with suppress(RunError):
+            few = {name: text for name, text in extra.items() if name != REPORT}
+            saved = str(run.save(place, force, few))
+            tell(f"warning: the run was saved without its report: {failure}")
+            return saved, None
+    return None, failure
 
 
 def _summary(run: Run, problem: Problem, saved: str | None) -> dict[str, Any]:

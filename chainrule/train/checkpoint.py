@@ -28,11 +28,17 @@ from chainrule.core.durable import Content, read_folder, recover, write_file, wr
 from chainrule.core.errors import OptionError, RunError
 from chainrule.core.options import check_whole
 from chainrule.core.plain import as_python
-from chainrule.train.directory import LOCK, check_parent, unpack_weights, weights_in_parts
+from chainrule.train.directory import (
+    BREAK,
+    LOCK,
+    START,
+    check_parent,
+    unpack_weights,
+    weights_in_parts,
+)
 from chainrule.train.saved_files import reading
 
 __all__ = [
-    "START",
     "TABLE",
     "Checkpoint",
     "Kept",
@@ -41,12 +47,11 @@ __all__ = [
     "held",
     "newest",
     "read_start",
+    "steps",
 ]
 
 Array = np.ndarray[Any, Any]
-START = "training"  # the folder that says what is trained
-TABLE = "table.txt"  # in it, the name of the table, if one is trained on
-BREAK = "diverged.json"
+TABLE = "table.txt"  # in the folder START, the name of the table, if one is trained on
 _UNITS = {"s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
 
 
@@ -206,8 +211,8 @@ class Saver:
     def note_break(self, epoch: int, step: int, rows: tuple[int, ...]) -> None:
         """Write down in which step, and on which rows, the numbers became infinite or undefined."""
         self.wait()
-        if not self.folder.is_dir():
-            return
+        if not steps(self.folder):
+            return  # there is nothing beside which to keep it
         try:
             told = json.dumps({"epoch": epoch, "step": step, "rows": rows})
             write_file(self.folder / BREAK, told.encode())

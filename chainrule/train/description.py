@@ -29,8 +29,8 @@ from chainrule.nn.layer_config import model_config, to_config
 from chainrule.optim.hyper import KINDS
 from chainrule.run import engines
 from chainrule.step.part import Part
-from chainrule.train.checkpoint import START, TABLE, Checkpoint
-from chainrule.train.directory import pack_weights
+from chainrule.train.checkpoint import TABLE, Checkpoint
+from chainrule.train.directory import START, pack_weights
 from chainrule.train.saved_files import reading
 from chainrule.train.set_up import Training
 

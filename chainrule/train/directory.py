@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shlex
 import tempfile
 from collections.abc import Mapping
@@ -20,8 +21,10 @@ from chainrule.core.errors import DamagedError, RunError
 from chainrule.nn.layer import Layer, parameters
 
 __all__ = [
+    "BREAK",
     "CHECKPOINTS",
     "LOCK",
+    "START",
     "check_parent",
     "check_writable",
     "pack_weights",
@@ -34,6 +37,9 @@ __all__ = [
 Array = np.ndarray[Any, Any]
 CHECKPOINTS = "checkpoints"  # the folder in a run that holds those of its training
 LOCK = ".lock"  # in a folder of checkpoints, while its training is under way
+START = "training"  # the folder in it that says what is trained
+BREAK = "diverged.json"  # the file in it that says where the numbers broke
+_BEGUN = re.compile(r"\.training\.old|\.(training|step-\d+)\.writing-[0-9a-f]+")
 MOST_NAMED = 8  # weights listed in one error
 
 
@@ -74,8 +80,14 @@ def check_writable(path: str | os.PathLike[str], force: bool) -> None:
 
 
 def _is_bare(path: Path) -> bool:
-    """Whether `path` is what a training leaves that is killed before its first checkpoint."""
-    return path.name == CHECKPOINTS and path.is_dir() and set(os.listdir(path)) <= {LOCK}
+    """Whether `path` is what a training leaves that has written no whole checkpoint."""
+    return path.name == CHECKPOINTS and path.is_dir() and all(map(_is_begun, path.iterdir()))
+
+
+def _is_begun(path: Path) -> bool:
+    if path.name == START:
+        return (path / "training.json").is_file()
+    return path.name in (LOCK, BREAK) or _BEGUN.fullmatch(path.name) is not None
 
 
 def check_parent(target: Path) -> None:

@@ -15,6 +15,7 @@ import pytest
 from click.testing import Result
 
 import chainrule as cr
+from chainrule.train import checkpoint
 from chainrule.train.checkpoint import Saver, steps
 from chainrule.train.loop import Loop
 
@@ -229,8 +230,78 @@ def test_a_second_training_in_the_same_directory_is_refused(
 def test_what_a_training_leaves_that_was_killed_at_once(call: Call, colors: Path) -> None:
     Path("cut/checkpoints").mkdir(parents=True)
     Path("cut/checkpoints/.lock").touch()
-    assert call("train", colors, "--epochs", 2, "--out", "cut").exit_code == 0
+    for name in (".training.writing-0a1b", ".step-000000000003.writing-0a1b", "training"):
+        Path("cut/checkpoints", name).mkdir()
+        Path("cut/checkpoints", name, "training.json").touch()
+    Path("cut/checkpoints/diverged.json").touch()
+    done = call("train", colors, "--epochs", 2, "--checkpoint-every", 1, "--out", "cut")
+    assert done.exit_code == 0, done.stderr
     assert not Path("cut/checkpoints").exists()
+
+
+def test_what_others_keep_in_a_folder_of_that_name_stays(call: Call, colors: Path) -> None:
+    Path("mine/checkpoints/training").mkdir(parents=True)
+    Path("mine/checkpoints/training/weights.pt").touch()
+    done = call("train", colors, "--epochs", 2, "--out", "mine")
+    assert "exists and is not a chainrule run" in done.stderr
+    assert Path("mine/checkpoints/training/weights.pt").exists()
+
+
+@pytest.fixture
+def too_full(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave room on the disk for what is trained, but not for its first checkpoint."""
+
+    def full(files: Any, target: Path) -> None:
+        if target.name.startswith("step-"):
+            raise cr.RunError(f"can't write {str(target)!r}: No space left on device.")
+        write(files, target)
+
+    write = checkpoint.write_folder
+    monkeypatch.setattr(checkpoint, "write_folder", full)
+
+
+@pytest.mark.usefixtures("too_full")
+@pytest.mark.filterwarnings("ignore:a checkpoint was not saved")
+def test_a_disk_too_full_for_checkpoints_keeps_the_network(call: Call, colors: Path) -> None:
+    done = call("train", colors, "--epochs", 3, "--checkpoint-every", 1, "--out", "deep/full")
+    assert done.exit_code == 0, done.stderr
+    assert len(cr.load("deep/full").history) == 3
+    assert not Path("deep/full/checkpoints").exists()
+
+
+def test_a_report_too_large_for_the_disk_does_not_cost_the_network(
+    call: Call, colors: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(run: cr.Run, place: Any, force: bool, extra: Any) -> Path:
+        if "report.html" in extra:
+            raise cr.RunError("can't write 'cut': File too large.")
+        return save(run, place, force, extra)
+
+    save = cr.Run.save
+    monkeypatch.setattr(cr.Run, "save", full)
+    done = call("train", colors, "--epochs", 2, "--out", "cut")
+    assert done.exit_code == 0
+    assert "saved without its report: can't write 'cut': File too large." in done.stderr
+    assert len(cr.load("cut").history) == 2
+
+
+def test_a_network_that_cant_be_saved_is_kept_in_its_checkpoints(
+    call: Call, colors: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*args: Any) -> None:
+        raise cr.RunError("can't write 'cut': No space left on device.")
+
+    monkeypatch.setattr(cr.Run, "save", full)
+    asked = ("train", colors, "--epochs", 3, "--out", "cut")
+    assert "train it again with --out DIR, on another disk" in call(*asked).stderr
+    failed = call(*asked, "--checkpoint-every", 1)
+    assert failed.exit_code == 1
+    assert "move 'cut' to another disk; chainrule train --resume" in failed.stderr
+    monkeypatch.undo()
+    os.chdir(colors.parent)
+    Path("cut").rename("moved")
+    assert call("train", "--resume", "moved").exit_code == 0
+    assert len(cr.load("moved").history) == 3
 
 
 def test_force_deletes_nothing_for_settings_that_are_none(
