@@ -141,6 +141,9 @@ def train(
     check_settings(choose_settings(1, **asked), task)  # before a file is read
     if resume is not None:
         out, force = resume, True
+        if os.path.isabs(source) and not os.path.exists(source):  # as config.toml names a file
+            again = f"--resume reads the table again from {source}"
+            raise RunError(f"{again}, which is gone; put it back.")
     if out is not None:
         check_writable(out, force)
     click.get_current_context().with_resource(_ending())

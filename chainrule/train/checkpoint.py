@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import shutil
 import time
 import warnings
@@ -33,6 +34,7 @@ from chainrule.train.directory import (
     LOCK,
     START,
     check_parent,
+    how_to_go_on,
     unpack_weights,
     weights_in_parts,
 )
@@ -308,7 +310,14 @@ def newest(folder: Path) -> Kept | None:
             warnings.warn(f"{told} Going on from the one before it, {path.name}.", stacklevel=2)
         return found
     if damaged:
-        raise RunError(f"no checkpoint in {str(folder)!r} is whole. {damaged[0]}")
+        config = folder / START / "config.toml"
+        how = "in another folder"
+        if config.is_file():
+            words = shlex.join(["--config", str(config), "--out", str(folder.parent), "--force"])
+            how = f"by chainrule train {words}"
+        raise RunError(
+            f"no checkpoint in {str(folder)!r} is whole. {damaged[0]} Begin again {how}."
+        )
     return None
 
 
@@ -316,6 +325,15 @@ def read_start(folder: Path) -> dict[str, bytes]:
     """Return the files that say what is trained; raises RunError if they are missing."""
     recover(folder)
     if not (folder / START).is_dir():
+        if not folder.is_dir():
+            raise RunError(f"nothing can be resumed: there is no such directory, {str(folder)!r}.")
+        if (how := how_to_go_on(folder)) is not None:
+            raise RunError(f"{str(folder)!r} holds a training. Go on with it by {how}.")
+        if (folder / "run.json").is_file():
+            raise RunError(
+                f"the training in {str(folder)!r} has ended; chainrule.load({str(folder)!r}) reads "
+                "it."
+            )
         raise RunError(
             f"{str(folder)!r} holds no checkpoint of a training: it has no folder {START!r}."
         )

@@ -27,6 +27,7 @@ __all__ = [
     "START",
     "check_parent",
     "check_writable",
+    "how_to_go_on",
     "pack_weights",
     "set_weights",
     "unpack_weights",
@@ -77,6 +78,19 @@ def check_writable(path: str | os.PathLike[str], force: bool) -> None:
                 "another directory, or replace it with force (--force on the command line)."
             )
     check_parent(target)
+
+
+def how_to_go_on(root: Path) -> str | None:
+    """Return the command or call that goes on with the training in `root`, None without one.
+
+    `root` is the directory of a run, or a folder of checkpoints.
+    """
+    for folder in (root, root / CHECKPOINTS):
+        if (folder / START / "training.json").is_file():
+            if folder.name == CHECKPOINTS and (folder / START / "config.toml").is_file():
+                return f"chainrule train --resume {shlex.quote(str(folder.parent))}"
+            return f"chainrule.resume({str(folder)!r})"
+    return None
 
 
 def _is_bare(path: Path) -> bool:

@@ -115,6 +115,33 @@ def test_a_table_that_changed_meanwhile_is_refused(
         cr.resume("cut/checkpoints")
 
 
+def test_what_else_is_tried_on_an_unfinished_training_says_how_to_go_on(
+    call: Call, colors: Path, killed: Callable[[], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    killed()
+    asked = ("train", colors, "--epochs", 8, "--checkpoint-every", 1, "--out", "cut")
+    assert isinstance(call(*asked).exception, KilledError)
+    monkeypatch.undo()
+    os.chdir(colors.parent)
+    for words in (["show", "cut"], ["predict", "cut", colors], ["show", "cut/checkpoints"]):
+        result = call(*words)
+        assert result.exit_code == 2
+        assert "not finished. Go on with it by chainrule train --resume cut." in result.stderr
+    with pytest.raises(cr.RunError, match=r"Go on with it by chainrule train --resume cut\."):
+        cr.resume("cut")
+    colors.rename("away.csv")
+    result = call("train", "--resume", "cut")
+    assert result.exit_code == 2
+    assert f"reads the table again from {colors}, which is gone; put it back." in result.stderr
+    Path("away.csv").rename(colors)
+    for path in steps(Path("cut/checkpoints")):
+        (path / "state.safetensors").write_bytes(b"damaged")
+    result = call("train", "--resume", "cut")
+    again = "--config cut/checkpoints/training/config.toml --out cut --force"
+    assert f"Begin again by chainrule train {again}." in result.stderr
+    assert call("train", *again.split()).exit_code == 0
+
+
 def test_nothing_to_resume(call: Call, place: Path) -> None:
     result = call("train", "--resume", "nowhere")
     assert result.exit_code == 2

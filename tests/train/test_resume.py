@@ -369,7 +369,7 @@ def test_a_damaged_checkpoint_is_passed_over(
         assert_equal(cr.resume(tmp_path, progress=False), whole)
     copy = tmp_path.parent / "copy"
     (copy / older.name / "progress.json").unlink()
-    with pytest.raises(cr.RunError, match=r"no checkpoint in .* is whole"):
+    with pytest.raises(cr.RunError, match=r"no checkpoint in .* is whole.* in another folder"):
         cr.resume(copy, progress=False)
 
 
