@@ -213,8 +213,6 @@ def train(
     for finding in run.findings.serious if quiet and run.findings else ():
         tell(str(finding))
     interrupted = run.stopped == "interrupted"
-    if interrupted and quiet:
-        tell(f"interrupted; {plan.told}")
     if not run.history:
         kept = "." if checkpoints.exists() else "; nothing was saved."
         tell(f"interrupted before the first epoch ended{kept}")

@@ -69,8 +69,8 @@ class Checkpoint:
     One is also written when training is interrupted, and when it ends; without `at_end`, a
     training that ended before its first checkpoint was due leaves none.
 
-    `told` is how to go on, printed when training is interrupted; `files` are texts by name to
-    keep beside the training.  Raises OptionError for an `every` that is neither, or not above 0.
+    `told` is how to go on, for the warning of an interruption; `files` are texts by name to keep
+    beside the training.  Raises OptionError for an `every` that is neither, or not above 0.
 
     >>> Checkpoint("checkpoints", every="5m").seconds
     300.0
@@ -164,6 +164,7 @@ class Saver:
         self._last = time.monotonic()
         self._thread = ThreadPoolExecutor(1, "chainrule-checkpoint")
         self._writing: Future[None] | None = None
+        self._failures = 0
 
     def path(self, kept: Kept) -> Path:
         """Return the folder of a checkpoint."""
@@ -187,6 +188,7 @@ class Saver:
         """Return when the last checkpoint is written; warn if that failed.
 
         Training goes on in memory then, because hours of it are worth more than the checkpoint.
+        Only the first failure is told here; :meth:`close` counts them.
         """
         if self._writing is None:
             return
@@ -194,6 +196,9 @@ class Saver:
         try:
             writing.result()
         except Exception as error:  # on_epoch may put anything into a record
+            self._failures += 1
+            if self._failures > 1:
+                return
             why = str(error) if isinstance(error, OSError) else f"{type(error).__name__}: {error}."
             warnings.warn(
                 f"a checkpoint was not saved: {why} Training goes on, and earlier checkpoints "
@@ -201,11 +206,17 @@ class Saver:
                 stacklevel=2,
             )
 
+    def close(self) -> None:
+        """Return when the last checkpoint is written; warn of how many were not."""
+        self.wait()
+        if self._failures > 1:
+            warnings.warn(f"{self._failures} checkpoints were not saved.", stacklevel=5)
+
     def advice(self) -> str:
         """Return how to go on from the last checkpoint."""
         self.wait()
         if not steps(self.folder):
-            return "no checkpoint could be saved."
+            return "no checkpoint was saved."
         folder = os.fspath(self.plan.folder)
         told = self.plan.told or f"go on with chainrule.resume({folder!r})"
         return f"saved in {folder}; {told}."

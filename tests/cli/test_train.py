@@ -209,6 +209,7 @@ def test_divergence_is_told_with_what_to_do(call: Call, place: Path) -> None:
     assert not (place / "runs").exists()
 
 
+@pytest.mark.filterwarnings("default:interrupted in")
 def test_ctrl_c_keeps_and_saves_the_best_so_far(
     call: Call, colors: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -227,6 +228,7 @@ def test_ctrl_c_keeps_and_saves_the_best_so_far(
     assert cr.load("runs/colors-1").stopped == "interrupted"
 
 
+@pytest.mark.filterwarnings("default:interrupted in")
 def test_ctrl_c_before_the_first_epoch_saves_nothing(
     call: Call, colors: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -108,8 +108,11 @@ def test_what_cant_be_written_does_not_end_the_training(tmp_path: Path) -> None:
     def note(run: cr.Run, record: dict[str, Any]) -> None:
         record["mine"] = object()
 
-    with pytest.warns(UserWarning, match=r"not saved: TypeError: a object can't be written"):
+    with pytest.warns(UserWarning, match="not saved") as told:
         run = train(Checkpoint(tmp_path, every=1), on_epoch=note)
+    assert "not saved: TypeError: a object can't be written" in str(told[0].message)
+    assert [str(one.message) for one in told][1:] == ["5 checkpoints were not saved."]
+    assert told[1].filename == __file__
     assert len(run.history) == 4
 
 
