@@ -23,7 +23,13 @@ from typing import Any
 
 import click
 
-from chainrule.cli.config_file import as_options, as_toml, read_config, read_resumed
+from chainrule.cli.config_file import (
+    as_options,
+    as_toml,
+    check_resumed,
+    read_config,
+    read_resumed,
+)
 from chainrule.cli.cured_config import cured_options
 from chainrule.cli.output import SavingError, emit, tell
 from chainrule.cli.runs import write_report
@@ -47,7 +53,7 @@ from chainrule.tabular.build import check_settings
 from chainrule.tabular.problem import Problem, fit_table, read_problem
 from chainrule.tabular.settings import Settings, choose_settings
 from chainrule.tabular.verdict import verdict
-from chainrule.train.checkpoint import Checkpoint, steps
+from chainrule.train.checkpoint import TABLE, Checkpoint, steps
 from chainrule.train.directory import CHECKPOINTS, check_writable
 from chainrule.train.run import Run
 
@@ -140,6 +146,7 @@ def train(
     asked |= {"seed": seed}
     check_settings(choose_settings(1, **asked), task)  # before a file is read
     if resume is not None:
+        check_resumed(click.get_current_context())
         out, force = resume, True
         if os.path.isabs(source) and not os.path.exists(source):  # as config.toml names a file
             again = f"--resume reads the table again from {source}"
@@ -194,7 +201,7 @@ def train(
     plan = Checkpoint(
         checkpoints, checkpoint_every, resume=resume is not None, at_end=False,
         told=f"go on with: chainrule train --resume {shlex.quote(str(place))}",
-        files={"config.toml": written},
+        files={"config.toml": written, TABLE: str(told["source"])},
     )  # fmt: skip
     try:
         run = fit_table(

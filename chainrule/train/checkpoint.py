@@ -53,7 +53,7 @@ __all__ = [
 ]
 
 Array = np.ndarray[Any, Any]
-TABLE = "table.txt"  # in the folder START, the name of the table, if one is trained on
+TABLE = "table.txt"  # in the folder START, the name or file of the table, if one is trained on
 _UNITS = {"s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
 
 
