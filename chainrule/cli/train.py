@@ -152,7 +152,7 @@ def train(
             again = f"--resume reads the table again from {source}"
             raise RunError(f"{again}, which is gone; put it back.")
     if out is not None:
-        check_writable(out, force)
+        check_writable(out, force, "--force")
     click.get_current_context().with_resource(_ending())
     problem = read_problem(
         source,
@@ -169,7 +169,7 @@ def train(
     place = Path(out) if out is not None else _reserved(problem.name)
     _claim(place)
     if out is not None:
-        check_writable(out, force)
+        check_writable(out, force, "--force")
     checkpoints = place / CHECKPOINTS
     settings = choose_settings(
         problem.rows["train"],
@@ -319,7 +319,7 @@ def _reserved(name: str) -> Path:
     At the end of the command it is removed if it is empty.
     """
     for place in _free(name):
-        check_writable(place, force=False)
+        check_writable(place, False, "--force")
         try:
             place.mkdir(parents=True)
         except FileExistsError:

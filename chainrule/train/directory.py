@@ -5,6 +5,7 @@ Read next: :mod:`chainrule.train.saved_files`.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
@@ -52,8 +53,11 @@ def write_run(files: Mapping[str, bytes], path: str | os.PathLike[str], force: b
     return target
 
 
-def check_writable(path: str | os.PathLike[str], force: bool) -> None:
-    """Raise RunError if a run can't be written to `path`; called before training, too."""
+def check_writable(path: str | os.PathLike[str], force: bool, replace: str = "force=True") -> None:
+    """Raise RunError if a run can't be written to `path`; called before training, too.
+
+    `replace` is how the caller is told to replace a run.
+    """
     target = Path(path)
     recover(target)
     if target.exists() and not target.is_dir():
@@ -62,10 +66,10 @@ def check_writable(path: str | os.PathLike[str], force: bool) -> None:
         finished = (target / "run.json").exists()
         unfinished = not finished and any(target.glob(f"{CHECKPOINTS}/step-*"))
         if unfinished and not force:
+            how = how_to_go_on(target) or f"chainrule train --resume {shlex.quote(str(target))}"
             raise RunError(
                 f"{str(target)!r} holds a training that was not finished; nothing was written. Go "
-                f"on with it by chainrule train --resume {shlex.quote(str(target))}, or give "
-                "another directory, or replace it with --force."
+                f"on with it by {how}, or give another directory, or replace it with {replace}."
             )
         if not finished and not unfinished:
             raise RunError(
@@ -75,7 +79,7 @@ def check_writable(path: str | os.PathLike[str], force: bool) -> None:
         if not force:
             raise RunError(
                 f"{str(target)!r} already holds a finished run; nothing was written. Give "
-                "another directory, or replace it with force (--force on the command line)."
+                f"another directory, or replace it with {replace}."
             )
     check_parent(target)
 
@@ -114,8 +118,10 @@ def check_parent(target: Path) -> None:
         # Permissions tell half of it: a file system may be read-only, or take no directories.
         tempfile.TemporaryDirectory(dir=parent).cleanup()
     except OSError as error:
+        # Systems of files that are none, such as /proc, say that what is to be made is not there.
+        why = "" if error.errno == errno.ENOENT else f": {error.strerror}"
         raise RunError(
-            f"{str(parent)!r} is not writable, so the run can't be saved there: {error.strerror}."
+            f"no directory can be made in {str(parent)!r}, so nothing can be saved there{why}."
         ) from error
 
 

@@ -91,6 +91,8 @@ def test_folders_that_hold_something_else_say_what(tmp_path: Path) -> None:
             use(tmp_path / "mine")
     with pytest.raises(cr.RunError, match=r"chainrule\.resume\('.*/mine/checkpoints'\)"):
         cr.load(tmp_path / "mine" / "checkpoints")
+    with pytest.raises(cr.RunError, match=r"mine/checkpoints'\), or .* with force=True\.$"):
+        run.save(tmp_path / "mine")
     run.save(tmp_path / "ended")
     with pytest.raises(cr.RunError, match=r"has ended; chainrule\.load\('.*/ended'\) reads it"):
         cr.resume(tmp_path / "ended")
