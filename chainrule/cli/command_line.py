@@ -10,6 +10,7 @@ Read next: :mod:`chainrule.cli.commands`.
 from __future__ import annotations
 
 import sys
+import warnings
 from collections.abc import Sequence
 from difflib import get_close_matches
 from typing import Any
@@ -43,7 +44,10 @@ class CommandLine(click.Group):
             if hasattr(stream, "reconfigure"):  # an ASCII terminal gets "?", not a traceback
                 stream.reconfigure(errors="replace")
         words = list(sys.argv[1:] if args is None else args)
-        raise SystemExit(self._status(words, prog_name or "chainrule", extra))
+        with warnings.catch_warnings():
+            warnings.showwarning = _show_warning
+            status = self._status(words, prog_name or "chainrule", extra)
+        raise SystemExit(status)
 
     def _status(self, words: list[str], name: str, extra: dict[str, Any]) -> int:
         extra["standalone_mode"] = False
@@ -77,6 +81,11 @@ class CommandLine(click.Group):
         except MemoryError as error:
             tell(f"error: not enough memory ({error}). Use fewer rows or a smaller network.")
             return 1
+
+
+def _show_warning(message: Warning | str, *place: Any, **more: Any) -> None:
+    """Print a warning as one line: the line of code that raised it tells the user nothing."""
+    tell(f"warning: {message}")
 
 
 def _usage(error: click.UsageError) -> str:

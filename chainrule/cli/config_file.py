@@ -20,8 +20,7 @@ import click
 from chainrule.core.errors import DataError, OptionError, RunError, did_you_mean
 from chainrule.data.builtin import names
 from chainrule.tabular.settings import Settings
-from chainrule.train.checkpoint import START
-from chainrule.train.directory import CHECKPOINTS
+from chainrule.train.directory import CHECKPOINTS, START
 from chainrule.train.run import Run
 
 if sys.version_info >= (3, 11):
@@ -29,10 +28,16 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
-__all__ = ["as_options", "as_toml", "read_config", "read_resumed", "source_of"]
+__all__ = ["as_options", "as_toml", "check_resumed", "read_config", "read_resumed", "source_of"]
 
 # The config.toml of a run has these; commands without these options ignore them.
 TRAIN_ALONE = {"checkpoint_every", "report", "stream", "test_fraction", "threads"}
+# What may be given with --resume, because the result does not depend on it.  SOURCE may, in case
+# the file was moved: whether it has the same rows is checked.
+FREE_TO_RESUME = {
+    "as_json", "check", "checkpoint_every", "cure", "force", "quiet", "resume", "source", "threads",
+    "wanted",
+}  # fmt: skip
 NOT_IN_FILES = {"config", "force", "help", "json", "quiet", "resume"}
 
 
@@ -88,6 +93,23 @@ def read_resumed(ctx: click.Context, option: click.Parameter, run: str | None) -
         raise RunError(f"--resume {run}: there is nothing to go on with, because {why}.")
     read_config(ctx, option, str(saved))
     return run
+
+
+def check_resumed(ctx: click.Context) -> None:
+    """Raise OptionError for settings on the command line that are not those of the resumed run."""
+    other = []
+    for option in ctx.command.params:
+        name = str(option.name)
+        if name in FREE_TO_RESUME:
+            continue
+        if ctx.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE:
+            usual = option.process_value(ctx, option.get_default(ctx, call=True))
+            other += [max(option.opts, key=len)] if ctx.params[name] != usual else []
+    if other:
+        raise OptionError(
+            "--resume takes no other settings than those of the training: leave out "
+            f"{', '.join(other)}. To train with them, begin anew in another directory."
+        )
 
 
 def source_of(place: str, run: Run) -> str | None:

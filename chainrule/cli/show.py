@@ -25,6 +25,7 @@ from chainrule.tabular.build import build_optimizer
 from chainrule.tabular.problem import Problem
 from chainrule.tabular.scores import MEASURES
 from chainrule.tabular.settings import Settings
+from chainrule.train.directory import how_to_go_on
 from chainrule.train.run import Run
 
 __all__ = [
@@ -136,6 +137,8 @@ def _ending(run: Run, saved: str | None) -> list[tuple[str, str]]:
 
 
 def _next(run: Run, saved: str) -> str:
+    if run.stopped == "interrupted" and (how := how_to_go_on(Path(saved))) is not None:
+        return how
     if run.settings.get("data") in names():  # there is no file of such rows to predict
         return f"in Python, chainrule.load({saved!r})"
     return f"chainrule predict {shlex.quote(saved)} data.csv"

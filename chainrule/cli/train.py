@@ -23,7 +23,13 @@ from typing import Any
 
 import click
 
-from chainrule.cli.config_file import as_options, as_toml, read_config, read_resumed
+from chainrule.cli.config_file import (
+    as_options,
+    as_toml,
+    check_resumed,
+    read_config,
+    read_resumed,
+)
 from chainrule.cli.cured_config import cured_options
 from chainrule.cli.output import SavingError, emit, tell
 from chainrule.cli.runs import write_report
@@ -41,12 +47,13 @@ from chainrule.core.wording import counted
 from chainrule.data.builtin import names
 from chainrule.data.read import is_query
 from chainrule.doctor.remedies import described
+from chainrule.insight.report.overview import REPORT
 from chainrule.insight.report.remarks import warnings_on
 from chainrule.tabular.build import check_settings
 from chainrule.tabular.problem import Problem, fit_table, read_problem
 from chainrule.tabular.settings import Settings, choose_settings
 from chainrule.tabular.verdict import verdict
-from chainrule.train.checkpoint import Checkpoint
+from chainrule.train.checkpoint import TABLE, Checkpoint, steps
 from chainrule.train.directory import CHECKPOINTS, check_writable
 from chainrule.train.run import Run
 
@@ -139,9 +146,13 @@ def train(
     asked |= {"seed": seed}
     check_settings(choose_settings(1, **asked), task)  # before a file is read
     if resume is not None:
+        check_resumed(click.get_current_context())
         out, force = resume, True
+        if os.path.isabs(source) and not os.path.exists(source):  # as config.toml names a file
+            again = f"--resume reads the table again from {source}"
+            raise RunError(f"{again}, which is gone; put it back.")
     if out is not None:
-        check_writable(out, force)
+        check_writable(out, force, "--force")
     click.get_current_context().with_resource(_ending())
     problem = read_problem(
         source,
@@ -158,7 +169,7 @@ def train(
     place = Path(out) if out is not None else _reserved(problem.name)
     _claim(place)
     if out is not None:
-        check_writable(out, force)
+        check_writable(out, force, "--force")
     checkpoints = place / CHECKPOINTS
     settings = choose_settings(
         problem.rows["train"],
@@ -167,7 +178,7 @@ def train(
         **asked,
     )
     check_settings(settings, problem.pipeline.task)
-    if force and resume is None:
+    if resume is None:  # replaced by --force, or of a training killed before its first checkpoint
         shutil.rmtree(checkpoints, ignore_errors=True)
     if problem.own_test and test_fraction is not None:
         tell(f"note: {problem.name} has its own test set; --test-fraction is ignored.")
@@ -190,7 +201,7 @@ def train(
     plan = Checkpoint(
         checkpoints, checkpoint_every, resume=resume is not None, at_end=False,
         told=f"go on with: chainrule train --resume {shlex.quote(str(place))}",
-        files={"config.toml": written},
+        files={"config.toml": written, TABLE: str(told["source"])},
     )  # fmt: skip
     try:
         run = fit_table(
@@ -209,8 +220,6 @@ def train(
     for finding in run.findings.serious if quiet and run.findings else ():
         tell(str(finding))
     interrupted = run.stopped == "interrupted"
-    if interrupted and quiet:
-        tell(f"interrupted; {plan.told}")
     if not run.history:
         kept = "." if checkpoints.exists() else "; nothing was saved."
         tell(f"interrupted before the first epoch ended{kept}")
@@ -219,6 +228,8 @@ def train(
     trying = cure and run.findings and run.findings.serious and not interrupted
     if wanted and not trying:  # the report tells of a trial, and is written after it
         files |= write_report(run, problem)
+    if not steps(checkpoints):  # what is there of one takes space, and can't be gone on with
+        shutil.rmtree(checkpoints, ignore_errors=True)
     saved, failure = _save(run, place, files, force)
     if saved is not None and not interrupted:
         shutil.rmtree(checkpoints, ignore_errors=True)
@@ -239,7 +250,14 @@ def train(
     if (judged := verdict(run.scores)).text and not (judged.poor or quiet):
         tell(f"note: {judged.text}")
     if failure is not None:
-        raise SavingError(f"the network was trained but not saved: {failure}") from failure
+        if steps(checkpoints):
+            how = (
+                f"Its training is kept: make space, or move {str(place)!r} to another disk; "
+                "chainrule train --resume with this directory then saves the network."
+            )
+        else:
+            how = "To save it elsewhere, train it again with --out DIR, on another disk."
+        raise SavingError(f"the network was trained but not saved: {failure} {how}") from failure
     return 130 if interrupted else 0
 
 
@@ -301,7 +319,7 @@ def _reserved(name: str) -> Path:
     At the end of the command it is removed if it is empty.
     """
     for place in _free(name):
-        check_writable(place, force=False)
+        check_writable(place, False, "--force")
         try:
             place.mkdir(parents=True)
         except FileExistsError:
@@ -344,12 +362,20 @@ def _ending() -> Iterator[None]:
 def _save(
     run: Run, place: Path, extra: Mapping[str, str], force: bool
 ) -> tuple[str | None, RunError | None]:
-    """Save the run; return its directory, or the error if it could not be saved."""
+    """Save the run, without its report if need be; return its directory, or why that failed."""
+    # Beside its own checkpoints, but in the place of a run only if that was asked for.
+    force = force or not (place / "run.json").exists()
     try:
-        # Beside its own checkpoints, but in the place of a run only if that was asked for.
-        return str(run.save(place, force or not (place / "run.json").exists(), extra)), None
+        return str(run.save(place, force, extra)), None
     except RunError as error:
-        return None, error
+        failure = error
+    if REPORT in extra:  # which may be larger than the network
+        with suppress(RunError):
+            few = {name: text for name, text in extra.items() if name != REPORT}
+            saved = str(run.save(place, force, few))
+            tell(f"warning: the run was saved without its report: {failure}")
+            return saved, None
+    return None, failure
 
 
 def _summary(run: Run, problem: Problem, saved: str | None) -> dict[str, Any]:

@@ -386,7 +386,7 @@ def fit_table(
     ['accuracy', 'balanced_accuracy', 'log_loss']
     """
     if checkpoint is not None:  # the arrays alone would be resumed without the pipeline
-        checkpoint = replace(checkpoint, files={**checkpoint.files, TABLE: problem.name})
+        checkpoint = replace(checkpoint, files={TABLE: problem.name, **checkpoint.files})
     stopping = None
     if settings.patience and problem.validation is not None:
         stopping = EarlyStopping(settings.patience, min_delta=settings.min_delta)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import shutil
 import time
 import warnings
@@ -28,11 +29,18 @@ from chainrule.core.durable import Content, read_folder, recover, write_file, wr
 from chainrule.core.errors import OptionError, RunError
 from chainrule.core.options import check_whole
 from chainrule.core.plain import as_python
-from chainrule.train.directory import LOCK, check_parent, unpack_weights, weights_in_parts
+from chainrule.train.directory import (
+    BREAK,
+    LOCK,
+    START,
+    check_parent,
+    how_to_go_on,
+    unpack_weights,
+    weights_in_parts,
+)
 from chainrule.train.saved_files import reading
 
 __all__ = [
-    "START",
     "TABLE",
     "Checkpoint",
     "Kept",
@@ -41,12 +49,11 @@ __all__ = [
     "held",
     "newest",
     "read_start",
+    "steps",
 ]
 
 Array = np.ndarray[Any, Any]
-START = "training"  # the folder that says what is trained
-TABLE = "table.txt"  # in it, the name of the table, if one is trained on
-BREAK = "diverged.json"
+TABLE = "table.txt"  # in the folder START, the name or file of the table, if one is trained on
 _UNITS = {"s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
 
 
@@ -62,8 +69,8 @@ class Checkpoint:
     One is also written when training is interrupted, and when it ends; without `at_end`, a
     training that ended before its first checkpoint was due leaves none.
 
-    `told` is how to go on, printed when training is interrupted; `files` are texts by name to
-    keep beside the training.  Raises OptionError for an `every` that is neither, or not above 0.
+    `told` is how to go on, for the warning of an interruption; `files` are texts by name to keep
+    beside the training.  Raises OptionError for an `every` that is neither, or not above 0.
 
     >>> Checkpoint("checkpoints", every="5m").seconds
     300.0
@@ -157,6 +164,7 @@ class Saver:
         self._last = time.monotonic()
         self._thread = ThreadPoolExecutor(1, "chainrule-checkpoint")
         self._writing: Future[None] | None = None
+        self._failures = 0
 
     def path(self, kept: Kept) -> Path:
         """Return the folder of a checkpoint."""
@@ -180,6 +188,7 @@ class Saver:
         """Return when the last checkpoint is written; warn if that failed.
 
         Training goes on in memory then, because hours of it are worth more than the checkpoint.
+        Only the first failure is told here; :meth:`close` counts them.
         """
         if self._writing is None:
             return
@@ -187,6 +196,9 @@ class Saver:
         try:
             writing.result()
         except Exception as error:  # on_epoch may put anything into a record
+            self._failures += 1
+            if self._failures > 1:
+                return
             why = str(error) if isinstance(error, OSError) else f"{type(error).__name__}: {error}."
             warnings.warn(
                 f"a checkpoint was not saved: {why} Training goes on, and earlier checkpoints "
@@ -194,11 +206,17 @@ class Saver:
                 stacklevel=2,
             )
 
+    def close(self) -> None:
+        """Return when the last checkpoint is written; warn of how many were not."""
+        self.wait()
+        if self._failures > 1:
+            warnings.warn(f"{self._failures} checkpoints were not saved.", stacklevel=5)
+
     def advice(self) -> str:
         """Return how to go on from the last checkpoint."""
         self.wait()
         if not steps(self.folder):
-            return "no checkpoint could be saved."
+            return "no checkpoint was saved."
         folder = os.fspath(self.plan.folder)
         told = self.plan.told or f"go on with chainrule.resume({folder!r})"
         return f"saved in {folder}; {told}."
@@ -206,8 +224,8 @@ class Saver:
     def note_break(self, epoch: int, step: int, rows: tuple[int, ...]) -> None:
         """Write down in which step, and on which rows, the numbers became infinite or undefined."""
         self.wait()
-        if not self.folder.is_dir():
-            return
+        if not steps(self.folder):
+            return  # there is nothing beside which to keep it
         try:
             told = json.dumps({"epoch": epoch, "step": step, "rows": rows})
             write_file(self.folder / BREAK, told.encode())
@@ -303,7 +321,14 @@ def newest(folder: Path) -> Kept | None:
             warnings.warn(f"{told} Going on from the one before it, {path.name}.", stacklevel=2)
         return found
     if damaged:
-        raise RunError(f"no checkpoint in {str(folder)!r} is whole. {damaged[0]}")
+        config = folder / START / "config.toml"
+        how = "in another folder"
+        if config.is_file():
+            words = shlex.join(["--config", str(config), "--out", str(folder.parent), "--force"])
+            how = f"by chainrule train {words}"
+        raise RunError(
+            f"no checkpoint in {str(folder)!r} is whole. {damaged[0]} Begin again {how}."
+        )
     return None
 
 
@@ -311,6 +336,15 @@ def read_start(folder: Path) -> dict[str, bytes]:
     """Return the files that say what is trained; raises RunError if they are missing."""
     recover(folder)
     if not (folder / START).is_dir():
+        if not folder.is_dir():
+            raise RunError(f"nothing can be resumed: there is no such directory, {str(folder)!r}.")
+        if (how := how_to_go_on(folder)) is not None:
+            raise RunError(f"{str(folder)!r} holds a training. Go on with it by {how}.")
+        if (folder / "run.json").is_file():
+            raise RunError(
+                f"the training in {str(folder)!r} has ended; chainrule.load({str(folder)!r}) reads "
+                "it."
+            )
         raise RunError(
             f"{str(folder)!r} holds no checkpoint of a training: it has no folder {START!r}."
         )

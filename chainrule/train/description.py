@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import platform
+import re
 import sys
 import warnings
 from collections.abc import Collection, Mapping
@@ -29,8 +30,8 @@ from chainrule.nn.layer_config import model_config, to_config
 from chainrule.optim.hyper import KINDS
 from chainrule.run import engines
 from chainrule.step.part import Part
-from chainrule.train.checkpoint import START, TABLE, Checkpoint
-from chainrule.train.directory import pack_weights
+from chainrule.train.checkpoint import TABLE, Checkpoint
+from chainrule.train.directory import START, pack_weights
 from chainrule.train.saved_files import reading
 from chainrule.train.set_up import Training
 
@@ -45,6 +46,7 @@ WHAT = {
     "validation": "validation data", "weights": "sample_weight or class_weight", "watch": "watch",
     "step": "model, loss, metrics or regularizer",
 }  # fmt: skip
+DIGESTS = ("train", "validation", "weights", "step")  # of these, the values say nothing
 
 
 def describe(
@@ -91,7 +93,10 @@ def check_same(
     other = [name for name in WHAT if before.get(name) != now[name]]
     if other:
         name = other[0]
-        told = f": {before.get(name)} then, {now[name]} now" if len(str(now[name])) < 60 else ""
+        told = f": {_difference(str(before.get(name)), str(now[name]))}"
+        if name in DIGESTS:
+            table = files.get(TABLE, b"").decode()
+            told = f": it began with the rows that {table} had then" if table else ""
         raise RunError(
             f"the training in {folder!r} can't be resumed by this one, whose {WHAT[name]} is "
             f"another{told}. Give the same arguments and data, or train anew in another folder."
@@ -110,6 +115,21 @@ def check_same(
             "differ from that of the uninterrupted training in the last bits.",
             stacklevel=5,
         )
+
+
+def _difference(then: str, now: str) -> str:
+    """Return how two descriptions differ: in which numbers alone, if they are of one form.
+
+    >>> _difference("SGD(learning_rate=0.1, momentum=0.9)", "SGD(learning_rate=0.2, momentum=0.9)")
+    'learning rate 0.1 then, 0.2 now'
+    """
+    entry = re.compile(r"(\w+)=([^=,()]+)(?=[,)])")
+    if entry.sub(r"\1", then) == entry.sub(r"\1", now):
+        pairs = zip(entry.findall(then), entry.findall(now), strict=True)
+        found = [f"{a[0].replace('_', ' ')} {a[1]} then, {b[1]} now" for a, b in pairs if a != b]
+        if found:
+            return "; ".join(found)
+    return f"{then} then, {now} now"
 
 
 def _identity(training: Training, case: Case) -> dict[str, Any]:

@@ -5,8 +5,10 @@ Read next: :mod:`chainrule.train.saved_files`.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
+import re
 import shlex
 import tempfile
 from collections.abc import Mapping
@@ -20,10 +22,13 @@ from chainrule.core.errors import DamagedError, RunError
 from chainrule.nn.layer import Layer, parameters
 
 __all__ = [
+    "BREAK",
     "CHECKPOINTS",
     "LOCK",
+    "START",
     "check_parent",
     "check_writable",
+    "how_to_go_on",
     "pack_weights",
     "set_weights",
     "unpack_weights",
@@ -34,6 +39,9 @@ __all__ = [
 Array = np.ndarray[Any, Any]
 CHECKPOINTS = "checkpoints"  # the folder in a run that holds those of its training
 LOCK = ".lock"  # in a folder of checkpoints, while its training is under way
+START = "training"  # the folder in it that says what is trained
+BREAK = "diverged.json"  # the file in it that says where the numbers broke
+_BEGUN = re.compile(r"\.training\.old|\.(training|step-\d+)\.writing-[0-9a-f]+")
 MOST_NAMED = 8  # weights listed in one error
 
 
@@ -45,8 +53,11 @@ def write_run(files: Mapping[str, bytes], path: str | os.PathLike[str], force: b
     return target
 
 
-def check_writable(path: str | os.PathLike[str], force: bool) -> None:
-    """Raise RunError if a run can't be written to `path`; called before training, too."""
+def check_writable(path: str | os.PathLike[str], force: bool, replace: str = "force=True") -> None:
+    """Raise RunError if a run can't be written to `path`; called before training, too.
+
+    `replace` is how the caller is told to replace a run.
+    """
     target = Path(path)
     recover(target)
     if target.exists() and not target.is_dir():
@@ -55,10 +66,10 @@ def check_writable(path: str | os.PathLike[str], force: bool) -> None:
         finished = (target / "run.json").exists()
         unfinished = not finished and any(target.glob(f"{CHECKPOINTS}/step-*"))
         if unfinished and not force:
+            how = how_to_go_on(target) or f"chainrule train --resume {shlex.quote(str(target))}"
             raise RunError(
                 f"{str(target)!r} holds a training that was not finished; nothing was written. Go "
-                f"on with it by chainrule train --resume {shlex.quote(str(target))}, or give "
-                "another directory, or replace it with --force."
+                f"on with it by {how}, or give another directory, or replace it with {replace}."
             )
         if not finished and not unfinished:
             raise RunError(
@@ -68,14 +79,33 @@ def check_writable(path: str | os.PathLike[str], force: bool) -> None:
         if not force:
             raise RunError(
                 f"{str(target)!r} already holds a finished run; nothing was written. Give "
-                "another directory, or replace it with force (--force on the command line)."
+                f"another directory, or replace it with {replace}."
             )
     check_parent(target)
 
 
+def how_to_go_on(root: Path) -> str | None:
+    """Return the command or call that goes on with the training in `root`, None without one.
+
+    `root` is the directory of a run, or a folder of checkpoints.
+    """
+    for folder in (root, root / CHECKPOINTS):
+        if (folder / START / "training.json").is_file():
+            if folder.name == CHECKPOINTS and (folder / START / "config.toml").is_file():
+                return f"chainrule train --resume {shlex.quote(str(folder.parent))}"
+            return f"chainrule.resume({str(folder)!r})"
+    return None
+
+
 def _is_bare(path: Path) -> bool:
-    """Whether `path` is what a training leaves that is killed before its first checkpoint."""
-    return path.name == CHECKPOINTS and path.is_dir() and set(os.listdir(path)) <= {LOCK}
+    """Whether `path` is what a training leaves that has written no whole checkpoint."""
+    return path.name == CHECKPOINTS and path.is_dir() and all(map(_is_begun, path.iterdir()))
+
+
+def _is_begun(path: Path) -> bool:
+    if path.name == START:
+        return (path / "training.json").is_file()
+    return path.name in (LOCK, BREAK) or _BEGUN.fullmatch(path.name) is not None
 
 
 def check_parent(target: Path) -> None:
@@ -88,8 +118,10 @@ def check_parent(target: Path) -> None:
         # Permissions tell half of it: a file system may be read-only, or take no directories.
         tempfile.TemporaryDirectory(dir=parent).cleanup()
     except OSError as error:
+        # Systems of files that are none, such as /proc, say that what is to be made is not there.
+        why = "" if error.errno == errno.ENOENT else f": {error.strerror}"
         raise RunError(
-            f"{str(parent)!r} is not writable, so the run can't be saved there: {error.strerror}."
+            f"no directory can be made in {str(parent)!r}, so nothing can be saved there{why}."
         ) from error
 
 

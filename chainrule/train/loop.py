@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import time
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
@@ -81,14 +82,14 @@ class Loop:
             with reading(self.saver.path(kept)):
                 self._go_on(kept)
             bar.begin(self.epoch, self.done)
+            if not kept.about["ended"]:
+                bar.tell([f"going on from epoch {self.epoch:,} of {self.training.epochs:,}"])
         restore = self.stopping is not None
         with Signals(terminate=self.saver is not None) as signals:
             try:
                 if kept is None or not kept.about["ended"]:
                     self._train(bar, on_epoch, signals)
                 self._save(ended=self.run.stopped != INTERRUPTED)
-                if self.saver is not None and self.run.stopped == INTERRUPTED:
-                    bar.tell([self.saver.advice()])
             except KeyboardInterrupt:  # in the middle of something, so nothing is saved
                 self.run.stopped = INTERRUPTED
             except DivergedError as error:
@@ -97,9 +98,12 @@ class Loop:
                 raise
             finally:
                 if self.saver is not None:
-                    self.saver.wait()
+                    self.saver.close()
                 interrupted = self.run.stopped == INTERRUPTED
-                self._finish(restore or (interrupted and self.training.held_out is not None))
+                restore = restore or (interrupted and self.training.held_out is not None)
+                self._finish(restore)
+            if interrupted:
+                self._warn_of_interruption(restore)
         if self.watch is not None:
             self.watch.course.tell = bar.remark
             self.run.findings = self.watch.finish(stopped=self.run.stopped)
@@ -166,6 +170,19 @@ class Loop:
             self.training.put_back(self.best_weights)
         self.run.best_epoch = self.best_epoch
         self.training.disconnect()
+
+    def _warn_of_interruption(self, restored: bool) -> None:
+        """Say where training was interrupted and how to go on, because the program goes on."""
+        kept = "the weights of its last step are kept."
+        if self.saver is not None:
+            kept = self.saver.advice()
+        elif restored and self.best_epoch:
+            kept = f"the weights of epoch {self.best_epoch:,} are kept."
+        elif restored:
+            kept = "no epoch was completed."
+        epochs = self.training.epochs
+        where = f"epoch {min(self.epoch, epochs):,} of {epochs:,}"
+        warnings.warn(f"interrupted in {where}; {kept}", stacklevel=5)
 
     def _weights(self) -> dict[str, Array]:
         """Return copies of the memory of the parameters, and of the averages that are shown."""

@@ -21,8 +21,8 @@ from chainrule.core.tensor import Tensor
 from chainrule.nn.layer import Layer, check_layer, parameters
 from chainrule.nn.layer_config import from_config
 from chainrule.optim.hyper import KINDS
-from chainrule.train.checkpoint import START, TABLE, Checkpoint, read_start, steps
-from chainrule.train.directory import unpack_weights
+from chainrule.train.checkpoint import TABLE, Checkpoint, read_start, steps
+from chainrule.train.directory import START, unpack_weights
 from chainrule.train.early_stopping import EarlyStopping
 from chainrule.train.fit import fit
 from chainrule.train.loop import OnEpoch

@@ -17,6 +17,7 @@ from typing import Any
 
 from chainrule.core.durable import MANIFEST, read_file, read_folder, read_manifest, steadily
 from chainrule.core.errors import ChainruleError, DamagedError, RunError, did_you_mean
+from chainrule.train.directory import how_to_go_on
 
 __all__ = ["FORMAT", "SavedRun", "edited_files", "read_saved", "reading"]
 
@@ -60,6 +61,11 @@ def read_saved(root: Path) -> SavedRun:
 
 def _read(root: Path) -> SavedRun:
     if not (root / "run.json").is_file():
+        if (how := how_to_go_on(root)) is not None:
+            raise RunError(
+                f"{str(root)!r} is not a saved run: it holds a training that was not finished. Go "
+                f"on with it by {how}."
+            )
         raise RunError(f"{str(root)!r} is not a saved run: it has no run.json.{_near(root)}")
     sealed = (root / MANIFEST).exists()
     if sealed:

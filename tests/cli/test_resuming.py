@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -15,6 +16,7 @@ import pytest
 from click.testing import Result
 
 import chainrule as cr
+from chainrule.train import checkpoint
 from chainrule.train.checkpoint import Saver, steps
 from chainrule.train.loop import Loop
 
@@ -102,16 +104,45 @@ def test_a_table_that_changed_meanwhile_is_refused(
     )
     monkeypatch.undo()
     os.chdir(colors.parent)
-    other = call("train", "--resume", "cut", "--lr", 0.5)
+    words = ("--lr", 0.5, "--epochs", 8, "--seed", 1, "--threads", 1)
+    other = call("train", "--resume", "cut", *words)
     assert other.exit_code == 2
-    assert "optimizer is another" in other.stderr
+    assert "no other settings than those of the training: leave out --lr, --seed." in other.stderr
     lines = colors.read_text().splitlines()
     colors.write_text("\n".join([lines[0], *lines[2:], lines[1]]) + "\n")
     result = call("train", "--resume", "cut")
     assert result.exit_code == 2
-    assert "training data is another" in result.stderr
+    told = f"training data is another: it began with the rows that {colors} had then."
+    assert told in result.stderr
     with pytest.raises(cr.RunError, match="chainrule train --resume cut"):
         cr.resume("cut/checkpoints")
+
+
+def test_what_else_is_tried_on_an_unfinished_training_says_how_to_go_on(
+    call: Call, colors: Path, killed: Callable[[], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    killed()
+    asked = ("train", colors, "--epochs", 8, "--checkpoint-every", 1, "--out", "cut")
+    assert isinstance(call(*asked).exception, KilledError)
+    monkeypatch.undo()
+    os.chdir(colors.parent)
+    for words in (["show", "cut"], ["predict", "cut", colors], ["show", "cut/checkpoints"]):
+        result = call(*words)
+        assert result.exit_code == 2
+        assert "not finished. Go on with it by chainrule train --resume cut." in result.stderr
+    with pytest.raises(cr.RunError, match=r"Go on with it by chainrule train --resume cut\."):
+        cr.resume("cut")
+    colors.rename("away.csv")
+    result = call("train", "--resume", "cut")
+    assert result.exit_code == 2
+    assert f"reads the table again from {colors}, which is gone; put it back." in result.stderr
+    Path("away.csv").rename(colors)
+    for path in steps(Path("cut/checkpoints")):
+        (path / "state.safetensors").write_bytes(b"damaged")
+    result = call("train", "--resume", "cut")
+    again = "--config cut/checkpoints/training/config.toml --out cut --force"
+    assert f"Begin again by chainrule train {again}." in result.stderr
+    assert call("train", *again.split()).exit_code == 0
 
 
 def test_nothing_to_resume(call: Call, place: Path) -> None:
@@ -159,6 +190,7 @@ def hears_interrupts() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("hears_interrupts")
+@pytest.mark.filterwarnings("default:interrupted in")
 def test_an_interrupted_training_is_saved_and_resumed(
     call: Call, colors: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -175,13 +207,18 @@ def test_an_interrupted_training_is_saved_and_resumed(
     monkeypatch.setattr(Loop, "_run_epoch", asking)
     result = call(*asked, "--out", "cut")
     assert result.exit_code == 130
-    assert "go on with: chainrule train --resume cut" in result.stderr
+    on = "go on with: chainrule train --resume cut."
+    where = "interrupted in epoch 4 of 6; saved in cut/checkpoints; "
+    assert f"warning: {where}{on}" in result.stderr.splitlines()
+    assert re.search(r"^next +chainrule train --resume cut\n\Z", result.stdout, re.M)
     monkeypatch.undo()
     os.chdir(colors.parent)
     early = cr.load("cut")
     assert early.stopped == "interrupted"
     assert len(early.history) == 3
-    assert call("train", "--resume", "cut").exit_code == 0
+    resumed = call("train", "--resume", "cut")
+    assert resumed.exit_code == 0
+    assert "going on from epoch 4 of 6" in resumed.stderr
     assert_same_run("cut", "whole")
 
 
@@ -201,7 +238,7 @@ def test_sigterm_exits_with_143_after_saving(tmp_path: Path, quiet: bool) -> Non
     out, err = process.communicate(timeout=60)
     assert process.returncode == 143, (out, err)
     assert "Traceback" not in err
-    assert ("--resume cut" in err) or quiet
+    assert "--resume cut" in err
     newest = steps(tmp_path / "cut" / "checkpoints")[-1]
     assert not json.loads((newest / "progress.json").read_text())["ended"]
 
@@ -229,8 +266,82 @@ def test_a_second_training_in_the_same_directory_is_refused(
 def test_what_a_training_leaves_that_was_killed_at_once(call: Call, colors: Path) -> None:
     Path("cut/checkpoints").mkdir(parents=True)
     Path("cut/checkpoints/.lock").touch()
-    assert call("train", colors, "--epochs", 2, "--out", "cut").exit_code == 0
+    for name in (".training.writing-0a1b", ".step-000000000003.writing-0a1b", "training"):
+        Path("cut/checkpoints", name).mkdir()
+        Path("cut/checkpoints", name, "training.json").touch()
+    Path("cut/checkpoints/diverged.json").touch()
+    done = call("train", colors, "--epochs", 2, "--checkpoint-every", 1, "--out", "cut")
+    assert done.exit_code == 0, done.stderr
     assert not Path("cut/checkpoints").exists()
+
+
+def test_what_others_keep_in_a_folder_of_that_name_stays(call: Call, colors: Path) -> None:
+    Path("mine/checkpoints/training").mkdir(parents=True)
+    Path("mine/checkpoints/training/weights.pt").touch()
+    done = call("train", colors, "--epochs", 2, "--out", "mine")
+    assert "exists and is not a chainrule run" in done.stderr
+    assert Path("mine/checkpoints/training/weights.pt").exists()
+
+
+@pytest.fixture
+def too_full(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave room on the disk for what is trained, but not for its first checkpoint."""
+
+    def full(files: Any, target: Path) -> None:
+        if target.name.startswith("step-"):
+            raise cr.RunError(f"can't write {str(target)!r}: No space left on device.")
+        write(files, target)
+
+    write = checkpoint.write_folder
+    monkeypatch.setattr(checkpoint, "write_folder", full)
+
+
+@pytest.mark.usefixtures("too_full")
+@pytest.mark.filterwarnings("default:.*not saved")
+def test_a_disk_too_full_for_checkpoints_keeps_the_network(call: Call, colors: Path) -> None:
+    done = call("train", colors, "--epochs", 3, "--checkpoint-every", 1, "--out", "deep/full")
+    assert done.exit_code == 0, done.stderr
+    told = [line for line in done.stderr.splitlines() if "not saved" in line]
+    assert "a checkpoint was not saved: can't write" in told[0]
+    assert told[0].startswith("warning: ")
+    assert told[1:] == ["warning: 3 checkpoints were not saved."]
+    assert len(cr.load("deep/full").history) == 3
+    assert not Path("deep/full/checkpoints").exists()
+
+
+def test_a_report_too_large_for_the_disk_does_not_cost_the_network(
+    call: Call, colors: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(run: cr.Run, place: Any, force: bool, extra: Any) -> Path:
+        if "report.html" in extra:
+            raise cr.RunError("can't write 'cut': File too large.")
+        return save(run, place, force, extra)
+
+    save = cr.Run.save
+    monkeypatch.setattr(cr.Run, "save", full)
+    done = call("train", colors, "--epochs", 2, "--out", "cut")
+    assert done.exit_code == 0
+    assert "saved without its report: can't write 'cut': File too large." in done.stderr
+    assert len(cr.load("cut").history) == 2
+
+
+def test_a_network_that_cant_be_saved_is_kept_in_its_checkpoints(
+    call: Call, colors: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*args: Any) -> None:
+        raise cr.RunError("can't write 'cut': No space left on device.")
+
+    monkeypatch.setattr(cr.Run, "save", full)
+    asked = ("train", colors, "--epochs", 3, "--out", "cut")
+    assert "train it again with --out DIR, on another disk" in call(*asked).stderr
+    failed = call(*asked, "--checkpoint-every", 1)
+    assert failed.exit_code == 1
+    assert "move 'cut' to another disk; chainrule train --resume" in failed.stderr
+    monkeypatch.undo()
+    os.chdir(colors.parent)
+    Path("cut").rename("moved")
+    assert call("train", "--resume", "moved").exit_code == 0
+    assert len(cr.load("moved").history) == 3
 
 
 def test_force_deletes_nothing_for_settings_that_are_none(

@@ -82,6 +82,22 @@ def test_a_table_trained_from_python_is_not_resumed_without_it(tmp_path: Path) -
     assert fit_table(problem, settings, progress=False, checkpoint=plan).scores == run.scores
 
 
+def test_folders_that_hold_something_else_say_what(tmp_path: Path) -> None:
+    with pytest.raises(cr.RunError, match="there is no such directory"):
+        cr.resume(tmp_path / "nowhere")
+    run = train(tmp_path / "mine" / "checkpoints")
+    for use in (cr.load, cr.resume):
+        with pytest.raises(cr.RunError, match=r"chainrule\.resume\('.*/mine/checkpoints'\)"):
+            use(tmp_path / "mine")
+    with pytest.raises(cr.RunError, match=r"chainrule\.resume\('.*/mine/checkpoints'\)"):
+        cr.load(tmp_path / "mine" / "checkpoints")
+    with pytest.raises(cr.RunError, match=r"mine/checkpoints'\), or .* with force=True\.$"):
+        run.save(tmp_path / "mine")
+    run.save(tmp_path / "ended")
+    with pytest.raises(cr.RunError, match=r"has ended; chainrule\.load\('.*/ended'\) reads it"):
+        cr.resume(tmp_path / "ended")
+
+
 def test_numbers_of_numpy_in_a_record(tmp_path: Path) -> None:
     def note(run: cr.Run, record: dict[str, Any]) -> None:
         record["mine"], record["more"] = np.float32(0.1), np.arange(2)
@@ -94,8 +110,11 @@ def test_what_cant_be_written_does_not_end_the_training(tmp_path: Path) -> None:
     def note(run: cr.Run, record: dict[str, Any]) -> None:
         record["mine"] = object()
 
-    with pytest.warns(UserWarning, match=r"not saved: TypeError: a object can't be written"):
+    with pytest.warns(UserWarning, match="not saved") as told:
         run = train(Checkpoint(tmp_path, every=1), on_epoch=note)
+    assert "not saved: TypeError: a object can't be written" in str(told[0].message)
+    assert [str(one.message) for one in told][1:] == ["5 checkpoints were not saved."]
+    assert told[1].filename == __file__
     assert len(run.history) == 4
 
 

@@ -194,7 +194,8 @@ def test_interrupted_within_a_step_the_last_accepted_weights_stay(
             raise KeyboardInterrupt
 
     monkeypatch.setattr(FullBatchProgram, "place", interrupted)
-    run = train(method)
+    with pytest.warns(UserWarning, match="interrupted in epoch"):
+        run = train(method)
     assert run.stopped == "interrupted"
     # The search may have ended just before, at a point that is lower and not in the history yet.
     assert run.evaluate((X, Y))["loss"] <= run.history[-1]["loss"] * (1 + 1e-12)

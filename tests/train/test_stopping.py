@@ -165,7 +165,8 @@ def test_interruption_keeps_the_best_weights() -> None:
         if record["epoch"] == 30:
             raise KeyboardInterrupt
 
-    run = train(validation=(XV, YV), on_epoch=interrupt)
+    with pytest.warns(UserWarning, match=r"^interrupted in epoch 30 of \d+; the weights of epoch"):
+        run = train(validation=(XV, YV), on_epoch=interrupt)
     assert run.stopped == "interrupted"
     assert len(run.history) == 30
     losses = [record["val_loss"] for record in run.history]
@@ -177,7 +178,9 @@ def test_interruption_without_validation_keeps_the_last_weights() -> None:
         if record["epoch"] == 3:
             raise KeyboardInterrupt
 
-    run, straight = train(on_epoch=interrupt), train(epochs=3)
+    with pytest.warns(UserWarning, match=r"the weights of its last step are kept\.$"):
+        run = train(on_epoch=interrupt)
+    straight = train(epochs=3)
     np.testing.assert_array_equal(run.outputs(X), straight.outputs(X))
 
 
