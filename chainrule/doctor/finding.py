@@ -33,8 +33,8 @@ _WILD = ("diverged", "died_in_training", "stuck", "unsteady", "still_falling", "
 # What follows from a cause: where both are found, the cause comes first.
 EXPLAINS: dict[str, tuple[str, ...]] = {
     "unscaled_inputs": ("learning_rate_too_high", "saturated_layer", "dead_layer",
-                        "blind_to_inputs", *_WILD),
-    "tiny_inputs": ("learning_rate_too_low", *_LOST),
+                        "blind_to_inputs", "activation_never_bends", *_WILD),
+    "tiny_inputs": ("learning_rate_too_low", "activation_never_bends", *_LOST),
     "unscaled_targets": ("learning_rate_too_high", "saturated_layer", *_WILD),
     "other_validation": ("overfitting",),
     "loss_prefers_wrong_answers": ("learning_rate_too_high", *_WILD),
@@ -77,7 +77,7 @@ EXPLAINS: dict[str, tuple[str, ...]] = {
                          "layer_left_behind", "steps_faded"),
     "saturated_in_training": ("stuck", "still_falling", "unsteady", "plateau",
                               "layer_left_behind", "steps_faded"),
-    "maxout_pieces_unused": ("no_nonlinearity", "stuck", "still_falling", "plateau"),
+    "maxout_pieces_unused": ("activation_never_bends", "stuck", "still_falling", "plateau"),
     "zig_zag": ("stuck", "still_falling", "unsteady", "plateau"),
     "steps_faded": ("stuck", "still_falling", "plateau"),
     "layer_left_behind": ("plateau",),
@@ -87,7 +87,7 @@ EXPLAINS: dict[str, tuple[str, ...]] = {
          "targets_not_probabilities", "one_output_for_classes", "loss_for_numbers",
          "label_smoothing_too_strong", "penalty_outweighs_loss", "last_batch_of_one",
          "averages_lag", "constant_inputs", "truncated_inputs", "tiny_targets", "class_missing",
-         "targets_unlearnable", "no_nonlinearity"),
+         "targets_unlearnable", "no_nonlinearity", "activation_never_bends"),
         ("plateau", "layer_left_behind"),
     ),
 }  # fmt: skip

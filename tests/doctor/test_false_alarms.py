@@ -371,3 +371,24 @@ def test_overfitting_that_leaves_the_labels_right_is_a_note() -> None:
         for a, b in zip(losses, held, strict=True)
     ])  # fmt: skip
     assert [f.level for f in overfitting(course)] == ["note"]
+
+
+def test_an_activation_that_no_row_bends_is_not_said_to_be_missing() -> None:
+    found = examine(classes(X=numbers() * np.array([1, 1, 1, 1000]) + np.array([0, 0, 0, 9000])))
+    assert "no_nonlinearity" not in [f.cause for f in found]
+    (never,) = [f for f in found if f.cause == "activation_never_bends"]
+    assert (never.where, never.because) == ({"layer": "0", "column": 3}, "unscaled_inputs")
+    assert never.change == {"preprocess": "standardize"}
+
+
+def test_numbers_of_classes_under_a_loss_of_numbers_are_warned_of() -> None:
+    def levels(y: Any) -> list[str]:
+        found = examine(values(data=(numbers(), y)))
+        return [f.level for f in found if f.cause == "loss_for_numbers"]
+
+    codes = np.arange(240) % 5
+    assert levels(codes) == ["warning"]
+    assert levels(codes.astype(float)) == ["note"]  # amounts, as in a table
+    assert levels((codes - 2) / 1.4) == ["note"]  # standardized
+    assert levels(np.random.default_rng(0).poisson(1.5, 240)) in ([], ["note"])
+    assert levels(np.arange(240)) == []
