@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import math
 import textwrap
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from chainrule.core.plain import as_plain
 from chainrule.core.wording import counted
 
-__all__ = ["CATEGORIES", "LEVELS", "Evidence", "Finding", "Findings"]
+__all__ = ["CATEGORIES", "EXPLAINS", "LEVELS", "Evidence", "Finding", "Findings"]
 
 CATEGORIES = (
     "activation", "loss", "learning_rate", "epochs", "optimizer", "batch", "initialization",
@@ -93,6 +93,10 @@ EXPLAINS: dict[str, tuple[str, ...]] = {
 }  # fmt: skip
 
 
+# One fact, found in three ways.
+_ENDED_POORLY = ("stuck", "still_falling", "could_learn_more")
+
+
 @dataclass(frozen=True)
 class Evidence:
     """A measured number beside the threshold that it crosses, and the reason for that threshold."""
@@ -155,7 +159,7 @@ class Finding:
 
     def __str__(self) -> str:
         after = f" (Probably an effect of {self.because}.)" if self.because else ""
-        text = f"{self.level}: {self.text} {self.remedy}{after}"
+        text = f"{self.level} ({self.cause}): {self.text} {self.remedy}{after}"
         lines = [textwrap.fill(text, 88, subsequent_indent="  ")]
         lines += [f"  - {evidence}" for evidence in self.evidence]
         return "\n".join(lines)
@@ -187,7 +191,7 @@ class Findings(tuple[Finding, ...]):
                 effects.append(replace(f, because=causes[0]))
             else:
                 roots.append(f)
-        return cls([*roots, *effects])
+        return cls(_consistent([*roots, *effects]))
 
     @property
     def serious(self) -> Findings:
@@ -213,3 +217,28 @@ class Findings(tuple[Finding, ...]):
         return "\n".join([f"{counted(len(self), 'finding')}:", *map(str, self)])
 
     __repr__ = __str__
+
+
+def _consistent(found: Iterable[Finding]) -> Iterator[Finding]:
+    """Leave out what repeats an earlier finding, and advice that contradicts it.
+
+    Of the findings that a training ended poorly, one for each category is kept, and none that asks
+    for more epochs where the targets can't be learned.  A learning rate is raised or lowered.
+    """
+    told: set[str] = set()
+    lower: bool | None = None
+    found = list(found)
+    hopeless = any(f.cause == "targets_unlearnable" and f.level != "note" for f in found)
+    for f in found:
+        if f.cause in _ENDED_POORLY:
+            if f.category in told or (hopeless and f.cause == "still_falling"):
+                continue
+            told.add(f.category)
+        factor = f.change.get("learning_rate")
+        if factor is not None:
+            if lower is not None and lower != (factor < 1):
+                if f.level != "fault":
+                    continue
+                f = replace(f, remedy="First mend what was found before it.", change={})
+            lower = factor < 1 if lower is None else lower
+        yield f
