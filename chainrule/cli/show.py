@@ -136,9 +136,9 @@ def _ending(run: Run, saved: str | None) -> list[tuple[str, str]]:
 
 
 def _next(run: Run, saved: str) -> str:
-    if run.settings.get("data") in names():  # there is no file of such rows to predict
+    if run.settings.get("source") in names():  # there is no file of such rows to predict
         return f"in Python, chainrule.load({saved!r})"
-    return f"chainrule predict {shlex.quote(saved)} data.csv"
+    return f"chainrule predict {shlex.quote(saved)} NEW.csv"
 
 
 def _show_confusion(scores: Mapping[str, Any]) -> None:

@@ -125,15 +125,17 @@ class Trial(tuple[Attempt, ...]):
     def to_json(self) -> list[dict[str, Any]]:
         """Return the attempts as plain JSON values; infinite errors become None."""
         plain: list[dict[str, Any]] = as_plain([attempt.to_json() for attempt in self])
-        return plain
+        return [one | {"note": self.note} for one in plain]
 
     @classmethod
     def from_json(cls, saved: Iterable[Mapping[str, Any]]) -> Trial:
         """Restore what `to_json` returned."""
-        known = {f.name for f in fields(Attempt)}
-        return cls(
+        known, saved = {f.name for f in fields(Attempt)}, list(saved)
+        trial = cls(
             Attempt(**{k: _restored(v) for k, v in one.items() if k in known}) for one in saved
         )
+        trial.note = next((str(one.get("note", "")) for one in saved), "")
+        return trial
 
     def __str__(self) -> str:
         head = f"{counted(len(self), 'remedy', 'remedies')} tried:" if self else (
