@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from chainrule.cli.config_file import source_of
 from chainrule.cli.output import emit
 from chainrule.core.wording import counted
 from chainrule.data.builtin import Summary, names
@@ -136,7 +137,7 @@ def _ending(run: Run, saved: str | None) -> list[tuple[str, str]]:
 
 
 def _next(run: Run, saved: str) -> str:
-    if run.settings.get("source") in names():  # there is no file of such rows to predict
+    if source_of(saved, run) in names():  # there is no file of such rows to predict
         return f"in Python, chainrule.load({saved!r})"
     return f"chainrule predict {shlex.quote(saved)} NEW.csv"
 

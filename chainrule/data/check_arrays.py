@@ -46,12 +46,13 @@ def check_numbers(values: ArrayLike, name: str) -> NDArray[Any]:
     >>> check_numbers([1, 2], "y").tolist()
     [1, 2]
     """
-    if isinstance(values, Mapping) and _are_arrays(values.values()):
+    given: Any = values
+    if isinstance(given, Mapping) and _are_arrays(given.values()):
         raise DataError(f"{name} is a dictionary of arrays. {_SEVERAL}")
     try:
         array = np.asarray(values)
     except ValueError as error:
-        if isinstance(values, (list, tuple)) and _are_arrays(values):
+        if isinstance(given, (list, tuple)) and _are_arrays(given):
             raise DataError(f"{name} holds several arrays. {_SEVERAL}") from error
         raise DataError(f"{name} has rows of unequal length; they must be equal.") from error
     if np.ma.is_masked(values):  # NumPy returns what is below the mask

@@ -60,10 +60,10 @@ def activation_never_bends(survey: Survey) -> Iterator[Finding]:
     hidden, most = _straight(survey)
     if not any(layer.bends for layer in hidden):
         return
-    x = survey.columns
-    column = int(np.square(x).mean(axis=0).argmax()) if x.size else 0
-    rest = np.delete(x, column, axis=1)
-    alone = bool(x.size) and root_mean_square(x[:, column]) > WIDER * root_mean_square(rest)
+    size = np.sqrt(np.square(survey.columns).mean(axis=0))
+    column = int(size.argmax()) if len(size) else 0
+    rest = np.delete(size, column)
+    alone = len(rest) > 0 and float(size[column]) > WIDER * root_mean_square(rest)
     why = "every weighted sum stays on one side of the bends"
     if alone:
         why = f"column {survey.column(column)!r} is so large that it alone decides every sign"
