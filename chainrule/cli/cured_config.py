@@ -5,17 +5,20 @@ Read next: :mod:`chainrule.doctor.cure`, which makes the same changes to a case.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import fields, replace
 from typing import Any
 
+from chainrule.cli.config_file import as_options
 from chainrule.core.errors import OptionError
 from chainrule.data.preprocess import NAMES
+from chainrule.doctor.finding import Finding
 from chainrule.optim.named import optimizer as optimizer_of
 from chainrule.tabular.problem import Problem
 from chainrule.tabular.settings import Settings, loss_names
 
-__all__ = ["cured_options"]
+__all__ = ["cured_options", "in_options", "remedies_in_options"]
 
 SCALINGS = NAMES[:5]
 WITH_OPTIMIZER = ("schedule", "warmup", "weight_decay", "max_norm", "clip_norm", "clip_value",
@@ -68,6 +71,48 @@ def cured_options(
                 "by hand, in Python, with chainrule.fit."
             )
     return settings, names
+
+
+def in_options(
+    change: Mapping[str, Any],
+    settings: Settings,
+    problem: Problem,
+    preprocess: Sequence[str] | None,
+) -> str:
+    """Return the options that differ with the `change` of a finding made, as they are written.
+
+    Raises OptionError as :func:`cured_options` does.
+    """
+    changed, names = cured_options(change, settings, problem, preprocess)
+    before = {"preprocess": preprocess, **as_options(settings)}
+    after = {"preprocess": names, **as_options(changed)}
+    differing = {k: v for k, v in after.items() if v is not None and v != before.get(k)}
+    words = [f"--{k.replace('_', '-')} {_word(v)}" for k, v in differing.items()]
+    dropped = [f"--{k.replace('_', '-')}" for k in before if k not in after]
+    without = f"without {' '.join(dropped)}" if dropped else ""
+    return ", ".join(filter(None, [" ".join(words), without]))
+
+
+def remedies_in_options(
+    found: Iterable[Finding],
+    settings: Settings,
+    problem: Problem,
+    preprocess: Sequence[str] | None,
+) -> Iterator[str]:
+    """Yield the remedy of each of the serious causes that options can make, as a line."""
+    for f in found:
+        if f.level == "note" or f.because or not f.change:
+            continue
+        with suppress(OptionError):
+            words = in_options(f.change, settings, problem, preprocess)
+            if words:
+                yield f"on the command line, for {f.cause}: {words}"
+
+
+def _word(value: Any) -> str:
+    if isinstance(value, list):
+        return ",".join(map(str, value))
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
 def _with_rate(settings: Settings, factor: float) -> Settings:

@@ -12,6 +12,7 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
+from chainrule.cli.cured_config import remedies_in_options
 from chainrule.cli.output import emit
 from chainrule.cli.train_options import as_in_train
 from chainrule.core.errors import OptionError
@@ -80,7 +81,8 @@ def doctor(
         **asked,
     )
     found = preflight_table(problem, settings)
-    emit(json.dumps(found.to_json()) + "\n" if as_json else f"{found}\n")
+    told = [str(found), *remedies_in_options(found, settings, problem, preprocess)]
+    emit((json.dumps(found.to_json()) if as_json else "\n".join(told)) + "\n")
     return 1 if found.serious else 0
 
 

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from chainrule.cli.config_file import source_of
 from chainrule.cli.output import emit
 from chainrule.core.wording import counted
 from chainrule.data.builtin import Summary, names
@@ -139,9 +140,9 @@ def _ending(run: Run, saved: str | None) -> list[tuple[str, str]]:
 def _next(run: Run, saved: str) -> str:
     if run.stopped == "interrupted" and (how := how_to_go_on(Path(saved))) is not None:
         return how
-    if run.settings.get("data") in names():  # there is no file of such rows to predict
+    if source_of(saved, run) in names():  # there is no file of such rows to predict
         return f"in Python, chainrule.load({saved!r})"
-    return f"chainrule predict {shlex.quote(saved)} data.csv"
+    return f"chainrule predict {shlex.quote(saved)} NEW.csv"
 
 
 def _show_confusion(scores: Mapping[str, Any]) -> None:

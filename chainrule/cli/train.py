@@ -30,7 +30,7 @@ from chainrule.cli.config_file import (
     read_config,
     read_resumed,
 )
-from chainrule.cli.cured_config import cured_options
+from chainrule.cli.cured_config import cured_options, in_options, remedies_in_options
 from chainrule.cli.output import SavingError, emit, tell
 from chainrule.cli.runs import write_report
 from chainrule.cli.show import show_problem, show_results
@@ -213,12 +213,16 @@ def train(
         if check and _seconds(error.run) < REPLAY_SECONDS:
             with suppress(OptionError):  # a method that can't be replayed
                 tell(str(error.run.breakdown()))
+        for line in remedies_in_options(error.findings, settings, problem, preprocess):
+            tell(line)
         if check and cure:
             tell(f"\n{error.run.trial()}")
             _cured(error.run, problem, settings, told, None)
         raise
     for finding in run.findings.serious if quiet and run.findings else ():
         tell(str(finding))
+    for line in remedies_in_options(run.findings or (), settings, problem, preprocess):
+        tell(line)
     interrupted = run.stopped == "interrupted"
     if not run.history:
         kept = "." if checkpoints.exists() else "; nothing was saved."
@@ -279,19 +283,11 @@ def _cured(
         return {}
     options = {**told, "preprocess": names, **as_options(changed)}
     if saved is None:
-        before = {**told, **as_options(settings)}
-        differing = {k: v for k, v in options.items() if v != before.get(k)}
-        words = [f"--{k.replace('_', '-')} {_word(v)}" for k, v in differing.items()]
-        dropped = [f"--{k.replace('_', '-')}" for k in before if k not in options]
-        hint = f", without {' '.join(dropped)}" if dropped else ""
-        tell(f"To train with {what}: give chainrule train {' '.join(words)}{hint}.")
+        words = in_options(best.change, settings, problem, told["preprocess"])
+        tell(f"To train with {what}: give chainrule train {words}.")
         return {}
     tell(f"To train with {what}: chainrule train --config {Path(saved) / CURED}")
     return {CURED: as_toml(options, f"chainrule train --config THIS_FILE trains with {what}.")}
-
-
-def _word(value: Any) -> str:
-    return ",".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
 def _seconds(run: Run) -> float:

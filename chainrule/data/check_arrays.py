@@ -8,7 +8,7 @@ Read next: :mod:`chainrule.data.table`.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -26,6 +26,11 @@ __all__ = [
     "numbers_in_spread",
 ]
 
+# Arrays given together, as for a model of two inputs.
+_SEVERAL = (
+    "A model takes one array: join several with np.hstack((A, B)), and take its columns apart in "
+    "the model, as in a function of x that uses x[:, :k] and x[:, k:]."
+)
 _LOOKED_AT = 2**22  # values checked at once
 FEW = 4.0  # floats per standard deviation: the rounding error is then 7 % of it
 _ROUNDED = 16  # rounding error of a sum of a few numbers, in units in the last place
@@ -41,9 +46,14 @@ def check_numbers(values: ArrayLike, name: str) -> NDArray[Any]:
     >>> check_numbers([1, 2], "y").tolist()
     [1, 2]
     """
+    given: Any = values
+    if isinstance(given, Mapping) and _are_arrays(given.values()):
+        raise DataError(f"{name} is a dictionary of arrays. {_SEVERAL}")
     try:
         array = np.asarray(values)
     except ValueError as error:
+        if isinstance(given, (list, tuple)) and _are_arrays(given):
+            raise DataError(f"{name} holds several arrays. {_SEVERAL}") from error
         raise DataError(f"{name} has rows of unequal length; they must be equal.") from error
     if np.ma.is_masked(values):  # NumPy returns what is below the mask
         hidden = np.argwhere(np.ma.getmaskarray(values))  # type: ignore[arg-type]
@@ -73,6 +83,10 @@ def check_numbers(values: ArrayLike, name: str) -> NDArray[Any]:
     return array
 
 
+def _are_arrays(parts: Iterable[Any]) -> bool:
+    return all(isinstance(part, np.ndarray) and part.ndim > 1 for part in parts)
+
+
 def check_features(X: ArrayLike, name: str = "X") -> NDArray[Any]:
     """Return `X` as `check_numbers` does; also raise DataError if it has no features.
 
@@ -88,6 +102,11 @@ def check_features(X: ArrayLike, name: str = "X") -> NDArray[Any]:
 def check_same_length(X: NDArray[Any], y: NDArray[Any]) -> None:
     """Raise DataError unless `X` and `y` have the same number of rows."""
     if len(X) != len(y):
+        if X.ndim > 1 and X.shape[1] == len(y):
+            raise DataError(
+                f"X has {counted(len(X), 'row')} and y has {len(y)}; its shape is {X.shape}. "
+                f"{_SEVERAL if X.ndim > 2 else 'Give X the shape (rows, features), as X.T.'}"
+            )
         raise DataError(
             f"X has {counted(len(X), 'row')} and y has {len(y)}; each row needs one target. "
             f"Shapes: X {X.shape}, y {y.shape}."

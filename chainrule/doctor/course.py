@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from chainrule.core.parameter import Parameter
-from chainrule.doctor.finding import Finding
+from chainrule.doctor.finding import EXPLAINS, Finding
 from chainrule.doctor.layer_facts import LayerFacts
 from chainrule.doctor.survey import Array, Survey
 from chainrule.nn.layer import Sequential, parameters
@@ -31,7 +31,7 @@ class Course:
 
     `history` holds the records of the epochs that have ended; `layers` are those of the network as
     it was seen last, on the rows of the survey; `diverged` says how training broke off, and
-    `stopped` why it ended early, "" where it did not; `found` is what was found before its end.
+    `stopped` why it ended early, "" where it did not; `found` is what was found until now.
     `tell` prints a line for the person who waits.
     """
 
@@ -185,3 +185,22 @@ class Course:
         if guess is None or not guess > 0 or not self.history:
             return None
         return 1 - float(self.history[-1]["loss"]) / guess
+
+    def explains(self, cause: str) -> Finding | None:
+        """Return what was found that `cause` follows from, but not from steps that are too short.
+
+        Where there is one, longer steps are no remedy.
+        """
+        for f in self.found:
+            longer = f.change.get("learning_rate", 0) > 1
+            if f.level != "note" and cause in EXPLAINS.get(f.cause, ()) and not longer:
+                return f
+        return None
+
+    @property
+    def overcame(self) -> str:
+        """How much of the best constant's loss was overcome, in words."""
+        learned = self.learned or 0.0
+        if learned < 0:
+            return f"the network is {-100 * learned:.0f} % worse than a constant"
+        return f"training overcame {100 * learned:.0f} % of a constant's loss"

@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import math
 import textwrap
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from chainrule.core.plain import as_plain
 from chainrule.core.wording import counted
 
-__all__ = ["CATEGORIES", "LEVELS", "Evidence", "Finding", "Findings"]
+__all__ = ["CATEGORIES", "EXPLAINS", "LEVELS", "Evidence", "Finding", "Findings"]
 
 CATEGORIES = (
     "activation", "loss", "learning_rate", "epochs", "optimizer", "batch", "initialization",
@@ -33,8 +33,8 @@ _WILD = ("diverged", "died_in_training", "stuck", "unsteady", "still_falling", "
 # What follows from a cause: where both are found, the cause comes first.
 EXPLAINS: dict[str, tuple[str, ...]] = {
     "unscaled_inputs": ("learning_rate_too_high", "saturated_layer", "dead_layer",
-                        "blind_to_inputs", *_WILD),
-    "tiny_inputs": ("learning_rate_too_low", *_LOST),
+                        "blind_to_inputs", "activation_never_bends", *_WILD),
+    "tiny_inputs": ("learning_rate_too_low", "activation_never_bends", *_LOST),
     "unscaled_targets": ("learning_rate_too_high", "saturated_layer", *_WILD),
     "other_validation": ("overfitting",),
     "loss_prefers_wrong_answers": ("learning_rate_too_high", *_WILD),
@@ -77,7 +77,7 @@ EXPLAINS: dict[str, tuple[str, ...]] = {
                          "layer_left_behind", "steps_faded"),
     "saturated_in_training": ("stuck", "still_falling", "unsteady", "plateau",
                               "layer_left_behind", "steps_faded"),
-    "maxout_pieces_unused": ("no_nonlinearity", "stuck", "still_falling", "plateau"),
+    "maxout_pieces_unused": ("activation_never_bends", "stuck", "still_falling", "plateau"),
     "zig_zag": ("stuck", "still_falling", "unsteady", "plateau"),
     "steps_faded": ("stuck", "still_falling", "plateau"),
     "layer_left_behind": ("plateau",),
@@ -87,10 +87,14 @@ EXPLAINS: dict[str, tuple[str, ...]] = {
          "targets_not_probabilities", "one_output_for_classes", "loss_for_numbers",
          "label_smoothing_too_strong", "penalty_outweighs_loss", "last_batch_of_one",
          "averages_lag", "constant_inputs", "truncated_inputs", "tiny_targets", "class_missing",
-         "targets_unlearnable", "no_nonlinearity"),
+         "targets_unlearnable", "no_nonlinearity", "activation_never_bends"),
         ("plateau", "layer_left_behind"),
     ),
 }  # fmt: skip
+
+
+# One fact, found in three ways.
+_ENDED_POORLY = ("stuck", "still_falling", "could_learn_more")
 
 
 @dataclass(frozen=True)
@@ -131,6 +135,7 @@ class Finding:
         The layer, unit, column or rows it sits in, by name: ``{"layer": "0", "unit": 3}``.
     change
         The remedy as settings, such as ``{"activation": "relu"}``, where it can be said so.
+        "learning_rate" and "epochs" are factors: ``{"learning_rate": 0.1}`` divides it by ten.
     confidence
         From 0 to 1; findings of one level are ranked by it.
     because
@@ -155,7 +160,7 @@ class Finding:
 
     def __str__(self) -> str:
         after = f" (Probably an effect of {self.because}.)" if self.because else ""
-        text = f"{self.level}: {self.text} {self.remedy}{after}"
+        text = f"{self.level} ({self.cause}): {self.text} {self.remedy}{after}"
         lines = [textwrap.fill(text, 88, subsequent_indent="  ")]
         lines += [f"  - {evidence}" for evidence in self.evidence]
         return "\n".join(lines)
@@ -187,7 +192,7 @@ class Findings(tuple[Finding, ...]):
                 effects.append(replace(f, because=causes[0]))
             else:
                 roots.append(f)
-        return cls([*roots, *effects])
+        return cls(_consistent([*roots, *effects]))
 
     @property
     def serious(self) -> Findings:
@@ -213,3 +218,28 @@ class Findings(tuple[Finding, ...]):
         return "\n".join([f"{counted(len(self), 'finding')}:", *map(str, self)])
 
     __repr__ = __str__
+
+
+def _consistent(found: Iterable[Finding]) -> Iterator[Finding]:
+    """Leave out what repeats an earlier finding, and advice that contradicts it.
+
+    Of the findings that a training ended poorly, one for each category is kept, and none that asks
+    for more epochs where the targets can't be learned.  A learning rate is raised or lowered.
+    """
+    told: set[str] = set()
+    lower: bool | None = None
+    found = list(found)
+    hopeless = any(f.cause == "targets_unlearnable" and f.level != "note" for f in found)
+    for f in found:
+        if f.cause in _ENDED_POORLY:
+            if f.category in told or (hopeless and f.cause == "still_falling"):
+                continue
+            told.add(f.category)
+        factor = f.change.get("learning_rate")
+        if factor is not None:
+            if lower is not None and lower != (factor < 1):
+                if f.level != "fault":
+                    continue
+                f = replace(f, remedy="First mend what was found before it.", change={})
+            lower = factor < 1 if lower is None else lower
+        yield f

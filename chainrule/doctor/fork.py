@@ -25,6 +25,7 @@ from chainrule.optim.full_batch import FullBatch
 from chainrule.run.program import prepare
 from chainrule.run.reference import Interpreter
 from chainrule.step.objective import Objective
+from chainrule.step.part import Part
 from chainrule.step.record import data_input, forward, record_step, record_totals
 from chainrule.transform.mode import for_predicting
 
@@ -77,11 +78,13 @@ class Bench:
         """The seconds that are left."""
         return self.deadline - time.perf_counter()
 
-    def fork(self, change: Mapping[str, Any], seed: int = 0) -> Fork | None:
+    def fork(
+        self, change: Mapping[str, Any], seed: int = 0, engine: str = "reference"
+    ) -> Fork | None:
         """Return the training with a `change` and another seed; None where it can't be made."""
         try:
             case = replace(self.case, seed=self.case.seed + seed)
-            return Fork(cured(case, change) if change else case)
+            return Fork(cured(case, change) if change else case, engine)
         except ChainruleError:
             return None
 
@@ -99,19 +102,20 @@ def _divided(case: Case) -> Case:
 
 
 class Fork:
-    """A training of `case` from its first weights, taken a few steps at a time."""
+    """A training of `case` from its first weights, taken a few steps at a time.
 
-    def __init__(self, case: Case):
+    Compiling a changed network would take longer than these few steps do, so the interpreter is
+    the usual `engine`.
+    """
+
+    def __init__(self, case: Case, engine: str = "reference"):
         self.survey = Survey.of(case)
         part = self.survey.train
         step = record_step(
             self.survey.model, self.survey.aim, self.survey.optimizer, (), part,
             regularizer=case.regularizer, seed=case.seed,
         )  # fmt: skip
-        # Compiling a changed network would take longer than these few steps do.
-        self._program = prepare(
-            step.graph, step.state, part.arrays, self.survey.batch_size, "reference"
-        )
+        self._program = prepare(step.graph, step.state, part.arrays, self.survey.batch_size, engine)
         for path, parameter in parameters(self.survey.model).items():
             parameter.watch(self._program.state[step.shown.get(path, f"parameter/{path}")])
         self._epoch, self._order = 0, np.zeros(0, np.intp)
@@ -138,11 +142,22 @@ class Fork:
         found = loss_on(self.survey.model, self.survey) if self.finite else math.inf
         return found if math.isfinite(found) else math.inf
 
+    @property
+    def learned(self) -> float:
+        """The share of the best constant's loss that it has overcome on its training rows."""
+        guess = self.survey.guess_loss
+        if not self.finite or guess is None or not guess > 0:
+            return 0.0
+        return 1 - _loss(self.survey.model, self.survey, self.survey.train) / guess
+
 
 def loss_on(model: Layer, survey: Survey) -> float:
     """Return the mean loss of a `model` on the held-out rows of `survey`."""
-    part = survey.held_out
-    assert part is not None
+    assert survey.held_out is not None
+    return _loss(model, survey, survey.held_out)
+
+
+def _loss(model: Layer, survey: Survey, part: Part) -> float:
     some, aim = part.spread_rows(JUDGED), survey.aim
     x, y = part.x[some], part.y[some]
     return float(_judging(model, aim, x, y)({"x": x, "y": y})["loss"])

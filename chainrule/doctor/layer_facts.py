@@ -41,7 +41,8 @@ class LayerFacts:
     is the same for every row.  `gradient` is that of the mean loss to the product; `weight` and
     `bias` are None where they are not parameters.  `feeds` are the places of the layers that get
     what it computes, also through others, and `alone` is whether nothing gets past it from the
-    inputs to the output, as through a layer beside it or a shortcut.
+    inputs to the output, as through a layer beside it or a shortcut.  `bends` is whether `slope`
+    depends on `product` at all, as behind an activation, on whatever rows.
     """
 
     path: str
@@ -54,6 +55,7 @@ class LayerFacts:
     feeds: tuple[int, ...]
     alone: bool
     connected: bool  # whether a gradient can come back to it at all
+    bends: bool
 
     @property
     def units(self) -> int:
@@ -80,6 +82,7 @@ class Probes:
     feeds: list[tuple[int, ...]]
     alone: list[bool]
     connected: list[bool]
+    bends: list[bool]
     weights: list[Parameter | None]
     biases: list[Parameter | None]
 
@@ -101,13 +104,14 @@ class Probes:
         for path, gradient in zip(found, gradients[len(probes) :], strict=True):
             wanted[f"weight gradient/{path}"] = gradient.node
         before = [set(reachable([probe.input.node])) for probe in probes]
-        feeds, alone = [], []
+        feeds, alone, bends = [], [], []
         for i, probe in enumerate(probes):
             own = probe.product.node
             feeds.append(tuple(k for k in range(i + 1, len(probes)) if own in before[k]))
             alone.append(plain.inputs["x"] not in reachable([output.node], [own]))
             after = probes[feeds[i][0]].input if feeds[i] else output
             slope = grad(_mixed(after).sum(), probe.product, unused="zero")
+            bends.append(own in reachable([slope.node]))
             connected.append(probe.product.node in reachable([after.node], (), _differentiated))
             wanted |= {
                 f"{i}/inputs": probe.input.node,
@@ -120,7 +124,7 @@ class Probes:
         biases = [found.get(f"{path}.bias") for path in paths]
         return cls(
             Interpreter(Graph(wanted, plain.inputs)), paths, feeds, alone, connected,
-            [weight for _, weight in known], biases,
+            bends, [weight for _, weight in known], biases,
         )  # fmt: skip
 
     def read(self, part: Part, some: Array) -> tuple[list[LayerFacts], dict[str, Array]]:
@@ -141,6 +145,7 @@ class Probes:
                     feeds=self.feeds[i],
                     alone=self.alone[i],
                     connected=self.connected[i],
+                    bends=self.bends[i],
                 )
             )
         return layers, values

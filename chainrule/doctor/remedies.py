@@ -20,6 +20,7 @@ from chainrule.core.wording import counted
 from chainrule.doctor.case import Case
 from chainrule.doctor.cure import cured
 from chainrule.doctor.finding import Finding
+from chainrule.doctor.survey import Survey
 from chainrule.step.objective import objective
 from chainrule.step.read_parts import hold_out
 
@@ -30,6 +31,7 @@ Controls: TypeAlias = dict[tuple[str, int], float]
 Train: TypeAlias = Callable[..., Any]  # chainrule.fit, which stands on a higher floor
 HELD_OUT = 0.2  # of the rows, where the case has no validation rows of its own
 MOST = 4  # remedies tried
+WORSE = 0.1  # of the usual error, by which a remedy may raise that of a seed
 # Changes that trained weights do not fit: first weights, other layers, numbers in other units.
 FROM_START = {"activation", "bias_init", "init", "output", "preprocess", "target"}
 
@@ -73,22 +75,37 @@ class Attempt:
         return float(np.median(self.gains)) if self.errors else 0.0
 
     @property
-    def confirmed(self) -> bool:
+    def helped(self) -> bool:
         """Whether the error fell with more than half of the seeds, and by 2 % in the median."""
         return bool(self.errors) and self.gain > 0.02 and float((self.gains > 0).mean()) > 0.5
+
+    @property
+    def confirmed(self) -> bool:
+        """Whether it `helped`, and made no seed worse by a tenth of the usual error or more.
+
+        Errors that chance made tiny may rise many times over and still be tiny.
+        """
+        usual = float(np.median(self.control)) if self.control else 0.0
+        worst = [after - before for before, after in zip(self.control, self.errors, strict=False)
+                 if after > before]  # fmt: skip
+        return self.helped and max(worst, default=0.0) < max(WORSE * usual, 1e-12)
 
     def __str__(self) -> str:
         what = described(self.change)
         if self.impossible:
             return f"not tried: {what}. {self.impossible}"
         verdict = "confirmed" if self.confirmed else "not confirmed"
+        if self.helped and not self.confirmed:
+            better = int((self.gains > 0).sum())
+            verdict = f"mixed, better with {better} of {counted(len(self.errors), 'seed')}"
         before, after = float(np.median(self.control)), float(np.median(self.errors))
         low, high = float(self.gains.min()), float(self.gains.max())
-        spread = (
-            f"{_percent(high)} to {_percent(low)} with {counted(len(self.errors), 'seed')}"
-            if math.isfinite(low)
-            else f"diverged with some of {counted(len(self.errors), 'seed')}"
-        )
+        seeds = counted(len(self.errors), "seed")
+        spread = f"{_percent(high)} to {_percent(low)} with {seeds}"
+        if math.isinf(max(self.errors)):
+            spread = f"diverged with some of {seeds}"
+        elif low < -1:
+            spread = f"better with {int((self.gains > 0).sum())} of {seeds}"
         return (
             f"{verdict}: {what}. Held-out {self.measure} from {_figure(before)} to "
             f"{_figure(after)} ({spread})."
@@ -100,13 +117,13 @@ class Attempt:
 
 
 class Trial(tuple[Attempt, ...]):
-    """Attempts, the one with the largest gain first; prints as text.
+    """Attempts, the one with the largest gain first; prints as text, with its `note` if any.
 
     >>> print(Trial())
     No remedy was tried.
     """
 
-    __slots__ = ()
+    note = ""
 
     @property
     def best(self) -> Attempt | None:
@@ -116,20 +133,22 @@ class Trial(tuple[Attempt, ...]):
     def to_json(self) -> list[dict[str, Any]]:
         """Return the attempts as plain JSON values; infinite errors become None."""
         plain: list[dict[str, Any]] = as_plain([attempt.to_json() for attempt in self])
-        return plain
+        return [one | {"note": self.note} for one in plain]
 
     @classmethod
     def from_json(cls, saved: Iterable[Mapping[str, Any]]) -> Trial:
         """Restore what `to_json` returned."""
-        known = {f.name for f in fields(Attempt)}
-        return cls(
+        known, saved = {f.name for f in fields(Attempt)}, list(saved)
+        trial = cls(
             Attempt(**{k: _restored(v) for k, v in one.items() if k in known}) for one in saved
         )
+        trial.note = next((str(one.get("note", "")) for one in saved), "")
+        return trial
 
     def __str__(self) -> str:
-        if not self:
-            return "No remedy was tried."
-        return "\n".join([f"{counted(len(self), 'remedy', 'remedies')} tried:", *map(str, self)])
+        head = f"{counted(len(self), 'remedy', 'remedies')} tried:" if self else (
+            "No remedy was tried.")  # fmt: skip
+        return "\n".join([*filter(None, [self.note]), head, *map(str, self)])
 
     __repr__ = __str__
 
@@ -156,6 +175,7 @@ def try_remedies(
     True
     """
     different: dict[str, Finding] = {}
+    findings = list(findings)
     for finding in findings:
         if finding.change and not finding.because:  # an effect goes with its cause
             different.setdefault(repr(sorted(finding.change.items())), finding)
@@ -167,17 +187,42 @@ def try_remedies(
     ]  # fmt: skip
     held = _with_held_out(case)
     controls: Controls = {}
+    note = ""
     try:
         for f in tried[:MOST]:
-            attempts.append(_attempt(held, f.change, train, seeds, f.cause, controls))
-            while more := _further(attempts[-1]):
-                again = _attempt(held, more, train, seeds, f.cause, controls)
-                if again.gain <= attempts[-1].gain and attempts[-1].confirmed:
-                    break
-                attempts[-1] = again
+            best = _attempt(held, f.change, train, seeds, f.cause, controls)
+            attempts.append(best)
+            last = best
+            while more := _further(last):
+                last = _attempt(held, more, train, seeds, f.cause, controls)
+                if not _better(last, best):
+                    if best.confirmed:
+                        break
+                    continue
+                attempts[-1] = best = last
+        if any(f.level != "note" for f in findings):
+            note = _against_constant(held, controls, train)
     except KeyboardInterrupt:
         pass
-    return Trial(sorted(attempts, key=lambda a: (not a.confirmed, -a.gain)))
+    trial = Trial(sorted(attempts, key=lambda a: (not a.confirmed, -a.gain)))
+    trial.note = note
+    return trial
+
+
+def _against_constant(case: Case, controls: Controls, train: Train) -> str:
+    """Return that the training as it is does worse on held-out rows than a constant, or ""."""
+    try:
+        known = [error for (measure, _), error in controls.items() if measure == "loss"]
+        ended = float(np.median(known)) if known else _held_out_error(case, "loss", train)
+        guess = Survey.of(divided(case)).held_guess_loss
+    except ChainruleError:
+        return ""
+    if guess is None or not guess < ended < math.inf:
+        return ""
+    return (
+        "On held-out rows this network is worse than a constant "
+        f"({_figure(ended)} against {_figure(guess)})."
+    )
 
 
 def _further(last: Attempt) -> dict[str, float]:
@@ -188,9 +233,16 @@ def _further(last: Attempt) -> dict[str, float]:
     factor = last.change.get("learning_rate")
     if len(last.change) > 1 or factor is None or not 1e-9 < factor < 1e4 or last.impossible:
         return {}
-    if not (last.confirmed or (factor < 1 and math.isinf(max(last.errors)))):
+    if not (last.helped or (factor < 1 and math.isinf(max(last.errors)))):
         return {}
     return {"learning_rate": factor * (0.1 if factor < 1 else 10.0)}
+
+
+def _better(one: Attempt, other: Attempt) -> bool:
+    """Whether one step of a learning rate is better than another, by the median of all seeds."""
+    if one.impossible or one.confirmed != other.confirmed:
+        return one.confirmed
+    return float(np.median(one.errors)) < float(np.median(other.errors))
 
 
 def _with_held_out(case: Case) -> Case:

@@ -84,8 +84,10 @@ class Watch:
                 "is kept, with what was found until then.",
                 stacklevel=2,
             )
-        self.late = Findings.ranked([*seen, *ended])
-        return Findings.ranked([*self._found, *ended])
+        found = Findings.ranked([*self._found, *ended])
+        late = {f.key for f in [*seen, *ended]}
+        self.late = Findings(f for f in found if f.key in late)
+        return found
 
     def _look(self) -> Findings:
         started = time.perf_counter()
@@ -93,10 +95,17 @@ class Watch:
         if all(np.isfinite(np.abs(f.product).max()) for f in layers):
             self.course.layers = layers
         known = {f.key: f for f in self._found}
-        seen = Findings.ranked(check_stage("while", self.course))
-        fresh = Findings(f for f in seen if f.key not in known or _worse(f, known[f.key]))
+        self.course.found = self._found
+        seen = list(check_stage("while", self.course))
         self._seen = {f.key for f in seen}  # with the numbers of now
-        self._found = [*(f for f in self._found if f.key not in self._seen), *seen]
+        before = [f for f in self._found if f.key not in self._seen]
+        ranked = Findings.ranked([*before, *seen])  # says what follows from what came before
+        fresh = Findings(
+            f
+            for f in ranked
+            if f.key in self._seen and (f.key not in known or _worse(f, known[f.key]))
+        )
+        self._found = [*before, *Findings.ranked(seen)]
         self._looked = time.perf_counter()
         self._cost = self._looked - started + AFTER
         return fresh

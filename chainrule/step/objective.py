@@ -82,6 +82,12 @@ class Objective:
         wanted = array.shape[1] if array.ndim == 2 else 1
         if array.ndim > 2 or len(output) != 2 or array[:1].size == math.prod(output[1:]):  # type: ignore[arg-type]
             return f"Give y the shape (rows, {_columns(output)})."
+        if self.kind == "values" and array.ndim == 1 and _whole_below(array, int(output[1])):  # type: ignore[arg-type]
+            return (
+                f"y holds the whole numbers {array.min():.0f} to {array.max():.0f}: if they are "
+                f"classes, keep {output[1]} units and use loss='cross_entropy'; if they are "
+                "amounts, end the model with 1 unit."
+            )
         units = f"End the model with {counted(wanted, 'unit')}, one for each column of y"
         if self.kind == "labels" and wanted == 1:
             return (
@@ -227,6 +233,12 @@ def check_target(y: Any, name: str = "y") -> Array:
         )
     array: Array = check_numbers(y, name)
     return array
+
+
+def _whole_below(y: Array, classes: int) -> bool:
+    """Return whether `y` holds whole numbers that can be those of so many classes, from 0."""
+    numbers = y.dtype.kind in "biuf" and len(y) > 0
+    return bool(numbers and y.min() >= 0 and 2 <= y.max() < classes and (y == np.rint(y)).all())
 
 
 def _columns(output: Shape) -> str:

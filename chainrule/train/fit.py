@@ -53,6 +53,8 @@ from chainrule.train.set_up import Training, prepare_training
 
 __all__ = ["EarlyStopping", "fit"]
 
+UNSCALED = {"unscaled_inputs", "unscaled_targets"}  # of which the doctor tells more than a warning
+
 
 @checks_arguments(
     positional="Features and targets go together: fit(model, (X, y), loss=...).",
@@ -174,8 +176,6 @@ def fit(
         feature_names,
     )  # fmt: skip
     training = prepare_training(case, model, aim, (train, held_out), measures, watch)
-    if not isinstance(method, FullBatch):  # which takes steps of any length
-        warn_of_distance(model, train, aim, epochs * training.steps)
     run = Run(
         model=model,
         objective=aim,
@@ -204,6 +204,9 @@ def fit(
             loop.watch = Watch(Survey(case, model, aim, train, held_out))
             if loop.saver is None or loop.saver.resumed is None:
                 bar.tell(loop.watch.before.serious)
+        told = loop.watch is not None and {f.cause for f in loop.watch.before.serious} & UNSCALED
+        if not told and not isinstance(method, FullBatch):  # which takes steps of any length
+            warn_of_distance(model, train, aim, epochs * training.steps)
         loop.train(bar, on_epoch)
         if loop.watch is not None:
             bar.tell(loop.watch.late.serious)

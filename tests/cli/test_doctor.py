@@ -73,3 +73,10 @@ def test_a_saved_run_tells_what_was_found_and_what_helped(call: Call, place: Pat
     assert "was trained without checks" in answer.stderr
     assert ">Diagnosis<" not in (place / "unchecked" / "report.html").read_text()
     assert "leave --no-check out" in call("train", "iris", "--cure", "--no-check").stderr
+
+
+def test_remedies_that_options_make_are_told_as_options(call: Call) -> None:
+    told = call("doctor", "wine", "--preprocess", "none").stdout
+    assert "on the command line, for unscaled_inputs: --preprocess standardize\n" in told
+    told = call("train", "iris", "--lr", 30, "--epochs", 5, "--no-report", "--quiet").stderr
+    assert "on the command line, for learning_rate_too_high: --lr 3\n" in told

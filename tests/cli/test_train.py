@@ -256,7 +256,9 @@ def test_ctrl_c_elsewhere_saves_nothing(
 
 
 def test_the_next_step_works(call: Call, colors: Path) -> None:
-    assert "chainrule predict 'my run' data.csv" in call("train", colors, "--out", "my run").stdout
+    assert "chainrule predict 'my run' NEW.csv" in call("train", colors, "--out", "my run").stdout
+    named = colors.rename(colors.with_name("wine.csv"))  # as a built-in data set is
+    assert "chainrule predict w NEW.csv" in call("train", named, "--out", "w").stdout
     result = call("train", "iris", "--epochs", 1, "--out", "a b")
     assert "next     in Python, chainrule.load('a b')\n" in result.stdout
 

@@ -13,12 +13,14 @@ import chainrule as cr
 from chainrule import nn, optim
 from chainrule.core.errors import OptionError
 from chainrule.core.tensor import Tensor
+from chainrule.doctor import remedies
 from chainrule.doctor.case import Case
 from chainrule.doctor.cure import cured
 from chainrule.doctor.finding import Finding, Findings
 from chainrule.doctor.preflight import examine
 from chainrule.doctor.remedies import Attempt, Trial, divided, try_remedies
 from chainrule.doctor.specimens import classes, network, numbers, values
+from chainrule.train.diagnose import diagnose
 
 
 def kinds(model: Any) -> list[str]:
@@ -218,6 +220,38 @@ def test_a_higher_rate_that_diverged_is_not_raised_further() -> None:
     (attempt,) = try_remedies(case, [finding], train, 1)
     assert not attempt.confirmed
     assert max(rates) == 20.0
+
+
+def test_a_remedy_that_ruins_one_seed_is_mixed() -> None:
+    mixed = Attempt("a", {"learning_rate": 0.1}, (2.0, 2.0, 0.01), (0.1, 0.2, 18.7))
+    assert not mixed.confirmed
+    assert str(mixed).startswith("mixed, better with 2 of 3 seeds: learning rate divided by 10.")
+    assert str(mixed).endswith("from 2 to 0.2 (better with 2 of 3 seeds).")
+    assert Attempt("a", {}, (2.0, 2.0, 1e-9), (0.1, 0.2, 0.01)).confirmed
+
+
+def test_a_trial_says_that_a_network_is_worse_than_a_constant() -> None:
+    y = np.random.default_rng(0).permutation(np.asarray(classes().data[1]))
+    case = classes(network(4, 64, 3), data=(numbers(), y), optimizer=optim.Adam(3e-2), epochs=99)
+    (found,) = [f for f in diagnose(case).serious if f.cause == "targets_unlearnable"]
+    said = str(try_remedies(case, [found], cr.fit))
+    assert said.startswith("On held-out rows this network is worse than a constant (")
+    assert "constant" not in str(try_remedies(classes(epochs=60), [found], cr.fit))
+
+
+def test_the_best_step_of_a_rate_is_that_of_the_median_seed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    errors = {0.1: (0.1, 0.2, 50.0), 0.01: (0.2, 0.3, 0.4), 0.001: (0.01, 0.4, 0.5)}
+
+    def attempt(case: Any, change: Any, *rest: Any) -> Attempt:
+        rate = float(f"{change['learning_rate']:.1g}")
+        return Attempt("a", change, (1.0, 1.0, 1.0), errors[rate])
+
+    monkeypatch.setattr(remedies, "_attempt", attempt)
+    finding = Finding("a", "learning_rate", "fault", "T.", "R.", change={"learning_rate": 0.1})
+    (best,) = try_remedies(classes(), [finding], cr.fit)
+    assert best.change["learning_rate"] == pytest.approx(0.01)
 
 
 def test_errors_in_other_units_are_compared_by_the_answers() -> None:

@@ -17,7 +17,7 @@ from chainrule.doctor.course import Course
 from chainrule.doctor.cure import cured
 from chainrule.doctor.finding import Finding, Findings
 from chainrule.doctor.preflight import examine
-from chainrule.doctor.rules.ending import still_falling
+from chainrule.doctor.rules.ending import still_falling, stuck
 from chainrule.doctor.rules.watching import overfitting, plateau
 from chainrule.doctor.specimens import classes, labels, network, numbers, on_probabilities, values
 from chainrule.doctor.survey import Survey
@@ -371,3 +371,85 @@ def test_overfitting_that_leaves_the_labels_right_is_a_note() -> None:
         for a, b in zip(losses, held, strict=True)
     ])  # fmt: skip
     assert [f.level for f in overfitting(course)] == ["note"]
+
+
+def test_an_activation_that_no_row_bends_is_not_said_to_be_missing() -> None:
+    found = examine(classes(X=numbers() * np.array([1, 1, 1, 1000]) + np.array([0, 0, 0, 9000])))
+    assert "no_nonlinearity" not in [f.cause for f in found]
+    (never,) = [f for f in found if f.cause == "activation_never_bends"]
+    assert (never.where, never.because) == ({"layer": "0", "column": 3}, "unscaled_inputs")
+    assert never.change == {"preprocess": "standardize"}
+
+
+def test_numbers_of_classes_under_a_loss_of_numbers_are_warned_of() -> None:
+    def levels(y: Any) -> list[str]:
+        found = examine(values(data=(numbers(), y)))
+        return [f.level for f in found if f.cause == "loss_for_numbers"]
+
+    codes = np.arange(240) % 5
+    assert levels(codes) == ["warning"]
+    assert levels(codes.astype(float)) == ["note"]  # amounts, as in a table
+    assert levels((codes - 2) / 1.4) == ["note"]  # standardized
+    assert levels(np.random.default_rng(0).poisson(1.5, 240)) in ([], ["note"])
+    assert levels(np.arange(240)) == []
+
+
+# --- reports that agree with themselves -----------------------------------------------------------
+
+
+def test_what_another_finding_explains_advises_no_learning_rate() -> None:
+    case = classes(X=numbers() * np.array([1, 1, 5000, 1]), optimizer=optim.SGD(1e-12), epochs=60)
+    survey = Survey.of(case)
+    course = Course(survey, layers=survey.layers)
+    course.go_on([{"loss": survey.guess_loss}] * 60, {"moves": [[0.001, 0.001]] * 60, "turns": []})
+    assert [f.change for f in [*stuck(course), *plateau(course)]] == [{"learning_rate": 10.0}] * 2
+    course.found = list(examine(case).serious)
+    course.found = [f for f in course.found if f.cause != "learning_rate_too_low"]
+    ended = [*stuck(course), *plateau(course)]
+    assert [(f.change, f.category) for f in ended] == [({}, "preprocessing")] * 2
+    assert not [f for f in ended if "too short" in f.text]
+
+
+def test_no_report_raises_and_lowers_the_learning_rate() -> None:
+    up = Finding("stuck", "learning_rate", "warning", "T.", "R.", change={"learning_rate": 10.0})
+    down = Finding("unsteady", "learning_rate", "warning", "T.", "R.", {}, (),
+                   {"learning_rate": 0.1}, 0.9)  # fmt: skip
+    assert [f.cause for f in Findings.ranked([up, down])] == ["unsteady"]
+
+
+def test_one_short_training_is_one_finding() -> None:
+    named = ("stuck", "still_falling", "could_learn_more")
+    told = [Finding(name, "epochs", "warning", "T.", "R.", confidence=0.9) for name in named]
+    assert [f.cause for f in Findings.ranked(told)] == ["stuck"]
+    hopeless = Finding("targets_unlearnable", "data", "warning", "T.", "R.")
+    assert [f.cause for f in Findings.ranked([told[1], hopeless])] == ["targets_unlearnable"]
+
+
+def test_a_loss_that_falls_is_described_by_what_it_did() -> None:
+    def told(losses: Any, rows: int = 240) -> list[str]:
+        survey = Survey.of(values(epochs=len(losses)))
+        course = Course(survey, [{"loss": loss} for loss in losses], survey.layers)
+        return [f.text for f in still_falling(course)]
+
+    wild = told([2.6e5, *np.geomspace(1e4, 40, 99)])
+    assert "it fell from 123.4 to 40" in wild[0]
+    assert wild[1].startswith("More epochs would")
+    (few,) = told([40.0])
+    assert few.startswith("Training ended after 8 steps, before")
+
+
+def test_a_training_that_made_things_worse_says_so() -> None:
+    survey = Survey.of(classes())
+    course = Course(survey, [{"loss": 1.5 * float(survey.guess_loss or 0)}], survey.layers)
+    assert course.overcame == "the network is 50 % worse than a constant"
+
+
+def test_shuffled_targets_that_were_memorized_are_found_without_validation_rows() -> None:
+    def causes(y: Any) -> list[str]:
+        model = network(4, 64, 3)
+        case = classes(model, data=(numbers(), y), optimizer=optim.Adam(3e-2), epochs=200)
+        return [f.cause for f in diagnose(case).serious]
+
+    y = np.asarray(classes().data[1])
+    assert causes(np.random.default_rng(0).permutation(y)) == ["targets_unlearnable"]
+    assert causes(y) == []

@@ -64,7 +64,7 @@ def test_findings_are_ranked_and_print() -> None:
     found = Findings.ranked([note, weak, fault, fault])
     assert [f.cause for f in found] == ["b", "c", "a"]
     assert [f.cause for f in found.serious] == ["b", "c"]
-    assert str(found).startswith("3 findings:\nfault: B. b.")
+    assert str(found).startswith("3 findings:\nfault (b): B. b.")
     json.dumps(found.to_json())
 
 

@@ -246,3 +246,14 @@ def test_a_diverged_training_can_be_tried_again() -> None:
 def test_a_trial_with_infinite_errors_is_valid_json() -> None:
     trial = Trial([Attempt("a", {}, (np.inf, 1.0), (1.0, np.inf))])
     assert '"control": [null, 1.0]' in json.dumps(trial.to_json(), allow_nan=False)
+
+
+def test_what_the_doctor_says_of_scales_is_no_warning_as_well(
+    recwarn: pytest.WarningsRecorder,
+) -> None:
+    case = values(scale=1e5, epochs=1)
+    run = cr.fit(case.model, case.data, check=True, progress=False, **case.options())
+    assert "unscaled_targets" in [f.cause for f in run.findings or ()]
+    assert not recwarn.list
+    with pytest.warns(UserWarning, match="too far apart to be learned"):
+        cr.fit(case.model, case.data, progress=False, **case.options())

@@ -16,7 +16,7 @@ from chainrule.doctor.course import Course
 from chainrule.doctor.finding import EXPLAINS, Finding
 from chainrule.doctor.preflight import examine
 from chainrule.doctor.rule import RULES, Rule
-from chainrule.doctor.rules import watching
+from chainrule.doctor.rules import ending, watching
 from chainrule.doctor.specimens import classes, network, numbers, values
 from chainrule.doctor.survey import Survey
 from chainrule.doctor.watch import Watch
@@ -90,6 +90,7 @@ def test_remedies_of_a_plateau_follow_from_how_the_weights_moved(
     assert change(watching._sigmoids()) == [{"activation": "relu"}]
     assert change(classes(optimizer=optim.SGD(1e-5), epochs=60)) == [{"learning_rate": 10.0}]
     monkeypatch.setattr(watching, "HARDLY", 0.0)
+    monkeypatch.setattr(ending, "NO_BETTER", -1.0)  # else it advises longer steps
     assert change(classes(optimizer=optim.SGD(1e-5), epochs=60)) == [{"learning_rate": 0.1}]
 
 
@@ -149,6 +150,17 @@ def test_a_finding_that_gets_worse_is_told_again_and_keeps_its_last_numbers(
     told = [[f.level for f in watching.end_epoch({"loss": 1.0})] for _ in range(4)]
     assert told == [["note"], [], ["warning"], []]
     assert [f.text for f in watching.finish() if f.cause == "plateau"] == ["look 5"]
+
+
+def test_what_is_told_while_training_says_what_it_follows_from(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    found = [Finding("plateau", "epochs", "warning", "t", "r")]
+    one = Rule("plateau", "epochs", "while", lambda course: found, classes, classes)
+    monkeypatch.setattr(watch_module, "SHARE", 1e9)
+    monkeypatch.setitem(RULES, "plateau", one)
+    watching = Watch(Survey.of(classes(X=numbers() * np.array([1, 1, 5000, 1]))))
+    assert [f.because for f in watching.end_epoch({"loss": 1.0})] == ["unscaled_inputs"]
 
 
 @pytest.mark.parametrize(("cause", "diverged", "kept"), [

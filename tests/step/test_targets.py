@@ -314,3 +314,27 @@ def test_a_metric_of_ones_own_is_averaged_over_rows() -> None:
     assert scores["worst"] == pytest.approx(error.max(axis=1).mean(), rel=1e-5)
     assert scores["rmse"] == pytest.approx(np.sqrt((error**2).mean()), rel=1e-5)
     assert {"worst", "rmse"} <= set(run.history[0])
+
+
+def test_numbers_of_classes_under_a_loss_of_numbers_name_both_cures() -> None:
+    X, y = np.zeros((60, 2)), np.arange(60) % 10
+    model = nn.Sequential([nn.Linear(2, 10)])
+    with pytest.raises(cr.ShapeError, match="0 to 9: if they are classes, keep 10 units and use"):
+        cr.fit(model, (X, y), loss="mse", progress=False)
+    with pytest.raises(cr.ShapeError, match="End the model with 1 unit"):
+        cr.fit(model, (X, y / 7), loss="mse", progress=False)
+
+
+def test_several_input_arrays_name_how_to_join_them() -> None:
+    A, B, y = np.zeros((60, 2)), np.zeros((60, 3)), np.zeros(60)
+
+    def model(x: cr.Tensor) -> cr.Tensor:
+        return x[:, :2].sum(1) + x[:, 2:].sum(1)
+
+    for X in ((A, A), [A, B], {"a": A, "b": B}):
+        with pytest.raises(cr.DataError, match=r"join several with np.hstack\(\(A, B\)\)"):
+            cr.fit(model, (X, y), loss="mse", progress=False)
+    with pytest.raises(cr.DataError, match=r"as X\.T"):
+        cr.fit(model, (A.T, y), loss="mse", progress=False)
+    with pytest.raises(cr.DataError, match="unequal length"):
+        cr.fit(model, ([[1, 2], [3]], y), loss="mse", progress=False)

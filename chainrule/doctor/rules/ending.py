@@ -30,6 +30,7 @@ LATE_GAIN = 0.1  # of the whole fall, in the last fifth of the epochs
 LATE_SHARE = 0.25  # of the loss itself, in the same time
 FEW_STEPS = 50
 FEW_EPOCHS = 20
+FEWEST_EPOCHS = 3  # to tell a loss that falls from one that has just begun to
 HALF = 0.5  # overcome: what is left may be noise
 SETTLED = 0.85  # overcome: small losses change by much of themselves from noise alone
 BOUNCE = 0.25  # of the loss, by which it changes from epoch to epoch
@@ -127,14 +128,23 @@ def stuck(course: Course) -> Iterator[Finding]:
             {"layer": hidden[0].path}, evidence, {"activation": "relu"}, 0.75,
         )  # fmt: skip
     few = course.steps < FEW_STEPS and moved < 1
-    if course.followed and (moved < 0.1 or few):
-        yield Finding(
-            "stuck", "epochs" if few else "learning_rate", "warning",
-            text + f" In {course.steps:,} steps the weights have moved by "
-            f"{100 * moved:.2g} %: the steps are too {'few' if few else 'short'}.",
-            "Train for more epochs." if few else "Multiply the learning rate by 10.",
-            {}, evidence, {"epochs": 10} if few else {"learning_rate": 10.0}, 0.8 if few else 0.7,
-        )  # fmt: skip
+    if not course.followed or not (moved < 0.1 or few):
+        return
+    text += f" In {course.steps:,} steps the weights have moved by {100 * moved:.2g} %"
+    root = None if few else course.explains("stuck")
+    if root is not None:
+        if not flat:
+            yield Finding(
+                "stuck", root.category, "warning", f"{text}.",
+                "First mend what was found before it.", {}, evidence, {}, 0.7,
+            )  # fmt: skip
+        return
+    yield Finding(
+        "stuck", "epochs" if few else "learning_rate", "warning",
+        text + f": the steps are too {'few' if few else 'short'}.",
+        "Train for more epochs." if few else "Multiply the learning rate by 10.",
+        {}, evidence, {"epochs": 10} if few else {"learning_rate": 10.0}, 0.8 if few else 0.7,
+    )  # fmt: skip
 
 
 def _moved(course: Course) -> float:
@@ -151,7 +161,7 @@ def _moved(course: Course) -> float:
 
 @rule(
     "epochs", stage="after",
-    sick=lambda: classes(optimizer=Adam(3e-4), epochs=5),
+    sick=lambda: classes(optimizer=Adam(6e-3), epochs=4),
     healthy=lambda: classes(optimizer=Adam(1e-2), epochs=300),
 )  # fmt: skip
 def still_falling(course: Course) -> Iterator[Finding]:
@@ -167,6 +177,8 @@ def still_falling(course: Course) -> Iterator[Finding]:
     late = max(1, len(losses) // 5)
     start = float(losses[-1 - late]) if len(losses) > late else first
     share = (start - float(losses[-1])) / fall if fall > 0 else 0.0
+    if len(losses) < FEWEST_EPOCHS and course.steps >= FEW_STEPS:
+        return  # every loss falls so soon
     hardly = course.steps < FEW_STEPS and learned < HALF
     # After a wild start the fall is all behind, however much is still to come.
     halving = learned < 0 and start > 0 and 1 - float(losses[-1]) / start > LATE_SHARE
@@ -176,23 +188,35 @@ def still_falling(course: Course) -> Iterator[Finding]:
     level = "warning" if learned < HALF else "note"
     text = (
         f"The loss was still falling when training ended after {counted(len(losses), 'epoch')} "
-        f"({course.steps:,} steps): {100 * share:.0f} % of its whole fall, from "
-        f"{first:.4g} to {losses[-1]:.4g}, came in the last {late}."
+        f"({course.steps:,} steps): "
     )
+    last = f"in the last {counted(late, 'epoch')}"
+    if share >= LATE_GAIN and len(losses) > late:
+        text += f"{100 * share:.0f} % of its whole fall, from {first:.4g} to {losses[-1]:.4g}, "
+        text += f"came {last}."
+    elif halving:
+        text += f"it fell from {start:.4g} to {losses[-1]:.4g} {last}."
+    else:
+        text = (
+            f"Training ended after {counted(course.steps, 'step')}, before the loss of "
+            f"{losses[-1]:.4g} could settle."
+        )
     evidence = (
         Evidence("share of the fall in the last fifth", share, LATE_GAIN, "it had not settled"),
         Evidence("share of the constant's loss overcome", learned, HALF, "half of what there is"),
     )
     confidence = 0.6 + 0.15 * min(1.0, share)
-    yield Finding(
-        "still_falling", "epochs", level, text, "Train for more epochs.",
-        {}, evidence, {"epochs": 4}, confidence if few else confidence - 0.1,
-    )  # fmt: skip
-    if not few:  # there was time enough for longer steps
+    faster = not few and course.explains("still_falling") is None  # there was time for more
+    if faster:
         yield Finding(
             "still_falling", "learning_rate", level, text, "Multiply the learning rate by 3.",
             {"epoch": len(losses)}, evidence, {"learning_rate": 3.0}, confidence,
         )  # fmt: skip
+        text = f"More epochs would let the loss of {losses[-1]:.4g} fall further, too."
+    yield Finding(
+        "still_falling", "epochs", level, text, "Train for more epochs.",
+        {}, evidence, {"epochs": 4}, confidence if few else confidence - 0.1,
+    )  # fmt: skip
 
 
 @rule(

@@ -81,7 +81,7 @@ def _tries(survey: Survey) -> Iterator[_Try]:
 
 @rule(
     "learning_rate", stage="after",
-    sick=lambda: classes(optimizer=Adam(3e-5), epochs=30),
+    sick=lambda: classes(optimizer=Adam(1e-4), epochs=100),
     healthy=lambda: classes(epochs=60),
 )  # fmt: skip
 def could_learn_more(course: Course) -> Iterator[Finding]:
@@ -115,8 +115,8 @@ def could_learn_more(course: Course) -> Iterator[Finding]:
         told.add(one.category)
         yield Finding(
             "could_learn_more", one.category, "warning" if first else "note",
-            f"Training overcame {100 * learned:.0f} % of a constant's loss, and there is more to "
-            f"learn: with {one.words}, short trainings reach a loss of {reached:.4g} on rows that "
+            f"{course.overcame.capitalize()}, and there is more to learn: "
+            f" with {one.words}, short trainings reach a loss of {reached:.4g} on rows that "
             f"they have not seen, where this one has {before:.4g}.{tells}",
             one.advice,
             {"layer": narrowest.path} if "width" in one.change else {},

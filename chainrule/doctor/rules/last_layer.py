@@ -37,6 +37,8 @@ def _halves() -> tuple[Array, Array]:
     return numbers(), np.full((240, 2), 0.5)
 
 
+MOST_CLASSES = 20  # distinct targets; amounts usually have more
+EVEN = 0.25  # share of the rarest target, of that which equally frequent ones would have
 FEW_OUTSIDE = 0.01  # of the targets; a few outliers may lie beyond a tanh on purpose
 
 
@@ -155,25 +157,8 @@ def loss_for_numbers(survey: Survey) -> Iterator[Finding]:
     distinct = np.unique(y)
     one_hot = y.shape[1] > 1 and len(distinct) == 2 and bool((y.sum(axis=1) == distinct[-1]).all())
     yes_no = bool(np.isin(distinct, (0.0, 1.0)).all()) and len(distinct) == 2
-    numbered = (
-        y.shape[1] == 1
-        and 3 <= len(distinct) <= 10
-        and bool((distinct == np.arange(len(distinct))).all())
-        and len(y) >= 10 * len(distinct)
-    )
-    if numbered:
-        yield Finding(
-            "loss_for_numbers", "loss", "note",
-            f"The targets are the whole numbers 0 to {len(distinct) - 1}. If they are classes, the "
-            f"loss ({survey.aim.name}) treats them as amounts: it takes class 2 for more than "
-            "class 1, and twice as far from class 0.",
-            f"For classes, end the network with {len(distinct)} units and use "
-            "loss='cross_entropy'.",
-            {},
-            (Evidence("distinct targets, numbered from 0", len(distinct), 10,
-                      "amounts rarely have so few values"),),
-            {}, 0.45,
-        )  # fmt: skip
+    if y.shape[1] == 1 and not yes_no:
+        yield from _numbered(survey, distinct)
     if not (one_hot or yes_no):
         return
     better = "cross_entropy" if one_hot else "binary_cross_entropy"
@@ -190,6 +175,34 @@ def loss_for_numbers(survey: Survey) -> Iterator[Finding]:
         {},
         (Evidence("distinct targets", len(distinct), 2, "classes, not quantities"),),
         {"loss": better} | ({"output": None} if ends else {}), 0.8 if absolute else 0.5,
+    )  # fmt: skip
+
+
+def _numbered(survey: Survey, distinct: Array) -> Iterator[Finding]:
+    """Find targets that are as evenly spaced as the numbers of classes."""
+    y, k = survey.targets, len(distinct)
+    if not 3 <= k <= MOST_CLASSES or len(y) < 10 * k:
+        return
+    if np.ptp(np.diff(distinct)) > 1e-4 * (distinct[1] - distinct[0]):  # rounded, if standardized
+        return
+    from_0 = bool((distinct == np.arange(k)).all())
+    shares = np.unique(y, return_counts=True)[1] / len(y)
+    whole = np.asarray(survey.case.data[1]).dtype.kind in "iu"
+    # Counts have values that are much rarer than others, and classes are usually kept as integers.
+    likely = from_0 and whole and float(shares.min()) * k > EVEN
+    what = f"the whole numbers 0 to {k - 1}" if from_0 else f"{k} values at equal distances"
+    yield Finding(
+        "loss_for_numbers", "loss", "warning" if likely else "note",
+        f"The targets are {what}. If they are classes, the loss ({survey.aim.name}) treats them as "
+        "amounts: it takes class 2 for more than class 1, and twice as far from class 0.",
+        f"For classes, end the network with {k} units and use loss='cross_entropy'; if they are "
+        "amounts, all is well.",
+        {},
+        (Evidence("distinct targets, evenly spaced", k, MOST_CLASSES,
+                  "amounts rarely have so few values"),
+         Evidence("share of the rarest, of an equal share", float(shares.min()) * k, EVEN,
+                  "some counts are much rarer than others")),
+        {}, 0.45,
     )  # fmt: skip
 
 

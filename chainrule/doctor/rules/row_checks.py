@@ -13,6 +13,7 @@ from chainrule.core.wording import counted
 from chainrule.doctor.case import Case
 from chainrule.doctor.course import Course
 from chainrule.doctor.finding import Evidence, Finding
+from chainrule.doctor.fork import Bench
 from chainrule.doctor.neighbours import NEIGHBOURS
 from chainrule.doctor.rule import rule
 from chainrule.doctor.specimens import classes, numbers, values
@@ -27,6 +28,10 @@ FEW = 20  # rows to learn from
 DISTINCT = 0.2  # of the rows; continuous measurements hardly ever repeat
 SHIFT = 1.5  # spreads of a column between the means of training and validation rows
 STRETCH = 4.0  # times as wide as the column is in the training rows
+TELLS = 0.15  # of a constant's loss on other rows, overcome: something can be learned
+MEMORIZED = 0.6  # of a constant's loss overcome on the rows of training themselves
+BY_HEART = 0.3  # the same, of a copy whose time is short, and that has become worse on other rows
+LOOK = 0.1  # seconds between two looks at the held-out loss
 TINY = 1e-3  # root mean square of inputs, or spread of targets; usual ones are near 1
 
 
@@ -242,28 +247,60 @@ def targets_unlearnable(course: Course) -> Iterator[Finding]:
     guess = survey.held_guess_loss
     if held and guess:
         gained = 1 - min(held) / guess
-        if gained > 0.15:
+        if gained > TELLS:
             return
-    elif course.learned > 0.6:
-        return  # memorized, or learned: it can't be told which without validation rows
     near = survey.neighbours
     if near is None or near.gain > max(0.1, 2 * near.error):
         return
-    agree, error = near.gain, near.error
-    seen = (
-        f"the best validation loss is {min(held):.4g}, where a constant has {guess:.4g}"
-        if held and guess
-        else f"training overcame {100 * course.learned:.0f} % of a constant's loss"
-    )
+    agree, error, what = near.gain, near.error, "The inputs do not tell the targets"
+    if held and guess:
+        seen = f"the best validation loss is {min(held):.4g}, where a constant has {guess:.4g}"
+    elif course.learned <= MEMORIZED:
+        seen = course.overcame
+    else:  # memorized or learned: other rows show which
+        best = _memorized(course)
+        if best is None:
+            return
+        what = "What was learned does not hold for other rows"
+        seen = (
+            "a copy trained on four fifths of the rows is no better than a constant on the others "
+            f"(a loss of {best[0]:.4g} against {best[1]:.4g})"
+        )
     yield Finding(
         "targets_unlearnable", "data", "warning",
-        f"The inputs do not tell the targets: {seen}, and the {NEIGHBOURS} rows nearest to a row "
+        f"{what}: {seen}, and the {NEIGHBOURS} rows nearest to a row "
         f"tell its target no better than a constant does ({100 * agree:.0f} % less error, standard "
         f"error {100 * error:.0f} %).",
         "Check that rows and targets belong together: that neither was sorted or shuffled alone, "
-        "and that the labels are right.",
+        "that the labels are right, and that there are rows enough.",
         {},
         (Evidence("error that the nearest rows take away", agree, max(0.1, 2 * error),
                   "a tenth, or twice the standard error"),),
         {}, 0.85,
     )  # fmt: skip
+
+
+def _memorized(course: Course) -> tuple[float, float] | None:
+    """Return the lowest loss on held-out rows of a network that learns the others by heart.
+
+    The second number is that of the best constant.  Returns None where the network learns
+    something that holds for other rows, or does not come so far in the time there is.
+    """
+    if course.by_hand:
+        return None
+    bench = Bench.of(course.survey, sum(float(r.get("seconds", 0.0)) for r in course.history))
+    fork = None if bench is None else bench.fork({}, engine="auto")
+    if bench is None or fork is None:
+        return None
+    guess, losses = fork.survey.held_guess_loss, []
+    while bench.left > 0 and guess is not None and guess > 0:
+        before = fork.taken
+        fork.advance(min(bench.left, LOOK))
+        losses.append(fork.loss)
+        if 1 - losses[-1] / guess > TELLS:
+            return None
+        if fork.learned > BY_HEART and losses[-1] > guess:
+            return min(losses), guess
+        if fork.taken == before:
+            return None
+    return None

@@ -16,16 +16,17 @@ from chainrule.doctor.finding import Evidence, Finding
 from chainrule.doctor.layer_facts import LayerFacts, longest_chain
 from chainrule.doctor.rule import rule
 from chainrule.doctor.rules.start import dead_layer
-from chainrule.doctor.specimens import classes, network
+from chainrule.doctor.specimens import classes, network, numbers
 from chainrule.doctor.survey import Survey
 from chainrule.nn.activations import Sigmoid, Tanh
 from chainrule.nn.layer import Layer, Linear, Sequential
 
-__all__ = ["no_nonlinearity", "of_two_slopes", "saturated_layer", "saturation",
-           "vanishing_gradients"]  # fmt: skip
+__all__ = ["activation_never_bends", "no_nonlinearity", "of_two_slopes", "saturated_layer",
+           "saturation", "vanishing_gradients"]  # fmt: skip
 
 FLAT = 0.05  # a slope below this, where a sigmoid's is 0.25 and a tanh's 1 at most
 MOSTLY = 0.6  # share of slopes; a unit normal input leaves under a tenth of a tanh's so flat
+WIDER = 10.0  # times the size of all other columns, which then hardly change a sign
 ROUNDING = 1e-6  # change of a slope, of the largest
 FADED = 1e-3  # gradient of the first layer over that of the last
 
@@ -37,20 +38,55 @@ FADED = 1e-3  # gradient of the first layer over that of the last
 )
 def no_nonlinearity(survey: Survey) -> Iterator[Finding]:
     """Layers with nothing but lines between them are one linear layer."""
-    hidden = [layer for layer in survey.layers if not layer.last]
-    bends = [_bend(layer) for layer in hidden]
-    if not bends or max(bends) > ROUNDING:
+    hidden, most = _straight(survey)
+    if not hidden or any(layer.bends for layer in hidden):
         return
     yield Finding(
         "no_nonlinearity", "activation", "warning",
         f"No activation lies between the {len(hidden) + 1} layers with weights, so together they "
         "are one linear function, whatever their sizes.",
         "Put an activation such as nn.ReLU() after each hidden layer.",
-        {"layer": hidden[0].path},
-        (Evidence("change of any slope from row to row", max(bends), ROUNDING,
-                  "of the largest slope; a line has one slope everywhere"),),
-        {"activation": "relu"}, 0.75,
+        {"layer": hidden[0].path}, _bends(most), {"activation": "relu"}, 0.75,
     )  # fmt: skip
+
+
+def _one_wide_column() -> Case:
+    return classes(X=numbers() * 0.1 + np.array([0, 0, 20, 0]))
+
+
+@rule("preprocessing", sick=_one_wide_column, healthy=lambda: classes())
+def activation_never_bends(survey: Survey) -> Iterator[Finding]:
+    """Find activations whose bends no row comes near, so that the network is linear."""
+    hidden, most = _straight(survey)
+    if not any(layer.bends for layer in hidden):
+        return
+    size = np.sqrt(np.square(survey.columns).mean(axis=0))
+    column = int(size.argmax()) if len(size) else 0
+    rest = np.delete(size, column)
+    alone = len(rest) > 0 and float(size[column]) > WIDER * root_mean_square(rest)
+    why = "every weighted sum stays on one side of the bends"
+    if alone:
+        why = f"column {survey.column(column)!r} is so large that it alone decides every sign"
+    yield Finding(
+        "activation_never_bends", "preprocessing", "warning",
+        f"The activations after layer {hidden[0].path} never bend on these rows: {why}. On them "
+        "the network is one linear function.",
+        "Standardize the inputs: (X - X.mean(0)) / X.std(0).",
+        {"layer": hidden[0].path, **({"column": survey.column(column)} if alone else {})},
+        _bends(most), {"preprocess": "standardize"}, 0.7,
+    )  # fmt: skip
+
+
+def _straight(survey: Survey) -> tuple[list[LayerFacts], float]:
+    """Return the hidden layers if none bends on any row, else none, and the largest bend."""
+    hidden = [layer for layer in survey.layers if not layer.last]
+    most = max(map(_bend, hidden), default=math.inf)
+    return (hidden if most <= ROUNDING else []), most
+
+
+def _bends(most: float) -> tuple[Evidence, ...]:
+    return (Evidence("change of any slope from row to row", most, ROUNDING,
+                     "of the largest slope; a line has one slope everywhere"),)  # fmt: skip
 
 
 def _bend(layer: LayerFacts) -> float:

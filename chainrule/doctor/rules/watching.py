@@ -154,6 +154,9 @@ def plateau(course: Course) -> Iterator[Finding]:
         cure = "Use relu or tanh in the hidden layers."
     elif not known:  # all weights are frozen, or the doctor did not see these epochs
         return
+    elif (root := course.explains("plateau")) is not None:
+        category, change, why = root.category, {}, ""
+        cure = "First mend what was found before it."
     elif moved < HARDLY:
         category, change = "learning_rate", {"learning_rate": 10.0}
         why = f" In these epochs the weights moved by {100 * moved:.2g} %: the steps are too short."
