@@ -81,7 +81,7 @@ def _tries(survey: Survey) -> Iterator[_Try]:
 
 @rule(
     "learning_rate", stage="after",
-    sick=lambda: classes(optimizer=Adam(1e-4), epochs=100),
+    sick=lambda: classes(optimizer=Adam(2e-4), epochs=60),
     healthy=lambda: classes(epochs=60),
 )  # fmt: skip
 def could_learn_more(course: Course) -> Iterator[Finding]:
