@@ -22,6 +22,7 @@ from chainrule.doctor.specimens import classes, network, numbers, values
 from chainrule.doctor.survey import Survey
 from chainrule.doctor.watch import Watch
 from chainrule.train.diagnose import diagnose
+from chainrule.train.progress import Progress
 
 
 def fitted(case: Any, **options: Any) -> cr.Run:
@@ -81,6 +82,8 @@ def test_a_finished_training_is_kept_whatever_ends_the_search_for_causes(
     monkeypatch.setitem(
         RULES, "unsteady", Rule("unsteady", "data", "after", check, classes, classes)
     )
+    # As at a terminal.
+    monkeypatch.setattr(Progress, "remark", lambda self, line: self.tell([line]))
     case = classes(network(4, 16, 16, 3, between=()), epochs=2)
     failed = isinstance(error, RuntimeError)
     with pytest.warns(UserWarning, match="no such thing") if failed else nullcontext():

@@ -261,8 +261,11 @@ def test_an_interrupted_run_says_so_and_images_on_arrays_are_seen() -> None:
     rng = np.random.default_rng(0)
     X, y = rng.integers(0, 256, (60, 8, 8), np.uint8), np.arange(60) % 2
     model = nn.Sequential([nn.Flatten(), nn.Linear(64, 8), nn.ReLU(), nn.Linear(8, 2)])
-    run = cr.fit(model, (X, y), loss="cross_entropy", epochs=9, validation=0.2, on_epoch=interrupt,
-                 watch=True, progress=False)  # fmt: skip
+    with pytest.warns(UserWarning, match="interrupted in epoch 3 of 9"):
+        run = cr.fit(
+            model, (X, y), loss="cross_entropy", epochs=9, validation=0.2, on_epoch=interrupt,
+            watch=True, progress=False,
+        )  # fmt: skip
     page = read(html := cr.report(run, (X, y)).html())
     assert "interrupted after epoch 3 of 9" in page.told("Result")
     assert 'class="image"' in html
