@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from collections import OrderedDict
 from collections.abc import Callable
 
@@ -76,6 +78,17 @@ def test_code_keeps_no_parameters() -> None:
     layer = nn.Linear(3, 2)
     made = code(layer)
     assert all("parameter" not in node.params for node in made.graph.nodes)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_a_child_waits_for_no_thread_of_its_parent() -> None:
+    with recent._lock:  # as if another thread held it
+        child = os.fork()
+        if child == 0:
+            signal.alarm(20)
+            code(lambda x: x * 4.5)
+            os._exit(0)
+    assert os.waitpid(child, 0)[1] == 0
 
 
 def test_the_oldest_are_dropped(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,6 +7,7 @@ Read next: :mod:`chainrule.run.llvm.code`.
 
 from __future__ import annotations
 
+import os
 from collections import OrderedDict
 from collections.abc import Hashable
 from threading import Lock
@@ -22,7 +23,17 @@ __all__ = ["native_code"]
 
 MOST = 64
 _codes: OrderedDict[Hashable, NativeCode] = OrderedDict()
-_lock = Lock()  # held for a lookup only, so that no fork has to wait for a compilation
+_lock = Lock()  # held for a lookup only
+
+
+def _begin_anew() -> None:
+    """Forget all: another thread may have held the lock when the process was forked."""
+    global _codes, _lock
+    _codes, _lock = OrderedDict(), Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_begin_anew)
 
 
 def native_code(
