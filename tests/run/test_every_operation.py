@@ -52,6 +52,7 @@ def assert_native(graph: cr.Graph, given: Mapping[str, Array]) -> None:
         np.testing.assert_array_equal(several[name], alone[name])
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", sorted(n for n, p in registry.items() if not p.leaf))
 def test_an_operation_is_native_on_every_number_of_axes(name: str) -> None:
     tried = 0
@@ -78,6 +79,7 @@ def _shapes() -> Iterator[tuple[tuple[int, ...], str]]:
             yield (inner if last is None else (*inner, last)), dtype
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("layer", LAYERS, ids=lambda e: type(e).__name__)
 def test_a_layer_is_native_on_every_number_of_axes(layer: Any) -> None:
     """One shape of each number of axes that the layer takes, with its gradient."""
