@@ -63,7 +63,7 @@ class NativeCode:
         about = json.loads(head)
         self.kernels, self.schedule, self.slots = self._plan(state, about["refused"])
         self.slots.workspace = about["workspace"]
-        self.packed = self._packed(self.kernels, self.schedule)
+        self.packed = self._packed(self.kernels, self.schedule) if pack else {}
         self.engine = link(machine_code)
         self._find_entries()
 
@@ -81,7 +81,7 @@ class NativeCode:
             try:
                 module, slots = emit(
                     kernels, plan, state, data, self.capacity, host_target(),
-                    self._packed(kernels, plan),
+                    self._packed(kernels, plan) if self.pack else None,
                 )  # fmt: skip
                 break
             except Unsupported as problem:  # exclude the node and start again
@@ -90,10 +90,13 @@ class NativeCode:
         return head.encode() + b"\n" + object_code(str(module))
 
     def _packed(self, kernels: Kernels, plan: Schedule) -> dict[Node, Gemm]:
-        """Return the products that take their weights arranged; the interpreter does not."""
-        if not self.pack or has_stops(plan):
-            return {}
-        return weights_to_pack(kernels, self.capacity, host_target())
+        """Return the products that can take their weights arranged; the interpreter does not."""
+        return {} if has_stops(plan) else weights_to_pack(kernels, self.capacity, host_target())
+
+    @property
+    def packable(self) -> bool:
+        """Whether code with `pack` would be other code."""
+        return bool(self._packed(self.kernels, self.schedule))
 
     def arrange(self, name: str, array: Array, back: bool = False) -> Array:
         """Return input `name` as the code takes it, or, with `back`, as it was before that."""

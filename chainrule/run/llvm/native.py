@@ -121,10 +121,9 @@ class NativeFunction:
         }
         self.frozen: dict[str, Array] = {}  # arranged for the code
         self.packs = False
+        self._compile(ROWS_AT_ONCE)
         if frozen:
             self._freeze(frozen)
-        else:
-            self._compile(ROWS_AT_ONCE)
         self.shapes = {name: graph.outputs[name].spec.shape[1:] for name in self.code.slots.wholes}
         self.rows = {name: spec.shape[1:] for name, spec in self.specs.items()}
         self.few = min((_few(spec) for spec in self.specs.values()), default=0)
@@ -154,8 +153,10 @@ class NativeFunction:
         self._freeze({name: p.value for name, p in self.parameters.items()})
 
     def _freeze(self, values: Mapping[str, Array]) -> None:
-        self.packs, self.parameters = True, {}
-        self._compile(ROWS_AT_ONCE)
+        self.parameters = {}
+        if self.code.packable:
+            self.packs = True
+            self._compile(self.code.capacity)
         self.frozen = Arena({n: self.code.arrange(n, value) for n, value in values.items()}).views
         self._give_frozen()
 

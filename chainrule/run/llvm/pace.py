@@ -58,9 +58,8 @@ class Pace:
         self._usual = _Tally()  # the pace when it was chosen
         self._now = _Tally()
         self._order: list[int] = []  # the choices whose turn is to come in this round
-        self._begin()
-        if self.decided:
-            self._order.clear()
+        if not self.decided:
+            self._begin()
 
     def _begin(self) -> None:
         """Begin a trial; its first turns, one step each, only fill caches and start threads."""
