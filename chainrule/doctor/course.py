@@ -53,16 +53,15 @@ class Course:
         }
         self.followed = list(weights)  # their paths, in the order of an entry of `moves`
         self._parameters = list(weights.values())
-        self._starts = np.cumsum([0, *(len(self._elements(p)) for p in self._parameters)])
+        self._every = [_every(p) for p in self._parameters]
+        self._starts = np.cumsum([0, *map(len, self._elements())])
         self._losses = np.zeros(0)
         self._moves: list[list[float]] = []
         self._turns: list[float] = []
         # An epoch of a small network takes less than a millisecond.  So its end only copies the
         # weights; what they say is computed for many epochs at once.
-        size, kind = (
-            self._starts[-1],
-            np.result_type(np.float32, *(p.value for p in self._parameters)),
-        )
+        kind = np.result_type(np.float32, *(p.value for p in self._parameters))
+        size = self._starts[-1]
         self._copies = np.empty((2 + AT_ONCE // max(size, 1), size), kind)
         self._begin()
 
@@ -71,19 +70,15 @@ class Course:
         self._copy()
         self._change = np.zeros((0, *self._starts[1:2]))  # of the first weights, in the last epoch
 
-    @staticmethod
-    def _elements(parameter: Parameter) -> Array:
-        """Return the elements of a weight; of a large one, some that are spread over it."""
-        value = parameter.value
-        step = max(1, -(-value.size // MOST_ELEMENTS))
-        while math.gcd(step, value.shape[-1]) > 1:  # else some units would not be seen
-            step += 1
-        return value.ravel()[::step]
+    def _elements(self) -> list[Array]:
+        """Return the elements of each weight; of a large one, some that are spread over it."""
+        pairs = zip(self._parameters, self._every, strict=True)
+        return [parameter.value.ravel()[::step] for parameter, step in pairs]
 
     def _copy(self) -> None:
         """Copy the elements of all weights, one after the other."""
         if self.followed:
-            np.concatenate([*map(self._elements, self._parameters)], out=self._copies[self._filled])
+            np.concatenate(self._elements(), out=self._copies[self._filled])
             self._filled += 1
 
     def _lengths(self, x: Array) -> Array:
@@ -204,3 +199,11 @@ class Course:
         if learned < 0:
             return f"the network is {-100 * learned:.0f} % worse than a constant"
         return f"training overcame {100 * learned:.0f} % of a constant's loss"
+
+
+def _every(parameter: Parameter) -> int:
+    """Return of how many elements of a weight one is followed."""
+    step = max(1, -(-parameter.value.size // MOST_ELEMENTS))
+    while math.gcd(step, parameter.value.shape[-1]) > 1:  # else some units would not be seen
+        step += 1
+    return step
