@@ -22,13 +22,14 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-import llvmlite.binding as llvm
 import numpy as np
 import scipy_openblas32
 from llvmlite import ir
-from numpy.typing import NDArray
+from peak import aligned, peak
 
-from chainrule.run.llvm.gemm import Gemm, Target
+from chainrule.run.llvm.code import link, object_code
+from chainrule.run.llvm.gemm import Gemm
+from chainrule.run.llvm.machine import host_target
 
 LAYERS = (  # inputs, outputs, batch
     (2, 16, 10),
@@ -41,39 +42,6 @@ LAYERS = (  # inputs, outputs, batch
     (2048, 2048, 512),
 )
 _PINS = ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE")
-
-
-def host() -> tuple[Target, llvm.TargetMachine]:
-    """Return the descriptions of this machine for the emitter and for LLVM."""
-    llvm.initialize_native_target()
-    llvm.initialize_native_asmprinter()
-    features = llvm.get_host_cpu_features()
-    if features.get("avx512f"):
-        target = Target(width=16, registers=32, l1=32 * 1024, l2=1024 * 1024)
-    elif features.get("avx2"):
-        target = Target(width=8, registers=16)
-    else:
-        target = Target(width=4, registers=16)
-    machine = llvm.Target.from_default_triple().create_target_machine(
-        cpu=llvm.get_host_cpu_name(), features=features.flatten(), opt=2, codemodel="default"
-    )
-    return target, machine
-
-
-def link(module: ir.Module, machine: llvm.TargetMachine) -> llvm.ExecutionEngine:
-    """Compile a module; the returned engine owns the code."""
-    parsed = llvm.parse_assembly(str(module))
-    # No passes over the IR: they triple the compile time without a measurable gain here.
-    engine = llvm.create_mcjit_compiler(parsed, machine)
-    engine.finalize_object()
-    return engine
-
-
-def aligned(count: int) -> NDArray[np.float32]:
-    """Return a float32 array that starts on a cache line."""
-    raw = np.zeros(count * 4 + 64, np.uint8)
-    start = -raw.ctypes.data % 64
-    return raw[start : start + count * 4].view(np.float32)
 
 
 @dataclass
@@ -117,7 +85,7 @@ def load_blas() -> Any:
 def prepare(product: tuple[str, int, int, int, bool, bool], blas: Any) -> Case:
     """Compile one product and bind both contestants to the same operands."""
     label, m, n, k, trans_a, trans_b = product
-    target, machine = host()
+    target = host_target()
     stride_a = (m * (2 if "half" in label else 1)) if trans_a else k
     rows = stride_a if trans_a else None
     gemm = Gemm(n=n, k=k, m=rows, trans_a=trans_a, trans_b=trans_b, target=target)
@@ -129,7 +97,7 @@ def prepare(product: tuple[str, int, int, int, bool, bool], blas: Any) -> Case:
     builder = ir.IRBuilder(function.append_basic_block("entry"))
     gemm.emit(builder, *function.args)
     builder.ret_void()
-    engine = link(module, machine)
+    engine = link(object_code(str(module)))
     compile_ms = (time.perf_counter() - began) * 1e3
 
     rng = np.random.default_rng(0)
@@ -164,48 +132,6 @@ def prepare(product: tuple[str, int, int, int, bool, bool], blas: Any) -> Case:
     return Case(label, 2.0 * m * n * k, ours, theirs, compile_ms, error, keep)
 
 
-def peak() -> tuple[Callable[[], None], float, object]:
-    """Return a call of a loop of multiply-adds, its operations, and objects to keep alive."""
-    target, machine = host()
-    chains, steps = 12, 20_000
-    vector = ir.VectorType(ir.FloatType(), target.width)
-    module = ir.Module("peak")
-    madd = ir.Function(
-        module, ir.FunctionType(vector, [vector] * 3), f"llvm.fmuladd.v{target.width}f32"
-    )
-    out_type = vector.as_pointer()
-    function = ir.Function(module, ir.FunctionType(ir.VoidType(), [out_type]), "peak")
-    entry, loop, done = (function.append_basic_block() for _ in range(3))
-    b, i64 = ir.IRBuilder(entry), ir.IntType(64)
-    factor = b.load(function.args[0], align=4)
-    b.branch(loop)
-    b.position_at_end(loop)
-    count = b.phi(i64)
-    count.add_incoming(i64(0), entry)
-    sums = [b.phi(vector) for _ in range(chains)]
-    grown = [b.call(madd, [s, factor, factor]) for s in sums]
-    for index, (phi, value) in enumerate(zip(sums, grown, strict=True)):
-        phi.add_incoming(ir.Constant(vector, [float(index)] * target.width), entry)
-        phi.add_incoming(value, loop)
-    following = b.add(count, i64(1))
-    count.add_incoming(following, loop)
-    b.cbranch(b.icmp_signed("<", following, i64(steps)), loop, done)
-    b.position_at_end(done)
-    total = grown[0]
-    for value in grown[1:]:
-        total = b.fadd(total, value)
-    b.store(total, function.args[0], align=4)
-    b.ret_void()
-    engine = link(module, machine)
-    native = ctypes.CFUNCTYPE(None, ctypes.c_void_p)(engine.get_function_address("peak"))
-    memory = aligned(target.width)
-
-    def run() -> None:
-        native(memory.ctypes.data)
-
-    return run, 2.0 * chains * steps * target.width, (engine, memory)
-
-
 def timed(call: Callable[[], None], repeats: int) -> float:
     """Return seconds of processor time per call, which a busy machine affects less."""
     began = time.thread_time()
@@ -236,7 +162,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=25)
     parser.add_argument("--only", default="", help="only products whose label contains this text")
     options = parser.parse_args()
-    target, _ = host()
+    target = host_target()
     blas = load_blas()
     peak_call, peak_flops, _keep = peak()
     kernel = blas.scipy_openblas_get_corename().decode()

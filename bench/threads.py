@@ -20,6 +20,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from contestants.ours import Ours
+from worker import settle
 from workloads import WORKLOADS, Workload
 
 from chainrule.run.llvm import caller
@@ -47,6 +48,7 @@ def epoch_seconds(workload: Workload, threads: int | None, seconds: float) -> fl
     """Return the mean time of an epoch of a training that starts anew."""
     caller._kept.clear()  # what an earlier training has found
     ours = Ours(workload, threads)
+    settle()  # NumPy's products, which make the data, leave threads that spin
     epochs, began = 0, time.perf_counter()
     while epochs < 3 or time.perf_counter() - began < seconds:
         ours.epoch(shuffle=False)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 from concurrent.futures import ThreadPoolExecutor
 
-from gemm import peak
+from peak import peak
 from workloads import Weights, Workload
 
 from contestants.contestant import Contestant

@@ -161,26 +161,33 @@ def test_the_number_of_threads_changes_no_bit(case: Case) -> None:
 
 
 class Machine:
-    """A clock, and the seconds that a step takes on each number of threads."""
+    """A clock, the seconds of a step on each number of threads, and those of starting threads."""
 
-    def __init__(self, seconds: dict[int, float]):
+    def __init__(self, seconds: dict[int, float], starting: float = 0.0):
         self.now, self.seconds, self.spent = 0.0, seconds, dict.fromkeys(seconds, 0.0)
+        self.starting = starting
 
-    def run(self, pace: Pace, seconds: float) -> None:
-        """Run steps for about so many seconds, in calls of at most a tenth of a second."""
+    def run(self, pace: Pace, seconds: float, call: float = 0.1) -> None:
+        """Run steps for about so many seconds, in calls of about `call` seconds."""
         end = self.now + seconds
+        steps = max(1, round(call / min(self.seconds.values())))
         while self.now < end:
-            threads, most = pace.turn()
-            steps = max(1, int(0.1 / self.seconds[threads]))
-            steps = min(steps, most or steps)
-            took = steps * self.seconds[threads]
-            self.now += took
-            self.spent[threads] += took
-            pace.note(steps, took)
+            left = steps
+            while left:
+                threads, most = pace.turn(steps)
+                count = min(left, most)
+                starting = self.starting if threads > 1 else 0.0
+                took = count * self.seconds[threads] + starting
+                self.now += took
+                self.spent[threads] += took
+                pace.note(count, took, starting)
+                left -= count
 
 
-def paced(seconds: dict[int, float], kept: int | None = None) -> tuple[Machine, Pace]:
-    machine = Machine(seconds)
+def paced(
+    seconds: dict[int, float], kept: int | None = None, starting: float = 0.0
+) -> tuple[Machine, Pace]:
+    machine = Machine(seconds, starting)
     return machine, Pace(tuple(seconds), kept, lambda: machine.now)
 
 
@@ -199,6 +206,26 @@ def test_a_clear_difference_is_found_in_a_few_milliseconds() -> None:
     machine, pace = paced({1: 1e-5, 2: 1e-4})
     machine.run(pace, 0.003)
     assert (pace.decided, pace.chosen) == (True, 1)
+
+
+def test_starting_threads_counts_once_for_a_call() -> None:
+    machine, pace = paced({1: 1e-4, 2: 6e-5}, starting=2e-4)
+    machine.run(pace, 1.0)
+    assert pace.chosen == 2  # in a call of 0.1 s, 0.2 ms are little
+    machine, pace = paced({1: 1e-4, 2: 6e-5}, starting=2e-4)
+    machine.run(pace, 1.0, call=2e-4)
+    assert pace.chosen == 1
+
+
+def test_long_steps_are_tried_rarely() -> None:
+    machine, pace = paced({1: 0.3, 2: 0.16})
+    machine.run(pace, 4.0, call=1.5)
+    assert (pace.chosen, machine.spent[1]) == (2, 0.3)
+    machine, pace = paced({1: 0.16, 2: 0.15})
+    machine.run(pace, 60.0, call=1.5)
+    assert pace.chosen == 2
+    steps = sum(machine.spent[n] / machine.seconds[n] for n in (1, 2))
+    assert machine.now < 1.01 * steps * 0.15
 
 
 def test_the_choice_is_looked_at_again() -> None:
@@ -224,13 +251,13 @@ def test_four_threads_are_tried_beside_one_and_two() -> None:
 
 def test_an_earlier_choice_is_kept_until_the_next_trial() -> None:
     machine, pace = paced({1: 1e-4, 2: 6e-5}, kept=1)
-    assert pace.turn() == (1, None)
+    assert pace.turn(9)[0] == 1
     machine.run(pace, 1.0)
     assert pace.chosen == 2
-    assert Pace((1, 2), kept=7).turn() == (1, 1)  # a choice that is not one of these
+    assert Pace((1, 2), kept=7).turn(9) == (1, 1)  # a choice that is not one of these
 
 
 def test_one_choice_is_no_trial() -> None:
     machine, pace = paced({3: 1e-4})
     machine.run(pace, 1.0)
-    assert pace.turn() == (3, None)
+    assert pace.turn(9) == (3, 9)

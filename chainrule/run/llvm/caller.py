@@ -66,6 +66,13 @@ def _run_steps(
     steps(*given, thread, threads, place)
 
 
+def _timed(work: Callable[[int], None], thread: int) -> float:
+    """Call ``work(thread)`` and return when it began."""
+    began = perf_counter()
+    work(thread)
+    return began
+
+
 def _on_thread(
     level: Callable[..., None], given: tuple[int, ...], threads: int
 ) -> Callable[[int], None]:
@@ -84,6 +91,7 @@ class Caller:
         self._kind = code.key, choices
         self.pace = Pace(choices, _kept.get(self._kind))
         self.taken = 0  # steps so far; watched outputs are computed in every tenth
+        self._starting = 0.0  # seconds until all threads of the last turn had started
         threads = self.threads
         self.arrays: dict[str, Array] = {}
         self.leaf_names = {node: name for name, node in code.graph.inputs.items()}
@@ -137,21 +145,22 @@ class Caller:
                 place = address_of(order) + start * order.itemsize
                 given = (self.places[0], place, rows, batch_size, self.taken)
                 steps, arrivals = self.code.steps, self.places[1]
-                self._together(partial(_run_steps, steps, given, threads, arrivals), threads)
+                work = partial(_run_steps, steps, given, threads, arrivals)
+                self._starting = self._together(work, threads)
                 self.taken += -(-rows // batch_size)
         self.check_faults()
 
     def _turns(self, rows: int, batch_size: int) -> Iterator[tuple[int, int, int]]:
         """Divide `rows` into runs of whole batches: the start, the rows and the threads of each."""
-        start = 0
+        start, steps = 0, -(-rows // batch_size)
         while start < rows:
-            threads, most = self.pace.turn()
+            threads, most = self.pace.turn(steps)
             if self.code.steps is None:
                 most = 1
-            count = rows - start if most is None else min(most * batch_size, rows - start)
+            count = min(most * batch_size, rows - start)
             began = perf_counter()
             yield start, count, threads
-            self.pace.note(-(-count // batch_size), perf_counter() - began)
+            self.pace.note(-(-count // batch_size), perf_counter() - began, self._starting)
             start += count
         if self.pace.decided:
             _kept[self._kind] = self.pace.chosen
@@ -180,17 +189,17 @@ class Caller:
             f"{counted(rows, 'row')}. Recorded at {node.line}."
         )
 
-    def _together(self, work: Callable[[int], None], threads: int) -> None:
-        """Call ``work(thread)`` on all threads, and wait for them to finish."""
+    def _together(self, work: Callable[[int], None], threads: int) -> float:
+        """Call ``work(thread)`` on all threads, wait for them, and return how late they began."""
         if threads == 1:
             work(0)
-            return
+            return 0.0
         # An interrupt here would leave the threads waiting for one another forever.
         with _interrupts_later():
-            helpers = [self._crew().submit(work, i) for i in range(1, threads)]
+            began = perf_counter()
+            helpers = [self._crew().submit(_timed, work, i) for i in range(1, threads)]
             work(0)
-            for helper in helpers:
-                helper.result()
+            return max(helper.result() for helper in helpers) - began
 
     # --- steps that stop for the interpreter -------------------------------------------------
 
