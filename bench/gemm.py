@@ -29,7 +29,7 @@ from peak import aligned, peak
 
 from chainrule.run.llvm.code import link, object_code
 from chainrule.run.llvm.gemm import Gemm
-from chainrule.run.llvm.machine import host_target
+from chainrule.run.llvm.machine import host_name, host_target
 
 LAYERS = (  # inputs, outputs, batch
     (2, 16, 10),
@@ -166,7 +166,7 @@ def main() -> None:
     blas = load_blas()
     peak_call, peak_flops, _keep = peak()
     kernel = blas.scipy_openblas_get_corename().decode()
-    print(f"{llvm.get_host_cpu_name()}, {target}; OpenBLAS {kernel}")
+    print(f"{host_name()}, {target}; OpenBLAS {kernel}")
     print("GFLOP/s, one thread; medians of turns; each includes a call from Python, 1 to 2 us.\n")
     print("| product | peak | chainrule | of peak | OpenBLAS | ratio | compile ms |")
     print("|---|---|---|---|---|---|---|")
