@@ -251,7 +251,7 @@ def test_four_threads_are_tried_beside_one_and_two() -> None:
 
 def test_an_earlier_choice_is_kept_until_the_next_trial() -> None:
     machine, pace = paced({1: 1e-4, 2: 6e-5}, kept=1)
-    assert pace.turn(9)[0] == 1
+    assert pace.turn(9) == (1, 9)
     machine.run(pace, 1.0)
     assert pace.chosen == 2
     assert Pace((1, 2), kept=7).turn(9) == (1, 1)  # a choice that is not one of these

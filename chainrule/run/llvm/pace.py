@@ -96,7 +96,9 @@ class Pace:
             threads = self._order[0]
             left = TURNS[self._round] - self._turn.seconds if self._round >= 0 else 0.0
         pace = self._found[threads].pace
-        return threads, max(1, int(left / pace)) if pace > 0 else 1
+        if not pace:  # nothing is known yet
+            return threads, 1 if self._order else steps
+        return threads, max(1, int(left / pace))
 
     def note(self, steps: int, seconds: float, starting: float = 0.0) -> None:
         """Take down that `steps` took `seconds`, of which the threads needed `starting`."""
