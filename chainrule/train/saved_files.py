@@ -206,7 +206,9 @@ ENTRIES: dict[str, tuple[str, Callable[[Any], bool]]] = {
 
 def _check(file: Path, about: dict[str, Any]) -> None:
     for name, (what, fits) in ENTRIES.items():
-        value = about.get(name)
+        if name not in about:
+            raise DamagedError(f"{str(file)!r} is damaged: {name!r} is missing.")
+        value = about[name]
         if not fits(value):
             raise DamagedError(
                 f"{str(file)!r} is damaged: {name!r} must be {what}, not {value!r:.40}."

@@ -194,6 +194,17 @@ def about(**changes: Any) -> Change:
     return lambda files: {"run.json": json.dumps(json.loads(files["run.json"]) | changes).encode()}
 
 
+def without(entry: str) -> Change:
+    """Return a change that leaves out an entry of run.json."""
+
+    def changed(files: dict[str, bytes]) -> dict[str, bytes]:
+        entries = json.loads(files["run.json"])
+        del entries[entry]
+        return {"run.json": json.dumps(entries).encode()}
+
+    return changed
+
+
 def model(kind: str, **fields: Any) -> Change:
     return about(model={"type": kind} | fields)
 
@@ -263,6 +274,7 @@ HOSTILE: dict[str, Change] = {
     "run.json deep": plain("run.json", DEEP),
     "run.json a list": plain("run.json", b"[]"),
     "run.json a number of 5000 digits": plain("run.json", b'{"format": ' + b"9" * 5000 + b"}"),
+    "run.json without an entry that may be null": without("stopped"),
     "run.json not UTF-8": plain("run.json", b'{"format": "\xff"}'),
     "model deep": deep_model,
     "model a number": about(model=5),
