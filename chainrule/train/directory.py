@@ -63,15 +63,16 @@ def check_writable(path: str | os.PathLike[str], force: bool, replace: str = "fo
     if target.exists() and not target.is_dir():
         raise RunError(f"{str(target)!r} is a file; give a directory for the run.")
     if target.is_dir() and any(not _is_bare(path) for path in target.iterdir()):
-        finished = (target / "run.json").exists()
-        unfinished = not finished and any(target.glob(f"{CHECKPOINTS}/step-*"))
+        is_run = (target / "run.json").exists()
+        # A training that ends by itself leaves no checkpoints, one that was interrupted does.
+        unfinished = any(target.glob(f"{CHECKPOINTS}/step-*"))
         if unfinished and not force:
             how = how_to_go_on(target) or f"chainrule train --resume {shlex.quote(str(target))}"
             raise RunError(
                 f"{str(target)!r} holds a training that was not finished; nothing was written. Go "
                 f"on with it by {how}, or give another directory, or replace it with {replace}."
             )
-        if not finished and not unfinished:
+        if not is_run and not unfinished:
             raise RunError(
                 f"{str(target)!r} exists and is not a chainrule run; nothing was written. "
                 "Give another directory."

@@ -216,6 +216,10 @@ def test_an_interrupted_training_is_saved_and_resumed(
     early = cr.load("cut")
     assert early.stopped == "interrupted"
     assert len(early.history) == 3
+    again = call(*asked, "--out", "cut")
+    assert again.exit_code == 2
+    assert "was not finished" in again.stderr
+    assert "Go on with it by chainrule train --resume cut," in again.stderr
     resumed = call("train", "--resume", "cut")
     assert resumed.exit_code == 0
     assert "going on from epoch 4 of 6" in resumed.stderr
