@@ -221,7 +221,7 @@ def _fields(kind: type) -> tuple[str, ...] | None:
 def _children(thing: Any) -> Iterator[tuple[str, Any]]:
     if type(thing) in _PLAIN or isinstance(thing, (type, *_FUNCTIONS)):
         return
-    named = _fields(type(thing))
+    named = _fields(type(thing))  # type: ignore[arg-type]  # a type can be hashed
     if named is not None or (callable(thing) and hasattr(thing, "__dict__")):
         named = named or ()
         yield from ((name, getattr(thing, name)) for name in named)
