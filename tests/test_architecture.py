@@ -51,6 +51,7 @@ FLOOR = {
 WINGS = {
     "run": {
         "arena": 0,
+        "blas": 0,
         "reference": 0,
         "plan": 1,  # knows no compiler
         "llvm": 2,

@@ -9,10 +9,13 @@ Read next: :mod:`chainrule.cli.commands`.
 
 from __future__ import annotations
 
+import os
 import sys
 import warnings
 from collections.abc import Sequence
+from contextlib import nullcontext
 from difflib import get_close_matches
+from importlib.util import find_spec
 from typing import Any
 
 import click
@@ -20,6 +23,7 @@ import click
 from chainrule.cli.output import SavingError, silence, tell
 from chainrule.core.errors import ChainruleError, DivergedError, did_you_mean
 from chainrule.core.foreign import advice
+from chainrule.run.blas import one_blas_thread
 
 __all__ = ["CommandLine"]
 
@@ -46,7 +50,8 @@ class CommandLine(click.Group):
         words = list(sys.argv[1:] if args is None else args)
         with warnings.catch_warnings():
             warnings.showwarning = _show_warning
-            status = self._status(words, prog_name or "chainrule", extra)
+            with nullcontext() if _trains_with_numpy() else one_blas_thread():
+                status = self._status(words, prog_name or "chainrule", extra)
         raise SystemExit(status)
 
     def _status(self, words: list[str], name: str, extra: dict[str, Any]) -> int:
@@ -81,6 +86,11 @@ class CommandLine(click.Group):
         except MemoryError as error:
             tell(f"error: not enough memory ({error}). Use fewer rows or a smaller network.")
             return 1
+
+
+def _trains_with_numpy() -> bool:
+    """Return whether NumPy's products are the training, and not the small ones of reports."""
+    return os.environ.get("CHAINRULE_ENGINE") == "reference" or find_spec("llvmlite") is None
 
 
 def _show_warning(message: Warning | str, *place: Any, **more: Any) -> None:

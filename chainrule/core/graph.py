@@ -19,7 +19,6 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from functools import lru_cache
 from operator import attrgetter
-from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -35,7 +34,7 @@ __all__ = [
     "Graph", "Node", "current_scope", "reachable", "rebuild", "scope", "user_frame", "with_inputs",
 ]  # fmt: skip
 
-_PACKAGE = str(Path(__file__).parents[1]) + os.sep
+_PACKAGE = os.path.dirname(os.path.dirname(__file__)) + os.sep
 _serial = itertools.count()
 _scope: ContextVar[str] = ContextVar("chainrule_scope", default="")
 

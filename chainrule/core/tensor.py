@@ -434,14 +434,15 @@ def record(primitive: Primitive, *inputs: Any, **params: Any) -> Tensor:
     common dtype.  Raises ShapeError or DTypeError from the primitive's type rule.
     """
     like = next((x for x in inputs if isinstance(x, Tensor)), None)
-    tensors = [_operand(x, like) for x in inputs]
+    tensors = [x if isinstance(x, Tensor) else _operand(x, like) for x in inputs]
     if primitive.promote:
         dtypes = {tensors[i].dtype for i in primitive.promote}
         dtype = dtypes.pop() if len(dtypes) == 1 else np.result_type(*dtypes)
         if primitive.floating:
             dtype = _floating(dtype)
         for i in primitive.promote:
-            tensors[i] = tensors[i].astype(dtype)
+            if tensors[i].dtype != dtype:
+                tensors[i] = tensors[i].astype(dtype)
     nodes = tuple(t.node for t in tensors)
     try:
         spec = primitive.infer(*(n.spec for n in nodes), **params)

@@ -12,7 +12,8 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass
-from types import BuiltinFunctionType, FunctionType, MethodType
+from functools import lru_cache
+from types import BuiltinFunctionType, FunctionType, MethodType, NoneType
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
@@ -208,13 +209,21 @@ class Sequential:
 
 
 _FUNCTIONS = (FunctionType, BuiltinFunctionType, MethodType)
+_PLAIN = {NoneType, bool, int, float, str, np.ndarray}  # which hold no layers
+
+
+@lru_cache(maxsize=1024)
+def _fields(kind: type) -> tuple[str, ...] | None:
+    """Return the names of the fields of a dataclass, None for another type."""
+    return tuple(entry.name for entry in fields(kind)) if is_dataclass(kind) else None
 
 
 def _children(thing: Any) -> Iterator[tuple[str, Any]]:
-    if isinstance(thing, (type, *_FUNCTIONS)):
+    if type(thing) in _PLAIN or isinstance(thing, (type, *_FUNCTIONS)):
         return
-    if is_dataclass(thing) or (callable(thing) and hasattr(thing, "__dict__")):
-        named = [entry.name for entry in fields(thing)] if is_dataclass(thing) else []
+    named = _fields(type(thing))  # type: ignore[arg-type]  # a type can be hashed
+    if named is not None or (callable(thing) and hasattr(thing, "__dict__")):
+        named = named or ()
         yield from ((name, getattr(thing, name)) for name in named)
         rest = getattr(thing, "__dict__", {})
         yield from ((name, child) for name, child in rest.items() if name not in named)

@@ -11,7 +11,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import Any
 
-__all__ = ["load"]
+__all__ = ["is_missing", "load"]
 
 LOADED = {
     "native": "chainrule.run.llvm.native",
@@ -25,3 +25,9 @@ def load(name: str) -> Any:
     Raises ImportError or OSError if llvmlite is missing or its library can't be loaded.
     """
     return import_module(LOADED[name])
+
+
+def is_missing(error: ImportError | OSError) -> bool:
+    """Return whether an `error` of :func:`load` is about llvmlite, not about this package."""
+    name = getattr(error, "name", None) or ""
+    return not name.startswith("chainrule")

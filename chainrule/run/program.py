@@ -327,7 +327,9 @@ def workers(threads: int | None) -> int:
     """Return how many threads :class:`Engine` allows, 1 where there is no compiled engine."""
     try:
         limit: int = engines.load("machine").thread_limit(threads)
-    except (ImportError, OSError):
+    except (ImportError, OSError) as error:
+        if not engines.is_missing(error):
+            raise
         return 1
     return limit
 
@@ -356,6 +358,8 @@ def _on_engine(
         try:
             native = engines.load("native")
         except (ImportError, OSError) as error:  # not installed, or its library can't be loaded
+            if not engines.is_missing(error):
+                raise
             reason = f"llvmlite can't be loaded ({error})"
         else:
             made = on_native(native)

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from threading import local
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,28 @@ __all__ = ["Part"]
 Array = np.ndarray[Any, Any]
 SHUFFLES = 2**32  # where the streams of shuffles begin; those of parameters begin at 0
 BLOCK_BYTES = 2**22  # what is held of an array at once when its rows are gone through
+
+
+class _Kept(local):
+    """A generator for each thread, as making one takes longer than a shuffle of a few rows."""
+
+    def __init__(self) -> None:
+        self.bits = np.random.Philox(key=0)
+        self.generator = np.random.Generator(self.bits)
+
+
+_kept = _Kept()
+
+
+def _begun(seed: int, stream: int) -> np.random.Generator:
+    """Return ``Generator(Philox(key=[seed, stream]))``, which the thread's next call sets back."""
+    none = np.zeros(4, np.uint64)
+    _kept.bits.state = {
+        "bit_generator": "Philox",
+        "state": {"counter": none, "key": np.array([seed, stream], np.uint64)},
+        "buffer": none, "buffer_pos": 4, "has_uint32": 0, "uinteger": 0,
+    }  # fmt: skip
+    return _kept.generator
 
 
 @dataclass(frozen=True)
@@ -52,7 +75,7 @@ class Part:
 
     def order(self, seed: int, epoch: int) -> Array:
         """Return the numbers of the rows in the order in which `epoch` takes them."""
-        generator = np.random.Generator(np.random.Philox(key=[seed, SHUFFLES + epoch]))
+        generator = _begun(seed, SHUFFLES + epoch)
         return generator.permutation(len(self.x) if self.rows is None else self.rows)
 
     def blocks(self, whole: bool = False) -> Iterator[dict[str, Array]]:

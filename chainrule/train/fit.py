@@ -26,6 +26,7 @@ from chainrule.optim.full_batch import FullBatch
 from chainrule.optim.named import optimizer as optimizer_of
 from chainrule.optim.optimizer import Optimizer
 from chainrule.optim.plateau import ReduceOnPlateau
+from chainrule.run.blas import one_blas_thread
 from chainrule.run.program import Engine
 from chainrule.step.magnitudes import warn_of_distance
 from chainrule.step.metrics import metrics_of
@@ -201,12 +202,14 @@ def fit(
         if check:
             if untrained is not model:
                 run.keep_case(case, fit)
-            loop.watch = Watch(Survey(case, model, aim, train, held_out))
+            with one_blas_thread():
+                loop.watch = Watch(Survey(case, model, aim, train, held_out))
             if loop.saver is None or loop.saver.resumed is None:
                 bar.tell(loop.watch.before.serious)
         told = loop.watch is not None and {f.cause for f in loop.watch.before.serious} & UNSCALED
         if not told and not isinstance(method, FullBatch):  # which takes steps of any length
-            warn_of_distance(model, train, aim, epochs * training.steps)
+            with one_blas_thread():
+                warn_of_distance(model, train, aim, epochs * training.steps)
         loop.train(bar, on_epoch)
         if loop.watch is not None:
             bar.tell(loop.watch.late.serious)

@@ -325,10 +325,9 @@ class Loop:
     def _check_end(self, monitor: str, record: Mapping[str, Any]) -> None:
         """Raise DivergedError for what the loss, taken before each update, does not show."""
         where = f"epoch {record['epoch']}"
-        for name, value in self.training.program.state.items():
-            if name.startswith("parameter/") and not np.isfinite(value).all():
-                bad = float(value[~np.isfinite(value)].flat[0])
-                self._break_off(name.removeprefix("parameter/"), bad, where)
+        for name, value in self.training.not_finite():
+            bad = float(value[~np.isfinite(value)].flat[0])
+            self._break_off(name.removeprefix("parameter/"), bad, where)
         if math.isfinite(record[monitor]):
             return
         if monitor.removeprefix("val_") == "loss":

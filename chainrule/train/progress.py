@@ -97,6 +97,8 @@ class Progress:
 
     def finish_epoch(self, record: Mapping[str, Any]) -> None:
         """Show the numbers of an epoch that has ended."""
+        if not self.shown:
+            return
         aside = ("epoch", "learning_rate", "seconds", "samples_per_second", "layers")
         scores = {key: f"{key} {record[key]:.4g}" for key in record if key not in aside}
         self.text = "  ".join(scores.values())
@@ -104,7 +106,7 @@ class Progress:
         self.brief = "  ".join(dict.fromkeys([*scores.values()][:1] + [*scores.values()][-1:]))
         now = time.perf_counter()
         late = now - self.started > QUIET_SECONDS and now - self.last_line > LINE_SECONDS
-        if self.shown and late and not sys.stderr.isatty():
+        if late and not sys.stderr.isatty():
             self.last_line = now
             done = record["epoch"] - self.before / self.rows  # since the start
             left = (now - self.started) / done * (self.epochs - record["epoch"])

@@ -33,6 +33,7 @@ class Rates:
     def __init__(self, optimizer: Optimizer, graph: Graph | None, state: Mapping[str, Array]):
         self.computed = None if graph is None else Interpreter(graph)
         self.state = state
+        self._last: tuple[tuple[bytes, ...], float] = ((), 0.0)
         self.watches = {name: PlateauWatch(plan) for name, plan in plateaus(optimizer)}
 
     def now(self) -> float | None:
@@ -40,7 +41,10 @@ class Rates:
         if self.computed is None:
             return None
         known = {name: self.state[name] for name in self.computed.graph.inputs}
-        return float(self.computed(known)["learning_rate"])
+        content = tuple(value.tobytes() for value in known.values())
+        if content != self._last[0] or not content:
+            self._last = content, float(self.computed(known)["learning_rate"])
+        return self._last[1]
 
     def look(self, score: Callable[[str | None], float]) -> bool:
         """Lower what asks for it, and return whether any did.

@@ -76,8 +76,20 @@ class Training:
 
     def finite(self) -> bool:
         """Whether every number of the parameters is finite."""
-        state = self.program.state
-        return all(np.isfinite(v).all() for n, v in state.items() if n.startswith("parameter/"))
+        return next(self.not_finite(), None) is None
+
+    def not_finite(self) -> Iterator[tuple[str, Array]]:
+        """Yield the parameters that hold a number that is not finite, by their names in the state.
+
+        All are looked at in one array first, where they are of one dtype.
+        """
+        views = self.program.arenas["parameter"].views
+        dtypes = {view.dtype for view in views.values()}
+        if len(dtypes) == 1:
+            whole = self.program.arenas["parameter"].buffer.view(dtypes.pop())
+            if np.isfinite(whole).all():
+                return
+        yield from ((n, v) for n, v in views.items() if not np.isfinite(v).all())
 
     def order(self, epoch: int) -> Array:
         """Return the numbers of the rows in the order in which `epoch`, from 1, takes them."""

@@ -12,7 +12,8 @@ import pytest
 
 import chainrule as cr
 from chainrule.core.graph import Graph
-from chainrule.run.program import prepare
+from chainrule.run import engines
+from chainrule.run.program import prepare, workers
 from tests.run.agreement import Case, distance, shuffled
 
 
@@ -149,3 +150,18 @@ def test_without_llvmlite_one_warning_and_the_reference() -> None:
     assert done.returncode == 0, done.stderr
     assert "llvmlite" in done.stdout
     assert "reference engine" in done.stdout
+
+
+@pytest.mark.parametrize("name", ["chainrule.core.gone", "chainrule"])
+def test_an_import_that_fails_in_our_own_engine_is_not_a_missing_llvmlite(
+    monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    def broken(module: str) -> None:
+        raise ImportError("cannot import name 'gone'", name=name)
+
+    monkeypatch.setattr(engines, "import_module", broken)
+    case = _case()
+    with pytest.raises(ImportError, match="gone"):
+        prepare(case.graph, case.state, case.data, 3)
+    with pytest.raises(ImportError, match="gone"):
+        workers(None)

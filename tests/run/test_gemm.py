@@ -46,7 +46,8 @@ class Compiled:
         a, b, c, start, stop, k, workspace, *rest = function.args
         builder = ir.IRBuilder(function.append_basic_block("entry"))
         fused = epilogue(rest) if epilogue else None
-        gemm.emit(builder, a, b, c, start, stop, workspace, k=k, epilogue=fused)
+        long = gemm.n % 2 == 0  # both ways to emit what follows the sums are tried
+        gemm.emit(builder, a, b, c, start, stop, workspace, k=k, epilogue=fused, long=long)
         builder.ret_void()
         parsed = llvm.parse_assembly(str(module))
         parsed.verify()

@@ -8,10 +8,13 @@ Read next: :mod:`chainrule.run.llvm.caller`.
 from __future__ import annotations
 
 import ctypes
+import gc
 import json
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeAlias
 
 import llvmlite
 import llvmlite.binding as llvm
@@ -36,6 +39,19 @@ from chainrule.run.plan.view import Unsupported, operands_of, summed
 __all__ = ["NativeCode", "link", "object_code", "optimized"]
 
 Array = np.ndarray[Any, Any]
+_Planned: TypeAlias = tuple[Kernels, Schedule, Slots]
+
+
+@contextmanager
+def _without_collector() -> Iterator[None]:
+    """Leave cycles for later: looking for them among all emitted instructions takes 0.1 s."""
+    collects = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if collects:
+            gc.enable()
 
 
 class NativeCode:
@@ -55,26 +71,31 @@ class NativeCode:
         self.graph = copy_moved(graph, state)
         self.capacity, self.pack = capacity, pack
         self.key = _key(self.graph, state, data, capacity, pack)
+        plan: _Planned | None = None
         entry = cache.read(self.key)
         if entry is None:
-            entry = self._compile(state, data)
+            with _without_collector():
+                entry, plan = self._compile(state, data)
             cache.write(self.key, entry)
         head, _, machine_code = entry.partition(b"\n")
         about = json.loads(head)
-        self.kernels, self.schedule, self.slots = self._plan(state, about["refused"])
+        self.kernels, self.schedule, self.slots = plan or self._plan(state, about["refused"])
         self.slots.workspace = about["workspace"]
         self.packed = self._packed(self.kernels, self.schedule) if pack else {}
         self.engine = link(machine_code)
         self._find_entries()
 
-    def _plan(self, state: set[str], refused: dict[str, str]) -> tuple[Kernels, Schedule, Slots]:
+    def _plan(self, state: set[str], refused: dict[str, str]) -> _Planned:
         nodes: dict[Node, str] = {self.graph.nodes[int(i)]: why for i, why in refused.items()}
         kernels = fuse(self.graph, nodes)
         plan = schedule(kernels, state)
         return kernels, plan, slots_of(kernels, plan, state)
 
-    def _compile(self, state: set[str], data: set[str]) -> bytes:
-        """Return the cache entry: the refused nodes, the workspace size, and the object code."""
+    def _compile(self, state: set[str], data: set[str]) -> tuple[bytes, _Planned]:
+        """Return the cache entry, and what was compiled.
+
+        The entry contains the refused nodes, the workspace size, and the object code.
+        """
         refused: dict[str, str] = {}
         while True:
             kernels, plan, _ = self._plan(state, refused)
@@ -87,7 +108,7 @@ class NativeCode:
             except Unsupported as problem:  # exclude the node and start again
                 refused[str(self.graph.nodes.index(problem.node))] = problem.reason
         head = json.dumps({"refused": refused, "workspace": slots.workspace})
-        return head.encode() + b"\n" + object_code(str(module))
+        return head.encode() + b"\n" + object_code(str(module)), (kernels, plan, slots)
 
     def _packed(self, kernels: Kernels, plan: Schedule) -> dict[Node, Gemm]:
         """Return the products that can take their weights arranged; the interpreter does not."""

@@ -61,11 +61,13 @@ class Gemm(Plan):
         k: ir.Value | None = None,
         epilogue: Epilogue | None = None,
         ahead: Sequence[ir.Value] = (),
+        long: bool = False,
     ) -> None:
         """Emit rows [start, stop) of the product at the builder's position.
 
         `ahead` are arrays of the product's shape that the epilogue loads: their part of a tile
-        is prefetched while the tile's sums are computed.
+        is prefetched while the tile's sums are computed. A `long` epilogue is a loop over the
+        vectors of a panel; one of a few instructions is emitted for each of them.
 
         a, b, c, workspace: pointers to elements; start, stop, k: i64. The epilogue is emitted
         once for each panel width, in a loop over the rows of a finished tile: unrolling it in
@@ -75,7 +77,7 @@ class Gemm(Plan):
         if self.runtime_k and k is None:
             raise ValueError("a product with runtime_k requires the argument k")
         depth = k if self.runtime_k and k is not None else I64(self.k)
-        _Loops(self, builder, a, b, c, workspace, depth, epilogue, ahead).run(start, stop)
+        _Loops(self, builder, a, b, c, workspace, depth, epilogue, ahead, long).run(start, stop)
 
 
 @dataclass
@@ -104,9 +106,10 @@ class _Loops:
         k: ir.Value,
         epilogue: Epilogue | None,
         ahead: Sequence[ir.Value],
+        long: bool,
     ) -> None:
         self.gemm, self.b, self.k, self.epilogue = gemm, builder, k, epilogue
-        self.ahead = ahead
+        self.ahead, self.long = ahead, long
         self.a, self.matrix_b, self.c = a, b, c
         size_a, size_sums, _ = (part // gemm.size for part in gemm.workspace_parts)
         self.packed_a = workspace
@@ -184,7 +187,8 @@ class _Loops:
         columns = I64(width - g.lanes + run.tail)
         if g.trans_b:
             source = b.gep(self.matrix_b, [b.add(b.mul(column, stride), block.deep)])
-            function = transpose_function(b.module, g.element, self.machine_lanes)
+            square = self.machine_lanes if g.runtime_k or g.k >= self.machine_lanes else 1
+            function = transpose_function(b.module, g.element, square)
             b.call(function, [source, stride, self.packed_b, I64(width), columns, block.depth])
         else:
             source = b.gep(self.matrix_b, [b.add(b.mul(block.deep, stride), column)])
@@ -313,13 +317,25 @@ class _Loops:
         """Run the epilogue over the first rows of a tile and store what it returns."""
         b, g = self.b, self.gemm
         width = run.vectors * g.lanes
+        whole = width if run.tail == g.lanes else width - g.lanes
+        looped = whole if self.long and whole > g.lanes else 0
         with loop(b, I64(0), finished) as i:
             line = b.gep(kept, [b.mul(i, I64(width))])
-            for v in range(run.vectors):
-                at = I64(v * g.lanes)
-                sums = load_vector(b, b.gep(line, [at]), g.lanes, g.lanes)
-                count = run.tail if v == run.vectors - 1 else g.lanes
-                tile = Tile(b, b.add(row, i), b.add(column, at), g.element, g.lanes, count)
-                result = sums if self.epilogue is None else self.epilogue(tile, sums)
-                if result is not None:
-                    tile.store(self.c, result, g.n)
+            if looped:
+                with loop(b, I64(0), I64(looped), g.lanes) as at:
+                    self._finish_vector(b.add(row, i), b.add(column, at), b.gep(line, [at]))
+            for v in range(looped, width, g.lanes):
+                at = I64(v)
+                count = run.tail if v + g.lanes == width else g.lanes
+                self._finish_vector(b.add(row, i), b.add(column, at), b.gep(line, [at]), count)
+
+    def _finish_vector(
+        self, row: ir.Value, column: ir.Value, sums: ir.Value, count: int | None = None
+    ) -> None:
+        """Run the epilogue over one vector of `sums`, of which `count` lanes are valid."""
+        b, g = self.b, self.gemm
+        tile = Tile(b, row, column, g.element, g.lanes, g.lanes if count is None else count)
+        vector = load_vector(b, sums, g.lanes, g.lanes)
+        result = vector if self.epilogue is None else self.epilogue(tile, vector)
+        if result is not None:
+            tile.store(self.c, result, g.n)

@@ -305,6 +305,9 @@ class KernelCode(ProductCode, SparseCode, ScatterCode):
                 group(column, [1])
             return
         # Parts of threads start at multiples of 16 columns; a group never spans two parts.
+        if grain == lanes:
+            self._part_group(group, first, end, columns, lanes)
+            return
         with loop(self.b, first, end, grain) as start:
             enough = self.b.icmp_signed("<=", self.b.add(start, I64(grain)), end)
             with self.b.if_else(enough) as (full, part):
@@ -321,12 +324,15 @@ class KernelCode(ProductCode, SparseCode, ScatterCode):
         columns: int,
         lanes: int,
     ) -> None:
-        """Reduce the remaining columns, a vector at a time; the last one may be partial."""
+        """Reduce columns [start, end), a vector at a time; the last one may be partial."""
         whole = columns // lanes * lanes
-        with loop(self.b, start, least(self.b, end, I64(whole)), lanes) as column:
-            group(column, [lanes])
+        if whole:
+            with loop(self.b, start, least(self.b, end, I64(whole)), lanes) as column:
+                group(column, [lanes])
         if columns > whole:
-            with self.b.if_then(self.b.icmp_signed(">", end, I64(whole))):
+            # A thread without a part starts at the end and must not process the rest.
+            last = self.b.icmp_signed(">", end, I64(whole))
+            with self.b.if_then(self.b.and_(last, self.b.icmp_signed("<", start, end))):
                 group(I64(whole), [columns - whole])
 
     def _emit_inner(self) -> None:

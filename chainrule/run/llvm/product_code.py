@@ -25,6 +25,8 @@ from chainrule.run.plan.view import is_swap, operands_of, summed, unmoved, view_
 
 __all__ = ["ProductCode", "weights_to_pack"]
 
+LONG = 6  # operations of an epilogue, beyond which a loop over it costs next to nothing
+
 
 def _gemm(node: Node, capacity: int, target: Target, training: bool) -> Gemm:
     """Return the product of two matrices that `node` is, or of which it consists."""
@@ -104,12 +106,12 @@ class ProductCode(Body):
         own = self.workspace(gemm.element)
         first, end = (b.mul(at, I64(_inner(node))) for at in self.split())
         array_a, array_b = (self.array(unmoved(operand)) for operand in operands_of(node))
-        ahead = self._loaded_by_tile()
+        ahead, long = self._loaded_by_tile(), self._is_long()
         if _shared(node):
             depth = b.mul(self.rows, I64(_size(summed(node)))) if gemm.runtime_k else None
             gemm.emit(
                 b, array_a, array_b, own, first, end, own,
-                k=depth, epilogue=self._epilogue(I64(0)), ahead=ahead,
+                k=depth, epilogue=self._epilogue(I64(0)), ahead=ahead, long=long,
             )  # fmt: skip
             return
         assert isinstance(height, int)
@@ -123,7 +125,7 @@ class ProductCode(Body):
             matrix = b.gep(array_b, [self._matrix(right, entry)])
             near = [b.gep(array, [b.mul(row, I64(gemm.n))]) for array in ahead]
             epilogue = self._epilogue(row)
-            gemm.emit(b, a, matrix, own, start, stop, own, epilogue=epilogue, ahead=near)
+            gemm.emit(b, a, matrix, own, start, stop, own, epilogue=epilogue, ahead=near, long=long)
 
     @property
     def _product(self) -> Node:
@@ -174,9 +176,20 @@ class ProductCode(Body):
 
         return epilogue
 
+    def _is_long(self) -> bool:
+        """Return whether the epilogue takes many instructions, so that it is emitted once."""
+        own = [node for node in self.kernel.nodes if node is not self._product]
+        return len(own) > LONG or any(node.primitive.costly for node in own)
+
     def _loaded_by_tile(self) -> list[ir.Value]:
-        """Return the arrays of the product's own shape and type that its epilogue loads."""
+        """Return the arrays of the product's own shape and type that its epilogue loads.
+
+        Small ones stay in the cache, so that fetching them ahead would only be more code.
+        """
         kernel, kernels, anchor = self.kernel, self.context.kernels, self._product
+        lengths = (self.context.capacity if isinstance(d, Dim) else d for d in anchor.spec.shape)
+        if math.prod(lengths) * anchor.spec.dtype.itemsize <= self.context.target.l1 // 4:
+            return []
         loaded = {
             source
             for node in kernel.nodes
