@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from typing import NamedTuple
 
 from llvmlite import ir
@@ -30,6 +30,11 @@ from chainrule.run.plan.view import PRODUCTS, operands_of, unmoved, view_of
 __all__ = ["emit"]
 
 POINTER = ir.IntType(8).as_pointer()
+
+
+def around(b: ir.IRBuilder, part: str, thread: ir.Value) -> AbstractContextManager[None]:
+    """Emit what surrounds a part of a step: nothing; bench/kernels.py replaces it by clocks."""
+    return nullcontext()
 
 
 def emit(
@@ -154,9 +159,13 @@ def _emit_steps(module: ir.Module, levels: Sequence[Sequence[_Call]], family: st
         watching = b.icmp_unsigned("==", turn, I64(0))
         for calls in levels:
             for call in calls:
-                with b.if_then(watching) if call.watched else nullcontext():
+                with (
+                    b.if_then(watching) if call.watched else nullcontext(),
+                    around(b, call.function.name, thread),
+                ):
                     b.call(call.function, [table, chosen, count, thread, threads])
-            b.call(barrier, [arrivals, b.trunc(threads, I32)])
+            with around(b, "wait for the others", thread):
+                b.call(barrier, [arrivals, b.trunc(threads, I32)])
     b.ret_void()
 
 
