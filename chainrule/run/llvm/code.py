@@ -31,7 +31,7 @@ from chainrule.run.plan.lower import copy_moved
 from chainrule.run.plan.memory import MemoryPlan, plan_memory
 from chainrule.run.plan.passes import PASSES
 from chainrule.run.plan.slots import Slots, slots_of
-from chainrule.run.plan.view import Unsupported, operands_of, summed, unmoved
+from chainrule.run.plan.view import Unsupported, operands_of, summed
 
 __all__ = ["NativeCode", "link", "object_code", "optimized"]
 
@@ -55,9 +55,7 @@ class NativeCode:
             graph = rewrite(graph)
         self.graph = copy_moved(graph, state)
         self.capacity, self.frozen = capacity, frozen
-        returned = {unmoved(node) for node in self.graph.outputs.values()}
-        alone = not any(self.graph.inputs[name] in returned for name in data)
-        self.in_order = data if frozen and alone else set()
+        self.in_order = data if frozen else set()
         self.key = _key(self.graph, state, data, capacity, frozen)
         entry = cache.read(self.key)
         if entry is None:
@@ -127,7 +125,7 @@ class NativeCode:
                 ]
         else:
             self.steps = many(self.engine.get_function_address("steps"))
-            if self.in_order:
+            if self.frozen:
                 alone = ctypes.CFUNCTYPE(None, pointer, number)
                 self.step = alone(self.engine.get_function_address("step"))
 
