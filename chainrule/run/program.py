@@ -33,6 +33,7 @@ from chainrule.transform.rows import pieces_fit
 
 __all__ = [
     "ENGINES",
+    "Brief",
     "Engine",
     "Program",
     "ReferenceFunction",
@@ -46,6 +47,7 @@ __all__ = [
 
 Array = np.ndarray[Any, Any]
 T = TypeVar("T")
+Brief = Callable[[Array], tuple[Array, float]]
 ROWS_AT_ONCE = 4096  # a function of many rows processes them in pieces of this size
 ENGINES = ("auto", "native", "reference")
 
@@ -185,12 +187,16 @@ class RowFunction(Protocol):
     def __call__(self, data: Mapping[str, Array]) -> dict[str, Any]:
         """Return outputs by name: arrays of rows, and scalars summed over pieces of rows.
 
-        Uses the current values of the parameters, or their values at :meth:`freeze`.
+        Uses the current values of the parameters, or a copy if it was prepared with `frozen`.
         """
         ...
 
-    def freeze(self) -> None:
-        """Copy the current parameters; later changes to them have no effect on this function."""
+    def brief(self) -> tuple[Brief, int] | None:
+        """Return a function with less overhead, and the most rows that it takes.
+
+        It takes the only data, in memory order and of the right type and shape, and returns the
+        only output and the only sum.  None if there are more of these, or it is not faster.
+        """
         ...
 
 
@@ -199,18 +205,13 @@ class ReferenceFunction:
 
     engine = "reference"
 
-    def __init__(self, graph: Graph):
+    def __init__(self, graph: Graph, frozen: Mapping[str, Array] | None = None):
         self.interpreter = Interpreter(graph)
         self.whole = not pieces_fit(graph.outputs.values())
-        self.frozen: dict[str, Array] = {}
+        self.frozen = {name: value.copy() for name, value in (frozen or {}).items()}
 
-    def freeze(self) -> None:
-        """Copy the current parameters; later changes to them have no effect on this function."""
-        self.frozen = {
-            name: node.params["parameter"].value.copy()
-            for name, node in self.interpreter.graph.inputs.items()
-            if node.primitive.name == "parameter"
-        }
+    def brief(self) -> None:
+        """Return None: nothing is faster."""
 
     def __call__(self, data: Mapping[str, Array]) -> dict[str, Any]:
         """Return outputs by name: arrays of rows, and scalars summed over pieces of rows."""
@@ -239,9 +240,14 @@ def _by_row_twice(graph: Graph) -> str:
 
 
 def prepare_function(
-    graph: Graph, data: Collection[str], engine: Engine | str | None = None
+    graph: Graph,
+    data: Collection[str],
+    engine: Engine | str | None = None,
+    frozen: bool = False,
 ) -> RowFunction:
     """Prepare `graph`, whose inputs are parameters and the named `data`, to be called.
+
+    If `frozen`, it keeps a copy of the parameters, so that later changes have no effect on it.
 
     Operations that differ between training and prediction run in prediction mode.  Many rows are
     processed in pieces if rows are independent, and all at once otherwise (``x - x.mean(0)``).
@@ -262,10 +268,13 @@ def prepare_function(
                 "can't be computed from pieces of the data; use evaluate(graph, values)."
             )
     chosen = _engine(engine)
+    leaves = graph.inputs.items() if frozen else ()
+    values = {n: p.params["parameter"].value for n, p in leaves if n not in data}
+    kept = values if frozen else None
     function: RowFunction = _on_engine(
         chosen.name,
-        lambda native: native.NativeFunction(graph, set(data), chosen.threads),
-        lambda reason: ReferenceFunction(graph),
+        lambda native: native.NativeFunction(graph, set(data), chosen.threads, kept),
+        lambda reason: ReferenceFunction(graph, kept),
         _by_row_twice(graph),
     )
     return function

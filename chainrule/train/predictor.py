@@ -15,8 +15,8 @@ import numpy as np
 
 from chainrule.core.graph import Graph
 from chainrule.core.tensor import input
-from chainrule.nn.layer import Layer, check_input
-from chainrule.run.program import Engine, RowFunction, prepare_function
+from chainrule.nn.layer import Layer, Sequential, check_input
+from chainrule.run.program import Brief, Engine, RowFunction, prepare_function
 from chainrule.step.record import ROWS, forward
 
 __all__ = ["Predictor"]
@@ -83,9 +83,22 @@ class Predictor:
         self._row = row  # the shape of what is given to predict; pixels may be encoded first
         self._models = (run.model,)
         self._function: RowFunction = prepare_function(
-            _checked(run.model, run.features, dtype), ["x"], run.engine
+            _checked(run.model, run.features, dtype), ["x"], run.engine, frozen=True
         )
-        self._function.freeze()
+        self._looks_up = _looks_up(run.model)
+        self._prepare()
+
+    def _prepare(self) -> None:
+        """Ask the function for its form with the least overhead, which can't be pickled."""
+        self._brief: Brief | None
+        self._brief, self._most = self._function.brief() or (None, 0)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in vars(self).items() if name != "_brief"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self._prepare()
 
     def __call__(self, X: Any) -> Any:
         """Return predictions for the rows of X, or the one for a single row."""
@@ -127,13 +140,25 @@ class Predictor:
             and X.shape[1:] == self._features
             and len(X) > 0
         )
-        if usual:
-            check_input(self._models, X)  # a layer that looks things up has its say
+        if usual and self._looks_up:
+            check_input(self._models, X)
+        if usual and len(X) <= self._most and self._brief is not None:
+            output, trouble = self._brief(X)
+            if trouble != 0.0:  # NaN is not
+                self._run.check(X)
+            return output
         results = self._function({"x": X if usual else self._run.check(X)})
         if results.get("trouble", 0.0) != 0.0:  # NaN is not
             self._run.check(X)
-        output: Array = results["output"]
-        return output
+        found: Array = results["output"]
+        return found
+
+
+def _looks_up(layer: Any) -> bool:
+    """Return whether a layer may refuse finite numbers, as an embedding refuses some codes."""
+    if type(layer) is Sequential:
+        return any(_looks_up(first) for first in layer.layers[:1])
+    return hasattr(layer, "check_input")
 
 
 def _checked(model: Layer, features: tuple[int, ...], dtype: np.dtype[Any]) -> Graph:

@@ -134,6 +134,11 @@ def test_a_matrix_arranged_once_gives_the_same_bits(product: tuple[Gemm, int]) -
     elements = arranged(packed, b)
     Compiled(packed)(a, elements, found, (0, m))
     np.testing.assert_array_equal(found, c)
+    alone = replace(packed, m=gemm.m if gemm.trans_a else None, often_one=True)
+    compiled, found = Compiled(alone), np.zeros_like(c)
+    for rows in ((0, 1), (1, m)):
+        compiled(a, elements, found, rows)
+    np.testing.assert_array_equal(found, c)
     np.testing.assert_array_equal(restored(packed, elements), b)
 
 

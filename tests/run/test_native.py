@@ -18,6 +18,7 @@ import chainrule as cr
 from chainrule import nn, optim
 from chainrule.core.graph import Graph, Node
 from chainrule.core.primitive import registry
+from chainrule.core.spec import Dim
 from chainrule.nn.activations import activation_names
 from chainrule.optim import Optimizer
 from chainrule.run.llvm.native import NativeFunction
@@ -329,3 +330,28 @@ def test_every_scalar_rule_is_its_meaning(dtype: str) -> None:
             np.testing.assert_allclose(got, expected, rtol=ulps, atol=1e-37, err_msg=name)
         else:
             np.testing.assert_array_equal(got[defined], expected[defined], err_msg=name)
+
+
+@pytest.mark.parametrize("columns", [1, 7, 31, 32, 33, 67, 200])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_rows_of_any_length_are_summed_whole(columns: int, dtype: str) -> None:
+    x = cr.input("x", (Dim("n"), columns), dtype)
+    graph = Graph({"sum": x.sum().node, "most": x.max().node})
+    rows = np.random.default_rng(columns).integers(-50, 50, (5, columns)).astype(dtype)
+    found = NativeFunction(graph, {"x"}, threads=1)({"x": rows})
+    assert found == {"sum": rows.sum(), "most": rows.max()}
+
+
+@pytest.mark.parametrize("returned", ["twice", "itself"])
+def test_a_frozen_function_reads_rows_where_they_are(returned: str) -> None:
+    x = cr.input("x", (Dim("n"), 3))
+    graph = Graph({"output": (x + x if returned == "twice" else x).node})
+    frozen = NativeFunction(graph, {"x"}, threads=1, frozen={})
+    factor = 2 if returned == "twice" else 1
+    for rows in (1, 63, 64, 65, 1023, 1025, 3000):
+        given = np.arange(6.0 * rows, dtype="f4").reshape(2 * rows, 3)[::2]
+        np.testing.assert_array_equal(frozen({"x": given})["output"], factor * given)
+        brief = frozen.brief()
+        assert brief is not None
+        if rows <= brief[1]:
+            np.testing.assert_array_equal(brief[0](given)[0], factor * given)

@@ -101,6 +101,8 @@ PRODUCTS: dict[str, dict[str, Any]] = {
     "large": {"n": 512, "k": 512},
     "small": {"n": 10, "k": 128},
     "one panel": {"n": 32, "k": 64},
+    "arranged": {"n": 512, "k": 512, "prepacked": True, "often_one": True},
+    "narrower, arranged": {"n": 128, "k": 784, "prepacked": True, "often_one": True},
     "transposed right": {"n": 512, "k": 512, "trans_b": True},
     "transposed left": {"n": 512, "k": 512, "m": 512, "trans_a": True},
     "narrow": {"n": 8, "k": 256},

@@ -148,6 +148,17 @@ def test_large_weights_are_arranged_once_and_change_no_bit() -> None:
         assert copied.outputs(X[:rows]).tobytes() == wanted
 
 
+def test_rows_too_long_to_copy_are_read_where_they_are() -> None:
+    X = np.random.default_rng(4).normal(size=(70, 5000)).astype(np.float32)
+    run = train(X, X[:, :3].argmax(axis=1), engine="native")
+    predict = run.predictor()
+    for rows in (X[:1], X[5:6], X[::2], np.asfortranarray(X[:9]), X, X[:2]):
+        assert predict.outputs(rows).tobytes() == run.outputs(rows).tobytes()
+    X[1, 4999] = np.nan
+    with pytest.raises(DataError, match="row 1, column 4999"):
+        predict.outputs(X[:2])
+
+
 def test_what_it_returns_is_the_callers_own(run: cr.Run) -> None:
     predict = run.predictor()
     first = predict.outputs(X[0])

@@ -59,18 +59,20 @@ class NativeCode:
 
     `steps` runs many steps in one call.  If some nodes are left to the interpreter, it
     is None, and `levels` run the parts of a step between stops; `watched_levels` run
-    the additional work of watched steps.  With `pack`, large weights are taken as
-    :meth:`arrange` returns them.
+    the additional work of watched steps.  With `frozen`, large weights are taken as
+    :meth:`arrange` returns them, and rows in their order, from where they are; `step` runs one
+    step on one thread.
     """
 
     def __init__(
-        self, graph: Graph, state: set[str], data: set[str], capacity: int, pack: bool = False
+        self, graph: Graph, state: set[str], data: set[str], capacity: int, frozen: bool = False
     ):
         for rewrite in PASSES:
             graph = rewrite(graph)
         self.graph = copy_moved(graph, state)
-        self.capacity, self.pack = capacity, pack
-        self.key = _key(self.graph, state, data, capacity, pack)
+        self.capacity, self.frozen = capacity, frozen
+        self.in_order = data if frozen else set()
+        self.key = _key(self.graph, state, data, capacity, frozen)
         plan: _Planned | None = None
         entry = cache.read(self.key)
         if entry is None:
@@ -81,13 +83,13 @@ class NativeCode:
         about = json.loads(head)
         self.kernels, self.schedule, self.slots = plan or self._plan(state, about["refused"])
         self.slots.workspace = about["workspace"]
-        self.packed = self._packed(self.kernels, self.schedule) if pack else {}
+        self.packed = self._packed(self.kernels, self.schedule)
         self.engine = link(machine_code)
         self._find_entries()
 
     def _plan(self, state: set[str], refused: dict[str, str]) -> _Planned:
         nodes: dict[Node, str] = {self.graph.nodes[int(i)]: why for i, why in refused.items()}
-        kernels = fuse(self.graph, nodes)
+        kernels = fuse(self.graph, nodes, self.in_order)
         plan = schedule(kernels, state)
         return kernels, plan, slots_of(kernels, plan, state)
 
@@ -101,8 +103,8 @@ class NativeCode:
             kernels, plan, _ = self._plan(state, refused)
             try:
                 module, slots = emit(
-                    kernels, plan, state, data, self.capacity, host_target(),
-                    self._packed(kernels, plan) if self.pack else None,
+                    kernels, plan, state, data - self.in_order, self.capacity, host_target(),
+                    self._packed(kernels, plan),
                 )  # fmt: skip
                 break
             except Unsupported as problem:  # exclude the node and start again
@@ -112,12 +114,9 @@ class NativeCode:
 
     def _packed(self, kernels: Kernels, plan: Schedule) -> dict[Node, Gemm]:
         """Return the products that can take their weights arranged; the interpreter does not."""
-        return {} if has_stops(plan) else weights_to_pack(kernels, self.capacity, host_target())
-
-    @property
-    def packable(self) -> bool:
-        """Whether code with `pack` would be other code."""
-        return bool(self._packed(self.kernels, self.schedule))
+        if not self.frozen or has_stops(plan):
+            return {}
+        return weights_to_pack(kernels, self.capacity, host_target())
 
     def arrange(self, name: str, array: Array, back: bool = False) -> Array:
         """Return input `name` as the code takes it, or, with `back`, as it was before that."""
@@ -136,6 +135,7 @@ class NativeCode:
         many = ctypes.CFUNCTYPE(None, pointer, pointer, *[number] * 5, pointer)
         one = ctypes.CFUNCTYPE(None, pointer, pointer, number, number, number)
         self.steps: Any = None
+        self.step: Any = None
         self.levels: list[Any] = []
         self.watched_levels: list[Any] = []
         if has_stops(self.schedule):
@@ -146,6 +146,9 @@ class NativeCode:
                 ]
         else:
             self.steps = many(self.engine.get_function_address("steps"))
+            if self.frozen:
+                alone = ctypes.CFUNCTYPE(None, pointer, number)
+                self.step = alone(self.engine.get_function_address("step"))
 
     @cached_property
     def memory(self) -> MemoryPlan:
@@ -174,14 +177,14 @@ class NativeCode:
         return total
 
 
-def _key(graph: Graph, state: set[str], data: set[str], capacity: int, pack: bool) -> str:
+def _key(graph: Graph, state: set[str], data: set[str], capacity: int, frozen: bool) -> str:
     constants = [n.params["value"].tobytes() for n in graph.nodes if n.primitive.name == "constant"]
     machine = (host_target(), host_name(), host_features(), llvmlite.__version__)
     # The text of the graph does not give the positions of leaves, on which the layout depends.
     place = {node: i for i, node in enumerate(graph.nodes)}
     leaves = [place.get(node) for node in graph.inputs.values()]
     return cache.key_of(
-        graph, leaves, b"".join(constants), sorted(state), sorted(data), capacity, pack, machine
+        graph, leaves, b"".join(constants), sorted(state), sorted(data), capacity, frozen, machine
     )
 
 

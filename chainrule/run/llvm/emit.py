@@ -167,6 +167,17 @@ def _emit_steps(module: ir.Module, levels: Sequence[Sequence[_Call]], family: st
             with around(b, "wait for the others", thread):
                 b.call(barrier, [arrivals, b.trunc(threads, I32)])
     b.ret_void()
+    _emit_step(module, steps)
+
+
+def _emit_step(module: ir.Module, steps: ir.Function) -> None:
+    """Emit ``void step(i8** table, i64 rows)``, one step on one thread that gathers no rows."""
+    step = ir.Function(module, ir.FunctionType(ir.VoidType(), [POINTER.as_pointer(), I64]), "step")
+    table, rows = step.args
+    b = ir.IRBuilder(step.append_basic_block("entry"))
+    order, arrivals = (ir.Constant(steps.args[i].type, None) for i in (1, 7))
+    b.call(steps, [table, order, rows, rows, I64(0), I64(0), I64(1), arrivals])
+    b.ret_void()
 
 
 class _Frame(Body):

@@ -30,12 +30,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import groupby
 
 from llvmlite import ir
 
 from chainrule.run.llvm.gemm_pack import copy_function, transpose_function
 from chainrule.run.llvm.gemm_plan import Panels, Plan, Target
-from chainrule.run.llvm.gemm_tile import Epilogue, Tile, TileShape, dot_function, row_function
+from chainrule.run.llvm.gemm_tile import (
+    Epilogue,
+    Tile,
+    TileShape,
+    dot_function,
+    panels_function,
+    row_function,
+)
 from chainrule.run.llvm.instructions import I64, least, load_vector, loop, prefetch
 
 __all__ = ["Epilogue", "Gemm", "Target", "Tile"]
@@ -122,7 +130,8 @@ class _Loops:
         if not self.gemm.has_row:
             self._rows(start, stop)
             return
-        few = b.icmp_signed("<=", b.sub(stop, start), I64(ROWS_ALONE))
+        most = 1 if self.gemm.prepacked else ROWS_ALONE
+        few = b.icmp_signed("<=", b.sub(stop, start), I64(most))
         with b.if_else(few) as (then, otherwise):
             with then, loop(b, start, stop) as row:
                 self._row(row)
@@ -134,13 +143,27 @@ class _Loops:
         b, g = self.b, self.gemm
         tail = g.n % g.lanes
         a = b.gep(self.a, [b.mul(row, I64(g.stride_a))])
-        function = row_function(b.module, g.element, g.lanes, tail)
-        b.call(function, [a, self.matrix_b, self.sums, self.k, I64(g.n)])
+        if g.prepacked:
+            self._row_of_panels(a)
+        else:
+            function = row_function(b.module, g.element, g.lanes, tail)
+            b.call(function, [a, self.matrix_b, self.sums, self.k, I64(g.n)])
         with loop(b, I64(0), I64(g.n - tail), g.lanes) as column:
             self._finish(Panels(0, 1, 1, g.lanes), row, column, b.gep(self.sums, [column]), I64(1))
         if tail:
             column = I64(g.n - tail)
             self._finish(Panels(0, 1, 1, tail), row, column, b.gep(self.sums, [column]), I64(1))
+
+    def _row_of_panels(self, a: ir.Value) -> None:
+        """Emit the sums of one row of A with an arranged B, a group of panels at a time."""
+        b, g, column = self.b, self.gemm, 0
+        for widths, groups in groupby(g.groups):
+            function = panels_function(b.module, g.element, g.lanes, widths)
+            step, count = sum(widths) * g.lanes, len(list(groups))
+            with loop(b, I64(column), I64(column + count * step), step) as at:
+                panels = b.gep(self.matrix_b, [b.mul(at, self.k)])
+                b.call(function, [a, panels, b.gep(self.sums, [at]), self.k])
+            column += count * step
 
     def _rows(self, start: ir.Value, stop: ir.Value) -> None:
         b, g = self.b, self.gemm

@@ -12,12 +12,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import pairwise
 
 from llvmlite import ir
 
 __all__ = ["Panels", "Plan", "Target"]
 
 _A_PAD = 16  # padding between copied rows of A, so that strides are not powers of two
+ROW_SUMS = 12  # vectors of sums of a single row that are kept in registers
 _USUAL_ROWS = 64  # the assumed number of rows if it is known only at run time
 
 
@@ -118,7 +120,6 @@ class Plan:
     def has_row(self) -> bool:
         """Whether separate code computes a single row, in one pass over B."""
         plain = not (self.trans_a or self.trans_b or self.runtime_k or self.is_dot)
-        plain = plain and not self.prepacked
         return self.often_one and self.m is None and plain and self.n > self.panel_width
 
     @cached_property
@@ -175,10 +176,25 @@ class Plan:
 
     @cached_property
     def depth(self) -> int:
-        """The length of equal blocks of k, such that a panel of B fills about 3/4 of L1."""
-        room = max(self.target.l1 * 3 // 4 // (self.panel_width * self.size), 4)
+        """The length of equal blocks of k, such that a panel of B fills about 3/4 of L1.
+
+        An arranged panel is read in order, which is as fast from L2, and its blocks are longer.
+        """
+        share = self.target.l1 * 3 // (2 if self.prepacked else 4)
+        room = max(share // (self.panel_width * self.size), 4)
         block = -(-self.k // max(round(self.k / room), 1))
         return block if block == self.k else min(-(-block // 4) * 4, self.k)
+
+    @cached_property
+    def groups(self) -> tuple[tuple[int, ...], ...]:
+        """The panels that a single row reads at once, for about twelve independent sums.
+
+        Each group is given by the vectors of its panels.
+        """
+        widths = [run.vectors for run in self.panels for _ in range(run.count)]
+        number = -(-len(widths) // max(1, ROW_SUMS // self.tiles[2]))
+        ends = [len(widths) * i // number for i in range(number + 1)]
+        return tuple(tuple(widths[a:b]) for a, b in pairwise(ends))
 
     @property
     def blocked(self) -> bool:

@@ -29,7 +29,7 @@ from chainrule.run.llvm.instructions import (
     vector_type,
 )
 
-__all__ = ["Epilogue", "Tile", "TileShape", "dot_function", "row_function"]
+__all__ = ["Epilogue", "Tile", "TileShape", "dot_function", "panels_function", "row_function"]
 
 _LINES = 4  # rows of B that one pass over the sums of a single row of A processes
 
@@ -310,6 +310,48 @@ def row_function(module: ir.Module, element: ir.Type, lanes: int, tail: int) -> 
         grow(k, _LINES)
     with loop(b, most, depth) as k:
         grow(k, 1)
+    b.ret_void()
+    return function
+
+
+def panels_function(
+    module: ir.Module, element: ir.Type, lanes: int, widths: tuple[int, ...]
+) -> ir.Function:
+    """Return `void (A*, B*, sums*, depth)`: the sums of a row of A with adjacent panels of B.
+
+    The panels, `widths` vectors wide, are arranged as gemm_prepack.py does it. They are read side
+    by side, as the chain of multiply-adds of each sum leaves time for several.
+    """
+    name = ".".join(map(str, ("panels", element, lanes, *widths)))
+    known = module.globals.get(name)
+    if known is not None:
+        return known
+    pointer = element.as_pointer()
+    kind = ir.FunctionType(ir.VoidType(), [pointer, pointer, pointer, I64])
+    function = ir.Function(module, kind, name)
+    function.linkage = "internal"
+    a, panels, kept, depth = function.args
+    b = ir.IRBuilder(function.append_basic_block("entry"))
+    starts = [
+        b.gep(panels, [b.mul(depth, I64(sum(widths[:i]) * lanes))]) for i in range(len(widths))
+    ]
+    before = b.block
+    with loop(b, I64(0), depth) as k:
+        with b.goto_block(k.parent):
+            b.position_at_start(k.parent)
+            sums = [b.phi(vector_type(element, lanes)) for _ in range(sum(widths))]
+        scalar = splat(b, b.load(b.gep(a, [k])), lanes)
+        places = [
+            b.gep(start, [b.add(b.mul(k, I64(width * lanes)), I64(v * lanes))])
+            for start, width in zip(starts, widths, strict=True)
+            for v in range(width)
+        ]
+        for phi, place in zip(sums, places, strict=True):
+            vector = load_vector(b, place, lanes, lanes)
+            phi.add_incoming(ir.Constant(phi.type, None), before)
+            phi.add_incoming(multiply_add(b, scalar, vector, phi), b.block)
+    for i, value in enumerate(sums):
+        store_vector(b, b.gep(kept, [I64(i * lanes)]), value, lanes)
     b.ret_void()
     return function
 

@@ -6,7 +6,7 @@ Read next: :mod:`chainrule.run.llvm.emit`, which combines kernels into a module.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from functools import cached_property
+from functools import cached_property, partial, reduce
 
 import numpy as np
 from llvmlite import ir
@@ -370,13 +370,16 @@ class KernelCode(ProductCode, SparseCode, ScatterCode):
         totals = [n for n in self.kernel.nodes if n.primitive.combine is not None]
         with self.b.if_then(self.b.icmp_unsigned("==", self.thread, I64(0))):
             lanes = self.lanes if columns > 1 else 1
-            places = [self._accumulator(node, lanes) for node in totals]
+            # Each addition waits for the one before it, so that long rows have several sums.
+            several = GROUP if columns >= GROUP * lanes > GROUP else 1
+            groups = [[self._accumulator(n, lanes) for n in totals] for _ in range(several)]
             whole = columns // lanes * lanes
+            most = columns // (several * lanes) * several * lanes
 
-            def at(row: ir.Value, column: ir.Value, count: int) -> None:
+            def at(row: ir.Value, column: ir.Value, count: int, group: int = 0) -> None:
                 wide = Site(self, self.whole, row, column, lanes, count)
                 site = wide if columns > 1 else Site(self, self.whole, row)
-                for node, place in zip(totals, places, strict=True):
+                for node, place in zip(totals, groups[group], strict=True):
                     value = site.value(node.inputs[0])
                     vector = (
                         self._masked(node, value, site)
@@ -389,12 +392,16 @@ class KernelCode(ProductCode, SparseCode, ScatterCode):
                 if columns == 1:
                     at(row, I64(0), 1)
                 else:
-                    with loop(self.b, I64(0), I64(whole), lanes) as column:
+                    with loop(self.b, I64(0), I64(most), several * lanes) as column:
+                        for group in range(several):
+                            at(row, self.b.add(column, I64(group * lanes)), lanes, group)
+                    with loop(self.b, I64(most), I64(whole), lanes) as column:
                         at(row, column, lanes)
                     if columns > whole:
                         at(row, I64(whole), columns - whole)
-            for node, place in zip(totals, places, strict=True):
-                total = self._horizontal(node, self.b.load(place))
+            for node, *places in zip(totals, *groups, strict=True):
+                vectors = [self.b.load(place) for place in places]
+                total = self._horizontal(node, reduce(partial(self._combine, node), vectors))
                 self.whole.known[node] = Value(total, node.spec.dtype.name)
             self.store_all(self.whole)
 

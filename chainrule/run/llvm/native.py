@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from ctypes import c_int64, c_void_p
 from threading import Lock
 from typing import Any
 
@@ -17,7 +18,7 @@ from chainrule.core.errors import OptionError, RunError
 from chainrule.core.graph import Graph, Node
 from chainrule.core.spec import Dim, Spec, resolve
 from chainrule.run.arena import Arena, group
-from chainrule.run.llvm.caller import Caller
+from chainrule.run.llvm.caller import Caller, address_of
 from chainrule.run.llvm.code import NativeCode
 from chainrule.run.llvm.machine import available_cores, thread_limit
 from chainrule.run.llvm.recent import native_code
@@ -28,7 +29,11 @@ __all__ = ["NativeFunction", "NativeProgram", "trainer"]
 
 Array = np.ndarray[Any, Any]
 ROWS_AT_ONCE = 1024  # a function of many rows processes them in pieces of this size
+BRIEF = 64  # rows up to which a call is prepared in all details
 FEW_BYTES = 16384  # inputs up to this size are copied, which is faster than changing the pointer
+_forks: list[int] = []  # that this process has come from, since it loaded this module
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=lambda: _forks.append(os.getpid()))
 FLOPS_WORTH_A_THREAD = 150_000  # a step with less work per thread runs on fewer threads
 
 
@@ -119,11 +124,13 @@ class NativeFunction:
             for name, node in graph.inputs.items()
             if node.primitive.name == "parameter"
         }
+        self.is_frozen = frozen is not None
         self.frozen: dict[str, Array] = {}  # arranged for the code
-        self.packs = False
         self._compile(ROWS_AT_ONCE)
-        if frozen:
-            self._freeze(frozen)
+        if frozen is not None:
+            self.parameters = {}
+            self.frozen = Arena({n: self.code.arrange(n, a) for n, a in frozen.items()}).views
+            self._give_frozen()
         self.shapes = {name: graph.outputs[name].spec.shape[1:] for name in self.code.slots.wholes}
         self.rows = {name: spec.shape[1:] for name, spec in self.specs.items()}
         self.few = min((_few(spec) for spec in self.specs.values()), default=0)
@@ -131,12 +138,11 @@ class NativeFunction:
             name: np.zeros(resolve((self.few, *spec.shape[1:]), {}), spec.dtype)
             for name, spec in (self.specs.items() if self.few else ())
         }
-        self.busy = Lock()
-        self.process = os.getpid()
+        self.busy, self.forks = Lock(), len(_forks)
 
     def _compile(self, capacity: int) -> None:
         """Compile code for up to `capacity` rows at once, and create its callers."""
-        self.code = native_code(self.graph, set(), set(self.specs), capacity, self.packs)
+        self.code = native_code(self.graph, set(), set(self.specs), capacity, self.is_frozen)
         self.alone = Caller(self.code, 1)
         self.several = Caller(self.code, *_choices(self.code, capacity, self.asked))
         self.threads = self.several.threads
@@ -148,22 +154,11 @@ class NativeFunction:
             self.alone.give(name, view)
             self.several.give(name, view)
 
-    def freeze(self) -> None:
-        """Copy the current parameters; later changes to them have no effect on this function."""
-        self._freeze({name: p.value for name, p in self.parameters.items()})
-
-    def _freeze(self, values: Mapping[str, Array]) -> None:
-        self.parameters = {}
-        if self.code.packable:
-            self.packs = True
-            self._compile(self.code.capacity)
-        self.frozen = Arena({n: self.code.arrange(n, value) for n, value in values.items()}).views
-        self._give_frozen()
-
     def __reduce__(self) -> tuple[Any, ...]:
         """Copy and pickle what the code was compiled from: machine code stays in its process."""
         frozen = {n: self.code.arrange(n, view, back=True) for n, view in self.frozen.items()}
-        return NativeFunction, (self.graph, set(self.specs), self.asked, frozen)
+        kept = frozen if self.is_frozen else None
+        return NativeFunction, (self.graph, set(self.specs), self.asked, kept)
 
     def __call__(self, data: Mapping[str, Array]) -> dict[str, Any]:
         """Return outputs by name: arrays of rows, and scalars summed over the rows."""
@@ -173,12 +168,47 @@ class NativeFunction:
             if arrays[name].shape != rows + row:
                 self._bind(arrays)
                 break
-        if self.process != os.getpid():  # a fork while another thread held the lock would deadlock
-            self.busy, self.process = Lock(), os.getpid()
-        with self.busy:  # the buffers serve one call at a time
+        with self._turn():  # the buffers serve one call at a time
             self.hold(rows[0])
             one_step = rows[0] < ROWS_AT_ONCE
             return self._step(arrays, rows[0]) if one_step else self._steps(arrays, rows[0])
+
+    def _turn(self) -> Any:
+        """Return the lock that is held in a call."""
+        if self.forks != len(_forks):  # another thread may have held it when this one was forked
+            self.busy, self.forks = Lock(), len(_forks)
+        return self.busy
+
+    def brief(self) -> tuple[Callable[[Array], tuple[Array, float]], int] | None:
+        """Return a function with less overhead; see :class:`~chainrule.run.program.RowFunction`."""
+        code, caller, turn = self.code, self.alone, self._turn
+        simple = len(self.specs) == len(self.blocks) == 1 and len(code.slots.sums) < 2
+        if code.step is None or not simple or self.whole or code.slots.checked:
+            return None
+        (name,), ((output, block),) = self.specs, self.blocks.items()
+        at, few, step = code.slots.arrays[name], self.few, code.step
+        # Setting a number through a memoryview takes a third of the time that an array needs.
+        table, sums = (_numbers(array) for array in (caller.table, caller.sums))
+        places, counts = c_void_p(caller.places[0]), [c_int64(n) for n in range(BRIEF + 1)]
+        inputs = [self.places[name][:n] for n in range(min(few, BRIEF) + 1)] if few else []
+        outputs = [block[:n].reshape(n, *self.shapes[output]) for n in range(BRIEF + 1)]
+        where = address_of(self.places[name]) if few else 0
+
+        def call(array: Array) -> tuple[Array, float]:
+            rows = len(array)
+            with turn():
+                table[at] = where
+                if rows <= few:
+                    inputs[rows][...] = array
+                else:
+                    array = np.ascontiguousarray(array)
+                    table[at] = address_of(array)
+                sums[0] = 0.0
+                step(places, counts[rows])
+                table[at] = where
+                return outputs[rows].copy(), sums[0]
+
+        return call, BRIEF
 
     def hold(self, rows: int) -> None:
         """Compile for more rows at once if all of `rows` are needed in one call."""
@@ -238,6 +268,11 @@ class NativeFunction:
                 block[...] = caller.buffers[node][:count].reshape(block.shape)
         self._take_back(caller)
         return results
+
+
+def _numbers(array: Any) -> Any:
+    """Return the elements of an array, to read and to set."""
+    return memoryview(array)
 
 
 def trainer(

@@ -87,7 +87,7 @@ def weights_to_pack(kernels: Kernels, capacity: int, target: Target) -> dict[Nod
         gemm = _gemm(node, capacity, target, training=False)
         large = gemm.k * gemm.n * gemm.size > target.l1 // 2 and gemm.n > gemm.panel_width
         if _shared(node) and large and not gemm.runtime_k and node.inputs[0] is not right:
-            found[node] = replace(gemm, trans_b=False, often_one=False, prepacked=True)
+            found[node] = replace(gemm, trans_b=False, often_one=True, prepacked=True)
     return found
 
 

@@ -37,21 +37,21 @@ if hasattr(os, "register_at_fork"):
 
 
 def native_code(
-    graph: Graph, state: set[str], data: set[str], capacity: int, pack: bool = False
+    graph: Graph, state: set[str], data: set[str], capacity: int, frozen: bool = False
 ) -> NativeCode:
     """Return the :class:`NativeCode` of a graph, which equal graphs share."""
     machine = host_target(), host_name(), host_features()
-    key = (_contents(graph), frozenset(state), frozenset(data), capacity, pack, machine)
+    key = (_contents(graph), frozenset(state), frozenset(data), capacity, frozen, machine)
     try:
         hash(key)
     except TypeError:  # a parameter of an operation that can't be compared
-        return NativeCode(graph, state, data, capacity, pack)
+        return NativeCode(graph, state, data, capacity, frozen)
     with _lock:
         code = _codes.get(key)
         if code is not None:
             _codes.move_to_end(key)
             return code
-    code = NativeCode(_without_parameters(graph), state, data, capacity, pack)
+    code = NativeCode(_without_parameters(graph), state, data, capacity, frozen)
     if code.left_to_reference():  # a warning names the user's lines
         return code
     with _lock:

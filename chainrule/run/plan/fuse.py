@@ -165,14 +165,20 @@ def is_inner(node: Node) -> bool:
     return node.spec.ndim == 2
 
 
-def fuse(graph: Graph, refused: Mapping[Node, str] | None = None) -> Kernels:
-    """Return the kernels of `graph`; the nodes in `refused` are left to the interpreter."""
-    return _Fuser(graph, refused or {}).run()
+def fuse(
+    graph: Graph, refused: Mapping[Node, str] | None = None, in_order: Collection[str] = ()
+) -> Kernels:
+    """Return the kernels of `graph`; the nodes in `refused` are left to the interpreter.
+
+    Rows of the inputs `in_order` are read where they are.  Those of the others are gathered.
+    """
+    return _Fuser(graph, refused or {}, in_order).run()
 
 
 class _Fuser:
-    def __init__(self, graph: Graph, refused: Mapping[Node, str]):
+    def __init__(self, graph: Graph, refused: Mapping[Node, str], in_order: Collection[str]):
         self.graph, self.refused = graph, refused
+        self.in_order = {graph.inputs[name] for name in in_order}
         self.kernels = Kernels(graph, [], {})
         kept = [n for name, n in graph.outputs.items() if not is_watched(name)]
         self.watched = set(graph.nodes) - set(reachable(kept))
@@ -320,6 +326,7 @@ class _Fuser:
         if view is None:
             return
         gathered = node.primitive.name == "input" and isinstance(view[0], Dim)
+        gathered = gathered and node not in self.in_order
         returned = node in {unmoved(n) for n in self.graph.outputs.values()} and view != (1, 1)
         if gathered or (node.primitive.name == "constant" and returned):
             self._open(_elementwise_kind(view), view, None, node)
