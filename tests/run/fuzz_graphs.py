@@ -30,6 +30,7 @@ def fuzz(number: int, seen: Counter[str], until: float) -> Trial | None:
     @seed(number)
     @settings(
         max_examples=EACH, database=None, deadline=None, print_blob=False,
+        report_multiple_bugs=False,
         suppress_health_check=list(HealthCheck), phases=[Phase.generate, Phase.shrink],
     )  # fmt: skip
     @given(trials())

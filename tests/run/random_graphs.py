@@ -35,7 +35,7 @@ ELEMENTWISE = sorted(n for n, p in registry.items() if p.elementwise and not p.n
 NOISES = 4  # runs with random rounding
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Trial:
     """A step, the rows of its batches in order, the batch size, and the size to compile for."""
 
@@ -44,7 +44,7 @@ class Trial:
     batch: int
     capacity: int
 
-    def __str__(self) -> str:
+    def __repr__(self) -> str:
         """Return the graph as text, and what it is run on."""
         data = {n: a.shape for n, a in self.case.data.items()}
         return (

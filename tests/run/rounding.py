@@ -54,7 +54,9 @@ def evaluate_noisily(
 
 
 def _rounded(value: Array, size: Array, rng: np.random.Generator) -> Array:
-    errors = rng.uniform(-ROUNDING, ROUNDING, value.shape) * np.finfo(value.dtype).eps
+    """Return `value` with errors of its own for each element, and one for all: sums keep that."""
+    errors = rng.uniform(-ROUNDING, ROUNDING, value.shape) + rng.uniform(-ROUNDING, ROUNDING)
+    errors *= np.finfo(value.dtype).eps
     return np.where(np.isfinite(value) & np.isfinite(size), value + errors * size, value)
 
 

@@ -9,6 +9,8 @@ from hypothesis import strategies as st
 
 import chainrule as cr
 from chainrule.core.primitive import registry
+from chainrule.core.tensor import record
+from chainrule.ops.sparse import Wiring
 from tests.run.agreement import Case
 from tests.run.random_graphs import Trial, check, trials
 from tests.run.rounding import assert_near, evaluate_noisily
@@ -75,3 +77,15 @@ def test_a_product_of_what_is_transposed_in_name_only() -> None:
     )
     product = v.T @ w.transpose(0, 1)
     check(_trial({"product": product, "sum": x.sum(), "v": v, "w": w}, {"v": (4, 5), "w": (4, 2)}))
+
+
+@pytest.mark.parametrize("transposed", [False, True])
+def test_the_values_of_a_sparse_product_may_be_reshaped(transposed: bool) -> None:
+    wiring = Wiring(1, 1, np.array([0]), np.array([0]))
+    x, w = cr.input("x", ("n", 3), "float64"), cr.input("w", (2, 2), "float64")
+    product = record(
+        registry["sparse_matmul"], cr.exp(x).sum(1).reshape(x.shape[0], 1),
+        cr.sin(w.sum()).reshape(1), wiring=wiring, transposed=transposed,
+    )  # fmt: skip
+    slope = cr.grad(cr.sin(product).sum(), w)
+    check(_trial({"product": product, "w": w - slope}, {"w": (2, 2)}))
