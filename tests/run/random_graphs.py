@@ -18,9 +18,10 @@ import chainrule as cr
 from chainrule import nn, optim
 from chainrule.core.errors import ChainruleError
 from chainrule.core.primitive import Primitive, registry
-from chainrule.core.spec import Dim
+from chainrule.core.spec import Dim, resolve
 from chainrule.core.tensor import Tensor, record
 from chainrule.ops.sparse import Wiring
+from chainrule.run.llvm.by_rows import ProgramByRows, native_program, results_of
 from chainrule.run.plan.view import view_of
 from chainrule.run.reference import Interpreter
 from tests.run.agreement import Case, targets, training
@@ -61,6 +62,7 @@ class _Maker:
     rng: np.random.Generator
     rows: int  # of the data
     fewest: int  # rows of a batch
+    anywhere: bool = False  # whether rows may be on other axes than the first
     pool: list[Tensor] = field(default_factory=list)
     data: dict[str, Array] = field(default_factory=dict)
     state: dict[str, Array] = field(default_factory=dict)
@@ -224,7 +226,7 @@ def _broadcast(m: _Maker) -> Tensor:
 
 def _transpose(m: _Maker) -> Tensor:
     t = m.like(_matrix)
-    first = 1 if t.shape[0] == N else 0
+    first = 1 if t.shape[0] == N and not (m.anywhere and m.chance(70)) else 0
     axes = list(range(first, t.ndim))
     order = [axes.pop(m.number(0, len(axes) - 1)) for _ in range(len(axes))]
     return record(registry["transpose"], t, axes=(*range(first), *order))
@@ -315,6 +317,8 @@ WAYS = (
 
 def _kept(m: _Maker, t: Tensor) -> bool:
     size = int(np.prod([d for d in t.shape if isinstance(d, int)]))
+    if m.anywhere and view_of(t.shape) is None:
+        return t.ndim <= 4 and size <= 100 and t.shape.count(N) <= 2
     return t.ndim <= 4 and 0 < size <= MOST and view_of(t.shape) is not None
 
 
@@ -323,6 +327,7 @@ def graphs(draw: st.DrawFn) -> Trial:
     """Draw a graph of up to 16 operations, with sums, whole results, gradients and new state."""
     order, batch, capacity, rows, rng = _batches(draw)
     m = _Maker(draw, rng, rows, len(order) % batch or batch)
+    m.anywhere = m.chance(20)
     lengths = tuple(m.one(LENGTHS) for _ in range(3))
     real = m.one(("float64", "float32"))
     for k in range(m.number(2, 5)):
@@ -450,17 +455,19 @@ def _by_reference(trial: Trial, run: Callable[[Mapping[str, Array]], Any]) -> di
 
 
 def _natively(trial: Trial, threads: int) -> dict[str, Array]:
-    program = trial.case.native(trial.capacity, threads)
+    case, last = trial.case, len(trial.order) % trial.batch or trial.batch
+    program = native_program(case.graph, case.state, case.data, trial.capacity, threads)
     left = program.code.left_to_reference()
     assert not left, f"the interpreter computes {left}"
     found = {n: np.asarray(v) for n, v in program.run(trial.order, trial.batch).items()}
-    last = len(trial.order) % trial.batch or trial.batch
-    for name, node in program.code.slots.wholes.items():
-        shape = [
-            last if isinstance(d, Dim) else d for d in program.code.graph.outputs[name].spec.shape
-        ]
-        values = program.caller.buffers[node].ravel()[: int(np.prod(shape))]
-        found[name] = values.reshape(shape).copy()
+    if isinstance(program, ProgramByRows):
+        results = results_of(program.codes.caller(last))
+        found |= {n: np.asarray(v) for n, v in results.items() if n not in found}
+    else:
+        for name, node in program.code.slots.wholes.items():
+            shape = resolve(case.graph.outputs[name].spec.shape, {N: last})
+            values = program.caller.buffers[node].ravel()[: int(np.prod(shape))]
+            found[name] = values.reshape(shape).copy()
     return found | {name: view.copy() for name, view in program.state.items()}
 
 

@@ -1,7 +1,7 @@
 """Random steps: whatever operations are put together, native code gives what the reference gives.
 
-What the compiler has no form for is left to the interpreter, after one warning
-that names the operation.  Any exception is a bug, and so is a difference above 1e-8.
+What has no form for any number of rows is compiled for each number of rows.  Any
+exception is a bug, and so is a difference above 1e-8.
 """
 
 from __future__ import annotations

@@ -24,9 +24,10 @@ from chainrule.run.llvm.caller import Caller
 from chainrule.run.llvm.code import NativeCode
 from chainrule.run.llvm.native import NativeFunction, NativeProgram, checked_order, choices
 from chainrule.run.llvm.recent import native_code
+from chainrule.run.plan.view import view_of
 from chainrule.run.reference import Interpreter
 
-__all__ = ["FunctionByRows", "ProgramByRows", "native_function", "native_program", "with_rows"]
+__all__ = ["FunctionByRows", "ProgramByRows", "native_function", "native_program", "results_of", "with_rows"]
 
 Array = np.ndarray[Any, Any]
 FEW = 2  # the rows for which a function is compiled to see what native code can do
@@ -107,6 +108,8 @@ class ProgramByRows(NativeProgram):
         self.caller = self.codes.caller(batch_size)
         self.threads = self.caller.threads
         self.taken = 0
+        outputs = graph.outputs.items()
+        self.sums = [n for n, o in outputs if n not in state and view_of(o.spec.shape) == (1, 1)]
 
     def run(
         self, order: Array, batch_size: int, sums: Mapping[str, float] | None = None
@@ -115,7 +118,7 @@ class ProgramByRows(NativeProgram):
         rows = checked_order(order, batch_size, self.capacity, self.rows if self.data else None)
         if "step" in self.state:  # which continues where a training was interrupted
             self.taken = int(self.state["step"])
-        totals = dict(sums) if sums else dict.fromkeys(self.code.slots.sums, 0.0)
+        totals = dict(sums) if sums else dict.fromkeys(self.sums, 0.0)
         for start in range(0, len(rows), batch_size):
             chosen = rows[start : start + batch_size]
             caller = self.codes.caller(len(chosen))
@@ -125,8 +128,9 @@ class ProgramByRows(NativeProgram):
                 caller.give(name, array[chosen])
             caller.taken = self.taken
             self.taken += 1
-            caller(caller.natural, 1, totals)
-            totals = caller.totals()
+            others = dict.fromkeys(caller.code.slots.sums, 0.0)  # arrays of one row have one number
+            caller(caller.natural, 1, others | totals)
+            totals = {name: caller.totals()[name] for name in self.sums}
         return totals
 
 
@@ -180,21 +184,20 @@ class FunctionByRows:
             for name, array in given.items():
                 caller.give(name, array)
             caller(caller.natural, 1)
-            return self._results(caller)
+            return results_of(caller)
 
-    def _results(self, caller: Caller) -> dict[str, Any]:
-        """Return the outputs of the last call: scalars are sums, and so are arrays of one."""
-        results: dict[str, Any] = {}
-        totals, slots = caller.totals(), caller.code.slots
-        for name, node in caller.code.graph.outputs.items():
-            shape = resolve(node.spec.shape, {})
-            if name not in slots.sums:
-                results[name] = caller.buffers[slots.wholes[name]].reshape(shape).copy()
-            elif shape:
-                results[name] = np.full(shape, totals[name], node.spec.dtype)
-            else:
-                results[name] = totals[name]
-        return results
+
+def results_of(caller: Caller) -> dict[str, Any]:
+    """Return the outputs of the last call: scalars are sums, and so are arrays of one number."""
+    results: dict[str, Any] = {}
+    totals, slots = caller.totals(), caller.code.slots
+    for name, node in caller.code.graph.outputs.items():
+        shape = resolve(node.spec.shape, {})
+        if name in slots.wholes:
+            results[name] = caller.buffers[slots.wholes[name]].reshape(shape).copy()
+        elif name in slots.sums:
+            results[name] = np.full(shape, totals[name], node.spec.dtype) if shape else totals[name]
+    return results
 
 
 def native_program(
