@@ -43,7 +43,7 @@ def main(arguments: list[str]) -> int:
             print(f"sanitize: left out the {kind} sanitizer: its library is not installed")
             print("sanitize: on Debian or Ubuntu: apt-get install libasan8 libtsan2")
             continue
-        words = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *arguments]
+        words = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-s", *arguments]
         words += [] if any(a.endswith(".py") for a in arguments) else files
         added = {"LD_PRELOAD": runtime, "CHAINRULE_SANITIZE": kind}
         print(f"sanitize: {kind}", flush=True)

@@ -17,7 +17,6 @@ from chainrule.core.tensor import record
 from chainrule.run.program import prepare
 from tests.run.agreement import Case, distance, shuffled
 
-
 CUBED = Primitive("cubed", infer=lambda spec: spec, meaning=lambda a: a**3)  # not registered
 
 

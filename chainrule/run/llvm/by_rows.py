@@ -27,7 +27,14 @@ from chainrule.run.llvm.recent import native_code
 from chainrule.run.plan.view import view_of
 from chainrule.run.reference import Interpreter
 
-__all__ = ["FunctionByRows", "ProgramByRows", "native_function", "native_program", "results_of", "with_rows"]
+__all__ = [
+    "FunctionByRows",
+    "ProgramByRows",
+    "native_function",
+    "native_program",
+    "results_of",
+    "with_rows",
+]
 
 Array = np.ndarray[Any, Any]
 FEW = 2  # the rows for which a function is compiled to see what native code can do
@@ -57,9 +64,7 @@ def with_rows(graph: Graph, rows: int) -> Graph:
         inputs = tuple(new[i] for i in node.inputs)
         kept = spec is node.spec and inputs == node.inputs
         new[node] = (
-            node
-            if kept
-            else Node(node.primitive, inputs, params, spec, node.scope, node.line)
+            node if kept else Node(node.primitive, inputs, params, spec, node.scope, node.line)
         )
     return Graph(
         {name: new[node] for name, node in graph.outputs.items()},
