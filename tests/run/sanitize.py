@@ -18,7 +18,10 @@ OPTIONS = {
         "ASAN_OPTIONS": "detect_leaks=0:replace_intrin=0",
         "PYTHONMALLOC": "malloc",
     },
-    "thread": {"TSAN_OPTIONS": "halt_on_error=1:report_signal_unsafe=0:die_after_fork=0"},
+    "thread": {
+        "TSAN_OPTIONS": "halt_on_error=1:report_signal_unsafe=0:die_after_fork=0",
+        "OPENBLAS_NUM_THREADS": "1",  # NumPy's threads wait for one another unseen
+    },
 }
 TESTS = (
     "test_batched_products", "test_fuse", "test_gemm", "test_moves", "test_native",

@@ -89,3 +89,11 @@ def test_the_values_of_a_sparse_product_may_be_reshaped(transposed: bool) -> Non
     )  # fmt: skip
     slope = cr.grad(cr.sin(product).sum(), w)
     check(_trial({"product": product, "w": w - slope}, {"w": (2, 2)}))
+
+
+@pytest.mark.parametrize("rows", [1, 7])
+def test_a_step_gives_a_column_for_each_row(rows: int) -> None:
+    x = cr.input("x", ("n", 3), "float64")
+    values = np.random.default_rng(0).normal(size=(7, 3))
+    case = Case(cr.Graph({"out": cr.tanh(x) @ x.T, "sum": x.sum()}), {}, {"x": values})
+    check(Trial(case, np.arange(rows), 4, 4))

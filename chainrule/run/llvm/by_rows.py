@@ -213,6 +213,8 @@ def native_program(
     threads: int | None,
 ) -> NativeProgram:
     """Return the compiled step, by rows if the usual code would leave something out."""
+    if _gives_columns_by_row(graph):
+        return ProgramByRows(graph, state, data, batch_size, threads)
     usual = NativeProgram(graph, state, data, batch_size, threads)
     if not usual.code.left_to_reference():
         return usual
@@ -224,10 +226,14 @@ def native_function(
     graph: Graph, data: set[str], threads: int | None
 ) -> NativeFunction | FunctionByRows:
     """Return the compiled function, by rows if the usual code would leave something out."""
-    if not any(dims_in(node.spec.shape[1:]) for node in graph.outputs.values()):
-        usual = NativeFunction(graph, data, threads)
-        if not usual.code.left_to_reference():
-            return usual
-        by_rows = FunctionByRows(graph, threads)
-        return usual if by_rows.code.left_to_reference() else by_rows
-    return FunctionByRows(graph, threads)
+    if _gives_columns_by_row(graph):
+        return FunctionByRows(graph, threads)
+    usual = NativeFunction(graph, data, threads)
+    if not usual.code.left_to_reference():
+        return usual
+    by_rows = FunctionByRows(graph, threads)
+    return usual if by_rows.code.left_to_reference() else by_rows
+
+
+def _gives_columns_by_row(graph: Graph) -> bool:
+    return any(dims_in(node.spec.shape[1:]) for node in graph.outputs.values())
