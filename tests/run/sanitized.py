@@ -48,7 +48,7 @@ STORE = re.compile(rf"store (?:volatile )?({TYPE}) .*, {PLACE}, align")
 MASKED = re.compile(
     rf"@llvm\.masked\.load\.v(\d+)([fi])(\d+)\S*\({PLACE.replace('ptr', 'ptr.*?')},"
 )
-MASK = re.compile(r"<\d+ x i1> (%[-\w.$]+|%\"[^\"]+\")")
+MASK = re.compile(r"<\d+ x i1> (%[-\w.$]+|%\"[^\"]+\"|<[^>]*>|splat \([^)]*\)|zeroinitializer)")
 MEMSET = re.compile(rf"@llvm\.memset\S*\({PLACE.replace('ptr', 'ptr.*?')}, .*?, i64 (\S+),")
 LABEL = re.compile(r"[-\w.$\"]+:")
 ATOMIC_LOAD = re.compile(rf"(%\S+) = load atomic i32, {PLACE} (\w+),")

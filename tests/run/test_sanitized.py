@@ -75,3 +75,14 @@ def test_each_access_is_checked() -> None:
     text = instrumented(FAULTY, "address")
     assert "call void @__asan_loadN(ptr %there, i64 16)\n  %old" in text
     assert "call void @__asan_storeN(ptr %there, i64 16)\n  store" in text
+
+
+@pytest.mark.parametrize("mask", ["%mask", "<i1 false, i1 true>", "splat (i1 true)"])
+def test_only_the_lanes_of_a_mask_are_checked(mask: str) -> None:
+    line = (
+        f"%1 = call <2 x double> @llvm.masked.load.v2f64.p0(ptr align 8 %p, <2 x i1> {mask}, "
+        "<2 x double> zeroinitializer)"
+    )
+    text = instrumented(line, "address")
+    assert f"%lane.0.1 = extractelement <2 x i1> {mask}, i64 1\n" in text
+    assert "call void @__asan_loadN(ptr %lane.0.1.place, i64 %lane.0.1.size)\n" in text
