@@ -10,7 +10,7 @@ ARGS ?=
 .DEFAULT_GOAL := help
 MINUTES ?= 1
 CRASHES ?= 200
-.PHONY: help demo test thorough fuzz damage crash oracle browser lint bench threads accuracy doctor-bench clean
+.PHONY: help demo test thorough fuzz fuzz-graphs sanitize damage crash oracle browser lint bench threads accuracy doctor-bench clean
 
 help: ## list the targets
 	@echo "usage: make TARGET [PYTHON=python3.12] [ARGS='options for pytest or the benchmark']"
@@ -31,6 +31,12 @@ damage: $(VENV)/.test ## flip every bit of a saved run, which takes 2 minutes
 
 fuzz: $(VENV)/.fuzz ## read damaged files of every kind, each for MINUTES=1
 	$(PY) tests/fuzz/fuzz.py $(MINUTES) $(ARGS)
+
+fuzz-graphs: $(VENV)/.test ## run random graphs on both engines for MINUTES=1, or those of SEED
+	$(PY) -m tests.run.fuzz_graphs $(MINUTES) $(SEED) $(ARGS)
+
+sanitize: $(VENV)/.test ## run the tests of emitted code with the address and thread sanitizers
+	$(PY) -m tests.run.sanitize -m "not oracle and not slow and not browser and not thorough" $(ARGS)
 
 oracle: $(VENV)/.oracle ## compare with PyTorch (a large download the first time)
 	$(PY) -m pytest -n auto -m oracle $(ARGS)

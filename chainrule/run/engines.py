@@ -14,6 +14,7 @@ from typing import Any
 __all__ = ["is_missing", "load"]
 
 LOADED = {
+    "by_rows": "chainrule.run.llvm.by_rows",
     "native": "chainrule.run.llvm.native",
     "machine": "chainrule.run.llvm.machine",
 }

@@ -231,14 +231,6 @@ class ReferenceFunction:
         }
 
 
-def _by_row_twice(graph: Graph) -> str:
-    """Return why results can't be computed in pieces if an output has a column for each row."""
-    for name, node in graph.outputs.items():
-        if any(isinstance(d, Dim) for d in node.spec.shape[1:]):
-            return f"output {name!r}, {node.spec}, has a column for each row of the data"
-    return ""
-
-
 def prepare_function(
     graph: Graph,
     data: Collection[str],
@@ -273,9 +265,8 @@ def prepare_function(
     kept = values if frozen else None
     function: RowFunction = _on_engine(
         chosen.name,
-        lambda native: native.NativeFunction(graph, set(data), chosen.threads, kept),
+        lambda native: native.native_function(graph, set(data), chosen.threads, kept),
         lambda reason: ReferenceFunction(graph, kept),
-        _by_row_twice(graph),
     )
     return function
 
@@ -311,7 +302,7 @@ def prepare(
     chosen = _engine(engine)
     program: Program = _on_engine(
         chosen.name,
-        lambda native: native.NativeProgram(graph, state, data, batch_size, chosen.threads),
+        lambda native: native.native_program(graph, state, data, batch_size, chosen.threads),
         lambda reason: ReferenceProgram(graph, state, data, reason),
     )
     return program
@@ -351,29 +342,23 @@ def _on_engine(
     engine: str | None,
     on_native: Callable[[Any], T],
     on_reference: Callable[[str], T],
-    barred: str = "",
 ) -> T:
-    """Build the program with the chosen engine; the reference engine gets the reason for it.
-
-    `barred` is the reason why native code can't be used, or "".
-    """
+    """Build the program with the chosen engine; the reference engine gets the reason for it."""
     choice = engine or os.environ.get("CHAINRULE_ENGINE") or "auto"
     if choice not in ENGINES:
         raise OptionError(f"unknown engine {choice!r}. {did_you_mean(choice, ENGINES)}")
     if choice == "reference":
         return on_reference("it was asked for")
-    reason = barred
-    if not barred:
-        try:
-            native = engines.load("native")
-        except (ImportError, OSError) as error:  # not installed, or its library can't be loaded
-            if not engines.is_missing(error):
-                raise
-            reason = f"llvmlite can't be loaded ({error})"
-        else:
-            made = on_native(native)
-            _tell_of_stops(made, choice)
-            return made
+    try:
+        native = engines.load("by_rows")
+    except (ImportError, OSError) as error:  # not installed, or its library can't be loaded
+        if not engines.is_missing(error):
+            raise
+        reason = f"llvmlite can't be loaded ({error})"
+    else:
+        made = on_native(native)
+        _tell_of_stops(made, choice)
+        return made
     if choice == "native":
         raise OptionError(f"engine='native' can't run this: {reason}.")
     warnings.warn(f"chainrule runs on the slower reference engine: {reason}.", stacklevel=4)

@@ -7,6 +7,8 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.run.sanitized import KIND, check_accesses
+
 
 @pytest.fixture(scope="session", autouse=True)
 def code_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
@@ -16,4 +18,6 @@ def code_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         patch.setenv("CHAINRULE_CACHE", folder)
         patch.delenv("CHAINRULE_ENGINE", raising=False)
         patch.delenv("CHAINRULE_THREADS", raising=False)
+        if KIND:
+            check_accesses(patch)
         yield os.environ["CHAINRULE_CACHE"]

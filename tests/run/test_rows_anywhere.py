@@ -1,8 +1,8 @@
-"""Graphs in which rows stand on any axis, or on two: native code, where it falls back, agrees."""
+"""Graphs in which rows stand on any axis, or on two, run natively and agree."""
 
 from __future__ import annotations
 
-import warnings
+import pickle
 from collections.abc import Callable
 from typing import Any
 
@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 import chainrule as cr
+from chainrule import nn
 from chainrule.core.spec import Dim
-from chainrule.run.program import prepare, prepare_function
+from chainrule.run.program import Engine, prepare, prepare_function
 
 Make = Callable[[cr.Tensor, cr.Tensor], cr.Tensor]
 
@@ -31,16 +32,14 @@ NAMED: dict[str, Make] = {
 
 
 def _agrees(made: cr.Tensor, x: cr.Tensor, y: cr.Tensor, rows: int) -> None:
-    """Hold values, and a gradient, on what engine="auto" picks to the reference interpreter."""
+    """Hold values, and a gradient, of native code to the reference interpreter."""
     rng = np.random.default_rng(rows)
     values = {"x": rng.normal(size=(rows, 3)), "y": rng.normal(size=rows)}
     outputs = {"out": made} if made.shape[:1] == x.shape[:1] else {}
     outputs["total"] = cr.tanh(made).sum()
     outputs["slope"] = cr.grad(outputs["total"], x, unused="zero")
     graph = cr.Graph(outputs, {"x": x, "y": y})
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        found = prepare_function(graph, {"x", "y"}, engine="auto")(values)
+    found = prepare_function(graph, {"x", "y"}, engine="native")(values)
     for name, expected in cr.evaluate(graph, values).items():
         np.testing.assert_allclose(found[name], expected, rtol=1e-9, atol=1e-9, err_msg=name)
 
@@ -56,16 +55,33 @@ def test_rows_on_another_axis_agree(name: str, rows: int) -> None:
     _agrees(NAMED[name](x, y), x, y, rows)
 
 
-def test_a_result_with_a_column_for_each_row_is_computed_whole_with_a_warning() -> None:
+def test_a_result_with_a_column_for_each_row_is_computed_whole() -> None:
     x, y = _leaves()
-    graph = cr.Graph({"out": y[:, None] - y}, {"x": x, "y": y})
-    with pytest.warns(UserWarning, match=r"'out', f64\[n,n\], has a column for each row"):
-        function = prepare_function(graph, {"x", "y"}, engine="auto")
-    many = np.linspace(0, 1, 4100)  # more than are taken at once elsewhere
-    out = function({"x": np.zeros((4100, 3)), "y": many})["out"]
-    np.testing.assert_array_equal(out, many[:, None] - many)
-    with pytest.raises(cr.OptionError, match=r"native.*has a column for each row"):
-        prepare_function(graph, {"x", "y"}, engine="native")
+    graph = cr.Graph({"out": y[:, None] - y, "sum": x.sum()}, {"x": x, "y": y})
+    function = prepare_function(graph, {"x", "y"}, engine="native")
+    for many in (np.linspace(0, 1, 1100), np.ones(1), np.zeros(0)):  # more than pieces have
+        found = function({"x": np.ones((len(many), 3)), "y": many})
+        np.testing.assert_array_equal(found["out"], many[:, None] - many)
+        assert found["sum"] == 3 * len(many)
+    with pytest.raises(cr.ShapeError, match="y"):
+        function({"x": np.ones((2, 3)), "y": np.ones(3)})
+
+
+def test_a_function_by_rows_is_frozen_and_pickled() -> None:
+    x, _ = _leaves()
+    w = cr.Parameter(3, nn.Constant(1.0), "float64")
+    graph = cr.Graph({"out": x @ x.T * (x * w).sum(1)})
+    values = {"x": np.random.default_rng(0).normal(size=(4, 3))}
+    expected = cr.evaluate(graph, values)["out"]
+    function = prepare_function(graph, {"x"}, engine="native")
+    np.testing.assert_allclose(function(values)["out"], expected, rtol=1e-12)
+    frozen = prepare_function(graph, {"x"}, engine="native", frozen=True)
+    copied = pickle.loads(pickle.dumps(frozen))
+    w.value = np.full(3, 2.0)
+    for kept in (frozen, copied):
+        np.testing.assert_allclose(kept(values)["out"], expected, rtol=1e-12)
+    again = prepare_function(graph, {"x"}, engine="native")(values)["out"]
+    np.testing.assert_allclose(again, 2 * expected, rtol=1e-12)
 
 
 def _drawn(rng: np.random.Generator, x: cr.Tensor, y: cr.Tensor) -> cr.Tensor:
@@ -99,19 +115,28 @@ def test_random_graphs_with_rows_anywhere_agree(seed: int) -> None:
     _agrees(_drawn(rng, x, y), x, y, int(rng.integers(1, 6)))
 
 
-def test_a_step_over_pairs_of_rows_runs() -> None:
+@pytest.mark.parametrize("threads", [1, 3])
+def test_a_step_over_pairs_of_rows_trains_with_a_last_batch_of_fewer(threads: int) -> None:
     x, y = _leaves()
     w = cr.input("w", (3, 1), "float64")
     score = x @ w
     lead = cr.where(y[:, None] > y, score - score.T, 0.0)  # of each row over each other
     loss = cr.softplus(-lead).sum()
-    graph = cr.Graph({"loss": loss, "w": w - 0.01 * cr.grad(loss, w)}, {"x": x, "y": y, "w": w})
+    outputs = {"loss": loss, "w": w - 0.01 * cr.grad(loss, w), "watch/lead": lead.sum()}
+    graph = cr.Graph(outputs, {"x": x, "y": y, "w": w})
     rng = np.random.default_rng(0)
-    data = {"x": rng.normal(size=(6, 3)), "y": rng.normal(size=6)}
+    data = {"x": rng.normal(size=(16, 3)), "y": rng.normal(size=16)}
     state = {"w": rng.normal(size=(3, 1))}
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        programs = [prepare(graph, state, data, 6, engine=name) for name in ("auto", "reference")]
-    losses = [program.run(np.arange(6), 6)["loss"] for program in programs]
-    assert losses[0] == pytest.approx(losses[1], rel=1e-12)
-    np.testing.assert_allclose(programs[0].state["w"], programs[1].state["w"], rtol=1e-12)
+    engines = (Engine("native", threads), Engine("reference"))
+    native, reference = (prepare(graph, state, data, 6, engine=e) for e in engines)
+    order = np.random.default_rng(1).permutation(16)
+    sums: list[dict[str, float]] = [{}, {}]
+    for _ in range(5):  # 15 steps, of which 2 are watched
+        sums = [p.run(order, 6, s) for p, s in zip((native, reference), sums, strict=True)]
+    assert sums[0] == pytest.approx(sums[1], rel=1e-12)
+    np.testing.assert_allclose(native.state["w"], reference.state["w"], rtol=1e-12)
+    with pytest.raises(cr.OptionError, match=r"1\.\.6"):
+        native.run(order, 7)
+    with pytest.raises(cr.RunError, match=r"outside 0\.\.15"):
+        native.run(np.array([16]), 6)
+    assert "matmul" in native.explain()

@@ -25,7 +25,7 @@ from chainrule.run.llvm.recent import native_code
 from chainrule.run.llvm.training_loop import NativeTrainer
 from chainrule.transform.rows import pieces_fit
 
-__all__ = ["NativeFunction", "NativeProgram", "trainer"]
+__all__ = ["NativeFunction", "NativeProgram", "checked_order", "choices", "trainer"]
 
 Array = np.ndarray[Any, Any]
 ROWS_AT_ONCE = 1024  # a function of many rows processes them in pieces of this size
@@ -37,7 +37,7 @@ if hasattr(os, "register_at_fork"):
 FLOPS_WORTH_A_THREAD = 150_000  # a step with less work per thread runs on fewer threads
 
 
-def _choices(code: NativeCode, rows: int, threads: int | None) -> tuple[int, ...]:
+def choices(code: NativeCode, rows: int, threads: int | None) -> tuple[int, ...]:
     """Return the thread counts to try: `threads`, or 1, 2, 4, ... that `rows` rows keep busy."""
     limit = thread_limit(threads)
     if threads is not None:
@@ -50,6 +50,7 @@ class NativeProgram:
     """A compiled step with its state and data; see :class:`~chainrule.run.program.Program`."""
 
     engine = "native"
+    in_epochs = True  # its code can be a part of the loop over epochs
 
     def __init__(
         self,
@@ -63,7 +64,7 @@ class NativeProgram:
         self.arenas, self.state = group(state)
         self.data = {name: np.ascontiguousarray(array) for name, array in data.items()}
         self.rows = min((len(array) for array in self.data.values()), default=0)
-        self.caller = Caller(self.code, *_choices(self.code, batch_size, threads))
+        self.caller = Caller(self.code, *choices(self.code, batch_size, threads))
         self.threads = self.caller.threads
         for name, array in (*self.state.items(), *self.data.items()):
             self.caller.give(name, array)
@@ -72,15 +73,9 @@ class NativeProgram:
         self, order: Array, batch_size: int, sums: Mapping[str, float] | None = None
     ) -> dict[str, float]:
         """Run one step for each `batch_size` rows of `order`; the last batch may be smaller."""
-        rows = np.ascontiguousarray(order, np.int64)
-        # Machine code does not check bounds: it would access memory outside the arrays.
-        if not 0 < batch_size <= self.code.capacity:
-            raise OptionError(
-                f"batch_size must be in 1..{self.code.capacity}, the range that this step was "
-                f"compiled for, not {batch_size}."
-            )
-        if self.data and len(rows) and not (rows.min() >= 0 and rows.max() < self.rows):
-            raise RunError(f"order contains row numbers outside 0..{self.rows - 1}.")
+        rows = checked_order(
+            order, batch_size, self.code.capacity, self.rows if self.data else None
+        )
         if "step" in self.state:  # which continues where a training was interrupted
             self.caller.taken = int(self.state["step"])
         self.caller(rows, batch_size, sums)
@@ -103,10 +98,27 @@ class NativeProgram:
         return "\n".join(lines)
 
 
+def checked_order(order: Array, batch_size: int, capacity: int, length: int | None) -> Array:
+    """Return row numbers as int64; raise for those outside 0..length-1, and for large batches.
+
+    Machine code does not check bounds: it would access memory outside the arrays.
+    """
+    rows = np.ascontiguousarray(order, np.int64)
+    if not 0 < batch_size <= capacity:
+        raise OptionError(
+            f"batch_size must be in 1..{capacity}, the range that this step was compiled for, "
+            f"not {batch_size}."
+        )
+    if length is not None and len(rows) and not (rows.min() >= 0 and rows.max() < length):
+        raise RunError(f"order contains row numbers outside 0..{length - 1}.")
+    return rows
+
+
 class NativeFunction:
     """A compiled function of rows; see :class:`~chainrule.run.program.RowFunction`."""
 
     engine = "native"
+    in_epochs = True
 
     def __init__(
         self,
@@ -144,7 +156,7 @@ class NativeFunction:
         """Compile code for up to `capacity` rows at once, and create its callers."""
         self.code = native_code(self.graph, set(), set(self.specs), capacity, self.is_frozen)
         self.alone = Caller(self.code, 1)
-        self.several = Caller(self.code, *_choices(self.code, capacity, self.asked))
+        self.several = Caller(self.code, *choices(self.code, capacity, self.asked))
         self.threads = self.several.threads
         self.blocks = {n: self.alone.buffers[node] for n, node in self.code.slots.wholes.items()}
         self._give_frozen()
@@ -282,10 +294,12 @@ def trainer(
     most: int,
 ) -> NativeTrainer | None:
     """Return what trains in whole epochs, see :func:`chainrule.run.program.trainer`."""
-    if program.code.steps is None:
+    if program.code.steps is None or not program.in_epochs:
         return None
     if scoring is None:
         return NativeTrainer(program.code, program.state, None, {})
+    if not scoring.in_epochs:
+        return None
     scoring.hold(most)
     if scoring.code.steps is None:
         return None

@@ -124,7 +124,7 @@ def _matmul(node: Node) -> Tensor | None:
     """Transpose the product instead of both factors: ``a.T @ b.T`` is ``(b @ a).T``."""
     if node.spec.ndim > 2:
         return _batched(node)
-    if any(i.primitive.name != "transpose" or i.spec.ndim != 2 for i in node.inputs):
+    if not all(is_swap(i) and i.spec.ndim == 2 for i in node.inputs):
         return None
     a, b = (i.inputs[0] for i in node.inputs)
     if "transpose" in (a.primitive.name, b.primitive.name):
