@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,22 @@ from hypothesis import settings
 settings.register_profile("local", deadline=None, max_examples=40)
 settings.register_profile("ci", deadline=None, derandomize=True, print_blob=True)
 settings.load_profile("ci" if os.environ.get("CI") else "local")
+
+
+@pytest.hookimpl(tryfirst=True)  # before those of other markers are left out
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark all but one in n cases of a test marked ``one_in(n)`` as thorough.
+
+    Use an odd n where two parameters are combined, so that each value occurs.
+    """
+    seen: Counter[str] = Counter()
+    for item in items:
+        marker = item.get_closest_marker("one_in")
+        if marker is not None:
+            test = item.nodeid.partition("[")[0]
+            if seen[test] % marker.args[0]:
+                item.add_marker(pytest.mark.thorough)
+            seen[test] += 1
 
 
 @pytest.fixture(scope="session")

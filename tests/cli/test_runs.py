@@ -144,6 +144,7 @@ def test_full_batch_training_has_a_report_too(call: Call, place: Path) -> None:
     assert "<h2>Result</h2>" in (place / "all/report.html").read_text("utf-8")
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize("width", [60, 80, 132])
 def test_many_runs_fit_the_terminal(
     call: Call, trained: Path, monkeypatch: pytest.MonkeyPatch, width: int

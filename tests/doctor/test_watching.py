@@ -81,6 +81,7 @@ def test_each_threshold_counts(
     assert cause not in [f.cause for f in diagnose(RULES[cause].sick())]
 
 
+@pytest.mark.thorough
 def test_remedies_of_a_plateau_follow_from_how_the_weights_moved(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

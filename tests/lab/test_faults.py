@@ -32,6 +32,7 @@ def test_there_are_many_faults_of_every_category() -> None:
     assert {fault.category for fault in FAULTS.values()} == set(CATEGORIES)
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize("name", FAULTS)
 def test_a_fault_says_what_it_is(name: str) -> None:
     fault = FAULTS[name]
@@ -43,6 +44,7 @@ def test_a_fault_says_what_it_is(name: str) -> None:
     assert sum(fault.suits(recipe) for recipe in SMALL) >= 3
 
 
+@pytest.mark.one_in(7)
 @pytest.mark.parametrize("name", FAULTS)
 def test_a_fault_trains_or_diverges(name: str) -> None:
     recipe = suitable(name)

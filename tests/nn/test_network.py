@@ -230,6 +230,7 @@ def test_neurons_are_computed_one_from_another(seed: int) -> None:
     np.testing.assert_allclose(_value(net, X), _by_hand(net, edges, X, activation), rtol=1e-12)
 
 
+@pytest.mark.thorough
 def test_the_engines_agree_on_training_neurons() -> None:
     edges = _random_graph(14, 5)
     net = nn.Neurons(edges, outputs=["n13", "n11", "n12"], dtype="float64")

@@ -267,6 +267,7 @@ def test_scores_are_those_of_predicting() -> None:
     assert run.history[0]["val_loss"] == pytest.approx(run.evaluate((X, Y))["loss"], rel=1e-12)
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize(
     "loss", ["mse", "mae", "huber", "poisson", "binary_cross_entropy", "hinge"]
 )

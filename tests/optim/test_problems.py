@@ -127,6 +127,7 @@ def test_rosenbrock(name: str) -> None:
     np.testing.assert_allclose(at, [1, 1], atol=0.05)
 
 
+@pytest.mark.one_in(5)
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_logistic_regression(name: str) -> None:
     model = nn.Linear(2, 1, use_bias=False, dtype="float64")

@@ -18,6 +18,7 @@ RNG = np.random.default_rng(0)
 X, Y = RNG.normal(size=(23, 5, 6)), RNG.integers(0, 3, 23)
 
 
+@pytest.mark.one_in(5)
 @pytest.mark.parametrize("threads", [1, 3])
 @pytest.mark.parametrize("shapes", MATMULS, ids=str)
 def test_products_and_their_gradients_agree(shapes: Shapes, threads: int) -> None:
@@ -84,6 +85,7 @@ def test_attention_trains_as_on_the_reference() -> None:
     assert_agree(case, shuffled(23, 2), 7, 1e-9, threads=3, capacity=9)
 
 
+@pytest.mark.thorough
 def test_any_number_of_threads_gives_the_same_bits() -> None:
     case, order, states = _transformer("float32"), shuffled(23, 3), []
     for threads in (1, 2, 3):

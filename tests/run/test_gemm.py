@@ -124,6 +124,7 @@ def test_any_small_product_equals_numpy(product: tuple[Gemm, int]) -> None:
     assert_near(c, want, gemm.k)
 
 
+@pytest.mark.thorough
 @settings(max_examples=40)
 @given(products())
 def test_a_matrix_arranged_once_gives_the_same_bits(product: tuple[Gemm, int]) -> None:
@@ -142,6 +143,7 @@ def test_a_matrix_arranged_once_gives_the_same_bits(product: tuple[Gemm, int]) -
     np.testing.assert_array_equal(restored(packed, elements), b)
 
 
+@pytest.mark.one_in(5)
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize(("m", "n", "k"), [(300, 517, 1030), (64, 784, 128), (1, 300, 900)])
 @pytest.mark.parametrize("order", ["NN", "NT", "TN", "TT"])
@@ -176,6 +178,7 @@ def test_splitting_rows_changes_no_bit(n: int, k: int, trans_b: bool) -> None:
         np.testing.assert_array_equal(parts, whole)
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize(
     ("dtype", "target"),
     [("float32", Target(8, 16)), ("float32", Target(16, 32)), ("float64", SMALL)],
@@ -241,6 +244,7 @@ def guarded(shape: tuple[int, int], dtype: str) -> Array:
     return raw[pages * mmap.PAGESIZE - size :].view(dtype).reshape(shape)
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.skipif(not hasattr(mmap, "MAP_PRIVATE"), reason="needs mprotect")
 @pytest.mark.parametrize(
     "target", [*(pytest.param(t, marks=pytest.mark.thorough) for t in TARGETS[:2]), TARGETS[2]]

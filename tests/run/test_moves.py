@@ -117,6 +117,7 @@ LOSSES: dict[str, Callable[[Leaves], cr.Tensor]] = {
 }  # fmt: skip
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize("name", LOSSES)
 def test_moves_are_compiled_and_agree(name: str) -> None:
     case = step(LOSSES[name], 8)
@@ -124,6 +125,7 @@ def test_moves_are_compiled_and_agree(name: str) -> None:
     assert_agree(case, shuffled(ROWS, 2), 4, 1e-12, threads=2)
 
 
+@pytest.mark.one_in(7)
 @pytest.mark.parametrize("name", LOSSES)
 def test_long_rows_agree_and_threads_change_no_bit(name: str) -> None:
     case, order = step(LOSSES[name], 68, "float32"), shuffled(ROWS, 2)

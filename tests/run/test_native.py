@@ -78,6 +78,7 @@ def test_the_combinations_hold_every_pair() -> None:
     assert len({c[::2] for c in COMBINATIONS}) == activations * losses
 
 
+@pytest.mark.one_in(5)
 @pytest.mark.parametrize(("activation", "loss", "optimizer"), COMBINATIONS + TURNS)
 def test_a_hundred_steps_in_float64(activation: str, loss: str, optimizer: str) -> None:
     case = _case(activation, loss, optimizer, "float64")
@@ -85,6 +86,7 @@ def test_a_hundred_steps_in_float64(activation: str, loss: str, optimizer: str) 
     assert_agree(case, shuffled(23, 25), 7, 1e-9)
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize(("optimizer", "loss"), list(zip(OPTIMIZERS, LOSSES * 2, strict=False)))
 @pytest.mark.parametrize("steps", [1, 100])
 def test_float32_within_bounds_that_grow_with_steps(optimizer: str, loss: str, steps: int) -> None:
@@ -98,6 +100,7 @@ def test_float32_within_bounds_that_grow_with_steps(optimizer: str, loss: str, s
     assert_agree(case, order, 7, 2e-6 * steps)
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize("activation", [*USUAL, "selu", "prelu", "softsign", "maxout"])
 def test_float32_of_activations(activation: str) -> None:
     assert_agree(_case(activation, "mse", "sgd", "float32"), shuffled(23, 5), 7, 2e-5)
@@ -120,6 +123,7 @@ def test_threads_and_batches(threaded: Case, threads: int, batch: int) -> None:
     assert_agree(threaded, shuffled(23, 2), batch, 1e-10, threads, capacity=64)
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("kind", ["float32", "float64", "uint8", "image", "int64", "int32", "bool"])
 def test_every_kind_of_data(kind: str, dtype: str) -> None:
@@ -189,6 +193,7 @@ WIDTHS: list[tuple[int, ...]] = [
 ]
 
 
+@pytest.mark.one_in(5)
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 @pytest.mark.parametrize("sizes", WIDTHS, ids=str)
 def test_widths_around_the_edges_of_registers(sizes: tuple[int, ...], dtype: str) -> None:
@@ -201,6 +206,7 @@ def test_widths_around_the_edges_of_registers(sizes: tuple[int, ...], dtype: str
     assert_agree(case, shuffled(13, 3), 4, bound, threads=2, capacity=5)
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize("classes", [2, 63, 64, 65, 66, 100, 129, 1000])
 def test_softmax_over_short_and_long_rows(classes: int) -> None:
     """Up to 64 columns a row stays in registers; a longer one is walked once a pass."""

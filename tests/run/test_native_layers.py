@@ -59,6 +59,7 @@ KINDS = [
 ]  # fmt: skip
 
 
+@pytest.mark.one_in(5)
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 @pytest.mark.parametrize("kind", KINDS)
 def test_native_agrees_with_the_reference(kind: str, dtype: str) -> None:

@@ -62,6 +62,7 @@ def assert_all_native(made: Case) -> None:
     assert not code.left_to_reference()
 
 
+@pytest.mark.one_in(5)
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_a_hundred_steps_in_float64(name: str) -> None:
     made = case(OPTIMIZERS[name])
@@ -74,6 +75,7 @@ def test_ten_steps_in_float32_on_two_threads(name: str) -> None:
     assert_agree(case(OPTIMIZERS[name], "float32"), shuffled(23, 3)[:70], 7, 1e-4, threads=2)
 
 
+@pytest.mark.one_in(5)
 @pytest.mark.parametrize("name", SCHEDULES)
 def test_schedules(name: str) -> None:
     made = case(SGD(SCHEDULES[name], momentum=optim.Polynomial(0.9, 0.5, steps=50)))
@@ -81,6 +83,7 @@ def test_schedules(name: str) -> None:
     assert_agree(made, shuffled(23, 25), 7, 1e-9)
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize(
     "name", ["adagrad", "adamw", "nadam", "radam", "lion", "averaged", "accumulate"]
 )

@@ -268,6 +268,7 @@ def check_by_rows(case: Case, batch: int, threads: int) -> None:
     assert distance(native.state, reference.state) < 1e-8
 
 
+@pytest.mark.thorough
 def test_random_steps() -> None:
     taken: list[bool] = []
 

@@ -55,6 +55,7 @@ SIZES = [
 ]  # fmt: skip
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize("sizes", SIZES)
 @pytest.mark.parametrize("threads", [1, 2])
 def test_agrees_with_the_reference(sizes: Any, threads: int) -> None:

@@ -112,6 +112,7 @@ PRODUCTS: dict[str, dict[str, Any]] = {
 }
 
 
+@pytest.mark.one_in(5)
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("product", PRODUCTS)
 @pytest.mark.parametrize("name", MACHINES)
@@ -162,6 +163,7 @@ def test_a_whole_step_is_compiled_for_every_machine(name: str) -> None:
     assert re.search(rf"\b{pause}\b", text)
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("width", [(4, 32), (4, 16), (8, 16), (16, 32)], ids=str)
 def test_results_agree_at_every_width(

@@ -79,6 +79,7 @@ def test_a_second_exponential_is_refused(last: Layer, named: str) -> None:
         train(ending(last), COUNTS, "poisson")
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize(
     ("model", "y", "loss"),
     [

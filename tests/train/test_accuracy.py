@@ -9,6 +9,7 @@ from bench.accuracy import MARGIN, SMALL, small_set
 QUICK = ("iris", "wine")
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     "name", [pytest.param(n, marks=[] if n in QUICK else [pytest.mark.slow]) for n in SMALL]
 )

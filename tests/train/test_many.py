@@ -117,6 +117,7 @@ METHODS: dict[str, optim.Optimizer] = {
 }
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize("name", METHODS)
 def test_optimizers_and_schedules(name: str) -> None:
     check_many(network(), [{"seed": 1}, {"seed": 2}], optimizer=METHODS[name])
@@ -155,6 +156,7 @@ def test_optimizers_differ_as_a_whole() -> None:
     check_many(network(), [{"optimizer": "adam"}, {"optimizer": optim.Lion(1e-3)}])
 
 
+@pytest.mark.thorough
 def test_penalties_differ_in_one_step(monkeypatch: pytest.MonkeyPatch) -> None:
     made = counted(monkeypatch)
     check_many(network(), [{"regularizer": nn.L2(r)} for r in (1e-2, 0.3, 7e-5)])

@@ -109,6 +109,7 @@ def test_every_schedule(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert_equal(resumed, whole)
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize(
     "method",
     [
