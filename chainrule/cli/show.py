@@ -32,6 +32,7 @@ from chainrule.train.run import Run
 __all__ = [
     "show_activations",
     "show_datasets",
+    "show_pairs",
     "show_problem",
     "show_results",
 ]
@@ -57,7 +58,7 @@ def show_problem(problem: Problem, settings: Settings) -> None:
         ("training", _training(settings, rows["train"])),
     ]
     _print(f"[bold]{_escape(problem.name)}[/]: predict `{_escape(pipeline.target.name)}`, {aim}")
-    _print_pairs(lines)
+    show_pairs(lines)
 
 
 def _network(settings: Settings) -> str:
@@ -116,7 +117,7 @@ def show_results(run: Run, saved: str | None) -> None:
     if not regression:
         _show_confusion(scores)
     _print("")
-    _print_pairs(_ending(run, saved))
+    show_pairs(_ending(run, saved))
 
 
 def _ending(run: Run, saved: str | None) -> list[tuple[str, str]]:
@@ -249,7 +250,7 @@ def _escape(text: str) -> str:
     return escape(text)
 
 
-def _print_pairs(lines: Iterable[tuple[str, str]]) -> None:
+def show_pairs(lines: Iterable[tuple[str, str]]) -> None:
     """Print labelled lines; long lines wrap with a hanging indent."""
     from rich.table import Table
 
