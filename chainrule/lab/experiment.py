@@ -93,12 +93,14 @@ class Estimate:
         return cls(*(_exp(end) if ratio else end for end in ends))
 
     def __str__(self) -> str:
-        if self.low == self.high:
+        if self.high - self.low <= 1e-6 * abs(self.mean):
             return f"{self.mean:.4g}"
         half = max(self.high - self.mean, self.mean - self.low)
         if not math.isfinite(half):
             return f"{self.mean:.3g} (one seed)"
-        digits = min(6, max(0, 1 - math.floor(math.log10(half)))) if half > 1e-9 else 4
+        if half < 1e-5:
+            return f"{self.mean:.2g} ({self.low:.2g} to {self.high:.2g})"
+        digits = max(0, 1 - math.floor(math.log10(half)))
         return f"{self.mean:.{digits}f} ({self.low:.{digits}f} to {self.high:.{digits}f})"
 
 
