@@ -7,17 +7,15 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import click
 
-import chainrule.lab.claims  # noqa: F401 - enters the claims
 from chainrule.cli.files import write_whole
 from chainrule.cli.output import emit, tell
-from chainrule.cli.show import show_pairs
+from chainrule.cli.show import progress_bar, show_pairs
 from chainrule.core.errors import RunError
+from chainrule.lab.claims import depth  # noqa: F401 - the package enters all of its claims
 from chainrule.lab.claims_page import MADE_BY, as_html, as_markdown, as_svg, as_text
 from chainrule.lab.experiment import CLAIMS, Result, claim_named
 
@@ -71,7 +69,7 @@ def lab_command(
         _check_page(folder / "claims.md")
     results = []
     for claim in claims:
-        with _bar(claim.name) as advance:
+        with progress_bar(claim.name) as advance:
             results.append(claim.run(seeds, quick, advance))
         if not as_json:
             short = f"{claim.name}: {results[-1].findings.verdict} ({results[-1].seconds:.0f} s)\n"
@@ -105,15 +103,3 @@ def _write(results: list[Result], folder: Path, every: bool) -> None:
             as_markdown(results, sys.modules["chainrule"].__version__, "claims"),
         )
         tell(f"wrote {folder / 'claims.md'} and {len(results)} figures in {figures}")
-
-
-@contextmanager
-def _bar(name: str) -> Iterator[Callable[[int, int], None]]:
-    """Show a bar on a terminal, and give the function that moves it."""
-    from rich.console import Console
-    from rich.progress import Progress
-
-    shown = sys.stderr is not None and sys.stderr.isatty()
-    with Progress(console=Console(stderr=True), transient=True, disable=not shown) as bar:
-        task = bar.add_task(name, total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)

@@ -5,29 +5,42 @@ Read next: :mod:`chainrule.lab.experiment`.
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 
 from chainrule.insight.render.page import escape, page, standalone
-from chainrule.insight.render.text import table
 from chainrule.lab.experiment import Estimate, Result
 
 __all__ = ["MADE_BY", "as_html", "as_markdown", "as_svg", "as_text"]
 
+WIDTH = 80  # of a terminal
 MADE_BY = "This page is written by `chainrule lab --all`"
 
 
 def as_text(result: Result, code: bool = True) -> str:
     """Return what `chainrule lab` prints: the claim, the verdict, numbers, the plot and code."""
     findings, seeds = result.findings, result.budget.seeds
+    told = [
+        line
+        for when, quantity, measured, claimed, answer in _effects(result)
+        for line in (
+            f"{f'({answer})':>13}  {when}",
+            f"{'':15}{quantity}: {measured}, claimed {claimed}",
+        )
+    ]
     parts = [
-        f"{result.claim.name}: {result.claim.says}",
-        f"verdict: {findings.verdict}",
-        "\n".join(table([("case", "quantity", "measured", "claimed", "so?"), *_effects(result)])),
+        _wrapped(f"{result.claim.name}: {result.claim.says}", 2),
+        _wrapped(f"verdict: {findings.verdict}", 2),
+        "\n".join(_wrapped(line, 17) for line in told),
         findings.chart.text(),
         f"Mean and 95 % interval over {seeds} {'seed' if seeds == 1 else 'seeds'}; "
         f"{result.seconds:.1f} s. Again: {result.command}",
     ]
     return "\n\n".join(parts + [result.claim.code.rstrip()] * code) + "\n"
+
+
+def _wrapped(line: str, indent: int) -> str:
+    return textwrap.fill(line, WIDTH, subsequent_indent=" " * indent)
 
 
 def _effects(result: Result) -> list[tuple[str, str, str, str, str]]:

@@ -43,9 +43,10 @@ class Bars:
         means = self._means()
         wide = max(map(len, means), default=0)
         most = max((abs(v) for v in means.values()), default=0.0) or 1.0
+        room = min(40, max(10, 66 - wide))
         lines = [self.label] if self.label else []
         for name, value in means.items():
-            bar = ("█" if value >= 0 else "░") * round(abs(value) / most * 40)
+            bar = ("█" if value >= 0 else "░") * round(abs(value) / most * room)
             lines.append(f"{name:{wide}}  {bar or '▏'} {value:.4g}")
         return "\n".join(lines)
 
