@@ -60,7 +60,7 @@ def as_html(result: Result, version: str) -> str:
         "".join(f"<td>{escape(cell)}</td>" for cell in cells) for cells in _effects(result)
     ]  # fmt: skip
     head = "".join(
-        f"<th>{name}</th>" for name in ("case", "quantity", "measured", "claimed", "so?")
+        f"<th>{name}</th>" for name in ("case", "quantity", "measured", "claimed", "holds?")
     )
     numbers = "".join(
         f"<tr><td>{escape(name)}</td><td>{Estimate.of(values)}</td></tr>"
@@ -113,16 +113,16 @@ def _short(result: Result) -> str:
 
 
 def _section(result: Result, version: str, figures: str) -> str:
-    name = result.claim.name
+    name, bar = result.claim.name, r"\|"
     rows = [
-        f"| {' | '.join(cell.replace('|', '/') for cell in cells)} |" for cells in _effects(result)
+        f"| {' | '.join(cell.replace('|', bar) for cell in cells)} |" for cells in _effects(result)
     ]
     return "\n\n".join([
         f"## {name}",
         f"> {result.claim.says}",
         f"**Verdict:** {result.findings.verdict}.",
         " ".join(result.claim.how.split()),
-        "\n".join(["| case | quantity | measured | claimed | so? |", "|---|---|---|---|---|",
+        "\n".join(["| case | quantity | measured | claimed | holds? |", "|---|---|---|---|---|",
                    *rows]),
         f"![{name}: {result.claim.says}]({figures}/{name}.svg)",
         _origin(result, version),

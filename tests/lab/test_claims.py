@@ -34,7 +34,7 @@ SIDES = {
     "hidden-features": (Budget(2, 0.3), "+??++??+"),
     "regularizer": (Budget(3), "?++"),
     "mini-batch": (QUICK, "??+"),
-    "learning-rate": (QUICK, "++"),
+    "learning-rate": (QUICK, "+++"),
     "backprop": (Budget(1), "+?+"),
     "random-start": (QUICK, "++++--"),
     "wiring": (Budget(3), "+???-+"),
@@ -189,7 +189,7 @@ def test_the_pages_escape_and_name_the_command(result: Result) -> None:
     document = as_markdown([result], "9.9", "claims")
     assert "![own: It is so & so.](claims/own.svg)" in document
     assert "`chainrule lab own`, chainrule 9.9, seeds 0 to 3" in document
-    assert "| x < y | a / b | 2.5 (0.4 to 4.6) | > 0 | yes |" in document
+    assert r"| x < y | a \| b | 2.5 (0.4 to 4.6) | > 0 | yes |" in document
     assert as_svg(result).startswith("<svg")
 
 

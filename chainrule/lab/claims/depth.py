@@ -55,9 +55,9 @@ def linear_depth(budget: Budget) -> Findings:
         )
         bars |= {f"{name}, {net}": v for net, v in zip(nets, (one, deep, relu), strict=True)}
         effects += [
-            Effect(f"{name} are learned", "accuracy that 3 more linear layers add",
+            Effect(f"the data are {name}", "accuracy that 3 more linear layers add",
                    deep - one, 0.03, less=True),
-            Effect(f"{name} are learned", "accuracy that ReLU adds to 4 linear layers",
+            Effect(f"the data are {name}", "accuracy that ReLU adds to 4 linear layers",
                    relu - deep, 0.05),
         ]  # fmt: skip
     return Findings(effects, Bars(bars, "accuracy on test rows"), bars)

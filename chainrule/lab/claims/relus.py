@@ -160,9 +160,9 @@ def relu_faster(budget: Budget) -> Findings:
             times = found / needed[f"relu, {depth} hidden"]
             layers = f"{depth} hidden layer{'s' * (depth > 1)}"
             effects += [
-                Effect(f"{how}, {layers}, against {name}",
+                Effect(f"{how} than {name}, {layers}",
                        f"epochs of {name} over those of ReLU", times, bound, ratio=True)
-                for how, bound in (("faster at all", 1.0), ("6 times faster", 6.0))
+                for how, bound in (("faster", 1.0), ("6 times faster", 6.0))
             ]  # fmt: skip
     return Findings(effects, Bars(needed, "epochs to a training loss of 0.05"), needed)
 
