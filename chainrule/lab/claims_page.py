@@ -78,10 +78,10 @@ def as_html(result: Result, version: str) -> str:
     return page(result.claim.says, sections)
 
 
-def _origin(result: Result, version: str) -> str:
+def _origin(result: Result, version: str, tick: str = "") -> str:
     count = result.budget.seeds
     seeds = "seed 0" if count == 1 else f"seeds 0 to {count - 1}"
-    return f"`{result.command}`, chainrule {version}, {seeds}, {result.seconds:.0f} s."
+    return f"{tick}{result.command}{tick}, chainrule {version}, {seeds}, {result.seconds:.0f} s."
 
 
 def as_markdown(results: Sequence[Result], version: str, figures: str) -> str:
@@ -125,5 +125,5 @@ def _section(result: Result, version: str, figures: str) -> str:
         "\n".join(["| case | quantity | measured | claimed | holds? |", "|---|---|---|---|---|",
                    *rows]),
         f"![{name}: {result.claim.says}]({figures}/{name}.svg)",
-        _origin(result, version),
+        _origin(result, version, "`"),
     ])  # fmt: skip
