@@ -43,12 +43,12 @@ SIDES = {
     "dead-relu": (Budget(2, 0.3), "++??"),
     "leaky-relu": (Budget(3), "+++"),
     "elu-mean": (Budget(2, 0.2), "++"),
-    "relu-faster": (Budget(2, 0.2), "--+---+---+-"),
+    "relu-faster": (Budget(2, 0.2), "--?---+---+-"),
     "maxout": (Budget(2, 0.2), "++++"),
     "saturation": (Budget(2), "++++"),
     "tanh-centered": (Budget(2), "+++"),
     "one-sign": (Budget(2), "++-"),
-    "not-centered": (QUICK, "++?"),
+    "not-centered": (QUICK, "+++"),
 }
 
 
