@@ -67,6 +67,8 @@ def lab_command(
     folder = Path(out or "docs") if every or out else None
     if every and folder is not None:
         _check_page(folder / "claims.md")
+    if folder is not None:  # what can't be written should fail before the work, not after it
+        (folder / "claims" if every else folder).mkdir(parents=True, exist_ok=True)
     results = []
     for claim in claims:
         with progress_bar(claim.name) as advance:
@@ -88,7 +90,6 @@ def _check_page(path: Path) -> None:
 
 def _write(results: list[Result], folder: Path, every: bool) -> None:
     figures = folder / "claims" if every else folder
-    figures.mkdir(parents=True, exist_ok=True)
     for result in results:
         write_whole(figures / f"{result.claim.name}.svg", as_svg(result))
         if not every:

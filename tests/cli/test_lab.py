@@ -87,5 +87,13 @@ def test_near_names_are_suggested(call: Call) -> None:
     assert call("lab", "maxout", "--all").exit_code == 2
 
 
+def test_a_folder_that_cannot_be_made_is_told_before_the_work(call: Call, place: Path) -> None:
+    (place / "taken").write_text("a file", "utf-8")
+    result = call("lab", "maxout", "--quick", "--out", "taken")
+    assert result.exit_code == 1
+    assert "taken" in result.stderr
+    assert result.stdout == ""
+
+
 def test_help_has_examples(call: Call) -> None:
     assert "chainrule lab dead-relu" in call("lab", "--help").stdout
