@@ -67,8 +67,8 @@ def lab_command(
     folder = Path(out or "docs") if every or out else None
     if every and folder is not None:
         _check_page(folder / "claims.md")
-    if folder is not None:  # what can't be written should fail before the work, not after it
-        (folder / "claims" if every else folder).mkdir(parents=True, exist_ok=True)
+    if folder is not None:
+        _make(folder / "claims" if every else folder)
     results = []
     for claim in claims:
         with progress_bar(claim.name) as advance:
@@ -86,6 +86,14 @@ def _check_page(path: Path) -> None:
     """Raise RunError if `path` is a page that another hand wrote."""
     if path.exists() and MADE_BY not in path.read_text("utf-8", errors="replace"):
         raise RunError(f"{path} exists, and this command did not write it; give another --out.")
+
+
+def _make(folder: Path) -> None:
+    """Make `folder` before the work; RunError if that fails."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RunError(f"the folder {folder} can't be made: {error.strerror}.") from error
 
 
 def _write(results: list[Result], folder: Path, every: bool) -> None:

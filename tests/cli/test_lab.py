@@ -90,8 +90,8 @@ def test_near_names_are_suggested(call: Call) -> None:
 def test_a_folder_that_cannot_be_made_is_told_before_the_work(call: Call, place: Path) -> None:
     (place / "taken").write_text("a file", "utf-8")
     result = call("lab", "maxout", "--quick", "--out", "taken")
-    assert result.exit_code == 1
-    assert "taken" in result.stderr
+    assert result.exit_code == 2
+    assert "the folder taken can't be made" in result.stderr
     assert result.stdout == ""
 
 
