@@ -40,7 +40,7 @@ FLOOR = {
     "insight": 9,  # explain, draw, features, report
     "estimators": 9,  # scikit-learn classifier, regressor, transformers
     "interop": 9,  # ONNX, safetensors, TensorBoard, DLPack
-    "lab": 10,  # the notes' claims as experiments
+    "lab": 10,  # faults, and claims as experiments
     "studio": 10,  # the web page
     "cli": 11,  # the commands
     "__init__": 12,  # the public names

@@ -30,6 +30,7 @@ LOADED = {
     "draw": "chainrule.cli.pictures:draw_run",
     "find-lr": "chainrule.cli.find_rate:find_rate",
     "datasets": "chainrule.cli.datasets:datasets",
+    "lab": "chainrule.cli.lab_command:lab_command",
     "activations": "chainrule.cli.activation_table:activations_command",
     "env": "chainrule.cli.env:env",
 }

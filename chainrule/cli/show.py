@@ -8,7 +8,9 @@ Read next: :mod:`chainrule.tabular.scores`, where the numbers come from.
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterable, Mapping, Sequence
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -30,8 +32,10 @@ from chainrule.train.directory import how_to_go_on
 from chainrule.train.run import Run
 
 __all__ = [
+    "progress_bar",
     "show_activations",
     "show_datasets",
+    "show_pairs",
     "show_problem",
     "show_results",
 ]
@@ -57,7 +61,7 @@ def show_problem(problem: Problem, settings: Settings) -> None:
         ("training", _training(settings, rows["train"])),
     ]
     _print(f"[bold]{_escape(problem.name)}[/]: predict `{_escape(pipeline.target.name)}`, {aim}")
-    _print_pairs(lines)
+    show_pairs(lines)
 
 
 def _network(settings: Settings) -> str:
@@ -116,7 +120,7 @@ def show_results(run: Run, saved: str | None) -> None:
     if not regression:
         _show_confusion(scores)
     _print("")
-    _print_pairs(_ending(run, saved))
+    show_pairs(_ending(run, saved))
 
 
 def _ending(run: Run, saved: str | None) -> list[tuple[str, str]]:
@@ -249,7 +253,7 @@ def _escape(text: str) -> str:
     return escape(text)
 
 
-def _print_pairs(lines: Iterable[tuple[str, str]]) -> None:
+def show_pairs(lines: Iterable[tuple[str, str]]) -> None:
     """Print labelled lines; long lines wrap with a hanging indent."""
     from rich.table import Table
 
@@ -276,3 +280,15 @@ def _print(thing: Any) -> None:
     # Rich pads table rows to full width and adds blank lines around tables; remove both.
     text = "\n".join(line.rstrip() for line in captured.get().split("\n"))
     emit(text if isinstance(thing, str) else text.strip("\n") + "\n")
+
+
+@contextmanager
+def progress_bar(name: str) -> Iterator[Callable[[int, int], None]]:
+    """Show a bar on a terminal, and give the function that moves it."""
+    from rich.console import Console
+    from rich.progress import Progress
+
+    shown = sys.stderr is not None and sys.stderr.isatty()
+    with Progress(console=Console(stderr=True), transient=True, disable=not shown) as bar:
+        task = bar.add_task(name, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)

@@ -1,4 +1,4 @@
-"""Floor 10, the laboratory: healthy trainings, and faults that break them in a known way.
+"""Floor 10, the laboratory: healthy trainings, faults that break them, and claims as experiments.
 
-Read next: :mod:`chainrule.lab.recipe`.
+Read next: :mod:`chainrule.lab.recipe`, :mod:`chainrule.lab.experiment`.
 """

@@ -1,0 +1,278 @@
+"""Claims about neural networks as experiments: what is claimed, what was measured, the verdict.
+
+A claim is a sentence and a function.  The function is given a :class:`Budget`, trains or computes,
+and returns what it measured as :class:`Findings`.  Each :class:`Effect` holds one number per seed
+that the claim says to be greater than a bound; the verdict follows from its mean and its 95 %
+interval over seeds, here and nowhere else.
+
+Read next: :mod:`chainrule.lab.apparatus`, then a file of ``chainrule/lab/claims/``.
+"""
+
+from __future__ import annotations
+
+import inspect
+import math
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+import numpy as np
+
+from chainrule.core.errors import OptionError, did_you_mean
+from chainrule.lab.plots import Bars, Lines
+from chainrule.tabular.intervals import student
+
+__all__ = ["CLAIMS", "Budget", "Claim", "Effect", "Estimate", "Findings", "Result", "claim",
+           "claim_named"]  # fmt: skip
+
+Array = np.ndarray[Any, Any]
+T = TypeVar("T")
+QUICK_SEEDS, QUICK_SCALE = 3, 0.3
+
+
+def _nothing(done: int, total: int) -> None: ...
+
+
+@dataclass(frozen=True)
+class Budget:
+    """How much an experiment may do: the number of `seeds`, and a factor of the epochs.
+
+    `advance` is called with how many of how many parts of the experiment are done.
+    """
+
+    seeds: int
+    scale: float = 1.0
+    advance: Callable[[int, int], None] = field(default=_nothing, repr=False)
+
+    def epochs(self, full: int) -> int:
+        """Return the number of epochs, of which the whole experiment has `full`; at least 3.
+
+        >>> Budget(3, scale=0.3).epochs(40)
+        12
+        """
+        return max(3, round(full * self.scale))
+
+    def each(self, parts: Iterable[T]) -> Iterator[T]:
+        """Loop over the parts of an experiment, and tell how many are done."""
+        listed = list(parts)
+        for done, part in enumerate(listed):
+            self.advance(done, len(listed))
+            yield part
+        self.advance(len(listed), len(listed))
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A mean over seeds, and the ends of its 95 % interval."""
+
+    mean: float
+    low: float
+    high: float
+
+    @classmethod
+    def of(cls, values: Any, ratio: bool = False) -> Estimate:
+        """Estimate from `values` (seeds,) by Student's t: ``mean ± t(n - 1) s / sqrt(n)``.
+
+        Ratios are averaged as logarithms.  A single number that is not in an array is exact, an
+        array of one number has an infinite interval.  Raises OptionError for numbers that are not
+        finite.
+
+        >>> Estimate.of(2.0), Estimate.of([1.0, 4.0, 2.0], ratio=True).mean
+        (Estimate(mean=2.0, low=2.0, high=2.0), 2.0)
+        """
+        array = np.asarray(values, np.float64)
+        if not np.isfinite(array).all() or (ratio and (array <= 0).any()):
+            raise OptionError(f"a measurement is not finite, or a ratio not positive: {array}.")
+        if array.ndim == 0:
+            return cls(float(array), float(array), float(array))
+        array = np.log(array) if ratio else array
+        n, mean = len(array), float(array.mean())
+        half = student(n - 1) * float(array.std(ddof=1)) / math.sqrt(n) if n > 1 else math.inf
+        ends = [mean, mean - half, mean + half]
+        return cls(*(_exp(end) if ratio else end for end in ends))
+
+    def __str__(self) -> str:
+        if self.high - self.low <= 1e-6 * abs(self.mean):
+            return f"{self.mean:.4g}"
+        half = max(self.high - self.mean, self.mean - self.low)
+        if not math.isfinite(half):
+            return f"{self.mean:.3g} (one seed)"
+        if half < 1e-5:
+            return f"{self.mean:.2g} ({self.low:.2g} to {self.high:.2g})"
+        digits = max(0, 1 - math.floor(math.log10(half)))
+        return f"{self.mean:.{digits}f} ({self.low:.{digits}f} to {self.high:.{digits}f})"
+
+
+def _exp(power: float) -> float:
+    return math.exp(power) if power < 700 else math.inf
+
+
+@dataclass(frozen=True)
+class Effect:
+    """In the case `when`, the claim says that `values` (seeds,) are greater than `bound`.
+
+    With `less` it says that they are less.  `quantity` says in words what the values are.  `ratio`
+    averages them as ratios.
+    """
+
+    when: str
+    quantity: str
+    values: Any
+    bound: float = 0.0
+    ratio: bool = False
+    less: bool = False
+
+    @property
+    def estimate(self) -> Estimate:
+        """The mean of the values and its interval."""
+        return Estimate.of(self.values, self.ratio)
+
+    @property
+    def claimed(self) -> str:
+        """What is claimed of the values, as in "> 0.5"."""
+        return f"{'<' if self.less else '>'} {self.bound:g}"
+
+    @property
+    def answer(self) -> str:
+        """Whether it is so: "yes" or "no" if the whole 95 % interval says so, or "not decided"."""
+        found = self.estimate
+        above, below = found.low > self.bound, found.high < self.bound
+        if self.less:
+            above, below = below, above
+        if found.low == found.high == self.bound:
+            return "no"
+        return "yes" if above else "no" if below else "not decided"
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What an experiment measured.
+
+    `effects` decide the claim, `measured` are further numbers (per seed, by name), and `chart` is
+    the plot.
+    """
+
+    effects: Sequence[Effect]
+    chart: Bars | Lines
+    measured: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def verdict(self) -> str:
+        """Whether the claim holds, and when; a case holds if all of its effects do."""
+        cases: dict[str, set[str]] = {}
+        for effect in self.effects:
+            cases.setdefault(effect.when, set()).add(effect.answer)
+        found: dict[str, list[str]] = {"yes": [], "no": [], "not decided": []}
+        for when, answers in cases.items():
+            first = "no" if "no" in answers else "yes" if answers == {"yes"} else "not decided"
+            found[first].append(when)
+        if not found["no"] and not found["not decided"]:
+            return "holds"
+        if not found["yes"]:
+            return "not decided" if found["not decided"] else "does not hold"
+        words = {"yes": "holds when", "no": "Does not hold when", "not decided": "Not decided when"}
+        return ". ".join(f"{words[a]}: {'; '.join(found[a])}" for a in found if found[a])
+
+
+@dataclass(frozen=True)
+class Result:
+    """The findings of a claim, with what is needed to repeat them."""
+
+    claim: Claim
+    budget: Budget
+    findings: Findings
+    seconds: float
+    processor_seconds: float
+
+    @property
+    def command(self) -> str:
+        """The command that repeats the experiment."""
+        own = Budget(self.claim.seeds)
+        if self.budget.scale == QUICK_SCALE:
+            own = Budget(QUICK_SEEDS)
+        seeds = f" --seeds {self.budget.seeds}" if self.budget.seeds != own.seeds else ""
+        quick = " --quick" if self.budget.scale == QUICK_SCALE else ""
+        return f"chainrule lab {self.claim.name}{quick}{seeds}"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return all numbers as plain values, for JSON; an infinite end of an interval is None."""
+        return {
+            "name": self.claim.name,
+            "says": self.claim.says,
+            "verdict": self.findings.verdict,
+            "seeds": self.budget.seeds,
+            "seconds": round(self.seconds, 2),
+            "processor_seconds": round(self.processor_seconds, 2),
+            "command": self.command,
+            "effects": [
+                {"when": e.when, "quantity": e.quantity, "claimed": e.claimed, "answer": e.answer,
+                 **_plain(e.estimate)}
+                for e in self.findings.effects
+            ],
+            "measured": {
+                name: _plain(Estimate.of(v)) for name, v in self.findings.measured.items()
+            },
+        }  # fmt: skip
+
+
+def _plain(found: Estimate) -> dict[str, float | None]:
+    ends = {"mean": found.mean, "low": found.low, "high": found.high}
+    return {name: end if math.isfinite(end) else None for name, end in ends.items()}
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A sentence about neural networks, and the experiment that tests it with `seeds` seeds."""
+
+    name: str
+    says: str
+    seeds: int
+    experiment: Callable[[Budget], Findings] = field(repr=False)
+
+    @property
+    def how(self) -> str:
+        """What the experiment does, in words."""
+        return inspect.getdoc(self.experiment) or ""
+
+    @property
+    def code(self) -> str:
+        """The source of the experiment."""
+        return inspect.getsource(self.experiment)
+
+    def run(
+        self,
+        seeds: int | None = None,
+        quick: bool = False,
+        advance: Callable[[int, int], None] = _nothing,
+    ) -> Result:
+        """Run the experiment; `quick` means 3 seeds and 3 of 10 epochs."""
+        count = seeds or (min(QUICK_SEEDS, self.seeds) if quick else self.seeds)
+        budget = Budget(count, QUICK_SCALE if quick else 1.0, advance)
+        start, busy = time.perf_counter(), time.process_time()
+        findings = self.experiment(budget)
+        took = time.perf_counter() - start
+        return Result(self, budget, findings, took, time.process_time() - busy)
+
+
+CLAIMS: dict[str, Claim] = {}
+
+
+def claim(
+    name: str, says: str, seeds: int = 10
+) -> Callable[[Callable[[Budget], Findings]], Callable[[Budget], Findings]]:
+    """Enter the decorated experiment in `CLAIMS` as the test of the sentence `says`."""
+
+    def enter(experiment: Callable[[Budget], Findings]) -> Callable[[Budget], Findings]:
+        CLAIMS[name] = Claim(name, says, seeds, experiment)
+        return experiment
+
+    return enter
+
+
+def claim_named(name: str) -> Claim:
+    """Return the claim called `name`; OptionError naming the nearest if there is none."""
+    key = name.lower().replace("_", "-")
+    if key not in CLAIMS:
+        raise OptionError(f"there is no claim {name!r}. {did_you_mean(key, CLAIMS)}")
+    return CLAIMS[key]
