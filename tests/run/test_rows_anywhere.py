@@ -12,6 +12,7 @@ import pytest
 import chainrule as cr
 from chainrule import nn
 from chainrule.core.spec import Dim
+from chainrule.run.llvm import by_rows
 from chainrule.run.program import Engine, prepare, prepare_function
 
 Make = Callable[[cr.Tensor, cr.Tensor], cr.Tensor]
@@ -65,6 +66,16 @@ def test_a_result_with_a_column_for_each_row_is_computed_whole() -> None:
         assert found["sum"] == 3 * len(many)
     with pytest.raises(cr.ShapeError, match="y"):
         function({"x": np.ones((2, 3)), "y": np.ones(3)})
+
+
+def test_the_memory_of_few_numbers_of_rows_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(by_rows, "MOST_CALLERS", 2)
+    x, _ = _leaves()
+    function = by_rows.FunctionByRows(cr.Graph({"out": x @ x.T}))
+    for rows in (1, 2, 3, 1):
+        values = np.random.default_rng(rows).normal(size=(rows, 3))
+        np.testing.assert_allclose(function({"x": values})["out"], values @ values.T, rtol=1e-12)
+    assert list(function.codes.callers) == [3, 1]
 
 
 def test_a_function_by_rows_is_frozen_and_pickled() -> None:

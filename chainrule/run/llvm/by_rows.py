@@ -37,6 +37,7 @@ __all__ = [
 ]
 
 Array = np.ndarray[Any, Any]
+MOST_CALLERS = 16  # numbers of rows whose memory is kept, the last ones
 FEW = 2  # the rows for which a function is compiled to see what native code can do
 
 
@@ -86,6 +87,8 @@ class _Codes:
     def caller(self, rows: int) -> Caller:
         """Return what runs the code for `rows` rows."""
         if rows not in self.callers:
+            if len(self.callers) == MOST_CALLERS:
+                del self.callers[next(iter(self.callers))]
             code = self.code(rows)
             self.callers[rows] = Caller(code, *choices(code, rows, self.threads))
         return self.callers[rows]
