@@ -10,7 +10,7 @@ ARGS ?=
 .DEFAULT_GOAL := help
 MINUTES ?= 1
 CRASHES ?= 200
-.PHONY: help demo test thorough fuzz damage crash oracle browser lint bench threads accuracy doctor-bench clean
+.PHONY: help demo test thorough fuzz damage crash oracle browser lint bench threads accuracy doctor-bench docs clean
 
 help: ## list the targets
 	@echo "usage: make TARGET [PYTHON=python3.12] [ARGS='options for pytest or the benchmark']"
@@ -59,6 +59,11 @@ doctor-bench: $(VENV)/.test ## measure how often the doctor is right and how oft
 	$(PY) bench/doctor.py --healthy 120 --injected 2 --cures 1 $(ARGS)
 	$(PY) bench/watch_cost.py
 
+docs: $(VENV)/.docs ## build the site of the documentation in build/site, and the notebooks in build/notebooks
+	$(PY) docs/site_source.py
+	$(PY) -m sphinx -W -n --keep-going -q -c docs -d build/site-doctrees build/site-source build/site $(ARGS)
+	@echo "make: the site is in build/site/index.html"
+
 clean: ## remove .venv and everything built
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find chainrule tests bench examples -name __pycache__ -type d -prune -exec rm -rf {} +
@@ -92,6 +97,10 @@ $(VENV)/.fuzz: $(VENV)/.test
 
 $(VENV)/.browser: $(VENV)/.test
 	$(PIP) --editable '.[test,browser]'
+	@touch $@
+
+$(VENV)/.docs: $(VENV)/.test
+	$(PIP) --editable '.[test,docs]'
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.test
