@@ -35,7 +35,7 @@ fuzz: $(VENV)/.fuzz ## read damaged files of every kind, each for MINUTES=1
 oracle: $(VENV)/.oracle ## compare with PyTorch (a large download the first time)
 	$(PY) -m pytest -n auto -m oracle $(ARGS)
 
-browser: $(VENV)/.browser ## open the pages in a headless chromium, light and dark, wide and narrow
+browser: $(VENV)/.browser docs ## open the pages and the site in a headless chromium, light and dark, wide and narrow
 	$(PY) -m pytest -m browser tests/browser $(ARGS)
 
 crash: $(VENV)/.test ## kill trainings at random moments, CRASHES=200 times, and compare what they end with
@@ -61,7 +61,7 @@ doctor-bench: $(VENV)/.test ## measure how often the doctor is right and how oft
 
 docs: $(VENV)/.docs ## build the site of the documentation in build/site, and the notebooks in build/notebooks
 	$(PY) docs/site_source.py
-	$(PY) -m sphinx -W -n --keep-going -q -c docs -d build/site-doctrees build/site-source build/site $(ARGS)
+	$(PY) -m sphinx -W -n --keep-going -q -c docs -d build/site-doctrees build/site-source build/site
 	@echo "make: the site is in build/site/index.html"
 
 clean: ## remove .venv and everything built

@@ -9,6 +9,8 @@ import re
 from importlib import import_module
 from typing import Any
 
+from docutils import nodes
+from docutils.utils.math.latex2mathml import tex2mathml
 from sphinx.util import inspect
 
 import chainrule
@@ -35,12 +37,14 @@ python_maximum_signature_line_length = 110
 add_module_names = False
 toc_object_entries_show_parents = "hide"
 
+html_math_renderer = "mathml"
 html_theme = "furo"
 html_title = "chainrule"
 html_static_path = html_css_files = ["site.css"]
 html_copy_source = False
 html_show_sourcelink = False
 html_show_sphinx = False
+html_show_search_summary = False  # which a browser may not fetch from a disk
 html_theme_options = {"top_of_page_buttons": []}
 highlight_language = "none"
 pygments_style = "friendly"
@@ -109,7 +113,16 @@ def find_name(app: Any, env: Any, node: Any, content: Any) -> Any:
     return content
 
 
+def show_math(translator: Any, node: Any) -> None:
+    """Write a formula as MathML, which browsers show without a script."""
+    block = isinstance(node, nodes.math_block)
+    formula = tex2mathml(node.astext(), as_block=block)
+    translator.body.append(f'<div class="formula">{formula}</div>' if block else formula)
+    raise nodes.SkipNode
+
+
 def setup(app: Any) -> None:
+    app.add_html_math_renderer("mathml", (show_math, None), (show_math, None))
     app.connect("autodoc-process-docstring", mark_up)
     app.connect("autodoc-process-signature", sign)
     app.connect("missing-reference", find_name)

@@ -1,8 +1,9 @@
 """Turn a script into a page and a Jupyter notebook, with what each of its parts prints and draws.
 
-A script is plain Python.  A paragraph of comments at the left margin, between blank lines, is
-Markdown; what lies between such paragraphs is a cell of code.  The cells run in order, and as in
-a notebook, the value of a last line that is an expression is shown.
+A script is plain Python.  Its docstring is the title and the introduction.  A paragraph of comments
+at the left margin, between blank lines, is Markdown; what lies between such paragraphs is a cell of
+code.  The cells run in order, and as in a notebook, the value of a last line that is an expression
+is shown.
 
 Run: `python docs/notebooks.py`, which writes the chapters of the tutorial to `build/notebooks`.
 
@@ -42,14 +43,16 @@ class Cell:
 
 
 def cells(script: str) -> list[Cell]:
-    """Return the cells of a script; its docstring and the import from __future__ are none."""
+    """Return the cells of a script, whose docstring is the first: a title and an introduction."""
+    title, _, intro = (ast.get_docstring(ast.parse(script)) or "").partition("\n\n")
+    intro = re.sub(r"\s*Read next:.*", "", intro, flags=re.DOTALL)
     lines = script.split("\n")
     for node in ast.parse(script).body[:2]:
         if isinstance(node, ast.Expr) or getattr(node, "module", "") == "__future__":
             assert node.end_lineno
             lines[node.lineno - 1 : node.end_lineno] = [""] * (node.end_lineno - node.lineno + 1)
     script = "\n".join(lines)
-    found: list[Cell] = []
+    found = [Cell("markdown", f"# {title.rstrip('.')}\n\n{intro}".rstrip(), 1)]
     for match in re.finditer(r"(?:.+\n)+", script):
         text, line = match[0].rstrip("\n"), script.count("\n", 0, match.start()) + 1
         kind = "markdown" if all(row.startswith("#") for row in text.split("\n")) else "code"

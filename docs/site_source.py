@@ -17,7 +17,7 @@ import shutil
 from importlib import import_module
 from pathlib import Path
 
-from notebooks import page, run
+from notebooks import CHAPTERS, NOTEBOOKS, notebook, page, run
 
 ROOT = Path(__file__).resolve().parent.parent
 SOURCE = ROOT / "build" / "site-source"
@@ -25,6 +25,9 @@ SOURCE = ROOT / "build" / "site-source"
 # The site's pages by section: the name of each, and the file that it comes from.
 PAGES: dict[str, dict[str, str]] = {
     "Start": {"index": "README.md", "tour": "docs/tour.py", "examples": "examples/README.md"},
+    "Build your own neural network": {
+        f"tutorial/{chapter.stem}": f"docs/tutorial/{chapter.name}" for chapter in CHAPTERS
+    },
     "Guides": {
         name: f"docs/{name}.md"
         for name in (
@@ -89,7 +92,7 @@ def linked(text: str, origin: str, places: dict[str, str]) -> str:
         file = (ROOT / origin).parent / match[1]
         name = places.get(os.path.relpath(file, ROOT))
         here = (SOURCE / places[origin]).parent
-        return f"{name}.md" if name else os.path.relpath(file, here)
+        return os.path.relpath(SOURCE / f"{name}.md" if name else file, here)
 
     parts = BLOCK.split(text)
     parts[1::2] = [re.sub(r"\n+```$", "\n```", part) for part in parts[1::2]]  # of doctests
@@ -161,8 +164,19 @@ def tour() -> str:
         cell.text = re.sub(r"(?m)^heading\(.*\)\n+", "", cell.text)
         cell.text = re.sub(r"(?m)^(\d+\. .*?) -+$", r"## \1", cell.text)
         cell.printed = re.sub(r"\n\d+\. .*\n-+\n", "", cell.printed)
-    intro = "A tutorial of chainrule, from a single tensor to a trained network: `docs/tour.py`."
-    return f"# The tour\n\n{intro}\n\n{page(found)}"
+    found[0].text = re.sub(r"# (.*)", r"# The tour\n\n\1: `docs/tour.py`.", found[0].text, count=1)
+    return page(found)
+
+
+def lesson(chapter: Path) -> str:
+    """Return the page of a chapter of the tutorial, and write its notebook."""
+    found = run(chapter)
+    NOTEBOOKS.mkdir(parents=True, exist_ok=True)
+    book = NOTEBOOKS / f"{chapter.stem}.ipynb"
+    book.write_text(notebook(found), "utf-8")
+    title, _, rest = page(found).partition("\n")
+    way = os.path.relpath(book, chapter.parent)  # `linked` turns it into that of the site
+    return f"{title}\n\n[This chapter as a notebook]({way})\n{rest}"
 
 
 def main() -> None:
@@ -174,6 +188,8 @@ def main() -> None:
     for file, name in places.items():
         if file == "docs/tour.py":
             pages[f"{name}.md"] = tour()
+        elif name.startswith("tutorial/"):
+            pages[f"{name}.md"] = linked(lesson(ROOT / file), file, places)
         else:
             pages[f"{name}.md"] = linked((ROOT / file).read_text("utf-8"), file, places)
     for name, (title, floors, others) in REFERENCE.items():
