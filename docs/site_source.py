@@ -31,8 +31,8 @@ PAGES: dict[str, dict[str, str]] = {
     "Guides": {
         name: f"docs/{name}.md"
         for name in (
-            "table", "catalogue", "many", "interrupted", "large-data", "workers", "bad-input",
-            "doctor", "explain", "draw", "features", "report",
+            "table", "images", "wiring", "your-own", "catalogue", "many", "interrupted",
+            "large-data", "workers", "bad-input", "doctor", "explain", "draw", "features", "report",
         )
     },
     "Background": {
