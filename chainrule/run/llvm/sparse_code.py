@@ -42,6 +42,7 @@ from chainrule.run.llvm.instructions import (
 )
 from chainrule.run.llvm.vector import Value, element_type
 from chainrule.run.plan.slots import wiring_tables
+from chainrule.run.plan.view import unmoved
 
 __all__ = ["SparseCode", "rows_of_block"]
 
@@ -80,7 +81,7 @@ class SparseCode(Body):
         turned = self._areas(element, sizes)
         unit = _unit_function(self, element, lanes, block // lanes)
         transpose = transpose_function(b.module, element, lanes)
-        source, weights = self.array(x), self.array(weight)
+        source, weights = self.array(unmoved(x)), self.array(unmoved(weight))
         first, end = self.split()
         if numbers:
             weights = self._in_order(numbers[0], weights, turned[3], edges)
@@ -222,7 +223,7 @@ class SparseCode(Body):
         """Copy columns [low, high) of `rows` rows, transposed, and pad the block with 0."""
         b, (lanes, element) = self.b, self._register_of(x)
         width, columns = I64(_width(x)), b.sub(high, low)
-        source = b.gep(self.array(x), [b.add(b.mul(row, width), low)])
+        source = b.gep(self.array(unmoved(x)), [b.add(b.mul(row, width), low)])
         target = b.gep(target, [b.mul(low, I64(block))])
         transpose = transpose_function(b.module, element, lanes)
         b.call(transpose, [source, width, target, I64(block), rows, columns])
