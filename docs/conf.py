@@ -40,7 +40,9 @@ toc_object_entries_show_parents = "hide"
 html_math_renderer = "mathml"
 html_theme = "furo"
 html_title = "chainrule"
-html_static_path = html_css_files = ["site.css"]
+html_static_path = ["site.css", "../build/pictures.css"]
+html_css_files = ["site.css", "pictures.css"]
+html_show_copyright = False
 html_copy_source = False
 html_show_sourcelink = False
 html_show_sphinx = False

@@ -59,8 +59,8 @@ def cells(script: str) -> list[Cell]:
         if kind == "markdown":
             text = re.sub(r"(?m)^# ?", "", text)
         if found and found[-1].kind == kind:
-            gap = "\n" * (line - found[-1].line - found[-1].text.count("\n"))
-            found[-1].text += gap + text
+            gap = 2 if kind == "markdown" else line - found[-1].line - found[-1].text.count("\n")
+            found[-1].text += "\n" * gap + text
         else:
             found.append(Cell(kind, text, line))
     return found

@@ -19,6 +19,8 @@ from pathlib import Path
 
 from notebooks import CHAPTERS, NOTEBOOKS, notebook, page, run
 
+from chainrule.insight.render.page import read_asset
+
 ROOT = Path(__file__).resolve().parent.parent
 SOURCE = ROOT / "build" / "site-source"
 
@@ -38,6 +40,7 @@ PAGES: dict[str, dict[str, str]] = {
     "Background": {
         "architecture": "docs/architecture.md",
         "performance": "docs/performance.md",
+        **({"claims": "docs/claims.md"} if (ROOT / "docs" / "claims.md").exists() else {}),
         "bench": "bench/README.md",
         "changelog": "CHANGELOG.md",
         "contributing": "CONTRIBUTING.md",
@@ -179,10 +182,20 @@ def lesson(chapter: Path) -> str:
     return f"{title}\n\n[This chapter as a notebook]({way})\n{rest}"
 
 
+def picture_colors() -> str:
+    """Return the style of pictures where the reader chose the theme, not the system."""
+    light, dark = re.findall(r":root \{(.*?)\}", read_asset("render/page.css"), re.DOTALL)
+    themes = {"light": light, "dark": dark}
+    return "".join(
+        f'body[data-theme="{name}"] svg.drawing {{{colors}}}\n' for name, colors in themes.items()
+    )
+
+
 def main() -> None:
     """Write all pages to `SOURCE`, which is emptied first."""
     shutil.rmtree(SOURCE, ignore_errors=True)
     SOURCE.mkdir(parents=True)
+    SOURCE.with_name("pictures.css").write_text(picture_colors(), "utf-8")
     pages: dict[str, str] = {}
     places = {file: name for section in PAGES.values() for name, file in section.items()}
     for file, name in places.items():

@@ -8,6 +8,7 @@ anew, and ``python docs/picture.py`` draws the picture.
 from __future__ import annotations
 
 import doctest
+import json
 import os
 import re
 import runpy
@@ -150,6 +151,30 @@ def test_the_chapters_and_examples_run(script: str, repository: Path, tmp_path: 
     text = (repository / script).read_text("utf-8")
     assert "\nassert " in text  # so it can fail
     assert in_its_own_process(repository / script, tmp_path, repository)
+
+
+def test_a_script_becomes_a_notebook(
+    repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tools = runpy.run_path(str(repository / "docs" / "notebooks.py"))
+    script = tmp_path / "script.py"
+    script.write_text(
+        '"""Title.\n\nIntroduction.\n\nRead next: nothing.\n"""\n\n'
+        "from __future__ import annotations\n\n"
+        "# ## Sums\n#\n# One and one.\n\n"
+        "x = 1 + 1  # a comment\n\nprint(x)\nx\n",
+        "utf-8",
+    )
+    book = json.loads(tools["notebook"](tools["run"](script)))
+    prose, code = book["cells"]
+    assert "".join(prose["source"]) == "# Title\n\nIntroduction.\n\n## Sums\n\nOne and one."
+    assert "".join(code["source"]) == "x = 1 + 1  # a comment\n\nprint(x)\nx"
+    printed, shown = code["outputs"]
+    assert printed["text"] == "2\n"
+    assert shown["data"] == {"text/plain": "2"}
+    script.write_text('"""Title."""\n\nassert 1 + 1 == 3\n', "utf-8")
+    with pytest.raises(AssertionError):
+        tools["run"](script)
 
 
 def test_every_example_is_listed(repository: Path) -> None:
