@@ -70,7 +70,7 @@ def test_search_finds_a_word(page: Any, site: Path) -> None:
     found.first.wait_for(timeout=20_000)
     assert any("chainrule.data" in text for text in found.all_inner_texts())
     found.first.click()
-    assert "whiten" in page.locator("article").inner_text().lower()
+    page.locator("article", has_text=re.compile("whiten", re.IGNORECASE)).wait_for(timeout=20_000)
 
 
 def test_the_menu_leads_to_every_page(page: Any, site: Path) -> None:
