@@ -142,7 +142,7 @@ class Picture(str):
     """An ``<svg>``, such as a chart, that a notebook displays.
 
     >>> Picture("<svg><title>loss</title></svg>")
-    <Picture of 31 characters>
+    <Picture of 30 characters>
     """
 
     def __repr__(self) -> str:
