@@ -10,7 +10,7 @@ ARGS ?=
 .DEFAULT_GOAL := help
 MINUTES ?= 1
 CRASHES ?= 200
-.PHONY: help demo test thorough fuzz fuzz-graphs sanitize damage crash oracle browser lint bench threads accuracy doctor-bench clean
+.PHONY: help demo test thorough fuzz fuzz-graphs sanitize damage crash oracle browser lint bench threads accuracy doctor-bench docs clean
 
 help: ## list the targets
 	@echo "usage: make TARGET [PYTHON=python3.12] [ARGS='options for pytest or the benchmark']"
@@ -41,7 +41,7 @@ sanitize: $(VENV)/.test ## run the tests of emitted code with the address and th
 oracle: $(VENV)/.oracle ## compare with PyTorch (a large download the first time)
 	$(PY) -m pytest -n auto -m oracle $(ARGS)
 
-browser: $(VENV)/.browser ## open the pages in a headless chromium, light and dark, wide and narrow
+browser: $(VENV)/.browser docs ## open the pages and the site in a headless chromium, light and dark, wide and narrow
 	$(PY) -m pytest -m browser tests/browser $(ARGS)
 
 crash: $(VENV)/.test ## kill trainings at random moments, CRASHES=200 times, and compare what they end with
@@ -64,6 +64,11 @@ accuracy: $(VENV)/.test ## measure accuracy on the built-in data sets (takes min
 doctor-bench: $(VENV)/.test ## measure how often the doctor is right and how often it raises a false alarm, and what it costs (takes 15 minutes)
 	$(PY) bench/doctor.py --healthy 120 --injected 2 --cures 1 $(ARGS)
 	$(PY) bench/watch_cost.py
+
+docs: $(VENV)/.docs ## build the site of the documentation in build/site, and the notebooks in build/notebooks
+	$(PY) docs/site_source.py
+	$(PY) -m sphinx -W -n --keep-going -q -c docs -d build/site-doctrees build/site-source build/site
+	@echo "make: the site is in build/site/index.html"
 
 clean: ## remove .venv and everything built
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
@@ -98,6 +103,10 @@ $(VENV)/.fuzz: $(VENV)/.test
 
 $(VENV)/.browser: $(VENV)/.test
 	$(PIP) --editable '.[test,browser]'
+	@touch $@
+
+$(VENV)/.docs: $(VENV)/.test
+	$(PIP) --editable '.[test,docs]'
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.test

@@ -8,6 +8,7 @@ anew, and ``python docs/picture.py`` draws the picture.
 from __future__ import annotations
 
 import doctest
+import json
 import os
 import re
 import runpy
@@ -30,6 +31,12 @@ DOCUMENTS = sorted(
     str(path.relative_to(ROOT))
     for folder in (".", "docs", "examples", "bench")
     for path in (ROOT / folder).glob("*.md")
+)
+SCRIPTS = sorted(
+    str(path.relative_to(ROOT))
+    for pattern in ("docs/tutorial/[1-9]_*.py", "examples/*.py")
+    for path in ROOT.glob(pattern)
+    if path.name != "make_houses.py"
 )
 LINK = re.compile(r"\]\((?!https?:|#)([^)#]+)[^)]*\)|src=\"(?!https?:)([^\"]+)\"")
 # `docs/tour.py` in backticks, and not what running things leaves, as in `runs/a`.
@@ -113,30 +120,67 @@ def test_the_python_of_the_readme_runs_and_prints_what_it_shows(
         assert printed == shown or not shown
 
 
-@pytest.mark.parametrize(
-    ("document", "steps"),
-    [
-        ("architecture.md", 10),
-        ("catalogue.md", 25),
-        ("doctor.md", 20),
-        ("draw.md", 5),
-        ("explain.md", 15),
-        ("features.md", 12),
-        ("many.md", 20),
-        ("report.md", 8),
-        ("table.md", 8),
-        ("workers.md", 12),
-    ],
-)
+STEPS = {
+    "architecture.md": 10, "catalogue.md": 25, "doctor.md": 20, "draw.md": 5, "explain.md": 15,
+    "features.md": 12, "interrupted.md": 10, "large-data.md": 8, "many.md": 20, "report.md": 8,
+    "table.md": 8, "workers.md": 12, "images.md": 10, "wiring.md": 14, "your-own.md": 14,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("document", STEPS)
 def test_the_steps_of_a_page_are_those_of_the_code(
-    document: str, steps: int, repository: Path, monkeypatch: pytest.MonkeyPatch
+    document: str, repository: Path, place: Path
 ) -> None:
-    monkeypatch.chdir(repository)
     flags = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
     page = str(repository / "docs" / document)
     failed, tried = doctest.testfile(page, module_relative=False, optionflags=flags)
     assert failed == 0
-    assert tried > steps
+    assert tried > STEPS[document] - 1
+
+
+def test_no_python_of_a_page_is_left_out(repository: Path) -> None:
+    """The README and examples/README.md are run by other tests here."""
+    for page in sorted((repository / "docs").rglob("*.md")):
+        blocks = fences(page.read_text("utf-8"), "python")
+        assert all(block.startswith(">>> ") for block in blocks), page.name
+        assert not blocks or page.name in STEPS, page.name
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_the_chapters_and_examples_run(script: str, repository: Path, tmp_path: Path) -> None:
+    text = (repository / script).read_text("utf-8")
+    assert "\nassert " in text  # so it can fail
+    assert in_its_own_process(repository / script, tmp_path, repository)
+
+
+def test_a_script_becomes_a_notebook(
+    repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tools = runpy.run_path(str(repository / "docs" / "notebooks.py"))
+    script = tmp_path / "script.py"
+    script.write_text(
+        '"""Title.\n\nIntroduction.\n\nRead next: nothing.\n"""\n\n'
+        "from __future__ import annotations\n\n"
+        "# ## Sums\n#\n# One and one.\n\n"
+        "x = 1 + 1  # a comment\n\nprint(x)\nx\n",
+        "utf-8",
+    )
+    book = json.loads(tools["notebook"](tools["run"](script)))
+    prose, code = book["cells"]
+    assert "".join(prose["source"]) == "# Title\n\nIntroduction.\n\n## Sums\n\nOne and one."
+    assert "".join(code["source"]) == "x = 1 + 1  # a comment\n\nprint(x)\nx"
+    printed, shown = code["outputs"]
+    assert printed["text"] == "2\n"
+    assert shown["data"] == {"text/plain": "2"}
+    script.write_text('"""Title."""\n\nassert 1 + 1 == 3\n', "utf-8")
+    with pytest.raises(AssertionError):
+        tools["run"](script)
+
+
+def test_every_example_is_listed(repository: Path) -> None:
+    listed = (repository / "examples" / "README.md").read_text("utf-8")
+    for script in (repository / "examples").glob("*.py"):
+        assert f"]({script.name})" in listed
 
 
 # --- what is shown ---------------------------------------------------------------------------
@@ -164,6 +208,9 @@ def test_transcripts_are_what_the_commands_print(
         file.write_text(text, "utf-8")
     for command, shown in SHOWN.findall(text):
         assert words(printed[command]) == words(shown), command
+    for block in fences(text, "python"):
+        if not block.startswith(">>>"):  # it uses the run that the commands trained
+            in_its_own_process(block, place, repository)
 
 
 def text_of(picture: str) -> str:

@@ -57,6 +57,12 @@ def run_files() -> Mapping[str, bytes]:
     return read_folder(run.save(folder() / "first"))
 
 
+def manifest_file() -> bytes:
+    """Return the manifest of that run."""
+    run_files()
+    return (folder() / "first" / MANIFEST).read_bytes()
+
+
 @cache
 def configs() -> tuple[bytes, ...]:
     """Return the configs of networks with layers of many kinds."""
@@ -186,7 +192,7 @@ TARGETS: dict[str, tuple[Target, Callable[[], tuple[bytes, ...]]]] = {
             "run.json", "weights.safetensors", "history.jsonl", "metrics.json", "pipeline.json",
         )
     },
-    "manifest.json": (manifest, lambda: ((folder() / "first" / MANIFEST).read_bytes(),)),
+    "manifest.json": (manifest, lambda: (manifest_file(),)),
     "model": (model, configs),
     "csv": (table("csv"), lambda: (CSV,)),
     "tsv": (table("tsv"), lambda: (CSV.replace(b",", b"\t"),)),

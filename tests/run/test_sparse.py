@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import chainrule as cr
+from chainrule import nn
 from chainrule.core.graph import Graph
 from chainrule.core.spec import Dim
 from chainrule.ops.sparse import Wiring, edge_products, sparse_matmul
@@ -131,3 +132,17 @@ def test_blocks_of_rows_fit_the_cache() -> None:
     assert rows_of_block(100, 4, 8, 1000, target) == 64
     assert rows_of_block(100, 4, 8, 10, target) == 16
     assert rows_of_block(10**6, 4, 8, 1000, target) == 8
+
+
+def test_rows_that_are_only_reshaped() -> None:
+    """Flattened images: the product and its gradient read them where they are."""
+    X = np.random.default_rng(0).normal(size=(40, 2, 3)).astype("float32")
+    weights = []
+    for engine in ("native", "reference"):
+        layer = nn.SparseLinear.from_mask(np.eye(6, 4, dtype=bool) | (np.arange(4) > 2))
+        model = nn.Sequential([nn.Flatten(), layer])
+        cr.fit(
+            model, (X, X.reshape(40, 6)[:, :4]), loss="mse", epochs=2, engine=engine, progress=False
+        )
+        weights.append(layer.weight.value)
+    np.testing.assert_allclose(*weights, rtol=1e-4, atol=1e-6)

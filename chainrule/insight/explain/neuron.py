@@ -1,7 +1,7 @@
 """One neuron in numbers: its weighted sum, its activation, and how its gradient is computed.
 
 A graph of a network and its loss goes in, with the layer's path and the unit's number.  Out
-comes a :class:`Neuron`, each of whose numbers can be recomputed from the others it shows:
+comes a :class:`Neuron`, each of whose numbers can be recomputed from the others it shows::
 
     weighted_sum = inputs @ weights;  total = weighted_sum + bias;  activation = f(total)
     gradient of activation = sum of weight * gradient over the units it feeds, and what comes

@@ -14,7 +14,7 @@ from chainrule.insight.render.diagram import KINDS, Box, Diagram
 from chainrule.insight.render.layout import Layout, Point, layered
 from chainrule.insight.render.page import read_asset
 
-__all__ = ["alone", "frame", "size_of", "to_svg"]
+__all__ = ["Picture", "alone", "frame", "size_of", "to_svg"]
 
 TITLE, LINE = 7.6, 6.65  # widths of a character in titles and lines
 PAD, BAR, MARGIN = 9.0, 4.0, 12.0
@@ -136,3 +136,17 @@ def _legend(diagram: Diagram) -> list[str]:
         )
         x += len(KINDS[kind]) * LINE + 30
     return parts
+
+
+class Picture(str):
+    """An ``<svg>``, such as a chart, that a notebook displays.
+
+    >>> Picture("<svg><title>loss</title></svg>")
+    <Picture of 30 characters>
+    """
+
+    def __repr__(self) -> str:
+        return f"<Picture of {len(self)} characters>"
+
+    def _repr_html_(self) -> str:
+        return alone(self)
