@@ -53,6 +53,8 @@ def clocked(b: ir.IRBuilder, part: str, thread: ir.Value) -> Iterator[None]:
         times.initializer = ir.Constant(times.value_type, None)
         ir.Function(b.module, ir.FunctionType(I64, []), "llvm.readcyclecounter")
     clock, number = b.module.globals["llvm.readcyclecounter"], len(parts)
+    if number >= SLOTS:
+        raise SystemExit(f"a step of more than {SLOTS} parts can't be timed")
     parts.append(part)
     began = b.call(clock, [])
     yield

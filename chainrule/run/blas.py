@@ -34,6 +34,8 @@ _usual = 1  # how many threads there were before the first of them
 def one_blas_thread() -> Iterator[None]:
     """Let NumPy's products run on one thread inside the block, where they are OpenBLAS's.
 
+    This holds for all threads of the process.
+
     >>> with one_blas_thread():
     ...     threads()
     1
@@ -58,7 +60,7 @@ def _change(by: int) -> None:
     if found is None:
         return
     with _lock:
-        first, _inside = _inside == 0, _inside + by
+        first, _inside = _inside == 0, max(0, _inside + by)
         if by > 0 and first:
             _usual = found[0]()
             found[1](1)
@@ -80,9 +82,12 @@ def _functions() -> tuple[Callable[..., int], Callable[..., Any]] | None:
 
 
 def _begin_anew() -> None:
-    """Another thread may have held the lock when the process was forked."""
-    global _lock
+    """Forget the blocks, and the lock, of other threads when the process was forked."""
+    global _lock, _inside
     _lock = Lock()
+    if _inside and (found := _functions()) is not None:
+        found[1](_usual)
+    _inside = 0
 
 
 if hasattr(os, "register_at_fork"):

@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from chainrule.core.errors import ShapeError
 from chainrule.core.graph import Graph, Node
 from chainrule.core.spec import Dim, Spec, dims_in, resolve
 from chainrule.run.arena import group
@@ -91,7 +92,8 @@ class _Codes:
                 del self.callers[next(iter(self.callers))]
             code = self.code(rows)
             self.callers[rows] = Caller(code, *choices(code, rows, self.threads))
-        return self.callers[rows]
+        caller = self.callers[rows] = self.callers.pop(rows)  # it was used last
+        return caller
 
 
 class ProgramByRows(NativeProgram):
@@ -183,6 +185,11 @@ class FunctionByRows:
             spec.bind(array, lengths, name)
             given = given | {name: array}
         rows = len(given[self.data[0]])
+        if len(set(lengths.values())) > 1:
+            raise ShapeError(
+                "data have different numbers of rows: "
+                f"{', '.join(f'{name} {len(given[name])}' for name in self.data)}."
+            )
         if not rows:  # nothing to compile
             empty = Interpreter(self.graph)(given)
             return {name: a if a.ndim else float(a) for name, a in empty.items()}
@@ -192,8 +199,12 @@ class FunctionByRows:
             caller = self.codes.caller(rows)
             for name, array in given.items():
                 caller.give(name, array)
-            caller(caller.natural, 1)
-            return results_of(caller)
+            try:
+                caller(caller.natural, 1)
+                return results_of(caller)
+            finally:
+                for name in self.data:  # drop the references to the caller's data
+                    caller.arrays.pop(name, None)
 
 
 def results_of(caller: Caller) -> dict[str, Any]:

@@ -126,8 +126,9 @@ class Caller:
     def give(self, name: str, array: Array) -> None:
         """Make `array` the input `name`, which the code reads and, for state, writes."""
         if self.arrays.get(name) is not array:
-            self.arrays[name] = array
+            self.arrays.pop(name, None)  # a Ctrl-C in between must not leave a wrong pair
             self.table[self.code.slots.arrays[name]] = address_of(array)
+            self.arrays[name] = array
 
     def __call__(
         self, order: Array, batch_size: int, sums: Mapping[str, float] | None = None

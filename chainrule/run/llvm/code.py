@@ -11,6 +11,7 @@ import ctypes
 import gc
 import json
 import math
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cached_property
@@ -46,12 +47,28 @@ _Planned: TypeAlias = tuple[Kernels, Schedule, Slots]
 def _without_collector() -> Iterator[None]:
     """Leave cycles for later: looking for them among all emitted instructions takes 0.1 s."""
     collects = gc.isenabled()
-    gc.disable()
     try:
+        if collects:
+            _stopped.append(True)
+            gc.disable()
         yield
     finally:
         if collects:
-            gc.enable()
+            _collect_again()
+
+
+_stopped: list[bool] = []
+
+
+def _collect_again() -> None:
+    """Start the collector again if it was stopped here."""
+    if _stopped:
+        _stopped.clear()
+        gc.enable()
+
+
+if hasattr(os, "register_at_fork"):  # the thread that compiles does not go on in a child
+    os.register_at_fork(after_in_child=_collect_again)
 
 
 class NativeCode:

@@ -154,11 +154,12 @@ class NativeFunction:
 
     def _compile(self, capacity: int) -> None:
         """Compile code for up to `capacity` rows at once, and create its callers."""
-        self.code = native_code(self.graph, set(), set(self.specs), capacity, self.is_frozen)
-        self.alone = Caller(self.code, 1)
-        self.several = Caller(self.code, *choices(self.code, capacity, self.asked))
-        self.threads = self.several.threads
-        self.blocks = {n: self.alone.buffers[node] for n, node in self.code.slots.wholes.items()}
+        code = native_code(self.graph, set(), set(self.specs), capacity, self.is_frozen)
+        alone, several = Caller(code, 1), Caller(code, *choices(code, capacity, self.asked))
+        # All or nothing: there may be no memory for the callers, or a Ctrl-C.
+        self.code, self.alone, self.several = code, alone, several
+        self.threads = several.threads
+        self.blocks = {n: alone.buffers[node] for n, node in code.slots.wholes.items()}
         self._give_frozen()
 
     def _give_frozen(self) -> None:
@@ -216,8 +217,10 @@ class NativeFunction:
                     array = np.ascontiguousarray(array)
                     table[at] = address_of(array)
                 sums[0] = 0.0
-                step(places, counts[rows])
-                table[at] = where
+                try:
+                    step(places, counts[rows])
+                finally:  # Ctrl-C must not leave the address of an array that goes away
+                    table[at] = where
                 return outputs[rows].copy(), sums[0]
 
         return call, BRIEF

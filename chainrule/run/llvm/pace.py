@@ -26,7 +26,8 @@ SETTLED = 0.5  # seconds after which a choice that becomes slow does so for a ne
 # Seconds from one trial to the next; twice as long after each that agrees.  The second comes soon:
 # threads of NumPy's BLAS use a core for a while after a product.
 SOON, LATE = 0.05, 8.0
-RARE = 50  # a trial is not repeated before this many times what it has cost
+RARE = 50  # a trial is not repeated before this many times what it has cost,
+LONGEST = 60.0  # but after so many seconds: what it has cost may be a pause of the machine
 
 
 @dataclass
@@ -145,7 +146,9 @@ class Pace:
         agrees = self.decided and before == self.chosen
         pace = self._found[self.chosen].pace
         lost = sum(tally.seconds - tally.steps * pace for tally in self._all.values())
-        self._wait = max(min(2 * self._wait, LATE) if agrees else self._wait, RARE * lost)
+        self._wait = max(
+            min(2 * self._wait, LATE) if agrees else self._wait, min(RARE * lost, LONGEST)
+        )
         self.decided, self._since = True, self._clock()
         if before != self.chosen:
             self._changed = self._since
