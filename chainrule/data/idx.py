@@ -11,6 +11,7 @@ from __future__ import annotations
 import gzip
 import math
 import os
+import sys
 import zlib
 from pathlib import Path
 from typing import Any
@@ -54,6 +55,9 @@ def read_idx(path: str | os.PathLike[str]) -> NDArray[Any]:
         raise DataError(
             f"{path} {word}: shape {shape} needs {needed} bytes of values, but it has {found}."
         )
+    # Beside a size of 0, the others may be of any size, and NumPy multiplies them all the same.
+    if math.prod(max(size, 1) for size in shape) * dtype.itemsize > sys.maxsize:
+        raise DataError(f"{path} is damaged: no array can have the shape {shape}.")
     values = np.frombuffer(content, dtype, offset=start).reshape(shape)
     return values.astype(dtype.newbyteorder("="), copy=False)
 

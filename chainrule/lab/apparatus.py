@@ -115,6 +115,11 @@ def epochs_to(losses: Array, level: float) -> Array:
     return np.where(reached, first + part, float(losses.shape[-1]))
 
 
+def any_at(needed: Array, most: float) -> bool:
+    """Return whether any training of `needed` epochs did not reach its level in `most`."""
+    return bool((needed >= most).any())
+
+
 def best_setting(needed: Array) -> Array:
     """Return the row of `needed` (settings, seeds) with the least mean: the tuned setting."""
     found: Array = needed[int(needed.mean(axis=1).argmin())]

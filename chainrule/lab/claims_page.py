@@ -44,9 +44,7 @@ def _wrapped(line: str, indent: int) -> str:
 
 
 def _effects(result: Result) -> list[tuple[str, str, str, str, str]]:
-    return [
-        (e.when, e.quantity, str(e.estimate), e.claimed, e.answer) for e in result.findings.effects
-    ]
+    return [(e.when, e.quantity, e.told, e.claimed, e.answer) for e in result.findings.effects]
 
 
 def as_svg(result: Result) -> str:

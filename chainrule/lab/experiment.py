@@ -113,7 +113,8 @@ class Effect:
     """In the case `when`, the claim says that `values` (seeds,) are greater than `bound`.
 
     With `less` it says that they are less.  `quantity` says in words what the values are.  `ratio`
-    averages them as ratios.
+    averages them as ratios.  `at_least` says that the values are lower bounds, as those of
+    trainings that were ended early, and `unknown` that they are not even that.
     """
 
     when: str
@@ -122,6 +123,15 @@ class Effect:
     bound: float = 0.0
     ratio: bool = False
     less: bool = False
+    at_least: bool = False
+    unknown: bool = False
+
+    @property
+    def told(self) -> str:
+        """The estimate in words."""
+        if self.unknown:
+            return "not reached"
+        return f"at least {self.estimate}" if self.at_least else str(self.estimate)
 
     @property
     def estimate(self) -> Estimate:
@@ -136,6 +146,8 @@ class Effect:
     @property
     def answer(self) -> str:
         """Whether it is so: "yes" or "no" if the whole 95 % interval says so, or "not decided"."""
+        if self.unknown:
+            return "not decided"
         found = self.estimate
         above, below = found.low > self.bound, found.high < self.bound
         if self.less:
@@ -169,10 +181,11 @@ class Findings:
             found[first].append(when)
         if not found["no"] and not found["not decided"]:
             return "holds"
-        if not found["yes"]:
+        if not found["yes"] and not (found["no"] and found["not decided"]):
             return "not decided" if found["not decided"] else "does not hold"
-        words = {"yes": "holds when", "no": "Does not hold when", "not decided": "Not decided when"}
-        return ". ".join(f"{words[a]}: {'; '.join(found[a])}" for a in found if found[a])
+        words = {"yes": "Holds when", "no": "Does not hold when", "not decided": "Not decided when"}
+        told = ". ".join(f"{words[a]}: {'; '.join(found[a])}" for a in found if found[a])
+        return told[0].lower() + told[1:]
 
 
 @dataclass(frozen=True)

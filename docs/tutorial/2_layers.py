@@ -20,8 +20,8 @@ from chainrule.lab.recipe import Recipe
 # ## A problem that one neuron can't solve
 #
 # Exclusive or: the output is 1 if exactly one input is 1. No line separates the ones from the
-# zeros. Two neurons and one that combines them can: the first fires if any input is 1, the second
-# if both are, and the output is the first minus the second.
+# zeros. Two neurons and one that combines them can: the first adds the inputs, the second is active
+# only if both are 1, and the output is the first minus twice the second.
 
 X = np.array([[0, 0], [0, 1], [1, 0], [1, 1]], "float32")
 xor = np.array([0, 1, 1, 0], "float32")
@@ -135,7 +135,7 @@ stuck = zeros.train()
 print(f"accuracy {stuck.history[-1]['accuracy']:.2f}")
 print(nn.parameters(stuck.model)["0.weight"].value[20:24, :6])
 
-# **3.** Two half moons, two hidden layers, and a loss that falls hardly. The gradients of one of
+# **3.** Two half moons, two hidden layers, and a loss that hardly falls. The gradients of one of
 # its layers were compared with central differences, and they do not agree. What has to be changed?
 
 reversed_sign = Exercise(Recipe("moons", rows=400, hidden=(16, 16)), "gradient_reversed")
@@ -152,7 +152,8 @@ d_out = 2 * (np.maximum(0, z1) @ W2 + b2 - 1.0)
 print((x.T @ (d_out @ W2.T * (z1 > 0))).round(4).tolist())
 
 # **2.** If all weights start at 0, every unit computes the same and gets the same gradient: the
-# units never become different, and behind a ReLU they do not even move.
+# units never become different. Here the outputs of the hidden units and the weights behind them are
+# 0, so that every gradient but that of the last biases is 0.
 
 print(zeros.check("initialization"))
 assert zeros.check("initialization").startswith("Yes")

@@ -34,7 +34,8 @@ def test_the_claims_are_listed(call: Call) -> None:
 def test_a_claim_is_run_and_drawn(call: Call, place: Path) -> None:
     result = call("lab", "tanh-centered", "--quick", "--out", "figures")
     assert result.exit_code == 0, result.output
-    assert "verdict: holds\n" in result.stdout
+    assert "verdict: holds when: inputs are centered" in result.stdout
+    assert "not hold when: inputs are shifted by 1" in " ".join(result.stdout.split())
     assert "def tanh_centered(budget: Budget)" in result.stdout
     assert "3 seeds" in result.stdout
     assert (place / "figures" / "tanh-centered.svg").read_text("utf-8").count("<svg") == 1

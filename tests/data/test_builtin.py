@@ -90,6 +90,7 @@ GOOD = idx(np.arange(12, dtype=np.uint8).reshape(3, 4))
         (GOOD[:-1], r"is truncated: shape \(3, 4\) needs 12 bytes of values, but it has 11"),
         (GOOD + b"\x00", "has bytes after its last value"),
         (gzip.compress(GOOD, mtime=0)[:-9], "truncated or damaged"),
+        (b"\x00\x00\x08\x04" + b"\xff" * 12 + bytes(4), "no array can have the shape"),
     ],
 )
 def test_faulty_idx_is_named(tmp_path: Path, content: bytes, words: str) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from chainrule.lab.apparatus import best_setting, epochs_to, mlp, outputs_of, started, sweep
+from chainrule.lab.apparatus import any_at, best_setting, epochs_to, mlp, outputs_of, started, sweep
 from chainrule.lab.experiment import Budget, Effect, Findings, claim
 from chainrule.lab.plots import Bars, Lines
 from chainrule.lab.samples import Sample, sample
@@ -143,12 +143,14 @@ def mean_over_spread(model: Layer, data: Sample) -> float:
 def relu_faster(budget: Budget) -> Findings:
     """Count the epochs until the training loss on digits is 0.05, with 1, 3 and 6 hidden layers.
 
-    Hidden layers have 32 units.  Each network is trained by SGD with each of 8 learning rates,
-    and its fastest one counts.  Those that do not get there in 60 epochs count as 60.  The 6 comes
+    Hidden layers have 32 units.  Each network is trained by SGD with each of 11 learning rates,
+    and its fastest one counts.  One that does not get there in 60 epochs counts as 60.  The 6 comes
     from a convolutional network on CIFAR-10 against tanh (Krizhevsky, Sutskever, Hinton 2012).
     """
     data = sample("digits")
-    settings = [{"learning_rate": r} for r in (0.1, 0.2, 0.4, 0.8, 1.5, 3.0, 6.0, 12.0)]
+    settings = [
+        {"learning_rate": r} for r in (0.05, 0.1, 0.14, 0.2, 0.28, 0.4, 0.8, 1.5, 3.0, 6.0, 12.0)
+    ]
     needed: dict[str, Any] = {}
     effects = []
     cases = [(depth, name) for depth in (1, 3, 6) for name in ("relu", "tanh", "sigmoid")]
@@ -160,9 +162,10 @@ def relu_faster(budget: Budget) -> Findings:
             times = found / needed[f"relu, {depth} hidden"]
             layers = f"{depth} hidden layer{'s' * (depth > 1)}"
             effects += [
-                Effect(f"{how} than {name}, {layers}",
-                       f"epochs of {name} over those of ReLU", times, bound, ratio=True)
+                Effect(f"{how} than {name}, {layers}", f"epochs of {name} over those of ReLU",
+                       times, bound, ratio=True, at_least=any_at(found, losses.shape[-1]))
                 for how, bound in (("faster", 1.0), ("6 times faster", 6.0))
+                if bound == 1.0 or name == "tanh"
             ]  # fmt: skip
     return Findings(effects, Bars(needed, "epochs to a training loss of 0.05"), needed)
 

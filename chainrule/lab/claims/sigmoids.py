@@ -86,30 +86,37 @@ def saturation(budget: Budget) -> Findings:
 
 @claim("tanh-centered", "Tanh outputs are centered, unlike those of sigmoid, but it saturates too.")
 def tanh_centered(budget: Budget) -> Findings:
-    """Measure the mean of the hidden outputs of 64-32-10 on digits, and the gradient left.
+    """Measure the mean of each hidden output of 64-32-10 on digits, and the gradient left.
 
-    The gradient is that by the first weights, after they were multiplied by 100.
+    |mean| is averaged over units.  The inputs are standardized, or also shifted by 1.  The gradient
+    is that with respect to the first weights, after they were multiplied by 100.
     """
     data, scales = sample("digits"), [1.0, 3.0, 10.0, 30.0, 100.0]
     means, norms = {}, {}
     for name in budget.each(["sigmoid", "tanh"]):
-        means[name] = np.array([
-            np.abs(outputs_of(started(mlp(64, 32, 10, act=name), s), data.X, 2).mean())
-            for s in range(budget.seeds)
-        ])  # fmt: skip
+        for shift in (0, 1):
+            models = [started(mlp(64, 32, 10, act=name), s) for s in range(budget.seeds)]
+            units = [outputs_of(model, data.X + shift, 2).mean(axis=0) for model in models]
+            means[name, shift] = np.abs(units).mean(axis=1)
         found = np.array([fall_by_scale(name, data, s, scales) for s in range(budget.seeds)])
         norms[name] = found / found[:, :1]
     return Findings(
         [
-            Effect("outputs are averaged", "|mean| of tanh outputs", means["tanh"], 0.1, less=True),
-            Effect("outputs are averaged", "|mean| of sigmoid outputs less that of tanh",
-                   means["sigmoid"] - means["tanh"], 0.2),
+            *(
+                effect
+                for shift, when in enumerate(("inputs are centered", "inputs are shifted by 1"))
+                for effect in (
+                    Effect(when, "|mean| of tanh outputs", means["tanh", shift], 0.1, less=True),
+                    Effect(when, "|mean| of sigmoid outputs less that of tanh",
+                           means["sigmoid", shift] - means["tanh", shift], 0.2),
+                )
+            ),
             Effect("weights are 100 times as large", "gradient that tanh keeps",
                    norms["tanh"][:, -1], 0.2, ratio=True, less=True),
         ],
         Lines(norms, scales, "factor of the first weights", "share of the gradient left",
               log_x=True, log_y=True),
-        {f"|mean| of {name} outputs": m for name, m in means.items()},
+        {f"|mean| of {name} outputs, inputs + {shift}": m for (name, shift), m in means.items()},
     )  # fmt: skip
 
 
