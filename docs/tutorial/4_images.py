@@ -144,15 +144,14 @@ weights
 # **1.** Train with `nn.Sigmoid()` instead of `nn.ReLU()`. What happens to the gradients in
 # `cr.features(...)`?
 #
-# **2.** This network guesses. Half of its layers are fine. The table says where to look:
+# **2.** This network guesses. Some of its layers are fine. The table says where to look:
 
 first_fault = Exercise(Recipe("digits", hidden=(32, 32), epochs=8, validation=0.2), "dead_layer")
 broken = first_fault.train()
 sample = first_fault.recipe.sample
 print(cr.features(broken, sample.X[:300], sample.y[:300]))
 
-# **3.** This network is 90 % right, and its loss stays near 1.5 however long it trains. The last
-# lines of its drawing:
+# **3.** This network is 90 % right, and its loss stays near 1.5 however long it trains. The model:
 
 second_fault = Exercise(Recipe("digits", hidden=(32,), epochs=30), "softmax_twice")
 flat = second_fault.train()

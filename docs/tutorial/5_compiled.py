@@ -31,8 +31,8 @@ from chainrule.step.record import record_step
 #
 # Forward pass, loss, backward pass and update are recorded once, as one program without branches.
 # Each line is an operation, with the type of its result. `n` is the number of rows of a batch. The
-# comment at the end says where the line comes from: a layer, the loss, the backward pass or the
-# update.
+# comment at the end says where the line comes from: a layer, the loss, the metrics, the backward
+# pass or the update.
 
 rng = np.random.default_rng(0)
 X = rng.normal(size=(2048, 4)).astype("float32")
@@ -44,7 +44,8 @@ step = record_step(small, objective("cross_entropy"), optim.SGD(0.1), (), Part(X
 print(step.graph)
 
 # Find in it: the two products of the forward pass, the gradient of the loss with respect to the
-# scores, and the line that subtracts a multiple of a gradient from `parameter/0.weight`.
+# scores, and the lines that multiply a gradient by the learning rate, change its sign and add it to
+# `parameter/0.weight`.
 
 assert "matmul(x, parameter/0.weight)" in str(step.graph)
 
@@ -100,8 +101,8 @@ for name in again.state:
 # ## Machine code
 #
 # Each kernel is written as LLVM assembly, which LLVM turns into instructions of this processor.
-# This is the innermost loop of the first product: a few broadcasts and fused multiply-adds, each of
-# which multiplies and adds a whole vector of numbers at once.
+# This is the first loop with fused multiply-adds, up to its jump. Each of them multiplies and adds
+# a whole vector of numbers at once.
 
 code = program.code
 data_names = {"x", "y"}
@@ -111,7 +112,8 @@ assembly = machine.emit_assembly(optimized(str(module), machine))
 lines = [line.strip() for line in assembly.splitlines()]
 is_fma = re.compile(r"vfn?m(add|sub)|fml[as]")
 at = next(i for i, line in enumerate(lines) if is_fma.match(line))
-print("\n".join(lines[max(0, at - 6) : at + 6]))
+jump = next(i for i in range(at, len(lines)) if re.match(r"j[a-z]+\s|b\.|cbn?z", lines[i]))
+print("\n".join(lines[max(0, at - 6) : jump + 1]))
 print(f"{len(lines)} lines, {sum(bool(is_fma.match(line)) for line in lines)} fused multiply-adds")
 assert sum(bool(is_fma.match(line)) for line in lines) > 10
 
