@@ -49,22 +49,26 @@ def unscaled_inputs(survey: Survey) -> Iterator[Finding]:
     # The middle of the others, so that a rare indicator column does not set the measure.
     ratio = float(spread.max() / np.median(varied))
     largest = int(size.argmax())
-    if size[largest] <= LARGE and ratio <= SPREADS:
+    wide, large = ratio > SPREADS, bool(size[largest] > LARGE)
+    if not (wide or large):
         return
     column = survey.column(int(place[largest]))
+    told = f"column {column!r} has a root mean square of {size[largest]:.4g}"
+    why = "The first layer's gradients are as large, so that usual learning rates do not suit it."
+    if wide:
+        told += f", and the widest column spreads {ratio:,.0f} times as far as the middle one"
+        why = "The first layer's gradients are as unequal, so that no rate suits all of it."
     lost = bool((numbers_in_spread(x, np.dtype(np.float32)) < FEW).any())
     yield Finding(
         "unscaled_inputs", "preprocessing", "fault" if lost else "warning",
-        f"Inputs are not scaled: column {column!r} has a root mean square of "
-        f"{size[largest]:.4g} and the widest column spreads {ratio:,.0f} times as far as the "
-        "middle one. The first layer's gradients are as unequal, so that no learning rate suits "
-        "all of its weights.",
+        f"Inputs are not scaled: {told}. {why}",
         "Standardize the inputs: (X - X.mean(0)) / X.std(0), with the mean and spread of the "
         "training rows.",
         {"column": column},
-        (Evidence("largest root mean square of a column", float(size[largest]), LARGE,
-                  "standardized columns have 1"),
-         Evidence("widest spread over the middle one", ratio, SPREADS, "columns should be alike")),
+        (*[Evidence("largest root mean square of a column", float(size[largest]), LARGE,
+                    "standardized columns have 1")] * large,
+         *[Evidence("widest spread over the middle one", ratio, SPREADS,
+                    "columns should be alike")] * wide),
         {"preprocess": "standardize"},
         0.98 if lost else min(0.9, 0.6 + 0.1 * float(np.log10(size[largest] / LARGE + 1))),
     )  # fmt: skip
