@@ -88,14 +88,13 @@ def as_markdown(results: Sequence[Result], version: str, figures: str) -> str:
     busy = sum(result.processor_seconds for result in results) / 60
     parts = [
         "# Claims, measured",
-        "Textbooks repeat sentences about neural networks. Here each is an experiment that can be "
-        "run again: `chainrule lab NAME` prints the measured numbers, a verdict, a plot and the "
-        "code of the experiment.",
-        f"{MADE_BY}; this one by chainrule {version} in {minutes:.1f} minutes ({busy:.1f} of "
-        "processor time). Intervals are "
-        "95 % intervals of the mean over seeds (Student's t), of the first weights and the order "
-        "of the rows; the data and their split are the same for all seeds. A case holds if its "
-        "whole interval is on the claimed side of the bound.",
+        "This page tests common statements about neural networks by experiment. `chainrule lab "
+        "NAME` repeats one: it prints the measured numbers, a verdict, a plot and the code.",
+        f"{MADE_BY}. This version took {minutes:.1f} minutes with chainrule {version} ({busy:.1f} "
+        "of processor time). Each seed draws other initial weights and another order of the rows. "
+        "Intervals are 95 % confidence intervals of the mean over seeds (Student's t). The data "
+        "and their split are the same for all seeds, so the intervals do not cover other data. A "
+        "case holds if its whole interval is on the claimed side of the bound.",
         "| claim | sentence | verdict |\n|---|---|---|\n" + "\n".join(
             f"| [{r.claim.name}](#{r.claim.name}) | {r.claim.says} | {_short(r)} |"
             for r in results
