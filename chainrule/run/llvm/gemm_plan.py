@@ -178,9 +178,10 @@ class Plan:
     def depth(self) -> int:
         """The length of equal blocks of k, such that a panel of B fills about 3/4 of L1.
 
-        An arranged panel is read in order, which is as fast from L2, and its blocks are longer.
+        An arranged panel is read in order, which is as fast from L2, and its blocks are longer;
+        but those of a single column decide in which order lanes of k are summed.
         """
-        share = self.target.l1 * 3 // (2 if self.prepacked else 4)
+        share = self.target.l1 * 3 // (2 if self.prepacked and not self.is_dot else 4)
         room = max(share // (self.panel_width * self.size), 4)
         block = -(-self.k // max(round(self.k / room), 1))
         return block if block == self.k else min(-(-block // 4) * 4, self.k)
