@@ -21,6 +21,7 @@ from chainrule.core.primitive import registry
 from chainrule.core.spec import Dim
 from chainrule.nn.activations import activation_names
 from chainrule.optim import Optimizer
+from chainrule.run.llvm import caller, native
 from chainrule.run.llvm.native import NativeFunction
 from chainrule.run.reference import Interpreter
 from chainrule.step.objective import BY_NAME
@@ -346,6 +347,43 @@ def test_rows_of_any_length_are_summed_whole(columns: int, dtype: str) -> None:
     rows = np.random.default_rng(columns).integers(-50, 50, (5, columns)).astype(dtype)
     found = NativeFunction(graph, {"x"}, threads=1)({"x": rows})
     assert found == {"sum": rows.sum(), "most": rows.max()}
+
+
+def _doubled() -> NativeFunction:
+    x = cr.input("x", ("n", 3), "float64")
+    return NativeFunction(Graph({"output": ((x - x.mean(axis=0)) * 2.0).node}), {"x"}, threads=1)
+
+
+def test_an_interrupted_call_leaves_no_wrong_address(monkeypatch: pytest.MonkeyPatch) -> None:
+    x = cr.input("x", ("n", 3000), "float64")
+    function = NativeFunction(Graph({"output": (x * 2.0).node}), {"x"}, threads=1)
+    first, second = np.ones((3, 3000)), np.full((3, 3000), 5.0)
+
+    def interrupted(array: Any) -> int:
+        raise KeyboardInterrupt
+
+    function({"x": first})
+    with monkeypatch.context() as patched:
+        patched.setattr(caller, "address_of", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            function({"x": second})
+    np.testing.assert_array_equal(function({"x": second})["output"], 10.0)
+
+
+def test_no_memory_for_more_rows_leaves_the_function_as_it_was(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    function, rows = _doubled(), np.random.default_rng(0).normal(size=(5000, 3))
+
+    def full(*given: Any) -> None:
+        raise MemoryError
+
+    with monkeypatch.context() as patched:
+        patched.setattr(native, "Caller", full)
+        with pytest.raises(MemoryError):
+            function({"x": rows})
+    expected = 2.0 * (rows - rows.mean(axis=0))
+    np.testing.assert_allclose(function({"x": rows})["output"], expected, atol=1e-12)
 
 
 @pytest.mark.parametrize("returned", ["twice", "itself"])

@@ -68,6 +68,13 @@ def test_a_result_with_a_column_for_each_row_is_computed_whole() -> None:
         function({"x": np.ones((2, 3)), "y": np.ones(3)})
 
 
+def test_numbers_of_rows_that_differ_are_refused() -> None:
+    x, z = cr.input("x", ("n", 3)), cr.input("z", ("m", 3))
+    function = prepare_function(cr.Graph({"out": x @ z.T}), {"x", "z"}, engine="native")
+    with pytest.raises(cr.ShapeError, match="different numbers of rows: x 5, z 2"):
+        function({"x": np.ones((5, 3)), "z": np.ones((2, 3))})
+
+
 def test_the_memory_of_few_numbers_of_rows_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(by_rows, "MOST_CALLERS", 2)
     x, _ = _leaves()

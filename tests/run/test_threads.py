@@ -228,6 +228,16 @@ def test_long_steps_are_tried_rarely() -> None:
     assert machine.now < 1.01 * steps * 0.15
 
 
+def test_a_pause_of_the_machine_does_not_fix_the_choice() -> None:
+    machine, pace = paced({1: 1e-4, 2: 6e-5})
+    while pace.turn(1)[0] != 2:
+        machine.run(pace, 1e-5, call=1e-4)
+    pace.note(1, 600.0)  # the machine slept in this turn
+    machine.now += 600.0
+    machine.run(pace, 70.0)
+    assert pace.chosen == 2
+
+
 def test_the_choice_is_looked_at_again() -> None:
     machine, pace = paced({1: 1e-4, 2: 6e-5})
     machine.run(pace, 1.0)
