@@ -21,7 +21,9 @@ from chainrule.nn.layer import Layer, Linear, Sequential, initialize, parameters
 from chainrule.train.many import fit_many
 from chainrule.train.many_runs import Runs
 
-__all__ = ["Sweep", "best_setting", "epochs_to", "mlp", "outputs_of", "started", "sweep"]
+__all__ = [
+    "Sweep", "any_at", "best_setting", "epochs_to", "mlp", "outputs_of", "started", "sweep",
+]  # fmt: skip
 
 Array = np.ndarray[Any, Any]
 

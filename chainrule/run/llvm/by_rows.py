@@ -20,7 +20,6 @@ import numpy as np
 from chainrule.core.errors import ShapeError
 from chainrule.core.graph import Graph, Node
 from chainrule.core.spec import Dim, Spec, dims_in, resolve
-from chainrule.run.arena import group
 from chainrule.run.llvm.caller import Caller
 from chainrule.run.llvm.code import NativeCode
 from chainrule.run.llvm.native import NativeFunction, NativeProgram, checked_order, choices
@@ -111,9 +110,7 @@ class ProgramByRows(NativeProgram):
     ):
         self.codes = _Codes(graph, set(state), threads)
         self.code = self.codes.code(batch_size)
-        self.arenas, self.state = group(state)
-        self.data = {name: np.ascontiguousarray(array) for name, array in data.items()}
-        self.rows = min((len(array) for array in self.data.values()), default=0)
+        self._hold(state, data)
         self.capacity = batch_size
         self.caller = self.codes.caller(batch_size)
         self.threads = self.caller.threads

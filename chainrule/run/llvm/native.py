@@ -61,13 +61,17 @@ class NativeProgram:
         threads: int | None = None,
     ):
         self.code = native_code(graph, set(state), set(data), batch_size)
-        self.arenas, self.state = group(state)
-        self.data = {name: np.ascontiguousarray(array) for name, array in data.items()}
-        self.rows = min((len(array) for array in self.data.values()), default=0)
+        self._hold(state, data)
         self.caller = Caller(self.code, *choices(self.code, batch_size, threads))
         self.threads = self.caller.threads
         for name, array in (*self.state.items(), *self.data.items()):
             self.caller.give(name, array)
+
+    def _hold(self, state: Mapping[str, Array], data: Mapping[str, Array]) -> None:
+        """Keep a copy of the state, and the data as machine code reads them."""
+        self.arenas, self.state = group(state)
+        self.data = {name: np.ascontiguousarray(array) for name, array in data.items()}
+        self.rows = min((len(array) for array in self.data.values()), default=0)
 
     def run(
         self, order: Array, batch_size: int, sums: Mapping[str, float] | None = None
@@ -194,14 +198,16 @@ class NativeFunction:
 
     def brief(self) -> tuple[Callable[[Array], tuple[Array, float]], int] | None:
         """Return a function with less overhead; see :class:`~chainrule.run.program.RowFunction`."""
-        code, caller, turn = self.code, self.alone, self._turn
+        code, turn = self.code, self._turn
+        caller: Any = self.alone  # NumPy's arrays are no buffers to older stubs
         simple = len(self.specs) == len(self.blocks) == 1 and len(code.slots.sums) < 2
         if code.step is None or not simple or self.whole or code.slots.checked:
             return None
         (name,), ((output, block),) = self.specs, self.blocks.items()
         at, few, step = code.slots.arrays[name], self.few, code.step
         # Setting a number through a memoryview takes a third of the time that an array needs.
-        table, sums = (_numbers(array) for array in (caller.table, caller.sums))
+        table = memoryview(caller.table)
+        sums: Any = memoryview(caller.sums)  # of float64
         places, counts = c_void_p(caller.places[0]), [c_int64(n) for n in range(BRIEF + 1)]
         inputs = [self.places[name][:n] for n in range(min(few, BRIEF) + 1)] if few else []
         outputs = [block[:n].reshape(n, *self.shapes[output]) for n in range(BRIEF + 1)]
@@ -211,13 +217,13 @@ class NativeFunction:
             rows = len(array)
             with turn():
                 table[at] = where
-                if rows <= few:
-                    inputs[rows][...] = array
-                else:
-                    array = np.ascontiguousarray(array)
-                    table[at] = address_of(array)
                 sums[0] = 0.0
                 try:
+                    if rows <= few:
+                        inputs[rows][...] = array
+                    else:
+                        array = np.ascontiguousarray(array)
+                        table[at] = address_of(array)
                     step(places, counts[rows])
                 finally:  # Ctrl-C must not leave the address of an array that goes away
                     table[at] = where
@@ -283,11 +289,6 @@ class NativeFunction:
                 block[...] = caller.buffers[node][:count].reshape(block.shape)
         self._take_back(caller)
         return results
-
-
-def _numbers(array: Any) -> Any:
-    """Return the elements of an array, to read and to set."""
-    return memoryview(array)
 
 
 def trainer(
