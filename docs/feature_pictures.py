@@ -14,8 +14,9 @@ from pathlib import Path
 import chainrule as cr
 from chainrule.insight.hidden.figures import weights_grid
 from chainrule.insight.render.page import standalone
-from chainrule.tabular.problem import fit_table, read_problem
+from chainrule.tabular.problem import read_problem
 from chainrule.tabular.settings import choose_settings
+from chainrule.tabular.table_training import fit_table
 
 PICTURE = Path(__file__).with_name("features-weights.svg")
 

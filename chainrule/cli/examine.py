@@ -18,8 +18,9 @@ from chainrule.cli.train_options import as_in_train
 from chainrule.core.errors import OptionError
 from chainrule.data.read import is_query
 from chainrule.tabular.build import check_settings
-from chainrule.tabular.problem import preflight_table, read_problem
+from chainrule.tabular.problem import read_problem
 from chainrule.tabular.settings import choose_settings
+from chainrule.tabular.table_training import preflight_table
 from chainrule.train.run import load
 
 __all__ = ["doctor"]

@@ -3,7 +3,7 @@
 A file is written completely or not at all, so that an existing file is never left half
 overwritten.
 
-Read next: :mod:`chainrule.tabular.problem`, where predictions come from.
+Read next: :mod:`chainrule.tabular.table_prediction`, where predictions come from.
 """
 
 from __future__ import annotations

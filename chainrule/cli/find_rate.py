@@ -16,8 +16,9 @@ from chainrule.cli.output import emit, tell
 from chainrule.cli.train_options import as_in_train
 from chainrule.insight.range_finder import find_learning_rate
 from chainrule.tabular.build import check_settings
-from chainrule.tabular.problem import build, read_problem
+from chainrule.tabular.problem import read_problem
 from chainrule.tabular.settings import choose_settings
+from chainrule.tabular.table_training import build
 
 __all__ = ["find_rate"]
 

@@ -14,7 +14,7 @@ from chainrule.cli.output import emit, tell
 from chainrule.core.errors import DataError
 from chainrule.core.wording import counted
 from chainrule.data.read import read_table
-from chainrule.tabular.problem import predict_table
+from chainrule.tabular.table_prediction import predict_table
 from chainrule.train.run import load
 
 __all__ = ["predict"]

@@ -1,6 +1,6 @@
 """``chainrule train``: train a network with the given options, save the run, print the results.
 
-Options are checked before training starts; the work is done by :mod:`chainrule.tabular.problem`.
+Options are checked before training starts; :mod:`chainrule.tabular.table_training` does the work.
 
 Read next: :mod:`chainrule.cli.train_options`, :mod:`chainrule.cli.show`.
 """
@@ -50,8 +50,9 @@ from chainrule.doctor.remedies import described
 from chainrule.insight.report.overview import REPORT
 from chainrule.insight.report.remarks import warnings_on
 from chainrule.tabular.build import check_settings
-from chainrule.tabular.problem import Problem, fit_table, read_problem
+from chainrule.tabular.problem import Problem, read_problem
 from chainrule.tabular.settings import Settings, choose_settings
+from chainrule.tabular.table_training import fit_table
 from chainrule.tabular.verdict import verdict
 from chainrule.train.checkpoint import TABLE, Checkpoint, steps
 from chainrule.train.directory import CHECKPOINTS, check_writable

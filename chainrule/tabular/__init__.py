@@ -13,8 +13,10 @@ from typing import TYPE_CHECKING, Any
 from chainrule.core.errors import no_attribute
 
 if TYPE_CHECKING:
-    from chainrule.tabular.problem import Problem, fit_table, predict_table, read_problem
+    from chainrule.tabular.problem import Problem, read_problem
     from chainrule.tabular.settings import Settings, choose_settings
+    from chainrule.tabular.table_prediction import predict_table
+    from chainrule.tabular.table_training import fit_table
 
 __all__ = [
     "Problem",
@@ -26,8 +28,10 @@ __all__ = [
 ]
 
 _MODULES = {
-    "problem": ("Problem", "fit_table", "predict_table", "read_problem"),
+    "problem": ("Problem", "read_problem"),
     "settings": ("Settings", "choose_settings"),
+    "table_prediction": ("predict_table",),
+    "table_training": ("fit_table",),
 }
 _MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
 

@@ -1,16 +1,14 @@
-"""Train a network to predict one column of a table from the others.
+"""A table prepared for training: read, split, and encoded by a pipeline.
 
-The rows are split, the pipeline is fitted to the training rows, the validation rows are used for
-early stopping, and the test rows once, for the scores.
+The pipeline is fitted to the training rows alone.
 
-Read next: :mod:`chainrule.tabular.scores`, :mod:`chainrule.cli.commands`.
+Read next: :mod:`chainrule.tabular.table_training`.
 """
 
 from __future__ import annotations
 
 import os
-import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -31,31 +29,10 @@ from chainrule.data.streaming import stream as encode_to_disk
 from chainrule.data.streaming import too_large_for_memory
 from chainrule.data.table import Table
 from chainrule.data.target import Target, check_learnable, inspect_target
-from chainrule.data.unfamiliar import unfamiliar
 from chainrule.data.unread import held_out_notes
-from chainrule.doctor.case import Case
-from chainrule.doctor.finding import Findings
-from chainrule.doctor.preflight import examine
-from chainrule.optim.full_batch import FullBatch
-from chainrule.tabular.build import Setup, build_loss, build_model, build_optimizer, build_penalty
-from chainrule.tabular.intervals import class_intervals, value_intervals
-from chainrule.tabular.scores import (
-    MOST_CLASSES,
-    confusion_matrix,
-    error_quantiles,
-    score_classes,
-    score_values,
-    worst_classes,
-)
-from chainrule.tabular.settings import Settings
-from chainrule.tabular.verdict import class_gains, value_gains
-from chainrule.train.checkpoint import TABLE, Checkpoint
-from chainrule.train.early_stopping import EarlyStopping
-from chainrule.train.fit import fit
 from chainrule.train.progress import Progress
-from chainrule.train.run import Run
 
-__all__ = ["Problem", "build", "fit_table", "predict_table", "read_problem"]
+__all__ = ["Problem", "read_problem"]
 
 Pair = tuple[NDArray[Any], NDArray[Any]]
 
@@ -315,186 +292,3 @@ def _image_problem(
         raw=(dataset.X_test, np.arange(len(dataset.X_test))),
         train_rows=train,
     )
-
-
-def build(settings: Settings, problem: Problem) -> Setup:
-    """Build the network, loss, optimizer and penalty of `settings` for `problem`.
-
-    Raises OptionError for settings that do not fit the problem or one another.
-    """
-    codes = getattr(problem.pipeline, "category_codes", ())
-    if settings.embedding is not None and not codes:
-        raise OptionError("embedding: no column is embedded; give a column the role embedded.")
-    outputs = len(problem.pipeline.classes) or 1
-    return Setup(
-        build_model(problem.train[0].shape[1], outputs, settings, codes, problem.pixels),
-        build_loss(settings, problem.pipeline.task),
-        build_optimizer(settings),
-        build_penalty(settings),
-    )
-
-
-def preflight_table(problem: Problem, settings: Settings) -> Findings:
-    """Return what is wrong with the training that `settings` describe, before its first step.
-
-    The arguments are those of :func:`fit_table`.
-
-    >>> from chainrule.tabular.settings import choose_settings
-    >>> iris = read_problem("iris")
-    >>> [f.cause for f in preflight_table(iris, choose_settings(102, learning_rate=30.0))]
-    ['learning_rate_too_high']
-    """
-    made = build(settings, problem)
-    return examine(
-        Case(
-            model=made.model,
-            data=problem.train,
-            loss=made.loss,
-            optimizer=made.optimizer,
-            epochs=settings.epochs,
-            batch_size=settings.batch_size,
-            validation=problem.validation,
-            regularizer=made.penalty,
-            seed=settings.seed,
-            more={"class_weight": settings.class_weight},
-            feature_names=problem.feature_names,
-        )
-    )
-
-
-def fit_table(
-    problem: Problem,
-    settings: Settings,
-    *,
-    threads: int | None = None,
-    progress: bool = True,
-    check: bool = False,
-    checkpoint: Checkpoint | None = None,
-) -> Run:
-    """Train on `problem`, score on its test rows, and return the run.
-
-    Layer statistics are recorded in the history during training.  Predict for tables with
-    :func:`predict_table`.  Ctrl-C stops and keeps the best weights so far.  `check` and
-    `checkpoint` are those of :func:`chainrule.train.fit.fit`; a training goes on by the same call
-    with ``Checkpoint(folder, resume=True)``.
-    Raises what :func:`chainrule.train.fit.fit` raises.
-
-    >>> from chainrule.tabular.settings import choose_settings
-    >>> problem = read_problem("iris")
-    >>> run = fit_table(problem, choose_settings(102, epochs=2), progress=False)
-    >>> sorted(run.scores["test"])
-    ['accuracy', 'balanced_accuracy', 'log_loss']
-    """
-    if checkpoint is not None:  # the arrays alone would be resumed without the pipeline
-        checkpoint = replace(checkpoint, files={TABLE: problem.name, **checkpoint.files})
-    stopping = None
-    if settings.patience and problem.validation is not None:
-        stopping = EarlyStopping(settings.patience, min_delta=settings.min_delta)
-    made = build(settings, problem)
-    run = fit(
-        made.model,
-        problem.train,
-        loss=made.loss,
-        optimizer=made.optimizer,
-        regularizer=made.penalty,
-        sample_weight=problem.weights[0],
-        class_weight=settings.class_weight if problem.pipeline.classes else None,
-        epochs=settings.epochs,
-        batch_size=settings.batch_size,
-        validation=problem.validation and (*problem.validation, problem.weights[1]),
-        early_stopping=stopping,
-        seed=settings.seed,
-        threads=threads,
-        progress=progress,
-        watch=not isinstance(made.optimizer, FullBatch),
-        check=check,
-        checkpoint=checkpoint,
-        feature_names=problem.feature_names,
-    )
-    run.pipeline = problem.pipeline
-    run.settings = {"data": problem.name, **settings.plain(), **run.settings}
-    run.scores = _score(run, problem)
-    return run
-
-
-def _score(run: Run, problem: Problem) -> dict[str, Any]:
-    """Return the content of ``metrics.json``: scores on test rows, and those of the baseline."""
-    X, y = problem.test
-    target = problem.pipeline.target
-    scores: dict[str, Any] = {"target": target.name, "task": target.task, "rows": problem.rows}
-    if target.task == "regression":
-        true, predicted = target.decode(y), target.decode(run.decide(run.outputs(X)))
-        guess = np.full(len(true), target.mean)
-        return scores | {
-            "test": _finite(score_values(true, predicted)),
-            "baseline": {"guess": target.mean, **_finite(score_values(true, guess))},
-            "intervals": value_intervals(true, predicted),
-            **value_gains(true, predicted, target.mean, float(np.median(_decoded(problem)))),
-            "error_quantiles": error_quantiles(true, predicted),
-            "baseline_error_quantiles": error_quantiles(true, guess),
-        }
-    k = len(target.classes)
-    probabilities = run.probabilities(run.outputs(X))
-    shares = np.bincount(problem.train[1], minlength=k) / len(problem.train[1])
-    guess = np.broadcast_to(shares, probabilities.shape)
-    matrix = confusion_matrix(y, probabilities.argmax(axis=1), k)
-    scores |= {
-        "test": score_classes(y, probabilities),
-        "baseline": {
-            "guess": target.classes[int(shares.argmax())],
-            **score_classes(y, guess),
-        },
-        "intervals": class_intervals(y, probabilities),
-        **class_gains(y, probabilities, guess),
-        "classes": list(target.classes),
-        "worst_classes": worst_classes(matrix, target.classes),
-    }
-    return scores | ({"confusion_matrix": matrix.tolist()} if k <= MOST_CLASSES else {})
-
-
-def _decoded(problem: Problem) -> NDArray[Any]:
-    """Return the target of the training rows in its own units."""
-    return problem.pipeline.target.decode(problem.train[1])
-
-
-def _finite(scores: dict[str, float]) -> dict[str, float | None]:
-    """Replace NaN, which JSON does not support, by None."""
-    return {name: value if np.isfinite(value) else None for name, value in scores.items()}
-
-
-def predict_table(
-    run: Run, table: Table | Mapping[str, Any], *, tell: Callable[[str], None] | None = None
-) -> dict[str, NDArray[Any]]:
-    """Predict for the rows of `table`, a Table or a mapping of columns, matched by name.
-
-    Returns ``prediction`` (classes as in the training table, or values in the units of the
-    target) and, for classification, ``probability_CLASS`` for each class.
-    `tell` is called with a line on each difference from the training data: a new category, a
-    number or date far out of range, a cell that can't be read.  By default it is a warning.
-    Raises DataError if the run was not trained on a table, or if columns do not fit.
-    """
-    if run.pipeline is None:
-        raise DataError(
-            "this run was trained on arrays, not on a table with columns; "
-            "use chainrule.load(run).predict(X)."
-        )
-    target = run.pipeline.target
-    if isinstance(table, (str, os.PathLike)):
-        raise DataError(
-            f"predict_table takes columns in memory; read the file first: "
-            f"predict_table(run, chainrule.data.read_table({os.fspath(table)!r}))."
-        )
-    table = Table.from_arrays(table)
-    X = run.pipeline.transform(table)
-    for line in unfamiliar(getattr(run.pipeline, "encoders", ()), table):
-        if tell is None:
-            warnings.warn(f"{table.source}: {line}.", stacklevel=2)
-        else:
-            tell(line)
-    if target.task == "regression":
-        return {"prediction": target.decode(run.decide(run.outputs(X)))}
-    probabilities = run.probabilities(run.outputs(X))
-    columns = {"prediction": target.decode(probabilities.argmax(axis=1))}
-    for name, column in zip(target.classes, probabilities.T, strict=True):
-        columns[f"probability_{name}"] = column
-    return columns

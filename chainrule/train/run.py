@@ -74,7 +74,7 @@ class Run:
     validation, learning_rate, seconds, samples_per_second; ``run.history["loss"]`` is the loss of
     each epoch.  `stopped` says why training ended early, or is None.
     `pipeline` turns tables into features, in runs of
-    :func:`chainrule.tabular.problem.fit_table`; `scores` are its held-out results.
+    :func:`chainrule.tabular.table_training.fit_table`; `scores` are its held-out results.
     `findings` are what the doctor found, or None where the training was not checked; `remedies`
     are those that :meth:`trial` tried.  A checked run keeps the training data and the untrained
     model for trials, until ``run.keep_case(None, None)``.
@@ -159,8 +159,8 @@ class Run:
         Class numbers where the loss is of classes, 0/1 labels where it is of labels,
         expected counts for poisson, real values otherwise.  A run trained on image files takes
         pixels, uint8.  One trained on a table predicts by
-        :func:`chainrule.tabular.problem.predict_table`, since numbers that are not scaled would
-        give wrong predictions without a word; rows of numbers are refused with a DataError.
+        :func:`chainrule.tabular.table_prediction.predict_table`, since numbers that are not scaled
+        would give wrong predictions without a word; rows of numbers are refused with a DataError.
         """
         return self.decide(self.outputs(self.encode(X)))
 

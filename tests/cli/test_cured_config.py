@@ -17,8 +17,9 @@ from chainrule.doctor.case import Case
 from chainrule.doctor.cure import cured
 from chainrule.optim.named import optimizer as optimizer_of
 from chainrule.tabular.build import build_optimizer
-from chainrule.tabular.problem import build, read_problem
+from chainrule.tabular.problem import read_problem
 from chainrule.tabular.settings import choose_settings
+from chainrule.tabular.table_training import build
 
 if sys.version_info >= (3, 11):
     import tomllib

@@ -18,7 +18,7 @@ from chainrule.cli.files import as_csv_text
 from chainrule.core.durable import read_folder, write_folder
 from chainrule.core.errors import DataError
 from chainrule.data.table import Table
-from chainrule.tabular.problem import predict_table
+from chainrule.tabular.table_prediction import predict_table
 
 Call = Callable[..., Result]
 

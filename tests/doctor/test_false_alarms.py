@@ -21,8 +21,9 @@ from chainrule.doctor.rules.ending import still_falling, stuck
 from chainrule.doctor.rules.watching import overfitting, plateau
 from chainrule.doctor.specimens import classes, labels, network, numbers, on_probabilities, values
 from chainrule.doctor.survey import Survey
-from chainrule.tabular.problem import preflight_table, read_problem
+from chainrule.tabular.problem import read_problem
 from chainrule.tabular.settings import choose_settings
+from chainrule.tabular.table_training import preflight_table
 from chainrule.train.diagnose import diagnose
 
 

@@ -18,8 +18,9 @@ from chainrule.doctor.finding import CATEGORIES, LEVELS, Finding, Findings
 from chainrule.doctor.preflight import examine, preflight
 from chainrule.doctor.rule import RULES, rule
 from chainrule.doctor.specimens import classes, values
-from chainrule.tabular.problem import fit_table, preflight_table, read_problem
+from chainrule.tabular.problem import read_problem
 from chainrule.tabular.settings import choose_settings
+from chainrule.tabular.table_training import fit_table, preflight_table
 from chainrule.train.diagnose import diagnose
 
 

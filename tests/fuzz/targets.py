@@ -26,8 +26,9 @@ from chainrule.core.durable import MANIFEST, read_folder, write_folder
 from chainrule.data.idx import read_idx
 from chainrule.data.read import read_table, write_parquet
 from chainrule.insight.explain.expression import explain_expression
-from chainrule.tabular.problem import fit_table, read_problem
+from chainrule.tabular.problem import read_problem
 from chainrule.tabular.settings import choose_settings
+from chainrule.tabular.table_training import fit_table
 
 Target = Callable[[bytes], None]
 CSV = b'size,color,day,price\n1.5,red,2024-01-31,10\n-2,"b,l",2024-02-01,\n,red,,1e3\n3,x,,7\n'

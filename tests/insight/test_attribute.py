@@ -9,8 +9,9 @@ import pytest
 
 import chainrule as cr
 from chainrule import nn
-from chainrule.tabular.problem import fit_table, read_problem
+from chainrule.tabular.problem import read_problem
 from chainrule.tabular.settings import choose_settings
+from chainrule.tabular.table_training import fit_table
 
 Array = Any
 

@@ -22,8 +22,9 @@ from chainrule.run.program import prepare
 from chainrule.step.objective import objective
 from chainrule.step.part import Part
 from chainrule.step.record import Step, record_step
-from chainrule.tabular.problem import fit_table, read_problem
+from chainrule.tabular.problem import read_problem
 from chainrule.tabular.settings import choose_settings
+from chainrule.tabular.table_training import fit_table
 
 X = np.array([[0, 0], [0, 1], [1, 0], [1, 1]], np.float32)
 Y = np.array([0, 1, 1, 0], np.int32)

@@ -14,8 +14,9 @@ from chainrule import nn
 from chainrule.data.splits import split
 from chainrule.insight.hidden.probe import PENALTIES, Goal, probe, ridge
 from chainrule.insight.row_view import row_view
-from chainrule.tabular.problem import fit_table, read_problem
+from chainrule.tabular.problem import read_problem
 from chainrule.tabular.settings import choose_settings
+from chainrule.tabular.table_training import fit_table
 
 Array = Any
 

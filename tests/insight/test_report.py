@@ -25,8 +25,9 @@ from chainrule.insight.report.predictions import predictions_on
 from chainrule.insight.report.remarks import Remark, remarks_on
 from chainrule.insight.report.weights import first_weights
 from chainrule.nn.layer import parameters
-from chainrule.tabular.problem import Problem, fit_table, read_problem
+from chainrule.tabular.problem import Problem, read_problem
 from chainrule.tabular.settings import choose_settings
+from chainrule.tabular.table_training import fit_table
 
 VOID = {"meta", "img", "br"}
 HOSTILE = '<script>alert("x")</script>&'

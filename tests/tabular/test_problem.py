@@ -21,8 +21,10 @@ from chainrule.data.pixels import PixelPipeline
 from chainrule.data.target import Target
 from chainrule.nn.normalize import NORMS
 from chainrule.tabular.build import build_model, build_optimizer, check_settings
-from chainrule.tabular.problem import fit_table, predict_table, read_problem
+from chainrule.tabular.problem import read_problem
 from chainrule.tabular.settings import choose_settings
+from chainrule.tabular.table_prediction import predict_table
+from chainrule.tabular.table_training import fit_table
 
 
 def write_idx(path: Path, values: np.ndarray) -> None:

@@ -15,9 +15,10 @@ from chainrule.tabular.intervals import (
     value_intervals,
     wilson,
 )
-from chainrule.tabular.problem import fit_table, read_problem
+from chainrule.tabular.problem import read_problem
 from chainrule.tabular.scores import log_losses, score_classes, score_values
 from chainrule.tabular.settings import choose_settings
+from chainrule.tabular.table_training import fit_table
 from chainrule.tabular.verdict import class_gains, value_gains, verdict
 
 

@@ -11,8 +11,9 @@ import pytest
 
 import chainrule as cr
 from chainrule import nn, optim
-from chainrule.tabular.problem import fit_table, read_problem
+from chainrule.tabular.problem import read_problem
 from chainrule.tabular.settings import choose_settings
+from chainrule.tabular.table_training import fit_table
 
 RNG = np.random.default_rng(2)
 X = RNG.normal(size=(40, 5)).astype("f4")

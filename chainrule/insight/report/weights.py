@@ -1,7 +1,7 @@
 """Histograms of the weights of each layer, before and after training.
 
 The initial weights are drawn again from the seed.  This is reliable only if the network was built
-and trained in one call, as by :func:`chainrule.tabular.problem.fit_table`.
+and trained in one call, as by :func:`chainrule.tabular.table_training.fit_table`.
 
 Read next: :mod:`chainrule.insight.report.report`.
 """
