@@ -23,7 +23,7 @@ from contestants.ours import Ours
 from worker import settle
 from workloads import WORKLOADS, Workload
 
-from chainrule.run.llvm import caller
+from chainrule.run.llvm import recent
 from chainrule.run.llvm.machine import available_cores
 
 __all__ = ["main"]
@@ -46,7 +46,8 @@ def neighbor(busy: bool) -> Iterator[None]:
 
 def epoch_seconds(workload: Workload, threads: int | None, seconds: float) -> float:
     """Return the mean time of an epoch of a training that starts anew."""
-    caller._kept.clear()  # what an earlier training has found
+    for code in recent._codes.values():
+        code.fastest.clear()  # what an earlier training has found
     ours = Ours(workload, threads)
     settle()  # NumPy's products, which make the data, leave threads that spin
     epochs, began = 0, time.perf_counter()

@@ -15,6 +15,7 @@ import pytest
 import chainrule as cr
 from chainrule import nn, optim
 from chainrule.core.graph import Graph
+from chainrule.run.llvm.caller import Caller
 from chainrule.run.llvm.machine import available_cores, thread_limit
 from chainrule.run.llvm.native import NativeFunction, NativeProgram
 from chainrule.run.llvm.pace import Pace
@@ -265,6 +266,17 @@ def test_an_earlier_choice_is_kept_until_the_next_trial() -> None:
     machine.run(pace, 1.0)
     assert pace.chosen == 2
     assert Pace((1, 2), kept=7).turn(9) == (1, 1)  # a choice that is not one of these
+
+
+def test_a_program_begins_with_the_choice_of_the_last_one_with_its_code(case: Case) -> None:
+    code = case.native(16, 1).code
+    last, other = Caller(code, 1, 2), Caller(code, 1, 2, 3)
+    assert not last.pace.decided and not other.pace.decided
+    last.pace.decided, last.pace.chosen = True, 2
+    assert list(last._turns(16, 16))  # the end of a call
+    begun = Caller(code, 1, 2)
+    assert begun.pace.decided and begun.pace.chosen == 2
+    assert not Caller(code, 1, 2, 3).pace.decided  # of other numbers
 
 
 def test_one_choice_is_no_trial() -> None:

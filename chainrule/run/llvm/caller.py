@@ -31,7 +31,6 @@ from chainrule.run.plan.slots import SCALAR_BYTES, SCALARS_A_THREAD, Slots
 __all__ = ["Caller"]
 
 Array = np.ndarray[Any, Any]
-_kept: dict[tuple[str, tuple[int, ...]], int] = {}  # the threads that were best for some code
 
 
 @contextmanager
@@ -88,8 +87,8 @@ class Caller:
 
     def __init__(self, code: NativeCode, *choices: int):
         self.code, self.threads = code, max(choices)
-        self._kind = code.key, choices
-        self.pace = Pace(choices, _kept.get(self._kind))
+        self._choices = choices
+        self.pace = Pace(choices, code.fastest.get(choices))
         self.taken = 0  # steps so far; watched outputs are computed in every tenth
         self._starting = 0.0  # seconds until all threads of the last turn had started
         threads = self.threads
@@ -164,7 +163,7 @@ class Caller:
             self.pace.note(-(-count // batch_size), perf_counter() - began, self._starting)
             start += count
         if self.pace.decided:
-            _kept[self._kind] = self.pace.chosen
+            self.code.fastest[self._choices] = self.pace.chosen
 
     def step(self, rows: int) -> None:
         """Run one step for the first `rows` rows on this thread, with the least overhead."""

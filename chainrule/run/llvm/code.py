@@ -103,6 +103,8 @@ class NativeCode:
         self.packed = self._packed(self.kernels, self.schedule)
         self.engine = link(machine_code)
         self._find_entries()
+        # For numbers of threads to choose from, the one that was the fastest in the last program.
+        self.fastest: dict[tuple[int, ...], int] = {}
 
     def _plan(self, state: set[str], refused: dict[str, str]) -> _Planned:
         nodes: dict[Node, str] = {self.graph.nodes[int(i)]: why for i, why in refused.items()}
