@@ -271,11 +271,13 @@ def test_an_earlier_choice_is_kept_until_the_next_trial() -> None:
 def test_a_program_begins_with_the_choice_of_the_last_one_with_its_code(case: Case) -> None:
     code = case.native(16, 1).code
     last, other = Caller(code, 1, 2), Caller(code, 1, 2, 3)
-    assert not last.pace.decided and not other.pace.decided
+    assert not last.pace.decided
+    assert not other.pace.decided
     last.pace.decided, last.pace.chosen = True, 2
     assert list(last._turns(16, 16))  # the end of a call
     begun = Caller(code, 1, 2)
-    assert begun.pace.decided and begun.pace.chosen == 2
+    assert begun.pace.decided
+    assert begun.pace.chosen == 2
     assert not Caller(code, 1, 2, 3).pace.decided  # of other numbers
 
 
