@@ -48,7 +48,7 @@ SIDES = {
     "elu-mean": (Budget(2, 0.2), "++"),
     "relu-faster": (Budget(2, 0.2), "-!?-!+-!+"),
     "maxout": (Budget(2, 0.2), "===+"),
-    "saturation": (Budget(2), "+=++++"),
+    "saturation": (Budget(2), "+=++!++"),
     "deep-sigmoid": (Budget(2), "=+++"),
     "tanh-centered": (Budget(2), "=+-?+"),
     "one-sign": (Budget(2), "+=!"),
