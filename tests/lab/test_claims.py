@@ -34,7 +34,7 @@ QUICK = Budget(3, 0.3)
 # machine's speed.
 SIDES = {
     "linear-depth": (QUICK, "+" + "=+" * 3),
-    "hidden-features": (Budget(2, 0.3), "+??++++?"),
+    "hidden-features": (Budget(2, 0.3), "+????++?"),
     "regularizer": (Budget(6), "?++"),
     "mini-batch": (QUICK, "??+?"),
     "learning-rate": (QUICK, "+++++="),

@@ -90,7 +90,7 @@ def hidden_features(budget: Budget) -> Findings:
                            for model in found.models(0)])  # fmt: skip
         own = dict(zip(["inputs", "layer 1", "layer 2", "layer 3"], probes.T, strict=True))
         own["a linear model"] = linear.scores("val_accuracy")[0, :, -1]
-        own[f"a random layer of {3 * width} units"] = np.array(
+        own[f"{3 * width} random units"] = np.array(
             [probe_score(started(wide, seed), data, 2) for seed in range(budget.seeds)]
         )
         scores |= {f"{name}, {what}": values for what, values in own.items()}

@@ -55,9 +55,10 @@ def mini_batch(budget: Budget) -> Findings:
             for rival in ("single rows", "all rows")
             for unit, values in (("epochs", epochs), ("seconds", seconds))
         ],
-        Bars({**{f"epochs, {name}": count for name, count in epochs.items()},
-              **{f"milliseconds, {name}": 1000 * took for name, took in seconds.items()}},
-             "to a training loss of 0.1"),
+        Bars({f"{unit}, {name}": count / values["batches of 32"]
+              for unit, values in (("epochs", epochs), ("seconds", seconds))
+              for name, count in values.items()},
+             "to a training loss of 0.1, over batches of 32"),
         {**{f"epochs, {name}": count for name, count in epochs.items()},
          **{f"milliseconds, {name}": 1000 * took for name, took in seconds.items()},
          **{f"best learning rate, {name}": rate for name, rate in best.items()}},
@@ -223,6 +224,6 @@ def random_start(budget: Budget) -> Findings:
             Effect(when, "accuracy of drawn weights less that of these",
                    scores[f"{act}, drawn"] - scores[f"{act}, {start}"], 0.05),
         ]  # fmt: skip
-    shown = {**{f"accuracy, {name}": values for name, values in scores.items()},
-             **{f"different units, {name}": share for name, share in kinds.items()}}  # fmt: skip
-    return Findings(effects, Bars(shown, "accuracy on test rows, and share of units"), shown)
+    shown = {**{f"accuracy: {name}": values for name, values in scores.items()},
+             **{f"different: {name}": share for name, share in kinds.items()}}  # fmt: skip
+    return Findings(effects, Bars(shown, "accuracy on test rows, and share of different units"), shown)
