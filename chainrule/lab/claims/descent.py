@@ -226,4 +226,5 @@ def random_start(budget: Budget) -> Findings:
         ]  # fmt: skip
     shown = {**{f"accuracy: {name}": values for name, values in scores.items()},
              **{f"different: {name}": share for name, share in kinds.items()}}  # fmt: skip
-    return Findings(effects, Bars(shown, "accuracy on test rows, and share of different units"), shown)
+    chart = Bars(shown, "accuracy on test rows, and share of different units")
+    return Findings(effects, chart, shown)
