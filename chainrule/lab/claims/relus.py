@@ -106,7 +106,7 @@ def leaky_relu(budget: Budget) -> Findings:
 
 @claim("elu-mean", "The outputs of ELU have a mean closer to 0 than those of ReLU.")
 def elu_mean(budget: Budget) -> Findings:
-    """Measure the means of the hidden units over the training rows of digits, in spreads.
+    """Measure the mean of each hidden unit over the training rows of digits, against its deviation.
 
     For each unit that varies, the mean is divided by the standard deviation; the absolute values
     are averaged over both hidden layers of 64-64-64-10, before and after 20 epochs of Adam(0.003).
@@ -124,12 +124,12 @@ def elu_mean(budget: Budget) -> Findings:
             (("before training", start), ("after training", end)) for name in names}  # fmt: skip
     return Findings(
         [
-            Effect("before training", "|mean| / spread of ReLU less that of ELU",
+            Effect("before training", "|mean| / deviation of ReLU less that of ELU",
                    start["relu"] - start["elu"]),
-            Effect("after training", "|mean| / spread of ReLU less that of ELU",
+            Effect("after training", "|mean| / deviation of ReLU less that of ELU",
                    end["relu"] - end["elu"]),
         ],
-        Bars(bars, "|mean| / spread of a hidden unit"),
+        Bars(bars, "|mean| / deviation of a hidden unit"),
         bars,
     )  # fmt: skip
 

@@ -247,9 +247,10 @@ def one_sign(budget: Budget) -> Findings:
 def not_centered(budget: Budget) -> Findings:
     """Count the epochs to a training loss of 0.1 on digits, 64-32-32-10 by SGD.
 
-    First every input is increased by 0, 1 or 3 spreads, with tanh units; then the inputs are
-    centered and the units are sigmoid, or sigmoid less 0.5.  Each is trained with 9
-    learning rates, and its fastest one counts; never there counts as 60 epochs.
+    First every input is increased by 0, 1 or 3 standard deviations, with tanh units; then the
+    inputs are centered and the units are sigmoid, or sigmoid less 0.5.  Each is trained with 9
+    learning rates, and its fastest one counts; a training that does not get there counts as 60
+    epochs.
     """
     data = sample("digits")
     settings = [{"learning_rate": r} for r in (0.01, 0.03, 0.1, 0.3, 0.6, 1.0, 2.0, 4.0, 8.0)]
@@ -269,10 +270,10 @@ def not_centered(budget: Budget) -> Findings:
     centered, one, three, half, plain = needed.values()
     return Findings(
         [
-            Effect("inputs are shifted by 1 spread", "epochs over those with centered inputs",
-                   one / centered, 1.0, ratio=True),
-            Effect("inputs are shifted by 3 spreads", "epochs over those with centered inputs",
-                   three / centered, 1.0, ratio=True),
+            Effect("inputs are shifted by 1 standard deviation",
+                   "epochs over those with centered inputs", one / centered, 1.0, ratio=True),
+            Effect("inputs are shifted by 3 standard deviations",
+                   "epochs over those with centered inputs", three / centered, 1.0, ratio=True),
             Effect("hidden outputs are those of sigmoid", "epochs over those with sigmoid - 0.5",
                    plain / half, 1.0, ratio=True),
         ],
