@@ -121,7 +121,7 @@ def elu_mean(budget: Budget) -> Findings:
         found = sweep(budget, mlp(64, 64, 64, 10, act=name), data, [{}], 20, optimizer=Adam(0.003))
         end[name] = np.array([mean_over_spread(model, data) for model in found.models(0)])
     bars = {f"{name}, {when}": values[name] for when, values in
-            (("before training", start), ("after training", end)) for name in names}  # fmt: skip
+            (("before", start), ("after", end)) for name in names}  # fmt: skip
     return Findings(
         [
             Effect("before training", "|mean| / deviation of ReLU less that of ELU",
@@ -129,7 +129,7 @@ def elu_mean(budget: Budget) -> Findings:
             Effect("after training", "|mean| / deviation of ReLU less that of ELU",
                    end["relu"] - end["elu"]),
         ],
-        Bars(bars, "|mean| / deviation of a hidden unit"),
+        Bars(bars, "|mean| / deviation of a hidden unit, before and after training"),
         bars,
     )  # fmt: skip
 
