@@ -58,7 +58,7 @@ def mini_batch(budget: Budget) -> Findings:
         Bars({f"{unit}, {name}": count / values["batches of 32"]
               for unit, values in (("epochs", epochs), ("seconds", seconds))
               for name, count in values.items()},
-             "to a training loss of 0.1, over batches of 32"),
+             "relative to batches of 32"),
         {**{f"epochs, {name}": count for name, count in epochs.items()},
          **{f"milliseconds, {name}": 1000 * took for name, took in seconds.items()},
          **{f"best learning rate, {name}": rate for name, rate in best.items()}},
