@@ -78,12 +78,14 @@ def sweep(
     data: Sample,
     settings: Sequence[Mapping[str, Any]],
     epochs: int,
+    by_seed: Callable[[int], Mapping[str, Any]] = lambda seed: {},
     **options: Any,
 ) -> Sweep:
     """Train `model` on `data` with each of the `settings` and each seed of the `budget`.
 
     The loss is that of the sample's target, the optimizer SGD, unless `options` of
     :func:`chainrule.fit_many` say otherwise.  The test rows are scored after each epoch.
+    `by_seed` says what else is different for each seed, such as its rows.
     """
     options = {
         "loss": "cross_entropy" if data.classes else "mse",
@@ -91,7 +93,9 @@ def sweep(
         "validation": (data.X_test, data.y_test),
         **options,
     }
-    variations = [{"seed": s, **setting} for setting in settings for s in range(budget.seeds)]
+    variations = [
+        {"seed": s, **by_seed(s), **setting} for setting in settings for s in range(budget.seeds)
+    ]
     runs = fit_many(
         model, (data.X, data.y), variations, epochs=budget.epochs(epochs), progress=False, **options
     )

@@ -9,7 +9,8 @@ import textwrap
 from collections.abc import Sequence
 
 from chainrule.insight.render.page import escape, page, standalone
-from chainrule.lab.experiment import Estimate, Result
+from chainrule.lab.estimate import Estimate
+from chainrule.lab.experiment import Result
 
 __all__ = ["MADE_BY", "as_html", "as_markdown", "as_svg", "as_text"]
 
@@ -92,9 +93,10 @@ def as_markdown(results: Sequence[Result], version: str, figures: str) -> str:
         "NAME` repeats one: it prints the measured numbers, a verdict, a plot and the code.",
         f"{MADE_BY}. This version took {minutes:.1f} minutes with chainrule {version} ({busy:.1f} "
         "of processor time). Each seed draws other initial weights and another order of the rows. "
-        "Intervals are 95 % confidence intervals of the mean over seeds (Student's t). The data "
-        "and their split are the same for all seeds, so the intervals do not cover other data. A "
-        "case holds if its whole interval is on the claimed side of the bound.",
+        "Intervals are 95 % confidence intervals of the mean over seeds (Student's t). Except in "
+        "`regularizer`, the data and their split are the same for all seeds, so the intervals do "
+        "not cover other data. A case holds if the whole interval of each of its effects is on the "
+        "claimed side of the bound, and a claim holds if all of its cases do.",
         "| claim | sentence | verdict |\n|---|---|---|\n" + "\n".join(
             f"| [{r.claim.name}](#{r.claim.name}) | {r.claim.says} | {_short(r)} |"
             for r in results
@@ -106,6 +108,8 @@ def as_markdown(results: Sequence[Result], version: str, figures: str) -> str:
 
 def _short(result: Result) -> str:
     verdict = result.findings.verdict
+    if " in each case: " in verdict:
+        return verdict.partition(" in each case: ")[0]
     return "holds in some cases" if ":" in verdict else verdict
 
 

@@ -12,21 +12,18 @@ from __future__ import annotations
 
 import inspect
 import math
+import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-import numpy as np
-
 from chainrule.core.errors import OptionError, did_you_mean
+from chainrule.lab.estimate import Estimate
 from chainrule.lab.plots import Bars, Lines
-from chainrule.tabular.intervals import student
 
-__all__ = ["CLAIMS", "Budget", "Claim", "Effect", "Estimate", "Findings", "Result", "claim",
-           "claim_named"]  # fmt: skip
+__all__ = ["CLAIMS", "Budget", "Claim", "Effect", "Findings", "Result", "claim", "claim_named"]
 
-Array = np.ndarray[Any, Any]
 T = TypeVar("T")
 QUICK_SEEDS, QUICK_SCALE = 3, 0.3
 
@@ -60,52 +57,6 @@ class Budget:
             self.advance(done, len(listed))
             yield part
         self.advance(len(listed), len(listed))
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """A mean over seeds, and the ends of its 95 % interval."""
-
-    mean: float
-    low: float
-    high: float
-
-    @classmethod
-    def of(cls, values: Any, ratio: bool = False) -> Estimate:
-        """Estimate from `values` (seeds,) by Student's t: ``mean ± t(n - 1) s / sqrt(n)``.
-
-        Ratios are averaged as logarithms.  A single number that is not in an array is exact, an
-        array of one number has an infinite interval.  Raises OptionError for numbers that are not
-        finite.
-
-        >>> Estimate.of(2.0), Estimate.of([1.0, 4.0, 2.0], ratio=True).mean
-        (Estimate(mean=2.0, low=2.0, high=2.0), 2.0)
-        """
-        array = np.asarray(values, np.float64)
-        if not np.isfinite(array).all() or (ratio and (array <= 0).any()):
-            raise OptionError(f"a measurement is not finite, or a ratio not positive: {array}.")
-        if array.ndim == 0:
-            return cls(float(array), float(array), float(array))
-        array = np.log(array) if ratio else array
-        n, mean = len(array), float(array.mean())
-        half = student(n - 1) * float(array.std(ddof=1)) / math.sqrt(n) if n > 1 else math.inf
-        ends = [mean, mean - half, mean + half]
-        return cls(*(_exp(end) if ratio else end for end in ends))
-
-    def __str__(self) -> str:
-        if self.high - self.low <= 1e-6 * abs(self.mean):
-            return f"{self.mean:.4g}"
-        half = max(self.high - self.mean, self.mean - self.low)
-        if not math.isfinite(half):
-            return f"{self.mean:.3g} (one seed)"
-        if half < 1e-5:
-            return f"{self.mean:.2g} ({self.low:.2g} to {self.high:.2g})"
-        digits = max(0, 1 - math.floor(math.log10(half)))
-        return f"{self.mean:.{digits}f} ({self.low:.{digits}f} to {self.high:.{digits}f})"
-
-
-def _exp(power: float) -> float:
-    return math.exp(power) if power < 700 else math.inf
 
 
 @dataclass(frozen=True)
@@ -150,6 +101,7 @@ class Effect:
             return "not decided"
         found = self.estimate
         above, below = found.low > self.bound, found.high < self.bound
+        below = below and not self.at_least  # the true value may be greater
         if self.less:
             above, below = below, above
         if found.low == found.high == self.bound:
@@ -179,13 +131,13 @@ class Findings:
         for when, answers in cases.items():
             first = "no" if "no" in answers else "yes" if answers == {"yes"} else "not decided"
             found[first].append(when)
-        if not found["no"] and not found["not decided"]:
-            return "holds"
-        if not found["yes"] and not (found["no"] and found["not decided"]):
-            return "not decided" if found["not decided"] else "does not hold"
+        alike = [answer for answer, whens in found.items() if len(whens) == len(cases)]
+        if alike:
+            told = {"yes": "holds", "no": "does not hold"}.get(alike[0], alike[0])
+            return told + (f" in each case: {'; '.join(cases)}" if len(cases) > 1 else "")
         words = {"yes": "Holds when", "no": "Does not hold when", "not decided": "Not decided when"}
-        told = ". ".join(f"{words[a]}: {'; '.join(found[a])}" for a in found if found[a])
-        return told[0].lower() + told[1:]
+        text = ". ".join(f"{words[a]}: {'; '.join(found[a])}" for a in found if found[a])
+        return text[0].lower() + text[1:]
 
 
 @dataclass(frozen=True)
@@ -250,8 +202,17 @@ class Claim:
 
     @property
     def code(self) -> str:
-        """The source of the experiment."""
-        return inspect.getsource(self.experiment)
+        """The source of the experiment, and of what it uses of its own file."""
+        parts: list[Any] = [self.experiment]
+        file = parts[0].__globals__
+        left = {claim.experiment for claim in CLAIMS.values()}
+        for part in parts:
+            for name in re.findall(r"\w+", inspect.getsource(part)):
+                used = file.get(name)
+                own = getattr(used, "__module__", "") == file["__name__"]
+                if own and hasattr(used, "__name__") and used not in parts and used not in left:
+                    parts.append(used)
+        return "\n\n".join(inspect.getsource(part) for part in parts)
 
     def run(
         self,

@@ -5,6 +5,7 @@ Read next: :mod:`chainrule.insight.render.chart`, which draws the SVG.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -13,24 +14,30 @@ import numpy as np
 
 from chainrule.insight.render.axes import Scale, scale_for
 from chainrule.insight.render.chart import bar_chart, line_chart
+from chainrule.lab.estimate import Estimate
 
 __all__ = ["Bars", "Lines"]
 
 Array = np.ndarray[Any, Any]
 MARKS = "●○▲+x*#"
 WIDTH, HEIGHT = 60, 14  # of the plane of a plot in characters
+PAGE = 80  # the width of a terminal
 
 
 @dataclass(frozen=True)
 class Bars:
-    """A bar for each of `values` by name; of numbers per seed, the mean is drawn."""
+    """A bar for each of `values` by name; of numbers per seed, the mean and its 95 % interval."""
 
     values: Mapping[str, Any]
     label: str = ""
 
     def svg(self, title: str) -> str:
         """Return the bars as an ``<svg>``."""
-        return bar_chart(self._means(), title=title, label=self.label)
+        found = self._estimates()
+        return bar_chart(
+            {name: e.mean for name, e in found.items()}, title=title, label=self.label,
+            ends={name: (e.low, e.high) for name, e in found.items()},
+        )  # fmt: skip
 
     def text(self) -> str:
         """Return the bars as lines of text, each with its number; negative ones are hatched.
@@ -38,27 +45,28 @@ class Bars:
         >>> print(Bars({"tanh": 1.0, "relu": [0.4, 0.6]}, "loss").text())
         loss
         tanh  ████████████████████████████████████████ 1
-        relu  ████████████████████ 0.5
+        relu  ████████████████████ 0.5 (-0.8 to 1.8)
         """
-        means = self._means()
-        wide = max(map(len, means), default=0)
-        most = max((abs(v) for v in means.values()), default=0.0) or 1.0
-        room = min(40, max(10, 66 - wide))
+        found = self._estimates()
+        wide = max(map(len, found), default=0)
+        most = max((abs(e.mean) for e in found.values()), default=0.0) or 1.0
+        room = min(40, max(10, PAGE - 3 - wide - max((len(str(e)) for e in found.values()),
+                                                     default=0)))  # fmt: skip
         lines = [self.label] if self.label else []
-        for name, value in means.items():
-            bar = ("█" if value >= 0 else "░") * round(abs(value) / most * room)
-            lines.append(f"{name:{wide}}  {bar or '▏'} {value:.4g}")
+        for name, e in found.items():
+            bar = ("█" if e.mean >= 0 else "░") * round(abs(e.mean) / most * room)
+            lines.append(f"{name:{wide}}  {bar or '▏'} {e}")
         return "\n".join(lines)
 
-    def _means(self) -> dict[str, float]:
-        return {name: float(np.mean(v)) for name, v in self.values.items()}
+    def _estimates(self) -> dict[str, Estimate]:
+        return {name: Estimate.of(v) for name, v in self.values.items()}
 
 
 @dataclass(frozen=True)
 class Lines:
     """A line for each of `series` by name over `x`: (points,), or (seeds, points) to average.
 
-    Points that are not finite leave a gap.
+    Points that are not finite leave a gap.  Of numbers per seed, the SVG has the 95 % intervals.
     """
 
     series: Mapping[str, Any]
@@ -73,6 +81,7 @@ class Lines:
         return line_chart(
             self._means(), self.x, title=title, x_label=self.x_label, y_label=self.y_label,
             log_x=self.log_x, log_y=self.log_y,
+            ends={name: _ends(v) for name, v in self.series.items() if np.ndim(v) == 2},
         )  # fmt: skip
 
     def text(self) -> str:
@@ -105,6 +114,14 @@ class Lines:
     def _means(self) -> dict[str, Array]:
         arrays = {name: np.asarray(v, np.float64) for name, v in self.series.items()}
         return {name: v.mean(axis=0) if v.ndim == 2 else v for name, v in arrays.items()}
+
+
+def _ends(values: Any) -> tuple[list[float], list[float]]:
+    """Return the low and the high ends of the intervals of `values` (seeds, points)."""
+    columns = np.asarray(values, np.float64).T
+    found = [Estimate.of(c) if np.isfinite(c).all() else Estimate(math.nan, math.nan, math.nan)
+             for c in columns]  # fmt: skip
+    return [e.low for e in found], [e.high for e in found]
 
 
 def _path(xs: Array, ys: Array, across: Scale, up: Scale) -> list[tuple[int, int]]:

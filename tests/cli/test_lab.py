@@ -26,7 +26,7 @@ def test_the_claims_are_listed(call: Call) -> None:
     result = call("lab")
     assert result.exit_code == 0
     assert "dead-relu" in result.stdout
-    assert "Leaky ReLU units do not die" in result.stdout
+    assert "Leaky ReLU and ELU units do not die" in result.stdout
     listed = json.loads(call("lab", "--json").stdout)
     assert {one["name"] for one in listed} == set(experiment.CLAIMS)
 
@@ -47,7 +47,11 @@ def test_a_claim_is_run_and_drawn(call: Call, place: Path) -> None:
 def test_numbers_for_programs(call: Call) -> None:
     result = call("lab", "maxout", "--quick", "--seeds", "2", "--json")
     (told,) = json.loads(result.stdout)
-    assert (told["name"], told["seeds"], told["verdict"]) == ("maxout", 2, "holds")
+    assert (told["name"], told["seeds"], told["verdict"].split(":")[0]) == (
+        "maxout",
+        2,
+        "holds in each case",
+    )
     assert told["effects"][3]["mean"] == 2.0
     assert told["command"] == "chainrule lab maxout --quick --seeds 2"
 

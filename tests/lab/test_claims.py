@@ -6,6 +6,7 @@ there if the sign of the effect were reversed, which another test checks.
 
 from __future__ import annotations
 
+import inspect
 from dataclasses import replace
 
 import numpy as np
@@ -14,12 +15,12 @@ import pytest
 import chainrule.lab.claims  # noqa: F401 - enters the claims
 from chainrule.core.errors import OptionError
 from chainrule.lab.claims_page import as_html, as_markdown, as_svg, as_text
+from chainrule.lab.estimate import Estimate
 from chainrule.lab.experiment import (
     CLAIMS,
     Budget,
     Claim,
     Effect,
-    Estimate,
     Findings,
     Result,
     claim_named,
@@ -27,27 +28,30 @@ from chainrule.lab.experiment import (
 from chainrule.lab.plots import Bars, Lines
 
 QUICK = Budget(3, 0.3)
-# For each effect in order: whether its mean is on the claimed side (+) or on the other one (-).
-# Those marked ? are too close to their bound, or a matter of the machine's speed.
+# What is known of each effect, in order: its mean is on the claimed side (+) or on the other one
+# (-), and would not be there if the sign were reversed.  A limit that holds (=) or does not (!)
+# bounds a size, and has no sign.  Those marked ? are too close to their bound, or a matter of the
+# machine's speed.
 SIDES = {
-    "linear-depth": (QUICK, "+?+?+?+"),
-    "hidden-features": (Budget(2, 0.3), "+??++??+"),
-    "regularizer": (Budget(3), "?++"),
-    "mini-batch": (QUICK, "??+"),
-    "learning-rate": (QUICK, "+++"),
+    "linear-depth": (QUICK, "+" + "=+" * 3),
+    "hidden-features": (Budget(2, 0.3), "+????++?"),
+    "regularizer": (Budget(6), "?++"),
+    "mini-batch": (QUICK, "??+?"),
+    "learning-rate": (QUICK, "+++++="),
     "backprop": (Budget(1), "+?+"),
-    "random-start": (QUICK, "++++--"),
-    "wiring": (Budget(3), "+???-+"),
-    "preparation": (QUICK, "?+?+?+"),
-    "pixels": (QUICK, "-+"),
+    "random-start": (QUICK, "++++++++!!!!"),
+    "wiring": (Budget(3), "=???-=?"),
+    "preparation": (QUICK, "?+!?+?!+"),
+    "pixels": (QUICK, "-="),
     "dead-relu": (Budget(2, 0.3), "++??"),
-    "leaky-relu": (Budget(3), "+++"),
+    "leaky-relu": (Budget(3), "=++++"),
     "elu-mean": (Budget(2, 0.2), "++"),
-    "relu-faster": (Budget(2, 0.2), "--?--+--+"),
-    "maxout": (Budget(2, 0.2), "++++"),
-    "saturation": (Budget(2), "++++"),
-    "tanh-centered": (Budget(2), "++-?+"),
-    "one-sign": (Budget(2), "++-"),
+    "relu-faster": (Budget(2, 0.2), "-!?-!+-!+"),
+    "maxout": (Budget(2, 0.2), "===+"),
+    "saturation": (Budget(2), "+=++!++"),
+    "deep-sigmoid": (Budget(2), "=+++"),
+    "tanh-centered": (Budget(2), "=+-?+"),
+    "one-sign": (Budget(2), "+=!"),
     "not-centered": (QUICK, "+++"),
 }
 
@@ -63,6 +67,11 @@ def turned(effect: Effect) -> Effect:
     return replace(effect, values=1 / values if effect.ratio else -values)
 
 
+def is_known(effect: Effect, sign: str) -> bool:
+    """Whether the effect is as its `sign` in the table says."""
+    return sign == "?" or on_claimed_side(effect) == (sign in "+=")
+
+
 def test_the_table_has_every_claim() -> None:
     assert {*SIDES, "exp-cost"} == set(CLAIMS)
 
@@ -71,11 +80,12 @@ def test_the_table_has_every_claim() -> None:
 def test_the_effect_has_the_known_direction(name: str) -> None:
     budget, signs = SIDES[name]
     findings = CLAIMS[name].experiment(budget)
-    assert len(findings.effects) == len(signs)
-    known = [(e, sign) for e, sign in zip(findings.effects, signs, strict=True) if sign != "?"]
-    for effect, sign in known:
-        assert on_claimed_side(effect) == (sign == "+"), (effect.when, effect.estimate)
-    assert any(on_claimed_side(turned(effect)) != (sign == "+") for effect, sign in known)
+    pairs = list(zip(findings.effects, signs, strict=True))
+    for effect, sign in pairs:
+        assert is_known(effect, sign), (effect.when, effect.quantity, effect.told)
+    signed = [(effect, sign) for effect, sign in pairs if sign in "+-"]
+    assert all(not is_known(turned(effect), sign) for effect, sign in signed)
+    assert signed
     assert findings.chart.svg(name).startswith("<svg")
     assert findings.chart.text()
 
@@ -84,6 +94,14 @@ def test_the_effect_has_the_known_direction(name: str) -> None:
 @pytest.mark.parametrize("name", ["mini-batch", "backprop"])
 def test_what_is_timed_has_the_known_direction(name: str) -> None:
     assert all(map(on_claimed_side, CLAIMS[name].experiment(Budget(5)).effects))
+
+
+@pytest.mark.thorough
+def test_the_best_rate_of_each_batch_size_is_inside_the_grid() -> None:
+    measured = CLAIMS["mini-batch"].experiment(Budget(5)).measured
+    rates = [rate for name, rate in measured.items() if name.startswith("best learning rate")]
+    assert len(rates) == 5
+    assert 0.001 < min(rates) <= max(rates) < 10
 
 
 @pytest.mark.thorough
@@ -98,7 +116,8 @@ def test_a_claim_can_be_read(name: str) -> None:
     assert claim.says.endswith(".")
     assert claim.how
     assert f'@claim("{name}"' in claim.code.replace("(\n    ", "(")
-    assert len(claim.code.splitlines()) <= 60
+    assert len(inspect.getsource(claim.experiment).splitlines()) <= 60
+    assert len(claim.code.splitlines()) <= 120
 
 
 # --- estimates and verdicts --------------------------------------------------------------------
@@ -142,15 +161,39 @@ def test_the_verdict_follows_from_the_effects() -> None:
         ((yes, no), "holds when: it is cold. Does not hold when: it is hot"),
         ((yes, open_), "holds when: it is cold. Not decided when: it rains"),
         ((yes, replace(no, when="it is cold")), "does not hold"),
+        ((yes, replace(yes, when="it snows")), "holds in each case: it is cold; it snows"),
+        ((no, replace(no, when="it snows")), "does not hold in each case: it is hot; it snows"),
     ]
     for effects, verdict in verdicts:
         assert Findings(effects, Bars({})).verdict == verdict
+
+
+def test_a_lower_bound_decides_only_upwards() -> None:
+    assert Effect("a", "b", [5.0, 5.1], 1.0, at_least=True).answer == "yes"
+    assert Effect("a", "b", [5.0, 5.1], 10.0, at_least=True).answer == "not decided"
+    assert Effect("a", "b", [5.0, 5.1], 10.0, less=True, at_least=True).answer == "not decided"
+    assert Effect("a", "b", [5.0, 5.1], 1.0, less=True, at_least=True).answer == "no"
+
+
+def test_the_code_has_the_functions_that_the_experiment_uses() -> None:
+    code = CLAIMS["saturation"].code
+    assert "def weight_gradient" in code
+    assert "class Scaled" in code
+    assert "def deep_sigmoid" not in code
 
 
 def test_a_claim_is_found_by_name() -> None:
     assert claim_named("Dead_ReLU").name == "dead-relu"
     with pytest.raises(OptionError, match="Did you mean 'dead-relu'"):
         claim_named("ded-relu")
+
+
+def test_the_plots_have_the_intervals() -> None:
+    bars = Bars({"a": [1.0, 2.0, 3.0], "b": 2.0})
+    assert "2.0 (-0.5 to 4.5)" in bars.text()
+    assert bars.svg("a").count('class="span"') == 1
+    lines = Lines({"a": [[1.0, 2.0], [2.0, np.nan]], "b": [1.0, 2.0]}, [1, 2], "x", "y")
+    assert lines.svg("a").count('class="span"') == 1
 
 
 # --- what is shown -----------------------------------------------------------------------------

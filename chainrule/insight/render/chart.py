@@ -49,12 +49,14 @@ def line_chart(
     log_x: bool = False,
     log_y: bool = False,
     marks: Mapping[str, float] | None = None,
+    ends: Mapping[str, tuple[Sequence[float], Sequence[float]]] | None = None,
 ) -> str:
     """Draw each of `series` (numbers by name) as a line over `x`, by default 1, 2, 3, ...
 
     Series may have different lengths.  Numbers that are not finite, or not positive on a
-    logarithmic axis, leave a gap.  `marks` are positions on the x axis by their label.  Raises
-    ShapeError if a series is longer than `x`.
+    logarithmic axis, leave a gap.  `marks` are positions on the x axis by their label.  `ends` are
+    the low and the high ends of the intervals of a series; those outside of the axis are cut off.
+    Raises ShapeError if a series is longer than `x`.
 
     >>> line_chart({"loss": [3.0, 2.0]}).count("<title>loss")
     2
@@ -70,7 +72,10 @@ def line_chart(
         title=title, x_label=x_label, y_label=y_label, names=list(series),
         log_x=log_x, log_y=log_y,
     )  # fmt: skip
-    traces = "".join(_trace(plane, i, *line) for i, line in enumerate(lines))
+    traces = "".join(
+        _trace(plane, i, *line) + _spans(plane, i, line[1], line[2], (ends or {}).get(line[0]))
+        for i, line in enumerate(lines)
+    )
     ups = [_mark(plane, *mark) for mark in (marks or {}).items()]
     return plane.finish("".join([*(line for line, _ in ups), traces, *(said for _, said in ups)]))
 
@@ -103,6 +108,18 @@ def _trace(plane: Plane, index: int, name: str, xs: Any, ys: Any) -> str:
         for i in told
     )  # fmt: skip
     return tag("path", class_="trace", stroke=color(index), d=path) + dots
+
+
+def _spans(plane: Plane, index: int, xs: Any, ys: Any, ends: Any) -> str:
+    """Return a vertical line from the low to the high end of each point's interval."""
+    if ends is None:
+        return ""
+    return "".join(
+        tag("line", class_="span", stroke=color(index), x1=plane.x(x), x2=plane.x(x),
+            y1=plane.y(max(low, plane.y.low)), y2=plane.y(min(high, plane.y.high)))
+        for x, y, low, high in zip(xs, ys, *ends, strict=True)
+        if _inside(plane, x, y) and math.isfinite(high - low)
+    )  # fmt: skip
 
 
 def _inside(plane: Plane, x: float, y: float) -> bool:
@@ -169,8 +186,16 @@ def _same_length(name: str, xs: Any, ys: Any) -> tuple[Any, Any]:
     return xs, ys
 
 
-def bar_chart(values: Mapping[str, float], *, title: str = "", label: str = "") -> str:
+def bar_chart(
+    values: Mapping[str, float],
+    *,
+    title: str = "",
+    label: str = "",
+    ends: Mapping[str, tuple[float, float]] | None = None,
+) -> str:
     """Draw a horizontal bar for each of `values` by name, to the left if negative.
+
+    `ends` are the low and the high end of the interval of a value, drawn as a line.
 
     >>> bar_chart({"a": 2.0, "b": -1.0}).count("<rect")
     2
@@ -180,7 +205,9 @@ def bar_chart(values: Mapping[str, float], *, title: str = "", label: str = "") 
     written = {name: f"{value:.4g}" for name, value in numbers.items()}
     room = 8 + CHARACTER * max(map(len, written.values()), default=1)
     below = room if any(v < 0 for v in numbers.values()) else 0
-    x = scale_for([*numbers.values(), 0.0], left + below, WIDTH - room, zero=True)
+    spans = {n: pair for n, pair in (ends or {}).items() if 0 < pair[1] - pair[0] < math.inf}
+    covered = [*numbers.values(), 0.0, *(end for pair in spans.values() for end in pair)]
+    x = scale_for(covered, left + below, WIDTH - room, zero=True)
     top = 26.0 if title else 6.0
     parts = [text(title, 2, 18, "head")] if title else []
     for i, (name, value) in enumerate(numbers.items()):
@@ -193,6 +220,11 @@ def bar_chart(values: Mapping[str, float], *, title: str = "", label: str = "") 
         fill = "var(--plus)" if value >= 0 else "var(--minus)"
         parts.append(titled("rect", f"{name}: {value:.6g}", x=start, y=at + 3, width=end - start,
                             height=14, fill=fill))  # fmt: skip
+        if name in spans:
+            low, high = map(x, spans[name])
+            parts.append(tag("line", class_="span", stroke="var(--ink)", x1=low, x2=high,
+                             y1=at + 10, y2=at + 10))  # fmt: skip
+            start, end = min(start, low), max(end, high)
         place, anchor = (end + 4, "start") if value >= 0 else (start - 4, "end")
         parts.append(text(written[name], place, at + 14, anchor=anchor))
     bottom = top + 20 * len(numbers)

@@ -5,10 +5,13 @@ Read next: :mod:`chainrule.lab.claims.sigmoids`.
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+from chainrule.core.tensor import tensor
 from chainrule.insight.hidden.probe import Goal, probe
 from chainrule.lab.apparatus import mlp, outputs_of, started, sweep
 from chainrule.lab.experiment import Budget, Effect, Findings, claim
@@ -16,6 +19,7 @@ from chainrule.lab.plots import Bars
 from chainrule.lab.samples import Sample, sample
 from chainrule.nn.initializers import TruncatedNormal
 from chainrule.nn.layer import Layer
+from chainrule.nn.losses import cross_entropy, mse
 from chainrule.nn.regularizers import L2
 from chainrule.optim.adam import Adam
 
@@ -63,46 +67,46 @@ def linear_depth(budget: Budget) -> Findings:
     return Findings(effects, Bars(bars, "accuracy on test rows"), bars)
 
 
-@claim("hidden-features", "Hidden layers extract features: classes are easier to tell apart, by a "
-       "linear model, with each layer.")  # fmt: skip
+@claim("hidden-features", "Hidden layers extract features: a linear model tells classes better "
+       "apart by their outputs than by the inputs, and better with each layer.")  # fmt: skip
 def hidden_features(budget: Budget) -> Findings:
-    """Fit linear probes (ridge regression) to pixels and to the outputs of each hidden layer.
+    """Fit linear probes (ridge regression) to the inputs and to the outputs of each hidden layer.
 
     The networks are trained on digits (64-64-64-64-10) and on xor (3-16-16-16-2) for 40 epochs by
-    Adam(0.003).  The probe of layers that were not trained tells what random features are worth.
+    Adam(0.003).  Two rivals have the same budget without learned features: a linear model that is
+    trained for as long in the same way, and a probe of one random ReLU layer with as many units
+    as the three layers together.  On xor, the first layer leaves later ones nothing to add, as
+    its accuracy shows, so that they are counted on digits only.
     """
     scores: dict[str, Array] = {}
     effects = []
     for name, width in budget.each([("digits", 64), ("xor", 16)]):
         data = sample(name, 400)
-        net = mlp(data.X.shape[1], width, width, width, data.classes)
+        inputs, classes = data.X.shape[1], data.classes
+        net, wide = mlp(inputs, width, width, width, classes), mlp(inputs, 3 * width, classes)
         found = sweep(budget, net, data, [{}], 40, optimizer=Adam(0.003))
-        trained = [[probe_score(m, data, k) for k in (0, 2, 4, 6)] for m in found.models(0)]
-        drawn = [[probe_score(started(net, s), data, k) for k in (0, 2, 4, 6)]
-                 for s in range(budget.seeds)]  # fmt: skip
-        learned, random = np.array(trained), np.array(drawn)
-        layers = ["pixels" if name == "digits" else "inputs", "layer 1", "layer 2", "layer 3"]
-        for k, layer in enumerate(layers):
-            scores[f"{name}, {layer}"] = learned[:, k]
-            if k:
-                scores[f"{name}, {layer}, not trained"] = random[:, k]
-                effects.append(
-                    Effect(
-                        f"{layer} of {name} is added",
-                        "accuracy of the probe that the layer adds",
-                        learned[:, k] - learned[:, k - 1],
-                        0.0,
-                    )
-                )
-        effects.append(
-            Effect(
-                f"all layers of {name} are taken together",
-                "accuracy that training adds to random features",
-                learned[:, 3] - random[:, 3],
-                0.0,
-            )
+        linear = sweep(budget, mlp(inputs, classes), data, [{}], 40, optimizer=Adam(0.003))
+        probes = np.array([[probe_score(model, data, k) for k in (0, 2, 4, 6)]
+                           for model in found.models(0)])  # fmt: skip
+        own = dict(zip(["inputs", "layer 1", "layer 2", "layer 3"], probes.T, strict=True))
+        own["a linear model"] = linear.scores("val_accuracy")[0, :, -1]
+        own[f"{3 * width} random units"] = np.array(
+            [probe_score(started(wide, seed), data, 2) for seed in range(budget.seeds)]
         )
-    return Findings(effects, Bars(scores, "accuracy of a linear probe on test rows"), scores)
+        scores |= {f"{name}, {what}": values for what, values in own.items()}
+        steps = list(itertools.pairwise(own))[: 3 if name == "digits" else 1]
+        effects += [
+            Effect(f"{after} of {name} is added to {before}", "accuracy of the probe that it adds",
+                   own[after] - own[before])
+            for before, after in steps
+        ]  # fmt: skip
+        effects += [
+            Effect(f"the rival of layer 3 of {name} is {rival}",
+                   "accuracy of the probe of layer 3 less that of the rival",
+                   own["layer 3"] - own[rival])
+            for rival in list(own)[4:]
+        ]  # fmt: skip
+    return Findings(effects, Bars(scores, "accuracy on test rows"), scores)
 
 
 def probe_score(model: Layer, data: Sample, layers: int) -> float:
@@ -113,41 +117,74 @@ def probe_score(model: Layer, data: Sample, layers: int) -> float:
 
 
 @claim("regularizer", "Control a network by a regularizer, not by its size: a large one with a "
-       "penalty beats small ones without.")  # fmt: skip
+       "penalty beats small ones without.", seeds=20)  # fmt: skip
 def regularizer(budget: Budget) -> Findings:
-    """Train networks of 2 to 32 hidden units without, and of 64 with L2 penalties, on few rows.
+    """Train networks of 1 to 32 hidden units without, and of 64 with L2 penalties, on few rows.
 
-    The data are 100 rows each of made-up sets, trained for 200 epochs by Adam(0.01).  The best of
-    5 sizes, and the best of 5 penalties, are those of the lowest mean loss on 600 held-out rows.
+    Each seed draws data of its own: 100 rows to train on, for 200 epochs by Adam(0.01), 100 to
+    choose by, and 500 to score.  The best of 6 sizes, and the best of 6 penalties, are chosen for
+    each draw by the loss on the rows to choose by; what counts is their loss on the rows to score.
     """
-    sizes, penalties = [2, 4, 8, 16, 32], [1e-4, 1e-3, 3e-3, 1e-2, 3e-2]
+    sizes, penalties = [1, 2, 4, 8, 16, 32], [1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1]
     effects: list[Effect] = []
     ends: dict[str, Array] = {}
+    measured: dict[str, Array] = {}
     for name in budget.each(["moons", "clusters", "friedman"]):
-        data = few_rows(name)
-        inputs, outputs = data.X.shape[1], data.classes or 1
-        small = np.concatenate([
-            sweep(budget, mlp(inputs, size, outputs), data, [{}], 200, optimizer=Adam(0.01))
-            .scores("val_loss")[:, :, -1]
-            for size in sizes
-        ])  # fmt: skip
+        drawn = [few_rows(name, seed) for seed in range(budget.seeds)]
+        inputs, outputs = drawn[0].X.shape[1], drawn[0].classes or 1
+        small = [held_out(budget, drawn, mlp(inputs, size, outputs), [{}])[0] for size in sizes]
         settings = [{"regularizer": L2(p)} for p in (0.0, *penalties)]
-        net = mlp(inputs, 64, outputs)
-        large = sweep(budget, net, data, settings, 200, optimizer=Adam(0.01))
-        plain, *fined = large.scores("val_loss")[:, :, -1]
-        best, penalty = int(small.mean(axis=1).argmin()), int(np.mean(fined, axis=1).argmin())
-        ends |= {f"{name}, {sizes[best]} units": small[best],
-                 f"{name}, 64 units": plain,
-                 f"{name}, 64 units, L2({penalties[penalty]:g})": fined[penalty]}  # fmt: skip
-        effects.append(Effect(f"the data are {name}", "held-out loss of the best smaller size over "
-                              "that of 64 units with the best penalty",
-                              small[best] / fined[penalty], 1.0, ratio=True))  # fmt: skip
-    return Findings(effects, Bars(ends, "loss on held-out rows"), ends)
+        plain, *fined = held_out(budget, drawn, mlp(inputs, 64, outputs), settings)
+        size, best = chosen(small)
+        penalty, large = chosen(fined)
+        ends |= {f"{name}, chosen size": best, f"{name}, 64 units": plain[1],
+                 f"{name}, 64 units, chosen L2": large}  # fmt: skip
+        measured |= {
+            f"{name}, chosen size": np.array(sizes)[size],
+            f"{name}, logarithm of the chosen L2": np.log10(penalties)[penalty],
+        }
+        effects.append(Effect(f"the data are {name}", "loss of the chosen smaller size over that "
+                              "of 64 units with the chosen penalty", best / large, 1.0,
+                              ratio=True))  # fmt: skip
+    chart = Bars(ends, "loss on the rows to score")
+    losses = {f"loss, {n}": values for n, values in ends.items()}
+    return Findings(effects, chart, losses | measured)
 
 
-def few_rows(name: str) -> Sample:
+def few_rows(name: str, seed: int) -> Sample:
     """Return 100 rows of a made-up sample, whose values are a column if there are no classes."""
-    data = sample(name, 100)
+    data = sample(name, 100, seed)
     if data.classes:
         return data
     return Sample(data.X, data.y[:, None], data.X_test, data.y_test[:, None], 0)
+
+
+def held_out(
+    budget: Budget, drawn: Sequence[Sample], net: Layer, settings: Sequence[Mapping[str, Any]]
+) -> list[Array]:
+    """Train `net` on the rows of each draw: for each setting, its held-out losses (2, seeds).
+
+    The first are those of the rows to choose by, the second those of the rows to score.
+    """
+    X, y = (np.concatenate([getattr(data, part) for data in drawn]) for part in ("X", "y"))
+    together = Sample(X, y, X[:0], y[:0], drawn[0].classes)
+    found = sweep(
+        budget, net, together, settings, 200, lambda seed: {"rows": np.arange(100) + 100 * seed},
+        optimizer=Adam(0.01), validation=None,
+    )  # fmt: skip
+    measure = cross_entropy if together.classes else mse
+    losses = []
+    for setting in range(len(settings)):
+        rows = [
+            measure(model(tensor(data.X_test)), tensor(data.y_test)).numpy()
+            for model, data in zip(found.models(setting), drawn, strict=True)
+        ]
+        losses.append(np.array([[each[:100].mean(), each[100:].mean()] for each in rows]).T)
+    return losses
+
+
+def chosen(losses: Sequence[Array]) -> tuple[Array, Array]:
+    """Return which candidate each draw chooses, and the loss of that one on the rows to score."""
+    stacked = np.array(losses)  # (candidates, 2, seeds)
+    best = stacked[:, 0].argmin(axis=0)
+    return best, stacked[best, 1, np.arange(stacked.shape[2])]

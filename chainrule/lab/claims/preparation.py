@@ -61,6 +61,7 @@ def preparation(budget: Budget) -> Findings:
     pairs = [
         ("raw", "centered", "centering"),
         ("centered", "standardized", "scaling"),
+        ("centered", "PCA", "PCA instead of centering alone"),
         ("standardized", "whitened", "whitening instead of scaling"),
     ]
     return Findings(

@@ -27,13 +27,13 @@ def units_off(model: Layer, data: Sample) -> Array:
     return np.concatenate([(outputs_of(model, data.X, k) <= 0).all(axis=0) for k in layers])
 
 
-@claim("dead-relu", "A high learning rate or unlucky first weights kill ReLU units; first biases "
-       "of 0.01 keep some alive.")  # fmt: skip
+@claim("dead-relu", "A high learning rate or unlucky initial weights kill ReLU units; initial "
+       "biases of 0.01 keep some alive.")  # fmt: skip
 def dead_relu(budget: Budget) -> Findings:
     """Count the ReLU units that are 0 for every training row, after 20 epochs on digits.
 
     The network has two hidden layers of 64 units and is trained by Adam, with learning rates from
-    0.001 to 0.1.  Its first biases are 0, or 0.01, or -4, for which many units start at 0.
+    0.001 to 0.1.  Its initial biases are 0, or 0.01, or -4, for which many units start at 0.
     """
     data = sample("digits")
     rates = [0.001, 0.003, 0.01, 0.03, 0.1]
@@ -63,7 +63,8 @@ def dead_relu(budget: Budget) -> Findings:
     return Findings(effects, chart)
 
 
-@claim("leaky-relu", "Leaky ReLU units do not die: one that is off for all rows still learns.")
+@claim("leaky-relu", "Leaky ReLU and ELU units do not die: one that is off for all rows still "
+       "learns.")  # fmt: skip
 def leaky_relu(budget: Budget) -> Findings:
     """Start with biases of -6, for which many units are off: negative for every training row.
 
@@ -72,7 +73,7 @@ def leaky_relu(budget: Budget) -> Findings:
     """
     data = sample("digits")
     revived, loss = {}, {}
-    for name in budget.each(["relu", "leaky_relu"]):
+    for name in budget.each(["relu", "leaky_relu", "elu"]):
         net = mlp(64, 64, 10, act=name, bias_init=Constant(-6.0))
         found = sweep(budget, net, data, [{"learning_rate": 0.3}], 30)
         after = [units_off(model, data) for model in found.models(0)]
@@ -86,21 +87,26 @@ def leaky_relu(budget: Budget) -> Findings:
     }
     return Findings(
         [
-            Effect("units start off", "share of ReLU units that came on", revived["relu"], 0.01,
+            Effect("units are ReLU", "share of units that came on", revived["relu"], 0.01,
                    less=True),
-            Effect("units start off", "share of leaky ReLU units that came on",
-                   revived["leaky_relu"], 0.1),
-            Effect("units start off", "training loss of ReLU over that of leaky ReLU",
-                   loss["relu"] / loss["leaky_relu"], 1.0, ratio=True),
+            *(
+                effect
+                for name, told in (("leaky_relu", "leaky ReLU"), ("elu", "ELU"))
+                for effect in (
+                    Effect(f"units are {told}", "share of units that came on", revived[name], 0.1),
+                    Effect(f"units are {told}", "training loss of ReLU over that of these",
+                           loss["relu"] / loss[name], 1.0, ratio=True),
+                )
+            ),
         ],
-        Bars(bars),
+        Bars(bars, "share of units that came on, and training loss"),
         bars,
     )  # fmt: skip
 
 
 @claim("elu-mean", "The outputs of ELU have a mean closer to 0 than those of ReLU.")
 def elu_mean(budget: Budget) -> Findings:
-    """Measure the means of the hidden units over the training rows of digits, in spreads.
+    """Measure the mean of each hidden unit over the training rows of digits, against its deviation.
 
     For each unit that varies, the mean is divided by the standard deviation; the absolute values
     are averaged over both hidden layers of 64-64-64-10, before and after 20 epochs of Adam(0.003).
@@ -115,15 +121,15 @@ def elu_mean(budget: Budget) -> Findings:
         found = sweep(budget, mlp(64, 64, 64, 10, act=name), data, [{}], 20, optimizer=Adam(0.003))
         end[name] = np.array([mean_over_spread(model, data) for model in found.models(0)])
     bars = {f"{name}, {when}": values[name] for when, values in
-            (("before training", start), ("after training", end)) for name in names}  # fmt: skip
+            (("before", start), ("after", end)) for name in names}  # fmt: skip
     return Findings(
         [
-            Effect("before training", "|mean| / spread of ReLU less that of ELU",
+            Effect("before training", "|mean| / deviation of ReLU less that of ELU",
                    start["relu"] - start["elu"]),
-            Effect("after training", "|mean| / spread of ReLU less that of ELU",
+            Effect("after training", "|mean| / deviation of ReLU less that of ELU",
                    end["relu"] - end["elu"]),
         ],
-        Bars(bars, "|mean| / spread of a hidden unit"),
+        Bars(bars, "|mean| / deviation of a hidden unit, before and after training"),
         bars,
     )  # fmt: skip
 
@@ -170,13 +176,15 @@ def relu_faster(budget: Budget) -> Findings:
     return Findings(effects, Bars(needed, "epochs to a training loss of 0.05"), needed)
 
 
-@claim("maxout", "Maxout generalizes ReLU and leaky ReLU, at twice the parameters per unit.")
+@claim("maxout", "Maxout with two pieces can compute ReLU and leaky ReLU exactly, and has twice "
+       "the parameters per unit.")  # fmt: skip
 def maxout(budget: Budget) -> Findings:
-    """Build ReLU, leaky ReLU and |x| from Maxout layers of two pieces, with drawn weights.
+    """Build ReLU, leaky ReLU and |x| from Maxout layers of two pieces, for random W and b.
 
-    The first piece is x W + b; the second is 0, 0.01 of it, or its negative.  The differences
-    of the outputs are the greatest of 256 rows.  Then Maxout and ReLU networks with equally many
-    parameters learn digits.
+    The first piece is x W + b; the second is 0, 0.01 of it, or its negative.  The greatest
+    difference of the outputs over 256 rows is rounding in float32.  Then networks with one hidden
+    layer are trained on digits for 20 epochs by Adam: Maxout, ReLU with as many units, and ReLU
+    with as many parameters in the hidden layer.
     """
     gaps: dict[str, list[float]] = {"ReLU": [], "leaky ReLU": [], "|x|": []}
     for seed in range(budget.seeds):
@@ -191,13 +199,13 @@ def maxout(budget: Budget) -> Findings:
         for name, (factor, values) in wanted.items():
             layer.weight[1].value, layer.bias[1].value = factor * W, factor * b
             gaps[name].append(float(np.abs(outputs_of(layer, x) - values).max()))
-    effects = [Effect(f"it is made into {name}", "greatest difference of the outputs", gap, 1e-5,
+    effects = [Effect(f"it computes {name}", "greatest difference of the outputs", gap, 1e-5,
                       less=True) for name, gap in gaps.items()]  # fmt: skip
     nets = {"ReLU, 64 units": mlp(64, 64, 10), "ReLU, 32 units": mlp(64, 32, 10),
             "Maxout, 32 units": Sequential([Maxout(64, 32), Linear(32, 10)])}  # fmt: skip
     counts = [sum(p.value.size for p in parameters(started(n.layers[0], 0)).values())
               for n in nets.values()]  # fmt: skip
-    effects.append(Effect("its price is counted", "parameters of a Maxout layer over a ReLU layer",
+    effects.append(Effect("parameters are counted", "those of Maxout over those of ReLU",
                           counts[2] / counts[1], 1.99))  # fmt: skip
     data = sample("digits")
     scores = {

@@ -18,7 +18,8 @@ from chainrule.lab.experiment import Budget, Effect, Findings, claim
 from chainrule.lab.plots import Bars, Lines
 from chainrule.lab.samples import Sample, sample
 from chainrule.nn.activations import activation
-from chainrule.nn.layer import Layer, Linear, Sequential
+from chainrule.nn.initializers import GlorotUniform
+from chainrule.nn.layer import Layer, Linear, Sequential, parameters
 from chainrule.nn.losses import cross_entropy
 from chainrule.ops.elementary import sigmoid
 from chainrule.run.program import Engine, RowFunction, prepare_function
@@ -28,7 +29,7 @@ Array = np.ndarray[Any, Any]
 
 
 def weight_gradient(model: Layer, X: Array, y: Array, layer: int = 0) -> Array:
-    """Return the gradient of the mean loss by the weights of a layer: (inputs, outputs)."""
+    """Return the gradient of the mean loss with respect to the weights of a layer."""
     loss = cross_entropy(model(tensor(X)), tensor(y)).mean()
     found: Array = grad(loss, model.layers[layer].weight).numpy()  # type: ignore[attr-defined]
     return found
@@ -44,43 +45,129 @@ def fall_by_scale(name: str, data: Sample, seed: int, scales: list[float]) -> li
     return norms
 
 
-@claim("saturation", "Saturated sigmoid units stop the gradient.")
-def saturation(budget: Budget) -> Findings:
-    """Multiply the first weights of 64-32-10 by up to 100, and measure the gradient by them.
+@dataclass(frozen=True)
+class Shifted:
+    """Sigmoid, less `shift`, times `factor`; with a shift of 0.5 it is centered."""
 
-    Rows are 300 digits.  Then compare the gradients by the weights of the first and of the last
-    layer, in networks with 5 hidden layers of 32 units.  No network is trained.
+    shift: float
+    factor: float = 1.0
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return (sigmoid(x) - self.shift) * self.factor
+
+
+@dataclass(frozen=True)
+class Scaled:
+    """Draw Glorot weights, and multiply them by `factor`."""
+
+    factor: float
+
+    def __call__(self, shape: tuple[int, ...], generator: np.random.Generator) -> Any:
+        return self.factor * GlorotUniform()(shape, generator)
+
+
+@claim("saturation", "Saturated sigmoid units have a slope near 0, and hardly learn.")
+def saturation(budget: Budget) -> Findings:
+    """Multiply the initial weights of the hidden layer of 64-32-10 by up to 100, on digits.
+
+    Measured are the slope s (1 - s) of the hidden units, averaged over units and 300 rows, and the
+    gradient with respect to their weights.  Then the networks are trained for 20 epochs by
+    SGD(0.3): how far do these weights move, and how much do the outputs of the units change?
     """
     data, scales = sample("digits"), [1.0, 3.0, 10.0, 30.0, 100.0]
-    norms = {
-        name: np.array([fall_by_scale(name, data, s, scales) for s in range(budget.seeds)])
-        for name in budget.each(["sigmoid", "tanh", "relu"])
-    }
-    norms = {name: n / n[:, :1] for name, n in norms.items()}
-    deep = {
-        name: np.array([
-            np.linalg.norm(weight_gradient(net, data.X[:300], data.y[:300], 0))
-            / np.linalg.norm(weight_gradient(net, data.X[:300], data.y[:300], 10))
-            for net in (started(mlp(64, *[32] * 5, 10, act=name), s) for s in range(budget.seeds))
-        ])
-        for name in ("sigmoid", "relu")
-    }  # fmt: skip
+    X, y = data.X[:300], data.y[:300]
+    shape = (budget.seeds, len(scales))
+    norms = {name: np.empty(shape) for name in ("sigmoid", "relu")}
+    slope, distance, change, loss = (np.empty(shape) for _ in range(4))
+    for k, scale in budget.each(enumerate(scales)):
+        nets = {
+            name: Sequential([Linear(64, 32, weight_init=Scaled(scale)), activation(name),
+                              Linear(32, 10)])
+            for name in norms
+        }  # fmt: skip
+        found = sweep(budget, nets["sigmoid"], data, [{"learning_rate": 0.3}], 20)
+        loss[:, k] = found.scores()[0, :, -1]
+        for seed, after in enumerate(found.weights("0.weight")[0]):
+            for name, net in nets.items():
+                norms[name][seed, k] = np.linalg.norm(weight_gradient(started(net, seed), X, y))
+            outputs = outputs_of(nets["sigmoid"], X, 2)
+            slope[seed, k] = (outputs * (1 - outputs)).mean()
+            hidden = parameters(nets["sigmoid"])["0.weight"]
+            distance[seed, k] = np.linalg.norm(after - hidden.value)
+            hidden.value, bias = after, found.weights("0.bias")[0, seed]
+            parameters(nets["sigmoid"])["0.bias"].value = bias
+            change[seed, k] = np.abs(outputs_of(nets["sigmoid"], X, 2) - outputs).mean()
+    kept = {f"gradient, {name}": n / n[:, :1] for name, n in norms.items()}
+    when = "weights are 100 times as large"
     return Findings(
         [
-            Effect("weights are 100 times as large", "gradient that sigmoid keeps",
-                   norms["sigmoid"][:, -1], 0.2, ratio=True, less=True),
-            Effect("weights are 100 times as large",
-                   "gradient that ReLU keeps over what sigmoid keeps",
-                   norms["relu"][:, -1] / norms["sigmoid"][:, -1], 2.0, ratio=True),
+            Effect("weights are not multiplied", "mean slope of the sigmoid units", slope[:, 0],
+                   0.1),
+            Effect(when, "mean slope of the sigmoid units", slope[:, -1], 0.025, less=True),
+            Effect(when, "gradient that sigmoid keeps", kept["gradient, sigmoid"][:, -1], 0.1,
+                   ratio=True, less=True),
+            Effect(when, "gradient that ReLU keeps over what sigmoid keeps",
+                   kept["gradient, relu"][:, -1] / kept["gradient, sigmoid"][:, -1], 2.0,
+                   ratio=True),
+            Effect(f"{when}, after training, in weights",
+                   "distance that they moved over that without the factor",
+                   distance[:, -1] / distance[:, 0], 0.1, ratio=True, less=True),
+            Effect(f"{when}, after training, in outputs",
+                   "change of the units' outputs over that without the factor",
+                   change[:, -1] / change[:, 0], 0.1, ratio=True, less=True),
+            Effect(f"{when}, after training, in outputs",
+                   "training loss over that without the factor",
+                   loss[:, -1] / loss[:, 0], 1.0, ratio=True),
+        ],
+        Lines({**kept, "slope of sigmoid": slope / slope[:, :1],
+               "distance moved, sigmoid": distance / distance[:, :1]}, scales,
+              "factor of the initial weights", "share that is left", log_x=True, log_y=True),
+    )  # fmt: skip
+
+
+@claim("deep-sigmoid", "The slope of sigmoid is at most 1/4, so that many sigmoid layers shrink "
+       "the gradient although no unit is saturated.")  # fmt: skip
+def deep_sigmoid(budget: Budget) -> Findings:
+    """Measure slopes and gradients of 64-32-32-32-32-32-10 on 300 digits, before training.
+
+    The gradients are those with respect to the weights of each layer.  The function
+    4 (sigmoid - 1/2) is sigmoid with 4 times the slope, and centered: it tells what the slope does.
+    """
+    data = sample("digits")
+    X, y = data.X[:300], data.y[:300]
+    acts: dict[str, Any] = {"sigmoid": "sigmoid", "4 (sigmoid - 1/2)": Shifted(0.5, 4.0),
+                            "relu": "relu"}  # fmt: skip
+    norms, flat = {}, []
+    for name, act in budget.each(acts.items()):
+        net = mlp(64, *[32] * 5, 10, act=act, weight_init=Scaled(1.0))
+        norms[name] = np.empty((budget.seeds, 6))
+        for seed in range(budget.seeds):
+            model = started(net, seed)
+            norms[name][seed] = [np.linalg.norm(weight_gradient(model, X, y, 2 * k))
+                                 for k in range(6)]  # fmt: skip
+            if name == "sigmoid":
+                outputs = np.array([outputs_of(model, X, 2 * k) for k in range(1, 6)])
+                flat.append((outputs * (1 - outputs) < 0.1).mean())
+    shares = {name: n / n[:, -1:] for name, n in norms.items()}
+    first = {name: share[:, 0] for name, share in shares.items()}
+    return Findings(
+        [
+            Effect("units are counted", "share of sigmoid outputs with a slope below 0.1", flat,
+                   0.05, less=True),
             Effect("5 hidden layers follow one another",
                    "gradient of the first layer over that of the last, sigmoid",
-                   deep["sigmoid"], 0.1, ratio=True, less=True),
-            Effect("5 hidden layers follow one another",
-                   "the same for ReLU over that for sigmoid", deep["relu"] / deep["sigmoid"], 2.0,
-                   ratio=True),
+                   first["sigmoid"], 0.1, ratio=True, less=True),
+            *(
+                Effect("5 hidden layers follow one another",
+                       f"the same for {name} over that for sigmoid",
+                       first[name] / first["sigmoid"], 10.0, ratio=True)
+                for name in list(acts)[1:]
+            ),
         ],
-        Lines(norms, scales, "factor of the first weights", "share of the gradient left",
-              log_x=True, log_y=True),
+        Lines(shares, range(1, 7), "layer", "gradient over that of the last layer", log_y=True),
+        {"share of sigmoid outputs with a slope below 0.1": flat,
+         **{f"gradient of the first layer over that of the last, {n}": v
+            for n, v in first.items()}},
     )  # fmt: skip
 
 
@@ -89,7 +176,7 @@ def tanh_centered(budget: Budget) -> Findings:
     """Measure the mean of each hidden output of 64-32-10 on digits, and the gradient left.
 
     |mean| is averaged over units.  The inputs are standardized, or also shifted by 1.  The gradient
-    is that with respect to the first weights, after they were multiplied by 100.
+    is that with respect to the weights of the hidden layer, after they were multiplied by 100.
     """
     data, scales = sample("digits"), [1.0, 3.0, 10.0, 30.0, 100.0]
     means, norms = {}, {}
@@ -114,16 +201,16 @@ def tanh_centered(budget: Budget) -> Findings:
             Effect("weights are 100 times as large", "gradient that tanh keeps",
                    norms["tanh"][:, -1], 0.2, ratio=True, less=True),
         ],
-        Lines(norms, scales, "factor of the first weights", "share of the gradient left",
+        Lines(norms, scales, "factor of the initial weights", "share of the gradient left",
               log_x=True, log_y=True),
         {f"|mean| of {name} outputs, inputs + {shift}": m for (name, shift), m in means.items()},
     )  # fmt: skip
 
 
 @claim("one-sign", "If the inputs of a unit are all positive, as sigmoid outputs are, the "
-       "gradients by its weights are all of one sign.")  # fmt: skip
+       "gradients with respect to its weights are all of one sign.")  # fmt: skip
 def one_sign(budget: Budget) -> Findings:
-    """Count the units of the second hidden layer whose weights get gradients of one sign.
+    """Count the units of the second hidden layer whose weights have gradients of one sign.
 
     The network is 64-16-16-10, before training; gradients are those of the loss of 1, 2, 4, ...
     rows of digits.
@@ -155,24 +242,15 @@ def one_sign(budget: Budget) -> Findings:
     )  # fmt: skip
 
 
-@dataclass(frozen=True)
-class Shifted:
-    """Sigmoid, less `shift`: with 0.5 it is centered, and otherwise the same function."""
-
-    shift: float
-
-    def __call__(self, x: Tensor) -> Tensor:
-        return sigmoid(x) - self.shift
-
-
 @claim("not-centered", "Inputs and hidden outputs that are not centered slow training down.",
        seeds=5)  # fmt: skip
 def not_centered(budget: Budget) -> Findings:
     """Count the epochs to a training loss of 0.1 on digits, 64-32-32-10 by SGD.
 
-    First every input is increased by 0, 1 or 3 spreads, with tanh units; then the inputs are
-    centered and the units are sigmoid, or sigmoid less 0.5.  Each is trained with 9
-    learning rates, and its fastest one counts; never there counts as 60 epochs.
+    First every input is increased by 0, 1 or 3 standard deviations, with tanh units; then the
+    inputs are centered and the units are sigmoid, or sigmoid less 0.5.  Each is trained with 9
+    learning rates, and its fastest one counts; a training that does not get there counts as 60
+    epochs.
     """
     data = sample("digits")
     settings = [{"learning_rate": r} for r in (0.01, 0.03, 0.1, 0.3, 0.6, 1.0, 2.0, 4.0, 8.0)]
@@ -192,10 +270,10 @@ def not_centered(budget: Budget) -> Findings:
     centered, one, three, half, plain = needed.values()
     return Findings(
         [
-            Effect("inputs are shifted by 1 spread", "epochs over those with centered inputs",
-                   one / centered, 1.0, ratio=True),
-            Effect("inputs are shifted by 3 spreads", "epochs over those with centered inputs",
-                   three / centered, 1.0, ratio=True),
+            Effect("inputs are shifted by 1 standard deviation",
+                   "epochs over those with centered inputs", one / centered, 1.0, ratio=True),
+            Effect("inputs are shifted by 3 standard deviations",
+                   "epochs over those with centered inputs", three / centered, 1.0, ratio=True),
             Effect("hidden outputs are those of sigmoid", "epochs over those with sigmoid - 0.5",
                    plain / half, 1.0, ratio=True),
         ],
@@ -204,40 +282,47 @@ def not_centered(budget: Budget) -> Findings:
     )  # fmt: skip
 
 
-@claim("exp-cost", "The exp of an activation costs little next to the matrix product.", seeds=5)
+@claim("exp-cost", "The exp of an activation costs little next to the matrix product: less than "
+       "a quarter.", seeds=5)  # fmt: skip
 def exp_cost(budget: Budget) -> Findings:
-    """Time layers of 8 to 512 units on 2,048 rows with and without their activation, natively.
+    """Time layers of 8 to 512 units with each activation and without it, in native code.
 
-    Each seed is one round, in which all layers take turns on one thread; a time is the least
-    processor time of 20 calls.  The cost of an activation is the time that it adds, as a share
-    of the time of x W + b without it.
+    A layer is called with as many rows as make 2^18 outputs, so that calls themselves cost little.
+    Each seed is one round of 50 turns, in which all layers run once on one thread, in an order
+    that is drawn; a time is the median processor time of the turns.  The cost of exp is the time of
+    a layer with sigmoid or tanh less that of the layer with ReLU, which has no exp, as a share of
+    the time of x W + b alone.
     """
     widths, names = [8, 32, 128, 512], ["relu", "sigmoid", "tanh"]
-    X = np.random.default_rng(0).normal(size=(2048, 512)).astype("float32")
-    added = {name: np.empty((budget.seeds, len(widths))) for name in names}
+    cost = {name: np.empty((budget.seeds, len(widths))) for name in names}
     for k, width in budget.each(enumerate(widths)):
+        X = np.random.default_rng(0).normal(size=(2**18 // width, width)).astype("float32")
         linear = started(Linear(width, width), 0)
         calls = [compiled(linear, width),
                  *(compiled(Sequential([linear, activation(name)]), width)
                                      for name in names)]  # fmt: skip
         for seed in range(budget.seeds):
-            times = np.full((20, len(calls)), np.inf)
+            rng, times = np.random.default_rng(seed), np.empty((50, len(calls)))
             for turn in times:
-                for i, call in enumerate(calls):
+                for i in rng.permutation(len(calls)):
                     begin = time.process_time()
-                    call({"x": X[:, :width]})
+                    calls[i]({"x": X})
                     turn[i] = time.process_time() - begin
-            best = times.min(axis=0)
-            for name, own in zip(names, best[1:], strict=True):
-                added[name][seed, k] = own / best[0] - 1
+            product, relu, *others = np.median(times, axis=0)
+            cost["relu"][seed, k] = (relu - product) / product
+            for name, own in zip(names[1:], others, strict=True):
+                cost[name][seed, k] = (own - relu) / product
     return Findings(
         [
-            Effect(f"layers have {width} units", "time that sigmoid adds to that of the product",
-                   added["sigmoid"][:, k], 0.25, less=True)
-            for k, width in enumerate(widths)
+            Effect(f"layers have {width} units",
+                   f"time of {name} less that of ReLU, over that of the product",
+                   cost[name][:, k], 0.25, less=True)
+            for k, width in enumerate(widths) for name in names[1:]
         ],
-        Lines(added, widths, "units of the layer", "time added to that of the product", log_x=True),
-        {f"{name}, {width} units": added[name][:, k] for name in names
+        Lines({"ReLU less no activation": cost["relu"],
+               **{f"{name} less ReLU": cost[name] for name in names[1:]}}, widths,
+              "units of the layer", "time over that of the product", log_x=True),
+        {f"{name}, {width} units": cost[name][:, k] for name in names
          for k, width in enumerate(widths)},
     )  # fmt: skip
 
