@@ -231,7 +231,7 @@ def _further(last: Attempt) -> dict[str, float]:
     Only a learning rate is divided, or multiplied, once more.
     """
     factor = last.change.get("learning_rate")
-    if len(last.change) > 1 or factor is None or not 1e-9 < factor < 1e4 or last.impossible:
+    if len(last.change) > 1 or factor is None or not 1e-9 < factor < 1e9 or last.impossible:
         return {}
     if not (last.helped or (factor < 1 and math.isinf(max(last.errors)))):
         return {}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -26,6 +27,13 @@ def test_what_is_wrong_is_named_with_its_numbers(call: Call) -> None:
     assert found["cause"] == "learning_rate_too_high"
     assert found["category"] == "learning_rate"
     assert found["evidence"][0]["value"] > found["evidence"][0]["threshold"]
+
+
+def test_the_rate_that_is_advised_is_not_warned_of(call: Call) -> None:
+    told = call("doctor", "digits", "--lr", 3).stdout
+    advised = re.findall(r"for learning_rate_too_high: --lr (\S+)$", told, re.MULTILINE)
+    assert len(advised) == 1
+    assert call("doctor", "digits", "--lr", advised[0]).exit_code == 0
 
 
 def test_train_says_so(call: Call) -> None:
@@ -64,6 +72,10 @@ def test_a_saved_run_tells_what_was_found_and_what_helped(call: Call, place: Pat
     assert "confirmed: learning rate divided by 1" in answer.stdout
     found = json.loads(call("doctor", "wrong", "--json").stdout)
     assert found == json.loads((place / "wrong" / "run.json").read_text())["findings"]
+    shown = call("show", "wrong").stdout
+    assert f"{found[0]['level']} ({found[0]['cause']}): " in shown
+    assert found[0]["remedy"] in " ".join(shown.split())
+    assert shown.endswith("more    chainrule doctor wrong\n")
     page = (place / "wrong" / "report.html").read_text()
     assert ">Diagnosis<" in page
     assert "<h3>Remedies tried</h3>" in page
@@ -71,6 +83,7 @@ def test_a_saved_run_tells_what_was_found_and_what_helped(call: Call, place: Pat
     answer = call("doctor", "unchecked")
     assert answer.exit_code == 2
     assert "was trained without checks" in answer.stderr
+    assert "chainrule doctor" not in call("show", "unchecked").stdout
     assert ">Diagnosis<" not in (place / "unchecked" / "report.html").read_text()
     assert "leave --no-check out" in call("train", "iris", "--cure", "--no-check").stderr
 

@@ -198,6 +198,9 @@ def test_an_image_grid_keeps_order_and_captions() -> None:
     assert max(x for _, x in places) < WIDTH
     with pytest.raises(ShapeError, match="5 images have 1 captions"):
         image_grid(images, ["a"])
+    few = parse(image_grid(images * 2, ["pullover"] * 10))
+    assert words(few) == ["pullover"] * 10  # 8 in a row would be cut off
+    assert len({image.get("x") for image in few.iter(f"{SVG}image")}) == 7
 
 
 def test_a_mark_stands_at_its_place_and_its_words_within_the_chart() -> None:
