@@ -160,6 +160,21 @@ print(flat.model)
 
 # ## Answers
 #
+# **1.** The slope of a sigmoid is at most 1/4, so that each layer passes on a quarter of the
+# gradient at most. Compare the column *gradient* with that of the table above: there, all layers
+# are of one order; here, the first layer is far behind the last.
+
+sigmoids = nn.Sequential([
+    nn.Linear(64, 64), nn.Sigmoid(), nn.Linear(64, 32), nn.Sigmoid(), nn.Linear(32, 16),
+    nn.Sigmoid(), nn.Linear(16, 10),
+])  # fmt: skip
+dim = cr.fit(sigmoids, (X[train], y[train]), validation=0.15, early_stopping=8, **fit)
+faint = cr.features(dim, X[train], y[train])
+print(faint)
+first_over_last = [f.gradients[0].output / f.gradients[-1].output for f in (seen, faint)]
+print(first_over_last)
+assert first_over_last[1] < first_over_last[0] / 3
+
 # **2.** The biases of a layer start far below zero, so that no unit is ever active. No gradient
 # gets past them.
 
