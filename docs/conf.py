@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 from docutils import nodes
@@ -42,7 +43,7 @@ html_theme = "furo"
 html_title = "chainrule"
 html_static_path = ["site.css", "../build/pictures.css"]
 html_css_files = ["site.css", "pictures.css"]
-html_search_scorer = "search.js"
+html_search_scorer = str(Path(__file__).with_name("search.js"))
 html_show_copyright = False
 html_copy_source = False
 html_show_sourcelink = False

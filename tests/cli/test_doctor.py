@@ -22,7 +22,7 @@ def test_what_is_wrong_is_named_with_its_numbers(call: Call) -> None:
     answer = call("doctor", "iris", "--lr", "30")
     assert answer.exit_code == 1
     assert answer.stdout.startswith("1 finding:\n")
-    assert "Divide the learning rate by 10" in " ".join(answer.stdout.split())
+    assert "Divide the learning rate by 1" in " ".join(answer.stdout.split())
     (found,) = json.loads(call("doctor", "iris", "--lr", "30", "--json").stdout)
     assert found["cause"] == "learning_rate_too_high"
     assert found["category"] == "learning_rate"
@@ -39,7 +39,7 @@ def test_the_rate_that_is_advised_is_not_warned_of(call: Call) -> None:
 def test_train_says_so(call: Call) -> None:
     wrong = ("train", "iris", "--lr", "30", "--epochs", "1", "--no-report")
     for more in ((), ("--quiet",), ("--json",)):
-        assert "Divide the learning rate by 10" in " ".join(call(*wrong, *more).stderr.split())
+        assert "Divide the learning rate by 1" in " ".join(call(*wrong, *more).stderr.split())
     assert "Divide the learning rate" not in call(*wrong, "--no-check").stderr
     sound = json.loads(call("train", "iris", "--no-report", "--json").stdout)
     assert [f for f in sound["findings"] if f["level"] != "note"] == []
@@ -92,4 +92,4 @@ def test_remedies_that_options_make_are_told_as_options(call: Call) -> None:
     told = call("doctor", "wine", "--preprocess", "none").stdout
     assert "on the command line, for unscaled_inputs: --preprocess standardize\n" in told
     told = call("train", "iris", "--lr", 30, "--epochs", 5, "--no-report", "--quiet").stderr
-    assert "on the command line, for learning_rate_too_high: --lr 3\n" in told
+    assert "on the command line, for learning_rate_too_high: --lr 0.03\n" in told
