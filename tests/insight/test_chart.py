@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chainrule.core.errors import ShapeError
-from chainrule.insight.render.axes import WIDTH, Scale, scale_for
+from chainrule.insight.render.axes import WIDTH, Scale, measured, scale_for
 from chainrule.insight.render.chart import (
     bar_chart,
     heat_map,
@@ -65,6 +65,13 @@ def test_points_lie_where_the_axes_say() -> None:
     assert dots[1][0] == pytest.approx((dots[0][0] + dots[2][0]) / 2, abs=0.1)
     assert dots[2][1] == pytest.approx(grid["10"], abs=0.1)
     assert dots[0][1] > dots[1][1] > dots[2][1]
+
+
+def test_long_labels_of_an_axis_are_within_the_chart() -> None:
+    root = parse(line_chart({"a": [1e7, 1e-3, 1e20, 1e35]}, log_y=True))
+    labels = [t for t in root.iter(f"{SVG}text") if t.get("text-anchor") == "end"]
+    assert "1e+35" in words(root)
+    assert all(float(t.get("x", 0)) >= measured(t.text or "") for t in labels)
 
 
 def test_a_gap_stays_a_gap() -> None:
