@@ -74,6 +74,18 @@ def test_long_labels_of_an_axis_are_within_the_chart() -> None:
     assert all(float(t.get("x", 0)) >= measured(t.text or "") for t in labels)
 
 
+def test_names_of_a_legend_do_not_overlap() -> None:
+    names = ["SGD", "momentum", "Adam", "WWWWWWWW", "a name that is far too long for a legend"]
+    root = parse(line_chart({name: [1.0, 2.0] for name in names}))
+    squares = [(float(r.get("y", 0)), float(r.get("x", 0))) for r in root.iter(f"{SVG}rect")]
+    texts = [t for t in root.iter(f"{SVG}text") if t.get("class") is None]
+    assert len(squares) == len(texts) == len(names)
+    for (y, x), t in zip(squares[1:], texts, strict=False):
+        ends = float(t.get("x", 0)) + measured(t.text or "")
+        assert ends < x or y > float(t.get("y", 0))  # in the next line
+        assert ends < WIDTH
+
+
 def test_a_gap_stays_a_gap() -> None:
     root = parse(line_chart({"a": [1, NAN, 2, 3, INF]}))
     [path] = root.iter(f"{SVG}path")

@@ -259,11 +259,12 @@ def _head(title: str, names: Sequence[str], y_label: str) -> tuple[str, float]:
         at += 4
     left = 2.0
     for i, name in enumerate(names if len(names) > 1 else ()):
-        wide = 22 + CHARACTER * min(len(name), 28)
+        name = fitted(name, 28 * CHARACTER)
+        wide = 22 + measured(name)
         if left == 2.0 or left + wide > WIDTH:
             left, at = 2.0, at + 16
         parts.append(tag("rect", x=left, y=at - 9, width=10, height=10, rx=2, **dot(i)))
-        parts.append(text(name, left + 14, at, room=28 * CHARACTER))
+        parts.append(text(name, left + 14, at))
         left += wide
     if y_label:
         at += 16
