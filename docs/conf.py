@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 from docutils import nodes
@@ -42,6 +43,7 @@ html_theme = "furo"
 html_title = "chainrule"
 html_static_path = ["site.css", "../build/pictures.css"]
 html_css_files = ["site.css", "pictures.css"]
+html_search_scorer = str(Path(__file__).with_name("search.js"))
 html_show_copyright = False
 html_copy_source = False
 html_show_sourcelink = False
@@ -49,7 +51,7 @@ html_show_sphinx = False
 html_show_search_summary = False  # which a browser may not fetch from a disk
 html_theme_options = {"top_of_page_buttons": []}
 highlight_language = "none"
-pygments_style = "friendly"
+pygments_style = "default"
 pygments_dark_style = "native"
 
 SAFE = re.compile(r"(``.*?``|:[a-z:]+:`[^`]*`|`[^`]*`)", re.DOTALL)

@@ -77,6 +77,7 @@ def run(script: Path) -> list[Cell]:
             with redirect_stdout(StringIO()) as printed:
                 cell.shown = _execute(cell, str(script), vars(module))
             cell.printed = printed.getvalue()
+            cell.text = re.sub(r"  # fmt: skip$", "", cell.text, flags=re.MULTILINE)
     return found
 
 

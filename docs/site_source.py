@@ -26,7 +26,10 @@ SOURCE = ROOT / "build" / "site-source"
 
 # The site's pages by section: the name of each, and the file that it comes from.
 PAGES: dict[str, dict[str, str]] = {
-    "Start": {"index": "README.md", "tour": "docs/tour.py", "examples": "examples/README.md"},
+    "Start": {
+        "index": "README.md", "tour": "docs/tour.py", "commands": "docs/commands.md",
+        "examples": "examples/README.md",
+    },
     "Build your own neural network": {
         f"tutorial/{chapter.stem}": f"docs/tutorial/{chapter.name}" for chapter in CHAPTERS
     },
@@ -68,7 +71,7 @@ REFERENCE: dict[str, tuple[str, tuple[str, ...], tuple[str, ...]]] = {
         ),
     ),
     "doctor": (
-        "The doctor", ("doctor",), ("doctor.finding.Finding", "doctor.finding.Findings"),
+        "Diagnosis", ("doctor",), ("doctor.finding.Finding", "doctor.finding.Findings"),
     ),
     "lab": (
         "The laboratory: chainrule.lab",

@@ -18,8 +18,9 @@ from chainrule.optim.named import optimizer as optimizer_of
 from chainrule.tabular.problem import Problem
 from chainrule.tabular.settings import Settings, loss_names
 
-__all__ = ["cured_options", "in_options", "remedies_in_options"]
+__all__ = ["CURED", "cured_options", "in_options", "remedies_in_options"]
 
+CURED = "cured.toml"  # in the directory of a run
 SCALINGS = NAMES[:5]
 WITH_OPTIMIZER = ("schedule", "warmup", "weight_decay", "max_norm", "clip_norm", "clip_value",
                   "accumulate", "average")  # fmt: skip

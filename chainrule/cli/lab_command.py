@@ -30,7 +30,8 @@ __all__ = ["lab_command"]
               help="Train with N seeds  [default: as the claim says, mostly 10]")  # fmt: skip
 @click.option("--quick", is_flag=True, help="Take 3 seeds and 3 of 10 epochs; less certain.")
 @click.option("--code/--no-code", default=True, help="Print the code of the experiment, or not.")
-@click.option("--out", metavar="FOLDER", help="Write NAME.svg and NAME.html to FOLDER.")
+@click.option("--out", metavar="FOLDER", help="Write NAME.svg and NAME.html to FOLDER; with --all, "
+              "the page and its figures.")  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON array.")
 def lab_command(
     names: tuple[str, ...],
@@ -44,7 +45,8 @@ def lab_command(
     """Test claims about neural networks by experiment; without NAME, list them.
 
     Prints what was measured with its uncertainty over seeds, the verdict that follows from it, a
-    plot, and the code that did it.  Files in --out are replaced.
+    plot, and the code that did it.  Files in --out are replaced.  With --all, claims.md and its
+    figures are written to the folder docs here, or to --out.
 
     \b
     Examples:
@@ -69,6 +71,8 @@ def lab_command(
         _check_page(folder / "claims.md")
     if folder is not None:
         _make(folder / "claims" if every else folder)
+    if every and folder is not None:
+        tell(f"Runs {len(claims)} claims, then writes {folder / 'claims.md'}; --out changes that.")
     results = []
     for claim in claims:
         with progress_bar(claim.name) as advance:

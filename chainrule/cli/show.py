@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from chainrule.cli.config_file import source_of
+from chainrule.cli.cured_config import CURED
 from chainrule.cli.output import emit
 from chainrule.core.wording import counted
 from chainrule.data.builtin import Summary, names
@@ -144,6 +145,8 @@ def _ending(run: Run, saved: str | None) -> list[tuple[str, str]]:
 def _next(run: Run, saved: str) -> str:
     if run.stopped == "interrupted" and (how := how_to_go_on(Path(saved))) is not None:
         return how
+    if (cured := Path(saved) / CURED).exists():
+        return f"chainrule train --config {shlex.quote(str(cured))}"
     if source_of(saved, run) in names():  # there is no file of such rows to predict
         return f"in Python, chainrule.load({saved!r})"
     return f"chainrule predict {shlex.quote(saved)} NEW.csv"

@@ -30,7 +30,7 @@ from chainrule.cli.config_file import (
     read_config,
     read_resumed,
 )
-from chainrule.cli.cured_config import cured_options, in_options, remedies_in_options
+from chainrule.cli.cured_config import CURED, cured_options, in_options, remedies_in_options
 from chainrule.cli.output import SavingError, emit, tell
 from chainrule.cli.runs import write_report
 from chainrule.cli.show import show_problem, show_results
@@ -60,7 +60,6 @@ from chainrule.train.run import Run
 
 __all__ = ["train"]
 
-CURED = "cured.toml"
 REPLAY_SECONDS = 5.0  # a training that diverged sooner is replayed to find the step
 
 

@@ -158,10 +158,14 @@ class Finding:
         """What tells one finding from another: its cause, what has to change, and its place."""
         return self.cause, self.category, self.where.get("layer"), self.where.get("column")
 
-    def __str__(self) -> str:
+    @property
+    def told(self) -> str:
+        """The level, the cause, what is wrong and what to change, in one line."""
         after = f" (Probably an effect of {self.because}.)" if self.because else ""
-        text = f"{self.level} ({self.cause}): {self.text} {self.remedy}{after}"
-        lines = [textwrap.fill(text, 88, subsequent_indent="  ")]
+        return f"{self.level} ({self.cause}): {self.text} {self.remedy}{after}"
+
+    def __str__(self) -> str:
+        lines = [textwrap.fill(self.told, 88, subsequent_indent="  ")]
         lines += [f"  - {evidence}" for evidence in self.evidence]
         return "\n".join(lines)
 

@@ -160,8 +160,9 @@ def try_remedies(
 
     `train` is :func:`chainrule.fit`.  Each training starts from the first weights, with the same
     `seeds` for control and remedy; the same remedy is tried once.  At most four remedies are
-    tried, those of the first findings that do not follow from others; one that multiplies the
-    learning rate is repeated as long as the gain grows.  The model of the case is not changed.
+    tried, those of the first findings that do not follow from others.  A learning rate is divided
+    by 10 until the advised one is reached, and then divided, or multiplied, once more as long as
+    the gain grows.  The model of the case is not changed.
     With `after`, `case` continues a training from the end of that epoch, and a remedy that makes
     sense from the start only is not tried.
     Ctrl-C ends the trial; what was tried until then is returned.
@@ -190,10 +191,11 @@ def try_remedies(
     note = ""
     try:
         for f in tried[:MOST]:
-            best = _attempt(held, f.change, train, seeds, f.cause, controls)
+            advised = f.change.get("learning_rate", 1.0)
+            first = {**f.change, "learning_rate": 0.1} if advised < 0.1 else f.change
+            best = last = _attempt(held, first, train, seeds, f.cause, controls)
             attempts.append(best)
-            last = best
-            while more := _further(last):
+            while more := _further(last, advised):
                 last = _attempt(held, more, train, seeds, f.cause, controls)
                 if not _better(last, best):
                     if best.confirmed:
@@ -225,15 +227,17 @@ def _against_constant(case: Case, controls: Controls, train: Train) -> str:
     )
 
 
-def _further(last: Attempt) -> dict[str, float]:
-    """Return a larger step of the same kind, where the last one helped or shorter ones diverged.
+def _further(last: Attempt, advised: float) -> dict[str, float]:
+    """Return a larger step of the same kind, where the last one helped or diverged.
 
-    Only a learning rate is divided, or multiplied, once more.
+    Only a learning rate is divided, or multiplied, once more; it is always divided by 10 until the
+    `advised` factor is reached.
     """
     factor = last.change.get("learning_rate")
-    if len(last.change) > 1 or factor is None or not 1e-9 < factor < 1e4 or last.impossible:
+    if len(last.change) > 1 or factor is None or not 1e-9 < factor < 1e9 or last.impossible:
         return {}
-    if not (last.helped or (factor < 1 and math.isinf(max(last.errors)))):
+    short = factor < 1 and (factor > 2 * advised or math.isinf(max(last.errors)))
+    if not (last.helped or short):
         return {}
     return {"learning_rate": factor * (0.1 if factor < 1 else 10.0)}
 

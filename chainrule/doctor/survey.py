@@ -75,8 +75,7 @@ class Survey:
     ):
         self.case, self.model, self.aim = case, model, aim
         self.train, self.held_out = train, held_out
-        method = optimizer_of(case.optimizer)
-        self.optimizer: Optimizer = method.planned(self.steps, self.steps // case.epochs)
+        self.optimizer = self.planned(case.optimizer)
 
     @classmethod
     def of(cls, case: Case) -> Survey:
@@ -92,6 +91,11 @@ class Survey:
         check_feature_names(case.feature_names, parts[0])
         initialize(model, case.seed, keep_assigned=True)
         return cls(case, model, aim, *parts)
+
+    def planned(self, optimizer: str | Optimizer) -> Optimizer:
+        """Return `optimizer` with its schedules spread over the steps of this training."""
+        method: Optimizer = optimizer_of(optimizer)
+        return method.planned(self.steps, self.steps // self.case.epochs)
 
     # --- the settings ----------------------------------------------------------------------
 
@@ -352,18 +356,22 @@ class Survey:
 
     @cached_property
     def overfit(self) -> tuple[list[float], float]:
-        """Train on one batch by the given optimizer, for at most `OVERFIT_STEPS` steps.
+        """What :meth:`overfit_by` returns for the optimizer of the case."""
+        return self.overfit_by(self.optimizer)
+
+    def overfit_by(self, optimizer: Optimizer) -> tuple[list[float], float]:
+        """Train on one batch by a planned `optimizer`, for at most `OVERFIT_STEPS` steps.
 
         Returns the loss before each step, and the median over the parameters of the first
         step's relative change: the norm of the change over the norm of the weights.  It ends
         where the loss is no longer finite.  The model keeps its weights.
         Without any step for full-batch methods.
         """
-        if isinstance(self.optimizer, FullBatch):
+        if isinstance(optimizer, FullBatch):
             return [], 0.0
         some = self.train.spread_rows(self.batch_size)
         step = record_step(
-            self.model, self.aim, self.optimizer, (), self.train, regularizer=self.case.regularizer
+            self.model, self.aim, optimizer, (), self.train, regularizer=self.case.regularizer
         )
         interpreter, state = Interpreter(step.graph), dict(step.state)
         data = {name: array[some] for name, array in self.train.arrays.items()}

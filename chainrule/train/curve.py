@@ -44,11 +44,12 @@ MANY_ROWS = 10_000  # from here on, compiling the function pays
 class Curve:
     """A fitted curve: what :func:`fit_curve` found.
 
-    `values` and `errors` are the parameters and their standard errors by name (infinite for one
-    that the data do not determine, NaN where there are no more rows than parameters),
-    `covariance` theirs in the order of `values`; `deviation` is the standard deviation of the
-    residuals, ``sqrt(squares / (rows - parameters))``, and `squares` their sum of squares.
-    `reason` says why the search ended; `converged` whether it came to an end by itself.
+    `values` and `errors` are the parameters and their standard errors by name.  An error is
+    infinite if the data do not determine the parameter, and NaN if there are no more rows than
+    parameters.  `covariance` is that of the parameters, in the order of `values`.  `deviation` is
+    the standard deviation of the residuals, ``sqrt(squares / (rows - parameters))``, and `squares`
+    their sum of squares.  `reason` says why the search ended, and `converged` whether it ended
+    before its limit of steps.
     """
 
     values: dict[str, float]

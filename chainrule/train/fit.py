@@ -88,56 +88,64 @@ def fit(
 ) -> Run:
     """Train `model` on ``data = (X, y)`` by mini-batches, and return the run.
 
-    X: (rows, ...) numbers.  uint8 in the shape of images, (rows, height, width) with or without
-    channels, is taken for pixels of 0 to 255 and scaled by 1/255, unless the model starts with
-    an ``nn.Scale`` of its own; every other number keeps its value.
-    y: class numbers (rows,), one-hot rows, yes-or-no labels, or real values,
-    as `loss` asks.  `loss` is one of :mod:`chainrule.nn.losses` or its name, such
-    as "cross_entropy", "binary_cross_entropy", "mse" or ``nn.Huber(2.0)``, or
-    a function of (output, target) tensors giving one number per row or one in all.
+    X
+        Numbers, (rows, ...).  uint8 in the shape of images, (rows, height, width) with or without
+        channels, is taken for pixels of 0 to 255 and scaled by 1/255, unless the model starts with
+        an ``nn.Scale`` of its own.  All other numbers keep their values.  X may be larger than
+        memory: ``numpy.load("x.npy", mmap_mode="r")`` is read row by row.
+    y
+        Class numbers (rows,), one-hot rows, yes-or-no labels, or real values, as `loss` asks.
+    loss
+        One of :mod:`chainrule.nn.losses` or its name, such as "cross_entropy", "mse" or
+        ``nn.Huber(2.0)``; or a function of (output, target) tensors that returns one number per
+        row, or one in all.
+    optimizer, epochs, batch_size
+        With ``optim.LBFGS()`` or ``optim.LevenbergMarquardt()``, an epoch is one iteration over
+        all rows, whatever `batch_size`, and training ends if nothing more can be gained.
+    seed
+        Draws the first weights and shuffles.  Weights that were set or trained before are kept.
+    validation, early_stopping
+        Data in the form of `data`, or the fraction of rows to hold out; and a number of epochs
+        without improvement after which training ends and the best weights are restored.
+    sample_weight, class_weight
+        How much each row counts in the loss, not in the metrics, scaled to a mean of 1: an array
+        (rows,), and a mapping from class number to weight, or "balanced".  For labels, values and
+        counts, `sample_weight` may have the shape of y; a 0 masks an unknown target.  Validation
+        rows are weighted by their class, and by their own weights if `validation` is
+        (X, y, weights).
+    regularizer
+        A penalty that is added to the loss, such as ``nn.L2(1e-4)`` for all weights but biases,
+        or a mapping that selects weights: ``{"0.*": nn.L1(1e-3)}``.  The history lists its value
+        as "penalty".
+    watch
+        Record statistics of every layer in each record under "layers", from every tenth step; see
+        :func:`chainrule.step.probes.watch_report`.  This costs a few percent.
+    check
+        Let the doctor check the set-up before the first step and watch the layers: ``run.findings``
+        says what is wrong, why, and what to change.  Warnings and faults are also printed, if
+        `progress` is set.  The check takes up to about a second before the first step, and then up
+        to 5 % of the time, more for the smallest networks.
+    on_epoch
+        Called with the run and each record of the history.  If it returns True, training ends.
+    checkpoint
+        A folder in which the training is saved every minute, when it is interrupted (by SIGTERM,
+        too) and when it ends; or a :class:`~chainrule.train.checkpoint.Checkpoint`, which says how
+        often.  :func:`chainrule.resume` goes on from there.
+    feature_names
+        The names of the columns of X, which findings then use instead of numbers.
+    threads, engine
+        See :func:`chainrule.run.program.prepare`.
 
-    Weights that were set or trained before are continued from; the others are
-    drawn from `seed`, which also shuffles.  `validation` is data of the same
-    form, or the fraction of rows to hold out.  With `early_stopping` (or a
-    number of epochs to be patient) the best weights are restored.  X may be larger
-    than memory: ``numpy.load("x.npy", mmap_mode="r")`` is read row by row.  `threads`
-    and `engine` are explained at :func:`chainrule.run.program.prepare`.
-    `sample_weight` (rows,) and `class_weight` (a mapping from class number to weight, or
-    "balanced") say how much each row counts in the loss, not in the metrics; they are scaled
-    to a mean of 1.  For labels, values and counts `sample_weight` may have the shape of y: 0
-    masks what is not known.  Validation rows count by their class, and by their own weights where
-    `validation` is (X, y, weights).  `regularizer`, such as ``nn.L2(1e-4)``, is added to the loss
-    for all weights but biases, or a mapping says for which: ``{"0.*": nn.L1(1e-3)}``; the
-    history tells it apart as "penalty".
+    Ctrl-C ends training after the present step and keeps the best weights so far.  The run holds
+    `model` itself, so training it again changes what an earlier run predicts.  To keep both, save
+    the run, or train a ``copy.deepcopy``.
 
-    With ``optim.LBFGS()`` or ``optim.LevenbergMarquardt()`` an epoch is one iteration over all
-    rows, whatever `batch_size`, and training ends where nothing is left to gain.
-
-    With `watch`, each record also describes every layer under "layers": see
-    :func:`chainrule.step.probes.watch_report`; it costs a few percent.  Every tenth step is looked
-    at, so of epochs of fewer steps some have no such entry.
-    With `check`, the doctor checks the set-up before the first step and watches the layers while
-    they train: ``run.findings`` says what is wrong, why, and what to change.  With `progress`, a
-    warning or fault is also printed when it is found.  Before the first step it takes up to a
-    second or so, and then up to 5 % of the time, more for the smallest networks; a DivergedError
-    has ``findings``, too.
-    `feature_names` are the names of the columns of X, which findings use instead of numbers.
-    `on_epoch` is called with the run and each history record; returning True, and nothing
-    else, stops.  Ctrl-C ends training after the present step and keeps the best weights so far.
-    `checkpoint` is a folder in which the training is saved every minute, when it is interrupted
-    and when it ends, or a :class:`~chainrule.train.checkpoint.Checkpoint` that says how often;
-    :func:`chainrule.resume` goes on from there.  SIGTERM is then saved like Ctrl-C.
-
-    The run holds `model` itself, so training it again changes what an earlier run predicts;
-    save the run, or train a ``copy.deepcopy``, to keep both.
-
-    A model that can't be saved, such as one with a lambda, is trained with a warning.
-    Raises DataError, ShapeError or OptionError for what can't be trained, before
-    any training, among it real targets that vary by less than the model's dtype can tell; warns of
-    such features, and of real targets far from what the model starts with; and raises
-    DivergedError when the loss, a weight or the score monitored becomes infinite or undefined: its
-    ``epoch``, ``step`` and ``rows`` tell where.  Raises RunError for a folder of checkpoints that
-    can't be written, or that holds another training.
+    Warns of a model that can't be saved, such as one with a lambda, of features that vary by less
+    than the model's dtype can tell, and of real targets far from the first outputs of the model.
+    Raises DataError, ShapeError or OptionError, before any training, for what can't be trained;
+    RunError for a folder of checkpoints that can't be written or that holds another training; and
+    DivergedError if the loss, a weight or the monitored score becomes infinite or undefined: its
+    ``epoch``, ``step`` and ``rows`` tell where, and its ``findings`` why.
 
     >>> import numpy as np
     >>> from chainrule import nn

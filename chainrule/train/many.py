@@ -55,9 +55,8 @@ def fit_many(
 
     Each training gives the weights and the history of one call of :func:`chainrule.fit` with
     the same settings, bit for bit.  The step is compiled once, and the trainings share the
-    cores; the interpreter of Python is needed only between them.  `model` is a pattern: it is
-    not changed.  Weights that it was given are where every training starts; the others are
-    drawn from its seed.
+    cores without Python in between.  `model` is not changed.  Every training starts from the
+    weights that it was given; the others are drawn from the seed of the training.
 
     `variations` is a list of dictionaries, one for each training, or a number n, for n
     trainings with the seeds ``seed, seed + 1, ...``.  A dictionary says what is different:
@@ -74,9 +73,8 @@ def fit_many(
     validation=(X[held_out], y[held_out]))``, with the weights of these rows.  The other arguments
     are those of :func:`chainrule.fit`.  `threads` is how many trainings run at a time.
 
-    One compiled step serves all numbers, except that a 0 or a 1 may be another step than other
-    numbers are; so are another kind of optimizer or penalty, and fewer rows than `batch_size`.
-    Each such step is compiled once.
+    One compiled step serves all numbers.  A number of 0 or 1, another kind of optimizer or
+    penalty, and fewer rows than `batch_size` may need another step, which is also compiled once.
 
     ``runs[i]`` is an ordinary Run; see :class:`~chainrule.train.many_runs.Runs` for the arrays
     of losses and weights, the best run, and predictions of all of them together.  A training whose

@@ -46,10 +46,10 @@ class Runs(Sequence[Run]):
     """Trainings of one network; ``runs[i]`` is the :class:`~chainrule.train.run.Run` of one.
 
     `variations` are the settings that each was trained with, as they were given.  A run is made
-    when it is asked for, with a model of its own, so that a thousand trainings take little more
-    memory than their weights.  For a training that diverged, ``runs[i]`` raises the DivergedError
-    of :func:`chainrule.fit`; `diverged` (trainings,) tells which did.  A loop over ``runs`` ends
-    with this error, so leave them out: ``[runs[i] for i in runs.ranking()]``.
+    when it is asked for, with a model of its own, so a thousand trainings take little more memory
+    than their weights.  For a training that diverged, ``runs[i]`` raises the DivergedError of
+    :func:`chainrule.fit`, which would also end a loop over ``runs``.  `diverged` (trainings,) tells
+    which did, and ``[runs[i] for i in runs.ranking()]`` leaves them out.
     """
 
     variations: list[Mapping[str, Any]]

@@ -1,8 +1,8 @@
 """Predict single rows fast: everything that does not depend on the row is prepared once.
 
-A run's compiled model goes in, with a copy of its weights; a callable comes out that takes a row
-or rows.  It exists because a small network takes a microsecond or two for a row, and looking at
-each call for what to check, which code to run and where the weights are took twenty times that.
+A predictor is made from a run's compiled model and a copy of its weights, and is called with a row
+or rows.  It exists because a small network takes a microsecond or two for a row.  To find in each
+call what to check, which code to run and where the weights are took twenty times as long.
 
 Read next: :class:`chainrule.run.llvm.native.NativeFunction`.
 """
@@ -58,10 +58,10 @@ class Predictor:
     ``predictor(X)`` is ``run.predict(X)`` for rows X of shape (n, features) and, without the first
     axis, for a single row of shape (features,); :meth:`outputs` and :meth:`probabilities` are
     ``run.outputs`` and ``run.predict_proba``.  Rows in the dtype of :attr:`dtype` cost the least;
-    others are converted.  Raises what the run does, for NaN and infinity among others.
+    others are converted.  Raises what the run raises, for example for NaN and infinity.
 
-    The weights are a copy, those of the run when it was made: training on changes nothing here.
-    Threads may share a predictor and take turns; with one each they need not wait.
+    The weights are a copy, so further training of the run does not change the predictor.
+    Threads may share a predictor and take turns.  With a predictor each, they need not wait.
 
     >>> import numpy as np
     >>> import chainrule as cr

@@ -1,8 +1,9 @@
 """1. One neuron by hand.
 
 This tutorial goes from a single neuron to a deep network on images, and to the machine code that
-trains it. Each chapter is a Python script with comments; `make docs` makes this page and a
-notebook from it, with what the code prints and draws. You need Python and school mathematics.
+trains it. Each chapter is a Python script with comments. Run as a script, it prints text. Its
+charts are shown in the page and the notebook that `make docs` makes from it. You need Python and
+school mathematics.
 
 Read next: `docs/tutorial/2_layers.py`.
 """

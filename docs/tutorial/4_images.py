@@ -160,6 +160,24 @@ print(flat.model)
 
 # ## Answers
 #
+# **1.** The slope of a sigmoid is at most 1/4, so each sigmoid passes on a quarter of the gradient
+# at most. Compare in the column *gradient* the line of a sigmoid with the line above it. Larger
+# weights in the layers between make up for some of the loss.
+
+sigmoids = nn.Sequential([
+    nn.Linear(64, 64), nn.Sigmoid(), nn.Linear(64, 32), nn.Sigmoid(), nn.Linear(32, 16),
+    nn.Sigmoid(), nn.Linear(16, 10),
+])  # fmt: skip
+dim = cr.fit(sigmoids, (X[train], y[train]), validation=0.15, early_stopping=8, **fit)
+faint = cr.features(dim, X[train], y[train])
+print(faint)
+
+sizes = {name: [layer.output for layer in f.gradients]
+         for name, f in {"ReLU": seen, "Sigmoid": faint}.items()}  # fmt: skip
+passed = {name: np.divide(size[:-1:2], size[1::2]) for name, size in sizes.items()}
+print({name: shares.round(2).tolist() for name, shares in passed.items()})
+assert passed["Sigmoid"].max() <= 0.25 < passed["ReLU"].min()
+
 # **2.** The biases of a layer start far below zero, so that no unit is ever active. No gradient
 # gets past them.
 

@@ -192,6 +192,21 @@ for name in list(nn.parameters(case.model))[::2]:
 
 # ## Answers
 #
+# **1.** SGD multiplies the gradient by the rate and subtracts it. Adam also keeps two averages, of
+# the gradient and of its square, corrects both, and divides by a square root.
+
+
+def operations(method: optim.Optimizer) -> int:
+    """Return how many operations the update of `nn.Linear(4, 2)` by `method` has."""
+    line = nn.Linear(4, 2)
+    nn.initialize(line, seed=0)
+    graph = record_step(line, objective("cross_entropy"), method, (), Part(X, y)).graph
+    return sum(node.scope == "update" and not node.primitive.leaf for node in graph.nodes)
+
+
+print(operations(optim.SGD(0.1)), operations(optim.Adam(0.01)))
+assert operations(optim.Adam(0.01)) > 3 * operations(optim.SGD(0.1))
+
 # **2.**
 
 print(exercise.check("architecture"))

@@ -50,6 +50,61 @@ def test_a_page_fits_and_can_be_read(page: Any, site: Path, name: str) -> None:
     assert over == 0
 
 
+# The text outside of pictures whose contrast with what is behind it is too low, by WCAG 2.
+FAINT = """() => {
+  const numbers = color => color.match(/[\\d.]+/g).map(Number);
+  const linear = v => (v /= 255) <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4;
+  const light = ([r, g, b]) =>
+    0.2126 * linear(r) + 0.7152 * linear(g) + 0.0722 * linear(b) + 0.05;
+  const behind = e => {
+    for (; e; e = e.parentElement) {
+      const color = numbers(getComputedStyle(e).backgroundColor);
+      if (color.length < 4 || color[3] > 0.9) return color;
+    }
+    return [255, 255, 255];
+  };
+  const found = new Set();
+  const texts = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+  while (texts.nextNode()) {
+    const e = texts.currentNode.parentElement;
+    if (!texts.currentNode.data.trim() || e.closest("svg, script, style, .headerlink")
+        || !e.checkVisibility()) continue;
+    const ink = light(numbers(getComputedStyle(e).color)), paper = light(behind(e));
+    const contrast = Math.max(ink, paper) / Math.min(ink, paper);
+    if (contrast < 4.5) found.add(`${contrast.toFixed(1)} ${e.className}: ${e.innerText}`);
+  }
+  return [...found];
+}"""
+
+
+@pytest.mark.parametrize("name", [*PAGES, "explain", "tour", "examples", "catalogue"])
+def test_the_contrast_of_text_is_high(page: Any, site: Path, name: str) -> None:
+    page.goto((site / f"{name}.html").as_uri())
+    assert page.evaluate(FAINT) == []
+
+
+# The labels of charts that are cut off; a box of a drawing may show the start of a long matrix.
+CUT = """() => [...document.querySelectorAll(".shown svg text")].filter(t => {
+  const svg = t.ownerSVGElement, all = svg.getBoundingClientRect(), own = t.getBoundingClientRect();
+  const room = 1;
+  return own.left < all.left - room || own.right > all.right + room
+    || own.top < all.top - room || own.bottom > all.bottom + room
+    || (t.textContent.endsWith("…") && !t.closest(".box"));
+}).map(t => t.textContent)"""
+CHAPTERS = sorted((SITE.parents[1] / "docs" / "tutorial").glob("[1-9]_*.py"))
+
+
+@pytest.mark.parametrize("chapter", [file.stem for file in CHAPTERS])
+def test_a_chapter_shows_all_of_its_charts_formulas_and_code(
+    page: Any, site: Path, chapter: str
+) -> None:
+    page.goto((site / "tutorial" / f"{chapter}.html").as_uri())
+    assert page.evaluate(CUT) == []
+    assert "fmt:" not in page.locator("article").inner_text()
+    scrolled = "all => all.filter(f => f.scrollHeight > f.clientHeight).map(f => f.innerText)"
+    assert page.locator(".formula").evaluate_all(scrolled) == []
+
+
 def test_pictures_follow_the_theme_that_is_chosen(page: Any, site: Path) -> None:
     page.goto((site / "tutorial" / "1_one_neuron.html").as_uri())
     for theme, bright in (("light", True), ("dark", False)):
@@ -59,18 +114,43 @@ def test_pictures_follow_the_theme_that_is_chosen(page: Any, site: Path) -> None
         assert (brightness(paper) > 0.5) is bright
 
 
-def test_search_finds_a_word(page: Any, site: Path) -> None:
+def search(page: Any, site: Path, word: str) -> Any:
+    """Search for a word as a reader does, and return the results."""
     page.goto((site / "index.html").as_uri())
     box = page.locator("input[name=q]").first
     if not box.is_visible() or page.viewport_size["width"] < 600:  # in the menu of a phone
         page.locator("label.nav-overlay-icon").first.click()
-    box.fill("whitening")
+    box.fill(word)
     box.press("Enter")
-    found = page.locator("#search-results a")
-    found.first.wait_for(timeout=20_000)
+    page.locator("#search-results p", has_text="found").wait_for(timeout=20_000)
+    return page.locator("#search-results li > a")
+
+
+def test_search_finds_a_word(page: Any, site: Path) -> None:
+    found = search(page, site, "whitening")
     assert any("chainrule.data" in text for text in found.all_inner_texts())
     found.first.click()
     page.locator("article", has_text=re.compile("whiten", re.IGNORECASE)).wait_for(timeout=20_000)
+
+
+@pytest.mark.parametrize(
+    ("word", "page_of_it"),
+    [("dropout", "catalogue"), ("learning rate", "tutorial/3_training"), ("images", "images"),
+     ("BatchNorm", "reference/nn"), ("preflight", "reference/doctor"), ("doctor", "doctor")],
+)  # fmt: skip
+def test_search_puts_guides_and_names_first(
+    page: Any, site: Path, word: str, page_of_it: str
+) -> None:
+    links = search(page, site, word).evaluate_all("all => all.slice(0, 5).map(a => a.pathname)")
+    found = [Path(unquote(link)).relative_to(site).as_posix() for link in links]
+    assert f"{page_of_it}.html" in found
+    assert "reference/modules.html" not in found
+
+
+def test_the_menu_names_each_page_once(page: Any, site: Path) -> None:
+    page.goto((site / "index.html").as_uri())
+    names = page.locator(".sidebar-tree a").evaluate_all("all => all.map(a => a.textContent)")
+    assert len(set(names)) == len(names)
 
 
 def test_the_menu_leads_to_every_page(page: Any, site: Path) -> None:

@@ -34,6 +34,7 @@ def test_the_file_trains_the_cured_network(call: Call, place: Path) -> None:
     assert answer.exit_code == 0
     file = Path("wrong") / "cured.toml"
     assert f"chainrule train --config {file}" in answer.stderr
+    assert answer.stdout.endswith(f"next     chainrule train --config {file}\n")
     run = json.loads((place / "wrong/run.json").read_text())
     best = run["remedies"][0]
     assert best["confirmed"]

@@ -65,6 +65,7 @@ def test_code_can_be_left_out(call: Call) -> None:
 def test_all_of_them_become_a_page(call: Call, place: Path) -> None:
     result = call("lab", "--all", "--quick")
     assert result.exit_code == 0, result.output
+    assert result.stderr.startswith("Runs 2 claims, then writes docs/claims.md")
     assert [line.split(":")[0] for line in result.stdout.splitlines()] == [
         "maxout",
         "tanh-centered",

@@ -105,6 +105,29 @@ def test_a_loss_that_halves_after_a_wild_start_is_still_falling() -> None:
     assert not list(still_falling(_course(case, [1e7, *np.geomspace(12, 10, 99)])))
 
 
+FELL, ITSELF = (f"share of {of} in the last fifth of the epochs"
+                for of in ("the fall", "its loss lost"))  # fmt: skip
+OVERCOME = "share of the constant's loss overcome"
+
+
+@pytest.mark.parametrize(
+    ("losses", "named"),
+    [
+        (np.linspace(20, 1, 12), [FELL, OVERCOME]),  # a note, as most is learned
+        (np.linspace(20, 15, 12), [FELL, OVERCOME]),
+        ([1e7, *np.geomspace(1e4, 40, 99)], [ITSELF, OVERCOME]),
+        ([40.0], ["training steps", OVERCOME]),
+    ],
+)
+def test_evidence_of_a_falling_loss_is_what_decided(losses: Any, named: list[str]) -> None:
+    case = values(epochs=len(losses), scale=3.0)
+    for found in still_falling(_course(case, list(losses))):
+        assert [e.what for e in found.evidence] == named
+        for e in found.evidence:
+            low = e.what in ("training steps", OVERCOME)
+            assert e.value < e.threshold if low else e.value > e.threshold
+
+
 def test_one_step_that_replaces_the_weights_is_enough_to_tell(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

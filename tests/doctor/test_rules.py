@@ -13,7 +13,7 @@ import chainrule as cr
 from chainrule import nn, optim
 from chainrule.core.errors import OptionError
 from chainrule.doctor.case import Case
-from chainrule.doctor.cure import CURES
+from chainrule.doctor.cure import CURES, cured
 from chainrule.doctor.finding import CATEGORIES, LEVELS, Finding, Findings
 from chainrule.doctor.preflight import examine, preflight
 from chainrule.doctor.rule import RULES, rule
@@ -50,6 +50,18 @@ def test_the_sick_specimen_has_the_cause_first(cause: str) -> None:
 @pytest.mark.parametrize("cause", RULES)
 def test_the_healthy_specimen_is_left_alone(cause: str) -> None:
     assert [f for f in _found(cause, RULES[cause].healthy()) if f.cause == cause] == []
+
+
+@pytest.mark.parametrize("rate", [1e-8, 0.5, 3.0, 300.0])
+def test_a_learning_rate_that_is_advised_is_accepted(rate: float) -> None:
+    for optimizer in (optim.Adam(rate), optim.SGD(rate)):
+        case = classes(optimizer=optimizer)
+        advised = [f for f in examine(case) if "learning_rate" in f.change]
+        for finding in advised:
+            assert f"{round(max(f := finding.change['learning_rate'], 1 / f)):,}" in finding.remedy
+            left = examine(cured(case, finding.change))
+            assert not [f for f in left.serious if f.cause.startswith("learning_rate")]
+        assert advised or isinstance(optimizer, optim.SGD)
 
 
 def test_a_rule_of_an_unknown_category_is_refused() -> None:

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chainrule.core.errors import ShapeError
-from chainrule.insight.render.axes import WIDTH, Scale, scale_for
+from chainrule.insight.render.axes import WIDTH, Scale, measured, scale_for
 from chainrule.insight.render.chart import (
     bar_chart,
     heat_map,
@@ -65,6 +65,25 @@ def test_points_lie_where_the_axes_say() -> None:
     assert dots[1][0] == pytest.approx((dots[0][0] + dots[2][0]) / 2, abs=0.1)
     assert dots[2][1] == pytest.approx(grid["10"], abs=0.1)
     assert dots[0][1] > dots[1][1] > dots[2][1]
+
+
+def test_long_labels_of_an_axis_are_within_the_chart() -> None:
+    root = parse(line_chart({"a": [1e7, 1e-3, 1e20, 1e35]}, log_y=True))
+    labels = [t for t in root.iter(f"{SVG}text") if t.get("text-anchor") == "end"]
+    assert "1e+35" in words(root)
+    assert all(float(t.get("x", 0)) >= measured(t.text or "") for t in labels)
+
+
+def test_names_of_a_legend_do_not_overlap() -> None:
+    names = ["SGD", "momentum", "Adam", "WWWWWWWW", "a name that is far too long for a legend"]
+    root = parse(line_chart({name: [1.0, 2.0] for name in names}))
+    squares = [(float(r.get("y", 0)), float(r.get("x", 0))) for r in root.iter(f"{SVG}rect")]
+    texts = [t for t in root.iter(f"{SVG}text") if t.get("class") is None]
+    assert len(squares) == len(texts) == len(names)
+    for (y, x), t in zip(squares[1:], texts, strict=False):
+        ends = float(t.get("x", 0)) + measured(t.text or "")
+        assert ends < x or y > float(t.get("y", 0))  # in the next line
+        assert ends < WIDTH
 
 
 def test_a_gap_stays_a_gap() -> None:
@@ -198,6 +217,9 @@ def test_an_image_grid_keeps_order_and_captions() -> None:
     assert max(x for _, x in places) < WIDTH
     with pytest.raises(ShapeError, match="5 images have 1 captions"):
         image_grid(images, ["a"])
+    few = parse(image_grid(images * 2, ["pullover"] * 10))
+    assert words(few) == ["pullover"] * 10  # 8 in a row would be cut off
+    assert len({image.get("x") for image in few.iter(f"{SVG}image")}) == 7
 
 
 def test_a_mark_stands_at_its_place_and_its_words_within_the_chart() -> None:

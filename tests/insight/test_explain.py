@@ -143,6 +143,8 @@ def test_data_for_json_hold_every_number() -> None:
         ("sgmoid(x)", {"x": 1}, "Did you mean 'sigmoid'", 0),
         ("a + weigth", {"a": 1, "weight": 1}, "Did you mean 'weight'", 4),
         ("a + b", {"a": 1}, "add b=NUMBER", 4),
+        ("a*b - c*a", {"c": 1}, "'a', 'b' have no value; add a=NUMBER b=NUMBER.", 0),
+        ("exp(a) + a(2) + pi*max(b, e)", {}, "add a=NUMBER b=NUMBER.", 4),
         ("2 * (x + 1", {"x": 1}, "never closed", 4),
         ("(x + 1))", {"x": 1}, "never opened", 7),
         ("()", {}, "the brackets are empty", 1),

@@ -5,6 +5,7 @@ Read next: :mod:`chainrule.doctor.preflight`.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 import numpy as np
@@ -33,6 +34,9 @@ FEW_EPOCHS = 20
 FEWEST_EPOCHS = 3  # to tell a loss that falls from one that has just begun to
 HALF = 0.5  # overcome: what is left may be noise
 SETTLED = 0.85  # overcome: small losses change by much of themselves from noise alone
+GROWN = 10.0  # times the first loss
+FLAT_SLOPE = 0.3  # mean slope of an activation: after five such layers, a gradient is 1/400
+STILL = 0.1  # relative change of the weights, from start to end
 BOUNCE = 0.25  # of the loss, by which it changes from epoch to epoch
 
 
@@ -44,8 +48,9 @@ BOUNCE = 0.25  # of the loss, by which it changes from epoch to epoch
 def diverged(course: Course) -> Iterator[Finding]:
     """Find a training whose loss grew without bound."""
     losses = course.losses
-    grew = len(losses) > 1 and losses[-1] > 10 * max(losses[0], course.survey.loss)
-    if not course.diverged and not grew:
+    first = max(float(losses[0]), course.survey.loss) if len(losses) else math.inf
+    grown = math.inf if course.diverged else float(losses[-1]) / first if len(losses) > 1 else 0.0
+    if not grown > GROWN:
         return
     x = course.survey.columns[:, course.survey.raw]
     size = float(np.sqrt(np.square(x).mean(axis=0)).max(initial=0.0))
@@ -61,8 +66,9 @@ def diverged(course: Course) -> Iterator[Finding]:
         "Divide the learning rate by 10, and again until the loss falls." if scaled
         else "Standardize the inputs: (X - X.mean(0)) / X.std(0).",
         {"epoch": len(losses) + bool(course.diverged)},
-        (Evidence("largest root mean square of an input column", size, 100.0,
-                  "gradients of the first layer grow with its inputs"),),
+        (Evidence("last loss over the first", grown, GROWN, "a loss should fall"),
+         *[Evidence("largest root mean square of an input column", size, 100.0,
+                    "gradients of the first layer grow with its inputs")] * (not scaled)),
         {"learning_rate": 0.1} if scaled else {"preprocess": "standardize"}, 0.85,
     )  # fmt: skip
 
@@ -109,15 +115,14 @@ def stuck(course: Course) -> Iterator[Finding]:
         return
     hidden = [f for f in course.layers if not f.last]
     slopes = [float(np.abs(f.slope).mean()) for f in hidden if f.slope.ndim == 2]
-    flat = bool(slopes) and max(slopes) < 0.3 and min(slopes) > 0
+    flat = bool(slopes) and max(slopes) < FLAT_SLOPE and min(slopes) > 0
     flat = flat and not all(of_two_slopes(f) for f in hidden)
     moved = _moved(course)
     text = (f"After {counted(len(course.losses), 'epoch')} the network is no better than a "
             f"constant: the loss is {course.losses[-1]:.4g}, that of the best constant "
             f"{course.survey.guess_loss:.4g}.")  # fmt: skip
-    evidence = (
-        Evidence("share of the constant's loss overcome", learned, NO_BETTER, "nothing learned"),
-        Evidence("relative change of the weights", moved, 0.1, "they have to move to learn"),
+    overcome = Evidence(
+        "share of the constant's loss overcome", learned, NO_BETTER, "nothing learned"
     )
     if flat:
         yield Finding(
@@ -125,11 +130,20 @@ def stuck(course: Course) -> Iterator[Finding]:
             text + f" The activations of the hidden layers have a mean slope of {max(slopes):.2g} "
             "at most, and gradients are multiplied by it at each layer.",
             "Use relu or tanh in the hidden layers.",
-            {"layer": hidden[0].path}, evidence, {"activation": "relu"}, 0.75,
+            {"layer": hidden[0].path},
+            (overcome, Evidence("largest mean slope of a layer's activation", max(slopes),
+                                FLAT_SLOPE, "gradients are multiplied by it")),
+            {"activation": "relu"}, 0.75,
         )  # fmt: skip
     few = course.steps < FEW_STEPS and moved < 1
-    if not course.followed or not (moved < 0.1 or few):
+    if not course.followed or not (moved < STILL or few):
         return
+    evidence = (
+        overcome,
+        *[Evidence("relative change of the weights", moved, STILL,
+                   "they have to move to learn")] * (moved < STILL),
+        *[Evidence("training steps", course.steps, FEW_STEPS, "most networks need hundreds")] * few,
+    )  # fmt: skip
     text += f" In {course.steps:,} steps the weights have moved by {100 * moved:.2g} %"
     root = None if few else course.explains("stuck")
     if root is not None:
@@ -180,9 +194,11 @@ def still_falling(course: Course) -> Iterator[Finding]:
     if len(losses) < FEWEST_EPOCHS and course.steps >= FEW_STEPS:
         return  # every loss falls so soon
     hardly = course.steps < FEW_STEPS and learned < HALF
+    falls = share >= LATE_GAIN and fall >= 1e-3 * first
     # After a wild start the fall is all behind, however much is still to come.
-    halving = learned < 0 and start > 0 and 1 - float(losses[-1]) / start > LATE_SHARE
-    if (share < LATE_GAIN or fall < 1e-3 * first) and not hardly and not halving:
+    drop = 1 - float(losses[-1]) / start if start > 0 else 0.0
+    halving = learned < 0 and drop > LATE_SHARE
+    if not (falls or hardly or halving):
         return
     few = len(losses) <= FEW_EPOCHS or course.steps < FEW_STEPS
     level = "warning" if learned < HALF else "note"
@@ -202,9 +218,17 @@ def still_falling(course: Course) -> Iterator[Finding]:
             f"{losses[-1]:.4g} could settle."
         )
     evidence = (
-        Evidence("share of the fall in the last fifth", share, LATE_GAIN, "it had not settled"),
-        Evidence("share of the constant's loss overcome", learned, HALF, "half of what there is"),
-    )
+        *[Evidence("share of the fall in the last fifth of the epochs", share, LATE_GAIN,
+                   "it had not settled")] * falls,
+        *[Evidence("share of its loss lost in the last fifth of the epochs", drop, LATE_SHARE,
+                   "it was still worse than a constant")] * halving,
+        *[Evidence("training steps", course.steps, FEW_STEPS, "most networks need hundreds")]
+        * hardly,
+        Evidence("share of the constant's loss overcome", learned, HALF, "half of what there is")
+        if learned < HALF else
+        Evidence("share of the constant's loss overcome", learned, WELL,
+                 "above it, there is nothing left to learn"),
+    )  # fmt: skip
     confidence = 0.6 + 0.15 * min(1.0, share)
     faster = not few and course.explains("still_falling") is None  # there was time for more
     if faster:

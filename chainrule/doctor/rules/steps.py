@@ -6,10 +6,12 @@ Read next: :mod:`chainrule.doctor.rules.data`.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
+from chainrule.core.errors import OptionError
 from chainrule.core.wording import counted
 from chainrule.doctor.case import Case
+from chainrule.doctor.cure import cured
 from chainrule.doctor.finding import Evidence, Finding
 from chainrule.doctor.rule import rule
 from chainrule.doctor.specimens import classes, network, numbers
@@ -28,6 +30,8 @@ __all__ = [
 FAR = 0.5  # relative change of the weights in one step; a thousandth to a hundredth is usual
 WORSE = 2.0  # times the first loss, on the batch that is being fitted
 LITTLE = 1e-3  # of the weights' own length in all steps together
+VISIBLE = 0.1  # the same, for a network that learns
+MOST_TENTHS = 6  # by which a learning rate that is too high is tried to be lowered
 
 
 @rule(
@@ -38,38 +42,32 @@ LITTLE = 1e-3  # of the weights' own length in all steps together
 def learning_rate_too_high(survey: Survey) -> Iterator[Finding]:
     """Find steps so long that the loss rises on the very batch that they are taken for."""
     losses, change = survey.overfit
-    broken = bool(losses) and not math.isfinite(losses[-1])
-    if len(losses) < 5 and not broken and not (losses and change > FAR):
-        return  # a step so long needs no more steps to be told
-    late = sorted(losses[-max(3, len(losses) // 4) :])
-    settled = late[len(late) // 2]
-    worse = broken or settled > WORSE * max(losses[0], 1e-12)
-    if not worse and change <= FAR:
+    if not _too_long(losses, change):
         return
-    if not worse:
+    ratio, factor = _growth(losses), _accepted(survey)
+    far = Evidence("relative change of the weights in the first step", change, FAR,
+                   "the weights' own length")  # fmt: skip
+    if ratio <= WORSE:
+        remedy = f"Divide the learning rate by 10, and again until the change is below {FAR:g}."
         yield Finding(
             "learning_rate_too_high", "learning_rate", "warning",
             "The learning rate is too high: the first step changes the weights by "
             f"{change:.3g} times their own length, so it replaces them rather than adjusting them.",
-            "Divide the learning rate by 10, and again until the change is below a tenth.",
-            {"step": 1},
-            (Evidence("relative change of the weights in the first step", change, FAR,
-                      "the weights' own length"),),
-            {"learning_rate": 0.1}, 0.7,
+            _advice(factor) or remedy,
+            {"step": 1}, (far,), {"learning_rate": factor or 0.1}, 0.7,
         )  # fmt: skip
         return
-    told = "is no longer a number" if broken else f"is {settled:.4g}"
+    grown = Evidence("loss after over before", ratio, WORSE, "on one batch the loss should fall")
+    broken = math.isinf(ratio)
+    told = "is no longer a number" if broken else f"is {ratio * losses[0]:.4g}"
     yield Finding(
         "learning_rate_too_high", "learning_rate", "fault",
         f"The learning rate is too high: trained on a single batch, the loss {told} after "
         f"{counted(len(losses), 'step')} and was {losses[0]:.4g} at first.",
-        "Divide the learning rate by 10, and again until the loss falls.",
+        _advice(factor) or "Divide the learning rate by 10, and again until the loss falls.",
         {"step": len(losses)},
-        (Evidence("loss after over before", settled / max(losses[0], 1e-12), WORSE,
-                  "on one batch the loss should fall"),
-         Evidence("relative change of the weights in the first step", change, FAR,
-                  "the weights' own length")),
-        {"learning_rate": 0.1}, 0.9 if broken or change > FAR else 0.75,
+        (grown, *[far] * (change > FAR)),
+        {"learning_rate": factor or 0.1}, 0.9 if broken or change > FAR else 0.75,
     )  # fmt: skip
     adaptive = [k for k in survey.optimizer.hyper() if k.split(".")[-1] == "epsilon"]
     if adaptive:
@@ -78,11 +76,46 @@ def learning_rate_too_high(survey: Survey) -> Iterator[Finding]:
             "The optimizer divides gradients by their size, so its steps are about as long as the "
             "learning rate, however small the gradients become.",
             "If a lower learning rate does not help, try SGD with momentum and clipped gradients.",
-            {"step": len(losses)},
-            (Evidence("relative change of the weights in the first step", change, FAR,
-                      "the weights' own length"),),
-            {}, 0.4,
+            {"step": len(losses)}, (grown,), {}, 0.4,
         )  # fmt: skip
+
+
+def _growth(losses: Sequence[float]) -> float:
+    """Return the loss of the last steps over the first; infinite where it is no number."""
+    if not math.isfinite(losses[-1]):
+        return math.inf
+    late = sorted(losses[-max(3, len(losses) // 4) :])
+    return late[len(late) // 2] / max(losses[0], 1e-12)
+
+
+def _too_long(losses: Sequence[float], change: float) -> bool:
+    """Whether the steps of :attr:`Survey.overfit` are too long."""
+    if not losses or change > FAR:  # a step so long needs no more steps to be told
+        return bool(losses)
+    judged = len(losses) >= 5 or not math.isfinite(losses[-1])
+    return judged and _growth(losses) > WORSE
+
+
+def _accepted(survey: Survey) -> float | None:
+    """Return the factor of the learning rate, 0.1 or a power of it, that passes the same check.
+
+    None where none does, or there is no learning rate.
+    """
+    for tenths in range(1, MOST_TENTHS + 1):
+        factor = float(f"1e-{tenths}")
+        try:
+            mended = cured(survey.case, {"learning_rate": factor})
+        except OptionError:
+            return None
+        if not _too_long(*survey.overfit_by(survey.planned(mended.optimizer))):
+            return factor
+    return None
+
+
+def _advice(factor: float | None) -> str:
+    if factor is None:
+        return ""
+    return f"Divide the learning rate by {1 / factor:,.0f}; with that, it passes this check."
 
 
 @rule(
@@ -101,15 +134,16 @@ def learning_rate_too_low(survey: Survey) -> Iterator[Finding]:
     fell = 1 - losses[-1] / losses[0] if losses[0] > 0 else 0.0
     if reach >= LITTLE or fell > 0.01:
         return
+    factor = 10.0 ** round(math.log10(VISIBLE / reach))
     yield Finding(
         "learning_rate_too_low", "learning_rate", "warning",
         f"A step changes the weights by {change:.2g} of their length, so all {survey.steps:,} "
         f"steps together change them by {100 * reach:.2g} % at most: they stay random.",
-        f"Multiply the learning rate by about {max(10.0, 1e-1 / reach):.0e}.",
+        f"Multiply the learning rate by {factor:,.0f}.",
         {},
         (Evidence("greatest relative change of the weights in all steps", reach, LITTLE,
                   "random weights have to change visibly"),),
-        {"learning_rate": 10.0}, 0.85,
+        {"learning_rate": factor}, 0.85,
     )  # fmt: skip
 
 

@@ -263,7 +263,19 @@ def _name(formula: _Formula, name: _Token) -> Tensor:
         raise formula.error(f"{name.text} is a function: write {name.text}(...).", name.at)
     hint = did_you_mean(name.text, formula.values) if formula.values else ""
     hint = hint.replace("Choose from:", "Given are:")
-    raise formula.error(f"{name.text!r} has no value; add {name.text}=NUMBER. {hint}", name.at)
+    missing = _without_value(formula)
+    has = "has" if len(missing) == 1 else "have"
+    told = f"{', '.join(map(repr, missing))} {has} no value"
+    add = " ".join(f"{one}=NUMBER" for one in missing)
+    raise formula.error(f"{told}; add {add}. {hint}".rstrip(), name.at)
+
+
+def _without_value(formula: _Formula) -> list[str]:
+    """Return the names in the text that need a value and have none, in their order."""
+    known = {*formula.values, *_CONSTANTS, *FUNCTIONS, *_MANY}
+    named = [a.text for a, b in zip(formula.tokens, formula.tokens[1:], strict=False)
+             if a.kind == "name" and b.text != "("]  # fmt: skip
+    return [name for name in dict.fromkeys(named) if name not in known]
 
 
 def explain_expression(text: str, values: Mapping[str, Any]) -> Walk:

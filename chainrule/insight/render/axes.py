@@ -228,7 +228,7 @@ class Plane:
         head, top = _head(title, names, y_label)
         bottom = top + height
         y = scale_for(ys, bottom, top, log_y, zero)
-        left = 10 + CHARACTER * max((len(label) for _, label in y.ticks()), default=1)
+        left = 8 + max((measured(label) for _, label in y.ticks()), default=CHARACTER)
         x = scale_for(xs, left, WIDTH - 12, log_x)
         parts = [head]
         for value, label in y.ticks():
@@ -238,7 +238,7 @@ class Plane:
         for value, label in x.ticks():
             at = x(value)
             parts.append(tag("line", class_="axis", x1=at, x2=at, y1=bottom, y2=bottom + 4))
-            at = min(at, WIDTH - len(label) * CHARACTER / 2)
+            at = min(at, WIDTH - measured(label) / 2)
             parts.append(text(label, at, bottom + 16, "faint", "middle"))
         parts.append(tag("line", class_="axis", x1=left, x2=x.end, y1=bottom, y2=bottom))
         if x_label:
@@ -259,11 +259,12 @@ def _head(title: str, names: Sequence[str], y_label: str) -> tuple[str, float]:
         at += 4
     left = 2.0
     for i, name in enumerate(names if len(names) > 1 else ()):
-        wide = 22 + CHARACTER * min(len(name), 28)
+        name = fitted(name, 28 * CHARACTER)
+        wide = 22 + measured(name)
         if left == 2.0 or left + wide > WIDTH:
             left, at = 2.0, at + 16
         parts.append(tag("rect", x=left, y=at - 9, width=10, height=10, rx=2, **dot(i)))
-        parts.append(text(name, left + 14, at, room=28 * CHARACTER))
+        parts.append(text(name, left + 14, at))
         left += wide
     if y_label:
         at += 16

@@ -345,6 +345,7 @@ def image_grid(
 ) -> str:
     """Draw `images`, each (height, width) or (height, width, 3), in rows of `columns`.
 
+    There are fewer in a row, but at least three, if captions need more room.
     Each image is scaled from its minimum to its maximum.  With `signed`, for weights, zero is
     white, negative numbers are orange and positive ones blue.  8-bit integers are not scaled.
     Raises ShapeError if the numbers of captions and images differ.
@@ -353,7 +354,8 @@ def image_grid(
         raise ShapeError(
             f"image_grid: {len(images)} images have {len(captions)} captions; give one for each."
         )
-    columns = max(1, min(columns, len(images)))
+    room = max(map(measured, map(str, captions)), default=1.0)
+    columns = max(1, min(columns, len(images), max(3, int(WIDTH / room))))
     side = min(110.0, WIDTH / columns)
     line = side + (15 if captions else 0)
     top = 26.0 if title else 2.0

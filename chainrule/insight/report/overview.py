@@ -10,8 +10,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from shlex import quote
 from shutil import get_terminal_size
-from textwrap import wrap
+from textwrap import fill, wrap
 from typing import Any
 
 import numpy as np
@@ -55,9 +56,13 @@ class Overview:
         lines += ["", *_curves(run)]
         lines += ["", *_pairs(unusual(run.settings))]
         lines += ["", *_network(run)]
-        lines += ["", *facts["findings"]] if facts["findings"] else []
+        wide = max(20, min(88, get_terminal_size().columns))
+        found = [fill(text, wide, subsequent_indent="  ") for text in facts["findings"]]
+        lines += ["", *found] if found else []
         at = self.place / REPORT
         lines += ["", f"report  {at}" if at.exists() else "report  none was written"]
+        if run.findings is not None and run.findings.serious:
+            lines.append(f"more    chainrule doctor {quote(str(self.place))}")
         return "\n".join(lines)
 
 

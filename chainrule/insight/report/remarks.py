@@ -47,9 +47,9 @@ def remarks_on(run: Run) -> list[Remark]:
 
 
 def summary_of(run: Run) -> list[str]:
-    """Return the texts of the remarks, and of what the doctor found above a note."""
+    """Return the texts of the remarks, and the causes that the doctor found above a note."""
     found = () if run.findings is None else run.findings.serious
-    return [r.text for r in remarks_on(run)] + [f.text for f in found if not f.because]
+    return [r.text for r in remarks_on(run)] + [f.told for f in found if not f.because]
 
 
 def warnings_on(run: Run) -> list[str]:
