@@ -252,7 +252,12 @@ def _versions(records: Sequence[Record]) -> str:
     names = dict.fromkeys(n for n in CONTESTANTS if n in found)
     told = {CONTESTANTS[n].distribution or OURS: found[n] for n in names}
     listed = ", ".join(f"{name} {version}" for name, version in told.items())
-    return f"Measured with Python {platform.python_version()}, {listed}."
+    threads = sorted({str(r["threads"]) for r in records if "threads" in r})
+    seeds = len({r["seed"] for r in records})
+    return (
+        f"Measured with Python {platform.python_version()}, {listed}, each on "
+        f"{' or '.join(threads)} thread{'' if threads == ['1'] else 's'}. Seeds: {seeds}."
+    )
 
 
 def write_page(records: Sequence[Record]) -> None:
