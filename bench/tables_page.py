@@ -23,7 +23,7 @@ from scipy import stats
 
 from bench.table_sets import TABLES
 from bench.tables_worker import CONTESTANTS
-from chainrule.insight.render.axes import WIDTH, measured, scale_for, svg, tag, text
+from chainrule.insight.render.axes import WIDTH, Scale, measured, svg, tag, text, titled
 from chainrule.insight.render.page import standalone
 
 __all__ = ["compare", "critical_difference", "friedman", "holm", "latest", "mean_ranks", "summary"]
@@ -115,13 +115,15 @@ def holm(p: Sequence[float]) -> list[float]:
 
 
 def groups(ranks: Array, difference: float) -> list[tuple[float, float]]:
-    """Return the (lowest, highest) rank of each widest group that does not differ."""
+    """Return the (lowest, highest) rank of each widest group of two or more that do not differ."""
     ordered = np.sort(ranks)
-    ends = [float(ordered[ordered <= low + difference][-1]) for low in ordered]
     found: list[tuple[float, float]] = []
-    for low, high in zip(ordered.tolist(), ends, strict=True):
-        if high > low and (not found or high > found[-1][1]):
-            found.append((low, high))
+    last = 0
+    for first, low in enumerate(ordered.tolist()):
+        end = int(np.searchsorted(ordered, low + difference, side="right"))
+        if end > max(first + 1, last):
+            found.append((low, float(ordered[end - 1])))
+            last = end
     return found
 
 
@@ -209,15 +211,18 @@ def _each_table(
 
 
 def picture(scores: Array, names: Sequence[str], title: str) -> str:
-    """Draw the mean ranks on a line; a bar joins those that differ less than is critical."""
+    """Draw the mean ranks below one axis; a bar joins those that differ less than is critical."""
     ranks, k = mean_ranks(scores), len(names)
     difference = critical_difference(len(scores), k)
-    x = scale_for([1, k], 30.0, WIDTH - 30.0)
+    told = [f"{head} {rank:.2f}" for head, rank in zip(_titles(names), ranks, strict=True)]
+    start = 12 + max(map(measured, told))
+    x = Scale(1, k, start, WIDTH - 14)
     top = 62.0
     parts = [text(title, 2, 18, "head")]
-    parts.append(tag("line", x1=x(1), x2=x(1 + difference), y1=34, y2=34, stroke="var(--ink)",
-                     stroke_width=2))  # fmt: skip
-    parts.append(text(f"critical difference {difference:.2f}", x(1 + difference) + 6, 38, "faint"))
+    end = x(1 + difference)
+    parts.append(tag("line", x1=x(1), x2=end, y1=34, y2=34, stroke="var(--ink)", stroke_width=2))
+    parts.append(text("critical difference", start - 6, 38, "faint", "end"))
+    parts.append(text(f"{difference:.2f}", end + 6, 38, "faint"))
     parts.append(tag("line", class_="axis", x1=x(1), x2=x(k), y1=top, y2=top))
     for rank in range(1, k + 1):
         parts.append(tag("line", class_="axis", x1=x(rank), x2=x(rank), y1=top - 5, y2=top))
@@ -226,22 +231,16 @@ def picture(scores: Array, names: Sequence[str], title: str) -> str:
     for i, (low, high) in enumerate(bars):
         y = top + 9 + 7 * i
         parts.append(tag("line", x1=x(low) - 3, x2=x(high) + 3, y1=y, y2=y,
-                         stroke="var(--accent)", stroke_width=4))  # fmt: skip
-    first = top + 26 + 7 * len(bars)
-    order = np.argsort(ranks, kind="stable")
-    left = (k + 1) // 2
-    for place, i in enumerate(order):
-        west = place < left
-        y = first + 18 * (place if west else k - 1 - place)
-        said = f"{CONTESTANTS[names[i]].title} {ranks[i]:.2f}"
-        end = 6 + measured(said) if west else WIDTH - 6 - measured(said)
-        at = x(float(ranks[i]))
-        path = f"M{at:.1f} {top:.1f}V{y:.1f}H{max(end, 0):.1f}" if (at > end) is west else (
-            f"M{at:.1f} {top:.1f}V{y - 12:.1f}")  # fmt: skip
-        kind = "var(--accent)" if names[i] == OURS else "var(--faint)"
-        parts.append(tag("path", d=path, fill="none", stroke=kind, stroke_width=1.2))
-        parts.append(text(said, 2 if west else WIDTH - 2, y + 4, "", "start" if west else "end"))
-    return svg(WIDTH, first + 18 * left + 4, "".join(parts), title)
+                         stroke="var(--faint)", stroke_width=4))  # fmt: skip
+    first = top + 22 + 7 * len(bars)
+    for place, i in enumerate(np.argsort(ranks, kind="stable")):
+        y, at = first + 18 * place, x(float(ranks[i]))
+        shade = "var(--accent)" if names[i] == OURS else "var(--faint)"
+        parts.append(tag("path", d=f"M{at:.1f} {top:.1f}V{y:.1f}H{start:.1f}", fill="none",
+                         stroke=shade, stroke_width=0.8))  # fmt: skip
+        parts.append(titled("circle", told[i], cx=at, cy=y, r=4, fill=shade))
+        parts.append(text(told[i], start - 6, y + 4, "", "end"))
+    return svg(WIDTH, first + 18 * k - 4, "".join(parts), title)
 
 
 # --- the page --------------------------------------------------------------------------------

@@ -195,6 +195,7 @@ def test_the_critical_difference_is_that_of_the_paper() -> None:
 def test_groups_hold_those_that_differ_less() -> None:
     assert groups(np.array([3.0, 1.0, 1.4, 2.1, 4.5]), 1.0) == [(1.0, 1.4), (1.4, 2.1), (2.1, 3.0)]
     assert groups(np.array([1.0, 2.0, 3.0]), 5.0) == [(1.0, 3.0)]
+    assert groups(np.array([2.0, 2.0, 7.0]), 1.0) == [(2.0, 2.0)]
 
 
 def records_of(scores: np.ndarray, names: list[str], folds: int = 2) -> list[dict[str, Any]]:
