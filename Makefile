@@ -61,8 +61,8 @@ threads: $(VENV)/.test ## compare the number of threads that is chosen with the 
 accuracy: $(VENV)/.test ## measure accuracy on the built-in data sets (takes minutes)
 	$(PY) bench/accuracy.py $(ARGS)
 
-tables: $(VENV)/.tables ## compare the defaults for tables with boosted trees and other networks (takes an hour)
-	$(PY) bench/tables.py --write $(ARGS)
+tables: $(VENV)/.tables ## compare the defaults for tables with boosted trees and other networks (takes hours)
+	$(PY) bench/tables.py --seeds 3 --write $(ARGS)
 
 doctor-bench: $(VENV)/.test ## measure how often the doctor is right and how often it raises a false alarm, and what it costs (takes 15 minutes)
 	$(PY) bench/doctor.py --healthy 120 --injected 2 --cures 1 $(ARGS)
