@@ -323,8 +323,12 @@ def ordered_log_probabilities(logits: Tensor) -> Tensor:
     count = _classes(logits)
     stay = tensor(np.eye(count, count + 1, dtype=logits.dtype))
     past = tensor(np.triu(np.ones((count, count + 1), logits.dtype), 1))
-    rest = log1p(exp(minus_abs(logits)))  # -log s(z) is relu(-z) + rest
-    return -((relu(logits) + rest) @ stay + (relu(-logits) + rest) @ past)
+    return -(_softplus(logits) @ stay + _softplus(-logits) @ past)
+
+
+def _softplus(z: Tensor) -> Tensor:
+    """Return ``log(1 + exp(z))``, which is ``-log s(-z)`` of the sigmoid s."""
+    return relu(z) + log1p(exp(minus_abs(z)))
 
 
 def _classes(logits: Tensor) -> int:

@@ -308,6 +308,12 @@ def test_ordinal_probabilities_sum_to_1_and_are_those_of_the_loss(dtype: Any) ->
     assert np.isfinite(slope.numpy()).all()
 
 
+def test_the_slopes_of_ordinal_at_0_are_the_middle_of_their_neighbours() -> None:
+    z = t(np.zeros((3, 2)))
+    slope = cr.grad(nn.ordinal(z, t(np.arange(3))).sum(), z).numpy()
+    assert slope.tolist() == [[0.5, 0.0], [-0.5, 0.5], [-0.5, -0.5]]
+
+
 @pytest.mark.parametrize(
     ("call", "message"),
     [
