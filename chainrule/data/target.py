@@ -28,9 +28,11 @@ __all__ = [
     "Target",
     "Task",
     "check_learnable",
+    "in_order",
     "inspect_target",
     "inspect_targets",
     "make_target",
+    "order_of",
     "settle_task",
 ]
 
@@ -174,11 +176,8 @@ def inspect_target(
     """
     check_task(task)
     name, chosen = choose_target(table, target)
-    order = (roles or {}).get(name)
-    ordered = order is not None and (order == "ordinal" or not isinstance(order, str))
-    if ordered and task == "regression":
-        raise OptionError(f"target {name!r} has an order of classes, but the task is regression.")
-    task = "classification" if ordered else task
+    order = order_of(name, roles, task)
+    task = task if order is None else "classification"
     given = np.arange(len(table)) if rows is None else np.asarray(rows, dtype=np.intp)
     if len(given) == 0:
         raise DataError(f"{table.source}: got no rows to fit to.")
@@ -189,15 +188,33 @@ def inspect_target(
     with told_if_chosen(chosen):
         settled, told = settle_task(column, len(given) - len(kept), task, table.source)
         found = make_target(column, settled, table.source, whole=rows is None)
-    if ordered:
-        words = natural_order(column) if order == "ordinal" else list(map(str, order or ()))
-        found = _in_order(found, words, table.source)
-        told = (*told, f"target `{name}`: {' < '.join(map(str, found.classes))}, as given")
+    if order is not None:
+        found, note = in_order(found, column, order, table.source)
+        told = (*told, note)
     return found, kept, (*((chosen,) if chosen else ()), *told)
 
 
-def _in_order(target: Target, order: Sequence[str], where: str) -> Target:
-    """Return `target` with its classes in `order`, which must list each of them once."""
+def order_of(name: str, roles: Roles | None, task: str | None) -> str | Sequence[str] | None:
+    """Return the order that `roles` gives the classes of target `name`: words, or "ordinal".
+
+    None if they give none.  Raises OptionError if the task is regression.
+    """
+    order = (roles or {}).get(name)
+    if isinstance(order, str) and order != "ordinal":
+        return None
+    if order is not None and task == "regression":
+        raise OptionError(f"target {name!r} has an order of classes, but the task is regression.")
+    return order
+
+
+def in_order(
+    target: Target, column: Column, given: str | Sequence[str], where: str
+) -> tuple[Target, str]:
+    """Return `target` with the classes of `column` in the order of :func:`order_of`, and a note.
+
+    Raises DataError unless the order lists each class once.
+    """
+    order = natural_order(column) if given == "ordinal" else list(map(str, given))
     known = {str(name): name for name in target.classes}
     for word in order:
         if word not in known:
@@ -212,7 +229,8 @@ def _in_order(target: Target, order: Sequence[str], where: str) -> Target:
             f"{where}: the order of target {target.name!r} must list each of its "
             f"{counted(len(known), 'class', 'classes')} once; {why}."
         )
-    return replace(target, classes=tuple(known[word] for word in order), ordered=True)
+    note = f"target `{target.name}`: {' < '.join(order)}, as given"
+    return replace(target, classes=tuple(known[word] for word in order), ordered=True), note
 
 
 def inspect_targets(

@@ -35,6 +35,7 @@ from chainrule.train.progress import Progress
 __all__ = ["Pair", "Problem", "read_problem"]
 
 Pair = tuple[NDArray[Any], NDArray[Any]]
+_ONE_STREAMED = "Of several targets, a streamed table can have one only; leave the others out."
 
 
 @dataclass(frozen=True)
@@ -127,7 +128,7 @@ def read_problem(
         stream = not isinstance(source, Table) and too_large_for_memory(source)
     if stream:
         if target is not None and not isinstance(target, str):
-            raise OptionError("a streamed table can have one target only; leave the others out.")
+            raise OptionError(_ONE_STREAMED)
         if weight is not None:
             raise OptionError(f"weight: a streamed table can't use the weights {weight!r} yet.")
         options: dict[str, Any] = {"task": task, "test_fraction": test_fraction, "seed": seed}
@@ -287,7 +288,12 @@ def _streamed_problem(
             bar.rows = rows
             bar.advance(1, done)
 
-        streamed = encode_to_disk(source, target, watch=watch, **options)
+        try:
+            streamed = encode_to_disk(source, target, watch=watch, **options)
+        except DataError as error:
+            if target is None or "," not in target or f"{target!r} to predict" not in str(error):
+                raise
+            raise OptionError(f"{error} {_ONE_STREAMED}") from None
     return Problem(
         _title(source), streamed.pipeline, streamed.train, streamed.validation, streamed.test
     )

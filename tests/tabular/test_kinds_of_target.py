@@ -303,6 +303,19 @@ def test_settings_of_one_target_are_refused(setting: Any) -> None:
         train(problem, **setting)
 
 
+def test_a_streamed_table_has_an_order_but_not_several_targets(tmp_path: Path) -> None:
+    file = tmp_path / "t.csv"
+    columns = table("price", "grade")
+    lines = [",".join(map(str, row)) for row in zip(*columns.values(), strict=True)]
+    file.write_text("\n".join([",".join(columns), *lines]))
+    problem = read_problem(file, "grade", roles={"grade": ORDER}, stream=True)
+    assert problem.pipeline.classes == tuple(ORDER)
+    assert train(problem, epochs=2).objective.name == "ordinal"
+    for several in ("price,grade", ["price", "grade"]):
+        with pytest.raises(OptionError, match="a streamed table can have one only"):
+            read_problem(file, several, stream=True)
+
+
 def test_a_column_with_a_comma_in_its_name_is_one_target() -> None:
     problem = read_problem({**table(), "a,b": TABLE["price"]}, "a,b")
     assert problem.pipeline.target.names == ("a,b",)
