@@ -37,6 +37,7 @@ __all__ = [
 ]
 
 Task = Literal["classification", "regression", "several"]
+_LISTS = ("classes", "errors", "widths")  # the fields that JSON writes as lists
 _MAX_CLASSES = 20  # whole numbers with more distinct values are regression by default
 
 
@@ -48,7 +49,8 @@ class Target:
     text, or numbers if the column contains numbers.  `mean` and `scale` (regression) are those of
     the training rows.  Standardized values are ``(value - mean) / scale``, and ``value / mean`` if
     the target has `counts`.  `errors` are the calibration scores of rows that were not trained on,
-    sorted, from which :mod:`chainrule.tabular.conformal` makes prediction intervals.
+    sorted, and `widths` what the expected error depends on, from which
+    :mod:`chainrule.tabular.conformal` makes prediction intervals.
     Several targets of one network are the `parts` of a target, whose task is "several".
     """
 
@@ -61,6 +63,7 @@ class Target:
     ordered: bool = False
     counts: bool = False
     errors: tuple[float, ...] = ()
+    widths: tuple[float, ...] = ()
     parts: tuple[Target, ...] = ()
 
     @property
@@ -147,13 +150,13 @@ class Target:
 
     def to_json(self) -> dict[str, Any]:
         """Return a plain JSON dict; `from_json` restores the target exactly."""
-        plain = {**asdict(self), "classes": list(self.classes), "errors": list(self.errors)}
-        return {**plain, "parts": [part.to_json() for part in self.parts]}
+        lists = {name: list(getattr(self, name)) for name in _LISTS}
+        return {**asdict(self), **lists, "parts": [part.to_json() for part in self.parts]}
 
     @classmethod
     def from_json(cls, saved: Mapping[str, Any]) -> Target:
         """Restore a target from what `to_json` returned."""
-        more = {name: tuple(saved.get(name, ())) for name in ("classes", "errors")}
+        more = {name: tuple(saved.get(name, ())) for name in _LISTS}
         parts = tuple(cls.from_json(part) for part in saved.get("parts", ()))
         return cls(**{**saved, **more, "parts": parts})
 

@@ -9,10 +9,13 @@ Rinaldo, Tibshirani and Wasserman, "Distribution-free predictive inference for r
 No distribution is assumed.  The finite number of rows is allowed for: of n scores, that of rank
 ``ceil((n + 1) * level)`` is taken.
 
-The expected width is the same for every row; with the loss quantile it is the distance of the
-outer quantiles from the median (conformalized quantile regression: Romano, Patterson and Candès,
-2019, in the form of Sesia and Candès, 2020, which stretches instead of shifts), and with the loss
-poisson the root of the expected count, which is a count's standard deviation.
+The expected width is a linear function of the prediction, the line that fits the sizes of the
+errors on the training rows best, between 0.3 and 4 times their mean (locally weighted conformal
+prediction: Papadopoulos and others, "Inductive confidence machines for regression", 2002; Lei and
+others, 2018).  With the loss quantile it is the distance of the outer quantiles from the median
+(conformalized quantile regression: Romano, Patterson and Candès, 2019, in the form of Sesia and
+Candès, 2020, which stretches instead of shifts), and with the loss poisson the root of the
+expected count, which is a count's standard deviation.
 
 Read next: :mod:`chainrule.tabular.table_training`.
 """
@@ -38,6 +41,7 @@ __all__ = ["LEVEL", "calibrated", "check_level", "coverage", "intervals_of", "qu
 Array = NDArray[Any]
 LEVEL = 0.9  # of the intervals that are scored after training
 MOST_KEPT = 1_000  # scores saved with a run; the quantiles of more are hardly better known
+LEAST, MOST = 0.3, 4.0  # of the mean error: the range of the widths that depend on the prediction
 NARROW = 0.01  # the least expected width, in standard deviations of the target
 
 
@@ -52,13 +56,21 @@ def check_level(level: Any) -> float:
     return float(level)
 
 
-def calibrated(target: Target, aim: Objective, outputs: Array, true: Array) -> Target:
+def calibrated(
+    target: Target,
+    aim: Objective,
+    outputs: Array,
+    true: Array,
+    trained: tuple[Array, Array] | None = None,
+) -> Target:
     """Return `target` with the calibration scores of rows that were not trained on.
 
     outputs: what the network returns for these rows, (rows, k).  true: their targets as
-    ``target.encode`` returns them, (rows,).
+    ``target.encode`` returns them, (rows,).  trained: both for training rows, from which the
+    expected widths are found; without them, they are the same for every row.
     """
-    middle, below, above = _expected(aim, outputs)
+    target = replace(target, widths=() if trained is None else _widths(aim, *trained))
+    middle, below, above = _expected(target, aim, outputs)
     error = np.asarray(true, np.float64) - middle
     scores = np.sort(np.maximum(-error / below, error / above))
     scores = scores[np.isfinite(scores)]
@@ -96,7 +108,7 @@ def intervals_of(
             f"an interval of {100 * level:g} % needs at least {counted(needed, 'validation row')} "
             f"to be calibrated on, and {told}."
         )
-    middle, below, above = _expected(aim, outputs)
+    middle, below, above = _expected(target, aim, outputs)
     low, high = target.decode(middle - reach * below), target.decode(middle + reach * above)
     return (np.maximum(low, 0.0) if target.counts else low), high
 
@@ -130,7 +142,24 @@ def coverage(
     }
 
 
-def _expected(aim: Objective, outputs: Array) -> tuple[Array, Array, Array]:
+def _widths(aim: Objective, outputs: Array, true: Array) -> tuple[float, ...]:
+    """Return the line that fits the sizes of errors by the prediction, and its least and most.
+
+    () for losses that tell of the width themselves, and where there are no errors.
+    """
+    if aim.kind != "values":
+        return ()
+    middle = aim.decide(np.asarray(outputs, np.float64))[:, 0]
+    size = np.abs(np.asarray(true, np.float64) - middle)
+    mean, spread = float(size.mean()), float(middle.var())
+    if not (math.isfinite(mean) and mean > 0):
+        return ()
+    shared = float(((middle - middle.mean()) * (size - mean)).mean())
+    slope = shared / spread if spread > 0 else 0.0
+    return mean - slope * float(middle.mean()), slope, LEAST * mean, MOST * mean
+
+
+def _expected(target: Target, aim: Objective, outputs: Array) -> tuple[Array, Array, Array]:
     """Return the predictions and the widths expected below and above them, (rows,) each."""
     standard = np.asarray(outputs, np.float64)
     middle = aim.decide(standard)[:, 0]
@@ -138,8 +167,14 @@ def _expected(aim: Objective, outputs: Array) -> tuple[Array, Array, Array]:
         quantiles = np.sort(standard, axis=1)
         below, above = middle - quantiles[:, 0], quantiles[:, -1] - middle
         return middle, np.maximum(below, NARROW), np.maximum(above, NARROW)
-    width = np.sqrt(middle) if aim.kind == "counts" else np.ones(len(middle))
-    return middle, np.maximum(width, NARROW), np.maximum(width, NARROW)
+    if aim.kind == "counts":
+        width = np.maximum(np.sqrt(middle), NARROW)
+    elif target.widths:
+        start, slope, least, most = target.widths
+        width = np.clip(start + slope * middle, least, most)
+    else:
+        width = np.ones(len(middle))
+    return middle, width, width
 
 
 def _rows_needed(level: float) -> int:

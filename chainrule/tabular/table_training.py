@@ -21,7 +21,6 @@ from chainrule.doctor.case import Case
 from chainrule.doctor.finding import Findings
 from chainrule.doctor.preflight import examine
 from chainrule.optim.full_batch import FullBatch
-from chainrule.step.objective import Objective
 from chainrule.tabular.build import Setup, build_model, build_optimizer, build_penalty
 from chainrule.tabular.conformal import calibrated, coverage
 from chainrule.tabular.heads import head, problem_of
@@ -47,6 +46,7 @@ from chainrule.train.run import Run
 __all__ = ["build", "fit_table", "preflight_table"]
 
 Array = NDArray[Any]
+MOST_FITTED = 10_000  # training rows whose errors tell how wide intervals should be
 
 
 def build(settings: Settings, problem: Problem) -> Setup:
@@ -204,23 +204,22 @@ def _score(run: Run, problem: Problem) -> dict[str, Any]:
 def _calibrated(run: Run, problem: Problem) -> Pipeline | PixelPipeline:
     """Return the pipeline with what prediction intervals are made of, the validation errors."""
     pipeline = problem.pipeline
-    if problem.validation is None:
+    if problem.validation is None or pipeline.task == "classification":
         return pipeline
-    X, y = problem.validation
-    outputs = run.outputs(X)
-
-    def of(target: Target, aim: Objective, outputs: Array, y: Array) -> Target:
-        return calibrated(target, aim, outputs, y) if target.task == "regression" else target
-
-    if not pipeline.target.parts:
-        return replace(pipeline, target=of(pipeline.target, run.objective, outputs, y))
-    parts = tuple(
-        of(part, aim, outputs[:, columns], y[:, place])
-        for place, (part, (aim, columns)) in enumerate(
-            zip(pipeline.target.parts, run.objective.parts, strict=True)
-        )
-    )
-    return replace(pipeline, target=replace(pipeline.target, parts=parts))
+    target, (X, y) = pipeline.target, problem.validation
+    some = np.unique(np.linspace(0, len(problem.train[1]) - 1, MOST_FITTED).astype(np.intp))
+    outputs, fitted = run.outputs(X), run.outputs(problem.train[0][some])
+    seen = problem.train[1][some]
+    if target.task == "regression":
+        found = calibrated(target, run.objective, outputs, y, (fitted, seen))
+        return replace(pipeline, target=found)
+    parts = []
+    for k, (part, (aim, own)) in enumerate(zip(target.parts, run.objective.parts, strict=True)):
+        if part.task == "regression":
+            trained = (fitted[:, own], seen[:, k])
+            part = calibrated(part, aim, outputs[:, own], y[:, k], trained)
+        parts.append(part)
+    return replace(pipeline, target=replace(target, parts=tuple(parts)))
 
 
 def _decoded(problem: Problem) -> Array:
