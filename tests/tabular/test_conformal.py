@@ -110,7 +110,9 @@ def test_quantiles_are_stretched_about_the_median() -> None:
     inside = (low <= held) & (held <= high)
     for part in (size[2000:] < 1, size[2000:] >= 1):
         assert inside[part].mean() == pytest.approx(0.9, abs=0.03)
-    found = quantiles_of(made, aim, outputs[:, ::-1])  # crossing
+    crossed = outputs[2000:, ::-1]
+    assert (np.array(intervals_of(made, aim, crossed, 0.9)) == [low, high]).all()
+    found = quantiles_of(made, aim, outputs[:, ::-1])
     assert list(found) == [0.05, 0.5, 0.95]
     assert (found[0.05] <= found[0.5]).all()
     assert (found[0.5] <= found[0.95]).all()
