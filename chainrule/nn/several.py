@@ -1,4 +1,4 @@
-"""The loss of several targets that one network predicts, each with outputs of its own.
+"""Several targets that one network predicts, each with outputs of its own: their loss.
 
 Read next: :mod:`chainrule.step.objective`.
 """
@@ -11,11 +11,35 @@ from itertools import accumulate
 from typing import Any
 
 from chainrule.core.errors import OptionError
+from chainrule.core.options import check_whole
 from chainrule.core.tensor import Tensor
 from chainrule.nn.losses import LOSSES, WITH_OPTIONS
 from chainrule.ops.arithmetic import add
 
-__all__ = ["Several"]
+__all__ = ["Columns", "Several"]
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Return the columns of x (n, columns) from `start` to before `stop`: ``x[:, start:stop]``.
+
+    After a model of several targets, it leaves the outputs of one.  Raises OptionError unless
+    0 <= start < stop.
+
+    >>> import chainrule as cr
+    >>> Columns(1, 3)(cr.tensor([[1.0, 2.0, 3.0, 4.0]]))
+    Tensor([[2., 3.]], f32[1,2])
+    """
+
+    start: int
+    stop: int
+
+    def __post_init__(self) -> None:
+        check_whole("Columns: start", self.start, least=0)
+        check_whole("Columns: stop", self.stop, least=self.start + 1)
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return x[:, self.start : self.stop]
 
 
 @dataclass(frozen=True)
@@ -31,7 +55,7 @@ class Several:
     >>> import chainrule as cr
     >>> both = Several(("mse", "cross_entropy"), (1, 2))
     >>> both(cr.tensor([[1.0, 0.0, 0.0]]), cr.tensor([[3.0, 1.0]]))  # 2² + log 2
-    Tensor([4.6931472], f32[1])
+    Tensor([4.693147], f32[1])
     """
 
     losses: tuple[Any, ...]

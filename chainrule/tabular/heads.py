@@ -8,31 +8,18 @@ Read next: :mod:`chainrule.tabular.table_training`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 
 from chainrule.core.errors import OptionError, did_you_mean
-from chainrule.core.tensor import Tensor
 from chainrule.data.target import Target
 from chainrule.nn.layer import Sequential
-from chainrule.nn.layer_config import register_layer
+from chainrule.nn.several import Columns
 from chainrule.tabular.problem import Pair, Problem
 from chainrule.train.run import Run
 
-__all__ = ["Columns", "head", "problem_of"]
-
-
-@register_layer
-@dataclass(frozen=True)
-class Columns:
-    """Return the columns from `start` to before `stop` of x (rows, columns)."""
-
-    start: int
-    stop: int
-
-    def __call__(self, x: Tensor) -> Tensor:
-        return x[:, self.start : self.stop]
+__all__ = ["head", "problem_of"]
 
 
 def head(run: Run, target: str) -> Run:
@@ -44,7 +31,7 @@ def head(run: Run, target: str) -> Run:
     >>> from chainrule.tabular.problem import read_problem
     >>> from chainrule.tabular.settings import choose_settings
     >>> from chainrule.tabular.table_training import fit_table
-    >>> iris = read_problem("iris", "target,petal length (cm)")
+    >>> iris = read_problem("iris", "target,petal_length_cm")
     >>> run = fit_table(iris, choose_settings(102, epochs=2), progress=False)
     >>> sorted(head(run, "target").scores["test"])
     ['accuracy', 'balanced_accuracy', 'log_loss']

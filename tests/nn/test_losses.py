@@ -260,6 +260,7 @@ def test_slopes_at_the_kinks_are_one_sided_or_the_middle() -> None:
         (lambda: nn.Quantile((0.5, 1.0)), "Quantile: levels"),
         (lambda: nn.Quantile((0.5, 0.5)), "Quantile: levels"),
         (lambda: nn.Quantile(0.5), "Quantile: levels"),  # type: ignore[arg-type]
+        (lambda: nn.Columns(2, 2), "Columns: stop"),
         (lambda: nn.Several(("mse",), (1, 2)), "Several: losses, outputs and scales need"),
         (lambda: nn.Several(("mse",), (1,), (0.0,)), "scales above 0"),
         (lambda: nn.Several(("hinge",), (1,)), "Several: 'hinge' is not a loss of one column"),
