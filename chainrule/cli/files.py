@@ -109,17 +109,27 @@ def _digits(value: float) -> str:
 def as_json_text(run: Run, table: Table, predicted: dict[str, Any]) -> str:
     """Return target, classes, predictions and probabilities as one JSON object.
 
+    Of several targets, it has the predicted columns as they are.
     Columns of `table` that the network does not use and whose values are unique are "ids".
     """
     target = run.pipeline.target if run.pipeline else None
+    ids = {column.name: column.as_text().tolist() for column in table if _is_id(run, column)}
+    if target and target.parts:
+        columns = {name: values.tolist() for name, values in predicted.items()}
+        return (
+            json.dumps({"target": target.names, **columns, **({"ids": ids} if ids else {})}) + "\n"
+        )
     result: dict[str, Any] = {
         "target": target.name if target else None,
         "classes": list(target.classes) if target else [],
         "predictions": predicted["prediction"].tolist(),
     }
-    if ids := {column.name: column.as_text().tolist() for column in table if _is_id(run, column)}:
+    if ids:
         result["ids"] = ids
-    probabilities = [values for name, values in predicted.items() if name != "prediction"]
+    numbers = [name for name in predicted if name in ("low", "high") or name[:9] == "quantile_"]
+    result |= {name: predicted[name].astype(np.float64).tolist() for name in numbers}
+    more = [name for name in predicted if name not in ("prediction", *numbers)]
+    probabilities = [predicted[name] for name in more]
     if probabilities:
         rows = np.stack(probabilities, axis=1).astype(np.float64)
         result["probabilities"] = rows.round(7).tolist()
@@ -131,7 +141,7 @@ def _is_id(run: Run, column: Column) -> bool:
     pipeline = run.pipeline
     used = {encoder.name for encoder in getattr(pipeline, "encoders", ())}
     used |= set(getattr(pipeline, "feature_names", ()))
-    if column.name in used or (pipeline and column.name == pipeline.target.name):
+    if column.name in used or (pipeline and column.name in pipeline.target.names):
         return False
     cells = column.as_text().tolist()
     return not column.missing.any() and len(set(cells)) == len(cells)

@@ -26,14 +26,20 @@ __all__ = ["predict"]
 @click.option("--out", metavar="FILE", help="Write to FILE, as .csv, .tsv, .parquet, or .json "
               "(as --json)  [default: CSV to standard output]")  # fmt: skip
 @click.option("--force", is_flag=True, help="Replace FILE if it exists.")
+@click.option("--interval", type=float, metavar="X", help="Add low and high, the ends of an "
+              "interval that contains this share of the targets, such as 0.9.")  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="Write one JSON object instead of CSV.")
-def predict(run: str, data: str, out: str | None, force: bool, as_json: bool) -> None:
+def predict(
+    run: str, data: str, out: str | None, force: bool, interval: float | None, as_json: bool
+) -> None:
     """Predict the target for the rows of DATA with the network saved in the directory RUN.
 
     DATA is a file or SQL query, as for train.  Its columns are matched by name; the
     target is optional.  Writes every column of DATA, then prediction, and for
-    classification one probability_CLASS per class.  Cells are normalized: 1.50 is
-    written as 1.5, dates as 2024-01-31, missing values as empty cells.
+    classification one probability_CLASS per class.  With --interval, low and high
+    follow, calibrated on the validation rows of the training.  Cells are
+    normalized: 1.50 is written as 1.5, dates as 2024-01-31, missing values as
+    empty cells.
     With --json, columns of DATA that the network does not use and whose values are
     unique are "ids".
 
@@ -41,6 +47,7 @@ def predict(run: str, data: str, out: str | None, force: bool, as_json: bool) ->
     Examples:
       chainrule predict runs/houses-1 new-houses.csv
       chainrule predict runs/houses-1 new-houses.csv --out prices.csv
+      chainrule predict runs/houses-1 new-houses.csv --interval 0.9
     """  # noqa: D301 - \b tells click to keep the lines
     form = ".json" if as_json else ".csv"
     if out is not None:
@@ -52,7 +59,9 @@ def predict(run: str, data: str, out: str | None, force: bool, as_json: bool) ->
             f"chainrule.load({run!r}).predict(X) predicts from arrays."
         )
     table = read_table(data)
-    predicted = predict_table(saved, table, tell=lambda line: tell(f"note: {line}."))
+    predicted = predict_table(
+        saved, table, interval=interval, tell=lambda line: tell(f"note: {line}.")
+    )
     twice = sorted(set(predicted) & set(table.names))
     if twice and form != ".json":
         raise DataError(f"{data} already has a column {twice[0]!r}; rename or leave it out.")

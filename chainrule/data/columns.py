@@ -20,7 +20,15 @@ from chainrule.data.parse import parse_date
 from chainrule.data.spelling import advise
 from chainrule.data.table import Column, Table, format_number
 
-__all__ = ["MAX_LEVELS", "Role", "Roles", "Understanding", "choose_target", "understand"]
+__all__ = [
+    "MAX_LEVELS",
+    "Role",
+    "Roles",
+    "Understanding",
+    "choose_target",
+    "natural_order",
+    "understand",
+]
 
 Role = Literal[
     "number", "category", "ordinal", "embedded", "date", "cyclic",
@@ -140,7 +148,7 @@ def _obey(column: Column, role: str | Sequence[str]) -> Understanding:
         note = found.note or f"`{name}`: {count}, embedded, as given"
         return replace(found, role="embedded", note=note)
     if role == "ordinal":
-        return _ordered(column, _natural_order(column))
+        return _ordered(column, natural_order(column))
     note = f"`{name}`: {role}, as given"
     if role == "number":
         return Understanding(name, "number", _spelling_note(column) or note)
@@ -166,7 +174,7 @@ def _ordered(column: Column, levels: Sequence[str]) -> Understanding:
     return Understanding(name, "ordinal", f"`{name}`: {order}, as given", tuple(levels))
 
 
-def _natural_order(column: Column) -> list[str]:
+def natural_order(column: Column) -> list[str]:
     """Return the words of `column` in natural order: digits in them compare as numbers."""
     words = np.unique(column.as_text()[~column.missing].astype(str)).tolist()
     if column.kind == "number" and not column.spelling:

@@ -31,7 +31,15 @@ from chainrule.data.read import StoredTable, check_source, is_query, store_table
 from chainrule.data.scaling import Scaler
 from chainrule.data.splits import split_parts
 from chainrule.data.table import Column, column_from_text
-from chainrule.data.target import Target, check_learnable, make_target, settle_task, told_if_chosen
+from chainrule.data.target import (
+    Target,
+    check_learnable,
+    in_order,
+    make_target,
+    order_of,
+    settle_task,
+    told_if_chosen,
+)
 from chainrule.data.unread import Settled, Unread, held_out_notes
 
 __all__ = ["Stream", "stream", "too_large_for_memory"]
@@ -98,7 +106,10 @@ def stream(
         if not is_query(text):
             _check_space(place, Path(text).stat().st_size, f"a copy of {text}")
         with store_table(text, place) as table:
-            found = _Targets.read(table, target, task)
+            found = _Targets.read(table, target, task, roles)
+            if found.target.ordered:
+                roles = {name: role for name, role in (roles or {}).items()
+                         if name != found.target.name}  # fmt: skip
             train, validation, test = found.split(test_fraction, seed)
             pipeline, read, decided = _fit(table, found, train, seed, roles, planned.scaler)
             parts = [train, np.array([], np.intp) if validation is None else validation, test]
@@ -142,9 +153,13 @@ class _Targets:
     source: str
 
     @classmethod
-    def read(cls, table: StoredTable, target: str | None, task: str | None) -> _Targets:
+    def read(
+        cls, table: StoredTable, target: str | None, task: str | None, roles: Roles | None
+    ) -> _Targets:
         """Read the target column in blocks, and determine the task."""
         name, chosen = choose_target(table.block(0, 1, table.names), target)
+        order = order_of(name, roles, task)
+        task = task if order is None else "classification"
         column, places = _read_column(table, name)
         rows = np.flatnonzero(places >= 0)
         _, first, places, counts = np.unique(
@@ -157,6 +172,9 @@ class _Targets:
         with told_if_chosen(chosen):
             settled, notes = settle_task(every, len(table) - len(rows), task, table.source)
             made = make_target(few, settled, table.source, whole=True)
+        if order is not None:
+            made, note = in_order(made, few, order, table.source)
+            notes = (*notes, note)
         check_learnable(made, distinct, len(rows), table.source)
         told = (chosen, *notes) if chosen else notes
         return cls(distinct, rows, places.astype(np.int32), made, told, table.source)

@@ -8,7 +8,7 @@ Read next: :mod:`chainrule.tabular.table_training`.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -28,13 +28,14 @@ from chainrule.data.splits import VALIDATION_FRACTION, split, split_parts
 from chainrule.data.streaming import stream as encode_to_disk
 from chainrule.data.streaming import too_large_for_memory
 from chainrule.data.table import Table
-from chainrule.data.target import Target, check_learnable, inspect_target
+from chainrule.data.target import Target, check_learnable, inspect_target, inspect_targets
 from chainrule.data.unread import held_out_notes
 from chainrule.train.progress import Progress
 
-__all__ = ["Problem", "read_problem"]
+__all__ = ["Pair", "Problem", "read_problem"]
 
 Pair = tuple[NDArray[Any], NDArray[Any]]
+_ONE_STREAMED = "Of several targets, a streamed table can have one only; leave the others out."
 
 
 @dataclass(frozen=True)
@@ -86,7 +87,7 @@ class Problem:
 
 def read_problem(
     source: str | os.PathLike[str] | Table | Mapping[str, Any],
-    target: str | None = None,
+    target: str | Sequence[str] | None = None,
     *,
     task: str | None = None,
     test_fraction: float = 0.2,
@@ -104,6 +105,9 @@ def read_problem(
     keep it.  With `stream` (None: for a file larger than a quarter of the memory) a file or SQL
     is encoded to disk, see :func:`chainrule.data.streaming.stream`; `progress` shows a progress
     bar for it.
+
+    target: the column to predict, or several, whose rows must have them all: a list of names, or
+    one text with commas between them.  roles may give the classes of a target an order.
 
     preprocess: "standardize" (None), "center", "minmax", "robust" or "none" for the numbers of
     each column; "pca", "whiten" or "zca" for all features together; a specification such as
@@ -123,6 +127,8 @@ def read_problem(
     if stream is None:
         stream = not isinstance(source, Table) and too_large_for_memory(source)
     if stream:
+        if target is not None and not isinstance(target, str):
+            raise OptionError(_ONE_STREAMED)
         if weight is not None:
             raise OptionError(f"weight: a streamed table can't use the weights {weight!r} yet.")
         options: dict[str, Any] = {"task": task, "test_fraction": test_fraction, "seed": seed}
@@ -130,11 +136,15 @@ def read_problem(
         return _streamed_problem(source, target, options, progress)
     found = _open(source)
     if isinstance(found, Dataset):
+        target = target if target is None or isinstance(target, str) else ", ".join(target)
         if roles or weight is not None:
             what = "roles can't be given" if roles else "it has no column of weights"
             raise DataError(f"{found.name} is a set of images; {what}.")
         return _image_problem(found, target, task, seed, preprocess)
-    parts = _split(found, target, task, test_fraction, seed)
+    parts = _split(found, target, task, test_fraction, seed, roles)
+    ordered = [one.name for one in parts.target.parts or (parts.target,) if one.ordered]
+    if ordered:
+        roles = {name: role for name, role in (roles or {}).items() if name not in ordered}
     return _table_problem(found, _title(source), parts, roles, preprocess, weight)
 
 
@@ -181,16 +191,37 @@ class _Parts:
 
 
 def _split(
-    table: Table, target: str | None, task: str | None, fraction: float, seed: int
+    table: Table,
+    target: str | Sequence[str] | None,
+    task: str | None,
+    fraction: float,
+    seed: int,
+    roles: Roles | None,
 ) -> _Parts:
-    found, kept, notes = inspect_target(table, target, task)
-    column = table[found.name].take(kept)
-    check_learnable(found, column, len(kept), table.source)
-    # Only classes are stratified.
-    strata: Any = found.encode(column, table.source) if found.task == "classification" else None
+    asked = _names(target, table)
+    if len(asked) > 1:
+        found, kept, notes = inspect_targets(table, asked, task, roles)
+    else:
+        found, kept, notes = inspect_target(table, asked[0] if asked else None, task, roles=roles)
+    every = found.parts or (found,)
+    for one in every:
+        check_learnable(one, table[one.name].take(kept), len(kept), table.source)
+    # Only classes are stratified, those of the first target that has some.
+    classes = next((one for one in every if one.task == "classification"), None)
+    strata: Any = None if classes is None else classes.encode_from(table, kept)
     train, validation, test = split_parts(len(kept) if strata is None else strata, fraction, seed)
     held = None if validation is None else kept[validation]
     return _Parts(found, notes, kept[train], held, kept[test])
+
+
+def _names(target: str | Sequence[str] | None, table: Table) -> tuple[str, ...]:
+    """Return the names of the targets; a text with commas is one name if a column has it."""
+    if target is None:
+        return ()
+    if not isinstance(target, str):
+        return tuple(target)
+    parts = tuple(part.strip() for part in target.split(","))
+    return (target,) if target in table or not all(parts) else parts
 
 
 def _table_problem(
@@ -231,8 +262,8 @@ def _weights(
     """Return the weights of the training and the validation rows, from the column `name`."""
     if name is None:
         return None, None
-    if name not in table.names or name == parts.target.name:
-        others = [other for other in table.names if other != parts.target.name]
+    if name not in table.names or name in parts.target.names:
+        others = [other for other in table.names if other not in parts.target.names]
         raise DataError(f"weight: {name!r} is not a feature column. {did_you_mean(name, others)}")
     column = table[name]
     rows = parts.train if parts.validation is None else np.r_[parts.train, parts.validation]
@@ -257,7 +288,12 @@ def _streamed_problem(
             bar.rows = rows
             bar.advance(1, done)
 
-        streamed = encode_to_disk(source, target, watch=watch, **options)
+        try:
+            streamed = encode_to_disk(source, target, watch=watch, **options)
+        except DataError as error:
+            if target is None or "," not in target or f"{target!r} to predict" not in str(error):
+                raise
+            raise OptionError(f"{error} {_ONE_STREAMED}") from None
     return Problem(
         _title(source), streamed.pipeline, streamed.train, streamed.validation, streamed.test
     )

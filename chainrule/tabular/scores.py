@@ -32,6 +32,8 @@ MEASURES = {
     "mae": "mean absolute error",
     "rmse": "root mean square error",
     "r2": "R² (variance explained)",
+    "poisson_deviance": "mean Poisson deviance",
+    "class_distance": "mean distance in classes",
 }
 MOST_CLASSES = 100  # a larger matrix would fill metrics.json with zeros
 
