@@ -34,7 +34,7 @@ from chainrule.data.table import Column, column_from_text
 from chainrule.data.target import Target, check_learnable, make_target, settle_task, told_if_chosen
 from chainrule.data.unread import Settled, Unread, held_out_notes
 
-__all__ = ["Stream", "stream", "too_large_for_memory"]
+__all__ = ["Stream", "choose_folder", "stream", "too_large_for_memory"]
 
 Array = NDArray[Any]
 SAMPLE_ROWS = 100_000  # training rows used for means, medians and categories
@@ -93,7 +93,7 @@ def stream(
     """
     text, planned = os.fspath(source), plan(preprocess)
     check_source(text)
-    with tempfile.TemporaryDirectory(prefix="chainrule-", dir=_choose_folder(folder)) as name:
+    with tempfile.TemporaryDirectory(prefix="chainrule-", dir=choose_folder(folder)) as name:
         place = Path(name)
         if not is_query(text):
             _check_space(place, Path(text).stat().st_size, f"a copy of {text}")
@@ -304,7 +304,7 @@ def _file(path: Path, rows: int, width: int) -> Array:
     return np.lib.format.open_memmap(path, "w+", np.float32, (rows, width))
 
 
-def _choose_folder(folder: str | os.PathLike[str] | None) -> str:
+def choose_folder(folder: str | os.PathLike[str] | None) -> str:
     """Return the directory for large files; /tmp is often in memory, /var/tmp is not."""
     if folder is not None:
         if not os.path.isdir(folder):
