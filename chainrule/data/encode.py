@@ -9,6 +9,7 @@ Read next: :mod:`chainrule.data.pipeline`.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import repeat
 from typing import Any
 
 import numpy as np
@@ -110,7 +111,8 @@ class CategoryEncoder:
         """Return the features of `column`, shape (rows, features)."""
         place = {level: i for i, level in enumerate(self.levels)}
         unseen = len(self.levels) if self.other else -1
-        codes = np.array([place.get(cell, unseen) for cell in column.as_text()], dtype=np.intp)
+        found = map(place.get, column.as_text().tolist(), repeat(unseen))
+        codes = np.fromiter(found, np.intp, len(column))
         codes[column.missing] = self.categories - 1 if self.missing else -1
         if self.embedded:
             return (codes[:, None] + 1).astype(np.float64)
@@ -206,6 +208,8 @@ def _date_parts(moments: NDArray[np.datetime64], parts: tuple[str, ...]) -> NDAr
         "days": days,
     }
     for part, period in _PERIODS.items():
+        if f"{part}.sin" not in parts and f"{part}.cos" not in parts:
+            continue
         angle = 2 * np.pi * (found[part] - (part in ("month", "day"))) / period
         # Rounded: the error of pi would make sin(pi) differ from sin(0).
         found[f"{part}.sin"] = np.round(np.sin(angle), 12)

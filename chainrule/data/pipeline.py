@@ -264,8 +264,9 @@ class Pipeline:
 
 def _check_finite(block: NDArray[np.float32], column: Column, where: str) -> None:
     """Raise DataError, with row and column, if a scaled number overflows float32."""
-    rows = np.flatnonzero(~np.isfinite(block).all(axis=1))
-    if len(rows):
+    finite = np.isfinite(block)
+    if not finite.all():
+        rows = np.flatnonzero(~finite.all(axis=1))
         raise DataError(
             f"{where}: row {column.row_number(rows[0])} of column {column.name!r} is "
             f"{column.as_text()[rows[0]]}, which is too large for a float32 feature; "

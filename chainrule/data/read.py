@@ -41,6 +41,12 @@ _CSV_IN_QUERY = re.compile(
     r"\b(from|join)(\s+)'((?:[^']|'')+\.(?:csv|tsv)(?:\.gz|\.zst)?)'", re.IGNORECASE
 )
 _NUMERIC = re.compile(r"U?(TINY|SMALL|BIG|HUGE)?INT(EGER)?$|DECIMAL|FLOAT|DOUBLE")
+_NOT = {  # cells that are not of a type; the first type that none contradicts is taken
+    "DOUBLE": "{0} IS NOT NULL AND TRY_CAST({0} AS DOUBLE) IS NULL",
+    "TIMESTAMP": "{0} IS NOT NULL AND TRY_CAST({0} AS TIMESTAMP) IS NULL",
+    "BOOLEAN": "lower(trim({0})) NOT IN ('true', 'false')",
+}
+_FIRST_ROWS = 1_000
 _NESTED = ("STRUCT", "MAP", "UNION", "BLOB")
 _CASES = (str, str.upper, str.capitalize)
 _MISSING_SQL = ", ".join(
@@ -381,32 +387,28 @@ def _column_types(
 ) -> dict[str, str]:
     """Return the SQL type of each column that is not text, inferred from all of its cells.
 
-    The rules are those of `chainrule.data.parse.parse_text`, which later parses the columns
-    that stay text; DuckDB applies them faster to large files.
+    The rules are those of `chainrule.data.parse.parse_text`, which parses the columns left as text.
     """
-    questions = ["count(*)"]
-    for name in map(_quote, names):
-        questions += [f"count({name})", f"count(TRY_CAST({name} AS DOUBLE))"]
-    total, *counts = _execute(db, f"SELECT {', '.join(questions)} FROM {cells}", where).fetchone()
-    if total == 0:
-        raise DataError(f"{where} has a header but no rows.")
-    filled = dict(zip(names, counts[::2], strict=True))
-    numbers = [n for n, k in zip(names, counts[1::2], strict=True) if filled[n] and k == filled[n]]
-    rest = [name for name in names if filled[name] and name not in set(numbers)]
-    questions = ["count(*)"]
-    for name in map(_quote, rest):
-        questions.append(f"count(TRY_CAST({name} AS TIMESTAMP))")
-        questions.append(f"count(*) FILTER (lower(trim({name})) IN ('true', 'false'))")
-    for name in map(_quote, numbers if may_have_codes else ()):
-        questions.append(f"count(*) FILTER (regexp_full_match(trim({name}), '0[0-9]+'))")
-    _, *counts = _execute(db, f"SELECT {', '.join(questions)} FROM {cells}", where).fetchone()
-    codes = dict(zip(numbers, counts[2 * len(rest) :], strict=False))
-    types = {name: "DOUBLE" for name in numbers if not codes.get(name)}
-    for i, name in enumerate(rest):
-        dates, booleans = counts[2 * i : 2 * i + 2]
-        if filled[name] in (dates, booleans):
-            types[name] = "TIMESTAMP" if filled[name] == dates else "BOOLEAN"
-    return types
+    possible = {kind: list(names) for kind in _NOT}
+    few = f"(SELECT * FROM {cells} LIMIT {_FIRST_ROWS})"  # rule out most, at little cost
+    for source in (few, cells):
+        asked = [(kind, name) for kind, some in possible.items() for name in some]
+        questions = [f"count(*) FILTER ({_NOT[kind].format(_quote(name))})" for kind, name in asked]
+        used = list(dict.fromkeys(name for _, name in asked))
+        questions += [f"count({name})" for name in map(_quote, used)]
+        numbers = possible["DOUBLE"] if may_have_codes and source is cells else []
+        code = "count(*) FILTER (regexp_full_match(trim({0}), '0[0-9]+'))"
+        questions += [code.format(name) for name in map(_quote, numbers)]
+        sql = f"SELECT {', '.join(['count(*)', *questions])} FROM {source}"
+        total, *counts = _execute(db, sql, where).fetchone()
+        if total == 0:
+            raise DataError(f"{where} has a header but no rows.")
+        found = dict(zip(asked, counts, strict=False))
+        possible = {kind: [n for n in some if not found[kind, n]] for kind, some in possible.items()}
+    filled = dict(zip(used, counts[len(asked) :], strict=False))
+    codes = dict(zip(numbers, counts[len(asked) + len(used) :], strict=True))
+    types = {name: kind for kind, some in reversed(possible.items()) for name in some}
+    return {name: kind for name, kind in types.items() if filled[name] and not codes.get(name)}
 
 
 def _run_query(db: Any, query: str, where: str) -> Table:

@@ -10,7 +10,7 @@ Read next: :mod:`chainrule.data.pipeline`.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -79,6 +79,7 @@ def _look_for_new_words(encoder: Encoder, column: Column, seen: _Seen) -> None:
 
 
 def _look_for_far(encoder: NumericEncoder, column: Column, where: str, seen: _Seen) -> None:
+    encoder = replace(encoder, parts=encoder.parts[-1:])
     values, missing, unread = encoder.read(column, where)
     if len(unread):
         more = Unread.of(column, unread)
