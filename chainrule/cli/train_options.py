@@ -13,6 +13,7 @@ import click
 from chainrule.cli.config_file import read_config
 from chainrule.core.errors import OptionError
 from chainrule.data.preprocess import NAMES as PREPROCESSING
+from chainrule.tabular.calibration import check_threshold
 from chainrule.tabular.settings import Option, check_range, options
 from chainrule.train.checkpoint import Checkpoint
 
@@ -22,6 +23,7 @@ __all__ = [
     "network_options",
     "parse_every",
     "parse_fraction",
+    "parse_threshold",
     "positive",
 ]
 
@@ -64,12 +66,20 @@ def parse_number(ctx: click.Context, option: click.Parameter, value: float | Non
 def parse_fraction(
     ctx: click.Context, option: click.Parameter, fraction: float | None
 ) -> float | None:
-    """Check that a number lies strictly between 0 and 1."""
-    if fraction is not None and not 0 < fraction < 1:
-        raise click.BadParameter(
-            f"must lie strictly between 0 and 1, not {fraction:g}", ctx, option
-        )
+    """Check that a number is not below 0, and below 1."""
+    if fraction is not None and not 0 <= fraction < 1:
+        raise click.BadParameter(f"must be from 0 to below 1, not {fraction:g}", ctx, option)
     return fraction
+
+
+def parse_threshold(ctx: click.Context, option: click.Parameter, rule: str | None) -> str | None:
+    """Check a rule for a threshold."""
+    try:
+        if rule is not None:
+            check_threshold(rule)
+    except OptionError as error:
+        raise click.BadParameter(str(error), ctx, option) from None
+    return rule
 
 
 def parse_every(ctx: click.Context, option: click.Parameter, text: str) -> int | str:

@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 from chainrule.core.errors import DataError, OptionError
 from chainrule.core.options import is_number
 
-__all__ = ["folds", "split", "split_parts", "stratified_folds"]
+__all__ = ["folds", "hold_out", "split", "split_parts", "stratified_folds"]
 
 Rows = NDArray[np.intp]
 VALIDATION_FRACTION = 0.15
@@ -76,19 +76,33 @@ def split_parts(
     """Return sorted (train, validation, test) rows; validation is None if there are too few rows.
 
     Classes, given as indices from 0, keep their shares.  The validation set is 15 % of the rows
-    that are not in the test set.
+    that are not in the test set, which is empty for a `test_fraction` of 0.
 
     >>> [len(part) for part in split_parts(100)]
     [68, 12, 20]
     """
+    if test_fraction == 0:
+        every = np.arange(classes_or_n if isinstance(classes_or_n, int) else len(classes_or_n))
+        return *hold_out(classes_or_n, every, seed), every[:0]
     learn, test = split(classes_or_n, test_fraction, seed)
+    return *hold_out(classes_or_n, learn, seed), test
+
+
+def hold_out(
+    classes_or_n: NDArray[np.int64] | int, learn: Rows, seed: int = 0
+) -> tuple[Rows, Rows | None]:
+    """Divide the rows `learn` into (train, validation), as `split_parts` does.
+
+    >>> [len(part) for part in hold_out(100, np.arange(80))]
+    [68, 12]
+    """
     strata = None if isinstance(classes_or_n, int) else classes_or_n[learn]
     if len(learn) < _FEWEST_TO_VALIDATE or (
         strata is not None and np.bincount(strata).max() < 2  # every class stays in training
     ):
-        return learn, None, test
+        return learn, None
     inner, held = split(len(learn) if strata is None else strata, VALIDATION_FRACTION, seed + 1)
-    return learn[inner], learn[held], test
+    return learn[inner], learn[held]
 
 
 def folds(n: int, k: int, seed: int = 0) -> list[tuple[Rows, Rows]]:

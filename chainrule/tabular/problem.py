@@ -24,7 +24,16 @@ from chainrule.data.pixels import PixelPipeline
 from chainrule.data.preprocess import Preprocessing, plan
 from chainrule.data.read import is_query, read_table
 from chainrule.data.read_errors import reject_near_query
-from chainrule.data.splits import VALIDATION_FRACTION, split, split_parts
+from chainrule.data.splits import (
+    VALIDATION_FRACTION,
+    hold_out,
+    split,
+    split_parts,
+    stratified_folds,
+)
+from chainrule.data.splits import (
+    folds as plain_folds,
+)
 from chainrule.data.streaming import stream as encode_to_disk
 from chainrule.data.streaming import too_large_for_memory
 from chainrule.data.table import Table
@@ -32,7 +41,7 @@ from chainrule.data.target import Target, check_learnable, inspect_target
 from chainrule.data.unread import held_out_notes
 from chainrule.train.progress import Progress
 
-__all__ = ["Problem", "read_problem"]
+__all__ = ["Problem", "fold_problems", "read_problem"]
 
 Pair = tuple[NDArray[Any], NDArray[Any]]
 
@@ -101,7 +110,9 @@ def read_problem(
 
     source: the name of a built-in data set, a file, a directory of IDX files, SQL, a Table, or
     a mapping of columns.  Classes keep their shares in every part.  Data sets with a test set
-    keep it.  With `stream` (None: for a file larger than a quarter of the memory) a file or SQL
+    keep it.  With a `test_fraction` of 0 there are no test rows, and no scores.
+
+    With `stream` (None: for a file larger than a quarter of the memory) a file or SQL
     is encoded to disk, see :func:`chainrule.data.streaming.stream`; `progress` shows a progress
     bar for it.
 
@@ -136,6 +147,42 @@ def read_problem(
         return _image_problem(found, target, task, seed, preprocess)
     parts = _split(found, target, task, test_fraction, seed)
     return _table_problem(found, _title(source), parts, roles, preprocess, weight)
+
+
+def fold_problems(
+    source: str | os.PathLike[str] | Table | Mapping[str, Any],
+    target: str | None = None,
+    *,
+    folds: int = 5,
+    task: str | None = None,
+    seed: int = 0,
+    roles: Roles | None = None,
+    preprocess: Preprocessing = None,
+    weight: str | None = None,
+) -> list[Problem]:
+    """Read `source`, and return a problem for each of `folds` parts of its rows, its test rows.
+
+    Every row is a test row once, and classes keep their shares.  Each pipeline is fitted to its
+    own training rows.  The arguments are those of :func:`read_problem`.
+    Raises DataError for a data set that defines its test set, and as :func:`read_problem` does.
+    """
+    plan(preprocess)
+    if not isinstance(source, (str, os.PathLike, Table)):
+        source = Table.from_arrays(source)
+    found = _open(source)
+    if isinstance(found, Dataset):
+        raise DataError(f"{found.name} has its own test set; it is not divided into folds.")
+    every, notes, kept, strata = _inspect(found, target, task)
+    rows = len(kept)
+    pairs = (
+        plain_folds(rows, folds, seed) if strata is None else stratified_folds(strata, folds, seed)
+    )
+    problems = []
+    for learn, test in pairs:
+        train, held = hold_out(rows if strata is None else strata, learn, seed)
+        parts = _Parts(every, notes, kept[train], None if held is None else kept[held], kept[test])
+        problems.append(_table_problem(found, _title(source), parts, roles, preprocess, weight))
+    return problems
 
 
 def _open(source: str | os.PathLike[str] | Table) -> Table | Dataset:
@@ -183,14 +230,22 @@ class _Parts:
 def _split(
     table: Table, target: str | None, task: str | None, fraction: float, seed: int
 ) -> _Parts:
+    found, notes, kept, strata = _inspect(table, target, task)
+    train, validation, test = split_parts(len(kept) if strata is None else strata, fraction, seed)
+    held = None if validation is None else kept[validation]
+    return _Parts(found, notes, kept[train], held, kept[test])
+
+
+def _inspect(
+    table: Table, target: str | None, task: str | None
+) -> tuple[Target, tuple[str, ...], NDArray[np.intp], NDArray[np.int64] | None]:
+    """Return the target, the notes on it, the rows that have one, and their classes, if any."""
     found, kept, notes = inspect_target(table, target, task)
     column = table[found.name].take(kept)
     check_learnable(found, column, len(kept), table.source)
     # Only classes are stratified.
-    strata: Any = found.encode(column, table.source) if found.task == "classification" else None
-    train, validation, test = split_parts(len(kept) if strata is None else strata, fraction, seed)
-    held = None if validation is None else kept[validation]
-    return _Parts(found, notes, kept[train], held, kept[test])
+    strata = found.encode(column, table.source) if found.task == "classification" else None
+    return found, notes, kept, strata
 
 
 def _table_problem(

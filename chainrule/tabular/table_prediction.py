@@ -116,8 +116,7 @@ def _answers(run: Run, X: NDArray[Any]) -> Answers:
     outputs = run.outputs(X)
     if target.task == "regression":
         return {"prediction": target.decode(run.decide(outputs))}
-    probabilities = run.probabilities(outputs)
-    columns = {"prediction": target.decode(probabilities.argmax(axis=1))}
-    for name, column in zip(target.classes, probabilities.T, strict=True):
+    columns = {"prediction": target.decode(run.decide(outputs))}
+    for name, column in zip(target.classes, run.probabilities(outputs).T, strict=True):
         columns[f"probability_{name}"] = column
     return columns

@@ -169,8 +169,17 @@ def _same_length(name: str, xs: Any, ys: Any) -> tuple[Any, Any]:
     return xs, ys
 
 
-def bar_chart(values: Mapping[str, float], *, title: str = "", label: str = "") -> str:
+def bar_chart(
+    values: Mapping[str, float],
+    *,
+    title: str = "",
+    label: str = "",
+    errors: Mapping[str, float] | None = None,
+) -> str:
     """Draw a horizontal bar for each of `values` by name, to the left if negative.
+
+    `errors`, by the same names, are drawn as lines from a value minus its error to the value plus
+    it.
 
     >>> bar_chart({"a": 2.0, "b": -1.0}).count("<rect")
     2
@@ -178,9 +187,13 @@ def bar_chart(values: Mapping[str, float], *, title: str = "", label: str = "") 
     numbers = {name: float(value) + 0.0 for name, value in values.items()}  # -0.0 becomes 0.0
     left = 12 + min(NAMES, max(map(measured, numbers), default=CHARACTER))
     written = {name: f"{value:.4g}" for name, value in numbers.items()}
+    error = {name: float((errors or {}).get(name, 0.0)) for name in numbers}
+    written = {name: said + (f" ± {error[name]:.2g}" if errors else "")
+               for name, said in written.items()}  # fmt: skip
     room = 8 + CHARACTER * max(map(len, written.values()), default=1)
     below = room if any(v < 0 for v in numbers.values()) else 0
-    x = scale_for([*numbers.values(), 0.0], left + below, WIDTH - room, zero=True)
+    ends = [value + side * error[name] for name, value in numbers.items() for side in (-1, 1)]
+    x = scale_for([*numbers.values(), *ends, 0.0], left + below, WIDTH - room, zero=True)
     top = 26.0 if title else 6.0
     parts = [text(title, 2, 18, "head")] if title else []
     for i, (name, value) in enumerate(numbers.items()):
@@ -193,6 +206,10 @@ def bar_chart(values: Mapping[str, float], *, title: str = "", label: str = "") 
         fill = "var(--plus)" if value >= 0 else "var(--minus)"
         parts.append(titled("rect", f"{name}: {value:.6g}", x=start, y=at + 3, width=end - start,
                             height=14, fill=fill))  # fmt: skip
+        low, high = x(value - error[name]), x(value + error[name])
+        if errors:
+            parts.append(tag("line", class_="axis", x1=low, x2=high, y1=at + 10, y2=at + 10))
+        start, end = min(start, low), max(end, high)
         place, anchor = (end + 4, "start") if value >= 0 else (start - 4, "end")
         parts.append(text(written[name], place, at + 14, anchor=anchor))
     bottom = top + 20 * len(numbers)
