@@ -165,7 +165,7 @@ def train(
     if out is not None:
         check_writable(out, force, "--force")
     click.get_current_context().with_resource(_ending())
-    how: dict[str, Any] = {
+    given: dict[str, Any] = {
         "task": task, "seed": seed, "roles": roles, "preprocess": preprocess, "weight": weight,
     }  # fmt: skip
     problem = read_problem(
@@ -174,7 +174,7 @@ def train(
         test_fraction=0.2 if test_fraction is None else test_fraction,
         stream=stream,
         progress=not quiet,
-        **how,
+        **given,
     )
     place = Path(out) if out is not None else _reserved(problem.name)
     _claim(place)
@@ -221,7 +221,7 @@ def train(
     if folds is not None:
         with progress_bar("folds") as bar:
             crossed = cross_validate(
-                fold_problems(source, target, folds=folds, **how), choose, threads=threads,
+                fold_problems(source, target, folds=folds, **given), choose, threads=threads,
                 threshold=threshold, watch=bar,
             )  # fmt: skip
     try:

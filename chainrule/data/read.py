@@ -404,7 +404,7 @@ def _column_types(
         if total == 0:
             raise DataError(f"{where} has a header but no rows.")
         found = dict(zip(asked, counts, strict=False))
-        possible = {kind: [n for n in some if not found[kind, n]] for kind, some in possible.items()}
+        possible = {k: [n for n in some if not found[k, n]] for k, some in possible.items()}
     filled = dict(zip(used, counts[len(asked) :], strict=False))
     codes = dict(zip(numbers, counts[len(asked) + len(used) :], strict=True))
     types = {name: kind for kind, some in reversed(possible.items()) for name in some}

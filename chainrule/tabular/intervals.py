@@ -117,7 +117,7 @@ def class_intervals(
     near = [wilson(int(hits[k]), int(rows[k])) for k in classes]
     return {
         "accuracy": list(wilson(int(hit.sum()), len(hit))),
-        "balanced_accuracy": list(combined(hits[classes] / rows[classes], near)),
+        "balanced_accuracy": list(combined((hits[classes] / rows[classes]).tolist(), near)),
         "log_loss": _not_below_0(mean_interval(log_losses(true, probabilities))),
     }
 

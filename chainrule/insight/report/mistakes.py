@@ -67,7 +67,8 @@ def _classes(predictions: Predictions) -> str:
 
 def _reliability(predictions: Predictions) -> str:
     """Return a chart of the accuracy over the confidence, with the interval of each bin."""
-    bins = reliability(predictions.true, predictions.scores)
+    scores: Array = predictions.scores  # type: ignore[assignment]
+    bins = reliability(predictions.true, scores)
     sure = np.array([one["confidence"] for one in bins])
     low, high = np.array([one["ends"] for one in bins]).T
     lines = {

@@ -78,14 +78,14 @@ def _scores(
     rows = f"the {counted(len(predictions), 'row')} given"
     if predictions.kind == "classes" and predictions.certain and predictions.scores is not None:
         shares = np.bincount(predictions.true, minlength=len(predictions.names)) / len(predictions)
-        true, said = predictions.true, predictions.predicted
+        true, chosen = predictions.true, predictions.predicted
         even = np.broadcast_to(shares, predictions.scores.shape)
-        more = further_scores(true, predictions.scores, said, predictions.names)
+        more = further_scores(true, predictions.scores, chosen, predictions.names)
         plain = f"always “{escape(predictions.names[int(shares.argmax())])}”"
         guess = score_classes(true, even)
         guess |= further_scores(true, even, even.argmax(axis=1), predictions.names).values
-        ends = class_intervals(true, predictions.scores, said) | more.intervals
-        test = score_classes(true, predictions.scores, said) | more.values
+        ends = class_intervals(true, predictions.scores, chosen) | more.intervals
+        test = score_classes(true, predictions.scores, chosen) | more.values
         return test, guess, ends, (rows, plain)
     if predictions.kind == "values" and predictions.true.shape[1] == 1:
         true, predicted = predictions.true[:, 0], predictions.predicted[:, 0]
