@@ -159,7 +159,10 @@ def _ending(run: Run, saved: str | None) -> list[tuple[str, str]]:
     elif run.stopped:
         lines.append(("", f"stopped: {run.stopped}"))
     if "test" not in run.scores:
-        lines.append(("tested", "on no row: it was trained on all, so there are no scores of it"))
+        lines.append(("tested", "on no row, so this network has no scores of its own"))
+    if "cross_validation" in run.scores:
+        rows = counted(run.settings["rows"], "row")
+        lines.append(("", f"the saved network was trained after the folds, on {rows}"))
     lines += [(label, text) for label, text in decided_by(run.scores).items()]
     if saved is not None:
         lines.append(("saved", saved))

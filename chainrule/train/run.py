@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import json
 import os
-import platform
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -55,7 +54,7 @@ from chainrule.train.directory import pack_weights, set_weights, unpack_weights,
 from chainrule.train.history import History
 from chainrule.train.predictor import Predictor
 from chainrule.train.replay import Biography, Breakdown, biography, find_breakdown, forked
-from chainrule.train.saved_files import FORMAT, read_saved, reading
+from chainrule.train.saved_files import FORMAT, read_saved, reading, versions
 from chainrule.transform.mode import for_predicting
 
 __all__ = ["Run", "load"]
@@ -391,7 +390,7 @@ class Run:
             "best_epoch": self.best_epoch,
             "findings": None if self.findings is None else self.findings.to_json(),
             "remedies": None if self.remedies is None else self.remedies.to_json(),
-            "versions": {"python": platform.python_version(), "numpy": np.__version__},
+            "versions": versions(),
         }
         weights = {
             # Not ascontiguousarray, which would give a single number an axis.

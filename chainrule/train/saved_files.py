@@ -11,16 +11,20 @@ from __future__ import annotations
 import contextlib
 import json
 import math
+import platform
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from chainrule.core.durable import MANIFEST, read_file, read_folder, read_manifest, steadily
 from chainrule.core.errors import ChainruleError, DamagedError, RunError, did_you_mean
 from chainrule.train.directory import how_to_go_on
 
-__all__ = ["FORMAT", "SavedRun", "edited_files", "read_saved", "reading", "saved_with"]
+__all__ = ["FORMAT", "SavedRun", "edited_files", "read_saved", "reading", "saved_with", "versions"]
 
 FORMAT = 4  # raised whenever a run saved before can't be read as it is
 NEEDED = ("run.json", "history.jsonl", "metrics.json", "weights.safetensors")
@@ -107,10 +111,19 @@ def _read(root: Path) -> SavedRun:
     )
 
 
+def versions() -> dict[str, str]:
+    """Return the versions of chainrule ("from its source" if unknown), Python and NumPy."""
+    try:
+        own = version("chainrule")
+    except PackageNotFoundError:
+        own = "from its source"
+    return {"chainrule": own, "python": platform.python_version(), "numpy": np.__version__}
+
+
 def saved_with(root: Path) -> dict[str, str]:
-    """Return the versions of Python and NumPy that the run in the folder `root` was saved with."""
-    versions = read_saved(root).about.get("versions")
-    return {str(k): str(v) for k, v in versions.items()} if isinstance(versions, dict) else {}
+    """Return the versions that the run in the folder `root` was saved with."""
+    found = read_saved(root).about.get("versions")
+    return {str(k): str(v) for k, v in found.items()} if isinstance(found, dict) else {}
 
 
 def edited_files(root: Path) -> list[str]:

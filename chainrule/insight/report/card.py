@@ -99,7 +99,7 @@ def _scores(run: Run) -> list[str]:
     scores = run.scores
     lines = ["## How good it is", ""]
     if "test" not in scores:
-        lines.append("It was trained on all rows, and not tested on any.")
+        lines.append("It was trained on all rows that have a target, and not tested on any.")
     else:
         guess, ends = scores["baseline"], scores.get("intervals", {})
         plain = amount(guess["guess"]) if scores["task"] == "regression" else f"`{guess['guess']}`"
@@ -115,7 +115,12 @@ def _scores(run: Run) -> list[str]:
             if key in guess
         ]
     if found := scores.get("cross_validation"):
-        lines += ["", f"In {counted(found['folds'], 'fold')}, mean and standard deviation:", ""]
+        lines += [
+            "",
+            f"Other networks of the same settings, each tested on one of {found['folds']} folds of "
+            "the rows and trained on the others, mean and standard deviation:",
+            "",
+        ]
         lines += [
             f"- {MEASURES[key]}: {measure(key, one['mean'])} ± {measure(key, one['deviation'])}"
             for key, one in found["scores"].items()
@@ -124,7 +129,7 @@ def _scores(run: Run) -> list[str]:
     told = decided_by(scores)
     if scores["task"] == "classification" and "calibration" not in scores:
         told["probabilities"] = "as the network gives them; no temperature made them better"
-    return [*lines, "", *(f"- {label}: {text}" for label, text in told.items())]
+    return [*lines, *([""] if told else []), *(f"- {k}: {text}" for k, text in told.items())]
 
 
 def _limits(run: Run) -> list[str]:
@@ -141,9 +146,12 @@ def _limits(run: Run) -> list[str]:
     ]
     if rare:
         lines.append(f"- Rare classes, known less well: {', '.join(rare[:MOST_WORDS])}.")
+    if "test" in scores or "cross_validation" in scores:
+        lines.append(
+            "- The rows to test were drawn from the same table: on rows from elsewhere, or from a "
+            "later time, the scores may be lower."
+        )
     lines += [
-        "- The rows to test were drawn from the same table: on rows from elsewhere, or from a "
-        "later time, the scores may be lower.",
         "- Outside the ranges and words above, predictions are guesses; `chainrule predict` tells "
         "of such rows.",
         f"- It tells what goes together with `{target.name}`, not what causes it.",
