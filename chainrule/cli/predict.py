@@ -27,7 +27,11 @@ __all__ = ["predict"]
               "(as --json)  [default: CSV to standard output]")  # fmt: skip
 @click.option("--force", is_flag=True, help="Replace FILE if it exists.")
 @click.option("--json", "as_json", is_flag=True, help="Write one JSON object instead of CSV.")
-def predict(run: str, data: str, out: str | None, force: bool, as_json: bool) -> None:
+@click.option("--skip", type=click.IntRange(min=0), metavar="N",
+              help="Lines above the header of DATA  [default: found by their look]")  # fmt: skip
+def predict(
+    run: str, data: str, out: str | None, force: bool, as_json: bool, skip: int | None
+) -> None:
     """Predict the target for the rows of DATA with the network saved in the directory RUN.
 
     DATA is a file or SQL query, as for train.  Its columns are matched by name; the
@@ -51,7 +55,9 @@ def predict(run: str, data: str, out: str | None, force: bool, as_json: bool) ->
             f"{run} was trained on arrays, so it has no columns to match by name; in Python, "
             f"chainrule.load({run!r}).predict(X) predicts from arrays."
         )
-    table = read_table(data)
+    table = read_table(data, skip=skip, writing=getattr(saved.pipeline, "writing", None))
+    for note in table.notes:
+        tell(f"note: {note}.")
     predicted = predict_table(saved, table, tell=lambda line: tell(f"note: {line}."))
     twice = sorted(set(predicted) & set(table.names))
     if twice and form != ".json":

@@ -40,6 +40,7 @@ from chainrule.cli.train_options import (
     parse_every,
     parse_fraction,
     positive,
+    take_reading,
 )
 from chainrule.core.claim import claimed
 from chainrule.core.errors import DivergedError, OptionError, RunError
@@ -144,6 +145,7 @@ def train(
         raise click.UsageError("give SOURCE: a file, a data set or SQL; or --config with a source.")
     if cure and not check:
         raise click.UsageError("--cure tries what the checks find: leave --no-check out.")
+    reading = take_reading(asked)
     asked |= {"seed": seed}
     check_settings(choose_settings(1, **asked), task)  # before a file is read
     if resume is not None:
@@ -164,6 +166,7 @@ def train(
         roles=roles,
         preprocess=preprocess,
         weight=weight,
+        **reading,
         stream=stream,
         progress=not quiet,
     )
@@ -193,7 +196,7 @@ def train(
         "source": _from_anywhere(source),
         "target": problem.pipeline.target.name, "task": problem.pipeline.task,
         "test_fraction": test_fraction, "threads": threads, "stream": stream,
-        "preprocess": preprocess, "weight": weight,
+        "preprocess": preprocess, "weight": weight, **reading,
         "report": None if wanted else False, "check": None if check else False,
         "checkpoint_every": None if checkpoint_every == "60s" else checkpoint_every,
         "role": [f"{k}={'<'.join(v) if isinstance(v, list) else v}" for k, v in roles.items()],

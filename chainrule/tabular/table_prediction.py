@@ -13,6 +13,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from chainrule.core.errors import DataError
+from chainrule.data.gaps import with_gaps
 from chainrule.data.table import Table
 from chainrule.data.unfamiliar import unfamiliar
 from chainrule.train.run import Run
@@ -42,7 +43,7 @@ def predict_table(
             f"predict_table takes columns in memory; read the file first: "
             f"predict_table(run, chainrule.data.read_table({os.fspath(table)!r}))."
         )
-    table = Table.from_arrays(table)
+    table = with_gaps(Table.from_arrays(table), getattr(run.pipeline, "na", ()))
     X = run.pipeline.transform(table)
     for line in unfamiliar(getattr(run.pipeline, "encoders", ()), table):
         if tell is None:

@@ -230,9 +230,3 @@ def test_the_page_counts_and_shows_the_answers() -> None:
     assert "- A: `line 1`" in shown
 
 
-def test_a_wide_encoding_is_named(tmp_path: Any) -> None:
-    text = file().X.decode()
-    for encoding in ("utf-16", "utf-16-le", "utf-32"):
-        (tmp_path / "t.csv").write_bytes(text.encode(encoding))
-        with pytest.raises(DataError, match=r"t\.csv: .* probably UTF-16.*iconv"):
-            data.read_table(tmp_path / "t.csv")
