@@ -34,8 +34,16 @@ __all__ = ["predict"]
 @click.option("--explain", is_flag=True, help="Add the three columns that most moved each "
               "prediction, and by how much.")  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="Write one JSON object instead of CSV.")
+@click.option("--skip", type=click.IntRange(min=0), metavar="N",
+              help="Lines above the header of DATA  [default: found by their look]")  # fmt: skip
 def predict(
-    run: str, data: str, out: str | None, force: bool, explain: bool, as_json: bool
+    run: str,
+    data: str,
+    out: str | None,
+    force: bool,
+    explain: bool,
+    as_json: bool,
+    skip: int | None,
 ) -> None:
     """Predict the target for the rows of DATA with the network saved in the directory RUN.
 
@@ -63,11 +71,14 @@ def predict(
             f"{run} was trained on arrays, so it has no columns to match by name; in Python, "
             f"chainrule.load({run!r}).predict(X) predicts from arrays."
         )
+    written = getattr(saved.pipeline, "writing", None)
     with (
         tempfile.TemporaryDirectory(prefix="chainrule-", dir=choose_folder(None)) as folder,
-        store_table(data, Path(folder)) as table,
+        store_table(data, Path(folder), skip) as table,
     ):
-        rows = PassThrough(table, partial(read_table, data))
+        rows = PassThrough(table, partial(read_table, data, skip=skip, writing=written))
+        for note in table.notes:
+            tell(f"note: {note}.")
         more = reasons_of(saved) if explain else None
         predict_rows(saved, rows, lambda line: tell(f"note: {line}."), more)
         twice = sorted(set(rows.added) & set(table.names))

@@ -41,6 +41,7 @@ from chainrule.cli.train_options import (
     parse_fraction,
     parse_threshold,
     positive,
+    take_reading,
 )
 from chainrule.core.claim import claimed
 from chainrule.core.errors import DivergedError, OptionError, RunError
@@ -154,6 +155,7 @@ def train(
         raise click.UsageError("give SOURCE: a file, a data set or SQL; or --config with a source.")
     if cure and not check:
         raise click.UsageError("--cure tries what the checks find: leave --no-check out.")
+    reading = take_reading(asked)
     asked |= {"seed": seed}
     check_settings(choose_settings(1, **asked), task)  # before a file is read
     if resume is not None:
@@ -167,6 +169,7 @@ def train(
     click.get_current_context().with_resource(_ending())
     given: dict[str, Any] = {
         "task": task, "seed": seed, "roles": roles, "preprocess": preprocess, "weight": weight,
+        **reading,
     }  # fmt: skip
     problem = read_problem(
         source,
@@ -207,6 +210,7 @@ def train(
         "target": problem.pipeline.target.name, "task": problem.pipeline.task,
         "test_fraction": test_fraction, "folds": folds, "threshold": threshold,
         "threads": threads, "stream": stream, "preprocess": preprocess, "weight": weight,
+        **reading,
         "report": None if wanted else False, "check": None if check else False,
         "checkpoint_every": None if checkpoint_every == "60s" else checkpoint_every,
         "role": [f"{k}={'<'.join(v) if isinstance(v, list) else v}" for k, v in roles.items()],

@@ -5,6 +5,7 @@ Read next: :mod:`chainrule.cli.commands`.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -18,6 +19,7 @@ from chainrule.tabular.settings import Option, check_range, options
 from chainrule.train.checkpoint import Checkpoint
 
 __all__ = [
+    "HOW_READ",
     "as_in_train",
     "method_options",
     "network_options",
@@ -25,7 +27,10 @@ __all__ = [
     "parse_fraction",
     "parse_threshold",
     "positive",
+    "take_reading",
 ]
+
+HOW_READ = ("skip", "na")  # options of reading, by the names that read_problem has for them
 
 F = TypeVar("F", bound=Callable[..., Any])
 positive = click.IntRange(min=1)
@@ -108,11 +113,17 @@ def parse_roles(
     """Parse ``column=role`` and ``column=low<mid<high``."""
     roles: dict[str, str | list[str]] = {}
     for text in given:
-        name, sign, role = text.rpartition("=")
+        said = re.fullmatch(r"(.+?)(=)(\w+\(.*\))", text, re.DOTALL)
+        name, sign, role = said.groups() if said else text.rpartition("=")
         if not sign or not name or not role:
             raise click.BadParameter(f"{text!r} is not of the form COLUMN=ROLE", ctx, option)
         roles[name] = role.split("<") if "<" in role else role
     return roles
+
+
+def take_reading(asked: dict[str, Any]) -> dict[str, Any]:
+    """Take the options of reading out of all that were `asked` for."""
+    return {name: asked.pop(name) for name in HOW_READ}
 
 
 def parse_choice(ctx: click.Context, option: click.Parameter, name: str | None) -> str | None:
@@ -161,7 +172,13 @@ network_options = _together(
                  "in robust,pca."),
     click.option("--role", "roles", metavar="COLUMN=ROLE", multiple=True, callback=parse_roles,
                  help="How a column is used: number, category, embedded, ordinal, its values "
-                 "in order as low<mid<high, date, cyclic or dropped. May be repeated."),
+                 "in order as low<mid<high, date, cyclic or dropped; number(thousands=\",\"), "
+                 "number(decimal=\",\") or date(dayfirst) also say how it is written. May be "
+                 "repeated."),
+    click.option("--skip", type=click.IntRange(min=0), metavar="N", help="Lines above the header "
+                 "of SOURCE  [default: titles and comments are found]"),
+    click.option("--na", metavar="WORDS", callback=parse_list, help="Words and numbers that mean "
+                 "no value, as in -999,unknown,age=0."),
     click.option("--weight", metavar="COLUMN", help="Column that holds the weight of each row."),
     *_from_settings("network"),
 )  # fmt: skip

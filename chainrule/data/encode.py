@@ -56,6 +56,7 @@ class NumericEncoder:
     levels: tuple[str, ...] = ()  # lowest rank first; () if the column is not ordinal
     least: tuple[float, ...] = ()  # of the training rows, for each part, before scaling
     greatest: tuple[float, ...] = ()
+    gaps: tuple[float, ...] = ()  # values that stand for missing cells
 
     @property
     def feature_names(self) -> tuple[str, ...]:
@@ -75,7 +76,10 @@ class NumericEncoder:
     ) -> tuple[NDArray[np.float64], NDArray[np.bool_], NDArray[np.intp]]:
         """Return (unscaled numbers, missing, rows that can't be read as a number or date)."""
         form = self.date_format or self.spelling
-        return _raw_numbers(column, self.parts, form, self.levels, where)
+        raw, missing, unread = _raw_numbers(column, self.parts, form, self.levels, where)
+        if self.gaps:
+            missing = missing | np.isin(raw[:, 0], self.gaps)
+        return raw, missing, unread
 
 
 @dataclass(frozen=True)
@@ -125,8 +129,17 @@ class CategoryEncoder:
 Encoder = NumericEncoder | CategoryEncoder
 
 
-def fit_encoder(column: Column, understood: Understanding, where: str, scaler: Scaler) -> Encoder:
-    """Fit the encoder of one used column to the training rows in `column`."""
+def fit_encoder(
+    column: Column,
+    understood: Understanding,
+    where: str,
+    scaler: Scaler,
+    gaps: tuple[float, ...] = (),
+) -> Encoder:
+    """Fit the encoder of one used column to the training rows in `column`.
+
+    `gaps` are the numbers that stand for missing cells, which are missing in `column` already.
+    """
     some_missing, role = bool(column.missing.any()), understood.role
     if role in ("category", "embedded"):
         levels, other = understood.levels, understood.other
@@ -152,6 +165,7 @@ def fit_encoder(column: Column, understood: Understanding, where: str, scaler: S
         order,
         tuple(present.min(axis=0).tolist()),
         tuple(present.max(axis=0).tolist()),
+        () if parts or order else gaps,
     )
 
 

@@ -22,9 +22,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from chainrule.core.errors import DataError
-from chainrule.data.read import StoredTable, _execute, _fetch
-from chainrule.data.read import _literal as literal
-from chainrule.data.read import _quote as quote
+from chainrule.data.duck import execute, literal, quote
+from chainrule.data.read import StoredTable, fetch
 from chainrule.data.table import Column, Table, find_duplicate
 
 __all__ = ["PassThrough"]
@@ -63,6 +62,13 @@ class PassThrough:
                     return True
         return False
 
+    def shows_marks(self) -> bool:
+        """Whether a column is written in a way that tells how the numbers of others are to be read.
+
+        Such are 1.234,5 and $1,200, in the first 10,000 rows.
+        """
+        return any(writing.decimal for writing in self.table.writing.values())
+
     def blocks(self, names: Sequence[str], words: Collection[str], rows: int) -> Iterator[Table]:
         """Yield the columns `names` of all rows in order, at most `rows` at a time.
 
@@ -95,7 +101,7 @@ class PassThrough:
             f"CREATE TEMP TYPE {kind} AS ENUM (SELECT CAST({cell} AS VARCHAR) FROM {place} "
             f'WHERE {cell} IS NOT NULL ORDER BY "first row")'
         )
-        return _fetch(self._db, f"words {name}", self.table.source)[name]
+        return fetch(self._db, f"words {name}", self.table.source)[name]
 
     def _looked_up(self, known: Mapping[str, Column], start: int, stop: int) -> list[Column]:
         """Return columns of the rows from `start` to before `stop`, from their distinct cells."""
@@ -187,7 +193,7 @@ class PassThrough:
         return bool(filled == distinct == len(self))
 
     def _ask(self, sql: str) -> Any:
-        return _execute(self._db, sql, self.table.source)
+        return execute(self._db, sql, self.table.source)
 
     def _as_text(self, name: str) -> str:
         """Return SQL for the cells of a column as text: 1.5, 2024-01-31, true."""

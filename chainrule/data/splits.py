@@ -16,10 +16,13 @@ from numpy.typing import ArrayLike, NDArray
 from chainrule.core.errors import DataError, OptionError
 from chainrule.core.options import is_number
 
-__all__ = ["folds", "hold_out", "split", "split_parts", "stratified_folds"]
+__all__ = [
+    "folds", "hold_out", "split", "split_groups", "split_parts", "split_times", "stratified_folds",
+]  # fmt: skip
 
 Rows = NDArray[np.intp]
 VALIDATION_FRACTION = 0.15
+_DRAWS = 20  # of groups of unequal sizes
 _FEWEST_TO_VALIDATE = 40  # with fewer rows, all of them are needed for training
 
 
@@ -103,6 +106,80 @@ def hold_out(
         return learn, None
     inner, held = split(len(learn) if strata is None else strata, VALIDATION_FRACTION, seed + 1)
     return learn[inner], learn[held]
+
+
+def split_groups(
+    groups: ArrayLike,
+    classes: NDArray[np.int64] | None = None,
+    test_fraction: float = 0.2,
+    seed: int = 0,
+) -> tuple[Rows, Rows | None, Rows]:
+    """Return (train, validation, test) rows with all rows of a group in one of them.
+
+    Of several draws of groups, the one is used whose share of test rows is nearest to
+    `test_fraction`.  The shares of `classes` are kept as far as the first rows of groups have
+    them.  Raises DataError for fewer than two groups.
+
+    >>> train, _, test = split_groups(["a", "a", "b", "b", "c"], test_fraction=0.4)
+    >>> len(train), len(test)
+    (3, 2)
+    """
+    _, first, codes = np.unique(np.asarray(groups), return_index=True, return_inverse=True)
+    if len(first) < 2:
+        raise DataError("All rows are of one group; a split needs two groups or more.")
+    strata = None if classes is None else classes[first]
+    learn, test = _draw_groups(codes, len(first), strata, test_fraction, seed)
+    inside = np.flatnonzero(np.isin(codes, learn))
+    if len(inside) < _FEWEST_TO_VALIDATE or len(learn) < 2:
+        return inside, None, np.flatnonzero(np.isin(codes, test))
+    left = None if strata is None else strata[learn]
+    renumbered = np.searchsorted(learn, codes[inside])
+    inner, held = _draw_groups(renumbered, len(learn), left, VALIDATION_FRACTION, seed + 1)
+    return (
+        inside[np.isin(renumbered, inner)],
+        inside[np.isin(renumbered, held)],
+        np.flatnonzero(np.isin(codes, test)),
+    )
+
+
+def _draw_groups(
+    codes: Rows, count: int, strata: NDArray[np.int64] | None, fraction: float, seed: int
+) -> tuple[Rows, Rows]:
+    """Return (groups kept, groups held out) of the draw with the share nearest to `fraction`."""
+    sizes = np.bincount(codes, minlength=count)
+    if strata is not None and np.bincount(strata).max() < 2:
+        strata = None
+    drawn = [
+        split(count if strata is None else strata, fraction, seed + 1_000_003 * k)
+        for k in range(1 if np.ptp(sizes) == 0 else _DRAWS)
+    ]
+    return min(drawn, key=lambda pair: abs(float(sizes[pair[1]].sum()) / len(codes) - fraction))
+
+
+def split_times(times: NDArray[Any], test_fraction: float = 0.2) -> tuple[Rows, Rows | None, Rows]:
+    """Return (train, validation, test) rows in the order of `times`, the last rows for testing.
+
+    Rows of one time are in one part, so that no part holds times of a later one.  Raises DataError
+    if all times are equal.
+
+    >>> [part.tolist() for part in split_times(np.array([3, 1, 2, 4, 4]), 0.2) if part is not None]
+    [[0, 1, 2], [3, 4]]
+    """
+    learn, test = _last(times, test_fraction)
+    if len(learn) < _FEWEST_TO_VALIDATE or np.ptp(times[learn]) == 0:
+        return learn, None, test
+    inner, held = _last(times[learn], VALIDATION_FRACTION)
+    return learn[inner], learn[held], test
+
+
+def _last(times: NDArray[Any], fraction: float) -> tuple[Rows, Rows]:
+    """Return (earlier rows, last rows), the latter about the share `fraction`."""
+    if len(times) < 2 or times.min() == times.max():
+        raise DataError("All rows are of one time; a split by time needs two times or more.")
+    n = len(times)
+    wanted = min(max(round(n * fraction), 1), n - 1)
+    border = max(np.sort(times)[n - wanted], np.unique(times)[1])
+    return np.flatnonzero(times < border), np.flatnonzero(times >= border)
 
 
 def folds(n: int, k: int, seed: int = 0) -> list[tuple[Rows, Rows]]:

@@ -12,7 +12,7 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from chainrule.core.errors import DataError
-from chainrule.data.columns import Roles, choose_target
+from chainrule.data.columns import Roles, as_said, choose_target, said_writing
 from chainrule.data.encode import CategoryEncoder
 from chainrule.data.fitting import CHUNK
 from chainrule.data.pipeline import Pipeline, fit_encoders
@@ -33,6 +33,7 @@ from chainrule.data.splits import split_parts
 from chainrule.data.table import Column, column_from_text
 from chainrule.data.target import Target, check_learnable, make_target, settle_task, told_if_chosen
 from chainrule.data.unread import Settled, Unread, held_out_notes
+from chainrule.data.writing import Writing
 
 __all__ = ["Stream", "choose_folder", "stream", "too_large_for_memory"]
 
@@ -71,6 +72,7 @@ def stream(
     preprocess: Preprocessing = None,
     folder: str | os.PathLike[str] | None = None,
     watch: Callable[[int, int], None] | None = None,
+    skip: int | None = None,
 ) -> Stream:
     """Encode a file or SQL query of any size to disk, and return its parts for training.
 
@@ -97,8 +99,8 @@ def stream(
         place = Path(name)
         if not is_query(text):
             _check_space(place, Path(text).stat().st_size, f"a copy of {text}")
-        with store_table(text, place) as table:
-            found = _Targets.read(table, target, task)
+        with store_table(text, place, skip) as table:
+            found = _Targets.read(table, target, task, said_writing(roles))
             train, validation, test = found.split(test_fraction, seed)
             pipeline, read, decided = _fit(table, found, train, seed, roles, planned.scaler)
             parts = [train, np.array([], np.intp) if validation is None else validation, test]
@@ -142,10 +144,12 @@ class _Targets:
     source: str
 
     @classmethod
-    def read(cls, table: StoredTable, target: str | None, task: str | None) -> _Targets:
+    def read(
+        cls, table: StoredTable, target: str | None, task: str | None, said: Mapping[str, Writing]
+    ) -> _Targets:
         """Read the target column in blocks, and determine the task."""
         name, chosen = choose_target(table.block(0, 1, table.names), target)
-        column, places = _read_column(table, name)
+        column, places = _read_column(table, name, said.get(name) or table.writing[name])
         rows = np.flatnonzero(places >= 0)
         _, first, places, counts = np.unique(
             places[rows], return_index=True, return_inverse=True, return_counts=True
@@ -158,7 +162,7 @@ class _Targets:
             settled, notes = settle_task(every, len(table) - len(rows), task, table.source)
             made = make_target(few, settled, table.source, whole=True)
         check_learnable(made, distinct, len(rows), table.source)
-        told = (chosen, *notes) if chosen else notes
+        told = (*table.notes, *((chosen,) if chosen else ()), *notes)
         return cls(distinct, rows, places.astype(np.int32), made, told, table.source)
 
     def split(self, fraction: float, seed: int) -> tuple[Any, Any, Any]:
@@ -177,7 +181,9 @@ class _Targets:
         return target.encode(self.distinct, self.source)[self.places]
 
 
-def _read_column(table: StoredTable, name: str) -> tuple[Column, NDArray[np.int64]]:
+def _read_column(
+    table: StoredTable, name: str, writing: Writing
+) -> tuple[Column, NDArray[np.int64]]:
     """Return the sorted distinct values of a column, and each row's index in them (-1: missing)."""
     seen: dict[str, int] = {}
     pieces = []
@@ -202,7 +208,7 @@ def _read_column(table: StoredTable, name: str) -> tuple[Column, NDArray[np.int6
             name, column.kind, distinct.astype(kinds.get(column.kind, float)), none
         ), whole
     words = [word for word, code in seen.items()]
-    kept = column_from_text(name, [words[int(code)] for code in distinct])
+    kept = column_from_text(name, [words[int(code)] for code in distinct], writing)
     order = np.argsort(kept.values.astype(str) if kept.kind == "text" else kept.values)
     ranks = np.empty(len(order), np.int64)
     ranks[order] = np.arange(len(order))
@@ -232,7 +238,7 @@ def _fit(
     names = [name for name in table.names if name != found.distinct.name]
     if not names:
         raise DataError(f"{table.source} has no column besides the target {found.distinct.name!r}.")
-    sample = table.take(rows, names)
+    sample, roles = as_said(table.take(rows, names), roles, found.distinct.name)
     encoders, read, decided = fit_encoders(
         list(sample), found.distinct.name, table.source, roles, scaler
     )

@@ -8,7 +8,7 @@ Read next: :mod:`chainrule.tabular.table_training`.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 
 from chainrule.core.errors import DataError, OptionError, did_you_mean
 from chainrule.data.builtin import Dataset, load, names, read_idx_folder
-from chainrule.data.columns import Roles
+from chainrule.data.columns import Roles, as_said, choose_target, said_writing
+from chainrule.data.gaps import said_missing, with_gaps
 from chainrule.data.pipeline import Pipeline
 from chainrule.data.pixels import PixelPipeline
 from chainrule.data.preprocess import Preprocessing, plan
@@ -104,6 +105,8 @@ def read_problem(
     preprocess: Preprocessing = None,
     weight: str | None = None,
     stream: bool | None = None,
+    skip: int | None = None,
+    na: Sequence[str] | None = None,
     progress: bool = False,
 ) -> Problem:
     """Read `source`, split its rows, and fit the pipeline to the training rows.
@@ -121,7 +124,8 @@ def read_problem(
     ``PCA(variance=0.95)``; or a list of a scaling and then a projection.  By default, images are
     not preprocessed, because all pixels have the same range.  roles: the roles of columns, see
     :func:`chainrule.data.columns.understand`.  weight: the column with the weight of each row in
-    training; it is not a feature.
+    training; it is not a feature.  skip: the lines above the header of a file (None: found).
+    na: words and numbers that mean "no value", as in ``["unknown", "-999", "age=0"]``.
     Raises DataError or OptionError for data or options that can't be used.
 
     >>> problem = read_problem("iris")
@@ -134,19 +138,22 @@ def read_problem(
     if stream is None:
         stream = not isinstance(source, Table) and too_large_for_memory(source)
     if stream:
-        if weight is not None:
-            raise OptionError(f"weight: a streamed table can't use the weights {weight!r} yet.")
+        for option, value in {"weight": weight, "na": na}.items():
+            if value:
+                raise OptionError(f"{option}: a streamed table can't use {value!r} yet.")
         options: dict[str, Any] = {"task": task, "test_fraction": test_fraction, "seed": seed}
-        options |= {"roles": roles, "preprocess": preprocess}
+        options |= {"roles": roles, "preprocess": preprocess, "skip": skip}
         return _streamed_problem(source, target, options, progress)
-    found = _open(source)
+    found = _open(source, skip, roles)
     if isinstance(found, Dataset):
         if roles or weight is not None:
             what = "roles can't be given" if roles else "it has no column of weights"
             raise DataError(f"{found.name} is a set of images; {what}.")
         return _image_problem(found, target, task, seed, preprocess)
-    parts = _split(found, target, task, test_fraction, seed)
-    return _table_problem(found, _title(source), parts, roles, preprocess, weight)
+    na = tuple(na or ())
+    table, roles = _as_said(found, target, roles, na)
+    parts = _split(table, target, task, test_fraction, seed)
+    return _table_problem(table, _title(source), parts, roles, preprocess, weight, na)
 
 
 def fold_problems(
@@ -159,6 +166,8 @@ def fold_problems(
     roles: Roles | None = None,
     preprocess: Preprocessing = None,
     weight: str | None = None,
+    skip: int | None = None,
+    na: Sequence[str] | None = None,
 ) -> list[Problem]:
     """Read `source`, and return a problem for each of `folds` parts of its rows, its test rows.
 
@@ -169,10 +178,12 @@ def fold_problems(
     plan(preprocess)
     if not isinstance(source, (str, os.PathLike, Table)):
         source = Table.from_arrays(source)
-    found = _open(source)
+    found = _open(source, skip, roles)
     if isinstance(found, Dataset):
         raise DataError(f"{found.name} has its own test set; it is not divided into folds.")
-    every, notes, kept, strata = _inspect(found, target, task)
+    na = tuple(na or ())
+    table, roles = _as_said(found, target, roles, na)
+    every, notes, kept, strata = _inspect(table, target, task)
     rows = len(kept)
     pairs = (
         plain_folds(rows, folds, seed) if strata is None else stratified_folds(strata, folds, seed)
@@ -181,11 +192,24 @@ def fold_problems(
     for learn, test in pairs:
         train, held = hold_out(rows if strata is None else strata, learn, seed)
         parts = _Parts(every, notes, kept[train], None if held is None else kept[held], kept[test])
-        problems.append(_table_problem(found, _title(source), parts, roles, preprocess, weight))
+        made = _table_problem(table, _title(source), parts, roles, preprocess, weight, na)
+        problems.append(made)
     return problems
 
 
-def _open(source: str | os.PathLike[str] | Table) -> Table | Dataset:
+def _as_said(
+    found: Table, target: str | None, roles: Roles | None, na: Sequence[str]
+) -> tuple[Table, Roles | None]:
+    """Return the table and the roles with what the user said of gaps and of writing applied."""
+    table = with_gaps(found, na)
+    told = said_missing(found, table, na)
+    table, roles = as_said(table, roles, choose_target(table, target)[0])
+    return replace(table, notes=(*table.notes, *told)), roles
+
+
+def _open(
+    source: str | os.PathLike[str] | Table, skip: int | None, roles: Roles | None
+) -> Table | Dataset:
     if isinstance(source, Table):
         return source
     text = os.fspath(source)
@@ -195,7 +219,7 @@ def _open(source: str | os.PathLike[str] | Table) -> Table | Dataset:
         dataset = load(text)
         return dataset if dataset.X_test is not None else dataset.to_table()
     if is_query(text):
-        return read_table(text)
+        return read_table(text, skip=skip)
     path = Path(text)
     if path.is_dir() and any(path.glob("train-images-idx3-ubyte*")):
         return read_idx_folder(path)
@@ -204,7 +228,7 @@ def _open(source: str | os.PathLike[str] | Table) -> Table | Dataset:
             f"{text!r} is neither a built-in data set nor a file. {did_you_mean(text, names())} "
             "Give a file with its extension, such as houses.csv."
         )
-    return read_table(path)
+    return read_table(path, skip=skip, writing=said_writing(roles))
 
 
 def _title(source: str | os.PathLike[str] | Table) -> str:
@@ -255,14 +279,15 @@ def _table_problem(
     roles: Roles | None,
     preprocess: Preprocessing,
     weight: str | None,
+    na: Sequence[str],
 ) -> Problem:
     weights = _weights(table, weight, parts)
     if weight is not None:
         roles = {**(roles or {}), weight: "dropped"}
     pipeline = Pipeline.fit(
-        table, parts.target, rows=parts.train, roles=roles, preprocess=preprocess
+        table, parts.target, rows=parts.train, roles=roles, preprocess=preprocess, na=na
     )
-    pipeline = replace(pipeline, notes=(*parts.notes, *pipeline.notes))
+    pipeline = replace(pipeline, notes=(*table.notes, *parts.notes, *pipeline.notes))
 
     def pair(rows: NDArray[np.intp]) -> Pair:
         return pipeline.transform(table, rows), pipeline.encode_target(table, rows)

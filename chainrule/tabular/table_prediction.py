@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from chainrule.core.errors import DataError
 from chainrule.data.encode import CategoryEncoder, NumericEncoder
+from chainrule.data.gaps import with_gaps
 from chainrule.data.pass_through import PassThrough
 from chainrule.data.pipeline import Pipeline
 from chainrule.data.pixels import PixelPipeline
@@ -44,7 +45,7 @@ def predict_table(
             f"predict_table takes columns in memory; read the file first: "
             f"predict_table(run, chainrule.data.read_table({os.fspath(table)!r}))."
         )
-    table = Table.from_arrays(table)
+    table = with_gaps(Table.from_arrays(table), getattr(pipeline, "na", ()))
     X = pipeline.transform(table)
     for line in unfamiliar(getattr(pipeline, "encoders", ()), table):
         if tell is None:
@@ -74,10 +75,12 @@ def predict_rows(
     words = [e.name for e in encoders if isinstance(e, CategoryEncoder) or e.levels]
     plain = [e.name for e in encoders if isinstance(e, NumericEncoder) and _takes_booleans(e)]
     at_once = max(1, CELLS_AT_ONCE // (len(names) + len(pipeline.feature_names)))
-    strange = Unfamiliar(encoders)
+    strange, written = Unfamiliar(encoders), getattr(pipeline, "writing", None)
     try:
-        alone = not rows.mixes_booleans(plain)  # whether a block can be read without the others
+        # Whether a block can be read without the others.
+        alone = not (rows.mixes_booleans(plain) or rows.shows_marks() or written)
         for block in rows.blocks(names, words, at_once) if alone else ():
+            block = with_gaps(block, getattr(pipeline, "na", ()))
             X = pipeline.transform(block)
             if len(block) < len(rows) and run.function({"x": run.check(X)}).whole:
                 alone = False
