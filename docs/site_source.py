@@ -33,7 +33,7 @@ PAGES: dict[str, dict[str, str]] = {
     "Guides": {
         name: f"docs/{name}.md"
         for name in (
-            "table", "images", "wiring", "your-own", "catalogue", "many", "interrupted",
+            "table", "targets", "images", "wiring", "your-own", "catalogue", "many", "interrupted",
             "large-data", "workers", "bad-input", "doctor", "explain", "draw", "features", "report",
         )
     },

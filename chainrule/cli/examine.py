@@ -20,6 +20,7 @@ from chainrule.data.read import is_query
 from chainrule.tabular.build import check_settings
 from chainrule.tabular.problem import read_problem
 from chainrule.tabular.settings import choose_settings
+from chainrule.tabular.suit_target import task_of
 from chainrule.tabular.table_training import preflight_table
 from chainrule.train.run import load
 
@@ -70,6 +71,7 @@ def doctor(
             )
         return _tell_saved(source, as_json)
     reading = take_reading(asked)
+    task = task or task_of(asked.get("loss"))
     asked |= {"seed": seed}
     # Report an unknown name before reading a large file.
     check_settings(choose_settings(1, **asked), task)

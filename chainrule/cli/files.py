@@ -105,16 +105,22 @@ def write_answers(run: Run, rows: PassThrough, form: str, path: Path) -> None:
 def _json_parts(run: Run, rows: PassThrough) -> Iterator[str]:
     """Yield target, classes, predictions and probabilities as the parts of one JSON object.
 
-    Columns of `rows` that the network does not use and whose values are unique are "ids".
+    Of several targets, it has the predicted columns as they are.  Columns of `rows` that the
+    network does not use and whose values are unique are "ids".
     """
     target = run.pipeline.target if run.pipeline else None
-    about = {
-        "target": target.name if target else None,
-        "classes": list(target.classes) if target else [],
-    }
+    several = bool(target and target.parts)
+    about: dict[str, Any] = (
+        {"target": target.names}
+        if target and several
+        else {
+            "target": target.name if target else None,
+            "classes": list(target.classes) if target else [],
+        }
+    )
     yield json.dumps(about)[:-1]
-    kept = [name for name in rows.added if not name.startswith(PROBABILITY)]
-    for name in kept:
+    listed = [name for name in rows.added if several or not name.startswith(PROBABILITY)]
+    for name in listed:
         key = "predictions" if name == "prediction" else name
         yield f", {json.dumps(key)}: "
         yield from _json_list(rows.cells(name))
@@ -123,7 +129,7 @@ def _json_parts(run: Run, rows: PassThrough) -> Iterator[str]:
             yield (", " if i else ', "ids": {') + f"{json.dumps(name)}: "
             yield from _json_list(rows.cells(name))
         yield "}"
-    shares = [rows.cells(name) for name in rows.added if name.startswith(PROBABILITY)]
+    shares = [rows.cells(name) for name in rows.added if name not in listed]
     if shares:
         yield ', "probabilities": '
         yield from _json_list(
@@ -145,6 +151,6 @@ def _is_id(run: Run, rows: PassThrough, name: str) -> bool:
     pipeline = run.pipeline
     used = {encoder.name for encoder in getattr(pipeline, "encoders", ())}
     used |= set(getattr(pipeline, "feature_names", ()))
-    if name in used or (pipeline and name == pipeline.target.name):
+    if name in used or (pipeline and name in pipeline.target.names):
         return False
     return rows.distinguishes(name)

@@ -18,6 +18,7 @@ from chainrule.insight.range_finder import find_learning_rate
 from chainrule.tabular.build import check_settings
 from chainrule.tabular.problem import read_problem
 from chainrule.tabular.settings import choose_settings
+from chainrule.tabular.suit_target import suited, task_of
 from chainrule.tabular.table_training import build
 
 __all__ = ["find_rate"]
@@ -62,6 +63,7 @@ def find_rate(
     check_extension("--svg", svg, ".svg")
     reading = take_reading(asked)
     # The range test sets the learning rate of each step itself.
+    task = task or task_of(asked.get("loss"))
     asked |= {"seed": seed, "schedule": None, "warmup": None}
     # Report an unknown name before reading a large file.
     check_settings(choose_settings(1, **asked))
@@ -70,6 +72,7 @@ def find_rate(
         **reading,
     )  # fmt: skip
     settings = choose_settings(problem.rows["train"], task=problem.pipeline.task, **asked)
+    problem = suited(problem, settings)
     made = build(settings, problem)
     found = find_learning_rate(
         made.model,

@@ -33,6 +33,8 @@ __all__ = ["predict"]
 @click.option("--force", is_flag=True, help="Replace FILE if it exists.")
 @click.option("--explain", is_flag=True, help="Add the three columns that most moved each "
               "prediction, and by how much.")  # fmt: skip
+@click.option("--interval", type=float, metavar="X", help="Add low and high, the ends of an "
+              "interval that contains this share of the targets, such as 0.9.")  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="Write one JSON object instead of CSV.")
 @click.option("--skip", type=click.IntRange(min=0), metavar="N",
               help="Lines above the header of DATA  [default: found by their look]")  # fmt: skip
@@ -42,6 +44,7 @@ def predict(
     out: str | None,
     force: bool,
     explain: bool,
+    interval: float | None,
     as_json: bool,
     skip: int | None,
 ) -> None:
@@ -49,8 +52,10 @@ def predict(
 
     DATA is a file or SQL query, as for train.  Its columns are matched by name; the
     target is optional.  Writes every column of DATA, then prediction, and for
-    classification one probability_CLASS per class.  Cells are normalized: 1.50 is
-    written as 1.5, dates as 2024-01-31, missing values as empty cells.
+    classification one probability_CLASS per class.  With --interval, low and high
+    follow, calibrated on the validation rows of the training.  Cells are
+    normalized: 1.50 is written as 1.5, dates as 2024-01-31, missing values as
+    empty cells.
     With --explain, reason_1 to reason_3 follow, such as area=142.7 (+12,345): the share
     of a column in the value, or in the log odds of the predicted class.
     With --json, columns of DATA that the network does not use and whose values are
@@ -61,6 +66,7 @@ def predict(
       chainrule predict runs/houses-1 new-houses.csv
       chainrule predict runs/houses-1 new-houses.csv --out prices.csv
       chainrule predict runs/houses-1 new-houses.csv --explain
+      chainrule predict runs/houses-1 new-houses.csv --interval 0.9
     """  # noqa: D301 - \b tells click to keep the lines
     form = ".json" if as_json else ".csv"
     if out is not None:
@@ -80,7 +86,7 @@ def predict(
         for note in table.notes:
             tell(f"note: {note}.")
         more = reasons_of(saved) if explain else None
-        predict_rows(saved, rows, lambda line: tell(f"note: {line}."), more)
+        predict_rows(saved, rows, lambda line: tell(f"note: {line}."), interval=interval, more=more)
         twice = sorted(set(rows.added) & set(table.names))
         if twice and form != ".json":
             raise DataError(f"{data} already has a column {twice[0]!r}; rename or leave it out.")

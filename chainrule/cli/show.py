@@ -28,6 +28,7 @@ from chainrule.tabular.build import build_optimizer
 from chainrule.tabular.problem import Problem
 from chainrule.tabular.scores import MEASURES, SHORT
 from chainrule.tabular.settings import Settings
+from chainrule.tabular.suit_target import outputs_of
 from chainrule.train.directory import how_to_go_on
 from chainrule.train.run import Run
 
@@ -47,13 +48,14 @@ def show_problem(problem: Problem, settings: Settings) -> None:
     """Print the target, the data, the choices made while reading it, and the training settings."""
     pipeline, rows = problem.pipeline, problem.rows
     aim = counted(len(pipeline.classes), "class", "classes") if pipeline.classes else "a number"
+    aim = counted(len(pipeline.target.parts), "target") if pipeline.target.parts else aim
     parts = [f"{counted(rows['train'], 'row')} to train"]
     if rows["validation"]:
         parts.append(f"{rows['validation']:,} to validate")
     own = " (the set's own)" if problem.own_test else ""
     parts.append(f"{rows['test']:,} to test{own}" if rows["test"] else "none to test")
     features = problem.train[0].shape[1]
-    sizes = (features, *settings.hidden, len(pipeline.classes) or 1)
+    sizes = (features, *settings.hidden, outputs_of(settings, pipeline.target))
     lines = [
         ("data", f"{', '.join(parts)}; seed {settings.seed}"),
         *(("", note) for note in group_notes(pipeline.notes)),
@@ -95,8 +97,9 @@ def show_results(run: Run, saved: str | None) -> None:
     """Print the test scores and the baseline, the confusion matrix, and the place of the run."""
     if "cross_validation" in run.scores:
         _show_folds(run.scores["cross_validation"])
-    if "test" in run.scores:
-        _show_scores(run.scores)
+    for scores in run.scores.get("targets", {"": run.scores}).values():
+        if "test" in scores:
+            _show_scores(scores, "targets" in run.scores)
     _print("")
     show_pairs(_ending(run, saved))
 
@@ -111,17 +114,14 @@ def _show_folds(found: Mapping[str, Any]) -> None:
     for key in (key for key in SHORT if key in found["scores"]):
         one = found["scores"][key]
         values = [value for value in one["values"] if value is not None]
-        cells = (
-            one["mean"],
-            one["deviation"],
-            min(values, default=None),
-            max(values, default=None),
-        )
-        table.add_row(MEASURES[key], *(measure(key, cell) for cell in cells))
+        ends = (min(values, default=None), max(values, default=None))
+        cells = (measure(key, cell) for cell in (one["mean"], one["deviation"], *ends))
+        table.add_row(MEASURES[key], *cells)
     _print_table(table, f"Scores over {found['folds']} folds, which test every row once")
 
 
-def _show_scores(scores: Mapping[str, Any]) -> None:
+def _show_scores(scores: Mapping[str, Any], named: bool) -> None:
+    """Print the scores of one target, with its name if it is one of several."""
     from rich.table import Table
 
     guess = scores["baseline"]["guess"]
@@ -143,7 +143,13 @@ def _show_scores(scores: Mapping[str, Any]) -> None:
             "",
             amount(scores["baseline_error_quantiles"][share]),
         )
-    _print_table(table, f"Scores on {counted(scores['rows']['test'], 'test row')}")
+    if (held := scores.get("prediction_interval")) is not None:
+        within = f"{100 * held['level']:g} % intervals contain"
+        ends = " to ".join(f"{100 * end:.1f}" for end in held["between"])
+        table.add_row(within, f"{100 * held['covered']:.1f} %", f"{ends} %", "")
+        table.add_row("their mean width", amount(held["mean_width"]), "", "")
+    of = f" of `{_escape(scores['target'])}`" if named else ""
+    _print_table(table, f"Scores{of} on {counted(scores['rows']['test'], 'test row')}")
     if not regression:
         _show_confusion(scores)
 

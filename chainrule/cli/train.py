@@ -55,6 +55,7 @@ from chainrule.tabular.build import check_settings
 from chainrule.tabular.cross_validation import cross_validate
 from chainrule.tabular.problem import Problem, fold_problems, read_problem
 from chainrule.tabular.settings import Settings, choose_settings
+from chainrule.tabular.suit_target import suited, task_of
 from chainrule.tabular.table_training import fit_table
 from chainrule.tabular.verdict import verdict
 from chainrule.train.checkpoint import TABLE, Checkpoint, steps
@@ -71,8 +72,9 @@ REPLAY_SECONDS = 5.0  # a training that diverged sooner is replayed to find the 
 @click.argument("source", required=False)
 @click.option("--config", metavar="FILE", is_eager=True, callback=read_config,
               help="TOML file of options, such as the config.toml of a run.")  # fmt: skip
-@click.option("--target", metavar="COLUMN", help="Column to predict  [default: the column named "
-              "target, label, class or y, otherwise the last]")  # fmt: skip
+@click.option("--target", metavar="COLUMN", help="Column to predict, or several with commas  "
+              "[default: the column named target, label, class or y, otherwise the "
+              "last]")  # fmt: skip
 @click.option("--task", type=click.Choice(["classification", "regression"]), metavar="TASK",
               help="classification or regression  [default: inferred from the target]")  # fmt: skip
 @network_options
@@ -149,6 +151,8 @@ def train(
       chainrule train digits --dropout 0.2 --schedule cosine --l2 1e-4
       chainrule train --config runs/digits-1/config.toml --seed 1
       chainrule train digits --lr 1 --cure
+      chainrule train houses.csv --target price,sold
+      chainrule train visits.csv --target visits --loss poisson
       chainrule train --resume runs/digits-1
     """  # noqa: D301 - \b tells click to keep the lines
     if source is None:
@@ -157,6 +161,7 @@ def train(
         raise click.UsageError("--cure tries what the checks find: leave --no-check out.")
     reading = take_reading(asked)
     asked |= {"seed": seed}
+    task = task or task_of(asked.get("loss"))
     check_settings(choose_settings(1, **asked), task)  # before a file is read
     if resume is not None:
         check_resumed(click.get_current_context())
@@ -194,7 +199,11 @@ def train(
         )
 
     settings = choose(problem)
-    check_settings(settings, problem.pipeline.task)
+    several = bool(problem.pipeline.target.parts)
+    if several and folds is not None:
+        raise OptionError("--folds scores one target; leave the others out.")
+    check_settings(settings, None if several else problem.pipeline.task)
+    problem = suited(problem, settings)
     if resume is None:  # replaced by --force, or of a training killed before its first checkpoint
         shutil.rmtree(checkpoints, ignore_errors=True)
     if problem.own_test and test_fraction is not None:
@@ -207,7 +216,7 @@ def train(
         show_problem(problem, settings)
     told = {
         "source": _from_anywhere(source),
-        "target": problem.pipeline.target.name, "task": problem.pipeline.task,
+        "target": problem.pipeline.target.name, "task": None if several else problem.pipeline.task,
         "test_fraction": test_fraction, "folds": folds, "threshold": threshold,
         "threads": threads, "stream": stream, "preprocess": preprocess, "weight": weight,
         **reading,

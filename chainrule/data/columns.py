@@ -28,6 +28,7 @@ __all__ = [
     "Understanding",
     "as_said",
     "choose_target",
+    "natural_order",
     "said_writing",
     "understand",
 ]
@@ -178,7 +179,7 @@ def _obey(column: Column, role: str | Sequence[str]) -> Understanding:
         note = found.note or f"`{name}`: {count}, embedded, as given"
         return replace(found, role="embedded", note=note)
     if role == "ordinal":
-        return _ordered(column, _natural_order(column))
+        return _ordered(column, natural_order(column))
     note = f"`{name}`: {role}, as given"
     if role == "number":
         return Understanding(name, "number", _spelling_note(column) or note)
@@ -204,7 +205,7 @@ def _ordered(column: Column, levels: Sequence[str]) -> Understanding:
     return Understanding(name, "ordinal", f"`{name}`: {order}, as given", tuple(levels))
 
 
-def _natural_order(column: Column) -> list[str]:
+def natural_order(column: Column) -> list[str]:
     """Return the words of `column` in natural order: digits in them compare as numbers."""
     words = np.unique(column.as_text()[~column.missing].astype(str)).tolist()
     if column.kind == "number" and not column.spelling:

@@ -109,10 +109,10 @@ class Pipeline:
         if isinstance(target, Target):
             kept = np.arange(len(table)) if chosen is None else chosen
             notes: tuple[str, ...] = ()
-            found = target.fitted(table[target.name].take(kept), table.source)
+            found = target.fitted_to(table, kept)
         else:
             found, kept, notes = inspect_target(table, target, task, chosen)
-        features = [column.take(kept) for column in table if column.name != found.name]
+        features = [column.take(kept) for column in table if column.name not in found.names]
         encoders, read, decided = fit_encoders(
             features, found.name, table.source, roles, planned.scaler
         )
@@ -181,7 +181,7 @@ class Pipeline:
 
     @property
     def task(self) -> Task:
-        """The task, classification or regression."""
+        """The task: classification, regression, or several for several targets."""
         return self.target.task
 
     @property
@@ -251,10 +251,12 @@ class Pipeline:
         return np.concatenate([turned, X[:, self._places(codes=True)]], axis=1)
 
     def encode_target(self, table: Table, rows: ArrayLike | None = None) -> NDArray[Any]:
-        """Return the target of `rows`: int64 class indices, or standardized float32 values."""
+        """Return the target of `rows`: int64 class indices, or standardized float32 values.
+
+        Several targets are the columns of a float32 array.
+        """
         chosen = None if rows is None else np.asarray(rows, dtype=np.intp)
-        table = with_gaps(table, self.na)
-        return self.target.encode(table[self.target.name].take(chosen), table.source)
+        return self.target.encode_from(with_gaps(table, self.na), chosen)
 
     def to_json(self) -> dict[str, Any]:
         """Return a plain JSON dict; `from_json` restores the pipeline exactly."""

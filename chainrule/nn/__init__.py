@@ -25,6 +25,7 @@ from chainrule.nn import (
     regularizers,
     residual,
     scale,
+    several,
     wiring,
 )
 from chainrule.nn.activations import *  # noqa: F403
@@ -51,6 +52,7 @@ from chainrule.nn.normalize import *  # noqa: F403
 from chainrule.nn.regularizers import *  # noqa: F403
 from chainrule.nn.residual import *  # noqa: F403
 from chainrule.nn.scale import *  # noqa: F403
+from chainrule.nn.several import *  # noqa: F403
 from chainrule.nn.wiring import *  # noqa: F403
 
 __all__ = [
@@ -79,6 +81,7 @@ __all__ += normalize.__all__
 __all__ += regularizers.__all__
 __all__ += residual.__all__
 __all__ += scale.__all__
+__all__ += several.__all__
 __all__ += wiring.__all__
 
 register_public(globals()[name] for name in __all__)

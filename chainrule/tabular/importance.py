@@ -219,7 +219,7 @@ def _test_rows(run: Run, problem: Problem, most: int) -> _Rows | None:
         return None
     table, numbers = problem.raw
     probable = run.objective.probabilistic or pipeline.task == "regression"
-    if not isinstance(table, Table) or len(numbers) < 2 or not probable:
+    if not isinstance(table, Table) or len(numbers) < 2 or not probable or pipeline.target.parts:
         return None
     drawn = np.random.Generator(np.random.Philox(0)).permutation(len(numbers))[:most]
     numbers = numbers[drawn]

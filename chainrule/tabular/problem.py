@@ -38,11 +38,11 @@ from chainrule.data.splits import (
 from chainrule.data.streaming import stream as encode_to_disk
 from chainrule.data.streaming import too_large_for_memory
 from chainrule.data.table import Table
-from chainrule.data.target import Target, check_learnable, inspect_target
+from chainrule.data.target import Target, check_learnable, inspect_target, inspect_targets
 from chainrule.data.unread import held_out_notes
 from chainrule.train.progress import Progress
 
-__all__ = ["Problem", "fold_problems", "read_problem"]
+__all__ = ["Pair", "Problem", "fold_problems", "read_problem"]
 
 Pair = tuple[NDArray[Any], NDArray[Any]]
 
@@ -96,7 +96,7 @@ class Problem:
 
 def read_problem(
     source: str | os.PathLike[str] | Table | Mapping[str, Any],
-    target: str | None = None,
+    target: str | Sequence[str] | None = None,
     *,
     task: str | None = None,
     test_fraction: float = 0.2,
@@ -119,6 +119,9 @@ def read_problem(
     is encoded to disk, see :func:`chainrule.data.streaming.stream`; `progress` shows a progress
     bar for it.
 
+    target: the column to predict, or several, whose rows must have them all: a list of names, or
+    one text with commas between them.  roles may give the classes of a target an order.
+
     preprocess: "standardize" (None), "center", "minmax", "robust" or "none" for the numbers of
     each column; "pca", "whiten" or "zca" for all features together; a specification such as
     ``PCA(variance=0.95)``; or a list of a scaling and then a projection.  By default, images are
@@ -138,6 +141,8 @@ def read_problem(
     if stream is None:
         stream = not isinstance(source, Table) and too_large_for_memory(source)
     if stream:
+        if target is not None and not isinstance(target, str):
+            raise OptionError("a streamed table can have one target only; leave the others out.")
         for option, value in {"weight": weight, "na": na}.items():
             if value:
                 raise OptionError(f"{option}: a streamed table can't use {value!r} yet.")
@@ -146,19 +151,21 @@ def read_problem(
         return _streamed_problem(source, target, options, progress)
     found = _open(source, skip, roles)
     if isinstance(found, Dataset):
+        target = target if target is None or isinstance(target, str) else ", ".join(target)
         if roles or weight is not None:
             what = "roles can't be given" if roles else "it has no column of weights"
             raise DataError(f"{found.name} is a set of images; {what}.")
         return _image_problem(found, target, task, seed, preprocess)
     na = tuple(na or ())
     table, roles = _as_said(found, target, roles, na)
-    parts = _split(table, target, task, test_fraction, seed)
+    parts = _split(table, target, task, test_fraction, seed, roles)
+    roles = _of_features(parts.target, roles)
     return _table_problem(table, _title(source), parts, roles, preprocess, weight, na)
 
 
 def fold_problems(
     source: str | os.PathLike[str] | Table | Mapping[str, Any],
-    target: str | None = None,
+    target: str | Sequence[str] | None = None,
     *,
     folds: int = 5,
     task: str | None = None,
@@ -183,7 +190,8 @@ def fold_problems(
         raise DataError(f"{found.name} has its own test set; it is not divided into folds.")
     na = tuple(na or ())
     table, roles = _as_said(found, target, roles, na)
-    every, notes, kept, strata = _inspect(table, target, task)
+    every, notes, kept, strata = _inspect(table, target, task, roles)
+    roles = _of_features(every, roles)
     rows = len(kept)
     pairs = (
         plain_folds(rows, folds, seed) if strata is None else stratified_folds(strata, folds, seed)
@@ -198,12 +206,13 @@ def fold_problems(
 
 
 def _as_said(
-    found: Table, target: str | None, roles: Roles | None, na: Sequence[str]
+    found: Table, target: str | Sequence[str] | None, roles: Roles | None, na: Sequence[str]
 ) -> tuple[Table, Roles | None]:
     """Return the table and the roles with what the user said of gaps and of writing applied."""
     table = with_gaps(found, na)
     told = said_missing(found, table, na)
-    table, roles = as_said(table, roles, choose_target(table, target)[0])
+    named = _names(target, table)
+    table, roles = as_said(table, roles, named[0] if named else choose_target(table)[0])
     return replace(table, notes=(*table.notes, *told)), roles
 
 
@@ -252,24 +261,50 @@ class _Parts:
 
 
 def _split(
-    table: Table, target: str | None, task: str | None, fraction: float, seed: int
+    table: Table,
+    target: str | Sequence[str] | None,
+    task: str | None,
+    fraction: float,
+    seed: int,
+    roles: Roles | None,
 ) -> _Parts:
-    found, notes, kept, strata = _inspect(table, target, task)
+    found, notes, kept, strata = _inspect(table, target, task, roles)
     train, validation, test = split_parts(len(kept) if strata is None else strata, fraction, seed)
     held = None if validation is None else kept[validation]
     return _Parts(found, notes, kept[train], held, kept[test])
 
 
 def _inspect(
-    table: Table, target: str | None, task: str | None
+    table: Table, target: str | Sequence[str] | None, task: str | None, roles: Roles | None
 ) -> tuple[Target, tuple[str, ...], NDArray[np.intp], NDArray[np.int64] | None]:
-    """Return the target, the notes on it, the rows that have one, and their classes, if any."""
-    found, kept, notes = inspect_target(table, target, task)
-    column = table[found.name].take(kept)
-    check_learnable(found, column, len(kept), table.source)
-    # Only classes are stratified.
-    strata = found.encode(column, table.source) if found.task == "classification" else None
-    return found, notes, kept, strata
+    """Return the target, the notes on it, the rows that have one, and the classes to stratify."""
+    asked = _names(target, table)
+    if len(asked) > 1:
+        found, kept, notes = inspect_targets(table, asked, task, roles)
+    else:
+        found, kept, notes = inspect_target(table, asked[0] if asked else None, task, roles=roles)
+    every = found.parts or (found,)
+    for one in every:
+        check_learnable(one, table[one.name].take(kept), len(kept), table.source)
+    # Only classes are stratified, those of the first target that has some.
+    classes = next((one for one in every if one.task == "classification"), None)
+    return found, notes, kept, None if classes is None else classes.encode_from(table, kept)
+
+
+def _of_features(target: Target, roles: Roles | None) -> Roles | None:
+    """Return the roles without those that order the classes of targets."""
+    ordered = [one.name for one in target.parts or (target,) if one.ordered]
+    return {name: role for name, role in roles.items() if name not in ordered} if roles else roles
+
+
+def _names(target: str | Sequence[str] | None, table: Table) -> tuple[str, ...]:
+    """Return the names of the targets; a text with commas is one name if a column has it."""
+    if target is None:
+        return ()
+    if not isinstance(target, str):
+        return tuple(target)
+    parts = tuple(part.strip() for part in target.split(","))
+    return (target,) if target in table or not all(parts) else parts
 
 
 def _table_problem(
@@ -311,8 +346,8 @@ def _weights(
     """Return the weights of the training and the validation rows, from the column `name`."""
     if name is None:
         return None, None
-    if name not in table.names or name == parts.target.name:
-        others = [other for other in table.names if other != parts.target.name]
+    if name not in table.names or name in parts.target.names:
+        others = [other for other in table.names if other not in parts.target.names]
         raise DataError(f"weight: {name!r} is not a feature column. {did_you_mean(name, others)}")
     column = table[name]
     rows = parts.train if parts.validation is None else np.r_[parts.train, parts.validation]

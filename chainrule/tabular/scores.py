@@ -43,17 +43,13 @@ MEASURES = {
     "mae": "mean absolute error",
     "rmse": "root mean square error",
     "r2": "R² (variance explained)",
+    "poisson_deviance": "mean Poisson deviance",
+    "class_distance": "mean distance in classes",
 }
 SHORT = (
-    "accuracy",
-    "balanced_accuracy",
-    "log_loss",
-    "auc",
-    "calibration_error",
-    "mae",
-    "rmse",
-    "r2",
-)
+    "accuracy", "balanced_accuracy", "log_loss", "auc", "calibration_error", "class_distance",
+    "mae", "rmse", "r2", "poisson_deviance",
+)  # fmt: skip
 """The scores that are printed; the others are in metrics.json and in the report."""
 HIGHER = (
     "accuracy", "balanced_accuracy", "auc", "average_precision", "precision", "recall", "f1",

@@ -31,8 +31,11 @@ __all__ = [
     "unusual",
 ]
 
-# The kind of target that the losses of each task need.
-KINDS = {"classification": "classes", "regression": "values"}
+# The kinds of target of the losses of each task, that of the default first.
+KINDS = {
+    "classification": ("classes", "ordered"),
+    "regression": ("values", "quantiles", "counts"),
+}
 
 
 def check_range(setting: str, value: Any) -> None:
@@ -56,10 +59,10 @@ def loss_names(task: str) -> list[str]:
     `task` is "classification" or "regression".
 
     >>> loss_names("classification")
-    ['cross_entropy', 'kl_divergence']
+    ['cross_entropy', 'kl_divergence', 'ordinal']
     """
-    kind = KINDS[task]
-    return [loss.name for loss in LOSSES.values() if loss.kind == kind and loss.probabilistic]
+    known = [loss for loss in LOSSES.values() if loss.probabilistic]
+    return [loss.name for kind in KINDS.get(task, ()) for loss in known if loss.kind == kind]
 
 
 @dataclass(frozen=True)

@@ -14,13 +14,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from chainrule.core.errors import OptionError
+from chainrule.data.pipeline import Pipeline
+from chainrule.data.pixels import PixelPipeline
+from chainrule.data.target import Target
 from chainrule.doctor.case import Case
 from chainrule.doctor.finding import Findings
 from chainrule.doctor.preflight import examine
 from chainrule.optim.full_batch import FullBatch
-from chainrule.tabular.build import Setup, build_loss, build_model, build_optimizer, build_penalty
+from chainrule.step.objective import Objective
+from chainrule.tabular.build import Setup, build_model, build_optimizer, build_penalty
 from chainrule.tabular.calibration import calibrate
 from chainrule.tabular.class_scores import further_scores
+from chainrule.tabular.conformal import calibrated, coverage
+from chainrule.tabular.heads import head, problem_of
 from chainrule.tabular.intervals import class_intervals, value_intervals
 from chainrule.tabular.problem import Problem
 from chainrule.tabular.scores import (
@@ -32,6 +38,8 @@ from chainrule.tabular.scores import (
     worst_classes,
 )
 from chainrule.tabular.settings import Settings
+from chainrule.tabular.suit_target import loss_of, outputs_of, suited
+from chainrule.tabular.target_scores import class_distance, poisson_deviance
 from chainrule.tabular.verdict import class_gains, value_gains
 from chainrule.train.checkpoint import TABLE, Checkpoint
 from chainrule.train.early_stopping import EarlyStopping
@@ -39,6 +47,8 @@ from chainrule.train.fit import fit
 from chainrule.train.run import Run
 
 __all__ = ["build", "fit_table", "preflight_table"]
+
+Array = NDArray[Any]
 
 
 def build(settings: Settings, problem: Problem) -> Setup:
@@ -49,10 +59,11 @@ def build(settings: Settings, problem: Problem) -> Setup:
     codes = getattr(problem.pipeline, "category_codes", ())
     if settings.embedding is not None and not codes:
         raise OptionError("embedding: no column is embedded; give a column the role embedded.")
-    outputs = len(problem.pipeline.classes) or 1
+    target = problem.pipeline.target
+    outputs = outputs_of(settings, target)
     return Setup(
         build_model(problem.train[0].shape[1], outputs, settings, codes, problem.pixels),
-        build_loss(settings, problem.pipeline.task),
+        loss_of(settings, target),
         build_optimizer(settings),
         build_penalty(settings),
     )
@@ -69,6 +80,7 @@ def preflight_table(problem: Problem, settings: Settings) -> Findings:
     >>> [f.cause for f in preflight_table(iris, choose_settings(102, learning_rate=30.0))]
     ['learning_rate_too_high']
     """
+    problem = suited(problem, settings)
     made = build(settings, problem)
     return examine(
         Case(
@@ -121,6 +133,7 @@ def fit_table(
     stopping = None
     if settings.patience and problem.validation is not None:
         stopping = EarlyStopping(settings.patience, min_delta=settings.min_delta)
+    problem = suited(problem, settings)
     made = build(settings, problem)
     run = fit(
         made.model,
@@ -142,7 +155,7 @@ def fit_table(
         checkpoint=checkpoint,
         feature_names=problem.feature_names,
     )
-    run.pipeline = problem.pipeline
+    run.pipeline = _calibrated(run, problem)
     run.settings = {"data": problem.name, **settings.plain(), **run.settings}
     told = calibrate(run, problem, threshold)
     run.scores = _score(run, problem) | told
@@ -150,19 +163,31 @@ def fit_table(
 
 
 def _score(run: Run, problem: Problem) -> dict[str, Any]:
-    """Return the content of ``metrics.json``: scores on test rows, and those of the baseline."""
+    """Return the content of ``metrics.json``: scores on test rows, and those of the baseline.
+
+    For several targets, `targets` holds those of each.
+    """
     X, y = problem.test
-    target = problem.pipeline.target
+    target = run.pipeline.target if run.pipeline else problem.pipeline.target
+    if target.parts:
+        each = {
+            part.name: _score(head(run, part.name), problem_of(problem, place))
+            for place, part in enumerate(target.parts)
+        }
+        about = {"target": target.name, "task": target.task, "rows": problem.rows}
+        return {**about, "test": {}, "baseline": {"guess": None}, "targets": each}
     scores: dict[str, Any] = {"target": target.name, "task": target.task, "rows": problem.rows}
     if len(X) == 0:
         return scores
     if target.task == "regression":
-        true, predicted = target.decode(y), target.decode(run.decide(run.outputs(X)))
+        outputs = run.outputs(X)
+        true, predicted = target.decode(y), target.decode(run.decide(outputs))
         guess = np.full(len(true), target.mean)
         return scores | {
-            "test": _finite(score_values(true, predicted)),
-            "baseline": {"guess": target.mean, **_finite(score_values(true, guess))},
+            "test": _of_values(target, true, predicted),
+            "baseline": {"guess": target.mean, **_of_values(target, true, guess)},
             "intervals": value_intervals(true, predicted),
+            "prediction_interval": coverage(target, run.objective, outputs, true),
             **value_gains(true, predicted, target.mean, float(np.median(_decoded(problem)))),
             "error_quantiles": error_quantiles(true, predicted),
             "baseline_error_quantiles": error_quantiles(true, guess),
@@ -176,10 +201,10 @@ def _score(run: Run, problem: Problem) -> dict[str, Any]:
     more = further_scores(y, probabilities, predicted, target.classes)
     plain = further_scores(y, guess, guess.argmax(axis=1), target.classes).values
     scores |= {
-        "test": score_classes(y, probabilities, predicted) | _finite(more.values),
+        "test": _of_classes(target, y, probabilities, predicted) | _finite(more.values),
         "baseline": {
             "guess": target.classes[int(shares.argmax())],
-            **score_classes(y, guess),
+            **_of_classes(target, y, guess, guess.argmax(axis=1)),
             **_finite(plain),
         },
         "intervals": class_intervals(y, probabilities, predicted) | more.intervals,
@@ -191,9 +216,43 @@ def _score(run: Run, problem: Problem) -> dict[str, Any]:
     return scores | ({"confusion_matrix": matrix.tolist()} if k <= MOST_CLASSES else {})
 
 
-def _decoded(problem: Problem) -> NDArray[Any]:
+def _calibrated(run: Run, problem: Problem) -> Pipeline | PixelPipeline:
+    """Return the pipeline with what prediction intervals are made of, the validation errors."""
+    pipeline = problem.pipeline
+    if problem.validation is None:
+        return pipeline
+    X, y = problem.validation
+    outputs = run.outputs(X)
+
+    def of(target: Target, aim: Objective, outputs: Array, y: Array) -> Target:
+        return calibrated(target, aim, outputs, y) if target.task == "regression" else target
+
+    if not pipeline.target.parts:
+        return replace(pipeline, target=of(pipeline.target, run.objective, outputs, y))
+    parts = tuple(
+        of(part, aim, outputs[:, columns], y[:, place])
+        for place, (part, (aim, columns)) in enumerate(
+            zip(pipeline.target.parts, run.objective.parts, strict=True)
+        )
+    )
+    return replace(pipeline, target=replace(pipeline.target, parts=parts))
+
+
+def _decoded(problem: Problem) -> Array:
     """Return the target of the training rows in its own units."""
     return problem.pipeline.target.decode(problem.train[1])
+
+
+def _of_values(target: Target, true: Array, predicted: Array) -> dict[str, float | None]:
+    more = {"poisson_deviance": poisson_deviance(true, predicted)} if target.counts else {}
+    return _finite(score_values(true, predicted) | more)
+
+
+def _of_classes(
+    target: Target, true: Array, probabilities: Array, chosen: Array
+) -> dict[str, float]:
+    more = {"class_distance": class_distance(true, chosen)} if target.ordered else {}
+    return score_classes(true, probabilities, chosen) | more
 
 
 def _finite(scores: dict[str, float]) -> dict[str, float | None]:

@@ -48,13 +48,17 @@ def shares(run: Run, X: Array) -> tuple[tuple[str, ...], Array]:
         raise OptionError(
             "reasons are told by column; this run has no columns, or projects them on directions."
         )
+    if run.objective.kind not in ("classes", "values", "quantiles"):
+        raise OptionError(f"reasons are not told of several targets, or of {run.objective.name}.")
     rows = as_seen(run.model, run.check(X))
     graph, _ = recorded(run.model, rows.shape[1:], rows.dtype)
     respond = responses(graph, graph.outputs["output"])
     outputs = run.outputs(X).reshape(len(rows), -1)
     pick = np.ones_like(outputs, shape=(len(rows), outputs.shape[1]))
     regression = pipeline.target.task == "regression"
-    if not regression and outputs.shape[1] > 1:
+    if regression:
+        pick[:] = np.arange(outputs.shape[1]) == run.objective.median
+    elif outputs.shape[1] > 1:
         pick[:] = -1 / (outputs.shape[1] - 1)
         pick[np.arange(len(rows)), outputs.argmax(axis=1)] = 1
     still = [code.feature for code in pipeline.category_codes]

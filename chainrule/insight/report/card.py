@@ -98,22 +98,11 @@ def _cell(text: str) -> str:
 def _scores(run: Run) -> list[str]:
     scores = run.scores
     lines = ["## How good it is", ""]
-    if "test" not in scores:
-        lines.append("It was trained on all rows that have a target, and not tested on any.")
-    else:
-        guess, ends = scores["baseline"], scores.get("intervals", {})
-        plain = amount(guess["guess"]) if scores["task"] == "regression" else f"`{guess['guess']}`"
-        lines += [
-            f"| on {counted(scores['rows']['test'], 'test row')} | network | 95 % interval | "
-            f"always {plain} |",
-            "|---|---|---|---|",
-        ]
-        lines += [
-            f"| {MEASURES[key]} | {measure(key, value)} | {interval(key, ends.get(key))} | "
-            f"{measure(key, guess[key])} |"
-            for key, value in scores["test"].items()
-            if key in guess
-        ]
+    for name, one in scores.get("targets", {"": scores}).items():
+        lines += ["", f"### {name}", ""] if name else []
+        lines += _table(one) if "test" in one else [
+            "It was trained on all rows that have a target, and not tested on any."
+        ]  # fmt: skip
     if found := scores.get("cross_validation"):
         lines += [
             "",
@@ -130,6 +119,32 @@ def _scores(run: Run) -> list[str]:
     if scores["task"] == "classification" and "calibration" not in scores:
         told["probabilities"] = "as the network gives them; no temperature made them better"
     return [*lines, *([""] if told else []), *(f"- {k}: {text}" for k, text in told.items())]
+
+
+def _table(scores: Mapping[str, Any]) -> list[str]:
+    """Return the scores of one target beside those of a plain guess."""
+    guess, ends = scores["baseline"], scores.get("intervals", {})
+    plain = amount(guess["guess"]) if scores["task"] == "regression" else f"`{guess['guess']}`"
+    lines = [
+        f"| on {counted(scores['rows']['test'], 'test row')} | network | 95 % interval | "
+        f"always {plain} |",
+        "|---|---|---|---|",
+    ]
+    lines += [
+        f"| {MEASURES[key]} | {measure(key, value)} | {interval(key, ends.get(key))} | "
+        f"{measure(key, guess[key])} |"
+        for key, value in scores["test"].items()
+        if key in guess
+    ]
+    if (held := scores.get("prediction_interval")) is not None:
+        low, high = (f"{100 * end:.1f}" for end in held["between"])
+        lines += [
+            "",
+            f"Intervals of {100 * held['level']:g} % contain {100 * held['covered']:.1f} % of the "
+            f"test rows (95 % interval {low} to {high} %); their mean width is "
+            f"{amount(held['mean_width'])}.",
+        ]
+    return lines
 
 
 def _limits(run: Run) -> list[str]:

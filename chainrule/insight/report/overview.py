@@ -50,8 +50,9 @@ class Overview:
         run, facts = self.run, self.to_dict()
         target = f", predicts {run.pipeline.target.name}" if run.pipeline else ""
         lines = [f"{self.place}: {facts['data'] or 'arrays'}{target}, {run.objective.name}"]
-        if "test" in run.scores:
-            lines += ["", *_scores(run)]
+        for name, scores in run.scores.get("targets", {"": run.scores}).items():
+            if "test" in scores:
+                lines += ["", *([f"target {name}"] if name else []), *_scores(scores)]
         lines += ["", *_curves(run)]
         lines += ["", *_pairs(unusual(run.settings))]
         lines += ["", *_network(run)]
@@ -198,17 +199,17 @@ def _parameters(run: Run) -> int:
     return sum(p.value.size for p in parameters(run.model).values())
 
 
-def _scores(run: Run) -> list[str]:
-    test, guess = run.scores["test"], run.scores["baseline"]
-    ends = run.scores.get("intervals", {})
-    where = f"on {counted(run.scores['rows']['test'], 'test row')}"
+def _scores(scores: Mapping[str, Any]) -> list[str]:
+    test, guess = scores["test"], scores["baseline"]
+    ends = scores.get("intervals", {})
+    where = f"on {counted(scores['rows']['test'], 'test row')}"
     rows = [[where, "network", "95 % interval", "plain guess"]]
     rows += [
         [MEASURES[k], measure(k, test[k]), interval(k, ends.get(k)), measure(k, guess[k])]
         for k in SHORT
         if k in test
     ]
-    told = [f"{label}: {text}" for label, text in decided_by(run.scores).items()]
+    told = [f"{label}: {text}" for label, text in decided_by(scores).items()]
     return table(rows, None, indent="") + (["", *told] if told else [])
 
 

@@ -112,6 +112,7 @@ def _lead(run: Run) -> str:
     target = run.pipeline.target
     classes = counted(len(target.classes), "class", "classes")
     aim = f", one of {classes}," if target.classes else ", a number,"
+    aim = "" if target.parts else aim
     features = counted(len(run.pipeline.feature_names), "feature")
     return (
         f"A network that predicts <b>{escape(target.name)}</b>{aim} from {features}, trained on "

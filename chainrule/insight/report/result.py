@@ -44,9 +44,12 @@ def result(material: Material) -> str:
     found = list(remarks_on(run))
     if material.seen is not None and run.findings is None:
         found = list(dict.fromkeys([*found, *find_dead(material.seen)]))
-    told = "".join(f"<p>{escape(text)}.</p>" for text in _about_scores(run, predictions, test))
-    scored = _table(test, guess, ends, words) + told
-    return f'<div class="tiles">{shown}</div>{scored}' + _findings(found)
+    tables = _table(test, guess, ends, words)
+    tables += "".join(f"<p>{escape(text)}.</p>" for text in _about_scores(run, predictions, test))
+    for name, one in run.scores.get("targets", {}).items() if predictions is None else ():
+        if "test" in one:
+            tables += f"<h3>Target {escape(name)}</h3>" + _table(*_saved_scores(one))
+    return f'<div class="tiles">{shown}</div>{tables}' + _findings(found)
 
 
 def _about_scores(run: Run, predictions: Predictions | None, test: Scores) -> list[str]:
@@ -67,12 +70,7 @@ def _scores(
     """Return scores, those of the plain guess, intervals, and descriptions of rows and guess."""
     given = predictions is not None and not predictions.unseen
     if "test" in run.scores and not given:
-        scores = run.scores
-        plain = scores["baseline"]["guess"]
-        said = amount(plain) if scores["task"] == "regression" else f"“{plain}”"
-        return scores["test"], scores["baseline"], scores.get("intervals", {}), (
-            counted(scores["rows"]["test"], "test row"), f"always {escape(said)}"
-        )  # fmt: skip
+        return _saved_scores(run.scores)
     if predictions is None:
         return {}, {}, {}, ("", "")
     rows = f"the {counted(len(predictions), 'row')} given"
@@ -99,6 +97,15 @@ def _scores(
     hit = (predictions.true == predictions.predicted).reshape(len(predictions), -1).all(axis=1)
     likely = {"accuracy": wilson(int(hit.sum()), len(hit))}
     return {"accuracy": float(hit.mean())}, {}, likely, (rows, "")
+
+
+def _saved_scores(scores: Scores) -> tuple[Scores, Scores, Scores, tuple[str, str]]:
+    """Return what :func:`_scores` does, of the scores that were saved with a run."""
+    plain = scores["baseline"]["guess"]
+    said = amount(plain) if scores["task"] == "regression" else f"“{plain}”"
+    return scores["test"], scores["baseline"], scores.get("intervals", {}), (
+        counted(scores["rows"]["test"], "test row"), f"always {escape(said)}"
+    )  # fmt: skip
 
 
 def _headline(
