@@ -17,18 +17,27 @@ import numpy as np
 from numpy.typing import NDArray
 
 from chainrule.core.errors import DataError, OptionError, did_you_mean
+from chainrule.core.wording import counted
 from chainrule.data.builtin import Dataset, load, names, read_idx_folder
 from chainrule.data.columns import Roles, as_said, choose_target, said_writing
+from chainrule.data.copies import row_codes
 from chainrule.data.gaps import said_missing, with_gaps
+from chainrule.data.leaks import Leak, find_leaks
 from chainrule.data.pipeline import Pipeline
 from chainrule.data.pixels import PixelPipeline
 from chainrule.data.preprocess import Preprocessing, plan
 from chainrule.data.read import is_query, read_table
 from chainrule.data.read_errors import reject_near_query
-from chainrule.data.splits import VALIDATION_FRACTION, split, split_parts
+from chainrule.data.splits import (
+    VALIDATION_FRACTION,
+    split,
+    split_groups,
+    split_parts,
+    split_times,
+)
 from chainrule.data.streaming import stream as encode_to_disk
 from chainrule.data.streaming import too_large_for_memory
-from chainrule.data.table import Table
+from chainrule.data.table import Column, Table
 from chainrule.data.target import Target, check_learnable, inspect_target
 from chainrule.data.unread import held_out_notes
 from chainrule.train.progress import Progress
@@ -46,7 +55,8 @@ class Problem:
     its test set.  `weights` are the weights of the training and the validation rows, if a column
     gives them.  `raw` is the data read (a table, or the pixels of test images) and the indices of
     the test rows in it, or None if it is no longer in memory.  `train_rows` are
-    the indices of the training rows in the data read, or None if they are not known.
+    the indices of the training rows in the data read, or None if they are not known.  `leaks`
+    are the columns that give the target away.
     """
 
     name: str
@@ -60,6 +70,7 @@ class Problem:
         default=None, compare=False, repr=False
     )
     train_rows: NDArray[np.intp] | None = field(default=None, compare=False, repr=False)
+    leaks: tuple[Leak, ...] = ()
 
     @property
     def pixels(self) -> bool:
@@ -98,6 +109,8 @@ def read_problem(
     stream: bool | None = None,
     skip: int | None = None,
     na: Sequence[str] | None = None,
+    group: str | None = None,
+    time: str | None = None,
     progress: bool = False,
 ) -> Problem:
     """Read `source`, split its rows, and fit the pipeline to the training rows.
@@ -115,6 +128,9 @@ def read_problem(
     :func:`chainrule.data.columns.understand`.  weight: the column with the weight of each row in
     training; it is not a feature.  skip: the lines above the header of a file (None: found).
     na: words and numbers that mean "no value", as in ``["unknown", "-999", "age=0"]``.
+    group: the column of groups, such as patients, whose rows are all in one part; it is no feature
+    unless it has a role.  time: the column of times; the last rows are for testing, those before
+    them for validation, so that no row of the future is trained on.
     Raises DataError or OptionError for data or options that can't be used.
 
     >>> problem = read_problem("iris")
@@ -127,7 +143,7 @@ def read_problem(
     if stream is None:
         stream = not isinstance(source, Table) and too_large_for_memory(source)
     if stream:
-        for option, value in {"weight": weight, "na": na}.items():
+        for option, value in {"weight": weight, "na": na, "group": group, "time": time}.items():
             if value:
                 raise OptionError(f"{option}: a streamed table can't use {value!r} yet.")
         options: dict[str, Any] = {"task": task, "test_fraction": test_fraction, "seed": seed}
@@ -139,13 +155,24 @@ def read_problem(
             what = "roles can't be given" if roles else "it has no column of weights"
             raise DataError(f"{found.name} is a set of images; {what}.")
         return _image_problem(found, target, task, seed, preprocess)
+    if group is not None and time is not None:
+        raise OptionError("give group or time, not both: a split can keep to one of them.")
     na = tuple(na or ())
     table = with_gaps(found, na)
     told = tuple(said_missing(found, table, na))
     table, roles = as_said(table, roles, choose_target(table, target)[0])
-    parts = _split(table, target, task, test_fraction, seed)
+    rows = _split(table, target, task, test_fraction, seed, _Together(group, time))
     table = replace(table, notes=(*table.notes, *told))
-    return _table_problem(table, _title(source), parts, roles, preprocess, weight, na)
+    options = {"roles": roles, "preprocess": preprocess, "na": na}
+    if weight is not None or group is not None:
+        named = {name: "dropped" for name in (group,) if name is not None}
+        options["roles"] = {**named, **(roles or {}), **({weight: "dropped"} if weight else {})}
+    problem = _table_problem(table, _title(source), rows, weight, options)
+    copies = None if group or time else _copies_across(problem, table, rows)
+    if copies is None:
+        return problem
+    apart = _split(table, target, task, test_fraction, seed, _Together(codes=copies))
+    return _table_problem(table, _title(source), apart, weight, options)
 
 
 def _open(
@@ -192,34 +219,110 @@ class _Parts:
     test: NDArray[np.intp]
 
 
+@dataclass(frozen=True)
+class _Together:
+    """What keeps rows in one part, or parts in order: a column of groups or times, or codes."""
+
+    group: str | None = None
+    time: str | None = None
+    codes: NDArray[np.uint64] | None = None
+
+
 def _split(
-    table: Table, target: str | None, task: str | None, fraction: float, seed: int
+    table: Table,
+    target: str | None,
+    task: str | None,
+    fraction: float,
+    seed: int,
+    together: _Together,
 ) -> _Parts:
     found, kept, notes = inspect_target(table, target, task)
+    times = None
+    if together.time is not None:
+        times, kept, told = _times(table, together.time, found.name, kept)
+        notes = (*notes, told)
     column = table[found.name].take(kept)
     check_learnable(found, column, len(kept), table.source)
     # Only classes are stratified.
     strata: Any = found.encode(column, table.source) if found.task == "classification" else None
-    train, validation, test = split_parts(len(kept) if strata is None else strata, fraction, seed)
+    if times is not None:
+        train, validation, test = split_times(times, fraction)
+    elif together.group is not None:
+        groups, told = _groups(table, together.group, found.name, kept)
+        train, validation, test = split_groups(groups, strata, fraction, seed)
+        notes = (*notes, told)
+    elif together.codes is not None:
+        codes = together.codes[kept]
+        train, validation, test = split_groups(codes, strata, fraction, seed)
+        copies = len(codes) - len(np.unique(codes))
+        notes = (
+            *notes,
+            f"{counted(copies, 'row')} of {len(codes):,} are copies of others in every cell that "
+            "is used; all copies of a row are in one part, so that no row is tested that was "
+            "trained on",
+        )
+    else:
+        rows = len(kept) if strata is None else strata
+        train, validation, test = split_parts(rows, fraction, seed)
     held = None if validation is None else kept[validation]
     return _Parts(found, notes, kept[train], held, kept[test])
 
 
+def _used_column(table: Table, option: str, name: str, target: str) -> Column:
+    """Return the column that an option names; DataError if there is none."""
+    others = [other for other in table.names if other != target]
+    if name not in others:
+        raise DataError(f"{option}: {name!r} is not a feature column. {did_you_mean(name, others)}")
+    return table[name]
+
+
+def _groups(
+    table: Table, name: str, target: str, kept: NDArray[np.intp]
+) -> tuple[NDArray[Any], str]:
+    """Return the group of each row in `kept`, a row without one being its own, and the note."""
+    column = _used_column(table, "group", name, target)
+    words = column.as_text()[kept].astype(str)
+    gone = column.missing[kept]
+    codes = np.unique(words, return_inverse=True)[1]
+    codes = np.where(gone, len(kept) + np.arange(len(kept)), codes)
+    count = len(np.unique(codes))
+    told = f", {counted(int(gone.sum()), 'row')} without a group each alone" if gone.any() else ""
+    return codes, f"the rows of one `{name}` are in one part: {count:,} groups{told}"
+
+
+def _times(
+    table: Table, name: str, target: str, kept: NDArray[np.intp]
+) -> tuple[NDArray[np.float64], NDArray[np.intp], str]:
+    """Return the time of each row that has one, these rows, and the note."""
+    column = _used_column(table, "time", name, target)
+    if column.kind not in ("number", "date"):
+        raise DataError(
+            f"time: column {name!r} holds {column.kind}, not dates or numbers; write all dates in "
+            "one way, or give another column."
+        )
+    late = kept[~column.missing[kept]]
+    values = column.values[late].astype("datetime64[us]" if column.kind == "date" else float)
+    left = counted(len(kept) - len(late), "row")
+    told = f"the rows are in the order of `{name}`: the last are for testing, those before them for"
+    more = f"; {left} without a value of `{name}` left out" if len(late) < len(kept) else ""
+    return values.astype(np.float64), late, f"{told} validation{more}"
+
+
+def _copies_across(problem: Problem, table: Table, parts: _Parts) -> NDArray[np.uint64] | None:
+    """Return a code for each row, equal for copies, if some are trained and tested on."""
+    names = [encoder.name for encoder in getattr(problem.pipeline, "encoders", ())]
+    held = parts.test if parts.validation is None else np.r_[parts.validation, parts.test]
+    codes = row_codes(table, [*names, parts.target.name], np.arange(len(table)))
+    if len(codes) == 0 or not np.isin(codes[held], codes[parts.train]).any():
+        return None
+    return codes
+
+
 def _table_problem(
-    table: Table,
-    name: str,
-    parts: _Parts,
-    roles: Roles | None,
-    preprocess: Preprocessing,
-    weight: str | None,
-    na: Sequence[str],
+    table: Table, name: str, parts: _Parts, weight: str | None, options: Mapping[str, Any]
 ) -> Problem:
     weights = _weights(table, weight, parts)
-    if weight is not None:
-        roles = {**(roles or {}), weight: "dropped"}
-    pipeline = Pipeline.fit(
-        table, parts.target, rows=parts.train, roles=roles, preprocess=preprocess, na=na
-    )
+    pipeline = Pipeline.fit(table, parts.target, rows=parts.train, **options)
     pipeline = replace(pipeline, notes=(*table.notes, *parts.notes, *pipeline.notes))
 
     def pair(rows: NDArray[np.intp]) -> Pair:
@@ -227,8 +330,11 @@ def _table_problem(
 
     held_out = None if parts.validation is None else pair(parts.validation)
     pipeline = replace(pipeline, notes=(*pipeline.notes, *_held_out_notes(pipeline, table, parts)))
-    return Problem(name, pipeline, pair(parts.train), held_out, pair(parts.test), weights=weights,
-                   raw=(table, parts.test), train_rows=parts.train)  # fmt: skip
+    train = pair(parts.train)
+    given = tuple(options["roles"] or ())
+    leaks = find_leaks(table, pipeline.encoders, parts.train, train[1], given)
+    return Problem(name, pipeline, train, held_out, pair(parts.test), weights=weights,
+                   raw=(table, parts.test), train_rows=parts.train, leaks=leaks)  # fmt: skip
 
 
 def _held_out_notes(pipeline: Pipeline, table: Table, parts: _Parts) -> tuple[str, ...]:

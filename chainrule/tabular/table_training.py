@@ -20,6 +20,7 @@ from chainrule.doctor.preflight import examine
 from chainrule.optim.full_batch import FullBatch
 from chainrule.tabular.build import Setup, build_loss, build_model, build_optimizer, build_penalty
 from chainrule.tabular.intervals import class_intervals, value_intervals
+from chainrule.tabular.leak_findings import with_leaks
 from chainrule.tabular.problem import Problem
 from chainrule.tabular.scores import (
     MOST_CLASSES,
@@ -68,7 +69,7 @@ def preflight_table(problem: Problem, settings: Settings) -> Findings:
     ['learning_rate_too_high']
     """
     made = build(settings, problem)
-    return examine(
+    found = examine(
         Case(
             model=made.model,
             data=problem.train,
@@ -83,6 +84,7 @@ def preflight_table(problem: Problem, settings: Settings) -> Findings:
             feature_names=problem.feature_names,
         )
     )
+    return with_leaks(found, problem.leaks)
 
 
 def fit_table(
@@ -136,6 +138,8 @@ def fit_table(
         feature_names=problem.feature_names,
     )
     run.pipeline = problem.pipeline
+    if run.findings is not None:
+        run.findings = with_leaks(run.findings, problem.leaks)
     run.settings = {"data": problem.name, **settings.plain(), **run.settings}
     run.scores = _score(run, problem)
     return run
