@@ -214,6 +214,8 @@ def train(
         )
     if not (quiet or as_json):
         show_problem(problem, settings)
+        for leak in problem.leaks:
+            tell(f"warning: {leak}.")
     told = {
         "source": _from_anywhere(source),
         "target": problem.pipeline.target.name, "task": None if several else problem.pipeline.task,

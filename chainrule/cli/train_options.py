@@ -30,7 +30,8 @@ __all__ = [
     "take_reading",
 ]
 
-HOW_READ = ("skip", "na")  # options of reading, by the names that read_problem has for them
+# Options of reading, by the names that read_problem has for them.
+HOW_READ = ("skip", "na", "group", "time")
 
 F = TypeVar("F", bound=Callable[..., Any])
 positive = click.IntRange(min=1)
@@ -179,6 +180,10 @@ network_options = _together(
                  "of SOURCE  [default: titles and comments are found]"),
     click.option("--na", metavar="WORDS", callback=parse_list, help="Words and numbers that mean "
                  "no value, as in -999,unknown,age=0."),
+    click.option("--group", metavar="COLUMN", help="Column of groups, such as patients, whose "
+                 "rows are all in one part; it is no feature."),
+    click.option("--time", metavar="COLUMN", help="Column of times: the last rows are for testing, "
+                 "and none is trained on that is later than they are."),
     click.option("--weight", metavar="COLUMN", help="Column that holds the weight of each row."),
     *_from_settings("network"),
 )  # fmt: skip

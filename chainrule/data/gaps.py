@@ -25,6 +25,7 @@ _DIFFERENT = 3  # other values that there must be, at least
 _VARIED = 10  # the same, for values that are only told
 _FAR = 3.0  # times the range of the others between it and a sentinel above them
 _LOW = 0.2  # of the median: where all other values are above that, 0 is doubtful
+_APART = 5.0  # times the usual step between values that the others are from a doubtful 0
 
 
 @dataclass(frozen=True)
@@ -95,7 +96,9 @@ def _judge(column: Column, values: NDArray[np.float64], edge: float) -> Sentinel
     else:
         surely = False
         told = edge == -1.0 and low >= 0 and count >= max(5, 0.01 * len(values))
-        zero = edge == 0.0 and low > _LOW * float(np.median(others)) and count <= len(others)
+        steps = np.diff(np.unique(others))
+        apart = low > _LOW * float(np.median(others)) and low > _APART * float(np.median(steps))
+        zero = edge == 0.0 and apart and count <= len(others)
         if different < _VARIED or not (told or zero):
             return None
     if nines and not surely and (gap <= 0.5 * spread or different < _VARIED):
@@ -113,6 +116,8 @@ def with_gaps(table: Table, na: Sequence[str]) -> Table:
     >>> with_gaps(Table.from_arrays({"x": ["1", "unknown", "-999"]}), ["Unknown", "-999"])["x"].kind
     'number'
     """
+    if not na:
+        return table
     everywhere, own = _by_column(table.names, na)
     columns = [_without(c, everywhere | own.get(c.name, frozenset())) for c in table]
     same = all(a is b for a, b in zip(columns, table.columns, strict=True))

@@ -31,6 +31,11 @@ MISSING = ("", "na", "n/a", "#n/a", "nan", "null", "?")
 
 _CODE = re.compile(r"0[0-9]+")
 _BOOLEANS = {"true": True, "false": False}
+_DTYPES: dict[Kind, tuple[Any, Any]] = {
+    "number": (np.float64, math.nan),
+    "boolean": (np.bool_, False),
+    "date": ("datetime64[us]", np.datetime64("NaT")),
+}
 
 
 def parse_number(cell: str) -> float | None:
@@ -61,27 +66,36 @@ def parse_text(
     stripped = [cell.strip() for cell in cells]
     missing = np.array([cell.lower() in MISSING for cell in stripped], dtype=bool)
     present = [cell for cell, gone in zip(stripped, missing, strict=True) if not gone]
-    where = ~missing
     if present:
-        grouped = _grouped_by_points(present, writing)
-        numbers = None if grouped else _all(present, _number_not_code)
-        if numbers is not None:
-            return "number", _scatter(numbers, where, np.float64, math.nan), missing, ""
-        booleans = _all(present, lambda cell: _BOOLEANS.get(cell.lower()))
-        if booleans is not None:
-            return "boolean", _scatter(booleans, where, np.bool_, False), missing, ""
-        spelled = find_spelling(present, writing.decimal)
-        if spelled is not None:
-            form, numbers = spelled
-            return "number", _scatter(numbers, where, np.float64, math.nan), missing, form
-        form = find_date_format(present, writing.day_first)
-        if form:
-            dates = [parse_date(cell, form) for cell in present]
-            moments = _scatter(dates, where, "datetime64[us]", np.datetime64("NaT"))
-            return "date", moments, missing, form
+        different = list(dict.fromkeys(present))  # each is parsed once
+        kind, parsed, form = _parse_cells(different, writing)
+        if parsed is not None:
+            dtype, gap = _DTYPES[kind]
+            place = dict(zip(different, parsed, strict=True))
+            values = np.full(len(cells), gap, dtype=dtype)
+            values[~missing] = np.array([place[cell] for cell in present], dtype=dtype)
+            return kind, values, missing, form
     text = np.array(stripped, dtype=object)
     text[missing] = ""
     return "text", text, missing, ""
+
+
+def _parse_cells(cells: list[str], writing: Writing) -> tuple[Kind, list[Any] | None, str]:
+    """Return (kind, values, format) of different cells; the values of text are None."""
+    grouped = _grouped_by_points(cells, writing)
+    numbers = None if grouped else _all(cells, _number_not_code)
+    if numbers is not None:
+        return "number", numbers, ""
+    booleans = _all(cells, lambda cell: _BOOLEANS.get(cell.lower()))
+    if booleans is not None:
+        return "boolean", booleans, ""
+    spelled = find_spelling(cells, writing.decimal)
+    if spelled is not None:
+        return "number", spelled[1], spelled[0]
+    form = find_date_format(cells, writing.day_first)
+    if form:
+        return "date", [parse_date(cell, form) for cell in cells], form
+    return "text", None, ""
 
 
 def _grouped_by_points(cells: list[str], writing: Writing) -> bool:
@@ -105,9 +119,3 @@ def _all(cells: list[str], parse: Callable[[str], Any]) -> list[Any] | None:
             return None
         values.append(value)
     return values
-
-
-def _scatter(values: list[Any], where: NDArray[np.bool_], dtype: Any, fill: Any) -> NDArray[Any]:
-    column = np.full(len(where), fill, dtype=dtype)
-    column[where] = np.array(values, dtype=dtype)
-    return column

@@ -61,8 +61,13 @@ def parse_spelled(cell: str, spelling: str) -> float | None:
     True
     """
     parts = number_parts(cell)
+    return None if parts is None else _value(parts, spelling)
+
+
+def _value(parts: tuple[str, str, str], spelling: str) -> float | None:
+    """Return the number of :func:`number_parts` in the format `spelling`, or None."""
     unit, form = _split(spelling)
-    if parts is None or parts[1] != unit or not SPELLINGS[form].fullmatch(parts[2]):
+    if parts[1] != unit or not SPELLINGS[form].fullmatch(parts[2]):
         return None
     digits = re.sub(_GAP, "", parts[2])
     if decimal_mark(form) == ",":
@@ -114,14 +119,17 @@ def find_spelling(cells: Sequence[str], decimal: str = "") -> tuple[str, list[fl
 
 
 def _readings(cells: Sequence[str]) -> list[tuple[str, list[float]]]:
-    first = number_parts(cells[0]) if cells else None
-    if first is None:
-        return []
+    every = []
+    for cell in cells:
+        parts = number_parts(cell)
+        if parts is None:
+            return []
+        every.append(parts)
     found = []
-    for spelling in forms_for(first[1]):
+    for spelling in forms_for(every[0][1]) if every else ():
         values = []
-        for cell in cells:
-            value = parse_spelled(cell, spelling)
+        for parts in every:
+            value = _value(parts, spelling)
             if value is None:
                 break
             values.append(value)

@@ -17,7 +17,8 @@ from chainrule.core.errors import DataError, OptionError
 from chainrule.core.options import is_number
 
 __all__ = [
-    "folds", "hold_out", "split", "split_groups", "split_parts", "split_times", "stratified_folds",
+    "folds", "hold_out", "split", "split_folds", "split_groups", "split_parts", "split_times",
+    "stratified_folds",
 ]  # fmt: skip
 
 Rows = NDArray[np.intp]
@@ -180,6 +181,41 @@ def _last(times: NDArray[Any], fraction: float) -> tuple[Rows, Rows]:
     wanted = min(max(round(n * fraction), 1), n - 1)
     border = max(np.sort(times)[n - wanted], np.unique(times)[1])
     return np.flatnonzero(times < border), np.flatnonzero(times >= border)
+
+
+def split_folds(
+    n: int,
+    classes: NDArray[np.int64] | None,
+    groups: NDArray[Any] | None,
+    k: int,
+    seed: int = 0,
+) -> list[tuple[Rows, Rows | None, Rows]]:
+    """Return `k` times (train, validation, test) rows of `n`, with each row in one test set.
+
+    Classes keep their shares, or all rows of one of the `groups` are in one set.  The validation
+    set is that of :func:`split_parts`, 15 % of the rows or groups that are not in the test set.
+
+    >>> [[len(part) for part in parts] for parts in split_folds(100, None, None, 2)]
+    [[42, 8, 50], [42, 8, 50]]
+    """
+    if groups is None:
+        pairs = folds(n, k, seed) if classes is None else stratified_folds(classes, k, seed)
+        whole = n if classes is None else classes
+        return [(*hold_out(whole, learn, seed), test) for learn, test in pairs]
+    codes = np.unique(groups, return_inverse=True)[1]
+    found: list[tuple[Rows, Rows | None, Rows]] = []
+    for _, some in folds(int(codes.max()) + 1, k, seed):
+        test = np.flatnonzero(np.isin(codes, some))
+        learn = _others(n, test)
+        own = codes[learn]
+        if len(learn) < _FEWEST_TO_VALIDATE or own.min() == own.max():
+            found.append((learn, None, test))
+            continue
+        strata = None if classes is None else classes[learn]
+        inner, more, held = split_groups(own, strata, VALIDATION_FRACTION, seed + 1)
+        train = inner if more is None else np.sort(np.r_[inner, more])
+        found.append((learn[train], learn[held], test))
+    return found
 
 
 def folds(n: int, k: int, seed: int = 0) -> list[tuple[Rows, Rows]]:

@@ -8,6 +8,7 @@ Read next: :mod:`chainrule.data.parse`.
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -92,15 +93,14 @@ def _marks(cells: Sequence[str]) -> _Marks | None:
     ):
         return None
     found, numbers, present = _Marks(), 0, 0
-    for cell in cells:
-        cell = cell.strip()
+    for cell, count in Counter(map(str.strip, cells)).items():
         if not cell:
             continue
-        present += 1
+        present += count
         parts = number_parts(cell)
         if parts is None:
             continue
-        numbers += 1
+        numbers += count
         found.unit = parts[1] or found.unit
         digits = "".join(mark for mark in parts[2] if mark in "0123456789.,")
         if digits.isdecimal():

@@ -28,6 +28,7 @@ from chainrule.tabular.class_scores import further_scores
 from chainrule.tabular.conformal import calibrated, coverage
 from chainrule.tabular.heads import head, problem_of
 from chainrule.tabular.intervals import class_intervals, value_intervals
+from chainrule.tabular.leak_findings import with_leaks
 from chainrule.tabular.problem import Problem
 from chainrule.tabular.scores import (
     MOST_CLASSES,
@@ -82,7 +83,7 @@ def preflight_table(problem: Problem, settings: Settings) -> Findings:
     """
     problem = suited(problem, settings)
     made = build(settings, problem)
-    return examine(
+    found = examine(
         Case(
             model=made.model,
             data=problem.train,
@@ -97,6 +98,7 @@ def preflight_table(problem: Problem, settings: Settings) -> Findings:
             feature_names=problem.feature_names,
         )
     )
+    return with_leaks(found, problem.leaks)
 
 
 def fit_table(
@@ -156,6 +158,8 @@ def fit_table(
         feature_names=problem.feature_names,
     )
     run.pipeline = _calibrated(run, problem)
+    if run.findings is not None:
+        run.findings = with_leaks(run.findings, problem.leaks)
     run.settings = {"data": problem.name, **settings.plain(), **run.settings}
     told = calibrate(run, problem, threshold)
     run.scores = _score(run, problem) | told

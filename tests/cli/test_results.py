@@ -13,6 +13,7 @@ from click.testing import Result
 
 import chainrule as cr
 from chainrule import data
+from chainrule.core.errors import OptionError
 from chainrule.tabular.problem import fold_problems
 
 Call = Callable[..., Result]
@@ -60,6 +61,26 @@ def test_folds_keep_the_classes_and_leave_no_row_out(noisy: Path) -> None:
     for problem in problems:
         assert problem.train_rows is not None
         assert not set(problem.train_rows.tolist()) & set(problem.raw[1].tolist())  # type: ignore[index]
+
+
+def test_folds_keep_groups_and_copies_together(place: Path) -> None:
+    rng = np.random.default_rng(1)
+    who = np.repeat(np.arange(60), 4)
+    x = rng.normal(size=240).round(6)
+    columns = {"who": who, "x": x, "y": np.where(x + rng.normal(size=240) > 0, "a", "b")}
+    for problem in fold_problems(columns, "y", folds=3, group="who"):
+        tested = set(who[problem.raw[1]].tolist())  # type: ignore[index]
+        trained = set(who[problem.train_rows].tolist())
+        assert tested
+        assert not tested & trained
+        assert "who" not in problem.pipeline.feature_names
+    twice = {name: np.tile(np.asarray(values)[:120], 2) for name, values in columns.items()}
+    del twice["who"]
+    for problem in fold_problems(twice, "y", folds=3):
+        tested = set((problem.raw[1] % 120).tolist())  # type: ignore[index]
+        assert not tested & set((problem.train_rows % 120).tolist())
+    with pytest.raises(OptionError, match="train on rows later than those they test"):
+        fold_problems(columns, "y", folds=3, time="x")
 
 
 def test_all_rows_are_trained_on_without_scores(call: Call, noisy: Path) -> None:
