@@ -257,12 +257,12 @@ def test_dates_are_written_with_as_much_of_the_clock_as_they_have(place: Path) -
     ]  # fmt: skip
 
 
-MIXED = """area,kind,sold,seen,price,grade,good
-1.5,red,2024-01-31,3/4/2024,"€1,200",low,true
-NA,blue,2024-02-01,13/4/2024,"€3,400",mid,false
-2.5,,2023-05-05,1/4/2024,"€5,600",high,true
-1e3,"a, b",2022-12-31,2/4/2024,"€7,800",low,
--2,red,2024-03-01,,"€9,100",mid,true
+MIXED = """area,kind,sold,seen,grade,good
+1.5,red,2024-01-31,3/4/2024,low,true
+NA,blue,2024-02-01,13/4/2024,mid,false
+2.5,,2023-05-05,1/4/2024,high,true
+1e3,"a, b",2022-12-31,2/4/2024,low,
+-2,red,2024-03-01,,mid,true
 """
 
 
@@ -287,11 +287,12 @@ def test_blocks_give_what_the_table_gives_at_once(
         assert data.read_table(kept).names == tuple(head.split(","))
         new = kept
     monkeypatch.setattr(table_prediction, "CELLS_AT_ONCE", at_once)
+    monkeypatch.setattr(table_prediction, "predict_table", None)  # for a table as a whole
     source = new if isinstance(new, str) else "new.csv"
     result = call("predict", "run", source, "--out", f"p.{form}", "--force")
     assert result.exit_code == 0, result.output
     assert [f"note: {line}." for line in notes] == result.stderr.splitlines()[:-1]
-    assert len(notes) == 2
+    assert any("'green'" in note for note in notes)
     found = data.read_table(f"p.{form}")
     assert found["prediction"].values.tolist() == expected["prediction"].tolist()
     for name in ("probability_a", "probability_b"):
