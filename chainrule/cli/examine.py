@@ -14,7 +14,7 @@ from click.core import ParameterSource
 
 from chainrule.cli.cured_config import remedies_in_options
 from chainrule.cli.output import emit
-from chainrule.cli.train_options import as_in_train
+from chainrule.cli.train_options import as_in_train, take_reading
 from chainrule.core.errors import OptionError
 from chainrule.data.read import is_query
 from chainrule.tabular.build import check_settings
@@ -70,13 +70,15 @@ def doctor(
                 f"is: leave --{given[0].replace('_', '-')} out."
             )
         return _tell_saved(source, as_json)
+    reading = take_reading(asked)
     task = task or task_of(asked.get("loss"))
     asked |= {"seed": seed}
     # Report an unknown name before reading a large file.
     check_settings(choose_settings(1, **asked), task)
     problem = read_problem(
-        source, target, task=task, seed=seed, roles=roles, preprocess=preprocess, weight=weight
-    )
+        source, target, task=task, seed=seed, roles=roles, preprocess=preprocess, weight=weight,
+        **reading,
+    )  # fmt: skip
     settings = choose_settings(
         problem.rows["train"],
         task=problem.pipeline.task,

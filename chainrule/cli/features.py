@@ -18,6 +18,7 @@ import numpy as np
 from chainrule.cli.files import check_extension, write_whole
 from chainrule.cli.output import emit, tell
 from chainrule.cli.train import train
+from chainrule.cli.train_options import HOW_READ
 from chainrule.core.errors import ChainruleError, DataError, OptionError, RunError
 from chainrule.data.builtin import Dataset
 from chainrule.data.builtin import load as load_data
@@ -31,7 +32,8 @@ from chainrule.train.run import Run, load
 __all__ = ["features_command"]
 
 # The options of chainrule train that decide which rows and features there are.
-READING = ("target", "task", "test_fraction", "seed", "roles", "preprocess", "weight", "stream")
+READING = ("target", "task", "test_fraction", "seed", "roles", "preprocess", "weight", "stream",
+           *HOW_READ)  # fmt: skip
 
 
 @click.command("features")

@@ -13,7 +13,7 @@ import click
 
 from chainrule.cli.files import check_extension, write_whole
 from chainrule.cli.output import emit, tell
-from chainrule.cli.train_options import as_in_train
+from chainrule.cli.train_options import as_in_train, take_reading
 from chainrule.insight.range_finder import find_learning_rate
 from chainrule.tabular.build import check_settings
 from chainrule.tabular.problem import read_problem
@@ -61,14 +61,16 @@ def find_rate(
     if source is None:
         raise click.UsageError("give SOURCE: a file, a data set or SQL; or --config with a source.")
     check_extension("--svg", svg, ".svg")
+    reading = take_reading(asked)
     # The range test sets the learning rate of each step itself.
     task = task or task_of(asked.get("loss"))
     asked |= {"seed": seed, "schedule": None, "warmup": None}
     # Report an unknown name before reading a large file.
     check_settings(choose_settings(1, **asked))
     problem = read_problem(
-        source, target, task=task, seed=seed, roles=roles, preprocess=preprocess, weight=weight
-    )
+        source, target, task=task, seed=seed, roles=roles, preprocess=preprocess, weight=weight,
+        **reading,
+    )  # fmt: skip
     settings = choose_settings(problem.rows["train"], task=problem.pipeline.task, **asked)
     problem = suited(problem, settings)
     made = build(settings, problem)

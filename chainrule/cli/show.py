@@ -21,13 +21,13 @@ from chainrule.core.wording import counted
 from chainrule.data.builtin import Summary, names
 from chainrule.data.notes import group_notes
 from chainrule.insight.render.text import amount, interval, measure
-from chainrule.insight.report.overview import REPORT
+from chainrule.insight.report.overview import REPORT, decided_by
 from chainrule.nn.catalogue import Activation
 from chainrule.optim.full_batch import FullBatch
 from chainrule.optim.named import optimizer as optimizer_of
 from chainrule.tabular.build import build_optimizer
 from chainrule.tabular.problem import Problem
-from chainrule.tabular.scores import MEASURES
+from chainrule.tabular.scores import MEASURES, SHORT
 from chainrule.tabular.settings import Settings
 from chainrule.tabular.suit_target import outputs_of
 from chainrule.train.directory import how_to_go_on
@@ -54,7 +54,7 @@ def show_problem(problem: Problem, settings: Settings) -> None:
     if rows["validation"]:
         parts.append(f"{rows['validation']:,} to validate")
     own = " (the set's own)" if problem.own_test else ""
-    parts.append(f"{rows['test']:,} to test{own}")
+    parts.append(f"{rows['test']:,} to test{own}" if rows["test"] else "none to test")
     features = problem.train[0].shape[1]
     sizes = (features, *settings.hidden, outputs_of(settings, pipeline.target))
     lines = [
@@ -96,10 +96,29 @@ def _training(settings: Settings, rows: int) -> str:
 
 def show_results(run: Run, saved: str | None) -> None:
     """Print the test scores and the baseline, the confusion matrix, and the place of the run."""
+    if "cross_validation" in run.scores:
+        _show_folds(run.scores["cross_validation"])
     for scores in run.scores.get("targets", {"": run.scores}).values():
-        _show_scores(scores, "targets" in run.scores)
+        if "test" in scores:
+            _show_scores(scores, "targets" in run.scores)
     _print("")
     show_pairs(_ending(run, saved))
+
+
+def _show_folds(found: Mapping[str, Any]) -> None:
+    """Print the mean and the spread of the scores of a cross-validation."""
+    from rich.table import Table
+
+    table = Table(box=_lines(), pad_edge=False)
+    for head in ("", "mean", "standard deviation", "lowest", "highest"):
+        table.add_column(head, justify="right" if head else "left")
+    for key in (key for key in SHORT if key in found["scores"]):
+        one = found["scores"][key]
+        values = [value for value in one["values"] if value is not None]
+        ends = (min(values, default=None), max(values, default=None))
+        cells = (measure(key, cell) for cell in (one["mean"], one["deviation"], *ends))
+        table.add_row(MEASURES[key], *cells)
+    _print_table(table, f"Scores over {found['folds']} folds, which test every row once")
 
 
 def _show_scores(scores: Mapping[str, Any], named: bool) -> None:
@@ -114,11 +133,10 @@ def _show_scores(scores: Mapping[str, Any], named: bool) -> None:
     table.add_column("network", justify="right", style="bold")
     table.add_column("95 % interval", justify="right")
     table.add_column(_escape(plain if len(plain) < 30 else plain[:28] + "…`"), justify="right")
-    for key, value in scores["test"].items():
+    for key in (key for key in SHORT if key in scores["test"]):
         ends = interval(key, scores.get("intervals", {}).get(key))
-        table.add_row(
-            MEASURES[key], measure(key, value), ends, measure(key, scores["baseline"][key])
-        )
+        value, plain_value = scores["test"][key], scores["baseline"][key]
+        table.add_row(MEASURES[key], measure(key, value), ends, measure(key, plain_value))
     for share, label in _SHARES.items() if regression else ():
         table.add_row(
             label,
@@ -147,6 +165,12 @@ def _ending(run: Run, saved: str | None) -> list[tuple[str, str]]:
         lines.append(("", f"interrupted; kept the weights of epoch {run.best_epoch}"))
     elif run.stopped:
         lines.append(("", f"stopped: {run.stopped}"))
+    if "test" not in run.scores:
+        lines.append(("tested", "on no row, so this network has no scores of its own"))
+    if "cross_validation" in run.scores:
+        rows = counted(run.settings["rows"], "row")
+        lines.append(("", f"the saved network was trained after the folds, on {rows}"))
+    lines += [(label, text) for label, text in decided_by(run.scores).items()]
     if saved is not None:
         lines.append(("saved", saved))
         if (report := Path(saved) / REPORT).exists():

@@ -12,7 +12,7 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from chainrule.core.errors import DataError
-from chainrule.data.columns import Roles, choose_target
+from chainrule.data.columns import Roles, as_said, choose_target, said_writing
 from chainrule.data.encode import CategoryEncoder
 from chainrule.data.fitting import CHUNK
 from chainrule.data.pipeline import Pipeline, fit_encoders
@@ -41,8 +41,9 @@ from chainrule.data.target import (
     told_if_chosen,
 )
 from chainrule.data.unread import Settled, Unread, held_out_notes
+from chainrule.data.writing import Writing
 
-__all__ = ["Stream", "stream", "too_large_for_memory"]
+__all__ = ["Stream", "choose_folder", "stream", "too_large_for_memory"]
 
 Array = NDArray[Any]
 SAMPLE_ROWS = 100_000  # training rows used for means, medians and categories
@@ -79,6 +80,7 @@ def stream(
     preprocess: Preprocessing = None,
     folder: str | os.PathLike[str] | None = None,
     watch: Callable[[int, int], None] | None = None,
+    skip: int | None = None,
 ) -> Stream:
     """Encode a file or SQL query of any size to disk, and return its parts for training.
 
@@ -101,11 +103,11 @@ def stream(
     """
     text, planned = os.fspath(source), plan(preprocess)
     check_source(text)
-    with tempfile.TemporaryDirectory(prefix="chainrule-", dir=_choose_folder(folder)) as name:
+    with tempfile.TemporaryDirectory(prefix="chainrule-", dir=choose_folder(folder)) as name:
         place = Path(name)
         if not is_query(text):
             _check_space(place, Path(text).stat().st_size, f"a copy of {text}")
-        with store_table(text, place) as table:
+        with store_table(text, place, skip) as table:
             found = _Targets.read(table, target, task, roles)
             if found.target.ordered:
                 roles = {name: role for name, role in (roles or {}).items()
@@ -160,7 +162,9 @@ class _Targets:
         name, chosen = choose_target(table.block(0, 1, table.names), target)
         order = order_of(name, roles, task)
         task = task if order is None else "classification"
-        column, places = _read_column(table, name)
+        column, places = _read_column(
+            table, name, said_writing(roles).get(name) or table.writing[name]
+        )
         rows = np.flatnonzero(places >= 0)
         _, first, places, counts = np.unique(
             places[rows], return_index=True, return_inverse=True, return_counts=True
@@ -176,7 +180,7 @@ class _Targets:
             made, note = in_order(made, few, order, table.source)
             notes = (*notes, note)
         check_learnable(made, distinct, len(rows), table.source)
-        told = (chosen, *notes) if chosen else notes
+        told = (*table.notes, *((chosen,) if chosen else ()), *notes)
         return cls(distinct, rows, places.astype(np.int32), made, told, table.source)
 
     def split(self, fraction: float, seed: int) -> tuple[Any, Any, Any]:
@@ -195,7 +199,9 @@ class _Targets:
         return target.encode(self.distinct, self.source)[self.places]
 
 
-def _read_column(table: StoredTable, name: str) -> tuple[Column, NDArray[np.int64]]:
+def _read_column(
+    table: StoredTable, name: str, writing: Writing
+) -> tuple[Column, NDArray[np.int64]]:
     """Return the sorted distinct values of a column, and each row's index in them (-1: missing)."""
     seen: dict[str, int] = {}
     pieces = []
@@ -220,7 +226,7 @@ def _read_column(table: StoredTable, name: str) -> tuple[Column, NDArray[np.int6
             name, column.kind, distinct.astype(kinds.get(column.kind, float)), none
         ), whole
     words = [word for word, code in seen.items()]
-    kept = column_from_text(name, [words[int(code)] for code in distinct])
+    kept = column_from_text(name, [words[int(code)] for code in distinct], writing)
     order = np.argsort(kept.values.astype(str) if kept.kind == "text" else kept.values)
     ranks = np.empty(len(order), np.int64)
     ranks[order] = np.arange(len(order))
@@ -250,7 +256,7 @@ def _fit(
     names = [name for name in table.names if name != found.distinct.name]
     if not names:
         raise DataError(f"{table.source} has no column besides the target {found.distinct.name!r}.")
-    sample = table.take(rows, names)
+    sample, roles = as_said(table.take(rows, names), roles, found.distinct.name)
     encoders, read, decided = fit_encoders(
         list(sample), found.distinct.name, table.source, roles, scaler
     )
@@ -322,7 +328,7 @@ def _file(path: Path, rows: int, width: int) -> Array:
     return np.lib.format.open_memmap(path, "w+", np.float32, (rows, width))
 
 
-def _choose_folder(folder: str | os.PathLike[str] | None) -> str:
+def choose_folder(folder: str | os.PathLike[str] | None) -> str:
     """Return the directory for large files; /tmp is often in memory, /var/tmp is not."""
     if folder is not None:
         if not os.path.isdir(folder):

@@ -300,7 +300,8 @@ def settle_task(
     if column.kind == "date":
         raise DataError(f"{where}: target {name!r} holds dates; predict a number or a class.")
     if column.spelling:
-        notes.append(f"target `{name}`: numbers written as {column.spelling}")
+        why = f"; {column.writing.why}" if column.writing.why else ""
+        notes.append(f"target `{name}`: numbers written as {column.spelling}{why}")
     if task is not None:
         return cast(Task, task), tuple(notes)
     inferred, why = _infer_task(column)
@@ -393,7 +394,7 @@ def _classes(column: Column, where: str, whole: bool) -> tuple[str | int | float
 
 
 def _advice(column: Column) -> str:
-    advice = advise(column.as_text().tolist()) if column.kind == "text" else ""
+    advice = advise(column.as_text().tolist(), column.name) if column.kind == "text" else ""
     return f" Note: {advice}." if advice else ""
 
 

@@ -9,7 +9,8 @@ Read next: :mod:`chainrule.data.pipeline`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -17,66 +18,109 @@ from chainrule.data.encode import CategoryEncoder, Encoder, NumericEncoder
 from chainrule.data.table import Column, Table
 from chainrule.data.unread import Unread
 
-__all__ = ["unfamiliar"]
+__all__ = ["Unfamiliar", "unfamiliar"]
+
+
+@dataclass
+class _Seen:
+    """What differs in one column so far: rows, and the first of them where there is one."""
+
+    missing: int = 0
+    new: int = 0
+    word: str = ""
+    unread: Unread | None = None
+    far: int = 0
+    value: float = 0.0
+    row: int = 0
+
+
+class Unfamiliar:
+    """The values of a table, read block by block, that differ from the training rows.
+
+    A number or date is far if it is outside the training range by more than the width of that
+    range.
+    """
+
+    def __init__(self, encoders: Iterable[Encoder]):
+        self._seen = [(encoder, _Seen()) for encoder in encoders]
+
+    def add(self, table: Table) -> None:
+        """Look at the next rows; raises DataError as `Pipeline.transform` does."""
+        for encoder, seen in self._seen:
+            column = table[encoder.name]
+            seen.missing += int(column.missing.sum())
+            if isinstance(encoder, CategoryEncoder) or encoder.levels:
+                _look_for_new_words(encoder, column, seen)
+            else:
+                _look_for_far(encoder, column, table.source, seen)
+
+    def lines(self) -> list[str]:
+        """Return a line on each difference, column by column."""
+        return [line for encoder, seen in self._seen for line in _lines(encoder, seen)]
 
 
 def unfamiliar(encoders: Iterable[Encoder], table: Table) -> list[str]:
     """Return lines on the values of `table` that differ from the training rows of `encoders`.
 
-    A number or date is far if it is outside the training range by more than the width of that
-    range.  Raises DataError as `Pipeline.transform` does.
+    Raises DataError as `Pipeline.transform` does.
     """
-    lines: list[str] = []
-    for encoder in encoders:
-        column = table[encoder.name]
-        lines += _newly_missing(encoder, column)
-        if isinstance(encoder, CategoryEncoder) or encoder.levels:
-            lines += _new_words(encoder, column)
-        else:
-            lines += _far_or_unread(encoder, column, table.source)
-    return lines
+    found = Unfamiliar(encoders)
+    found.add(table)
+    return found.lines()
 
 
-def _newly_missing(encoder: Encoder, column: Column) -> Iterator[str]:
-    numeric = isinstance(encoder, NumericEncoder)
-    known = encoder.indicator if isinstance(encoder, NumericEncoder) else encoder.missing
-    count = int(column.missing.sum())
-    if count and not known:
-        taken = "the median of training is used" if numeric else "no category is used"
-        yield f"{_rows(count)} no value of `{encoder.name}`, which training always had; {taken}"
+def _look_for_new_words(encoder: Encoder, column: Column, seen: _Seen) -> None:
+    known = set(encoder.levels)
+    cells = column.as_text()[~column.missing].tolist()
+    new = [cell for cell in cells if cell not in known]
+    if new and not seen.new:
+        seen.word = new[0]
+    seen.new += len(new)
 
 
-def _new_words(encoder: Encoder, column: Column) -> Iterator[str]:
-    cells = column.as_text()[~column.missing].astype(str)
-    new = cells[~np.isin(cells, encoder.levels)] if len(encoder.levels) else cells
-    if len(new) == 0:
-        return
-    why = "was not in training"
-    if getattr(encoder, "other", False):  # rare words were merged, and this may be one of them
-        why = "was rare or absent in training and counts as 'other'"
-    yield f"{_rows(len(new))} a value of `{encoder.name}` that {why}, such as {str(new[0])!r}"
-
-
-def _far_or_unread(encoder: NumericEncoder, column: Column, where: str) -> Iterator[str]:
+def _look_for_far(encoder: NumericEncoder, column: Column, where: str, seen: _Seen) -> None:
+    encoder = replace(encoder, parts=encoder.parts[-1:])
     values, missing, unread = encoder.read(column, where)
     if len(unread):
-        yield f"`{encoder.name}`: {Unread.of(column, unread)}"
+        more = Unread.of(column, unread)
+        seen.unread = more if seen.unread is None else seen.unread + more
     if not encoder.least:
         return
     # For a date, the last part, days since 1970; the other parts repeat or follow from it.
     last, least, greatest = values[:, -1], encoder.least[-1], encoder.greatest[-1]
     span = greatest - least
-    far = ~missing & ((last < least - span) | (last > greatest + span))
-    rows = np.flatnonzero(far)
-    if len(rows) == 0:
-        return
-    shown = [f"{number:g}" for number in (least, greatest, last[rows[0]])]
-    if encoder.parts:
-        shown = [str(np.datetime64(int(day), "D")) for day in (least, greatest, last[rows[0]])]
-    yield (
-        f"{_rows(len(rows))} a value of `{encoder.name}` far from the training range {shown[0]} to "
-        f"{shown[1]}, such as {shown[2]} in row {column.row_number(rows[0])}"
-    )
+    rows = np.flatnonzero(~missing & ((last < least - span) | (last > greatest + span)))
+    if len(rows) and not seen.far:
+        seen.value, seen.row = float(last[rows[0]]), column.row_number(rows[0])
+    seen.far += len(rows)
+
+
+def _lines(encoder: Encoder, seen: _Seen) -> list[str]:
+    name, lines = encoder.name, []
+    numeric = isinstance(encoder, NumericEncoder)
+    known = encoder.indicator if isinstance(encoder, NumericEncoder) else encoder.missing
+    if seen.missing and not known:
+        taken = "the median of training is used" if numeric else "no category is used"
+        lines.append(
+            f"{_rows(seen.missing)} no value of `{name}`, which training always had; {taken}"
+        )
+    if seen.new:
+        why = "was not in training"
+        if getattr(encoder, "other", False):  # rare words were merged, and this may be one of them
+            why = "was rare or absent in training and counts as 'other'"
+        lines.append(f"{_rows(seen.new)} a value of `{name}` that {why}, such as {seen.word!r}")
+    if seen.unread is not None:
+        lines.append(f"`{name}`: {seen.unread}")
+    if seen.far and isinstance(encoder, NumericEncoder):
+        numbers = (encoder.least[-1], encoder.greatest[-1], seen.value)
+        shown = [f"{number:g}" for number in numbers]
+        if encoder.parts:
+            shown = [str(np.datetime64(int(day), "D")) for day in numbers]
+        lines.append(
+            f"{_rows(seen.far)} a value of `{name}` far from the training range {shown[0]} to "
+            f"{shown[1]}, such as {shown[2]} in row {seen.row}"
+        )
+    return lines
 
 
 def _rows(count: int) -> str:

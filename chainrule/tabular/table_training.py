@@ -22,9 +22,12 @@ from chainrule.doctor.finding import Findings
 from chainrule.doctor.preflight import examine
 from chainrule.optim.full_batch import FullBatch
 from chainrule.tabular.build import Setup, build_model, build_optimizer, build_penalty
+from chainrule.tabular.calibration import calibrate
+from chainrule.tabular.class_scores import further_scores
 from chainrule.tabular.conformal import calibrated, coverage
 from chainrule.tabular.heads import head, problem_of
 from chainrule.tabular.intervals import class_intervals, value_intervals
+from chainrule.tabular.leak_findings import with_leaks
 from chainrule.tabular.problem import Problem
 from chainrule.tabular.scores import (
     MOST_CLASSES,
@@ -80,7 +83,7 @@ def preflight_table(problem: Problem, settings: Settings) -> Findings:
     """
     problem = suited(problem, settings)
     made = build(settings, problem)
-    return examine(
+    found = examine(
         Case(
             model=made.model,
             data=problem.train,
@@ -95,6 +98,7 @@ def preflight_table(problem: Problem, settings: Settings) -> Findings:
             feature_names=problem.feature_names,
         )
     )
+    return with_leaks(found, problem.leaks)
 
 
 def fit_table(
@@ -105,21 +109,26 @@ def fit_table(
     progress: bool = True,
     check: bool = False,
     checkpoint: Checkpoint | None = None,
+    threshold: str | float | None = None,
 ) -> Run:
     """Train on `problem`, score on its test rows, and return the run.
 
     Layer statistics are recorded in the history during training.  Predict for tables with
-    :func:`predict_table`.  Ctrl-C stops and keeps the best weights so far.  `check` and
-    `checkpoint` are those of :func:`chainrule.train.fit.fit`; a training goes on by the same call
-    with ``Checkpoint(folder, resume=True)``.
+    :func:`predict_table`.  The temperature of class probabilities is chosen on the validation
+    rows, and with `threshold` the decision between two classes, see
+    :func:`chainrule.tabular.calibration.calibrate`.
+
+    Ctrl-C stops and keeps the best weights so far.  `check` and `checkpoint` are those of
+    :func:`chainrule.train.fit.fit`; a training goes on by the same call with
+    ``Checkpoint(folder, resume=True)``.
     Raises what :func:`chainrule.train.fit.fit` raises.
 
     >>> from chainrule.tabular.problem import read_problem
     >>> from chainrule.tabular.settings import choose_settings
     >>> problem = read_problem("iris")
     >>> run = fit_table(problem, choose_settings(102, epochs=2), progress=False)
-    >>> sorted(run.scores["test"])
-    ['accuracy', 'balanced_accuracy', 'log_loss']
+    >>> [name for name in run.scores["test"] if "accuracy" in name]
+    ['accuracy', 'balanced_accuracy']
     """
     if checkpoint is not None:  # the arrays alone would be resumed without the pipeline
         checkpoint = replace(checkpoint, files={TABLE: problem.name, **checkpoint.files})
@@ -149,8 +158,11 @@ def fit_table(
         feature_names=problem.feature_names,
     )
     run.pipeline = _calibrated(run, problem)
+    if run.findings is not None:
+        run.findings = with_leaks(run.findings, problem.leaks)
     run.settings = {"data": problem.name, **settings.plain(), **run.settings}
-    run.scores = _score(run, problem)
+    told = calibrate(run, problem, threshold)
+    run.scores = _score(run, problem) | told
     return run
 
 
@@ -169,6 +181,8 @@ def _score(run: Run, problem: Problem) -> dict[str, Any]:
         about = {"target": target.name, "task": target.task, "rows": problem.rows}
         return {**about, "test": {}, "baseline": {"guess": None}, "targets": each}
     scores: dict[str, Any] = {"target": target.name, "task": target.task, "rows": problem.rows}
+    if len(X) == 0:
+        return scores
     if target.task == "regression":
         outputs = run.outputs(X)
         true, predicted = target.decode(y), target.decode(run.decide(outputs))
@@ -183,19 +197,24 @@ def _score(run: Run, problem: Problem) -> dict[str, Any]:
             "baseline_error_quantiles": error_quantiles(true, guess),
         }
     k = len(target.classes)
-    probabilities = run.probabilities(run.outputs(X))
+    outputs = run.outputs(X)
+    probabilities, predicted = run.probabilities(outputs), run.decide(outputs)
     shares = np.bincount(problem.train[1], minlength=k) / len(problem.train[1])
     guess = np.broadcast_to(shares, probabilities.shape)
-    matrix = confusion_matrix(y, probabilities.argmax(axis=1), k)
+    matrix = confusion_matrix(y, predicted, k)
+    more = further_scores(y, probabilities, predicted, target.classes)
+    plain = further_scores(y, guess, guess.argmax(axis=1), target.classes).values
     scores |= {
-        "test": _of_classes(target, y, probabilities),
+        "test": _of_classes(target, y, probabilities, predicted) | _finite(more.values),
         "baseline": {
             "guess": target.classes[int(shares.argmax())],
-            **_of_classes(target, y, guess),
+            **_of_classes(target, y, guess, guess.argmax(axis=1)),
+            **_finite(plain),
         },
-        "intervals": class_intervals(y, probabilities),
+        "intervals": class_intervals(y, probabilities, predicted) | more.intervals,
         **class_gains(y, probabilities, guess),
         "classes": list(target.classes),
+        "by_class": more.by_class,
         "worst_classes": worst_classes(matrix, target.classes),
     }
     return scores | ({"confusion_matrix": matrix.tolist()} if k <= MOST_CLASSES else {})
@@ -232,10 +251,11 @@ def _of_values(target: Target, true: Array, predicted: Array) -> dict[str, float
     return _finite(score_values(true, predicted) | more)
 
 
-def _of_classes(target: Target, true: Array, probabilities: Array) -> dict[str, float]:
-    chosen = probabilities.argmax(axis=1)
+def _of_classes(
+    target: Target, true: Array, probabilities: Array, chosen: Array
+) -> dict[str, float]:
     more = {"class_distance": class_distance(true, chosen)} if target.ordered else {}
-    return score_classes(true, probabilities) | more
+    return score_classes(true, probabilities, chosen) | more
 
 
 def _finite(scores: dict[str, float]) -> dict[str, float | None]:

@@ -228,10 +228,10 @@ def _of_outputs(run: Run, outputs: Array, y: Array, rows: Rows, unseen: bool) ->
     aim = run.objective
     if aim.kind in ("classes", "ordered"):
         true = y if y.ndim == 1 else y.argmax(axis=1)
-        scores = aim.probabilities(outputs) if aim.probabilistic else outputs
+        scores = run.probabilities(outputs) if aim.probabilistic else outputs
         names = tuple(map(str, run.pipeline.classes)) if run.pipeline else ()
         names = names or tuple(str(k) for k in range(scores.shape[1]))
-        return Predictions("classes", true.astype(np.intp), scores.argmax(axis=1), names, rows,
+        return Predictions("classes", true.astype(np.intp), run.decide(outputs), names, rows,
                       scores, aim.probabilistic, unseen)  # fmt: skip
     if aim.kind == "labels":
         true, predicted = (y > 0.5).astype(np.intp), (outputs > 0).astype(np.intp)
