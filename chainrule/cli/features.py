@@ -144,5 +144,6 @@ def _of_data(run: Run, data: str, rows: int) -> Features:
     if isinstance(found, Dataset) and found.X_test is not None:
         held_out, called = (found.X_test, found.y_test), np.arange(1, len(found.X) + 1)
         return features(run, found.X, found.y, held_out=held_out, rows=rows, row_numbers=called)
-    table = read_table(data) if found is None else found.to_table()
+    writing = getattr(run.pipeline, "writing", None)
+    table = read_table(data, writing=writing) if found is None else found.to_table()
     return features(run, table, rows=rows, row_numbers=np.arange(1, len(table) + 1))

@@ -24,7 +24,7 @@ _CLEAR = (
 _ISO_START = re.compile(r"\d{4}[-/]\d{1,2}[-/]\d{1,2}")
 _TIME = re.compile(r"(.*\d)[T ,]+(\d{1,2}):(\d\d)(?::(\d\d))?(?: ?([AaPp])[Mm])?")
 _ORDERED = re.compile(r"(\d{1,2})([/-])(\d{1,2})\2(?:\d{4}|\d\d)(?:\D.*)?")
-_PROBED = 20  # cells tried first
+_PROBED = 40  # cells tried first
 
 
 def parse_date(cell: str, form: str = ISO) -> datetime | None:
@@ -85,13 +85,18 @@ def day_first_in(cells: Sequence[str]) -> bool | None:
     (True, None)
     """
     shown: set[bool] = set()
-    if not any(_ORDERED.fullmatch(cell.strip()) for cell in cells[:: -(-len(cells) // _PROBED)]):
+    if not any(_ORDERED.fullmatch(cell.strip()) for cell in _some(cells)):
         return None
     for cell in map(str.strip, cells):
         parts = _ORDERED.fullmatch(cell)
         if parts and (int(parts[1]) > 12) != (int(parts[3]) > 12):
             shown.add(int(parts[1]) > 12)
     return shown.pop() if len(shown) == 1 else None
+
+
+def _some(cells: Sequence[str]) -> Sequence[str]:
+    """Return some cells from all over the column, at an odd distance, as formats may alternate."""
+    return cells[:: len(cells) // _PROBED | 1]
 
 
 def find_date_format(
@@ -105,8 +110,7 @@ def find_date_format(
     >>> find_date_format(["2024-01-31", "Mar 3, 2024", "1/2/2024"], day_first=True)
     'iso|%d/%m/%Y|%b %d, %Y'
     """
-    step = -(-len(cells) // _PROBED)
-    probed = [parse_any_date(cell) is not None for cell in cells[::step]] if cells else [False]
+    probed = [parse_any_date(cell) is not None for cell in _some(cells)] or [False]
     if sum(probed) < (share - 0.1 if share < 1 else 1.0) * len(probed):
         return ""
     first, second = (DAY_FIRST, MONTH_FIRST) if day_first else (MONTH_FIRST, DAY_FIRST)
@@ -127,7 +131,7 @@ def find_date_format(
 
 
 def _read(cells: Sequence[str], form: str) -> int:
-    """Return how many `cells` the format reads; 0 if the first few show that it is not theirs."""
-    if not any(parse_date(cell, form) for cell in cells[:_PROBED]):
+    """Return how many `cells` the format reads; 0 if some of them show that it is not theirs."""
+    if not any(parse_date(cell, form) for cell in _some(cells)):
         return 0
     return sum(parse_date(cell, form) is not None for cell in cells)

@@ -57,6 +57,7 @@ class NumericEncoder:
     least: tuple[float, ...] = ()  # of the training rows, for each part, before scaling
     greatest: tuple[float, ...] = ()
     gaps: tuple[float, ...] = ()  # values that stand for missing cells
+    deciles: tuple[float, ...] = ()  # of the last part in the training rows, before scaling
 
     @property
     def feature_names(self) -> tuple[str, ...]:
@@ -97,6 +98,7 @@ class CategoryEncoder:
     other: bool
     missing: bool
     embedded: bool = False
+    shares: tuple[float, ...] = ()  # of the levels in the training rows
 
     @property
     def categories(self) -> int:
@@ -143,7 +145,10 @@ def fit_encoder(
     some_missing, role = bool(column.missing.any()), understood.role
     if role in ("category", "embedded"):
         levels, other = understood.levels, understood.other
-        return CategoryEncoder(column.name, levels, other, some_missing, role == "embedded")
+        cells = column.as_text()[~column.missing].astype(str)
+        counts = dict(zip(*np.unique(cells, return_counts=True), strict=True))
+        shares = tuple(float(counts.get(level, 0) / len(cells)) for level in levels)
+        return CategoryEncoder(column.name, levels, other, some_missing, role == "embedded", shares)
     order = understood.levels
     parts: tuple[str, ...] = {"date": _DATE_PARTS, "cyclic": _CYCLIC_PARTS}.get(role, ())
     form = column.date_format or column.spelling
@@ -166,6 +171,7 @@ def fit_encoder(
         tuple(present.min(axis=0).tolist()),
         tuple(present.max(axis=0).tolist()),
         () if parts or order else gaps,
+        tuple(np.quantile(present[:, -1], np.arange(1, 10) / 10).tolist()),
     )
 
 

@@ -12,7 +12,7 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
@@ -91,7 +91,8 @@ def stream(
     are more rows.  A projection in `preprocess` is fitted to the features of all training rows.
     Validation and test rows are not used for any of these.  In training, the order of rows is a
     new random permutation of all rows in each epoch.  `roles` and `preprocess` are as in
-    :meth:`chainrule.data.pipeline.Pipeline.fit`.
+    :meth:`chainrule.data.pipeline.Pipeline.fit`, and `skip` as in
+    :func:`chainrule.data.read.read_table`.
 
     Memory: about half a gigabyte (above 130 columns, 4 MB per column), and 50 bytes per row (130
     if every value of the target is different).
