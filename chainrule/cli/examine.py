@@ -79,6 +79,8 @@ def doctor(
         problem.rows["train"],
         task=problem.pipeline.task,
         validated=problem.validation is not None,
+        features=problem.train[0].shape[1],
+        pixels=problem.pixels,
         **asked,
     )
     found = preflight_table(problem, settings)

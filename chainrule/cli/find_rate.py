@@ -67,7 +67,13 @@ def find_rate(
     problem = read_problem(
         source, target, task=task, seed=seed, roles=roles, preprocess=preprocess, weight=weight
     )
-    settings = choose_settings(problem.rows["train"], task=problem.pipeline.task, **asked)
+    settings = choose_settings(
+        problem.rows["train"],
+        task=problem.pipeline.task,
+        features=problem.train[0].shape[1],
+        pixels=problem.pixels,
+        **asked,
+    )
     made = build(settings, problem)
     found = find_learning_rate(
         made.model,

@@ -176,6 +176,8 @@ def train(
         problem.rows["train"],
         task=problem.pipeline.task,
         validated=problem.validation is not None,
+        features=problem.train[0].shape[1],
+        pixels=problem.pixels,
         **asked,
     )
     check_settings(settings, problem.pipeline.task)

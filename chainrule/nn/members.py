@@ -15,7 +15,7 @@ from chainrule.core.errors import OptionError, ShapeError, did_you_mean
 from chainrule.core.options import check_whole, float_dtype
 from chainrule.core.parameter import Parameter
 from chainrule.core.tensor import Tensor
-from chainrule.nn.initializers import Constant, GlorotUniform, Initializer, Zeros, initializer
+from chainrule.nn.initializers import Constant, GlorotUniform, Initializer, initializer
 from chainrule.ops.composite import logsumexp, softplus, square
 from chainrule.ops.elementary import exp
 from chainrule.ops.training import penalizing
@@ -39,7 +39,7 @@ class MemberLinear:
     A row holds the units of each member one after the other: x = (x_1, ..., x_members), and
     ``y_j = (x_j * factor_j) @ weight + bias_j``.  x: (n, members * inputs), weight:
     (inputs, outputs), factor: (members, inputs), bias: (members, outputs), y: (n, members *
-    outputs).  The factors start at 1 and biases at 0, so members differ only as far as
+    outputs).  The factors start at 1 and biases, by default, at 0, so members differ only as far as
     their inputs do: put a :class:`~chainrule.nn.layer.Linear` of ``members * inputs`` outputs,
     which gives each its own weights, before the first of these layers.  The factors do not decay.
 
@@ -58,6 +58,7 @@ class MemberLinear:
     inputs: int
     outputs: int
     weight_init: str | Initializer | None = None
+    bias_init: str | float | Initializer = "zeros"
     dtype: str = "float32"
     weight: Parameter = field(init=False, repr=False)
     factor: Parameter = field(init=False, repr=False)
@@ -70,7 +71,7 @@ class MemberLinear:
         start = GlorotUniform() if self.weight_init is None else initializer(self.weight_init)
         self.weight = Parameter((self.inputs, self.outputs), start, self.dtype, "weight")
         self.factor = self._own(self.inputs, Constant(1.0), "factor")
-        self.bias = self._own(self.outputs, Zeros(), "bias")
+        self.bias = self._own(self.outputs, initializer(self.bias_init), "bias")
 
     def _own(self, units: int, start: Initializer, name: str) -> Parameter:
         shape = (self.members, units)

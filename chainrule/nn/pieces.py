@@ -33,7 +33,7 @@ class PiecewiseLinear:
     nothing for a feature that is not encoded.  A number x gives, for each piece from a to b,
     ``min(max((x - a) / (b - a), 0), 1)``: 1 for the pieces below it, 0 for those above.  Beyond
     the first and the last edge nothing changes.  x: (n, features); y: (n, outputs), the features
-    that are not encoded first, in order, then the pieces of the others.
+    themselves first, then the pieces of those that are encoded.
 
     Raises OptionError for edges that do not increase, and ShapeError for an input of another
     width.  Source: Gorishniy, Rubachev and Babenko, "On embeddings for numerical features in
@@ -42,8 +42,8 @@ class PiecewiseLinear:
     >>> import chainrule as cr
     >>> layer = PiecewiseLinear([[0.0, 1.0, 3.0], []])
     >>> layer(cr.tensor([[2.0, 7.0], [9.0, 7.0]]))
-    Tensor([[7. , 1. , 0.5],
-            [7. , 1. , 1. ]], f32[2,3])
+    Tensor([[2. , 7. , 1. , 0.5],
+            [9. , 7. , 1. , 1. ]], f32[2,4])
     """
 
     edges: Sequence[Sequence[float]]
@@ -91,16 +91,15 @@ class PiecewiseLinear:
     @property
     def outputs(self) -> int:
         """The number of output columns."""
-        return sum(len(own) - 1 if own else 1 for own in self.edges)
+        return self.inputs + sum(len(own) - 1 for own in self.edges if own)
 
     def output_names(self, names: Sequence[str]) -> tuple[str, ...]:
         """Return the names of the output columns; `names` are those of the features.
 
         >>> PiecewiseLinear([[0.0, 1.5, 3.0], []]).output_names(["size", "new"])
-        ('new', 'size from 0 to 1.5', 'size from 1.5 to 3')
+        ('size', 'new', 'size from 0 to 1.5', 'size from 1.5 to 3')
         """
-        kept = [name for name, own in zip(names, self.edges, strict=True) if not own]
-        return (*kept, *(
+        return (*names, *(
             f"{name} from {a:.4g} to {b:.4g}"
             for name, own in zip(names, self.edges, strict=True)
             for a, b in itertools.pairwise(own)
@@ -111,9 +110,8 @@ class PiecewiseLinear:
             raise ShapeError(
                 f"PiecewiseLinear needs rows of {self.inputs} features, but got shape {x.shape}."
             )
-        parts = [x[:, a:b] for a, b, count in self._runs() if count == 0]
-        parts += [self._pieces(x, a, b, count) for a, b, count in self._runs() if count]
-        return concat(parts, 1) if len(parts) > 1 else parts[0]
+        parts = [self._pieces(x, a, b, count) for a, b, count in self._runs() if count]
+        return concat([x, *parts], 1) if parts else x
 
     def _runs(self) -> Iterator[tuple[int, int, int]]:
         """Yield (first, end, pieces) of neighbours with as many pieces; 0 is not encoded."""

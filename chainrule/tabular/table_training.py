@@ -29,7 +29,7 @@ from chainrule.tabular.scores import (
     score_values,
     worst_classes,
 )
-from chainrule.tabular.settings import Settings
+from chainrule.tabular.settings import Settings, loss_names
 from chainrule.tabular.verdict import class_gains, value_gains
 from chainrule.train.checkpoint import TABLE, Checkpoint
 from chainrule.train.early_stopping import EarlyStopping
@@ -48,8 +48,10 @@ def build(settings: Settings, problem: Problem) -> Setup:
     if settings.embedding is not None and not codes:
         raise OptionError("embedding: no column is embedded; give a column the role embedded.")
     outputs = len(problem.pipeline.classes) or 1
+    rows = problem.train[0]
+    loss = settings.loss or loss_names(problem.pipeline.task)[0]
     return Setup(
-        build_model(problem.train[0].shape[1], outputs, settings, codes, problem.pixels),
+        build_model(rows.shape[1], outputs, settings, codes, problem.pixels, rows, loss),
         build_loss(settings, problem.pipeline.task),
         build_optimizer(settings),
         build_penalty(settings),
