@@ -41,6 +41,7 @@ PAGES: dict[str, dict[str, str]] = {
         "architecture": "docs/architecture.md",
         "performance": "docs/performance.md",
         **({"claims": "docs/claims.md"} if (ROOT / "docs" / "claims.md").exists() else {}),
+        "tables-bench": "docs/tables-bench.md",
         "bench": "bench/README.md",
         "changelog": "CHANGELOG.md",
         "contributing": "CONTRIBUTING.md",
