@@ -33,7 +33,7 @@ def test_more_effort_is_more_of_everything() -> None:
             assert values == sorted(values)
             assert values[0] < values[-1]
     assert choose_settings(200) == choose_settings(200, effort="normal")
-    with pytest.raises(OptionError, match="unknown effort 'bst'. Did you mean 'best'"):
+    with pytest.raises(OptionError, match=r"unknown effort 'bst'\. Did you mean 'best'"):
         choose_settings(200, effort="bst")
 
 
@@ -64,7 +64,9 @@ def test_the_network_that_the_settings_describe() -> None:
     words = {"w": [f"w{i % 9}" for i in range(300)], "flag": [i % 2 for i in range(300)],
              "x": np.arange(300) ** 0.5, "y": np.arange(300) % 7 * 0.3}  # fmt: skip
     problem = read_problem(words, "y", roles={"w": "embedded"})
-    settings = choose_settings(200, task="regression", norm="batch", residual=True, init="he_normal")
+    settings = choose_settings(
+        200, task="regression", norm="batch", residual=True, init="he_normal"
+    )
     layers = build(settings, problem).model.layers
     assert isinstance(layers[0], nn.EmbedColumns)
     assert isinstance(layers[1], nn.PiecewiseLinear)
