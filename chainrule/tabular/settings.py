@@ -82,7 +82,7 @@ class Effort:
 
 EFFORTS = {
     "quick": Effort(members=4, hidden=(64,), steps=800, most=80),
-    "normal": Effort(members=8, hidden=(64, 64), steps=1500, most=150),
+    "normal": Effort(members=8, hidden=(64, 64), steps=1200, most=150),
     "best": Effort(members=16, hidden=(128, 128), steps=6000, most=400),
 }
 FEWEST_EPOCHS = 12
@@ -436,12 +436,14 @@ def choose_settings(
         given = _ensemble(effort, rows, features, activation, given) | given
     if optimizer is None:
         optimizer, method = "adamw", {"schedule": "cosine", "weight_decay": 0.01}
-        learning_rate = learning_rate or (1e-3 if large else 2e-3)
+        if learning_rate is None:
+            learning_rate = 1e-3 if large else 2e-3
         given = method | given
     elif learning_rate is None and optimizer == "adam":
         learning_rate = 1e-3 if large else 3e-3
     if batch_size is None:
         batch_size = 32 if small else 256 if large else 64
+    check_whole("batch_size", batch_size)
     if epochs is None:
         epochs = min(effort.most, max(FEWEST_EPOCHS, round(effort.steps * batch_size / rows)))
     if patience is None:
