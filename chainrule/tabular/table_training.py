@@ -113,9 +113,12 @@ def fit_table(
     """
     if checkpoint is not None:  # the arrays alone would be resumed without the pipeline
         checkpoint = replace(checkpoint, files={TABLE: problem.name, **checkpoint.files})
+    # A squared error may be decided by one odd row of few, and so would be when to stop.
+    robust = problem.pipeline.task == "regression" and settings.loss in (None, "mse")
     stopping = None
     if settings.patience and problem.validation is not None:
-        stopping = EarlyStopping(settings.patience, min_delta=settings.min_delta)
+        monitor = "val_mae" if robust else None
+        stopping = EarlyStopping(settings.patience, monitor, settings.min_delta)
     made = build(settings, problem)
     run = fit(
         made.model,
@@ -129,6 +132,7 @@ def fit_table(
         batch_size=settings.batch_size,
         validation=problem.validation and (*problem.validation, problem.weights[1]),
         early_stopping=stopping,
+        metrics=["r2", "mae"] if robust else None,
         seed=settings.seed,
         threads=threads,
         progress=progress,

@@ -117,3 +117,20 @@ def test_the_default_learns_what_a_plain_network_does_not() -> None:
 def test_rows_are_needed_to_encode_numbers() -> None:
     model = build_model(2, 1, choose_settings(300))
     assert not any(isinstance(layer, nn.PiecewiseLinear) for layer in model.layers)
+
+
+def test_one_odd_row_does_not_decide_when_to_stop() -> None:
+    rng = np.random.default_rng(1)
+    X = rng.normal(size=(400, 2))
+    y = X[:, 0] - X[:, 1] + 0.1 * rng.normal(size=400)
+    problem = read_problem({"a": X[:, 0], "b": X[:, 1], "y": y}, "y")
+    assert problem.validation is not None
+    problem.validation[1][0] = 40.0  # in standard deviations, and nothing in its features tells so
+    run = fit_table(problem, choose_settings(272, task="regression"), progress=False)
+    assert run.history[-1]["val_mae"] < run.history[0]["val_mae"]
+    assert run.best_epoch == int(np.argmin(run.history["val_mae"])) + 1
+    assert run.scores["test"]["r2"] > 0.95
+    other = fit_table(
+        problem, choose_settings(272, task="regression", loss="huber", epochs=2), progress=False
+    )
+    assert "val_mae" not in other.history[0]
