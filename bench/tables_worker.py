@@ -31,6 +31,7 @@ import chainrule as cr
 from bench.table_sets import Data, load
 from chainrule import data, tabular
 from chainrule.tabular.scores import log_losses
+from chainrule.tabular.table_training import settings_for
 
 __all__ = ["CONTESTANTS", "FOLDS", "Contestant", "rows_of_folds", "run_fold", "score"]
 
@@ -81,10 +82,7 @@ def fit_chainrule(train: Data, seed: int, **asked: Any) -> Callable[[Data], Arra
     problem = tabular.read_problem(
         table, HELD_OUT, task=train.task, test_fraction=NO_TEST, seed=seed
     )
-    settings = tabular.choose_settings(
-        problem.rows["train"], task=train.task, validated=problem.validation is not None,
-        features=problem.train[0].shape[1], seed=seed, **asked,
-    )  # fmt: skip
+    settings = settings_for(problem, seed=seed, **asked)
     run = tabular.fit_table(problem, settings, progress=False)
 
     def predict(rows: Data) -> Array:

@@ -20,7 +20,7 @@ from chainrule.data.read import is_query
 from chainrule.tabular.build import check_settings
 from chainrule.tabular.problem import read_problem
 from chainrule.tabular.settings import choose_settings
-from chainrule.tabular.table_training import preflight_table
+from chainrule.tabular.table_training import preflight_table, settings_for
 from chainrule.train.run import load
 
 __all__ = ["doctor"]
@@ -75,14 +75,7 @@ def doctor(
     problem = read_problem(
         source, target, task=task, seed=seed, roles=roles, preprocess=preprocess, weight=weight
     )
-    settings = choose_settings(
-        problem.rows["train"],
-        task=problem.pipeline.task,
-        validated=problem.validation is not None,
-        features=problem.train[0].shape[1],
-        pixels=problem.pixels,
-        **asked,
-    )
+    settings = settings_for(problem, **asked)
     found = preflight_table(problem, settings)
     told = [str(found), *remedies_in_options(found, settings, problem, preprocess)]
     emit((json.dumps(found.to_json()) if as_json else "\n".join(told)) + "\n")

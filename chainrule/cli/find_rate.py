@@ -18,7 +18,7 @@ from chainrule.insight.range_finder import find_learning_rate
 from chainrule.tabular.build import check_settings
 from chainrule.tabular.problem import read_problem
 from chainrule.tabular.settings import choose_settings
-from chainrule.tabular.table_training import build
+from chainrule.tabular.table_training import build, settings_for
 
 __all__ = ["find_rate"]
 
@@ -67,13 +67,7 @@ def find_rate(
     problem = read_problem(
         source, target, task=task, seed=seed, roles=roles, preprocess=preprocess, weight=weight
     )
-    settings = choose_settings(
-        problem.rows["train"],
-        task=problem.pipeline.task,
-        features=problem.train[0].shape[1],
-        pixels=problem.pixels,
-        **asked,
-    )
+    settings = settings_for(problem, **asked)
     made = build(settings, problem)
     found = find_learning_rate(
         made.model,

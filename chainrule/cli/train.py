@@ -52,7 +52,7 @@ from chainrule.insight.report.remarks import warnings_on
 from chainrule.tabular.build import check_settings
 from chainrule.tabular.problem import Problem, read_problem
 from chainrule.tabular.settings import Settings, choose_settings
-from chainrule.tabular.table_training import fit_table
+from chainrule.tabular.table_training import fit_table, settings_for
 from chainrule.tabular.verdict import verdict
 from chainrule.train.checkpoint import TABLE, Checkpoint, steps
 from chainrule.train.directory import CHECKPOINTS, check_writable
@@ -172,14 +172,7 @@ def train(
     if out is not None:
         check_writable(out, force, "--force")
     checkpoints = place / CHECKPOINTS
-    settings = choose_settings(
-        problem.rows["train"],
-        task=problem.pipeline.task,
-        validated=problem.validation is not None,
-        features=problem.train[0].shape[1],
-        pixels=problem.pixels,
-        **asked,
-    )
+    settings = settings_for(problem, **asked)
     check_settings(settings, problem.pipeline.task)
     if resume is None:  # replaced by --force, or of a training killed before its first checkpoint
         shutil.rmtree(checkpoints, ignore_errors=True)

@@ -86,7 +86,8 @@ EFFORTS = {
     "best": Effort(members=16, hidden=(128, 128), steps=6000, most=400),
 }
 FEWEST_EPOCHS = 12
-BINS = 8  # pieces in which a number is encoded, unless there are many features
+BINS = 8  # pieces in which a number is encoded, unless there are many numbers
+MANY_NUMBERS = 40
 MANY_FEATURES = 200
 
 
@@ -250,7 +251,7 @@ class Settings:
             "count",
             "network",
             "Pieces of its range in which each number is encoded; 0: none  [default: "
-            f"{BINS}, 0 with --hidden or many features]",
+            f"{BINS}, 0 with --hidden or many numbers]",
             least=0,
         ),
     )
@@ -381,6 +382,7 @@ def choose_settings(
     task: str = "classification",
     validated: bool = True,
     features: int = 1,
+    numbers: int = 1,
     pixels: bool = False,
     hidden: Sequence[int] | None = None,
     activation: str | None = None,
@@ -391,13 +393,15 @@ def choose_settings(
     patience: int | None = None,
     **more: Any,
 ) -> Settings:
-    """Return settings for `rows` training rows of `features`, which determine those that are None.
+    """Return settings for `rows` training rows, which determine those that are None.
 
     By default several networks are trained as one, and their outputs averaged; `effort`, one of
     "quick", "normal" and "best", says how many, how wide and for how many steps.  Numbers are
-    encoded in pieces unless there are many `features`.  With `hidden`, the network is a plain one
-    with these layers, and with an `optimizer` the method is the plain one; the other settings add
-    to them.  Images (`pixels`) and full-batch optimizers get a plain network, too.
+    encoded in pieces unless there are many; `numbers` is how many of the `features` are numbers.
+    :func:`~chainrule.tabular.table_training.settings_for` takes them from a problem.  With
+    `hidden`, the network is a plain one with these layers, and with an `optimizer` the method is
+    the plain one; the other settings add to them.  Images (`pixels`) and full-batch optimizers
+    get a plain network, too.
 
     More rows get larger batches, and fewer epochs.  A plain network for regression on few rows
     gets tanh, whose smooth curves interpolate between rows better than ReLU.  Without validation
@@ -433,7 +437,7 @@ def choose_settings(
         activation = activation or ("tanh" if small and task == "regression" else "relu")
     else:
         hidden, activation = effort.hidden, activation or "relu"
-        given = _ensemble(effort, rows, features, activation, given) | given
+        given = _ensemble(effort, rows, (features, numbers), activation, given) | given
     if optimizer is None:
         optimizer, method = "adamw", {"schedule": "cosine", "weight_decay": 0.01}
         if learning_rate is None:
@@ -462,15 +466,16 @@ def choose_settings(
 
 
 def _ensemble(
-    effort: Effort, rows: int, features: int, activation: str, given: Mapping[str, Any]
+    effort: Effort, rows: int, counts: tuple[int, int], activation: str, given: Mapping[str, Any]
 ) -> dict[str, Any]:
     """Return the settings of an ensemble, as far as those that are `given` allow one."""
     alone = activation == "maxout" or given.get("density", 1) != 1
     alone = alone or given.get("norm") not in (None, "batch")
+    features, numbers = counts
     wide = features > MANY_FEATURES
     members = effort.members // 2 if wide or rows >= 20_000 else effort.members
     return {
         "members": 1 if alone else members,
-        "bins": 0 if wide else BINS,
+        "bins": 0 if wide or numbers > MANY_NUMBERS else BINS,
         "dropout": 0.1,
     }

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from chainrule.core.errors import OptionError
+from chainrule.data.encode import NumericEncoder
 from chainrule.doctor.case import Case
 from chainrule.doctor.finding import Findings
 from chainrule.doctor.preflight import examine
@@ -29,14 +30,35 @@ from chainrule.tabular.scores import (
     score_values,
     worst_classes,
 )
-from chainrule.tabular.settings import Settings, loss_names
+from chainrule.tabular.settings import Settings, choose_settings, loss_names
 from chainrule.tabular.verdict import class_gains, value_gains
 from chainrule.train.checkpoint import TABLE, Checkpoint
 from chainrule.train.early_stopping import EarlyStopping
 from chainrule.train.fit import fit
 from chainrule.train.run import Run
 
-__all__ = ["build", "fit_table", "preflight_table"]
+__all__ = ["build", "fit_table", "preflight_table", "settings_for"]
+
+
+def settings_for(problem: Problem, **asked: Any) -> Settings:
+    """Return the settings for `problem` that :func:`chainrule.tabular.choose_settings` chooses.
+
+    Raises OptionError for invalid settings.
+
+    >>> from chainrule.tabular.problem import read_problem
+    >>> settings_for(read_problem("iris")).bins, settings_for(read_problem("digits")).bins
+    (8, 0)
+    """
+    encoders = getattr(problem.pipeline, "encoders", ())
+    return choose_settings(
+        problem.rows["train"],
+        task=problem.pipeline.task,
+        validated=problem.validation is not None,
+        features=problem.train[0].shape[1],
+        numbers=sum(len(e.parts) or 1 for e in encoders if isinstance(e, NumericEncoder)),
+        pixels=problem.pixels,
+        **asked,
+    )
 
 
 def build(settings: Settings, problem: Problem) -> Setup:

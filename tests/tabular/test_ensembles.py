@@ -14,14 +14,11 @@ from chainrule.core.errors import OptionError
 from chainrule.tabular.build import build_model, check_settings
 from chainrule.tabular.problem import Problem, read_problem
 from chainrule.tabular.settings import EFFORTS, choose_settings
-from chainrule.tabular.table_training import build, fit_table
+from chainrule.tabular.table_training import build, fit_table, settings_for
 
 
 def kinds(problem: Problem, **asked: Any) -> list[str]:
-    settings = choose_settings(
-        problem.rows["train"], task=problem.pipeline.task, features=problem.train[0].shape[1],
-        **asked,
-    )  # fmt: skip
+    settings = settings_for(problem, **asked)
     return [type(layer).__name__ for layer in build(settings, problem).model.layers]
 
 
@@ -54,6 +51,7 @@ def test_what_is_given_replaces_its_part_and_leaves_the_others() -> None:
     assert choose_settings(500, activation="maxout").members == 1
     assert choose_settings(500, norm="layer").members == 1
     assert choose_settings(500, features=2_000).bins == 0
+    assert settings_for(read_problem("digits")).bins == 0  # 60 pixels
 
 
 def test_the_network_that_the_settings_describe() -> None:
