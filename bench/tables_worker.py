@@ -31,6 +31,7 @@ import chainrule as cr
 from bench.table_sets import Data, load
 from chainrule import data, tabular
 from chainrule.tabular.scores import log_losses
+from chainrule.tabular.table_training import settings_for
 
 __all__ = ["CONTESTANTS", "FOLDS", "Contestant", "rows_of_folds", "run_fold", "score"]
 
@@ -72,15 +73,16 @@ def score(train: Data, test: Data, predicted: Array) -> float:
 # --- the contestants -------------------------------------------------------------------------
 
 
-def fit_chainrule(train: Data, seed: int) -> Callable[[Data], Array]:
-    """Train as `chainrule train` does by default, but with every row for the training."""
+def fit_chainrule(train: Data, seed: int, **asked: Any) -> Callable[[Data], Array]:
+    """Train as `chainrule train` does by default, but with every row for the training.
+
+    `asked` are other settings than the defaults.
+    """
     table = data.Table.from_arrays({**train.columns, HELD_OUT: train.target})
     problem = tabular.read_problem(
         table, HELD_OUT, task=train.task, test_fraction=NO_TEST, seed=seed
     )
-    settings = tabular.choose_settings(
-        problem.rows["train"], task=train.task, validated=problem.validation is not None, seed=seed
-    )
+    settings = settings_for(problem, seed=seed, **asked)
     run = tabular.fit_table(problem, settings, progress=False)
 
     def predict(rows: Data) -> Array:

@@ -21,7 +21,7 @@ from chainrule.tabular.build import check_settings
 from chainrule.tabular.problem import read_problem
 from chainrule.tabular.settings import choose_settings
 from chainrule.tabular.suit_target import task_of
-from chainrule.tabular.table_training import preflight_table
+from chainrule.tabular.table_training import preflight_table, settings_for
 from chainrule.train.run import load
 
 __all__ = ["doctor"]
@@ -79,12 +79,7 @@ def doctor(
         source, target, task=task, seed=seed, roles=roles, preprocess=preprocess, weight=weight,
         **reading,
     )  # fmt: skip
-    settings = choose_settings(
-        problem.rows["train"],
-        task=problem.pipeline.task,
-        validated=problem.validation is not None,
-        **asked,
-    )
+    settings = settings_for(problem, **asked)
     found = preflight_table(problem, settings)
     told = [str(found), *remedies_in_options(found, settings, problem, preprocess)]
     emit((json.dumps(found.to_json()) if as_json else "\n".join(told)) + "\n")

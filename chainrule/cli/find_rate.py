@@ -19,7 +19,7 @@ from chainrule.tabular.build import check_settings
 from chainrule.tabular.problem import read_problem
 from chainrule.tabular.settings import choose_settings
 from chainrule.tabular.suit_target import suited, task_of
-from chainrule.tabular.table_training import build
+from chainrule.tabular.table_training import build, settings_for
 
 __all__ = ["find_rate"]
 
@@ -71,7 +71,7 @@ def find_rate(
         source, target, task=task, seed=seed, roles=roles, preprocess=preprocess, weight=weight,
         **reading,
     )  # fmt: skip
-    settings = choose_settings(problem.rows["train"], task=problem.pipeline.task, **asked)
+    settings = settings_for(problem, **asked)
     problem = suited(problem, settings)
     made = build(settings, problem)
     found = find_learning_rate(

@@ -56,11 +56,13 @@ def show_problem(problem: Problem, settings: Settings) -> None:
     own = " (the set's own)" if problem.own_test else ""
     parts.append(f"{rows['test']:,} to test{own}" if rows["test"] else "none to test")
     features = problem.train[0].shape[1]
-    sizes = (features, *settings.hidden, outputs_of(settings, pipeline.target))
+    sizes = "-".join(map(str, (features, *settings.hidden, outputs_of(settings, pipeline.target))))
+    if settings.members > 1:
+        sizes = f"the average of {settings.members} networks {sizes}, trained as one"
     lines = [
         ("data", f"{', '.join(parts)}; seed {settings.seed}"),
         *(("", note) for note in group_notes(pipeline.notes)),
-        ("network", f"{'-'.join(map(str, sizes))}, {_network(settings)}"),
+        ("network", f"{sizes}, {_network(settings)}"),
         ("training", _training(settings, rows["train"])),
     ]
     _print(f"[bold]{_escape(problem.name)}[/]: predict `{_escape(pipeline.target.name)}`, {aim}")
@@ -72,6 +74,7 @@ def _network(settings: Settings) -> str:
     told = [settings.activation]
     told += [f"{settings.norm} normalization"] if settings.norm else []
     told += [f"dropout {settings.dropout:g}"] if settings.dropout else []
+    told += [f"numbers in {settings.bins} pieces"] if settings.bins else []
     told += [f"input noise {settings.noise:g}"] if settings.noise else []
     told += [f"{settings.density:.3g} of connections"] if settings.density < 1 else []
     return ", ".join(told + (["residual"] if settings.residual else []))

@@ -56,7 +56,7 @@ from chainrule.tabular.cross_validation import cross_validate
 from chainrule.tabular.problem import Problem, fold_problems, read_problem
 from chainrule.tabular.settings import Settings, choose_settings
 from chainrule.tabular.suit_target import suited, task_of
-from chainrule.tabular.table_training import fit_table
+from chainrule.tabular.table_training import fit_table, settings_for
 from chainrule.tabular.verdict import verdict
 from chainrule.train.checkpoint import TABLE, Checkpoint, steps
 from chainrule.train.directory import CHECKPOINTS, check_writable
@@ -190,12 +190,7 @@ def train(
     checkpoints = place / CHECKPOINTS
 
     def choose(part: Problem) -> Settings:
-        return choose_settings(
-            part.rows["train"],
-            task=part.pipeline.task,
-            validated=part.validation is not None,
-            **asked,
-        )
+        return settings_for(part, **asked)
 
     settings = choose(problem)
     several = bool(problem.pipeline.target.parts)

@@ -161,8 +161,6 @@ def _option(name: str, option: Option) -> Callable[[Any], Any]:
         more["callback"] = parse_hidden
     if option.metavar:
         more["metavar"] = option.metavar
-    if name == "optimizer":
-        more |= {"default": "adam", "show_default": True}
     return click.option(*words, help=option.help, **more)
 
 

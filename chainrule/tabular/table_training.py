@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from chainrule.core.errors import OptionError
+from chainrule.data.encode import NumericEncoder
 from chainrule.data.pipeline import Pipeline
 from chainrule.data.pixels import PixelPipeline
 from chainrule.data.target import Target
@@ -37,7 +38,7 @@ from chainrule.tabular.scores import (
     score_values,
     worst_classes,
 )
-from chainrule.tabular.settings import Settings
+from chainrule.tabular.settings import Settings, choose_settings
 from chainrule.tabular.suit_target import loss_of, outputs_of, suited
 from chainrule.tabular.target_scores import class_distance, poisson_deviance
 from chainrule.tabular.verdict import class_gains, value_gains
@@ -46,7 +47,29 @@ from chainrule.train.early_stopping import EarlyStopping
 from chainrule.train.fit import fit
 from chainrule.train.run import Run
 
-__all__ = ["build", "fit_table", "preflight_table"]
+__all__ = ["build", "fit_table", "preflight_table", "settings_for"]
+
+
+def settings_for(problem: Problem, **asked: Any) -> Settings:
+    """Return the settings for `problem` that :func:`chainrule.tabular.choose_settings` chooses.
+
+    Raises OptionError for invalid settings.
+
+    >>> from chainrule.tabular.problem import read_problem
+    >>> settings_for(read_problem("iris")).bins, settings_for(read_problem("digits")).bins
+    (8, 0)
+    """
+    encoders = getattr(problem.pipeline, "encoders", ())
+    return choose_settings(
+        problem.rows["train"],
+        task=problem.pipeline.task,
+        validated=problem.validation is not None,
+        features=problem.train[0].shape[1],
+        numbers=sum(len(e.parts) or 1 for e in encoders if isinstance(e, NumericEncoder)),
+        pixels=problem.pixels,
+        **asked,
+    )
+
 
 Array = NDArray[Any]
 MOST_FITTED = 10_000  # training rows whose errors tell how wide intervals should be
@@ -60,11 +83,12 @@ def build(settings: Settings, problem: Problem) -> Setup:
     codes = getattr(problem.pipeline, "category_codes", ())
     if settings.embedding is not None and not codes:
         raise OptionError("embedding: no column is embedded; give a column the role embedded.")
-    target = problem.pipeline.target
+    target, rows = problem.pipeline.target, problem.train[0]
+    loss = loss_of(settings, target)
     outputs = outputs_of(settings, target)
     return Setup(
-        build_model(problem.train[0].shape[1], outputs, settings, codes, problem.pixels),
-        loss_of(settings, target),
+        build_model(rows.shape[1], outputs, settings, codes, problem.pixels, rows, loss),
+        loss,
         build_optimizer(settings),
         build_penalty(settings),
     )
@@ -132,9 +156,12 @@ def fit_table(
     """
     if checkpoint is not None:  # the arrays alone would be resumed without the pipeline
         checkpoint = replace(checkpoint, files={TABLE: problem.name, **checkpoint.files})
+    # A squared error may be decided by one odd row of few, and so would be when to stop.
+    robust = problem.pipeline.task == "regression" and settings.loss in (None, "mse")
     stopping = None
     if settings.patience and problem.validation is not None:
-        stopping = EarlyStopping(settings.patience, min_delta=settings.min_delta)
+        monitor = "val_mae" if robust else None
+        stopping = EarlyStopping(settings.patience, monitor, settings.min_delta)
     problem = suited(problem, settings)
     made = build(settings, problem)
     run = fit(
@@ -149,6 +176,7 @@ def fit_table(
         batch_size=settings.batch_size,
         validation=problem.validation and (*problem.validation, problem.weights[1]),
         early_stopping=stopping,
+        metrics=["r2", "mae"] if robust else None,
         seed=settings.seed,
         threads=threads,
         progress=progress,

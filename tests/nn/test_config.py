@@ -43,6 +43,8 @@ EXAMPLES: list[Any] = [
     nn.Dropout(0.25), nn.GaussianNoise(0.5), nn.BatchNorm(3, 0.2, 1e-3, "float64"),
     nn.LayerNorm(3, 1e-3, "float64"),
     nn.RMSNorm(3, 1e-3, "float64"), nn.L1(0.1), nn.L2(0.1), nn.L1L2(0.1, 0.2),
+    nn.MemberLinear(2, 3, 4, nn.HeNormal(), 0.5, "float64"), nn.AverageMembers(2, "poisson"),
+    nn.PiecewiseLinear([[0.0, 1.5, 2.0], [], [-1.0, 1.0]]),
     nn.ActivityPenalty(nn.L1(0.3)), nn.Residual([nn.Linear(2, 2)], nn.Linear(2, 2)),
 ]  # fmt: skip
 
