@@ -6,6 +6,7 @@ Read next: :mod:`chainrule.data.splits`.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -54,8 +55,10 @@ def row_codes(table: Table, names: Sequence[str], rows: NDArray[np.intp]) -> NDA
 def _bits(column: Column) -> NDArray[np.uint64]:
     """Return the cells of `column` as 64 bits each, equal for equal cells."""
     if column.kind == "text":
-        cells = (hash(cell) for cell in column.values.tolist())
-        return np.fromiter(cells, np.int64, len(column)).view(np.uint64)
+        # Numbered as they appear: hash(cell) differs from process to process, and so would splits.
+        seen: dict[Any, int] = {}
+        cells = (seen.setdefault(cell, len(seen)) for cell in column.values.tolist())
+        return np.fromiter(cells, np.uint64, len(column))
     if column.kind == "boolean":
         return column.values.astype(np.uint64) + 2 * column.missing.astype(np.uint64)
     if column.kind == "date":

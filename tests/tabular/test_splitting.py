@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -121,3 +124,25 @@ def test_the_command_splits_so_and_writes_it_down(tmp_path: Path) -> None:
     assert done.exit_code == 0, done.output
     assert "the rows of one `patient` are in one part: 20 groups" in " ".join(done.output.split())
     assert 'group = "patient"' in (place / "config.toml").read_text()
+
+
+SPLIT = """
+from chainrule.tabular.problem import read_problem
+
+places = [k % 30 for k in range(60)]
+rows = {"size": [0.5 * k for k in places], "word": ["abcdefg"[k % 7] for k in places]}
+rows["price"] = [2 * size for size in rows["size"]]
+problem = read_problem(rows, "price")
+print(any("copies" in note for note in problem.pipeline.notes), problem.train_rows.tolist())
+"""
+
+
+def test_the_split_of_copies_is_the_same_in_any_process() -> None:
+    def split(seed: str) -> str:
+        command = [sys.executable, "-c", SPLIT]
+        env = {**os.environ, "PYTHONHASHSEED": seed}
+        return subprocess.run(command, env=env, check=True, capture_output=True, text=True).stdout
+
+    first = split("1")
+    assert first.startswith("True [")
+    assert split("2") == first
