@@ -61,7 +61,7 @@ def find_rate(
         raise click.UsageError("give SOURCE: a file, a data set or SQL; or --config with a source.")
     check_extension("--svg", svg, ".svg")
     # The range test sets the learning rate of each step itself.
-    asked |= {"seed": seed, "schedule": None, "warmup": None}
+    asked |= {"seed": seed, "schedule": "constant", "warmup": None}
     # Report an unknown name before reading a large file.
     check_settings(choose_settings(1, **asked))
     problem = read_problem(
