@@ -64,7 +64,7 @@ def find_rate(
     reading = take_reading(asked)
     # The range test sets the learning rate of each step itself.
     task = task or task_of(asked.get("loss"))
-    asked |= {"seed": seed, "schedule": None, "warmup": None}
+    asked |= {"seed": seed, "schedule": "constant", "warmup": None}
     # Report an unknown name before reading a large file.
     check_settings(choose_settings(1, **asked))
     problem = read_problem(

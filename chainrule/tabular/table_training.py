@@ -102,7 +102,8 @@ def preflight_table(problem: Problem, settings: Settings) -> Findings:
     >>> from chainrule.tabular.problem import read_problem
     >>> from chainrule.tabular.settings import choose_settings
     >>> iris = read_problem("iris")
-    >>> [f.cause for f in preflight_table(iris, choose_settings(102, learning_rate=30.0))]
+    >>> settings = choose_settings(102, hidden=[64], optimizer="adam", learning_rate=30.0)
+    >>> [f.cause for f in preflight_table(iris, settings)]
     ['learning_rate_too_high']
     """
     problem = suited(problem, settings)
