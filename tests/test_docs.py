@@ -53,6 +53,7 @@ def fences(text: str, language: str) -> list[str]:
 def words(text: str) -> list[str]:
     """Return the words of `text`, less what time, rounding and the machine decide."""
     text = re.sub(r" in [\d.]+ s, [\d,.]+ rows/s", "", text)
+    text = re.sub(r"(?m)^epoch [\d,]+/.*\n", "", text)  # progress, shown where training is slow
     text = re.sub(
         r"(?m)^ *stopped: .*\n?(?:^ {9}.*\n?)*", "", text
     )  # nor does a quick run always stop early
