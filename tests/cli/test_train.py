@@ -21,7 +21,7 @@ Call = Callable[..., Result]
 
 
 def test_digits_needs_no_option(call: Call, place: Path) -> None:
-    result = call("train", "digits", "--epochs", 12)
+    result = call("train", "digits")
     assert result.exit_code == 0, result.output
     shown = result.stdout
     assert "digits: predict `target`, 10 classes" in shown
