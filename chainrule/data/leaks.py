@@ -64,9 +64,9 @@ def find_leaks(
 ) -> tuple[Leak, ...]:
     """Return the leaks among the columns of `encoders`, measured on `rows` of `table`.
 
-    `y` is the encoded target of these rows: class indices or numbers.  Columns in `given`, whose
-    roles the user chose, are left out.  A table with a single feature column has none: all that
-    can be learned is in it.
+    `y` is the encoded target of these rows: class indices or numbers, or a column of these for
+    each of several targets.  Columns in `given`, whose roles the user chose, are left out.  A table
+    with a single feature column has none: all that can be learned is in it.
 
     >>> from chainrule.data.pipeline import Pipeline
     >>> words = ["no", "yes"] * 50
@@ -77,6 +77,13 @@ def find_leaks(
     ...                                   pipeline.encode_target(table))]
     ['recoding']
     """
+    if y.ndim == 2:
+        whole = (y == np.floor(y)).all(axis=0)  # class indices; standardized numbers are not
+        each = [
+            column.astype(np.int64) if w else column for column, w in zip(y.T, whole, strict=True)
+        ]
+        leaks = [leak for one in each for leak in find_leaks(table, encoders, rows, one, given)]
+        return tuple({leak.column: leak for leak in leaks}.values())
     classes = int(y.max()) + 1 if y.dtype.kind in "iu" and len(y) else 0
     if len(rows) < _FEWEST_ROWS or len(encoders) < 2 or classes > _MOST_CLASSES:
         return ()

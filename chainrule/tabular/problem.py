@@ -378,7 +378,8 @@ def _copies_across(problem: Problem, table: Table, parts: _Parts) -> NDArray[np.
     """Return a code for each row, equal for copies, if some are trained and tested on."""
     names = [encoder.name for encoder in getattr(problem.pipeline, "encoders", ())]
     held = parts.test if parts.validation is None else np.r_[parts.validation, parts.test]
-    codes = row_codes(table, [*names, parts.target.name], np.arange(len(table)))
+    names += [part.name for part in parts.target.parts or (parts.target,)]
+    codes = row_codes(table, names, np.arange(len(table)))
     if len(codes) == 0 or not np.isin(codes[held], codes[parts.train]).any():
         return None
     return codes
