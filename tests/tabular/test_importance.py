@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-
 import numpy as np
 import pytest
 from sklearn.base import BaseEstimator, RegressorMixin
@@ -16,7 +14,7 @@ from chainrule.insight.report.report import report
 from chainrule.tabular.importance import importance, partial_dependence
 from chainrule.tabular.problem import Problem, read_problem
 from chainrule.tabular.settings import choose_settings
-from chainrule.tabular.table_training import fit_table
+from chainrule.tabular.table_training import fit_table, settings_for
 
 
 def made(rows: int = 600, preprocess: str | None = None) -> tuple[Problem, cr.Run]:
@@ -111,15 +109,13 @@ def test_classes_have_a_curve_each_and_dates_are_years() -> None:
     assert len(sold.places) == 20
 
 
-def test_a_wide_table_takes_about_as_long() -> None:
+def test_of_a_wide_table_only_the_most_promising_columns_are_shuffled() -> None:
     rng = np.random.default_rng(1)
     X = rng.normal(size=(1500, 600))
     columns = {f"x{k}": X[:, k] for k in range(600)} | {"y": X[:, 7] + 0.1 * X[:, 9]}
     problem = read_problem(columns, "y")
-    run = fit_table(problem, choose_settings(1020, epochs=20), progress=False)
-    began = time.process_time()
+    run = fit_table(problem, settings_for(problem, epochs=20), progress=False)
     found = importance(run, problem)
-    assert time.process_time() - began < 5  # half a second, on a machine with nothing else to do
     assert found is not None
     assert next(iter(found.means)) == "x7"
     assert (len(found.means), found.left_out) == (40, 560)
