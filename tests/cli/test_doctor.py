@@ -21,9 +21,10 @@ def test_a_sound_training_has_nothing_wrong(call: Call) -> None:
 def test_what_is_wrong_is_named_with_its_numbers(call: Call) -> None:
     answer = call("doctor", "iris", "--lr", "30")
     assert answer.exit_code == 1
-    assert answer.stdout.startswith("1 finding:\n")
+    assert answer.stdout.startswith("2 findings:\nfault (learning_rate_too_high)")
     assert "Divide the learning rate by 1" in " ".join(answer.stdout.split())
-    (found,) = json.loads(call("doctor", "iris", "--lr", "30", "--json").stdout)
+    found, note = json.loads(call("doctor", "iris", "--lr", "30", "--json").stdout)
+    assert note["level"] == "note"  # what to try if a lower rate does not help
     assert found["cause"] == "learning_rate_too_high"
     assert found["category"] == "learning_rate"
     assert found["evidence"][0]["value"] > found["evidence"][0]["threshold"]
