@@ -23,7 +23,7 @@ import numpy as np
 
 from chainrule.core.errors import DataError, OptionError
 from chainrule.core.foreign import no_member
-from chainrule.core.graph import Graph
+from chainrule.core.graph import Graph, exported
 from chainrule.core.options import check_whole, checks_arguments, sizes_up_to
 from chainrule.core.pickling import check_named
 from chainrule.core.plain import as_plain
@@ -366,6 +366,10 @@ class Run:
         """
         texts = {name: text.encode() for name, text in (extra or {}).items()}
         return write_run(self.files() | texts, path, force)
+
+    def export(self, path: str | os.PathLike[str], rows: Any = None) -> Any:
+        """Write the run as an ONNX file, as :func:`chainrule.export` does."""
+        return exported(self, path, rows)
 
     def files(self) -> dict[str, bytes]:
         """Return the content of every file of the saved run, by name."""
