@@ -49,6 +49,7 @@ crash: $(VENV)/.test ## kill trainings at random moments, CRASHES=200 times, and
 
 onnx: $(VENV)/.onnx ## compare exported models with onnxruntime, and run ONNX's own tests of backends
 	$(PY) -m pytest -n auto tests/interop $(ARGS)
+	$(PY) -m tests.interop.onnx_suite
 
 lint: $(VENV)/.dev ## check style and types
 	$(PY) -m ruff check .

@@ -72,6 +72,7 @@ if TYPE_CHECKING:
     from chainrule.insight.range_finder import find_learning_rate
     from chainrule.insight.report.report import report
     from chainrule.interop.export import export
+    from chainrule.interop.from_onnx import from_onnx
     from chainrule.nn.catalogue import activations
     from chainrule.train.checkpoint import Checkpoint
     from chainrule.train.curve import fit_curve
@@ -110,6 +111,7 @@ __all__ = [
     "fit",
     "fit_curve",
     "fit_many",
+    "from_onnx",
     "grad",
     "hessian",
     "input",
@@ -148,6 +150,7 @@ _LATER = {
     "fit": "chainrule.train.fit",
     "fit_many": "chainrule.train.many",
     "fit_curve": "chainrule.train.curve",
+    "from_onnx": "chainrule.interop.from_onnx",
     "load": "chainrule.train.run",
     "preflight": "chainrule.doctor.preflight",
     "report": "chainrule.insight.report.report",

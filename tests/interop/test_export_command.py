@@ -31,7 +31,7 @@ def test_a_run_is_exported_with_the_rows_of_its_data(
         "output  prediction: int64['n']",
         "output  probabilities: float['n', 10]",
     ]
-    assert "onnxruntime agrees on 1797 rows: the largest difference is" in result.stdout
+    assert "onnxruntime agrees on 1,797 rows: the largest difference is" in result.stdout
     before = (tmp_path / "model.onnx").read_bytes()
     refused = call("export", "run")
     assert refused.exit_code == 2
