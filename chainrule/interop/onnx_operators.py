@@ -3,7 +3,7 @@
 An operator that has the name of one of our operations and its arguments needs no function: its
 name is in the operation's record.
 
-Read next: :mod:`chainrule.interop.onnx_training`, :mod:`chainrule.interop.from_onnx`.
+Read next: :mod:`chainrule.interop.onnx_reductions`, :mod:`chainrule.interop.from_onnx`.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from chainrule.core.primitive import Primitive, registry
 from chainrule.core.spec import Dim, as_dtype, is_float
 from chainrule.core.tensor import Tensor, as_tensor, record
 from chainrule.interop.onnx_call import Call, check_size, lengths_of, shape_tensor
+from chainrule.interop.onnx_reductions import REDUCTIONS
 from chainrule.ops.arithmetic import abs, floor, maximum, minimum, sign, where
 from chainrule.ops.compare import logical_not
 from chainrule.ops.composite import (
@@ -31,13 +32,12 @@ from chainrule.ops.composite import (
     softplus,
     softsign,
 )
-from chainrule.ops.elementary import exp, log, sigmoid, sqrt
+from chainrule.ops.elementary import sigmoid, sqrt
 from chainrule.ops.index import is_class, take
 from chainrule.ops.shape import arange, broadcast_to, concat, expand_dims
 
 __all__ = ["OPERATORS", "primitive_of"]
 
-MOST_FACTORS = 4096  # each is a node of the graph
 Result = Any  # a tensor, or several
 Function = Callable[[Call], Result]
 
@@ -236,96 +236,6 @@ def _flattened(x: Tensor, axis: int) -> Tensor:
     return x.reshape((math.prod(before), math.prod(after)))  # type: ignore[arg-type]
 
 
-# --- reductions -------------------------------------------------------------------------------
-
-
-def _reduction(function: Callable[[Tensor, Any, bool], Tensor]) -> Function:
-    def reduced(call: Call) -> Result:
-        x, axes = call.x(), call.integers(1, "axes")
-        if not axes and call.attribute("noop_with_empty_axes", 0):
-            return x if function in _PLAIN else function(x, (), True)
-        axes = axes or list(range(x.ndim))
-        found = function(x, tuple(axes), bool(call.attribute("keepdims", 1)))
-        return found.astype(x.dtype)
-
-    return reduced
-
-
-def _reduce_sum(x: Tensor, axes: Any, keepdims: bool) -> Tensor:
-    return x.sum(axes, keepdims)
-
-
-def _reduce_max(x: Tensor, axes: Any, keepdims: bool) -> Tensor:
-    return x.max(axes, keepdims) if _is_filled(x, axes) else _neutral(x, axes, keepdims, -1)
-
-
-def _reduce_min(x: Tensor, axes: Any, keepdims: bool) -> Tensor:
-    return x.min(axes, keepdims) if _is_filled(x, axes) else _neutral(x, axes, keepdims, 1)
-
-
-def _is_filled(x: Tensor, axes: Any) -> bool:
-    return all(x.shape[a] != 0 for a in axes)
-
-
-def _neutral(x: Tensor, axes: Any, keepdims: bool, sign: int) -> Tensor:
-    """Return the maximum (sign -1) or minimum (1) of nothing: the end of the dtype's range."""
-    shape = x.sum(axes, keepdims).shape
-    if is_float(x.dtype):
-        end: Any = sign * math.inf
-    elif x.dtype == np.bool_:
-        end = sign > 0
-    else:
-        limits = np.iinfo(x.dtype)
-        end = limits.max if sign > 0 else limits.min
-    return broadcast_to(as_tensor(np.array(end, x.dtype)), shape)
-
-
-_PLAIN = (_reduce_sum, _reduce_max, _reduce_min)
-
-
-def _reduce_product(x: Tensor, axes: Any, keepdims: bool) -> Tensor:
-    wide = x.sum((), True) if not axes else x
-    for axis in sorted((a % x.ndim for a in axes), reverse=True):
-        length = wide.shape[axis]
-        if isinstance(length, Dim) or length > MOST_FACTORS:
-            raise OptionError(f"ReduceProd over an axis of length {length}.")
-        before = (slice(None),) * axis
-        parts = [wide[(*before, slice(i, i + 1))] for i in range(length)]
-        ones = broadcast_to(
-            as_tensor(np.ones((), x.dtype)), (*wide.shape[:axis], 1, *wide.shape[axis + 1 :])
-        )
-        for part in parts:
-            ones = ones * part
-        kept = (1,) if keepdims else ()
-        wide = ones.reshape((*wide.shape[:axis], *kept, *wide.shape[axis + 1 :]))
-    return wide
-
-
-def _reduce_log_sum_exp(x: Tensor, axes: Any, keepdims: bool) -> Tensor:
-    if not _is_filled(x, axes):
-        return _neutral(x, axes, keepdims, -1)
-    peak = x.max(axes, keepdims=True)
-    peak = where(abs(peak) == math.inf, 0.0, peak)
-    total = log(exp(x - peak).sum(axes, keepdims=True)) + peak
-    return total if keepdims else total.sum(axes)
-
-
-def _argument(function: Callable[[Tensor, int], Tensor]) -> Function:
-    def found(call: Call) -> Result:
-        x, axis = call.x(), call.axis(0)
-        place = function(x, axis)
-        if call.attribute("select_last_index", 0):
-            length = shape_tensor(x.shape)[axis]
-            place = length - 1 - function(_backward(x, axis), axis)
-        return expand_dims(place, axis) if call.attribute("keepdims", 1) else place
-
-    return found
-
-
-def _backward(x: Tensor, axis: int) -> Tensor:
-    return take(x, arange(x.shape[axis]) * -1 - 1, axis=axis)
-
-
 # --- shapes -----------------------------------------------------------------------------------
 
 
@@ -478,8 +388,7 @@ def _flatten(call: Call) -> Result:
 
 
 OPERATORS: dict[str, Function] = {
-    "ArgMax": _argument(Tensor.argmax),
-    "ArgMin": _argument(Tensor.argmin),
+    **REDUCTIONS,
     "BatchNormalization": _batch_norm,
     "Cast": _cast,
     "CastLike": lambda call: call.x(0).astype(call.x(1).dtype),
@@ -519,16 +428,6 @@ OPERATORS: dict[str, Function] = {
     "Pow": _pow,
     "Range": _range,
     "Reciprocal": lambda call: 1 / call.x(),
-    "ReduceL1": _reduction(lambda x, axes, kept: abs(x).sum(axes, kept)),
-    "ReduceL2": _reduction(lambda x, axes, kept: sqrt((x * x).sum(axes, kept))),
-    "ReduceLogSum": _reduction(lambda x, axes, kept: log(x.sum(axes, kept))),
-    "ReduceLogSumExp": _reduction(_reduce_log_sum_exp),
-    "ReduceMax": _reduction(_reduce_max),
-    "ReduceMean": _reduction(lambda x, axes, kept: x.mean(axes, kept)),
-    "ReduceMin": _reduction(_reduce_min),
-    "ReduceProd": _reduction(_reduce_product),
-    "ReduceSum": _reduction(_reduce_sum),
-    "ReduceSumSquare": _reduction(lambda x, axes, kept: (x * x).sum(axes, kept)),
     "Reshape": _reshape,
     "Round": _round,
     "Selu": _selu,

@@ -88,7 +88,10 @@ class _Writing:
         """Return the whole graph."""
         helper, given = self.onnx.helper, []
         for name, node in self.source.inputs.items():
-            if node.primitive.name != "input":
+            if node.primitive.name == "parameter":
+                value = np.asarray(node.params["parameter"].value)
+                self.constants[node] = self.onnx.numpy_helper.from_array(value, name)
+                self.names[node] = name
                 continue
             for axis, length in enumerate(node.spec.shape):
                 if isinstance(length, Dim):
@@ -101,9 +104,26 @@ class _Writing:
         for name, node in self.source.outputs.items():
             self.nodes.append(helper.make_node("Identity", [self.names[node]], [name]))
             results.append(helper.make_tensor_value_info(name, *self._type(node)))
-        return helper.make_graph(
-            self.nodes, "chainrule", given, results, list(self.constants.values())
-        )
+        self._tidy()
+        used = {name for node in self.nodes for name in node.input}
+        constants = [tensor for tensor in self.constants.values() if tensor.name in used]
+        return helper.make_graph(self.nodes, "chainrule", given, results, constants)
+
+    def _tidy(self) -> None:
+        """Name results as the outputs that they are, and drop what no output needs."""
+        made = {node.output[0] for node in self.nodes}
+        called: dict[str, str] = {}
+        for node in self.nodes[-len(self.source.outputs) :]:
+            if node.input[0] in made:
+                called.setdefault(node.input[0], node.output[0])
+        needed, kept = set(self.source.outputs), []
+        for node in reversed(self.nodes):
+            node.input[:] = [called.get(name, name) for name in node.input]
+            node.output[:] = [called.get(name, name) for name in node.output]
+            if node.output[0] in needed and node.input[:] != node.output[:]:
+                needed.update(node.input)
+                kept.append(node)
+        self.nodes = kept[::-1]
 
     def _input(self, name: str, node: Node) -> Any:
         kind, shape = self._type(node)
@@ -123,8 +143,6 @@ class _Writing:
     def _written(self, node: Node) -> str:
         """Write `node`, and return the name of its value."""
         name, given = node.primitive.name, [self.names[i] for i in node.inputs]
-        if name == "parameter":
-            return self.constant(node.params["parameter"].value, str(node.params["name"]))
         if name == "constant":
             return self.constant(node.params["value"])
         compose = COMPOSED.get(name)
@@ -301,6 +319,32 @@ def _scatter(w: _Writing, node: Node, updates: str, rows: str) -> str:
     return w.add("ScatterND", into, places, updates, reduction="add")
 
 
+def _div(w: _Writing, node: Node, x: str, y: str) -> str:
+    power, total = node.inputs
+    axes = total.params.get("axes", ())
+    if (
+        power.primitive.name == "exp"
+        and total.primitive.name == "sum"
+        and total.inputs[0] is power
+        and len(axes) == 1
+        and total.spec.ndim == node.spec.ndim
+    ):
+        # A softmax, of which hardware has an operator; it subtracts the maximum itself.
+        scores = power.inputs[0]
+        if scores.primitive.name == "sub" and _peak(scores.inputs[1]) == (scores.inputs[0], axes):
+            scores = scores.inputs[0]
+        return w.add("Softmax", w.names[scores], axis=axes[0])
+    return w.add("Div", x, y)
+
+
+def _peak(node: Node) -> tuple[Node | None, Any]:
+    """Return what `node` is the maximum of, and along which axes."""
+    node = node.inputs[0] if node.primitive.name == "stop_gradient" else node
+    if node.primitive.name != "max" or not node.params["keepdims"]:
+        return None, ()
+    return node.inputs[0], node.params["axes"]
+
+
 def _expm1(w: _Writing, node: Node, x: str) -> str:
     # (exp(x) + 1) tanh(x / 2), which keeps the digits that exp(x) - 1 loses near 0.
     one, half = (w.constant(v, dtype=node.spec.dtype) for v in (1, 0.5))
@@ -380,6 +424,7 @@ COMPOSED: dict[str, Callable[..., str]] = {
     "cast": _cast,
     "concat": _concat,
     "count": _count,
+    "div": _div,
     "edge_products": _edge_products,
     "erf": _single,
     "expm1": _expm1,

@@ -26,6 +26,8 @@ from chainrule.core.durable import MANIFEST, read_folder, write_folder
 from chainrule.data.idx import read_idx
 from chainrule.data.read import read_table, write_parquet
 from chainrule.insight.explain.expression import explain_expression
+from chainrule.interop.from_onnx import read_model
+from chainrule.interop.onnx_writer import onnx_model
 from chainrule.tabular.problem import read_problem
 from chainrule.tabular.settings import choose_settings
 from chainrule.tabular.table_training import fit_table
@@ -76,6 +78,26 @@ def configs() -> tuple[bytes, ...]:
         nn.SparseLinear(9, 4, nn.ImageFields((3, 3), (2, 2))),
     )
     return tuple(json.dumps(nn.to_config(model)).encode() for model in models)
+
+
+@cache
+def onnx_files() -> tuple[bytes, ...]:
+    """Return small ONNX models."""
+    x = cr.input("x", ("n", 3))
+    layers = [nn.Linear(3, 4), nn.BatchNorm(4), nn.GELU(), nn.Linear(4, 2), nn.Softmax()]
+    return tuple(
+        onnx_model(cr.Graph({"y": nn.Sequential(layers[i:j])(x)}, {"x": x}))
+        for i, j in ((0, 5), (0, 1), (4, 5))
+    )
+
+
+def onnx_file(content: bytes) -> None:
+    """Read an ONNX model, and compute it."""
+    with only_our_errors():
+        network = read_model(content)
+        given = {name: np.ones((2, 3), np.float32) for name in network.inputs}
+        for value in network.values({name: cr.tensor(array) for name, array in given.items()}):
+            value.numpy()
 
 
 @cache

@@ -60,6 +60,17 @@ def test_every_kind_of_prediction(loss: str, y: Any, outputs: int, tmp_path: Pat
     assert run.export(tmp_path / "again.onnx").drawn
 
 
+def test_a_classifier_is_a_few_operators_that_hardware_has(tmp_path: Path) -> None:
+    model = nn.Sequential([nn.Linear(3, 5), nn.ReLU(), nn.Linear(5, 2)])
+    run = cr.fit(model, (X, np.arange(40) % 2), loss="cross_entropy", epochs=1, progress=False)
+    graph = onnx.load(run.export(tmp_path / "m.onnx", X).path).graph
+    found = [node.op_type for node in graph.node]
+    assert sorted(found) == ["Add", "Add", "ArgMax", "MatMul", "MatMul", "Relu", "Softmax"]
+    assert sorted(tensor.name for tensor in graph.initializer) == [
+        "0.bias", "0.weight", "2.bias", "2.weight",
+    ]  # fmt: skip
+
+
 def houses() -> dict[str, Any]:
     n = 300
     rng = np.random.default_rng(1)
