@@ -48,7 +48,7 @@ crash: $(VENV)/.test ## kill trainings at random moments, CRASHES=200 times, and
 	CRASHES=$(CRASHES) $(PY) -m pytest -m slow tests/train/test_crash.py $(ARGS)
 
 onnx: $(VENV)/.onnx ## compare exported models with onnxruntime, and run ONNX's own tests of backends
-	$(PY) -m pytest -n auto tests/interop tests/test_docs.py -k "interop or onnx or embedded" $(ARGS)
+	$(PY) -m pytest -n auto tests/interop tests/fuzz tests/test_docs.py -k "interop or onnx or embedded" $(ARGS)
 	$(PY) -m tests.interop.onnx_suite
 
 lint: $(VENV)/.dev ## check style and types
@@ -102,7 +102,7 @@ $(VENV)/.oracle: $(VENV)/.test
 	@touch $@
 
 $(VENV)/.fuzz: $(VENV)/.test
-	$(PIP) --editable '.[test,fuzz]'
+	$(PIP) --editable '.[test,fuzz,onnx]'
 	@touch $@
 
 $(VENV)/.browser: $(VENV)/.test

@@ -7,6 +7,7 @@ those of Atheris, which looks for new branches.
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import json
 import warnings
 from collections.abc import Callable, Iterator, Mapping
@@ -84,7 +85,7 @@ def configs() -> tuple[bytes, ...]:
 def onnx_files() -> tuple[bytes, ...]:
     """Return small ONNX models."""
     x = cr.input("x", ("n", 3))
-    layers = [nn.Linear(3, 4), nn.BatchNorm(4), nn.GELU(), nn.Linear(4, 2), nn.Softmax()]
+    layers = [nn.Linear(3, 4), nn.BatchNorm(4), nn.GELU(), nn.Linear(4, 2), cr.softmax]
     return tuple(
         onnx_model(cr.Graph({"y": nn.Sequential(layers[i:j])(x)}, {"x": x}))
         for i, j in ((0, 5), (0, 1), (4, 5))
@@ -228,3 +229,5 @@ TARGETS: dict[str, tuple[Target, Callable[[], tuple[bytes, ...]]]] = {
     "toml": (toml, lambda: (TOML,)),
     "command": (command, lambda: (TOML,)),
 }  # fmt: skip
+if importlib.util.find_spec("onnx"):
+    TARGETS["onnx"] = (onnx_file, onnx_files)
