@@ -33,6 +33,7 @@ __all__ = ["OnnxModel", "from_onnx", "read_model", "supported"]
 
 Array = np.ndarray[Any, Any]
 MOST_BYTES = 1 << 31  # of a file; protobuf itself allows no more
+MOST_SHARED = 4  # arrays that may be made of one byte of a second file
 GRADIENT = PREVIEW + "Gradient"
 # The inputs of an operator that training must not change.
 FIXED = {"BatchNormalization": (3, 4)}
@@ -150,11 +151,16 @@ def from_onnx(path: str | os.PathLike[str]) -> OnnxModel:
     >>> run = cr.fit(model, (X, y), loss="mse")  # doctest: +SKIP
     """
     file = Path(path)
-    return read_model(read_file(file, most=MOST_BYTES), str(file))
+    return read_model(read_file(file, most=MOST_BYTES), str(file), file.parent)
 
 
-def read_model(content: bytes, where: str = "the ONNX model") -> OnnxModel:
-    """Return the network in `content`, the bytes of an ONNX model; see :func:`from_onnx`."""
+def read_model(
+    content: bytes, where: str = "the ONNX model", folder: Path | None = None
+) -> OnnxModel:
+    """Return the network in `content`, the bytes of an ONNX model; see :func:`from_onnx`.
+
+    Arrays that the model keeps in other files are read from `folder`.
+    """
     onnx = onnx_library()
     try:
         proto = onnx.ModelProto.FromString(content)
@@ -162,14 +168,16 @@ def read_model(content: bytes, where: str = "the ONNX model") -> OnnxModel:
         raise DamagedError(f"{where} is not an ONNX model: {error}.") from error
     if not proto.HasField("graph") or not proto.opset_import:
         raise DamagedError(f"{where} is not an ONNX model: it has no graph, or no operators.")
-    return _Reading(onnx, proto, where).model()
+    return _Reading(onnx, proto, where, folder).model()
 
 
 class _Reading:
     """The parts of a model's protobuf, as plain values."""
 
-    def __init__(self, onnx: Any, proto: Any, where: str):
-        self.onnx, self.proto, self.where = onnx, proto, where
+    def __init__(self, onnx: Any, proto: Any, where: str, folder: Path | None):
+        self.onnx, self.proto, self.where, self.folder = onnx, proto, where, folder
+        self.files: dict[str, bytes] = {}
+        self.taken: dict[str, int] = {}  # bytes of each file that arrays were made of
         self.versions = {entry.domain: entry.version for entry in proto.opset_import}
 
     def model(self) -> OnnxModel:
@@ -240,11 +248,6 @@ class _Reading:
 
     def array(self, tensor: Any) -> Array:
         """Return the array in a tensor of the file, whose size was compared with its bytes."""
-        if tensor.data_location == self.onnx.TensorProto.EXTERNAL or tensor.external_data:
-            raise OptionError(
-                f"{self.where} keeps {tensor.name!r} in another file, which is not read. Put all "
-                "in one: onnx.save(onnx.load('model.onnx'), 'whole.onnx')."
-            )
         number, shape = tensor.data_type, list(tensor.dims)
         if any(d < 0 for d in shape):
             raise DamagedError(f"{self.where}: {tensor.name!r} has a negative length, {shape}.")
@@ -252,6 +255,15 @@ class _Reading:
         if np.dtype(name) not in SUPPORTED:
             raise OptionError(f"{self.where}: {tensor.name!r} holds {name}, which is unsupported.")
         elements = math.prod(shape)
+        if tensor.data_location == self.onnx.TensorProto.EXTERNAL or tensor.external_data:
+            kept = self._bytes_elsewhere(tensor)
+            wide = np.dtype(self.onnx.helper.tensor_dtype_to_np_dtype(number)).newbyteorder("<")
+            if len(kept) != elements * wide.itemsize:
+                raise DamagedError(
+                    f"{self.where}: {tensor.name!r} should have {elements * wide.itemsize:,} bytes "
+                    f"in its file; it has {len(kept):,}."
+                )
+            return np.frombuffer(kept, wide).reshape(shape).astype(name)
         stored = max(tensor.ByteSize(), len(tensor.raw_data))
         if elements > stored:  # an element has a byte or more, in every form of storage
             raise DamagedError(
@@ -263,6 +275,34 @@ class _Reading:
         except Exception as error:
             raise DamagedError(f"{self.where}: {tensor.name!r} is damaged: {error}.") from error
         return np.asarray(found, np.dtype(name))
+
+    def _bytes_elsewhere(self, tensor: Any) -> memoryview:
+        """Return the bytes of an array that is kept in a file beside the model."""
+        entries = {_text(entry.key): _text(entry.value) for entry in tensor.external_data}
+        name = entries.get("location", "")
+        if self.folder is None or not name or Path(name).name != name or "\0" in name:
+            raise OptionError(
+                f"{self.where} keeps {tensor.name!r} in the file {name!r}; only files in the "
+                "folder of the model are read."
+            )
+        file = self.folder / name
+        if file.is_symlink():
+            raise OptionError(f"{self.where}: {str(file)!r} is a link, which is not followed.")
+        if name not in self.files:
+            self.files[name] = read_file(file, most=MOST_BYTES)
+        try:
+            start = int(entries.get("offset", 0))
+            size = int(entries.get("length", len(self.files[name]) - start))
+        except ValueError as error:
+            raise DamagedError(f"{self.where}: the place of {tensor.name!r}: {error}.") from error
+        if not 0 <= start <= start + size <= len(self.files[name]):
+            raise DamagedError(
+                f"{self.where}: {tensor.name!r} lies outside of the file {str(file)!r}."
+            )
+        self.taken[name] = self.taken.get(name, 0) + size
+        if self.taken[name] > MOST_SHARED * len(self.files[name]):
+            raise DamagedError(f"{self.where}: its arrays share the same bytes of {str(file)!r}.")
+        return memoryview(self.files[name])[start : start + size]
 
 
 def _text(value: str | bytes) -> str:

@@ -195,7 +195,7 @@ def renamed(proto: Any) -> None:
     [
         (lengthened, r"'w' should have 1,099,511,627,776 elements, but its part of the file has"),
         (negative, "negative length"),
-        (elsewhere, "keeps 'w' in another file, which is not read"),
+        (elsewhere, "keeps 'w' in the file '../../secret'; only files in the folder"),
         (of_an_unknown_kind, "unknown dtype, 999"),
         (without_its_input, "Add needs 'nothing', which nothing makes"),
         (renamed, "Gemm needs two matrices"),
@@ -214,6 +214,28 @@ def test_a_small_file_can_not_ask_for_all_memory(operator: str) -> None:
     content = written([node(operator, given, ["y"])], {**arrays, "b": np.int64(1 << 50)}, [1])
     with pytest.raises(ChainruleError, match="elements, more than the 67,108,864 allowed"):
         read_model(content)(np.ones(1, "float32"))
+
+
+def test_weights_in_a_second_file(tmp_path: Path) -> None:
+    content = mlp(18)
+    onnx.save(
+        onnx.load_from_string(content), tmp_path / "m.onnx", save_as_external_data=True,
+        location="m.data", size_threshold=0,
+    )  # fmt: skip
+    images = X.reshape(-1, 2, 3)
+    wanted = read_model(content)(images).numpy()
+    np.testing.assert_array_equal(cr.from_onnx(tmp_path / "m.onnx")(images).numpy(), wanted)
+    whole = (tmp_path / "m.data").read_bytes()
+    (tmp_path / "m.data").write_bytes(whole[:100])
+    with pytest.raises(DamagedError, match="lies outside of the file"):
+        cr.from_onnx(tmp_path / "m.onnx")
+    (tmp_path / "m.data").rename(tmp_path / "other")
+    (tmp_path / "m.data").symlink_to(tmp_path / "other")
+    with pytest.raises(OptionError, match="is a link, which is not followed"):
+        cr.from_onnx(tmp_path / "m.onnx")
+    (tmp_path / "m.data").unlink()
+    with pytest.raises(DamagedError, match=r"m\.data' is missing"):
+        cr.from_onnx(tmp_path / "m.onnx")
 
 
 def test_what_is_no_model_is_an_error(tmp_path: Path) -> None:
