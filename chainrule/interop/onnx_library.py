@@ -39,5 +39,5 @@ def runtime_library() -> Any:
 def _missing(name: str, error: ImportError) -> OptionError:
     return OptionError(
         f"ONNX needs the package {name}, which can't be imported ({error}); install it with: "
-        "pip install 'chainrule[onnx]', in the clone: pip install '.[onnx]'."
+        "pip install onnx onnxruntime."
     )
