@@ -39,6 +39,7 @@ from chainrule.run.reference import evaluate
 from chainrule.step.record import ROWS, forward
 from chainrule.tabular.table_prediction import predict_table
 from chainrule.train.run import Run
+from chainrule.transform.mode import for_predicting
 
 __all__ = ["Exported", "export"]
 
@@ -102,7 +103,7 @@ def _of_graph(graph: Graph, rows: Any) -> tuple[bytes, dict[str, Array], dict[st
             "export: give the values to compare on by the names of the graph's inputs, as in "
             "export(graph, path, {'x': X})."
         )
-    wanted = evaluate(graph, rows)
+    wanted = evaluate(for_predicting(graph), rows)
     leaves = {n: leaf for n, leaf in graph.inputs.items() if leaf.primitive.name == "input"}
     given = {name: np.asarray(rows[name], leaf.spec.dtype) for name, leaf in leaves.items()}
     return onnx_model(graph), given, wanted

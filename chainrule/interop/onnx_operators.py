@@ -33,7 +33,7 @@ from chainrule.ops.composite import (
     softsign,
 )
 from chainrule.ops.elementary import sigmoid, sqrt
-from chainrule.ops.index import is_class, take
+from chainrule.ops.index import is_class, scatter_add, take
 from chainrule.ops.shape import arange, broadcast_to, concat, expand_dims
 
 __all__ = ["OPERATORS", "primitive_of"]
@@ -368,6 +368,26 @@ def _gather_elements(call: Call) -> Result:
     return gather_elements(call.x(0), call.x(1), call.axis(0))
 
 
+def _scatter(call: Call) -> Result:
+    data, places, updates = call.tensors()
+    depth = places.shape[-1]
+    how, shape = call.attribute("reduction", "none"), data.shape
+    if isinstance(depth, Dim) or any(isinstance(d, Dim) for d in shape[:depth]):
+        raise OptionError("ScatterND into axes whose length depends on the data.")
+    if how not in ("none", "add"):
+        raise OptionError(f"ScatterND with the reduction {how!r}; it may be none or add.")
+    lengths = np.array(shape[:depth], np.int64)
+    strides = np.append(np.cumprod(lengths[:0:-1])[::-1], 1)  # of the joined axes
+    rows = (where(places < 0, places + lengths, places) * strides).sum(-1)
+    count = int(np.prod(lengths))
+    flat = data.reshape((count, *shape[depth:]))
+    added = scatter_add(updates, rows, count)
+    if how == "none":
+        reached = scatter_add(broadcast_to(as_tensor(np.float32(1)), updates.shape), rows, count)
+        return where(reached > 0, added, flat).reshape(shape)
+    return (flat + added).reshape(shape)
+
+
 def _range(call: Call) -> Result:
     start, limit, step = (call.value(i) for i in range(3))
     length = max(math.ceil((float(limit) - float(start)) / float(step)), 0)
@@ -430,6 +450,7 @@ OPERATORS: dict[str, Function] = {
     "Reciprocal": lambda call: 1 / call.x(),
     "Reshape": _reshape,
     "Round": _round,
+    "ScatterND": _scatter,
     "Selu": _selu,
     "Shape": _shape,
     "Size": _size,

@@ -31,6 +31,7 @@ __all__ = ["OPSET", "Words", "onnx_model"]
 Array = np.ndarray[Any, Any]
 OPSET, OPSET_OF_TABLES = 18, 3  # understood by onnxruntime since 1.14, of February 2023
 IR_VERSION = 8  # the form of the file that belongs to this opset
+MOST_CONSTANTS = 1 << 28  # numbers of 64 bits, which fill the 2 GB of a protobuf message
 MOST_DENSE = 1 << 26  # weights of a sparse layer, written as a matrix
 
 
@@ -55,6 +56,14 @@ def onnx_model(
     """
     onnx = onnx_library()
     graph = simplify(for_predicting(graph))
+    size = 0
+    for node in graph.nodes:
+        if node.primitive.name in ("parameter", "constant"):
+            size += math.prod(d for d in node.spec.shape if isinstance(d, int))
+    if size > MOST_CONSTANTS:
+        raise OptionError(
+            f"the model has {size:,} numbers; an ONNX file of one part can hold {MOST_CONSTANTS:,}."
+        )
     writing = _Writing(onnx, graph, words or {})
     made = onnx.helper.make_model(
         writing.graph(),
