@@ -54,7 +54,7 @@ class OnnxModel:
 
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
-    weights: dict[str, Parameter]
+    weights: dict[str, Parameter] = field(repr=False)
     constants: dict[str, Array] = field(repr=False)
     steps: tuple[Step, ...] = field(repr=False)
 
