@@ -10,7 +10,7 @@ ARGS ?=
 .DEFAULT_GOAL := help
 MINUTES ?= 1
 CRASHES ?= 200
-.PHONY: help demo test thorough onnx fuzz fuzz-graphs sanitize damage crash oracle browser lint bench threads accuracy doctor-bench docs clean
+.PHONY: help demo test thorough onnx fuzz fuzz-graphs sanitize damage crash oracle browser lint bench threads accuracy tables doctor-bench docs clean
 
 help: ## list the targets
 	@echo "usage: make TARGET [PYTHON=python3.12] [ARGS='options for pytest or the benchmark']"
@@ -65,6 +65,9 @@ threads: $(VENV)/.test ## compare the number of threads that is chosen with the 
 accuracy: $(VENV)/.test ## measure accuracy on the built-in data sets (takes minutes)
 	$(PY) bench/accuracy.py $(ARGS)
 
+tables: $(VENV)/.tables ## compare the defaults for tables with boosted trees and other networks (takes hours)
+	$(PY) bench/tables.py --seeds 3 --write $(ARGS)
+
 doctor-bench: $(VENV)/.test ## measure how often the doctor is right and how often it raises a false alarm, and what it costs (takes 15 minutes)
 	$(PY) bench/doctor.py --healthy 120 --injected 2 --cures 1 $(ARGS)
 	$(PY) bench/watch_cost.py
@@ -99,6 +102,10 @@ $(VENV)/.test: pyproject.toml | $(PY)
 
 $(VENV)/.oracle: $(VENV)/.test
 	$(PIP) --editable '.[test,oracle]'
+	@touch $@
+
+$(VENV)/.tables: $(VENV)/.test
+	$(PIP) --editable '.[test,tables]'
 	@touch $@
 
 $(VENV)/.fuzz: $(VENV)/.test

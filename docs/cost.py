@@ -21,6 +21,7 @@ MODULES = {
     "safetensors": ("numpy", "safetensors.numpy"),
     "rich": ("sys", "rich.console, rich.table, rich.progress"),
     "click": ("sys", "click"),
+    "python-calamine": ("sys", "python_calamine"),
 }
 BROUGHT = {"rich": ("pygments", "markdown-it-py", "mdurl")}  # what it depends on in turn
 ROUNDS = 9

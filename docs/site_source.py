@@ -36,7 +36,7 @@ PAGES: dict[str, dict[str, str]] = {
     "Guides": {
         name: f"docs/{name}.md"
         for name in (
-            "table", "images", "wiring", "your-own", "catalogue", "many", "interrupted",
+            "table", "targets", "images", "wiring", "your-own", "catalogue", "many", "interrupted",
             "large-data", "workers", "bad-input", "onnx", "doctor", "explain", "draw", "features",
             "report",
         )
@@ -45,6 +45,7 @@ PAGES: dict[str, dict[str, str]] = {
         "architecture": "docs/architecture.md",
         "performance": "docs/performance.md",
         **({"claims": "docs/claims.md"} if (ROOT / "docs" / "claims.md").exists() else {}),
+        "tables-bench": "docs/tables-bench.md",
         "bench": "bench/README.md",
         "changelog": "CHANGELOG.md",
         "contributing": "CONTRIBUTING.md",

@@ -31,7 +31,15 @@ else:
 __all__ = ["as_options", "as_toml", "check_resumed", "read_config", "read_resumed", "source_of"]
 
 # The config.toml of a run has these; commands without these options ignore them.
-TRAIN_ALONE = {"checkpoint_every", "report", "stream", "test_fraction", "threads"}
+TRAIN_ALONE = {
+    "checkpoint_every",
+    "folds",
+    "report",
+    "stream",
+    "test_fraction",
+    "threads",
+    "threshold",
+}
 # What may be given with --resume, because the result does not depend on it.  SOURCE may, in case
 # the file was moved: whether it has the same rows is checked.
 FREE_TO_RESUME = {

@@ -14,13 +14,14 @@ from click.core import ParameterSource
 
 from chainrule.cli.cured_config import remedies_in_options
 from chainrule.cli.output import emit
-from chainrule.cli.train_options import as_in_train
+from chainrule.cli.train_options import as_in_train, take_reading
 from chainrule.core.errors import OptionError
 from chainrule.data.read import is_query
 from chainrule.tabular.build import check_settings
 from chainrule.tabular.problem import read_problem
 from chainrule.tabular.settings import choose_settings
-from chainrule.tabular.table_training import preflight_table
+from chainrule.tabular.suit_target import task_of
+from chainrule.tabular.table_training import preflight_table, settings_for
 from chainrule.train.run import load
 
 __all__ = ["doctor"]
@@ -69,18 +70,16 @@ def doctor(
                 f"is: leave --{given[0].replace('_', '-')} out."
             )
         return _tell_saved(source, as_json)
+    reading = take_reading(asked)
+    task = task or task_of(asked.get("loss"))
     asked |= {"seed": seed}
     # Report an unknown name before reading a large file.
     check_settings(choose_settings(1, **asked), task)
     problem = read_problem(
-        source, target, task=task, seed=seed, roles=roles, preprocess=preprocess, weight=weight
-    )
-    settings = choose_settings(
-        problem.rows["train"],
-        task=problem.pipeline.task,
-        validated=problem.validation is not None,
-        **asked,
-    )
+        source, target, task=task, seed=seed, roles=roles, preprocess=preprocess, weight=weight,
+        **reading,
+    )  # fmt: skip
+    settings = settings_for(problem, **asked)
     found = preflight_table(problem, settings)
     told = [str(found), *remedies_in_options(found, settings, problem, preprocess)]
     emit((json.dumps(found.to_json()) if as_json else "\n".join(told)) + "\n")

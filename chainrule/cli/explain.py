@@ -172,7 +172,9 @@ def _rows(place: str, run: Run, values: tuple[str, ...]) -> Table:
     source = values[0] if values else source_of(place, run)
     if source is None:
         raise OptionError("give the file with the row to explain, as in: explain RUN data.csv.")
-    return load_set(source).to_table() if source in names() else read_table(source)
+    if source in names():
+        return load_set(source).to_table()
+    return read_table(source, writing=getattr(run.pipeline, "writing", None))
 
 
 def _predicted(run: Run, x: Any, y: Any) -> str:

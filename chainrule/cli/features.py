@@ -18,6 +18,7 @@ import numpy as np
 from chainrule.cli.files import check_extension, write_whole
 from chainrule.cli.output import emit, tell
 from chainrule.cli.train import train
+from chainrule.cli.train_options import HOW_READ
 from chainrule.core.errors import ChainruleError, DataError, OptionError, RunError
 from chainrule.data.builtin import Dataset
 from chainrule.data.builtin import load as load_data
@@ -31,7 +32,8 @@ from chainrule.train.run import Run, load
 __all__ = ["features_command"]
 
 # The options of chainrule train that decide which rows and features there are.
-READING = ("target", "task", "test_fraction", "seed", "roles", "preprocess", "weight", "stream")
+READING = ("target", "task", "test_fraction", "seed", "roles", "preprocess", "weight", "stream",
+           *HOW_READ)  # fmt: skip
 
 
 @click.command("features")
@@ -142,5 +144,6 @@ def _of_data(run: Run, data: str, rows: int) -> Features:
     if isinstance(found, Dataset) and found.X_test is not None:
         held_out, called = (found.X_test, found.y_test), np.arange(1, len(found.X) + 1)
         return features(run, found.X, found.y, held_out=held_out, rows=rows, row_numbers=called)
-    table = read_table(data) if found is None else found.to_table()
+    writing = getattr(run.pipeline, "writing", None)
+    table = read_table(data, writing=writing) if found is None else found.to_table()
     return features(run, table, rows=rows, row_numbers=np.arange(1, len(table) + 1))

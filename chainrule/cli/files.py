@@ -1,4 +1,4 @@
-"""Format predictions as CSV or JSON, and write files atomically.
+"""Write predictions as CSV, Parquet or JSON, and files atomically.
 
 A file is written completely or not at all, so that an existing file is never left half
 overwritten.
@@ -8,11 +8,10 @@ Read next: :mod:`chainrule.tabular.table_prediction`, where predictions come fro
 
 from __future__ import annotations
 
-import csv
-import io
 import json
+import mmap
 import os
-import tempfile
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,14 +20,14 @@ import numpy as np
 from chainrule.cli.output import SavingError
 from chainrule.core.durable import write_file
 from chainrule.core.errors import DataError, OptionError, RunError
-from chainrule.data.read import write_parquet
-from chainrule.data.table import Column, Table
+from chainrule.data.pass_through import PassThrough
 from chainrule.train.run import Run
 
-__all__ = ["as_csv_text", "as_json_text", "check_extension", "check_out", "write_whole"]
+__all__ = ["check_extension", "check_out", "copy_whole", "write_answers", "write_whole"]
 
 
 FORMATS = (".csv", ".tsv", ".json", ".parquet")
+PROBABILITY = "probability_"  # starts the names of columns with the probability of a class
 
 
 def check_out(path: Path, force: bool, as_json: bool = False) -> str:
@@ -68,70 +67,90 @@ def check_extension(option: str, file: str | None, *extensions: str) -> None:
 
 
 def write_whole(path: Path, text: str) -> None:
-    """Write `text` to `path` atomically; convert CSV text to Parquet if `path` ends in .parquet."""
+    """Write `text` to `path` atomically."""
+    _write(path, text.encode())
+
+
+def copy_whole(made: Path, path: Path) -> None:
+    """Copy the file `made` to `path` atomically; memory does not grow with its size."""
+    with (
+        made.open("rb") as file,
+        mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content,
+        memoryview(content) as view,
+    ):
+        _write(path, view)
+
+
+def _write(path: Path, content: bytes | memoryview) -> None:
     try:
-        write_file(path, _as_parquet(text) if path.suffix.lower() == ".parquet" else text.encode())
+        write_file(path, content)
     except (OSError, DataError) as error:
         raise SavingError(f"can't write {path}: {error}") from error
 
 
-def _as_parquet(text: str) -> bytes:
-    with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / "table"
-        file.write_text(text, encoding="utf-8", newline="")
-        write_parquet(file)
-        return file.read_bytes()
+def write_answers(run: Run, rows: PassThrough, form: str, path: Path) -> None:
+    """Write `rows` with the predictions of `run`, which were added to them, to the new file `path`.
+
+    `form` is one of `FORMATS`.
+    """
+    if form == ".json":
+        with path.open("w", encoding="utf-8") as file:
+            file.writelines(_json_parts(run, rows))
+    elif form == ".parquet":
+        rows.write_parquet(path)
+    else:
+        rows.write_csv(path, "\t" if form == ".tsv" else ",")
 
 
-def as_csv_text(table: Table, predicted: dict[str, Any], separator: str = ",") -> str:
-    """Return the columns of `table`, followed by the predicted ones, as CSV with a header."""
-    file = io.StringIO(newline="")
-    writer = csv.writer(file, delimiter=separator, lineterminator="\n")
-    writer.writerow([*table.names, *predicted])
-    columns = [column.as_text().tolist() for column in table]
-    writer.writerows(zip(*columns, *map(_numbers, predicted.values()), strict=True))
-    return file.getvalue()
+def _json_parts(run: Run, rows: PassThrough) -> Iterator[str]:
+    """Yield target, classes, predictions and probabilities as the parts of one JSON object.
 
-
-def _numbers(values: Any) -> list[str]:
-    """Format floats with seven significant digits, the precision of float32."""
-    if values.dtype.kind != "f":
-        return [str(value) for value in values]
-    return [_digits(value) for value in values]
-
-
-def _digits(value: float) -> str:
-    if value != 0 and abs(value) < 1e-4:  # 2.8e-11 rather than ten zeros
-        return np.format_float_scientific(value, precision=6, trim="-")
-    return np.format_float_positional(value, precision=7, fractional=False, trim="-")
-
-
-def as_json_text(run: Run, table: Table, predicted: dict[str, Any]) -> str:
-    """Return target, classes, predictions and probabilities as one JSON object.
-
-    Columns of `table` that the network does not use and whose values are unique are "ids".
+    Of several targets, it has the predicted columns as they are.  Columns of `rows` that the
+    network does not use and whose values are unique are "ids".
     """
     target = run.pipeline.target if run.pipeline else None
-    result: dict[str, Any] = {
-        "target": target.name if target else None,
-        "classes": list(target.classes) if target else [],
-        "predictions": predicted["prediction"].tolist(),
-    }
-    if ids := {column.name: column.as_text().tolist() for column in table if _is_id(run, column)}:
-        result["ids"] = ids
-    probabilities = [values for name, values in predicted.items() if name != "prediction"]
-    if probabilities:
-        rows = np.stack(probabilities, axis=1).astype(np.float64)
-        result["probabilities"] = rows.round(7).tolist()
-    return json.dumps(result) + "\n"
+    several = bool(target and target.parts)
+    about: dict[str, Any] = (
+        {"target": target.names}
+        if target and several
+        else {
+            "target": target.name if target else None,
+            "classes": list(target.classes) if target else [],
+        }
+    )
+    yield json.dumps(about)[:-1]
+    listed = [name for name in rows.added if several or not name.startswith(PROBABILITY)]
+    for name in listed:
+        key = "predictions" if name == "prediction" else name
+        yield f", {json.dumps(key)}: "
+        yield from _json_list(rows.cells(name))
+    if ids := [name for name in rows.table.names if _is_id(run, rows, name)]:
+        for i, name in enumerate(ids):
+            yield (", " if i else ', "ids": {') + f"{json.dumps(name)}: "
+            yield from _json_list(rows.cells(name))
+        yield "}"
+    shares = [rows.cells(name) for name in rows.added if name not in listed]
+    if shares:
+        yield ', "probabilities": '
+        yield from _json_list(
+            np.stack(block, axis=1).astype(np.float64).round(7).tolist()
+            for block in zip(*shares, strict=True)
+        )
+    yield "}\n"
 
 
-def _is_id(run: Run, column: Column) -> bool:
-    """Whether the network does not use `column` and its values are unique."""
+def _json_list(blocks: Iterable[list[Any]]) -> Iterator[str]:
+    yield "["
+    for i, block in enumerate(blocks):
+        yield (", " if i else "") + json.dumps(block)[1:-1]
+    yield "]"
+
+
+def _is_id(run: Run, rows: PassThrough, name: str) -> bool:
+    """Whether the network does not use the column and its values are unique."""
     pipeline = run.pipeline
     used = {encoder.name for encoder in getattr(pipeline, "encoders", ())}
     used |= set(getattr(pipeline, "feature_names", ()))
-    if column.name in used or (pipeline and column.name == pipeline.target.name):
+    if name in used or (pipeline and name in pipeline.target.names):
         return False
-    cells = column.as_text().tolist()
-    return not column.missing.any() and len(set(cells)) == len(cells)
+    return rows.distinguishes(name)

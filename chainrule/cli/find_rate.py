@@ -13,12 +13,13 @@ import click
 
 from chainrule.cli.files import check_extension, write_whole
 from chainrule.cli.output import emit, tell
-from chainrule.cli.train_options import as_in_train
+from chainrule.cli.train_options import as_in_train, take_reading
 from chainrule.insight.range_finder import find_learning_rate
 from chainrule.tabular.build import check_settings
 from chainrule.tabular.problem import read_problem
 from chainrule.tabular.settings import choose_settings
-from chainrule.tabular.table_training import build
+from chainrule.tabular.suit_target import suited, task_of
+from chainrule.tabular.table_training import build, settings_for
 
 __all__ = ["find_rate"]
 
@@ -60,14 +61,18 @@ def find_rate(
     if source is None:
         raise click.UsageError("give SOURCE: a file, a data set or SQL; or --config with a source.")
     check_extension("--svg", svg, ".svg")
+    reading = take_reading(asked)
     # The range test sets the learning rate of each step itself.
-    asked |= {"seed": seed, "schedule": None, "warmup": None}
+    task = task or task_of(asked.get("loss"))
+    asked |= {"seed": seed, "schedule": "constant", "warmup": None}
     # Report an unknown name before reading a large file.
     check_settings(choose_settings(1, **asked))
     problem = read_problem(
-        source, target, task=task, seed=seed, roles=roles, preprocess=preprocess, weight=weight
-    )
-    settings = choose_settings(problem.rows["train"], task=problem.pipeline.task, **asked)
+        source, target, task=task, seed=seed, roles=roles, preprocess=preprocess, weight=weight,
+        **reading,
+    )  # fmt: skip
+    settings = settings_for(problem, **asked)
+    problem = suited(problem, settings)
     made = build(settings, problem)
     found = find_learning_rate(
         made.model,

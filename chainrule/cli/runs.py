@@ -12,11 +12,12 @@ import click
 
 from chainrule.cli.output import emit, tell
 from chainrule.core.errors import OptionError
+from chainrule.insight.report.card import card
 from chainrule.insight.report.overview import REPORT, compare, overview
 from chainrule.insight.report.report import report
 from chainrule.tabular.problem import Problem
 from chainrule.train.run import Run, load
-from chainrule.train.saved_files import edited_files
+from chainrule.train.saved_files import edited_files, saved_with
 
 __all__ = ["compare_command", "show_command", "write_report"]
 
@@ -35,8 +36,9 @@ def write_report(run: Run, problem: Problem) -> dict[str, str]:
 
 @click.command("show")
 @click.argument("run", metavar="RUN")
+@click.option("--card", "as_card", is_flag=True, help="Print a model card, in Markdown.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-def show_command(run: str, as_json: bool) -> None:
+def show_command(run: str, as_card: bool, as_json: bool) -> None:
     """Summarize the run in the directory RUN: scores, curves, settings, network.
 
     The curves are drawn from the first epoch to the last, each on its own scale.  A run that
@@ -46,8 +48,15 @@ def show_command(run: str, as_json: bool) -> None:
     Examples:
       chainrule show runs/digits-1
       chainrule show runs/digits-1 --json
+      chainrule show runs/houses-1 --card > MODEL_CARD.md
     """  # noqa: D301 - \b tells click to keep the lines
-    found = overview(load(run), run)
+    if as_card and as_json:
+        raise OptionError("--card prints Markdown, --json an object: give one of them.")
+    saved = load(run)
+    if as_card:
+        emit(card(saved, saved_with(Path(run))))
+        return
+    found = overview(saved, run)
     for name in edited_files(Path(run)):
         tell(f"note: {name} was changed after the run was saved.")
     emit(json.dumps(found.to_dict(), allow_nan=False) + "\n" if as_json else f"{found}\n")

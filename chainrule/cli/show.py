@@ -21,14 +21,15 @@ from chainrule.core.wording import counted
 from chainrule.data.builtin import Summary, names
 from chainrule.data.notes import group_notes
 from chainrule.insight.render.text import amount, interval, measure
-from chainrule.insight.report.overview import REPORT
+from chainrule.insight.report.overview import REPORT, decided_by
 from chainrule.nn.catalogue import Activation
 from chainrule.optim.full_batch import FullBatch
 from chainrule.optim.named import optimizer as optimizer_of
 from chainrule.tabular.build import build_optimizer
 from chainrule.tabular.problem import Problem
-from chainrule.tabular.scores import MEASURES
+from chainrule.tabular.scores import MEASURES, SHORT
 from chainrule.tabular.settings import Settings
+from chainrule.tabular.suit_target import outputs_of
 from chainrule.train.directory import how_to_go_on
 from chainrule.train.run import Run
 
@@ -48,17 +49,20 @@ def show_problem(problem: Problem, settings: Settings) -> None:
     """Print the target, the data, the choices made while reading it, and the training settings."""
     pipeline, rows = problem.pipeline, problem.rows
     aim = counted(len(pipeline.classes), "class", "classes") if pipeline.classes else "a number"
+    aim = counted(len(pipeline.target.parts), "target") if pipeline.target.parts else aim
     parts = [f"{counted(rows['train'], 'row')} to train"]
     if rows["validation"]:
         parts.append(f"{rows['validation']:,} to validate")
     own = " (the set's own)" if problem.own_test else ""
-    parts.append(f"{rows['test']:,} to test{own}")
+    parts.append(f"{rows['test']:,} to test{own}" if rows["test"] else "none to test")
     features = problem.train[0].shape[1]
-    sizes = (features, *settings.hidden, len(pipeline.classes) or 1)
+    sizes = "-".join(map(str, (features, *settings.hidden, outputs_of(settings, pipeline.target))))
+    if settings.members > 1:
+        sizes = f"the average of {settings.members} networks {sizes}, trained as one"
     lines = [
         ("data", f"{', '.join(parts)}; seed {settings.seed}"),
         *(("", note) for note in group_notes(pipeline.notes)),
-        ("network", f"{'-'.join(map(str, sizes))}, {_network(settings)}"),
+        ("network", f"{sizes}, {_network(settings)}"),
         ("training", _training(settings, rows["train"])),
     ]
     _print(f"[bold]{_escape(problem.name)}[/]: predict `{_escape(pipeline.target.name)}`, {aim}")
@@ -70,6 +74,7 @@ def _network(settings: Settings) -> str:
     told = [settings.activation]
     told += [f"{settings.norm} normalization"] if settings.norm else []
     told += [f"dropout {settings.dropout:g}"] if settings.dropout else []
+    told += [f"numbers in {settings.bins} pieces"] if settings.bins else []
     told += [f"input noise {settings.noise:g}"] if settings.noise else []
     told += [f"{settings.density:.3g} of connections"] if settings.density < 1 else []
     return ", ".join(told + (["residual"] if settings.residual else []))
@@ -94,9 +99,35 @@ def _training(settings: Settings, rows: int) -> str:
 
 def show_results(run: Run, saved: str | None) -> None:
     """Print the test scores and the baseline, the confusion matrix, and the place of the run."""
+    if "cross_validation" in run.scores:
+        _show_folds(run.scores["cross_validation"])
+    for scores in run.scores.get("targets", {"": run.scores}).values():
+        if "test" in scores:
+            _show_scores(scores, "targets" in run.scores)
+    _print("")
+    show_pairs(_ending(run, saved))
+
+
+def _show_folds(found: Mapping[str, Any]) -> None:
+    """Print the mean and the spread of the scores of a cross-validation."""
     from rich.table import Table
 
-    scores = run.scores
+    table = Table(box=_lines(), pad_edge=False)
+    for head in ("", "mean", "standard deviation", "lowest", "highest"):
+        table.add_column(head, justify="right" if head else "left")
+    for key in (key for key in SHORT if key in found["scores"]):
+        one = found["scores"][key]
+        values = [value for value in one["values"] if value is not None]
+        ends = (min(values, default=None), max(values, default=None))
+        cells = (measure(key, cell) for cell in (one["mean"], one["deviation"], *ends))
+        table.add_row(MEASURES[key], *cells)
+    _print_table(table, f"Scores over {found['folds']} folds, which test every row once")
+
+
+def _show_scores(scores: Mapping[str, Any], named: bool) -> None:
+    """Print the scores of one target, with its name if it is one of several."""
+    from rich.table import Table
+
     guess = scores["baseline"]["guess"]
     regression = scores["task"] == "regression"
     plain = f"always {amount(guess)}" if regression else f"always `{guess}`"
@@ -105,11 +136,10 @@ def show_results(run: Run, saved: str | None) -> None:
     table.add_column("network", justify="right", style="bold")
     table.add_column("95 % interval", justify="right")
     table.add_column(_escape(plain if len(plain) < 30 else plain[:28] + "…`"), justify="right")
-    for key, value in scores["test"].items():
+    for key in (key for key in SHORT if key in scores["test"]):
         ends = interval(key, scores.get("intervals", {}).get(key))
-        table.add_row(
-            MEASURES[key], measure(key, value), ends, measure(key, scores["baseline"][key])
-        )
+        value, plain_value = scores["test"][key], scores["baseline"][key]
+        table.add_row(MEASURES[key], measure(key, value), ends, measure(key, plain_value))
     for share, label in _SHARES.items() if regression else ():
         table.add_row(
             label,
@@ -117,11 +147,15 @@ def show_results(run: Run, saved: str | None) -> None:
             "",
             amount(scores["baseline_error_quantiles"][share]),
         )
-    _print_table(table, f"Scores on {counted(scores['rows']['test'], 'test row')}")
+    if (held := scores.get("prediction_interval")) is not None:
+        within = f"{100 * held['level']:g} % intervals contain"
+        ends = " to ".join(f"{100 * end:.1f}" for end in held["between"])
+        table.add_row(within, f"{100 * held['covered']:.1f} %", f"{ends} %", "")
+        table.add_row("their mean width", amount(held["mean_width"]), "", "")
+    of = f" of `{_escape(scores['target'])}`" if named else ""
+    _print_table(table, f"Scores{of} on {counted(scores['rows']['test'], 'test row')}")
     if not regression:
         _show_confusion(scores)
-    _print("")
-    show_pairs(_ending(run, saved))
 
 
 def _ending(run: Run, saved: str | None) -> list[tuple[str, str]]:
@@ -134,6 +168,12 @@ def _ending(run: Run, saved: str | None) -> list[tuple[str, str]]:
         lines.append(("", f"interrupted; kept the weights of epoch {run.best_epoch}"))
     elif run.stopped:
         lines.append(("", f"stopped: {run.stopped}"))
+    if "test" not in run.scores:
+        lines.append(("tested", "on no row, so this network has no scores of its own"))
+    if "cross_validation" in run.scores:
+        rows = counted(run.settings["rows"], "row")
+        lines.append(("", f"the saved network was trained after the folds, on {rows}"))
+    lines += [(label, text) for label, text in decided_by(run.scores).items()]
     if saved is not None:
         lines.append(("saved", saved))
         if (report := Path(saved) / REPORT).exists():

@@ -33,13 +33,15 @@ from chainrule.cli.config_file import (
 from chainrule.cli.cured_config import CURED, cured_options, in_options, remedies_in_options
 from chainrule.cli.output import SavingError, emit, tell
 from chainrule.cli.runs import write_report
-from chainrule.cli.show import show_problem, show_results
+from chainrule.cli.show import progress_bar, show_problem, show_results
 from chainrule.cli.train_options import (
     method_options,
     network_options,
     parse_every,
     parse_fraction,
+    parse_threshold,
     positive,
+    take_reading,
 )
 from chainrule.core.claim import claimed
 from chainrule.core.errors import DivergedError, OptionError, RunError
@@ -50,9 +52,11 @@ from chainrule.doctor.remedies import described
 from chainrule.insight.report.overview import REPORT
 from chainrule.insight.report.remarks import warnings_on
 from chainrule.tabular.build import check_settings
-from chainrule.tabular.problem import Problem, read_problem
+from chainrule.tabular.cross_validation import cross_validate
+from chainrule.tabular.problem import Problem, fold_problems, read_problem
 from chainrule.tabular.settings import Settings, choose_settings
-from chainrule.tabular.table_training import fit_table
+from chainrule.tabular.suit_target import suited, task_of
+from chainrule.tabular.table_training import fit_table, settings_for
 from chainrule.tabular.verdict import verdict
 from chainrule.train.checkpoint import TABLE, Checkpoint, steps
 from chainrule.train.directory import CHECKPOINTS, check_writable
@@ -67,14 +71,21 @@ REPLAY_SECONDS = 5.0  # a training that diverged sooner is replayed to find the 
 @click.argument("source", required=False)
 @click.option("--config", metavar="FILE", is_eager=True, callback=read_config,
               help="TOML file of options, such as the config.toml of a run.")  # fmt: skip
-@click.option("--target", metavar="COLUMN", help="Column to predict  [default: the column named "
-              "target, label, class or y, otherwise the last]")  # fmt: skip
+@click.option("--target", metavar="COLUMN", help="Column to predict, or several with commas  "
+              "[default: the column named target, label, class or y, otherwise the "
+              "last]")  # fmt: skip
 @click.option("--task", type=click.Choice(["classification", "regression"]), metavar="TASK",
               help="classification or regression  [default: inferred from the target]")  # fmt: skip
 @network_options
 @method_options
 @click.option("--test-fraction", type=float, metavar="X", callback=parse_fraction,
-              help="Fraction of rows held out for testing  [default: 0.2]")  # fmt: skip
+              help="Fraction of rows held out for testing; 0: none, so without scores  "
+              "[default: 0.2]")  # fmt: skip
+@click.option("--folds", type=click.IntRange(min=2), metavar="K", help="First train K times, each "
+              "time on all but one of K parts of the rows, to score every row once.")  # fmt: skip
+@click.option("--threshold", metavar="RULE", callback=parse_threshold, help="Of two classes, when "
+              "to predict the second: balanced, f1 or cost=C (missing it costs C false alarms), "
+              "chosen on validation rows; or a probability  [default: 0.5]")  # fmt: skip
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, metavar="N",
               help="Seed of the split, the initial weights and the order of rows.")  # fmt: skip
 @click.option("--threads", type=positive, metavar="N", help="Threads of the native engine.")
@@ -103,6 +114,8 @@ def train(
     target: str | None,
     task: str | None,
     test_fraction: float | None,
+    folds: int | None,
+    threshold: str | None,
     seed: int,
     threads: int | None,
     out: str | None,
@@ -137,13 +150,17 @@ def train(
       chainrule train digits --dropout 0.2 --schedule cosine --l2 1e-4
       chainrule train --config runs/digits-1/config.toml --seed 1
       chainrule train digits --lr 1 --cure
+      chainrule train houses.csv --target price,sold
+      chainrule train visits.csv --target visits --loss poisson
       chainrule train --resume runs/digits-1
     """  # noqa: D301 - \b tells click to keep the lines
     if source is None:
         raise click.UsageError("give SOURCE: a file, a data set or SQL; or --config with a source.")
     if cure and not check:
         raise click.UsageError("--cure tries what the checks find: leave --no-check out.")
+    reading = take_reading(asked)
     asked |= {"seed": seed}
+    task = task or task_of(asked.get("loss"))
     check_settings(choose_settings(1, **asked), task)  # before a file is read
     if resume is not None:
         check_resumed(click.get_current_context())
@@ -154,30 +171,33 @@ def train(
     if out is not None:
         check_writable(out, force, "--force")
     click.get_current_context().with_resource(_ending())
+    given: dict[str, Any] = {
+        "task": task, "seed": seed, "roles": roles, "preprocess": preprocess, "weight": weight,
+        **reading,
+    }  # fmt: skip
     problem = read_problem(
         source,
         target,
-        task=task,
-        test_fraction=test_fraction or 0.2,
-        seed=seed,
-        roles=roles,
-        preprocess=preprocess,
-        weight=weight,
+        test_fraction=0.2 if test_fraction is None else test_fraction,
         stream=stream,
         progress=not quiet,
+        **given,
     )
     place = Path(out) if out is not None else _reserved(problem.name)
     _claim(place)
     if out is not None:
         check_writable(out, force, "--force")
     checkpoints = place / CHECKPOINTS
-    settings = choose_settings(
-        problem.rows["train"],
-        task=problem.pipeline.task,
-        validated=problem.validation is not None,
-        **asked,
-    )
-    check_settings(settings, problem.pipeline.task)
+
+    def choose(part: Problem) -> Settings:
+        return settings_for(part, **asked)
+
+    settings = choose(problem)
+    several = bool(problem.pipeline.target.parts)
+    if several and folds is not None:
+        raise OptionError("--folds scores one target; leave the others out.")
+    check_settings(settings, None if several else problem.pipeline.task)
+    problem = suited(problem, settings)
     if resume is None:  # replaced by --force, or of a training killed before its first checkpoint
         shutil.rmtree(checkpoints, ignore_errors=True)
     if problem.own_test and test_fraction is not None:
@@ -188,11 +208,14 @@ def train(
         )
     if not (quiet or as_json):
         show_problem(problem, settings)
+        for leak in problem.leaks:
+            tell(f"warning: {leak}.")
     told = {
         "source": _from_anywhere(source),
-        "target": problem.pipeline.target.name, "task": problem.pipeline.task,
-        "test_fraction": test_fraction, "threads": threads, "stream": stream,
-        "preprocess": preprocess, "weight": weight,
+        "target": problem.pipeline.target.name, "task": None if several else problem.pipeline.task,
+        "test_fraction": test_fraction, "folds": folds, "threshold": threshold,
+        "threads": threads, "stream": stream, "preprocess": preprocess, "weight": weight,
+        **reading,
         "report": None if wanted else False, "check": None if check else False,
         "checkpoint_every": None if checkpoint_every == "60s" else checkpoint_every,
         "role": [f"{k}={'<'.join(v) if isinstance(v, list) else v}" for k, v in roles.items()],
@@ -203,10 +226,18 @@ def train(
         told=f"go on with: chainrule train --resume {shlex.quote(str(place))}",
         files={"config.toml": written, TABLE: str(told["source"])},
     )  # fmt: skip
+    crossed = None
+    if folds is not None:
+        with progress_bar("folds") as bar:
+            crossed = cross_validate(
+                fold_problems(source, target, folds=folds, **given), choose, threads=threads,
+                threshold=threshold, watch=bar,
+            )  # fmt: skip
     try:
         run = fit_table(
-            problem, settings, threads=threads, progress=not quiet, check=check, checkpoint=plan
-        )
+            problem, settings, threads=threads, progress=not quiet, check=check, checkpoint=plan,
+            threshold=threshold,
+        )  # fmt: skip
     except DivergedError as error:
         if check and quiet:
             tell(str(error.run.findings))
@@ -219,6 +250,7 @@ def train(
             tell(f"\n{error.run.trial()}")
             _cured(error.run, problem, settings, told, None)
         raise
+    run.scores |= {} if crossed is None else {"cross_validation": crossed}
     for finding in run.findings.serious if quiet and run.findings else ():
         tell(str(finding))
     for line in remedies_in_options(run.findings or (), settings, problem, preprocess):

@@ -5,6 +5,7 @@ Read next: :mod:`chainrule.cli.commands`.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -13,17 +14,24 @@ import click
 from chainrule.cli.config_file import read_config
 from chainrule.core.errors import OptionError
 from chainrule.data.preprocess import NAMES as PREPROCESSING
+from chainrule.tabular.calibration import check_threshold
 from chainrule.tabular.settings import Option, check_range, options
 from chainrule.train.checkpoint import Checkpoint
 
 __all__ = [
+    "HOW_READ",
     "as_in_train",
     "method_options",
     "network_options",
     "parse_every",
     "parse_fraction",
+    "parse_threshold",
     "positive",
+    "take_reading",
 ]
+
+# Options of reading, by the names that read_problem has for them.
+HOW_READ = ("skip", "na", "group", "time")
 
 F = TypeVar("F", bound=Callable[..., Any])
 positive = click.IntRange(min=1)
@@ -64,12 +72,20 @@ def parse_number(ctx: click.Context, option: click.Parameter, value: float | Non
 def parse_fraction(
     ctx: click.Context, option: click.Parameter, fraction: float | None
 ) -> float | None:
-    """Check that a number lies strictly between 0 and 1."""
-    if fraction is not None and not 0 < fraction < 1:
-        raise click.BadParameter(
-            f"must lie strictly between 0 and 1, not {fraction:g}", ctx, option
-        )
+    """Check that a number is not below 0, and below 1."""
+    if fraction is not None and not 0 <= fraction < 1:
+        raise click.BadParameter(f"must be from 0 to below 1, not {fraction:g}", ctx, option)
     return fraction
+
+
+def parse_threshold(ctx: click.Context, option: click.Parameter, rule: str | None) -> str | None:
+    """Check a rule for a threshold."""
+    try:
+        if rule is not None:
+            check_threshold(rule)
+    except OptionError as error:
+        raise click.BadParameter(str(error), ctx, option) from None
+    return rule
 
 
 def parse_every(ctx: click.Context, option: click.Parameter, text: str) -> int | str:
@@ -98,11 +114,17 @@ def parse_roles(
     """Parse ``column=role`` and ``column=low<mid<high``."""
     roles: dict[str, str | list[str]] = {}
     for text in given:
-        name, sign, role = text.rpartition("=")
+        said = re.fullmatch(r"(.+?)(=)(\w+\(.*\))", text, re.DOTALL)
+        name, sign, role = said.groups() if said else text.rpartition("=")
         if not sign or not name or not role:
             raise click.BadParameter(f"{text!r} is not of the form COLUMN=ROLE", ctx, option)
         roles[name] = role.split("<") if "<" in role else role
     return roles
+
+
+def take_reading(asked: dict[str, Any]) -> dict[str, Any]:
+    """Take the options of reading out of all that were `asked` for."""
+    return {name: asked.pop(name) for name in HOW_READ}
 
 
 def parse_choice(ctx: click.Context, option: click.Parameter, name: str | None) -> str | None:
@@ -139,8 +161,6 @@ def _option(name: str, option: Option) -> Callable[[Any], Any]:
         more["callback"] = parse_hidden
     if option.metavar:
         more["metavar"] = option.metavar
-    if name == "optimizer":
-        more |= {"default": "adam", "show_default": True}
     return click.option(*words, help=option.help, **more)
 
 
@@ -151,7 +171,17 @@ network_options = _together(
                  "in robust,pca."),
     click.option("--role", "roles", metavar="COLUMN=ROLE", multiple=True, callback=parse_roles,
                  help="How a column is used: number, category, embedded, ordinal, its values "
-                 "in order as low<mid<high, date, cyclic or dropped. May be repeated."),
+                 "in order as low<mid<high, date, cyclic or dropped; number(thousands=\",\"), "
+                 "number(decimal=\",\") or date(dayfirst) also say how it is written. May be "
+                 "repeated."),
+    click.option("--skip", type=click.IntRange(min=0), metavar="N", help="Lines above the header "
+                 "of SOURCE  [default: titles and comments are found]"),
+    click.option("--na", metavar="WORDS", callback=parse_list, help="Words and numbers that mean "
+                 "no value, as in -999,unknown,age=0."),
+    click.option("--group", metavar="COLUMN", help="Column of groups, such as patients, whose "
+                 "rows are all in one part; it is no feature."),
+    click.option("--time", metavar="COLUMN", help="Column of times: the last rows are for testing, "
+                 "and none is trained on that is later than they are."),
     click.option("--weight", metavar="COLUMN", help="Column that holds the weight of each row."),
     *_from_settings("network"),
 )  # fmt: skip

@@ -57,8 +57,8 @@ def set_exporter(export: Callable[..., Any]) -> None:
     _export = export
 
 
-def exported(thing: Any, path: Any, rows: Any) -> Any:
-    """Write `thing` as an ONNX file, by the function that :func:`set_exporter` set."""
+def exported(thing: Any, path: str | os.PathLike[str], rows: Any = None) -> Any:
+    """Write an ONNX file, compared on `rows`, as :func:`chainrule.export` does."""
     if _export is None:
         raise GraphError("no function to export is installed; import chainrule first.")
     return _export(thing, path, rows)

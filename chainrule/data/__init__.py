@@ -24,7 +24,14 @@ from chainrule.data.preprocess import preprocessing
 from chainrule.data.projection import PCA, Projection, Whiten
 from chainrule.data.read import is_query, read_table
 from chainrule.data.scaling import Center, MinMax, Robust, Scaling, Standardize, Unscaled
-from chainrule.data.splits import folds, split, split_parts, stratified_folds
+from chainrule.data.splits import (
+    folds,
+    split,
+    split_groups,
+    split_parts,
+    split_times,
+    stratified_folds,
+)
 from chainrule.data.table import Column, Table
 from chainrule.data.target import Target, inspect_target
 
@@ -66,7 +73,9 @@ __all__ = [
     "read_idx_folder",
     "read_table",
     "split",
+    "split_groups",
     "split_parts",
+    "split_times",
     "stratified_folds",
     "stream",
     "understand",

@@ -16,11 +16,22 @@ import numpy as np
 
 from chainrule.core.errors import DataError, OptionError, did_you_mean
 from chainrule.core.wording import counted
-from chainrule.data.parse import parse_date
+from chainrule.data.dates import parse_date
 from chainrule.data.spelling import advise
-from chainrule.data.table import Column, Table, format_number
+from chainrule.data.table import Column, Table, format_number, reread
+from chainrule.data.writing import Writing, split_role
 
-__all__ = ["MAX_LEVELS", "Role", "Roles", "Understanding", "choose_target", "understand"]
+__all__ = [
+    "MAX_LEVELS",
+    "Role",
+    "Roles",
+    "Understanding",
+    "as_said",
+    "choose_target",
+    "natural_order",
+    "said_writing",
+    "understand",
+]
 
 Role = Literal[
     "number", "category", "ordinal", "embedded", "date", "cyclic",
@@ -80,6 +91,33 @@ def choose_target(table: Table, target: str | None = None) -> tuple[str, str]:
     return table.names[-1], f"target `{table.names[-1]}`: the last column, as none was named"
 
 
+def said_writing(roles: Roles | None) -> dict[str, Writing]:
+    """Return how columns are written, by name, as roles like ``number(thousands=",")`` say.
+
+    Raises OptionError for a role that says something else in parentheses.
+    """
+    split = {k: split_role(role) for k, role in (roles or {}).items() if isinstance(role, str)}
+    return {name: written for name, (_, written) in split.items() if written is not None}
+
+
+def as_said(table: Table, roles: Roles | None, target: str) -> tuple[Table, Roles | None]:
+    """Return `table` with its cells read as `roles` say, and the roles without what they say.
+
+    The role "number" of the target is left out, because it is no feature.
+    """
+    said = said_writing(roles)
+    if not said or roles is None:
+        return table, roles
+    columns = tuple(reread(c, said[c.name]) if c.name in said else c for c in table)
+    plain = {
+        name: split_role(role)[0] if name in said and isinstance(role, str) else role
+        for name, role in roles.items()
+    }
+    if target in said and plain[target] == "number":
+        del plain[target]
+    return replace(table, columns=columns), plain
+
+
 def understand(columns: list[Column], roles: Roles | None = None) -> tuple[Understanding, ...]:
     """Return the role of each column, chosen from its training rows.
 
@@ -93,7 +131,8 @@ def understand(columns: list[Column], roles: Roles | None = None) -> tuple[Under
 
     `roles` overrides the choice by column name:
 
-    - "number", "category", "date" or "dropped";
+    - "number", "category", "date" or "dropped"; 'number(thousands=",")', 'number(decimal=",")',
+      "date(dayfirst)" and "date(monthfirst)" also say how the cells are written;
     - "ordinal": the rank of each word in natural order ("grade 2" before "grade 10"); a list of
       words gives another order;
     - "embedded": category indices, for up to 10,000 categories, that an embedding layer reads;
@@ -140,7 +179,7 @@ def _obey(column: Column, role: str | Sequence[str]) -> Understanding:
         note = found.note or f"`{name}`: {count}, embedded, as given"
         return replace(found, role="embedded", note=note)
     if role == "ordinal":
-        return _ordered(column, _natural_order(column))
+        return _ordered(column, natural_order(column))
     note = f"`{name}`: {role}, as given"
     if role == "number":
         return Understanding(name, "number", _spelling_note(column) or note)
@@ -166,7 +205,7 @@ def _ordered(column: Column, levels: Sequence[str]) -> Understanding:
     return Understanding(name, "ordinal", f"`{name}`: {order}, as given", tuple(levels))
 
 
-def _natural_order(column: Column) -> list[str]:
+def natural_order(column: Column) -> list[str]:
     """Return the words of `column` in natural order: digits in them compare as numbers."""
     words = np.unique(column.as_text()[~column.missing].astype(str)).tolist()
     if column.kind == "number" and not column.spelling:
@@ -204,26 +243,47 @@ def _spelling_note(column: Column) -> str:
     """Return the note on how the numbers of `column` were read; "" for plain numbers."""
     if not column.spelling or column.cells is None:
         return ""
-    row = int(np.argmin(column.missing))
+    told = column.missing | np.array([cell.strip().isdecimal() for cell in column.cells])
+    row = int(np.argmin(told if not told.all() else column.missing))
     cell, value = column.cells[row].strip(), format_number(float(column.values[row]))
-    return f"`{column.name}`: numbers written as {column.spelling}, so {cell!r} is {value}"
+    why = f"; {column.writing.why}" if column.writing.why else ""
+    return f"`{column.name}`: numbers written as {column.spelling}, so {cell!r} is {value}{why}"
 
 
 def _order_note(column: Column) -> str:
-    """Return the note on dates whose order of day and month is ambiguous; "" for others."""
-    if column.date_format != "%m/%d/%Y" or column.cells is None:
+    """Return the note on dates in several formats, or with days and months that can be exchanged.
+
+    It is "" for others.
+    """
+    forms = column.date_format.split("|")
+    if column.cells is None:
         return ""
-    cells = column.cells[~column.missing].tolist()
-    if any(parse_date(cell.strip(), "%d/%m/%Y") is None for cell in cells):
-        return ""
-    cell = cells[0].strip()
-    meant = str(parse_date(cell, "%m/%d/%Y"))[:10]
-    name = column.name if column.name.isidentifier() else f'"{column.name}"'
+    row = next(
+        (
+            row
+            for row in np.flatnonzero(~column.missing).tolist()
+            if re.match(r"\d{1,2}[/-]\d{1,2}[/-]", column.cells[row].strip())
+        ),
+        None,
+    )
+    if row is None or column.writing.day_first is not None:
+        shown = ", ".join(f"{_example(column, form)!r}" for form in forms)
+        return (
+            f"`{column.name}`: dates written in several ways, such as {shown}"
+            if (len(forms) > 1)
+            else ""
+        )
+    cell, meant = column.cells[row].strip(), str(column.values[row])[:10]
     return (
         f"`{column.name}`: no day is above 12, so {cell!r} was read month first, as {meant}; if "
-        "the day is first, write dates with the year first, or read them by SQL with "
-        f"strptime({name}, '%d/%m/%Y')"
+        f"the day is first, say --role '{column.name}=date(dayfirst)'"
     )
+
+
+def _example(column: Column, form: str) -> str:
+    """Return the first cell of `column` in the date format `form`."""
+    cells = (cell.strip() for cell in (() if column.cells is None else column.cells))
+    return next((cell for cell in cells if parse_date(cell, form) is not None), form)
 
 
 def _counts_up(column: Column) -> bool:
@@ -261,7 +321,7 @@ def _category(
         return Understanding(
             name, "constant", f"dropped `{name}`: every value is {str(words[0])!r}"
         )
-    advice = advise(words.tolist()) or _case_advice(words.tolist())
+    advice = advise(words.tolist(), name) or _case_advice(words.tolist())
     why = f"; {advice}" if advice else ""
     if len(words) == total > 1 and not keep_any:
         return Understanding(name, "id", f"dropped `{name}`: every value differs{why}")

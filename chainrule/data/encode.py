@@ -9,6 +9,7 @@ Read next: :mod:`chainrule.data.pipeline`.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import repeat
 from typing import Any
 
 import numpy as np
@@ -56,6 +57,8 @@ class NumericEncoder:
     levels: tuple[str, ...] = ()  # lowest rank first; () if the column is not ordinal
     least: tuple[float, ...] = ()  # of the training rows, for each part, before scaling
     greatest: tuple[float, ...] = ()
+    gaps: tuple[float, ...] = ()  # values that stand for missing cells
+    deciles: tuple[float, ...] = ()  # of the last part in the training rows, before scaling
 
     @property
     def feature_names(self) -> tuple[str, ...]:
@@ -75,7 +78,10 @@ class NumericEncoder:
     ) -> tuple[NDArray[np.float64], NDArray[np.bool_], NDArray[np.intp]]:
         """Return (unscaled numbers, missing, rows that can't be read as a number or date)."""
         form = self.date_format or self.spelling
-        return _raw_numbers(column, self.parts, form, self.levels, where)
+        raw, missing, unread = _raw_numbers(column, self.parts, form, self.levels, where)
+        if self.gaps:
+            missing = missing | np.isin(raw[:, 0], self.gaps)
+        return raw, missing, unread
 
 
 @dataclass(frozen=True)
@@ -93,6 +99,7 @@ class CategoryEncoder:
     other: bool
     missing: bool
     embedded: bool = False
+    shares: tuple[float, ...] = ()  # of the levels in the training rows
 
     @property
     def categories(self) -> int:
@@ -111,7 +118,8 @@ class CategoryEncoder:
         """Return the features of `column`, shape (rows, features)."""
         place = {level: i for i, level in enumerate(self.levels)}
         unseen = len(self.levels) if self.other else -1
-        codes = np.array([place.get(cell, unseen) for cell in column.as_text()], dtype=np.intp)
+        found = map(place.get, column.as_text().tolist(), repeat(unseen))
+        codes = np.fromiter(found, np.intp, len(column))
         codes[column.missing] = self.categories - 1 if self.missing else -1
         if self.embedded:
             return (codes[:, None] + 1).astype(np.float64)
@@ -124,12 +132,24 @@ class CategoryEncoder:
 Encoder = NumericEncoder | CategoryEncoder
 
 
-def fit_encoder(column: Column, understood: Understanding, where: str, scaler: Scaler) -> Encoder:
-    """Fit the encoder of one used column to the training rows in `column`."""
+def fit_encoder(
+    column: Column,
+    understood: Understanding,
+    where: str,
+    scaler: Scaler,
+    gaps: tuple[float, ...] = (),
+) -> Encoder:
+    """Fit the encoder of one used column to the training rows in `column`.
+
+    `gaps` are the numbers that stand for missing cells, which are missing in `column` already.
+    """
     some_missing, role = bool(column.missing.any()), understood.role
     if role in ("category", "embedded"):
         levels, other = understood.levels, understood.other
-        return CategoryEncoder(column.name, levels, other, some_missing, role == "embedded")
+        cells = column.as_text()[~column.missing].astype(str)
+        counts = dict(zip(*np.unique(cells, return_counts=True), strict=True))
+        shares = tuple(float(counts.get(level, 0) / len(cells)) for level in levels)
+        return CategoryEncoder(column.name, levels, other, some_missing, role == "embedded", shares)
     order = understood.levels
     parts: tuple[str, ...] = {"date": _DATE_PARTS, "cyclic": _CYCLIC_PARTS}.get(role, ())
     form = column.date_format or column.spelling
@@ -151,6 +171,8 @@ def fit_encoder(column: Column, understood: Understanding, where: str, scaler: S
         order,
         tuple(present.min(axis=0).tolist()),
         tuple(present.max(axis=0).tolist()),
+        () if parts or order else gaps,
+        tuple(np.quantile(present[:, -1], np.arange(1, 10) / 10).tolist()),
     )
 
 
@@ -207,6 +229,8 @@ def _date_parts(moments: NDArray[np.datetime64], parts: tuple[str, ...]) -> NDAr
         "days": days,
     }
     for part, period in PERIODS.items():
+        if f"{part}.sin" not in parts and f"{part}.cos" not in parts:
+            continue
         angle = 2 * np.pi * (found[part] - (part in ("month", "day"))) / period
         # Rounded: the error of pi would make sin(pi) differ from sin(0).
         found[f"{part}.sin"] = np.round(np.sin(angle), 12)

@@ -10,15 +10,16 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Sequence
-from datetime import datetime, timezone
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from chainrule.data.spelling import find_spelling
+from chainrule.data.dates import find_date_format, parse_date
+from chainrule.data.spelling import decimal_mark, find_spelling
+from chainrule.data.writing import UNKNOWN, Writing
 
-__all__ = ["DATE_FORMATS", "ISO", "MISSING", "Kind", "parse_date", "parse_number", "parse_text"]
+__all__ = ["MISSING", "Kind", "parse_number", "parse_text"]
 
 Kind = Literal["number", "boolean", "date", "text"]
 
@@ -28,13 +29,13 @@ MISSING = ("", "na", "n/a", "#n/a", "nan", "null", "?")
 ``none`` is not among them: it is a class in too many tables.
 """
 
-ISO = "iso"
-DATE_FORMATS = (ISO, "%m/%d/%Y", "%d/%m/%Y", "%d.%m.%Y", "%Y.%m.%d")
-"""Tried in this order; the first that parses every cell is used."""
-
 _CODE = re.compile(r"0[0-9]+")
 _BOOLEANS = {"true": True, "false": False}
-_ISO_START = re.compile(r"\d{4}[-/]\d{1,2}[-/]\d{1,2}")
+_DTYPES: dict[Kind, tuple[Any, Any]] = {
+    "number": (np.float64, math.nan),
+    "boolean": (np.bool_, False),
+    "date": ("datetime64[us]", np.datetime64("NaT")),
+}
 
 
 def parse_number(cell: str) -> float | None:
@@ -49,34 +50,14 @@ def parse_number(cell: str) -> float | None:
         return None
 
 
-def parse_date(cell: str, form: str = ISO) -> datetime | None:
-    """Return the date of `cell` in the format `form`, converted to UTC without time zone, or None.
-
-    >>> parse_date("2024-02-29T10:30:00Z")
-    datetime.datetime(2024, 2, 29, 10, 30)
-    >>> parse_date("29/2/2024", "%d/%m/%Y")
-    datetime.datetime(2024, 2, 29, 0, 0)
-    """
-    try:
-        if form != ISO:
-            return datetime.strptime(cell, form)
-        if not _ISO_START.match(cell):
-            return None
-        # Python 3.10 does not parse the suffix Z, slashes or unpadded parts.
-        day, time = re.split(r"[T ]", cell + " ", maxsplit=1)
-        year, month, number = re.split(r"[-/]", day)
-        padded = f"{year}-{int(month):02}-{int(number):02} {time.strip()}".strip()
-        moment = datetime.fromisoformat(re.sub(r"[zZ]$", "+00:00", padded))
-    except ValueError:
-        return None
-    return moment.astimezone(timezone.utc).replace(tzinfo=None) if moment.tzinfo else moment
-
-
-def parse_text(cells: Sequence[str]) -> tuple[Kind, NDArray[Any], NDArray[np.bool_], str]:
+def parse_text(
+    cells: Sequence[str], writing: Writing = UNKNOWN
+) -> tuple[Kind, NDArray[Any], NDArray[np.bool_], str]:
     """Parse a column of strings as the most specific kind.
 
     Returns (kind, values, missing, date format or number format).  Digits with a leading zero
-    (``007``) are codes and stay text; a column without any value is text.
+    (``007``) are codes and stay text; a column without any value is text.  `writing` decides
+    where the cells can be read in two ways.
 
     >>> kind, values, missing, _ = parse_text(["1", "NA", "2.5"])
     >>> kind, values.tolist(), missing.tolist()
@@ -85,26 +66,44 @@ def parse_text(cells: Sequence[str]) -> tuple[Kind, NDArray[Any], NDArray[np.boo
     stripped = [cell.strip() for cell in cells]
     missing = np.array([cell.lower() in MISSING for cell in stripped], dtype=bool)
     present = [cell for cell, gone in zip(stripped, missing, strict=True) if not gone]
-    where = ~missing
     if present:
-        numbers = _all(present, _number_not_code)
-        if numbers is not None:
-            return "number", _scatter(numbers, where, np.float64, math.nan), missing, ""
-        booleans = _all(present, lambda cell: _BOOLEANS.get(cell.lower()))
-        if booleans is not None:
-            return "boolean", _scatter(booleans, where, np.bool_, False), missing, ""
-        spelled = find_spelling(present)
-        if spelled is not None:
-            form, numbers = spelled
-            return "number", _scatter(numbers, where, np.float64, math.nan), missing, form
-        for form in DATE_FORMATS:
-            dates = _all(present, lambda cell, form=form: parse_date(cell, form))  # type: ignore[misc]
-            if dates is not None:
-                moments = _scatter(dates, where, "datetime64[us]", np.datetime64("NaT"))
-                return "date", moments, missing, form
+        different = list(dict.fromkeys(present))  # each is parsed once
+        kind, parsed, form = _parse_cells(different, writing)
+        if parsed is not None:
+            dtype, gap = _DTYPES[kind]
+            place = dict(zip(different, parsed, strict=True))
+            values = np.full(len(cells), gap, dtype=dtype)
+            values[~missing] = np.array([place[cell] for cell in present], dtype=dtype)
+            return kind, values, missing, form
     text = np.array(stripped, dtype=object)
     text[missing] = ""
     return "text", text, missing, ""
+
+
+def _parse_cells(cells: list[str], writing: Writing) -> tuple[Kind, list[Any] | None, str]:
+    """Return (kind, values, format) of different cells; the values of text are None."""
+    grouped = _grouped_by_points(cells, writing)
+    numbers = None if grouped else _all(cells, _number_not_code)
+    if numbers is not None:
+        return "number", numbers, ""
+    booleans = _all(cells, lambda cell: _BOOLEANS.get(cell.lower()))
+    if booleans is not None:
+        return "boolean", booleans, ""
+    spelled = find_spelling(cells, writing.decimal)
+    if spelled is not None:
+        return "number", spelled[1], spelled[0]
+    form = find_date_format(cells, writing.day_first)
+    if form:
+        return "date", [parse_date(cell, form) for cell in cells], form
+    return "text", None, ""
+
+
+def _grouped_by_points(cells: list[str], writing: Writing) -> bool:
+    """Whether points group thousands in `cells`, as in 1.234, so that they are no plain numbers."""
+    if writing.decimal != "," or not any("." in cell for cell in cells):
+        return False
+    spelled = find_spelling(cells, ",")
+    return spelled is not None and decimal_mark(spelled[0]) == ","
 
 
 def _number_not_code(cell: str) -> float | None:
@@ -120,9 +119,3 @@ def _all(cells: list[str], parse: Callable[[str], Any]) -> list[Any] | None:
             return None
         values.append(value)
     return values
-
-
-def _scatter(values: list[Any], where: NDArray[np.bool_], dtype: Any, fill: Any) -> NDArray[Any]:
-    column = np.full(len(where), fill, dtype=dtype)
-    column[where] = np.array(values, dtype=dtype)
-    return column

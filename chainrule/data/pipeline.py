@@ -8,7 +8,7 @@ Read next: :mod:`chainrule.data.splits`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from chainrule.core.errors import DataError, did_you_mean
 from chainrule.data.check_arrays import FEW, numbers_in_spread
-from chainrule.data.columns import Roles, understand
+from chainrule.data.columns import Roles, as_said, choose_target, understand
 from chainrule.data.encode import (
     CategoryEncoder,
     Encoder,
@@ -27,12 +27,15 @@ from chainrule.data.encode import (
     save_encoder,
 )
 from chainrule.data.fitting import CHUNK
+from chainrule.data.gaps import with_gaps
 from chainrule.data.preprocess import Preprocessing, plan
 from chainrule.data.projection import Projection, Projector
 from chainrule.data.scaling import Scaler, Standardize, Unscaled
+from chainrule.data.spelling import decimal_mark
 from chainrule.data.table import Column, Table
 from chainrule.data.target import Target, Task, inspect_target
 from chainrule.data.unread import Settled, Unread, settle
+from chainrule.data.writing import Writing
 
 __all__ = ["CategoryCodes", "Pipeline", "fit_encoders"]
 
@@ -59,8 +62,8 @@ class Pipeline:
     """The encoders of the feature columns, an optional projection of their features, the target.
 
     With a projection, projected features come first; category indices, which are not projected,
-    come last.  `notes` report the decisions made, one line each.  `rows` are the training rows
-    with a target; they are not saved.
+    come last.  `notes` report the decisions made, one line each.  Cells that are one of `na` are
+    missing.  `rows` are the training rows with a target; they are not saved.
 
     >>> table = Table.from_arrays({"size": [1.0, 2, None, 4], "sold": ["no", "no", "yes", "yes"]})
     >>> pipeline = Pipeline.fit(table, "sold")
@@ -74,6 +77,7 @@ class Pipeline:
     target: Target
     notes: tuple[str, ...] = ()
     projection: Projection | None = None
+    na: tuple[str, ...] = ()
     rows: NDArray[np.intp] | None = field(default=None, compare=False, repr=False)
 
     @classmethod
@@ -85,31 +89,35 @@ class Pipeline:
         rows: ArrayLike | None = None,
         roles: Roles | None = None,
         preprocess: Preprocessing = None,
+        na: Sequence[str] = (),
     ) -> Pipeline:
         """Fit to `rows` of `table` (indices from 0; None: all).
 
         `roles` overrides the role of a column, as in ``{"zip": "category"}``, see
         :func:`chainrule.data.columns.understand`.  `preprocess` is the scaling of numbers
         (default "standardize"), optionally followed by a projection of all features, see
-        :func:`chainrule.data.preprocess.plan`.
+        :func:`chainrule.data.preprocess.plan`.  Cells that are one of the words `na` are missing,
+        see :func:`chainrule.data.gaps.with_gaps`.
         A `Target` is fitted to `rows`, which must all have a target; otherwise rows without a
         target are left out, with a note.  Raises DataError as `inspect_target` and
         `understand` do, and if no usable feature is left.
         """
         planned = plan(preprocess)
         chosen = None if rows is None else np.asarray(rows, dtype=np.intp)
+        named = target.name if isinstance(target, Target) else choose_target(table, target)[0]
+        table, roles = as_said(with_gaps(table, na), roles, named)
         if isinstance(target, Target):
             kept = np.arange(len(table)) if chosen is None else chosen
             notes: tuple[str, ...] = ()
-            found = target.fitted(table[target.name].take(kept), table.source)
+            found = target.fitted_to(table, kept)
         else:
             found, kept, notes = inspect_target(table, target, task, chosen)
-        features = [column.take(kept) for column in table if column.name != found.name]
+        features = [column.take(kept) for column in table if column.name not in found.names]
         encoders, read, decided = fit_encoders(
             features, found.name, table.source, roles, planned.scaler
         )
         told = [note for settled in read if (note := settled.note(settled.unread))]
-        pipeline = cls(encoders, found, (*notes, *told, *decided), rows=kept)
+        pipeline = cls(encoders, found, (*notes, *told, *decided), na=tuple(na), rows=kept)
         if planned.projector is None:
             return pipeline
         return pipeline.with_projection(planned.projector, [pipeline.transform(table, kept)])
@@ -140,6 +148,17 @@ class Pipeline:
         return (*turned, *(names[i] for i in self._places(codes=True)))
 
     @property
+    def writing(self) -> dict[str, Writing]:
+        """How the columns with formatted numbers are written, for reading another table."""
+        spelled = {e.name: e.spelling for e in self.encoders if isinstance(e, NumericEncoder)}
+        spelled |= {self.target.name: self.target.spelling}
+        return {
+            name: Writing(decimal_mark(form), why="as in training")
+            for name, form in spelled.items()
+            if form
+        }
+
+    @property
     def category_codes(self) -> tuple[CategoryCodes, ...]:
         """The features of category indices, which an embedding layer reads."""
         coded = [e for e in self.encoders if isinstance(e, CategoryEncoder) and e.embedded]
@@ -162,7 +181,7 @@ class Pipeline:
 
     @property
     def task(self) -> Task:
-        """The task, classification or regression."""
+        """The task: classification, regression, or several for several targets."""
         return self.target.task
 
     @property
@@ -187,6 +206,7 @@ class Pipeline:
                 f"{table.source} does not have the {'column' if len(absent) == 1 else 'columns'} "
                 f"{named}, needed by the model. {did_you_mean(absent[0], table.names)}"
             )
+        table = with_gaps(table, self.na)
         chosen = None if rows is None else np.asarray(rows, dtype=np.intp)
         count = len(table) if chosen is None else len(chosen)
         width = sum(len(encoder.feature_names) for encoder in self.encoders)
@@ -215,6 +235,7 @@ class Pipeline:
 
     def unread_rows(self, table: Table) -> dict[str, NDArray[np.intp]]:
         """Return, by column, the rows whose cells can't be read."""
+        table = with_gaps(table, self.na)
         found = {
             encoder.name: encoder.read(table[encoder.name], table.source)[2]
             for encoder in self.encoders
@@ -230,9 +251,12 @@ class Pipeline:
         return np.concatenate([turned, X[:, self._places(codes=True)]], axis=1)
 
     def encode_target(self, table: Table, rows: ArrayLike | None = None) -> NDArray[Any]:
-        """Return the target of `rows`: int64 class indices, or standardized float32 values."""
+        """Return the target of `rows`: int64 class indices, or standardized float32 values.
+
+        Several targets are the columns of a float32 array.
+        """
         chosen = None if rows is None else np.asarray(rows, dtype=np.intp)
-        return self.target.encode(table[self.target.name].take(chosen), table.source)
+        return self.target.encode_from(with_gaps(table, self.na), chosen)
 
     def to_json(self) -> dict[str, Any]:
         """Return a plain JSON dict; `from_json` restores the pipeline exactly."""
@@ -242,6 +266,7 @@ class Pipeline:
             "columns": [save_encoder(encoder) for encoder in self.encoders],
             "projection": None if self.projection is None else self.projection.to_json(),
             "notes": list(self.notes),
+            "na": list(self.na),
         }
 
     @classmethod
@@ -257,15 +282,17 @@ class Pipeline:
             encoders = tuple(restore_encoder(column) for column in saved["columns"])
             turned = saved["projection"]
             projection = None if turned is None else Projection.from_json(turned)
-            return cls(encoders, target, tuple(saved["notes"]), projection)
+            na = tuple(saved.get("na", ()))
+            return cls(encoders, target, tuple(saved["notes"]), projection, na)
         except (KeyError, TypeError, ValueError) as error:
             raise DataError(f"The saved pipeline is damaged: {error!r}.") from error
 
 
 def _check_finite(block: NDArray[np.float32], column: Column, where: str) -> None:
     """Raise DataError, with row and column, if a scaled number overflows float32."""
-    rows = np.flatnonzero(~np.isfinite(block).all(axis=1))
-    if len(rows):
+    finite = np.isfinite(block)
+    if not finite.all():
+        rows = np.flatnonzero(~finite.all(axis=1))
         raise DataError(
             f"{where}: row {column.row_number(rows[0])} of column {column.name!r} is "
             f"{column.as_text()[rows[0]]}, which is too large for a float32 feature; "
@@ -282,7 +309,9 @@ def fit_encoders(
 ) -> tuple[tuple[Encoder, ...], list[Settled], tuple[str, ...]]:
     """Return the encoders of the columns used, how these were read, and the notes."""
     read = [
-        settle(column) if (roles or {}).get(column.name, "date") in _READ else Settled(column)
+        settle(column).without_sentinels()
+        if (roles or {}).get(column.name, "date") in _READ
+        else Settled(column)
         for column in features
     ]
     features = [settled.column for settled in read]
@@ -295,8 +324,8 @@ def fit_encoders(
             + (f": {'; '.join(decided)}." if decided else ".")
         )
     encoders = tuple(
-        fit_encoder(column, item, where, scaler or Standardize())
-        for column, item in zip(features, understood, strict=True)
+        fit_encoder(settled.column, item, where, scaler or Standardize(), settled.gaps)
+        for settled, item in zip(read, understood, strict=True)
         if item.used
     )
     if isinstance(scaler, Unscaled):  # other scalings do not lose values to float32

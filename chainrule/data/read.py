@@ -1,51 +1,65 @@
 """Read files and SQL queries into a `Table`, with DuckDB.
 
-Rows keep the order of the file.  DuckDB's detection of CSV formats is not used, because it may
-read ragged rows as one column, skip leading lines, or infer a type from a sample.  Instead, this
-module finds the separator and the header, and infers each column's kind from all its rows.
+Rows keep the order of the file.  How numbers and dates are written is inferred from all columns
+of the file, and may be said by the user.
 
-Read next: :mod:`chainrule.data.table`.
+Read next: :mod:`chainrule.data.csv_files`, :mod:`chainrule.data.table`.
 """
 
 from __future__ import annotations
 
-import csv
 import os
 import re
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from difflib import get_close_matches
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from chainrule.core.errors import DataError, did_you_mean
-from chainrule.data.parse import MISSING, parse_number
-from chainrule.data.read_errors import explain, reject_bare_file, reject_near_query, reject_wide
-from chainrule.data.table import Column, Table, column_from_text, find_duplicate, words_from_text
+from chainrule.data.csv_files import AS_TEXT, create_csv_view
+from chainrule.data.decode import EXCEL, Opening, from_excel
+from chainrule.data.duck import (
+    CSV,
+    connect,
+    execute,
+    explained,
+    file_literal,
+    quote,
+    suffixes,
+)
+from chainrule.data.read_errors import reject_bare_file, reject_near_query
+from chainrule.data.table import (
+    Column,
+    Table,
+    column_from_text,
+    find_duplicate,
+    format_number,
+    read_alike,
+    reread,
+    words_from_text,
+)
+from chainrule.data.writing import Writing
 
-__all__ = ["StoredTable", "check_source", "is_query", "read_table", "store_table", "write_parquet"]
+__all__ = ["StoredTable", "check_source", "fetch", "is_query", "read_table", "store_table"]
 
 _STORE_MEMORY = 2**29  # bytes of memory DuckDB may use to store a table
 _ROW_GROUP = 122_880  # rows DuckDB buffers per column and thread while it stores them
+_WRITING_ROWS = 10_000  # first rows, which show how a table writes numbers
 
 _MOST_LISTED = 5  # files listed if one is not found
 
-_CSV = (".csv", ".tsv", ".txt")
 _JSON = (".json", ".jsonl", ".ndjson")
-_PACKED = (".gz", ".zst")
 _QUERY = re.compile(r"\s*(select|with|from)\s", re.IGNORECASE)
-_CSV_IN_QUERY = re.compile(
-    r"\b(from|join)(\s+)'((?:[^']|'')+\.(?:csv|tsv)(?:\.gz|\.zst)?)'", re.IGNORECASE
+_TEXT_IN_QUERY = re.compile(
+    r"\b(from|join)(\s+)'((?:[^']|'')+\.(?:(?:csv|tsv)(?:\.gz|\.zst)?|xlsx|xls))'", re.IGNORECASE
 )
 _NUMERIC = re.compile(r"U?(TINY|SMALL|BIG|HUGE)?INT(EGER)?$|DECIMAL|FLOAT|DOUBLE")
 _NESTED = ("STRUCT", "MAP", "UNION", "BLOB")
-_CASES = (str, str.upper, str.capitalize)
-_MISSING_SQL = ", ".join(
-    f"'{token}'" for token in sorted({f(t) for t in (*MISSING, "NaN") for f in _CASES})
-)
 
 
 def is_query(source: str) -> bool:
@@ -57,45 +71,83 @@ def is_query(source: str) -> bool:
     return bool(_QUERY.match(source))
 
 
-def read_table(source: str | os.PathLike[str], query: str | None = None) -> Table:
-    """Read a CSV, TSV, Parquet or JSON file, or the rows of an SQL query over such files.
+def read_table(
+    source: str | os.PathLike[str],
+    query: str | None = None,
+    *,
+    skip: int | None = None,
+    writing: Mapping[str, Writing] | None = None,
+) -> Table:
+    """Read a CSV, TSV, Excel, Parquet or JSON file, or the rows of an SQL query over such files.
 
-    `source` is a path (optionally ``.gz`` or ``.zst``), or SQL that begins with
+    `source` is a path (text optionally ``.gz`` or ``.zst``), or SQL that begins with
     SELECT, WITH or FROM, as in ``SELECT * FROM 'a.csv' WHERE x > 3``.  If `query` is
     given, `source` is a path that the query reads as the table ``data``.  Rows
     keep the file's order.  In messages, row 1 is the first row after the header.
 
-    Raises DataError on a file that is missing, empty, of unknown type, not
-    UTF-8, ragged, without rows, or with two columns of the same name; and on invalid SQL.
+    Text may be UTF-8, UTF-16 or Latin-1.  `skip` is the number of lines above the header (None:
+    titles and comments are found by their look).  `writing` says how columns write numbers and
+    dates; for the others it is inferred from the whole file.  The notes of the table tell what
+    was found.
+
+    Raises DataError on a file that is missing, empty, of unknown type, neither of these
+    encodings, ragged, without rows, or with two columns of the same name; and on invalid SQL.
     """
     if not isinstance(source, (str, os.PathLike)):
         raise DataError(
             f"read_table reads files and SQL, not {type(source).__name__}; for columns in memory "
             "use chainrule.data.Table.from_arrays."
         )
-    text = os.fspath(source)
+    text, said = os.fspath(source), writing or {}
     check_source(text)
     if is_query(text) and query is not None:
         raise DataError("Give only one query: the source is SQL already.")
-    with _connect() as db:
+    with connect() as db, Opening(skip) as opening:
         if is_query(text):
-            return _run_query(db, text, "the query")
-        _create_view(db, "data", Path(text))
-        if query is not None:
-            return _run_query(db, query, f"the query over {text}")
-        return _fetch(db, "data", text)
+            table = _run_query(db, text, "the query", opening)
+        else:
+            _create_view(db, "data", Path(text), opening)
+            if query is not None:
+                table = _run_query(db, query, f"the query over {text}", opening)
+            else:
+                table = fetch(db, "data", text)
+                if suffixes(Path(text))[0] in (*CSV, *EXCEL):
+                    table = _with_text(db, table, said)
+        columns = (reread(c, said[c.name]) if c.name in said else c for c in table)
+        return replace(table, columns=tuple(columns), notes=tuple(opening.notes))
 
 
-def write_parquet(path: Path) -> None:
-    """Replace the CSV file `path` by a Parquet file of the same name and column types."""
-    packed = path.with_name(f"{path.name}.packed")
-    try:
-        with _connect() as db:
-            _create_csv_view(db, "data", path)
-            _execute(db, f"COPY data TO {_literal(packed)} (FORMAT parquet)", str(path))
-        packed.replace(path)
-    finally:
-        packed.unlink(missing_ok=True)
+def _with_text(db: Any, table: Table, said: Mapping[str, Writing]) -> Table:
+    """Return the table of a text file with its numbers read as the file as a whole shows.
+
+    1.234 in a column of numbers is 1234 if other columns have commas before decimals.
+    """
+    shown: dict[str, tuple[str, str]] = {}
+    doubtful = []
+    spelled = any(c.kind in ("number", "text") and c.text is not None for c in table)
+    for column in table:
+        if spelled and column.kind == "number" and column.text is None:
+            values = column.values[:_WRITING_ROWS]
+            values = values[np.isfinite(values)]
+            values = values[values != np.floor(values)]
+            clear = (np.abs(values) < 1) | (np.abs(values) >= 1000)
+            clear |= np.round(values * 1000) != values * 1000
+            if clear.any():
+                shown.setdefault(".", (column.name, format_number(float(values[clear][0]))))
+            elif len(values):
+                doubtful.append(column.name)
+    words = [c.name for c in table if c.kind == "number" and c.text is None and c.name in said]
+    words += [name for name in doubtful if name not in words]
+    if not words:
+        return replace(table, columns=read_alike(table.columns, shown, said))
+    texts = fetch(db, AS_TEXT.format("data"), table.source, words, words)
+    columns = [texts[column.name] if column.name in words else column for column in table]
+    read = read_alike(columns, shown, said)
+    kept = (
+        found if found.spelling or found.name in said or found.name not in words else column
+        for found, column in zip(read, table, strict=True)
+    )
+    return replace(table, columns=tuple(kept))
 
 
 def check_source(source: str) -> None:
@@ -114,11 +166,11 @@ def check_source(source: str) -> None:
 class StoredTable:
     """A table stored on disk, from which a few rows at a time are read as a `Table`."""
 
-    def __init__(self, db: Any, source: str):
-        self._db, self.source = db, source
-        described = _execute(db, "DESCRIBE stored", source).fetchall()
+    def __init__(self, db: Any, source: str, notes: tuple[str, ...] = ()):
+        self._db, self.source, self.notes = db, source, notes
+        described = execute(db, "DESCRIBE stored", source).fetchall()
         self.names = tuple(name for name, *_ in described)
-        self._rows = int(_execute(db, "SELECT count(*) FROM stored", source).fetchone()[0])
+        self._rows = int(execute(db, "SELECT count(*) FROM stored", source).fetchone()[0])
         if self._rows == 0:
             raise DataError(f"{source} has columns but no rows.")
 
@@ -134,16 +186,23 @@ class StoredTable:
         """
         stop = min(stop, len(self))
         condition = f"WHERE rowid >= {start} AND rowid < {stop} ORDER BY rowid"
-        table = _fetch(self._db, "stored", self.source, names, words, condition)
+        table = fetch(self._db, "stored", self.source, names, words, condition)
         return _with_origin(table, np.arange(start, stop))
 
     def take(self, rows: np.ndarray[Any, Any], names: Sequence[str]) -> Table:
         """Return the columns `names` of `rows`, which must be in ascending order."""
         self._db.register("chosen", {"row": rows})
         condition = "WHERE rowid IN (SELECT row FROM chosen) ORDER BY rowid"
-        table = _fetch(self._db, "stored", self.source, names, (), condition)
+        table = fetch(self._db, "stored", self.source, names, (), condition)
         self._db.unregister("chosen")
-        return _with_origin(table, rows)
+        columns = (reread(column, self.writing[column.name]) for column in table)
+        return _with_origin(replace(table, columns=tuple(columns)), rows)
+
+    @cached_property
+    def writing(self) -> dict[str, Writing]:
+        """How each column writes numbers and dates, by its first 10,000 rows."""
+        table = self.block(0, _WRITING_ROWS, self.names)
+        return {column.name: column.writing for column in read_alike(table.columns)}
 
 
 def _with_origin(table: Table, rows: np.ndarray[Any, Any]) -> Table:
@@ -151,58 +210,26 @@ def _with_origin(table: Table, rows: np.ndarray[Any, Any]) -> Table:
 
 
 @contextmanager
-def store_table(source: str, folder: Path) -> Iterator[StoredTable]:
+def store_table(source: str, folder: Path, skip: int | None = None) -> Iterator[StoredTable]:
     """Copy the rows of a file or query, in order, to a database in `folder`, and yield it.
 
     Needs half a gigabyte of memory (above 130 columns, 4 MB per column), whatever the number of
     rows.  Raises DataError as `read_table` does, and if the disk is full.
     """
     check_source(source)
-    with _connect(folder / "table.duckdb") as db:
+    with connect(folder / "table.duckdb") as db, Opening(skip) as opening:
         if is_query(source):
-            where, rows = "the query", _prepare_query(db, source, "the query")
+            where, rows = "the query", _prepare_query(db, source, "the query", opening)
         else:
-            _create_view(db, "data", Path(source))
+            _create_view(db, "data", Path(source), opening)
             where, rows = source, "SELECT * FROM data"
-        width = 16 * _ROW_GROUP * len(_execute(db, f"DESCRIBE {rows}", where).fetchall())
-        threads = int(_execute(db, "SELECT current_setting('threads')", where).fetchone()[0])
+        width = 16 * _ROW_GROUP * len(execute(db, f"DESCRIBE {rows}", where).fetchall())
+        threads = int(execute(db, "SELECT current_setting('threads')", where).fetchone()[0])
         memory = max(_STORE_MEMORY, 2 * width)
-        _execute(db, f"SET memory_limit = '{memory}B'", where)
-        _execute(db, f"SET threads = {min(threads, memory // 2 // width)}", where)
-        _execute(db, f"CREATE TABLE stored AS {rows}", where)
-        yield StoredTable(db, where)
-
-
-def _duckdb() -> Any:
-    try:
-        import duckdb  # takes 0.2 s, and arrays do not need it
-
-        return duckdb
-    except ImportError as error:
-        raise DataError(
-            "Reading files needs DuckDB: pip install duckdb. Arrays work without it."
-        ) from error
-
-
-def _connect(path: Path | str = ":memory:") -> Any:
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    db = _duckdb().connect(
-        str(path),
-        config={
-            "threads": min(8, cores or 1),
-            "preserve_insertion_order": True,
-            "autoinstall_known_extensions": False,  # a file name must not cause a download
-        },
-    )
-    db.execute("SET python_enable_replacements = false")  # or SQL could read Python variables
-    db.execute("SET enable_progress_bar = false")  # standard output belongs to the program
-    return db
-
-
-def _suffixes(path: Path) -> tuple[str, str]:
-    """Return (format, compression), as in (".csv", ".gz")."""
-    packed = path.suffix.lower() if path.suffix.lower() in _PACKED else ""
-    return (Path(path.stem).suffix if packed else path.suffix).lower(), packed
+        execute(db, f"SET memory_limit = '{memory}B'", where)
+        execute(db, f"SET threads = {min(threads, memory // 2 // width)}", where)
+        execute(db, f"CREATE TABLE stored AS {rows}", where)
+        yield StoredTable(db, where, tuple(opening.notes))
 
 
 def _check_path(path: Path) -> None:
@@ -212,14 +239,14 @@ def _check_path(path: Path) -> None:
         folder = path.parent
         if not folder.is_dir():
             raise DataError(f"{path} does not exist: there is no directory {folder}.")
-        names = sorted(f.name for f in folder.iterdir() if _suffixes(f)[0] in _known())
+        names = sorted(f.name for f in folder.iterdir() if suffixes(f)[0] in _known())
         if len(names) > _MOST_LISTED:
             names = get_close_matches(path.name, names, n=_MOST_LISTED, cutoff=0)
         hint = did_you_mean(path.name, names) if names else "The directory contains no data files."
         raise DataError(f"{path} does not exist. {hint}")
-    if _suffixes(path)[0] not in _known():
+    if suffixes(path)[0] not in _known():
         raise DataError(
-            f"{path}: chainrule reads {', '.join(_known())}, plain or with .gz or .zst, "
+            f"{path}: chainrule reads {', '.join(_known())}, text plain or with .gz or .zst, "
             f"not {path.suffix or 'a file without extension'}."
         )
     if not os.access(path, os.R_OK):
@@ -229,193 +256,33 @@ def _check_path(path: Path) -> None:
 
 
 def _known() -> tuple[str, ...]:
-    return (*_CSV, ".parquet", *_JSON)
+    return (*CSV, ".parquet", *_JSON, *EXCEL)
 
 
-def _execute(db: Any, sql: str, where: str) -> Any:
-    with _explained(where):
-        return db.execute(sql)
-
-
-@contextmanager
-def _explained(where: str) -> Iterator[None]:
-    """Turn DuckDB's errors into DataError."""
-    try:
-        yield
-    except _duckdb().Error as error:
-        form = None if where.startswith("the query") else _suffixes(Path(where))[0]
-        kind = ".csv" if form in _CSV else form
-        raise DataError(f"{where}: {explain(str(error), kind)}") from error
-
-
-def _quote(name: str) -> str:
-    return '"' + name.replace('"', '""') + '"'
-
-
-def _literal(text: object) -> str:
-    return "'" + str(text).replace("'", "''") + "'"
-
-
-def _file(path: Path) -> str:
-    """Return `path` as a literal; DuckDB would take special characters in it for a pattern."""
-    return _literal("".join(f"[{mark}]" if mark in "*?[" else mark for mark in str(path)))
-
-
-def _create_view(db: Any, view: str, path: Path) -> None:
+def _create_view(db: Any, view: str, path: Path, opening: Opening) -> None:
     """Create the view `view` of the file `path`, with the types of its columns."""
-    form, _ = _suffixes(path)
-    if form in _CSV:
-        _create_csv_view(db, view, path)
+    form, _ = suffixes(path)
+    if form in (*CSV, *EXCEL):
+        stored = from_excel(path, opening) if form in EXCEL else None
+        create_csv_view(db, view, path, opening, stored)
         return
     reader = "read_parquet" if form == ".parquet" else "read_json"
     options = "hive_partitioning=false"  # or a folder year=2020 would become a column
     options += "" if form == ".parquet" else ", sample_size=-1"
-    sql = f"CREATE TEMP VIEW {_quote(view)} AS SELECT * FROM {reader}({_file(path)}, {options})"
-    _execute(db, sql, str(path))
-
-
-def _create_csv_view(db: Any, view: str, path: Path) -> None:
-    if not _suffixes(path)[1]:
-        reject_wide(path)
-    lines = (
-        f"read_csv({_file(path)}, columns={{'line': 'VARCHAR'}}, auto_detect=false, "
-        "header=false, hive_partitioning=false, "
-        "delim='\x01', quote='', escape='', strict_mode=false)"
+    sql = (
+        f"CREATE TEMP VIEW {quote(view)} AS SELECT * FROM {reader}({file_literal(path)}, {options})"
     )
-    names, separator = _read_header(db, lines, path)
-    fields = ", ".join(f"{_literal(name)}: 'VARCHAR'" for name in names)
-    cells = (
-        f"read_csv({_file(path)}, columns={{{fields}}}, auto_detect=false, header=true, "
-        "hive_partitioning=false, "
-        f"delim={_literal(separator)}, quote='\"', escape='\"', strict_mode=true, "
-        f"null_padding=false, ignore_errors=false, nullstr=[{_MISSING_SQL}])"
-    )
-    # One pass over whole lines finds out whether any cell may be a code such as 007;
-    # checking every cell would make a wide file of numbers ten times slower.
-    code = _literal(f'(^|["{separator}]) *0[0-9]')
-    asked = f"SELECT count(*) FROM {lines} WHERE regexp_matches(line, {code})"
-    may_have_codes = bool(_execute(db, asked, str(path)).fetchone()[0])
-    try:
-        types = _column_types(db, cells, names, may_have_codes, str(path))
-    except DataError:
-        if not _has_both_line_ends(path, separator):
-            raise
-        cells = cells.replace("strict_mode=true", "strict_mode=false")  # refuses such files
-        types = _column_types(db, cells, names, may_have_codes, str(path))
-    casts = [f"trim({_quote(name)}) AS {_quote(name)}" for name in names]
-    for i, name in enumerate(names):
-        if name in types:
-            casts[i] = f"TRY_CAST(trim({_quote(name)}) AS {types[name]}) AS {_quote(name)}"
-    sql = f"CREATE TEMP VIEW {_quote(view)} AS SELECT {', '.join(casts)} FROM {cells}"
-    _execute(db, sql, str(path))
+    execute(db, sql, str(path))
 
 
-def _has_both_line_ends(path: Path, separator: str) -> bool:
-    """Whether some lines of a CSV file end in CRLF and others in LF alone.
-
-    Raises DataError where such a file has a quote that is not closed, or text behind a closed one.
-    """
-    if _suffixes(path)[1]:
-        return False  # packed by a program, which writes one kind
-    ends = [False, False]
-    with path.open("rb") as file:
-        before = b""
-        while not all(ends) and (block := file.read(2**20)):
-            crlf = block.count(b"\r\n") + (before == b"\r" and block[:1] == b"\n")
-            ends[0] |= crlf > 0
-            ends[1] |= block.count(b"\n") > crlf
-            before = block[-1:]
-    if not all(ends):
-        return False
-    with path.open(newline="", encoding="utf-8", errors="replace") as text:
-        reader = csv.reader(text, delimiter=separator, strict=True)
-        try:
-            for _ in reader:
-                pass
-        except csv.Error as error:
-            raise DataError(
-                f"{path}: line {reader.line_num} is not valid CSV: {error}. Quote a cell as a "
-                'whole, and double a quote inside it ("").'
-            ) from None
-    return True
+def _run_query(db: Any, query: str, where: str, opening: Opening) -> Table:
+    sql = _prepare_query(db, query, where, opening)
+    execute(db, f"CREATE TEMP TABLE query_result AS {sql}", where)
+    table = fetch(db, "query_result", where)
+    return replace(table, columns=read_alike(table.columns))
 
 
-def _read_header(db: Any, lines: str, path: Path) -> tuple[list[str], str]:
-    """Return the column names and the separator, from the first record of the file."""
-    first = _execute(db, f"SELECT line FROM {lines} LIMIT 20", str(path)).fetchall()
-    records = [row[0] or "" for row in first]
-    if not any(record.strip() for record in records):
-        raise DataError(f"{path} is empty.")
-    bare = re.sub(r'"[^"]*"', "", "\n".join(records)).splitlines()[0]
-    separator = max(",;\t|", key=bare.count) if any(s in bare for s in ",;\t|") else ","
-    header = next(csv.reader((record + "\n" for record in records), delimiter=separator))
-    names = [name.strip() or f"column{i + 1}" for i, name in enumerate(header)]
-    _check_header(names, path)
-    return names, separator
-
-
-def _check_header(names: list[str], path: Path) -> None:
-    twice = find_duplicate([name.lower() for name in names])
-    if twice is not None:
-        name = next(name for name in names if name.lower() == twice)
-        if parse_number(name) is not None:
-            raise _headless(name, path)
-        raise DataError(
-            f"{path}: two columns are named {name!r}; rename one (letter case does not count)."
-        )
-    for name in names:
-        number = parse_number(name)
-        if number is not None and not number.is_integer():
-            raise _headless(name, path)
-
-
-def _headless(name: str, path: Path) -> DataError:
-    return DataError(
-        f"{path}: the first line looks like data ({name!r}), not like column names. "
-        "Add a line of column names at the top."
-    )
-
-
-def _column_types(
-    db: Any, cells: str, names: Sequence[str], may_have_codes: bool, where: str
-) -> dict[str, str]:
-    """Return the SQL type of each column that is not text, inferred from all of its cells.
-
-    The rules are those of `chainrule.data.parse.parse_text`, which later parses the columns
-    that stay text; DuckDB applies them faster to large files.
-    """
-    questions = ["count(*)"]
-    for name in map(_quote, names):
-        questions += [f"count({name})", f"count(TRY_CAST({name} AS DOUBLE))"]
-    total, *counts = _execute(db, f"SELECT {', '.join(questions)} FROM {cells}", where).fetchone()
-    if total == 0:
-        raise DataError(f"{where} has a header but no rows.")
-    filled = dict(zip(names, counts[::2], strict=True))
-    numbers = [n for n, k in zip(names, counts[1::2], strict=True) if filled[n] and k == filled[n]]
-    rest = [name for name in names if filled[name] and name not in set(numbers)]
-    questions = ["count(*)"]
-    for name in map(_quote, rest):
-        questions.append(f"count(TRY_CAST({name} AS TIMESTAMP))")
-        questions.append(f"count(*) FILTER (lower(trim({name})) IN ('true', 'false'))")
-    for name in map(_quote, numbers if may_have_codes else ()):
-        questions.append(f"count(*) FILTER (regexp_full_match(trim({name}), '0[0-9]+'))")
-    _, *counts = _execute(db, f"SELECT {', '.join(questions)} FROM {cells}", where).fetchone()
-    codes = dict(zip(numbers, counts[2 * len(rest) :], strict=False))
-    types = {name: "DOUBLE" for name in numbers if not codes.get(name)}
-    for i, name in enumerate(rest):
-        dates, booleans = counts[2 * i : 2 * i + 2]
-        if filled[name] in (dates, booleans):
-            types[name] = "TIMESTAMP" if filled[name] == dates else "BOOLEAN"
-    return types
-
-
-def _run_query(db: Any, query: str, where: str) -> Table:
-    sql = _prepare_query(db, query, where)
-    _execute(db, f"CREATE TEMP TABLE query_result AS {sql}", where)
-    return _fetch(db, "query_result", where)
-
-
-def _prepare_query(db: Any, query: str, where: str) -> str:
+def _prepare_query(db: Any, query: str, where: str, opening: Opening) -> str:
     """Return `query`, checked, with its CSV files replaced by views as `read_table` makes them."""
     views: dict[str, str] = {}
 
@@ -428,23 +295,23 @@ def _prepare_query(db: Any, query: str, where: str) -> str:
             _check_path(path)
             stem = path.name.split(".")[0]
             views[str(path)] = stem if stem not in views.values() else f"{stem}_{len(views)}"
-            _create_view(db, views[str(path)], path)
-        return f"{match[1]}{match[2]}{_quote(views[str(path)])}"
+            _create_view(db, views[str(path)], path, opening)
+        return f"{match[1]}{match[2]}{quote(views[str(path)])}"
 
     reject_bare_file(query, where)
-    sql = _CSV_IN_QUERY.sub(replace, query).strip().rstrip(";")
-    with _explained(where):
+    sql = _TEXT_IN_QUERY.sub(replace, query).strip().rstrip(";")
+    with explained(where):
         statements = db.extract_statements(sql)
     if len(statements) != 1:
         raise DataError(f"{where}: give a single statement, not several separated by ';'.")
-    described = _execute(db, f"DESCRIBE {sql}", where).fetchall()
+    described = execute(db, f"DESCRIBE {sql}", where).fetchall()
     twice = find_duplicate([row[0].lower() for row in described])
     if twice is not None:
         raise DataError(f"{where} returns two columns named {twice!r}; rename one with AS.")
     return str(sql)
 
 
-def _fetch(
+def fetch(
     db: Any,
     view: str,
     where: str,
@@ -452,12 +319,16 @@ def _fetch(
     words: Collection[str] = (),
     condition: str = "",
 ) -> Table:
-    described = _execute(db, f"DESCRIBE {_quote(view)}", where).fetchall()
+    """Return the columns `names` (None: all) of a view or table of the database.
+
+    Text columns in `words` stay text.  `condition` is SQL that selects and orders the rows.
+    """
+    described = execute(db, f"DESCRIBE {quote(view)}", where).fetchall()
     if names is not None:
         described = [row for row in described if row[0] in names]
     selected = []
     for name, sql_type, *_ in described:
-        cell = _quote(name)
+        cell = quote(name)
         if sql_type.endswith("]") or sql_type.startswith(_NESTED):
             raise DataError(
                 f"{where}: column {name!r} has the type {sql_type}; select its parts as columns."
@@ -468,10 +339,10 @@ def _fetch(
             cell = f"epoch_us(CAST({cell} AS TIMESTAMP))"
         elif sql_type != "BOOLEAN":
             cell = f"CAST({cell} AS VARCHAR)"
-        selected.append(f"{cell} AS {_quote(name)}")
+        selected.append(f"{cell} AS {quote(name)}")
     if not selected:
         raise DataError(f"{where} has no columns.")
-    result = _execute(db, f"SELECT {', '.join(selected)} FROM {_quote(view)} {condition}", where)
+    result = execute(db, f"SELECT {', '.join(selected)} FROM {quote(view)} {condition}", where)
     arrays = result.fetchnumpy()
     columns = tuple(
         _column(name, kind, arrays[name], name in words) for name, kind, *_ in described

@@ -7,16 +7,12 @@ Read next: :mod:`chainrule.data.read`.
 
 from __future__ import annotations
 
-import codecs
 import re
 from difflib import get_close_matches
-from pathlib import Path
 
 from chainrule.core.errors import DataError
 
-__all__ = ["explain", "reject_bare_file", "reject_near_query", "reject_wide"]
-
-_HEAD = 1024  # bytes looked at for another encoding
+__all__ = ["explain", "reject_bare_file", "reject_near_query"]
 
 _MACHINE = re.compile(r"out of memory|space left|permission", re.IGNORECASE)  # not about the file
 _LITERAL = re.compile(r"'(?:[^']|'')*'")
@@ -26,13 +22,16 @@ _BARE_FILE = re.compile(
 )
 
 
-def explain(message: str, form: str | None) -> str:
-    """Return the message on a DuckDB error in a file of the format `form` (None: in a query)."""
+def explain(message: str, form: str | None, skip: int = 0) -> str:
+    """Return the message on a DuckDB error in a file of the format `form` (None: in a query).
+
+    `skip` is the number of lines left out above the header.
+    """
     original = re.search(r"Original Line: (.{1,60})", message)
     shown = f" (it begins {original[1]!r})" if original else ""
     line = re.search(r"CSV Error on Line: (\d+)", message)
     if line:
-        row = int(line[1]) - 1  # DuckDB counts records, the header first
+        row = int(line[1]) - 1 - skip  # DuckDB counts records, the header first
         place = f"row {row}{shown}" if row > 0 else "the header"
         fields = re.search(r"Expected Number of Columns: (\d+) Found: (\d+)", message)
         if fields:
@@ -69,17 +68,6 @@ def reject_bare_file(query: str, where: str) -> None:
     bare = _BARE_FILE.search(_LITERAL.sub("''", query))
     if bare:
         raise DataError(f"{where}: a file name in SQL needs quotes, as in from '{bare[1]}'.")
-
-
-def reject_wide(path: Path) -> None:
-    """Raise DataError for a text file with two or four bytes for each character."""
-    with path.open("rb") as file:
-        start = file.read(_HEAD)
-    if start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) or b"\0" in start:
-        raise DataError(
-            f"{path}: the file is not UTF-8 text, but probably UTF-16. Save it as UTF-8 and try "
-            f"again: iconv -f UTF-16 -t UTF-8 {path.name} > utf8-{path.name}"
-        )
 
 
 def reject_near_query(source: str) -> None:

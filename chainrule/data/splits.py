@@ -16,10 +16,14 @@ from numpy.typing import ArrayLike, NDArray
 from chainrule.core.errors import DataError, OptionError
 from chainrule.core.options import is_number
 
-__all__ = ["folds", "split", "split_parts", "stratified_folds"]
+__all__ = [
+    "folds", "hold_out", "split", "split_folds", "split_groups", "split_parts", "split_times",
+    "stratified_folds",
+]  # fmt: skip
 
 Rows = NDArray[np.intp]
 VALIDATION_FRACTION = 0.15
+_DRAWS = 20  # of groups of unequal sizes
 _FEWEST_TO_VALIDATE = 40  # with fewer rows, all of them are needed for training
 
 
@@ -76,19 +80,142 @@ def split_parts(
     """Return sorted (train, validation, test) rows; validation is None if there are too few rows.
 
     Classes, given as indices from 0, keep their shares.  The validation set is 15 % of the rows
-    that are not in the test set.
+    that are not in the test set, which is empty for a `test_fraction` of 0.
 
     >>> [len(part) for part in split_parts(100)]
     [68, 12, 20]
     """
+    if test_fraction == 0:
+        every = np.arange(classes_or_n if isinstance(classes_or_n, int) else len(classes_or_n))
+        return *hold_out(classes_or_n, every, seed), every[:0]
     learn, test = split(classes_or_n, test_fraction, seed)
+    return *hold_out(classes_or_n, learn, seed), test
+
+
+def hold_out(
+    classes_or_n: NDArray[np.int64] | int, learn: Rows, seed: int = 0
+) -> tuple[Rows, Rows | None]:
+    """Divide the rows `learn` into (train, validation), as `split_parts` does.
+
+    >>> [len(part) for part in hold_out(100, np.arange(80))]
+    [68, 12]
+    """
     strata = None if isinstance(classes_or_n, int) else classes_or_n[learn]
     if len(learn) < _FEWEST_TO_VALIDATE or (
         strata is not None and np.bincount(strata).max() < 2  # every class stays in training
     ):
-        return learn, None, test
+        return learn, None
     inner, held = split(len(learn) if strata is None else strata, VALIDATION_FRACTION, seed + 1)
+    return learn[inner], learn[held]
+
+
+def split_groups(
+    groups: ArrayLike,
+    classes: NDArray[np.int64] | None = None,
+    test_fraction: float = 0.2,
+    seed: int = 0,
+) -> tuple[Rows, Rows | None, Rows]:
+    """Return (train, validation, test) rows with all rows of a group in one of them.
+
+    Of several draws of groups, the one is used whose share of test rows is nearest to
+    `test_fraction`.  The shares of `classes` are kept as far as the first rows of groups have
+    them.  Raises DataError for fewer than two groups.
+
+    >>> train, _, test = split_groups(["a", "a", "b", "b", "c"], test_fraction=0.4)
+    >>> len(train), len(test)
+    (3, 2)
+    """
+    _, first, codes = np.unique(np.asarray(groups), return_index=True, return_inverse=True)
+    if len(first) < 2:
+        raise DataError("All rows are of one group; a split needs two groups or more.")
+    strata = None if classes is None else classes[first]
+    learn, test = _draw_groups(codes, len(first), strata, test_fraction, seed)
+    inside = np.flatnonzero(np.isin(codes, learn))
+    if len(inside) < _FEWEST_TO_VALIDATE or len(learn) < 2:
+        return inside, None, np.flatnonzero(np.isin(codes, test))
+    left = None if strata is None else strata[learn]
+    renumbered = np.searchsorted(learn, codes[inside])
+    inner, held = _draw_groups(renumbered, len(learn), left, VALIDATION_FRACTION, seed + 1)
+    return (
+        inside[np.isin(renumbered, inner)],
+        inside[np.isin(renumbered, held)],
+        np.flatnonzero(np.isin(codes, test)),
+    )
+
+
+def _draw_groups(
+    codes: Rows, count: int, strata: NDArray[np.int64] | None, fraction: float, seed: int
+) -> tuple[Rows, Rows]:
+    """Return (groups kept, groups held out) of the draw with the share nearest to `fraction`."""
+    sizes = np.bincount(codes, minlength=count)
+    if strata is not None and np.bincount(strata).max() < 2:
+        strata = None
+    drawn = [
+        split(count if strata is None else strata, fraction, seed + 1_000_003 * k)
+        for k in range(1 if np.ptp(sizes) == 0 else _DRAWS)
+    ]
+    return min(drawn, key=lambda pair: abs(float(sizes[pair[1]].sum()) / len(codes) - fraction))
+
+
+def split_times(times: NDArray[Any], test_fraction: float = 0.2) -> tuple[Rows, Rows | None, Rows]:
+    """Return (train, validation, test) rows in the order of `times`, the last rows for testing.
+
+    Rows of one time are in one part, so that no part holds times of a later one.  Raises DataError
+    if all times are equal.
+
+    >>> [part.tolist() for part in split_times(np.array([3, 1, 2, 4, 4]), 0.2) if part is not None]
+    [[0, 1, 2], [3, 4]]
+    """
+    learn, test = _last(times, test_fraction)
+    if len(learn) < _FEWEST_TO_VALIDATE or np.ptp(times[learn]) == 0:
+        return learn, None, test
+    inner, held = _last(times[learn], VALIDATION_FRACTION)
     return learn[inner], learn[held], test
+
+
+def _last(times: NDArray[Any], fraction: float) -> tuple[Rows, Rows]:
+    """Return (earlier rows, last rows), the latter about the share `fraction`."""
+    if len(times) < 2 or times.min() == times.max():
+        raise DataError("All rows are of one time; a split by time needs two times or more.")
+    n = len(times)
+    wanted = min(max(round(n * fraction), 1), n - 1)
+    border = max(np.sort(times)[n - wanted], np.unique(times)[1])
+    return np.flatnonzero(times < border), np.flatnonzero(times >= border)
+
+
+def split_folds(
+    n: int,
+    classes: NDArray[np.int64] | None,
+    groups: NDArray[Any] | None,
+    k: int,
+    seed: int = 0,
+) -> list[tuple[Rows, Rows | None, Rows]]:
+    """Return `k` times (train, validation, test) rows of `n`, with each row in one test set.
+
+    Classes keep their shares, or all rows of one of the `groups` are in one set.  The validation
+    set is that of :func:`split_parts`, 15 % of the rows or groups that are not in the test set.
+
+    >>> [[len(part) for part in parts] for parts in split_folds(100, None, None, 2)]
+    [[42, 8, 50], [42, 8, 50]]
+    """
+    if groups is None:
+        pairs = folds(n, k, seed) if classes is None else stratified_folds(classes, k, seed)
+        whole = n if classes is None else classes
+        return [(*hold_out(whole, learn, seed), test) for learn, test in pairs]
+    codes = np.unique(groups, return_inverse=True)[1]
+    found: list[tuple[Rows, Rows | None, Rows]] = []
+    for _, some in folds(int(codes.max()) + 1, k, seed):
+        test = np.flatnonzero(np.isin(codes, some))
+        learn = _others(n, test)
+        own = codes[learn]
+        if len(learn) < _FEWEST_TO_VALIDATE or own.min() == own.max():
+            found.append((learn, None, test))
+            continue
+        strata = None if classes is None else classes[learn]
+        inner, more, held = split_groups(own, strata, VALIDATION_FRACTION, seed + 1)
+        train = inner if more is None else np.sort(np.r_[inner, more])
+        found.append((learn[train], learn[held], test))
+    return found
 
 
 def folds(n: int, k: int, seed: int = 0) -> list[tuple[Rows, Rows]]:

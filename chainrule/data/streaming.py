@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from chainrule.core.errors import DataError
-from chainrule.data.columns import Roles, choose_target
+from chainrule.data.columns import Roles, as_said, choose_target, said_writing
 from chainrule.data.encode import CategoryEncoder
 from chainrule.data.fitting import CHUNK
 from chainrule.data.pipeline import Pipeline, fit_encoders
@@ -31,10 +31,19 @@ from chainrule.data.read import StoredTable, check_source, is_query, store_table
 from chainrule.data.scaling import Scaler
 from chainrule.data.splits import split_parts
 from chainrule.data.table import Column, column_from_text
-from chainrule.data.target import Target, check_learnable, make_target, settle_task, told_if_chosen
+from chainrule.data.target import (
+    Target,
+    check_learnable,
+    in_order,
+    make_target,
+    order_of,
+    settle_task,
+    told_if_chosen,
+)
 from chainrule.data.unread import Settled, Unread, held_out_notes
+from chainrule.data.writing import Writing
 
-__all__ = ["Stream", "stream", "too_large_for_memory"]
+__all__ = ["Stream", "choose_folder", "stream", "too_large_for_memory"]
 
 Array = NDArray[Any]
 SAMPLE_ROWS = 100_000  # training rows used for means, medians and categories
@@ -71,6 +80,7 @@ def stream(
     preprocess: Preprocessing = None,
     folder: str | os.PathLike[str] | None = None,
     watch: Callable[[int, int], None] | None = None,
+    skip: int | None = None,
 ) -> Stream:
     """Encode a file or SQL query of any size to disk, and return its parts for training.
 
@@ -81,7 +91,8 @@ def stream(
     are more rows.  A projection in `preprocess` is fitted to the features of all training rows.
     Validation and test rows are not used for any of these.  In training, the order of rows is a
     new random permutation of all rows in each epoch.  `roles` and `preprocess` are as in
-    :meth:`chainrule.data.pipeline.Pipeline.fit`.
+    :meth:`chainrule.data.pipeline.Pipeline.fit`, and `skip` as in
+    :func:`chainrule.data.read.read_table`.
 
     Memory: about half a gigabyte (above 130 columns, 4 MB per column), and 50 bytes per row (130
     if every value of the target is different).
@@ -93,12 +104,15 @@ def stream(
     """
     text, planned = os.fspath(source), plan(preprocess)
     check_source(text)
-    with tempfile.TemporaryDirectory(prefix="chainrule-", dir=_choose_folder(folder)) as name:
+    with tempfile.TemporaryDirectory(prefix="chainrule-", dir=choose_folder(folder)) as name:
         place = Path(name)
         if not is_query(text):
             _check_space(place, Path(text).stat().st_size, f"a copy of {text}")
-        with store_table(text, place) as table:
-            found = _Targets.read(table, target, task)
+        with store_table(text, place, skip) as table:
+            found = _Targets.read(table, target, task, roles)
+            if found.target.ordered:
+                roles = {name: role for name, role in (roles or {}).items()
+                         if name != found.target.name}  # fmt: skip
             train, validation, test = found.split(test_fraction, seed)
             pipeline, read, decided = _fit(table, found, train, seed, roles, planned.scaler)
             parts = [train, np.array([], np.intp) if validation is None else validation, test]
@@ -142,10 +156,16 @@ class _Targets:
     source: str
 
     @classmethod
-    def read(cls, table: StoredTable, target: str | None, task: str | None) -> _Targets:
+    def read(
+        cls, table: StoredTable, target: str | None, task: str | None, roles: Roles | None
+    ) -> _Targets:
         """Read the target column in blocks, and determine the task."""
         name, chosen = choose_target(table.block(0, 1, table.names), target)
-        column, places = _read_column(table, name)
+        order = order_of(name, roles, task)
+        task = task if order is None else "classification"
+        column, places = _read_column(
+            table, name, said_writing(roles).get(name) or table.writing[name]
+        )
         rows = np.flatnonzero(places >= 0)
         _, first, places, counts = np.unique(
             places[rows], return_index=True, return_inverse=True, return_counts=True
@@ -157,8 +177,11 @@ class _Targets:
         with told_if_chosen(chosen):
             settled, notes = settle_task(every, len(table) - len(rows), task, table.source)
             made = make_target(few, settled, table.source, whole=True)
+        if order is not None:
+            made, note = in_order(made, few, order, table.source)
+            notes = (*notes, note)
         check_learnable(made, distinct, len(rows), table.source)
-        told = (chosen, *notes) if chosen else notes
+        told = (*table.notes, *((chosen,) if chosen else ()), *notes)
         return cls(distinct, rows, places.astype(np.int32), made, told, table.source)
 
     def split(self, fraction: float, seed: int) -> tuple[Any, Any, Any]:
@@ -177,7 +200,9 @@ class _Targets:
         return target.encode(self.distinct, self.source)[self.places]
 
 
-def _read_column(table: StoredTable, name: str) -> tuple[Column, NDArray[np.int64]]:
+def _read_column(
+    table: StoredTable, name: str, writing: Writing
+) -> tuple[Column, NDArray[np.int64]]:
     """Return the sorted distinct values of a column, and each row's index in them (-1: missing)."""
     seen: dict[str, int] = {}
     pieces = []
@@ -202,7 +227,7 @@ def _read_column(table: StoredTable, name: str) -> tuple[Column, NDArray[np.int6
             name, column.kind, distinct.astype(kinds.get(column.kind, float)), none
         ), whole
     words = [word for word, code in seen.items()]
-    kept = column_from_text(name, [words[int(code)] for code in distinct])
+    kept = column_from_text(name, [words[int(code)] for code in distinct], writing)
     order = np.argsort(kept.values.astype(str) if kept.kind == "text" else kept.values)
     ranks = np.empty(len(order), np.int64)
     ranks[order] = np.arange(len(order))
@@ -232,7 +257,7 @@ def _fit(
     names = [name for name in table.names if name != found.distinct.name]
     if not names:
         raise DataError(f"{table.source} has no column besides the target {found.distinct.name!r}.")
-    sample = table.take(rows, names)
+    sample, roles = as_said(table.take(rows, names), roles, found.distinct.name)
     encoders, read, decided = fit_encoders(
         list(sample), found.distinct.name, table.source, roles, scaler
     )
@@ -304,7 +329,7 @@ def _file(path: Path, rows: int, width: int) -> Array:
     return np.lib.format.open_memmap(path, "w+", np.float32, (rows, width))
 
 
-def _choose_folder(folder: str | os.PathLike[str] | None) -> str:
+def choose_folder(folder: str | os.PathLike[str] | None) -> str:
     """Return the directory for large files; /tmp is often in memory, /var/tmp is not."""
     if folder is not None:
         if not os.path.isdir(folder):

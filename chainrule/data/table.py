@@ -8,7 +8,7 @@ Read next: :mod:`chainrule.data.columns`, which chooses the role of each column.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime
 from numbers import Real
@@ -19,7 +19,9 @@ from numpy.typing import NDArray
 
 from chainrule.core.errors import DataError, did_you_mean
 from chainrule.core.wording import counted
-from chainrule.data.parse import ISO, MISSING, Kind, parse_text
+from chainrule.data.dates import ISO
+from chainrule.data.parse import MISSING, Kind, parse_text
+from chainrule.data.writing import UNKNOWN, Writing, infer_writing
 
 __all__ = [
     "Column",
@@ -27,6 +29,8 @@ __all__ = [
     "column_from_text",
     "find_duplicate",
     "format_number",
+    "read_alike",
+    "reread",
     "words_from_text",
 ]
 
@@ -39,7 +43,7 @@ class Column:
     datetime64[us] (NaT if missing), `text` an object array of str ("" if missing).
     `cells` keeps the original text of dates with a guessed format (3/4/2024) and of formatted
     numbers, whose format is `spelling` (see :mod:`chainrule.data.spelling`).  `origin` are the
-    row indices in the source.
+    row indices in the source.  `writing` is how the table writes numbers and dates.
     """
 
     name: str
@@ -50,6 +54,7 @@ class Column:
     cells: NDArray[Any] | None = None
     origin: NDArray[np.intp] | None = None
     spelling: str = ""
+    writing: Writing = UNKNOWN
 
     def __len__(self) -> int:
         return len(self.values)
@@ -58,15 +63,22 @@ class Column:
         """Return the column for `rows` only, with its kind inferred again from these rows.
 
         A column may be text only because of a cell in other rows, and the kind in the training
-        set must not depend on rows held out.
+        set must not depend on rows held out.  Only how cells are written (`writing`) is that of
+        the whole table.
         """
         if rows is None:
             return self
         origin = rows if self.origin is None else self.origin[rows]
-        text = self.values if self.kind == "text" else self.cells
+        text = self.text
         if text is not None:
-            return replace(column_from_text(self.name, text[rows].tolist()), origin=origin)
+            taken = column_from_text(self.name, text[rows].tolist(), self.writing)
+            return replace(taken, origin=origin)
         return replace(self, values=self.values[rows], missing=self.missing[rows], origin=origin)
+
+    @property
+    def text(self) -> NDArray[Any] | None:
+        """The cells as they were written, or None if they were not text."""
+        return self.values if self.kind == "text" else self.cells
 
     def row_number(self, row: int) -> int:
         """Return the number of `row` in the source, counted from 1, for messages."""
@@ -100,7 +112,7 @@ def format_number(value: float) -> str:
 
 @dataclass(frozen=True)
 class Table:
-    """Columns of equal length in a fixed order.
+    """Columns of equal length in a fixed order; `notes` tell how the file was read.
 
     >>> table = Table.from_arrays({"size": [1.5, None], "color": ["red", "blue"]})
     >>> table.names, len(table), table["size"].kind, table["size"].missing.tolist()
@@ -109,6 +121,7 @@ class Table:
 
     columns: tuple[Column, ...]
     source: str = "the table"
+    notes: tuple[str, ...] = ()
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -132,7 +145,7 @@ class Table:
 
     def take(self, rows: NDArray[np.intp]) -> Table:
         """Return the table for `rows` (indices from 0) only."""
-        return Table(tuple(column.take(rows) for column in self.columns), self.source)
+        return replace(self, columns=tuple(column.take(rows) for column in self.columns))
 
     @classmethod
     def from_arrays(cls, columns: Any, source: str = "the table") -> Table:
@@ -165,7 +178,7 @@ class Table:
                 )
         if len(built[0]) == 0:
             raise DataError(f"{source} has columns but no rows.")
-        return cls(tuple(built), source)
+        return cls(read_alike(built), source)
 
 
 def find_duplicate(names: Sequence[str]) -> str | None:
@@ -212,13 +225,36 @@ def _from_values(name: str, raw: Any, source: str) -> Column:
     )
 
 
-def column_from_text(name: str, cells: list[str]) -> Column:
-    """Build a column of the most specific kind that fits all `cells`."""
-    kind, values, missing, form = parse_text(cells)
+def column_from_text(name: str, cells: list[str], writing: Writing = UNKNOWN) -> Column:
+    """Build a column of the most specific kind that fits all `cells`, written as `writing` says."""
+    kind, values, missing, form = parse_text(cells, writing)
     guessed = np.array(cells, dtype=object) if form not in ("", ISO) else None
     if kind == "number":
-        return Column(name, kind, values, missing, cells=guessed, spelling=form)
-    return Column(name, kind, values, missing, form, guessed)
+        return Column(name, kind, values, missing, cells=guessed, spelling=form, writing=writing)
+    return Column(name, kind, values, missing, form, guessed, writing=writing)
+
+
+def reread(column: Column, writing: Writing) -> Column:
+    """Return `column` with its cells, if they were text, read as `writing` says."""
+    if column.text is None or writing == column.writing:
+        return column
+    read = column_from_text(column.name, column.text.tolist(), writing)
+    return replace(read, origin=column.origin)
+
+
+def read_alike(
+    columns: Sequence[Column],
+    shown: Mapping[str, tuple[str, str]] | None = None,
+    said: Mapping[str, Writing] | None = None,
+) -> tuple[Column, ...]:
+    """Return the `columns` of one table with what one shows of its writing applied to all.
+
+    `shown` is what the columns of numbers show, see :func:`chainrule.data.writing.infer_writing`;
+    `said` is how columns are written by the word of the user.
+    """
+    texts = {column.name: column.text.tolist() for column in columns if column.text is not None}
+    written = infer_writing(texts, shown) | dict(said or {})
+    return tuple(reread(column, written.get(column.name, UNKNOWN)) for column in columns)
 
 
 def words_from_text(name: str, cells: list[str]) -> Column:

@@ -18,15 +18,26 @@ from numpy.typing import ArrayLike, NDArray
 
 from chainrule.core.errors import DataError, OptionError, did_you_mean
 from chainrule.core.wording import counted
-from chainrule.data.columns import choose_target
+from chainrule.data.columns import Roles, choose_target, natural_order
 from chainrule.data.parse import parse_number
 from chainrule.data.spelling import advise
 from chainrule.data.table import Column, Table
 from chainrule.data.unread import respell
 
-__all__ = ["Target", "Task", "check_learnable", "inspect_target", "make_target", "settle_task"]
+__all__ = [
+    "Target",
+    "Task",
+    "check_learnable",
+    "in_order",
+    "inspect_target",
+    "inspect_targets",
+    "make_target",
+    "order_of",
+    "settle_task",
+]
 
-Task = Literal["classification", "regression"]
+Task = Literal["classification", "regression", "several"]
+_LISTS = ("classes", "errors", "widths")  # the fields that JSON writes as lists
 _MAX_CLASSES = 20  # whole numbers with more distinct values are regression by default
 
 
@@ -34,8 +45,13 @@ _MAX_CLASSES = 20  # whole numbers with more distinct values are regression by d
 class Target:
     """The target of a model.
 
-    `classes` (classification) are sorted; they are text, or numbers if the column contains
-    numbers.  `mean` and `scale` (regression) are those of the training rows.
+    `classes` (classification) are sorted, or in their own order if they are `ordered`; they are
+    text, or numbers if the column contains numbers.  `mean` and `scale` (regression) are those of
+    the training rows.  Standardized values are ``(value - mean) / scale``, and ``value / mean`` if
+    the target has `counts`.  `errors` are the calibration scores of rows that were not trained on,
+    sorted, and `widths` what the expected error depends on, from which
+    :mod:`chainrule.tabular.conformal` makes prediction intervals.
+    Several targets of one network are the `parts` of a target, whose task is "several".
     """
 
     name: str
@@ -44,6 +60,32 @@ class Target:
     mean: float = 0.0
     scale: float = 1.0
     spelling: str = ""
+    ordered: bool = False
+    counts: bool = False
+    errors: tuple[float, ...] = ()
+    widths: tuple[float, ...] = ()
+    parts: tuple[Target, ...] = ()
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The columns of the target, several if it has `parts`."""
+        return tuple(part.name for part in self.parts) or (self.name,)
+
+    def fitted_to(self, table: Table, rows: NDArray[np.intp]) -> Target:
+        """Return the target with the mean and scale of the training rows `rows` of `table`."""
+        if self.parts:
+            return replace(self, parts=tuple(part.fitted_to(table, rows) for part in self.parts))
+        return self.fitted(table[self.name].take(rows), table.source)
+
+    def encode_from(self, table: Table, rows: NDArray[np.intp] | None = None) -> NDArray[Any]:
+        """Return :meth:`encode` of the target's column in `rows` of `table` (None: all).
+
+        Several targets are the columns of a float32 array (rows, targets).
+        """
+        if self.parts:
+            found = [part.encode_from(table, rows).astype(np.float32) for part in self.parts]
+            return np.stack(found, axis=1)
+        return self.encode(table[self.name].take(rows), table.source)
 
     def fitted(self, column: Column, where: str) -> Target:
         """Return the target with the mean and scale of `column`, which has training rows only."""
@@ -70,7 +112,7 @@ class Target:
         _reject_missing(column, where)
         if self.task == "regression":
             values = _numbers(respell(column, self.spelling, where), where)
-            return ((values - self.mean) / self.scale).astype(np.float32)
+            return self.standardize(values)
         place = {str(name): i for i, name in enumerate(self.classes)}
         codes = np.empty(len(column), dtype=np.int64)
         for row, cell in enumerate(column.as_text()):
@@ -82,21 +124,41 @@ class Target:
             codes[row] = place[cell]
         return codes
 
+    def standardize(self, values: ArrayLike) -> NDArray[Any]:
+        """Return standardized values (float32) of values in the units of the target."""
+        zero, unit = self._units
+        standard: NDArray[Any] = (np.asarray(values, np.float64) - zero) / unit
+        if self.counts:  # 0 may come from standardized numbers, with their rounding
+            standard = np.where(np.abs(standard) < 1e-5, 0.0, standard)
+        return standard.astype(np.float32)
+
+    @property
+    def _units(self) -> tuple[float, float]:
+        """The value that is standardized to 0, and what is added to it for 1."""
+        return (0.0, self.mean or 1.0) if self.counts else (self.mean, self.scale)
+
     def decode(self, predicted: ArrayLike) -> NDArray[Any]:
         """Return the classes of class indices, or the values of standardized values."""
         array = np.asarray(predicted)
+        if self.parts:
+            decoded = [part.decode(array[:, k]).tolist() for k, part in enumerate(self.parts)]
+            return np.array(decoded, dtype=object).T
         if self.task == "regression":
-            return array.astype(np.float64) * self.scale + self.mean
+            zero, unit = self._units
+            return array.astype(np.float64) * unit + zero
         return np.array(self.classes)[array.astype(np.intp)]
 
     def to_json(self) -> dict[str, Any]:
         """Return a plain JSON dict; `from_json` restores the target exactly."""
-        return {**asdict(self), "classes": list(self.classes)}
+        lists = {name: list(getattr(self, name)) for name in _LISTS}
+        return {**asdict(self), **lists, "parts": [part.to_json() for part in self.parts]}
 
     @classmethod
     def from_json(cls, saved: Mapping[str, Any]) -> Target:
         """Restore a target from what `to_json` returned."""
-        return cls(**{**saved, "classes": tuple(saved["classes"])})
+        more = {name: tuple(saved.get(name, ())) for name in _LISTS}
+        parts = tuple(cls.from_json(part) for part in saved.get("parts", ()))
+        return cls(**{**saved, **more, "parts": parts})
 
 
 def inspect_target(
@@ -104,16 +166,21 @@ def inspect_target(
     target: str | None = None,
     task: str | None = None,
     rows: NDArray[np.intp] | None = None,
+    roles: Roles | None = None,
 ) -> tuple[Target, NDArray[np.intp], tuple[str, ...]]:
     """Return (target, rows with a target, notes) for `rows` (None: all).
 
     The task is classification for text, booleans, and whole numbers with at most 20 distinct
-    values that recur; otherwise regression.  Raises DataError on an unknown target, dates,
+    values that recur; otherwise regression.  A target to which `roles` gives an order, as in
+    ``{"grade": ["low", "mid", "high"]}``, has classes in that order, and with "ordinal" in natural
+    order.  Raises DataError on an unknown target, dates,
     infinity, a single class, and, for a whole table, a class with only one row, which can't
     be in both the training and the test set.
     """
     check_task(task)
     name, chosen = choose_target(table, target)
+    order = order_of(name, roles, task)
+    task = task if order is None else "classification"
     given = np.arange(len(table)) if rows is None else np.asarray(rows, dtype=np.intp)
     if len(given) == 0:
         raise DataError(f"{table.source}: got no rows to fit to.")
@@ -124,7 +191,77 @@ def inspect_target(
     with told_if_chosen(chosen):
         settled, told = settle_task(column, len(given) - len(kept), task, table.source)
         found = make_target(column, settled, table.source, whole=rows is None)
+    if order is not None:
+        found, note = in_order(found, column, order, table.source)
+        told = (*told, note)
     return found, kept, (*((chosen,) if chosen else ()), *told)
+
+
+def order_of(name: str, roles: Roles | None, task: str | None) -> str | Sequence[str] | None:
+    """Return the order that `roles` gives the classes of target `name`: words, or "ordinal".
+
+    None if they give none.  Raises OptionError if the task is regression.
+    """
+    order = (roles or {}).get(name)
+    if isinstance(order, str) and order != "ordinal":
+        return None
+    if order is not None and task == "regression":
+        raise OptionError(f"target {name!r} has an order of classes, but the task is regression.")
+    return order
+
+
+def in_order(
+    target: Target, column: Column, given: str | Sequence[str], where: str
+) -> tuple[Target, str]:
+    """Return `target` with the classes of `column` in the order of :func:`order_of`, and a note.
+
+    Raises DataError unless the order lists each class once.
+    """
+    order = natural_order(column) if given == "ordinal" else list(map(str, given))
+    known = {str(name): name for name in target.classes}
+    for word in order:
+        if word not in known:
+            raise DataError(
+                f"{where}: no row of target {target.name!r} is {word!r}, which the order lists. "
+                f"{did_you_mean(word, known)}"
+            )
+    if len(set(order)) < len(order) or len(order) < len(known):
+        left = [word for word in known if word not in order]
+        why = f"{left[0]!r} is missing" if left else "one is listed twice"
+        raise DataError(
+            f"{where}: the order of target {target.name!r} must list each of its "
+            f"{counted(len(known), 'class', 'classes')} once; {why}."
+        )
+    note = f"target `{target.name}`: {' < '.join(order)}, as given"
+    return replace(target, classes=tuple(known[word] for word in order), ordered=True), note
+
+
+def inspect_targets(
+    table: Table, names: Sequence[str], task: str | None = None, roles: Roles | None = None
+) -> tuple[Target, NDArray[np.intp], tuple[str, ...]]:
+    """Return :func:`inspect_target` of several columns at once, for the rows that have them all.
+
+    Raises OptionError for a task, which each target has of its own, and for a name given twice.
+    """
+    if task is not None:
+        raise OptionError(
+            f"task {task!r} can't be given for several targets; give the order of classes as a "
+            "role, or write numbers that are classes as words."
+        )
+    if twice := [name for i, name in enumerate(names) if name in names[:i]]:
+        raise OptionError(f"target {twice[0]!r} is given twice.")
+    missing = np.zeros(len(table), dtype=bool)
+    for name in names:
+        missing |= table[choose_target(table, name)[0]].missing
+    rows, notes = np.flatnonzero(~missing), []
+    if missing.any():
+        notes.append(
+            f"left out {counted(int(missing.sum()), 'row')} without a value of each target"
+        )
+    found = [inspect_target(table, name, None, rows, roles) for name in names]
+    notes += [note for _, _, told in found for note in told]
+    parts = tuple(target for target, _, _ in found)
+    return Target(", ".join(names), "several", parts=parts), rows, tuple(notes)
 
 
 @contextmanager
@@ -163,11 +300,18 @@ def settle_task(
     if column.kind == "date":
         raise DataError(f"{where}: target {name!r} holds dates; predict a number or a class.")
     if column.spelling:
-        notes.append(f"target `{name}`: numbers written as {column.spelling}")
+        why = f"; {column.writing.why}" if column.writing.why else ""
+        notes.append(f"target `{name}`: numbers written as {column.spelling}{why}")
     if task is not None:
         return cast(Task, task), tuple(notes)
     inferred, why = _infer_task(column)
-    return inferred, (*notes, f"target `{name}`: {why}, so {inferred}")
+    notes.append(f"target `{name}`: {why}, so {inferred}")
+    if _looks_counted(column):
+        notes.append(
+            f"target `{name}`: small whole numbers with a long tail; if they count something, "
+            "--loss poisson predicts expected counts"
+        )
+    return inferred, tuple(notes)
 
 
 def make_target(column: Column, task: Task, where: str, whole: bool) -> Target:
@@ -200,12 +344,28 @@ def _infer_task(column: Column) -> tuple[Task, str]:
     distinct = len(np.unique(values))
     if not np.isfinite(values).all() or bool((values != np.floor(values)).any()):
         return "regression", "real numbers"
+    if _looks_counted(column) and (np.unique(values, return_counts=True)[1] == 1).any():
+        return "regression", "small whole numbers, some in one row only"
     if distinct <= 2 or (distinct <= _MAX_CLASSES and 2 * distinct <= len(values)):
         return (
             "classification",
             f"{distinct} different whole numbers in {counted(len(values), 'row')}",
         )
     return "regression", f"{distinct} different whole numbers"
+
+
+def _looks_counted(column: Column) -> bool:
+    """Whether values are those of a count: whole, from 0 or 1, often the same, some far above."""
+    if column.kind != "number" or not np.isfinite(column.values).all():
+        return False
+    values = column.values
+    distinct = np.unique(values)
+    return bool(
+        (distinct == np.floor(distinct)).all()
+        and distinct[0] in (0, 1)
+        and 4 < len(distinct) <= len(values) / 2
+        and distinct[-1] > values.mean() + 2.5 * values.std()
+    )
 
 
 def _classes(column: Column, where: str, whole: bool) -> tuple[str | int | float, ...]:
@@ -234,7 +394,7 @@ def _classes(column: Column, where: str, whole: bool) -> tuple[str | int | float
 
 
 def _advice(column: Column) -> str:
-    advice = advise(column.as_text().tolist()) if column.kind == "text" else ""
+    advice = advise(column.as_text().tolist(), column.name) if column.kind == "text" else ""
     return f" Note: {advice}." if advice else ""
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -20,18 +20,27 @@ from numpy.typing import NDArray
 
 from chainrule.core.errors import DataError
 from chainrule.core.wording import counted
-from chainrule.data.parse import DATE_FORMATS, ISO, parse_date, parse_number
-from chainrule.data.spelling import SPELLINGS, parse_spelled
+from chainrule.data.dates import ISO, find_date_format, parse_any_date, parse_date
+from chainrule.data.gaps import Sentinel, find_sentinels
+from chainrule.data.parse import parse_number
+from chainrule.data.spelling import decimal_mark, forms_for, number_parts, parse_spelled
 from chainrule.data.table import Column
+from chainrule.data.writing import Writing
 
 __all__ = ["Settled", "Unread", "held_out_notes", "read_dates", "read_numbers", "respell", "settle"]
 
 MOSTLY = 0.95  # least share of numbers, or dates, in a text column to be read as one
 _LEAST = 20  # least number of such cells, because one bad cell of few is a large share
+_FEWEST = 3  # the same if no cell is bad but those in GAP_WORDS
 _PROBED = 200  # cells tried first in a long column
 _MOST_OTHERWISE = 0.05  # most cells, as a share, in another format than in training
 _CODE = re.compile(r"0[0-9]+")
-_UNIT = re.compile(r"[€$£¥%]")
+GAP_WORDS = frozenset([
+    "-", "--", "---", ".", "..", "*", "none", "nil", "missing", "unknown", "unk", "tbd", "n.a.",
+    "n.a", "na.", "n/k", "nd", "n.d.", "not available", "not applicable", "no data", "keine",
+    "k.a.", "s/o", "#value!", "#ref!", "#div/0!", "#num!", "#name?", "-nan",
+])  # fmt: skip
+"""Words (lower case) that mean "no value" in a column whose other cells are numbers or dates."""
 
 Reader = Callable[[str], Any]
 
@@ -63,16 +72,35 @@ class Unread:
 
 @dataclass(frozen=True)
 class Settled:
-    """A column as it is read in training: `read_as` if inferred from text, and unread cells."""
+    """A column as it is read in training: `read_as` if inferred from text, and unread cells.
+
+    `sentinels` are values that stand for missing cells, or may do so.
+    """
 
     column: Column
     read_as: str = ""
     unread: Unread | None = None
+    sentinels: tuple[Sentinel, ...] = ()
 
     def note(self, unread: Unread | None) -> str:
         """Return the note on how it was read and on the cells `unread`; "" if there is none."""
-        told = "; ".join(str(part) for part in (self.read_as, unread) if part)
+        told = "; ".join(str(part) for part in (self.read_as, unread, *self.sentinels) if part)
         return f"`{self.column.name}`: {told}" if told else ""
+
+    @property
+    def gaps(self) -> tuple[float, ...]:
+        """The numbers that surely stand for missing cells."""
+        return tuple(sentinel.value for sentinel in self.sentinels if sentinel.surely)
+
+    def without_sentinels(self) -> Settled:
+        """Return the column with the cells missing that surely stand for no value."""
+        found = replace(self, sentinels=find_sentinels(self.column))
+        if not found.gaps:
+            return found
+        column = self.column
+        missing = column.missing | np.isin(column.values, found.gaps)
+        values = np.where(missing, np.nan, column.values)
+        return replace(found, column=replace(column, values=values, missing=missing))
 
 
 def held_out_notes(found: Mapping[str, Unread]) -> tuple[str, ...]:
@@ -84,18 +112,21 @@ def settle(column: Column) -> Settled:
     """Convert a text column if nearly all its cells are numbers, dates or booleans.
 
     At least 95 % of the cells, and at least 20 cells, must fit one format, and no other cell may
-    be a code such as 007; the rest become missing.  In number columns, infinity becomes missing.
+    be a code such as 007; the rest become missing.  Words such as "-" and "unknown" do not count
+    among the cells.  In number columns, infinity becomes missing.
     Any other column is returned unchanged.
     """
     if column.kind == "number":
         filled, rows = _without_infinity(column)
         return Settled(filled, "", Unread.of(column, rows) if len(rows) else None)
     cells = column.as_text()[~column.missing].tolist() if column.kind == "text" else []
-    if len(cells) < _LEAST:
+    cells = [cell for cell in cells if cell.lower() not in GAP_WORDS]
+    if len(cells) < _FEWEST:
         return Settled(column)
     probed = cells[:: -(-len(cells) // _PROBED)]
-    promising = len(probed) == len(cells) or _find_form(probed, slack=0.05) is not None
-    found = _find_form(cells) if promising else None
+    written = column.writing
+    promising = len(probed) == len(cells) or _find_form(probed, written, 0.05) is not None
+    found = _find_form(cells, written) if promising else None
     if found is None:
         return _as_booleans(column, cells)
     kind, form = found
@@ -106,7 +137,7 @@ def settle(column: Column) -> Settled:
 def _as_booleans(column: Column, cells: list[str]) -> Settled:
     """Convert a text column to booleans if nearly all `cells` are true or false."""
     read = sum(_read_boolean(cell) is not None for cell in cells)
-    if read < max(MOSTLY * len(cells), _LEAST):
+    if read < len(cells) if len(cells) < _LEAST else read < max(MOSTLY * len(cells), _LEAST):
         return Settled(column)
     filled, rows = _fill(column, "number", "", _read_boolean)
     values = filled.values == 1
@@ -124,31 +155,33 @@ def _without_infinity(column: Column) -> tuple[Column, NDArray[np.intp]]:
     return replace(column, values=values, missing=missing), rows
 
 
-def _find_form(cells: list[str], slack: float = 0.0) -> tuple[str, str] | None:
+def _find_form(cells: list[str], writing: Writing, slack: float = 0.0) -> tuple[str, str] | None:
     """Return (kind, format) that parses nearly all `cells`, or None."""
+    least = len(cells) if len(cells) < _LEAST else max((MOSTLY - slack) * len(cells), _LEAST)
     unit = Counter(map(_unit, cells)).most_common(1)[0][0]
-    forms = [f"{form}%" if unit == "%" else f"{unit}{form}" for form in SPELLINGS]
-    numbers = [("number", form) for form in (*([] if unit else [""]), *forms)]
+    forms = [*([] if unit else [""]), *forms_for(unit)]
     distinct = list(dict.fromkeys(cells))
-    for kinds in (numbers, [("date", form) for form in DATE_FORMATS]):
-        read = [dict(zip(distinct, map(_reader(*kind), distinct), strict=True)) for kind in kinds]
-        counts = [sum(values[cell] is not None for cell in cells) for values in read]
-        most = max(counts)
-        if most < max((MOSTLY - slack) * len(cells), _LEAST):
-            continue
-        best = counts.index(most)
-        if kinds is not numbers:
-            return kinds[best]
+    read = [{cell: _reader("number", form)(cell) for cell in distinct} for form in forms]
+    counts = [sum(values[cell] is not None for cell in cells) for values in read]
+    most = max(counts)
+    if most >= least:
+        tied = [form for form, count in zip(forms, counts, strict=True) if count == most]
+        best = forms.index(tied[0])
+        if any(_differ(read[best], read[forms.index(form)]) for form in tied[1:]):
+            # 83,879 is a different number in two formats; the decimal mark of the file decides.
+            meant = [form for form in tied if decimal_mark(form or "1234.5") == writing.decimal]
+            if not meant:
+                return None
+            best = forms.index(meant[0])
         odd = any(_CODE.fullmatch(cell) for cell, value in read[best].items() if value is None)
-        # 83,879 is a different number in two formats: ambiguous, so it stays text.
-        tied = [values for values, count in zip(read, counts, strict=True) if count == most]
-        return None if odd or any(_differ(tied[0], values) for values in tied[1:]) else kinds[best]
-    return None
+        return None if odd else ("number", forms[best])
+    form = find_date_format(cells, writing.day_first, least / len(cells))
+    return ("date", form) if form else None
 
 
 def _unit(cell: str) -> str:
-    found = _UNIT.search(cell)
-    return found[0] if found else ""
+    parts = number_parts(cell)
+    return parts[1] if parts else ""
 
 
 def _differ(one: dict[str, Any], other: dict[str, Any]) -> bool:
@@ -190,7 +223,7 @@ def _fill(column: Column, kind: str, form: str, read: Reader) -> tuple[Column, N
     kept = None if form in ("", ISO) else np.array(cells, dtype=object)
     filled = Column(
         column.name, "number" if numbers else "date", values, missing,
-        "" if numbers else form, kept, column.origin, form if numbers else "",
+        "" if numbers else form, kept, column.origin, form if numbers else "", column.writing,
     )  # fmt: skip
     return filled, np.array(unread, dtype=np.intp)
 
@@ -261,8 +294,13 @@ def _check(column: Column, rows: NDArray[np.intp], where: str, wanted: str) -> N
     """Raise DataError if there are too many unreadable cells, which are in `rows`."""
     if len(rows) == 0:
         return
-    present = int((~column.missing).sum())
-    cells = (column.as_text() if column.cells is None else column.cells)[rows]
+    cells = column.as_text() if column.cells is None else column.cells
+    gaps = sum(str(cell).strip().lower() in GAP_WORDS for cell in cells[rows])
+    present = int((~column.missing).sum()) - gaps
+    rows = rows[[str(cell).strip().lower() not in GAP_WORDS for cell in cells[rows]]]
+    if len(rows) == 0:
+        return
+    cells = cells[rows]
     otherwise = sum(_is_otherwise(str(cell).strip()) for cell in cells)
     if 2 * len(rows) < present and otherwise <= _MOST_OTHERWISE * present:
         return
@@ -274,14 +312,9 @@ def _check(column: Column, rows: NDArray[np.intp], where: str, wanted: str) -> N
 
 def _is_otherwise(cell: str) -> bool:
     """Whether `cell` is a number or a date in any format."""
-    unit = _unit(cell)
-    spelled = (f"{form}%" if unit == "%" else f"{unit}{form}" for form in SPELLINGS)
-    readers: Iterable[Reader] = (
-        _reader("number", ""),
-        *(_reader("number", form) for form in spelled),
-        *(_reader("date", form) for form in DATE_FORMATS),
-    )
-    return any(read(cell) is not None for read in readers)
+    forms = ("", *forms_for(_unit(cell)))
+    numbers = any(_reader("number", form)(cell) is not None for form in forms)
+    return numbers or parse_any_date(cell) is not None
 
 
 def respell(column: Column, spelling: str, where: str) -> Column:

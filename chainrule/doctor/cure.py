@@ -31,7 +31,7 @@ __all__ = ["CURES", "cured"]
 
 Array = np.ndarray[Any, Any]
 Apply: TypeAlias = Callable[[Case, Any], Case]
-WEIGHTED = ("Linear", "Maxout", "SparseLinear")
+WEIGHTED = ("Linear", "Maxout", "MemberLinear", "SparseLinear")
 RATES = ("start", "end", "peak", "values", "then")  # the fields of schedules that are rates
 
 
@@ -279,9 +279,11 @@ def _output(case: Case, end: str | None) -> Case:
         raise OptionError("the output can be changed in a Sequential only.")
     if end not in (None, *BY_NAME):
         raise OptionError(f"the output can't be changed to {end!r} automatically.")
-    kept = config["layers"][: _last_weighted(config) + 1]
+    last = _last_weighted(config) + 1
+    kept = config["layers"][:last]
     if end is not None:
         kept = [*kept, model_config(BY_NAME[end]())]
+    kept += [one for one in config["layers"][last:] if one.get("type") == "AverageMembers"]
     return _with_model(case, {**config, "layers": kept}, keep=True)
 
 
@@ -290,6 +292,8 @@ def _width(case: Case, units: int) -> Case:
     config = model_config(case.model)
     if not _is_sequential(config):
         raise OptionError("layers can be widened in a Sequential only.")
+    if any(one.get("type") == "MemberLinear" for one in config["layers"]):
+        raise OptionError("the layers of an ensemble of networks can't be widened automatically.")
     last, width, layers = _last_weighted(config), None, []
     for i, one in enumerate(config["layers"]):
         one = dict(one)

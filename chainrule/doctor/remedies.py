@@ -283,7 +283,7 @@ def _measure(case: Case, change: Mapping[str, Any]) -> str:
     """Return what answers are judged by, whatever the loss: wrong classes, or 1 - R²."""
     aim = objective(change.get("loss", case.loss))
     kind = aim.kind if aim.kind != "custom" else getattr(aim.function, "kind", "")
-    if kind in ("values", "counts"):
+    if kind in ("values", "quantiles", "counts"):
         return "1 - R²"
     y = np.asarray(case.data[1])
     classes = (

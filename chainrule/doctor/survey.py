@@ -101,7 +101,7 @@ class Survey:
 
     @property
     def kind(self) -> str:
-        """What a target is: "classes", "labels", "values" or "counts", or "" if not known."""
+        """What a target is, as in :class:`~chainrule.step.objective.Objective`; "" if unknown."""
         if self.aim.kind != "custom":
             return self.aim.kind
         return str(getattr(self.aim.function, "kind", ""))
@@ -109,9 +109,9 @@ class Survey:
     @property
     def takes(self) -> str:
         """What the loss takes outputs for: "logits", "probabilities", "values" ..., or ""."""
-        if self.aim.kind == "custom":
+        if self.aim.kind in ("custom", "several"):
             return str(getattr(self.aim.function, "takes", ""))
-        if self.aim.kind in ("classes", "labels"):
+        if self.aim.kind in ("classes", "ordered", "labels"):
             return "logits" if self.aim.probabilistic else "scores"
         return "log rates" if self.aim.kind == "counts" else "values"
 
@@ -313,7 +313,7 @@ class Survey:
         return None if self.held_out is None else self._guess_loss(self.held_out)
 
     def _guess_loss(self, part: Part) -> float | None:
-        if self.aim.function is None or not self.kind:
+        if self.aim.function is None or self.kind in ("", "ordered", "several"):
             return None
         width = math.prod(self.outputs.shape[1:])
         some = part.spread_rows(max(1, min(GUESS_ROWS, MOST_ELEMENTS // width)))
@@ -328,6 +328,8 @@ class Survey:
                 np.bincount(codes, w, minlength=width) / w.sum() for w in (weight, np.ones(len(y)))
             )
             middle = np.rint(middle)  # the median of one-hot rows
+        elif self.kind == "quantiles":
+            mean = middle = np.quantile(rows[:, 0], self.aim.levels)
         else:
             mean, middle = np.average(rows, axis=0, weights=weight), np.median(rows, axis=0)
         if len(mean) != width:

@@ -108,8 +108,8 @@ def given_rows(subject: Subject, X: Any, y: Any) -> tuple[Array, Array | None]:
             )
         frame = Table.from_arrays(X)
         X = pipeline.transform(frame)
-        if y is None and pipeline.target.name in frame.names:
-            y = pipeline.target.encode(frame[pipeline.target.name], frame.source)
+        if y is None and set(pipeline.target.names) <= set(frame.names):
+            y = pipeline.target.encode_from(frame)
     elif isinstance(pipeline, PixelPipeline) and getattr(X, "dtype", None) == np.uint8:
         X = pipeline.encode(X)
     found = check_rows(X, "X", model_dtype(subject.network))

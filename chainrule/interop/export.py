@@ -21,6 +21,7 @@ from chainrule.core.errors import DataError, OptionError, RunError
 from chainrule.core.graph import Graph
 from chainrule.core.tensor import Tensor, input
 from chainrule.data.encode import CategoryEncoder
+from chainrule.data.gaps import with_gaps
 from chainrule.data.pipeline import Pipeline
 from chainrule.data.pixels import PixelPipeline
 from chainrule.data.table import Table
@@ -91,7 +92,9 @@ def export(run: Run | Graph, path: str | os.PathLike[str], rows: Any = None) -> 
         content, given, wanted = _of_run(run, rows)
     else:
         raise OptionError(f"export takes a run or a graph, not {type(run).__name__}.")
-    inputs, outputs, difference = _compared(content, given, wanted)
+    inputs, outputs, difference = _compared(
+        content, given, wanted, run.threshold if isinstance(run, Run) else None
+    )
     write_file(Path(path), content)
     count = max((len(array) for array in given.values() if array.ndim), default=0)
     return Exported(Path(path), inputs, outputs, len(content), count, difference, drawn)
@@ -140,18 +143,27 @@ def _inputs(run: Run) -> tuple[dict[str, Tensor], Tensor]:
 def _answers(run: Run, output: Tensor) -> dict[str, Tensor]:
     """Return what the run predicts, from the raw outputs of its network."""
     aim = run.objective
+    if aim.kind in ("ordered", "quantiles", "several"):
+        raise OptionError(
+            f"a run with the loss {aim.name!r} can't be exported yet; export its network as a "
+            "graph: cr.export(run.graph(), path, {'x': features})."
+        )
+    output = output / run.temperature if run.temperature != 1 else output
     flat = run.flat_target and output.shape[1:] == (1,)
     one = output.reshape((ROWS,)) if flat else output
     if aim.kind == "classes":
         scores = {"probabilities": softmax(output)} if aim.probabilistic else {"scores": output}
-        return {"prediction": output.argmax(axis=1), **scores}
+        first = output.argmax(axis=1)
+        if run.threshold is not None:
+            first = (scores["probabilities"][:, 1] >= run.threshold).astype("int64")
+        return {"prediction": first, **scores}
     if aim.kind == "labels":
         scores = {"probabilities": sigmoid(one)} if aim.probabilistic else {"scores": one}
         return {"prediction": (one > 0).astype("int64"), **scores}
     value = exp(one) if aim.kind == "counts" else one
     if isinstance(run.pipeline, Pipeline):
-        target = run.pipeline.target
-        value = value.astype("float64") * target.scale + target.mean
+        zero, one = run.pipeline.target.decode([0, 1])
+        value = value.astype("float64") * (one - zero) + zero
     return {"prediction": value}
 
 
@@ -173,6 +185,7 @@ def _expected(run: Run, rows: Any) -> tuple[dict[str, Array], dict[str, Array]]:
     pipeline = run.pipeline
     if isinstance(pipeline, Pipeline):
         table = Table.from_arrays(_drawn_table(pipeline) if rows is None else rows)
+        table = with_gaps(table, pipeline.na)
         if len(table) == 0:
             raise DataError("export: there are no rows to compare on; give at least one.")
         outputs = run.outputs(pipeline.transform(table))
@@ -245,7 +258,10 @@ def _between(rng: Any, encoder: Any, part: int) -> Array:
 
 
 def _compared(
-    content: bytes, given: Mapping[str, Array], wanted: Mapping[str, Array]
+    content: bytes,
+    given: Mapping[str, Array],
+    wanted: Mapping[str, Array],
+    threshold: float | None = None,
 ) -> tuple[dict[str, str], dict[str, str], float]:
     """Run the model, and return its inputs, its outputs and the largest difference.
 
@@ -269,7 +285,9 @@ def _compared(
             )
         away = _distance(found[name], array)
         if name == "prediction" and array.dtype.kind in "iu":
-            away[_undecided(wanted)] = 0  # either of two equal scores may win by rounding
+            away[_undecided(wanted, threshold)] = (
+                0  # either of two equal scores may win by rounding
+            )
         largest = float(away.max(initial=0.0))
         if not largest <= TOLERANCE:
             row = int(np.unravel_index(int(np.argmax(~(away <= TOLERANCE))), away.shape)[0])
@@ -292,7 +310,7 @@ def _distance(found: Array, wanted: Array) -> Array:
     return np.asarray(np.where((a == b) | (np.isnan(a) & np.isnan(b)), 0.0, away))
 
 
-def _undecided(wanted: Mapping[str, Array]) -> Any:
+def _undecided(wanted: Mapping[str, Array], threshold: float | None) -> Any:
     """Return the elements of a prediction whose two best scores are equal but for rounding."""
     scores = wanted.get("probabilities", wanted.get("scores"))
     prediction = wanted["prediction"]
@@ -300,5 +318,7 @@ def _undecided(wanted: Mapping[str, Array]) -> Any:
         return np.zeros(prediction.shape, bool)
     if scores.shape == prediction.shape:  # labels
         return np.abs(scores - (0.5 if "probabilities" in wanted else 0.0)) < TOLERANCE
+    if threshold is not None:
+        return np.abs(scores[:, 1] - threshold) < TOLERANCE
     two = np.sort(scores, axis=1)[:, -2:]
     return two[:, 1] - two[:, 0] < TOLERANCE

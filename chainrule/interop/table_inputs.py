@@ -130,6 +130,9 @@ def _all_numbers(pipeline: Pipeline, x: Tensor) -> Tensor:
     )
     offset = np.array([e.scaling.offset for e in encoders])
     missing = ~(abs(x) < math.inf)
+    most = max(len(e.gaps) for e in encoders)
+    for k in range(most):  # numbers that stand for missing cells
+        missing = missing | (x == np.array([[*e.gaps, *(math.nan,) * most][k] for e in encoders]))
     median = np.array([e.median[0] for e in encoders])
     scaled = (where(missing, median, x) - shift) / scale + offset
     marked = [i for i, e in enumerate(encoders) if e.indicator]
@@ -148,6 +151,8 @@ def _numbers(encoder: NumericEncoder, x: Tensor) -> Tensor:
         parts = _date_parts(where(missing, 0, x), encoder.parts)
     else:
         missing = x < 0 if encoder.levels else ~(abs(x) < math.inf)
+        for gap in encoder.gaps:
+            missing = missing | (x == gap)
         parts = [x.astype("float64")]
     raw = concat([expand_dims(part, 1) for part in parts], axis=1)
     gone = expand_dims(missing, 1)

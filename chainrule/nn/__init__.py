@@ -19,12 +19,15 @@ from chainrule.nn import (
     initializers,
     losses,
     maxout,
+    members,
     neurons,
     noise,
     normalize,
+    pieces,
     regularizers,
     residual,
     scale,
+    several,
     wiring,
 )
 from chainrule.nn.activations import *  # noqa: F403
@@ -44,13 +47,16 @@ from chainrule.nn.layer_config import from_config, register_layer, register_publ
 from chainrule.nn.losses import *  # noqa: F403
 from chainrule.nn.lsuv import lsuv
 from chainrule.nn.maxout import *  # noqa: F403
+from chainrule.nn.members import *  # noqa: F403
 from chainrule.nn.network import Network
 from chainrule.nn.neurons import *  # noqa: F403
 from chainrule.nn.noise import *  # noqa: F403
 from chainrule.nn.normalize import *  # noqa: F403
+from chainrule.nn.pieces import *  # noqa: F403
 from chainrule.nn.regularizers import *  # noqa: F403
 from chainrule.nn.residual import *  # noqa: F403
 from chainrule.nn.scale import *  # noqa: F403
+from chainrule.nn.several import *  # noqa: F403
 from chainrule.nn.wiring import *  # noqa: F403
 
 __all__ = [
@@ -73,12 +79,15 @@ __all__ += embedding.__all__
 __all__ += initializers.__all__
 __all__ += losses.__all__
 __all__ += maxout.__all__
+__all__ += members.__all__
 __all__ += neurons.__all__
 __all__ += noise.__all__
 __all__ += normalize.__all__
+__all__ += pieces.__all__
 __all__ += regularizers.__all__
 __all__ += residual.__all__
 __all__ += scale.__all__
+__all__ += several.__all__
 __all__ += wiring.__all__
 
 register_public(globals()[name] for name in __all__)

@@ -7,8 +7,10 @@ with an option is also a class that holds it, such as ``Huber(2.0)``.
 | target | losses |
 |---|---|
 | one of k classes | cross_entropy, kl_divergence, multiclass_hinge, squared_multiclass_hinge |
+| one of k classes in an order | ordinal |
 | binary labels, any number per row | binary_cross_entropy, hinge, squared_hinge |
 | real values | mse, mae, huber, log_cosh |
+| quantiles of real values | quantile |
 | counts | poisson |
 
 Losses of labels, values and counts also take a `weight` for each element of the target: 0 masks
@@ -24,11 +26,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeVar
 
-from chainrule.core.errors import ShapeError
-from chainrule.core.options import in_range
+import numpy as np
+
+from chainrule.core.errors import OptionError, ShapeError
+from chainrule.core.options import in_range, is_number
 from chainrule.core.spec import is_float
-from chainrule.core.tensor import Tensor
-from chainrule.ops.arithmetic import abs, minimum, relu, where
+from chainrule.core.tensor import Tensor, tensor
+from chainrule.ops.arithmetic import abs, maximum, minimum, relu, where
 from chainrule.ops.composite import from_peak, log_softmax, minus_abs, square
 from chainrule.ops.elementary import exp, log, log1p, tanh
 from chainrule.ops.index import is_class
@@ -37,6 +41,7 @@ from chainrule.ops.reduce import argmax, max, mean
 __all__ = [
     "CrossEntropy",
     "Huber",
+    "Quantile",
     "binary_cross_entropy",
     "cross_entropy",
     "hinge",
@@ -46,7 +51,9 @@ __all__ = [
     "mae",
     "mse",
     "multiclass_hinge",
+    "ordinal",
     "poisson",
+    "quantile",
     "squared_hinge",
     "squared_multiclass_hinge",
 ]
@@ -59,8 +66,9 @@ C = TypeVar("C", bound=type)
 class Loss:
     """The properties of one loss, as used by training, tables and the command line.
 
-    kind is that of the target: "classes" (one of k), "labels" (binary), "values" (real
-    numbers) or "counts".  probabilistic is False if the outputs are scores, not logits.
+    kind is that of the target: "classes" (one of k), "ordered" (classes in an order), "labels"
+    (binary), "values" (real numbers), "quantiles" (of real numbers) or "counts".  probabilistic is
+    False if the outputs are scores, not logits.
     """
 
     name: str
@@ -69,6 +77,7 @@ class Loss:
     probabilistic: bool
 
 
+LEVELS = (0.05, 0.5, 0.95)  # of quantile, by default: the median and an interval of 90 %
 LOSSES: dict[str, Loss] = {}
 # The classes that hold the options of a loss, and the name of that loss.
 WITH_OPTIONS: dict[type, str] = {}
@@ -175,6 +184,31 @@ def log_cosh(prediction: Tensor, target: Tensor, weight: Tensor | None = None) -
     return _per_row(where(size < 1, near, far), weight)
 
 
+@_loss("quantiles")
+def quantile(prediction: Tensor, target: Tensor, levels: tuple[float, ...] = LEVELS) -> Tensor:
+    """Return the pinball loss ``max(q e, (q - 1) e)``, averaged over the levels q.
+
+    The error e is ``target - prediction``.  The value with the least mean loss at level q is the
+    quantile that a share q of the targets does not exceed.
+    prediction: (n, k), a column for each level; target: (n,) or (n, 1).  Raises ShapeError for
+    other shapes.
+    Source: Koenker and Bassett, "Regression quantiles", 1978.
+
+    >>> import chainrule as cr
+    >>> quantile(cr.tensor([[0.0, 0.0, 0.0], [1.0, 2.0, 3.0]]), cr.tensor([2.0, 2.0]))
+    Tensor([1.        , 0.03333334], f32[2])
+    """
+    rows = prediction.shape[:1]
+    if prediction.shape != (*rows, len(levels)) or target.shape not in (rows, (*rows, 1)):
+        raise ShapeError(
+            f"quantile: predictions must have a column for each of the {len(levels)} levels, not "
+            f"shape {prediction.shape}, and targets one value for each row, not {target.shape}."
+        )
+    error = target.reshape((-1, 1)) - prediction
+    share = tensor(np.array(levels, prediction.dtype))
+    return mean(maximum(share * error, (share - 1) * error), 1)
+
+
 @_loss("counts")
 def poisson(log_rate: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:
     """Return ``exp(z) - t z``, the negative log-likelihood of the count t at rate exp(z).
@@ -252,6 +286,49 @@ def multiclass_hinge(scores: Tensor, target: Tensor) -> Tensor:
 def squared_multiclass_hinge(scores: Tensor, target: Tensor) -> Tensor:
     """Return the square of :func:`multiclass_hinge`: smooth at the margin."""
     return square(multiclass_hinge(scores, target))
+
+
+@_loss("ordered")
+def ordinal(logits: Tensor, target: Tensor) -> Tensor:
+    """Return ``-log P(target)`` of each row, for classes 0, 1, ..., k - 1 that have an order.
+
+    Logit j says whether a row that is not below class j lies above it, so with the sigmoid s
+    ``P(c) = s(-z_c) * s(z_0) * ... * s(z_(c-1))``, without ``s(-z_c)`` for the last class.  These
+    probabilities sum to 1, whatever the logits are.
+    logits: (n, k - 1); target: (n,) integer classes.  Raises ShapeError for other shapes.
+    Source: Fienberg, "The Analysis of Cross-Classified Categorical Data", 1980 (continuation
+    ratios); for networks Shi, Cao and Raschka, "Deep neural networks for rank-consistent ordinal
+    regression based on conditional probabilities", 2021.
+
+    >>> import chainrule as cr
+    >>> ordinal(cr.tensor([[0.0, 0.0], [0.0, 0.0]]), cr.tensor([0, 2]))  # log 2, log 4
+    Tensor([0.6931472, 1.3862944], f32[2])
+    """
+    if logits.ndim != 2 or is_float(target.dtype) or target.shape != logits.shape[:1]:
+        raise ShapeError(
+            f"ordinal: logits must be (rows, classes - 1), not {logits.shape}, and targets class "
+            f"numbers of shape {logits.shape[:1]}, not {target.dtype} {target.shape}."
+        )
+    shares = ordered_log_probabilities(logits)
+    return -where(is_class(target, _classes(shares)), shares, 0.0).sum(1)
+
+
+def ordered_log_probabilities(logits: Tensor) -> Tensor:
+    """Return the logarithms of the probabilities (n, k) that :func:`ordinal` reads in (n, k - 1).
+
+    >>> import chainrule as cr
+    >>> exp(ordered_log_probabilities(cr.tensor([[0.0, 0.0]])))
+    Tensor([[0.5 , 0.25, 0.25]], f32[1,3])
+    """
+    count = _classes(logits)
+    stay = tensor(np.eye(count, count + 1, dtype=logits.dtype))
+    past = tensor(np.triu(np.ones((count, count + 1), logits.dtype), 1))
+    return -(_softplus(logits) @ stay + _softplus(-logits) @ past)
+
+
+def _softplus(z: Tensor) -> Tensor:
+    """Return ``log(1 + exp(z))``, which is ``-log s(-z)`` of the sigmoid s."""
+    return relu(z) + log1p(exp(minus_abs(z)))
 
 
 def _classes(logits: Tensor) -> int:
@@ -348,3 +425,27 @@ class Huber:
 
     def __call__(self, prediction: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:
         return huber(prediction, target, self.delta, weight)
+
+
+@_options_of("quantile")
+@dataclass(frozen=True)
+class Quantile:
+    """:func:`quantile` with its levels; raises OptionError unless they rise between 0 and 1.
+
+    >>> Quantile((0.1, 0.5, 0.9)).levels
+    (0.1, 0.5, 0.9)
+    """
+
+    levels: tuple[float, ...] = LEVELS
+
+    def __post_init__(self) -> None:
+        levels = self.levels
+        listed = isinstance(levels, (tuple, list)) and all(is_number(one) for one in levels)
+        if not listed or not levels or sorted({0.0, *levels, 1.0}) != [0.0, *levels, 1.0]:
+            raise OptionError(
+                f"Quantile: levels must be numbers that rise between 0 and 1, not {levels!r}."
+            )
+        object.__setattr__(self, "levels", tuple(float(one) for one in levels))
+
+    def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
+        return quantile(prediction, target, self.levels)

@@ -37,7 +37,9 @@ def check_logits(model: Layer, aim: Objective, output: Tensor) -> None:
                 "gives counts."
             )
         return
-    takes_scores = aim.kind == "labels" or (aim.kind == "classes" and aim.probabilistic)
+    takes_scores = aim.kind in ("labels", "ordered") or (
+        aim.kind == "classes" and aim.probabilistic
+    )
     if not takes_scores:
         return
     low, high = bounds(output.node)

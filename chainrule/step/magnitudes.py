@@ -49,7 +49,7 @@ def check_precision(X: Array, y: Array, aim: Objective, dtype: np.dtype[Any]) ->
     cure = "or give the layers dtype='float64'"
     if dtype == np.float64:
         cure = "or subtract a number near it"
-    if aim.kind == "values":
+    if aim.kind in ("values", "quantiles"):
         sample = _sample(y)
         found = numbers_in_spread(sample, _coarser(y.dtype, dtype))
         if (found < 1).any():

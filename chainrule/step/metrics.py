@@ -18,7 +18,7 @@ import numpy as np
 from chainrule.core.errors import OptionError, did_you_mean
 from chainrule.core.pickling import check_named
 from chainrule.core.tensor import Tensor
-from chainrule.nn.losses import mae, mse
+from chainrule.nn.losses import mae, mse, ordered_log_probabilities
 from chainrule.ops.composite import min
 from chainrule.ops.elementary import exp
 from chainrule.ops.reduce import argmax, mean
@@ -51,6 +51,27 @@ class _OfRates:
 
     def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
         return self.per_row(exp(prediction), target)
+
+
+@dataclass(frozen=True)
+class _OfColumn:
+    """A metric of values, for outputs of which one column is the prediction."""
+
+    per_row: Callable[[Tensor, Tensor], Tensor]
+    column: int
+
+    def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
+        return self.per_row(prediction[:, self.column : self.column + 1], target)
+
+
+@dataclass(frozen=True)
+class _OfOrder:
+    """A metric of classes, for outputs that are the logits of continuation ratios."""
+
+    per_row: Callable[[Tensor, Tensor], Tensor]
+
+    def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
+        return self.per_row(ordered_log_probabilities(prediction), target)
 
 
 @dataclass(frozen=True)
@@ -157,6 +178,10 @@ def _suited(known: Metric, aim: Objective) -> Metric:
         return replace(known, per_row=_all_labels_correct)
     if aim.kind == "counts":  # outputs are logarithms of what is predicted
         return replace(known, per_row=_OfRates(known.per_row))
+    if aim.kind == "quantiles":
+        return replace(known, per_row=_OfColumn(known.per_row, aim.median))
+    if aim.kind == "ordered":
+        return replace(known, per_row=_OfOrder(known.per_row))
     return known
 
 

@@ -23,7 +23,8 @@ from chainrule.core.tensor import Tensor
 from chainrule.core.wording import counted
 from chainrule.data.check_arrays import check_classes, check_numbers
 from chainrule.nn.layer_config import to_config
-from chainrule.nn.losses import LOSSES, WITH_OPTIONS
+from chainrule.nn.losses import LEVELS, LOSSES, WITH_OPTIONS, Quantile
+from chainrule.nn.several import Several
 
 __all__ = ["Objective", "objective"]
 
@@ -34,8 +35,10 @@ Array = np.ndarray[Any, Any]
 class Objective:
     """A loss and the kind of prediction it trains.
 
-    kind is "classes" (one of k), "labels" (k yes-or-no answers), "values"
-    (real numbers), "counts" (outputs are logarithms of rates) or "custom" (an
+    kind is "classes" (one of k), "ordered" (one of k with an order, from k - 1 outputs),
+    "labels" (k yes-or-no answers), "values" (real numbers), "quantiles" (an output for each
+    level), "counts" (outputs are logarithms of rates), "several" (targets with
+    a loss and outputs of their own, see :attr:`parts`) or "custom" (an
     unknown loss: outputs are left as they are).  `probabilistic` says whether
     outputs for classes and labels are logits of probabilities; the scores of
     hinge losses are not, and their targets must be certain.
@@ -56,6 +59,25 @@ class Objective:
         """Whether the loss looks at each column of the target alone, and so can weigh it."""
         return self.kind in ("labels", "values", "counts")
 
+    @property
+    def levels(self) -> tuple[float, ...]:
+        """The levels of the quantiles that the outputs are, () where they are none."""
+        if self.kind != "quantiles":
+            return ()
+        return self.function.levels if isinstance(self.function, Quantile) else LEVELS
+
+    @property
+    def parts(self) -> tuple[tuple[Objective, slice], ...]:
+        """The objective of each of several targets, and its columns of the outputs."""
+        if not isinstance(self.function, Several):
+            return ()
+        return tuple(zip(map(objective, self.function.losses), self.function.columns, strict=True))
+
+    @property
+    def median(self) -> int:
+        """The output that stands for the prediction: the level nearest to one half."""
+        return int(np.abs(np.array(self.levels) - 0.5).argmin()) if self.levels else 0
+
     def target(self, y: Any, output: Shape, dtype: np.dtype[Any]) -> Array:
         """Return `y` checked against the model's `output` shape and ready for the loss.
 
@@ -64,10 +86,16 @@ class Objective:
         array = check_target(y)
         if self.kind == "classes":
             return self._class_target(array, output, dtype)
+        if self.kind == "ordered":
+            return self._ordered_target(array, output)
+        if self.kind == "several":
+            return self._several_targets(array, output, dtype)
         if self.kind == "custom":
             return as_float(array, dtype) if is_float(array.dtype) else array
         if self.kind in ("labels", "counts") and array.size:
             self._check_bounds(array)
+        if self.kind == "quantiles":
+            output = self._one_column(output)
         if array.shape[1:] != output[1:] and array.ndim == 1 and output[1:] == (1,):
             array = array[:, None]
         if array.shape[1:] != output[1:]:
@@ -76,6 +104,37 @@ class Objective:
                 f"broadcast, not pair up. {self._cure_of_shapes(array, output)}"
             )
         return as_float(array, dtype)
+
+    def _one_column(self, output: Shape) -> Shape:
+        """Return the shape of the targets of quantiles: a column where `output` has the levels."""
+        if len(output) != 2 or output[1] != len(self.levels):
+            raise ShapeError(
+                f"{self.name} needs one output for each of the {len(self.levels)} levels "
+                f"{', '.join(f'{q:g}' for q in self.levels)}, but the model's output is {output}."
+            )
+        return (output[0], 1)
+
+    def _several_targets(self, array: Array, output: Shape, dtype: np.dtype[Any]) -> Array:
+        """Return targets of shape (rows, targets), each checked by its own objective."""
+        wanted = max(columns.stop for _, columns in self.parts)
+        if output[1:] != (wanted,) or array.shape[1:] != (len(self.parts),):
+            raise ShapeError(
+                f"{self.name}: y must have a column for each of the {len(self.parts)} targets, not "
+                f"shape {array.shape}, and the model {wanted} outputs, not {output}."
+            )
+        for k, (aim, columns) in enumerate(self.parts):
+            aim.target(array[:, k], (output[0], columns.stop - columns.start), dtype)
+        return as_float(array, dtype)
+
+    def _ordered_target(self, array: Array, output: Shape) -> Array:
+        """Return class numbers of shape (rows,), 0 to the number of outputs."""
+        if len(output) != 2 or array.ndim != 1:
+            raise ShapeError(
+                f"{self.name} needs class numbers of shape (rows,) and one output fewer than there "
+                f"are classes; y has shape {array.shape} and the model's output is {output}."
+            )
+        labels: Array = check_classes(array, int(output[1]) + 1).astype(np.int32)  # type: ignore[arg-type]
+        return labels
 
     def _cure_of_shapes(self, array: Array, output: Shape) -> str:
         """Return what to change where targets and output of a loss of pairs do not fit."""
@@ -153,7 +212,7 @@ class Objective:
         """Return class or label probabilities for raw `outputs`; raise OptionError without any."""
         z: Array = outputs.astype(np.float64)
         p: Array
-        if not self.probabilistic or self.kind not in ("classes", "labels"):
+        if not self.probabilistic or self.kind not in ("classes", "ordered", "labels"):
             raise OptionError(
                 f"loss {self.name!r} trains no probabilities; use predict, or train with "
                 "cross_entropy or binary_cross_entropy."
@@ -161,6 +220,10 @@ class Objective:
         if self.kind == "classes":
             e = np.exp(z - z.max(axis=1, keepdims=True))
             p = e / e.sum(axis=1, keepdims=True)
+        elif self.kind == "ordered":
+            stay, past = np.exp(-np.logaddexp(0, z)), np.exp(-np.logaddexp(0, -z))
+            reached = np.cumprod(np.pad(past, ((0, 0), (1, 0)), constant_values=1.0), axis=1)
+            p = reached * np.pad(stay, ((0, 0), (0, 1)), constant_values=1.0)
         else:
             e = np.exp(-np.abs(z))
             p = np.where(z >= 0, 1, e) / (1 + e)
@@ -168,19 +231,27 @@ class Objective:
         return result
 
     def decide(self, outputs: Array) -> Array:
-        """Return what raw `outputs` predict: class numbers, 0/1 labels, values, expected counts."""
+        """Return what raw `outputs` predict: class numbers, 0/1 labels, values, medians, counts."""
         decided: Array = outputs
         if self.kind == "classes":
             decided = outputs.argmax(axis=1)
+        elif self.kind == "ordered":
+            decided = self.probabilities(outputs).argmax(axis=1)
+        elif self.kind == "quantiles":  # in order, where the network's may cross
+            decided = np.sort(outputs, axis=1)[:, self.median, None]
         elif self.kind == "labels":
             decided = (outputs > 0).astype(np.int64)
         elif self.kind == "counts":
             decided = np.exp(outputs)
+        elif self.kind == "several":
+            each = [aim.decide(outputs[:, columns]).reshape(-1) for aim, columns in self.parts]
+            decided = np.stack(each, axis=1).astype(outputs.dtype)
         return decided
 
     def saved(self) -> Any:
         """Return the loss as plain JSON values: its name, or its class and options."""
-        return to_config(self.function) if type(self.function) in WITH_OPTIONS else self.name
+        own = type(self.function) in WITH_OPTIONS or self.kind == "several"
+        return to_config(self.function) if own else self.name
 
 
 def check_recorded(who: str, result: Any) -> None:
@@ -247,7 +318,8 @@ def _columns(output: Shape) -> str:
 
 # The metric that is reported beside a loss, by the kind of its target.
 METRIC_OF = {
-    "classes": "accuracy", "labels": "label_accuracy", "values": "r2", "counts": "r2",
+    "classes": "accuracy", "ordered": "accuracy", "labels": "label_accuracy",
+    "values": "r2", "quantiles": "r2", "counts": "r2",
 }  # fmt: skip
 BY_NAME = {
     loss.name: Objective(
@@ -270,6 +342,8 @@ def objective(loss: str | Callable[[Tensor, Tensor], Tensor]) -> Objective:
     """
     if isinstance(loss, type):
         raise OptionError(f"loss {loss.__name__} is a class; call it: {loss.__name__}().")
+    if isinstance(loss, Several):
+        return Objective("several", loss, "several", None)
     if (name := WITH_OPTIONS.get(type(loss))) is not None:
         return replace(BY_NAME[name], function=loss)  # type: ignore[arg-type]
     for known in BY_NAME.values():

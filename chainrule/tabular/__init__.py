@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from chainrule.core.errors import no_attribute
 
 if TYPE_CHECKING:
+    from chainrule.tabular.heads import head
     from chainrule.tabular.problem import Problem, read_problem
     from chainrule.tabular.settings import Settings, choose_settings
     from chainrule.tabular.table_prediction import predict_table
@@ -23,11 +24,13 @@ __all__ = [
     "Settings",
     "choose_settings",
     "fit_table",
+    "head",
     "predict_table",
     "read_problem",
 ]
 
 _MODULES = {
+    "heads": ("head",),
     "problem": ("Problem", "read_problem"),
     "settings": ("Settings", "choose_settings"),
     "table_prediction": ("predict_table",),

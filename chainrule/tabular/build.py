@@ -9,6 +9,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
+from numpy.typing import NDArray
+
 from chainrule.core.errors import OptionError, did_you_mean
 from chainrule.core.tensor import Tensor
 from chainrule.data.pipeline import CategoryCodes
@@ -18,11 +20,14 @@ from chainrule.nn.initializers import initializer
 from chainrule.nn.layer import Layer, Linear, Sequential
 from chainrule.nn.losses import CrossEntropy
 from chainrule.nn.maxout import Maxout
+from chainrule.nn.members import AverageMembers, MemberLinear
 from chainrule.nn.noise import Dropout, GaussianNoise
 from chainrule.nn.normalize import NORMS
+from chainrule.nn.pieces import PiecewiseLinear
 from chainrule.nn.regularizers import L1, L1L2, ActivityPenalty
 from chainrule.nn.residual import Residual
 from chainrule.nn.scale import Scale
+from chainrule.nn.several import Several
 from chainrule.nn.wiring import SparseLinear
 from chainrule.optim.clip import ClipNorm, ClipValue
 from chainrule.optim.decay import MaxNorm, WeightDecay
@@ -43,6 +48,14 @@ __all__ = [
     "build_penalty",
     "check_settings",
 ]
+
+
+ENOUGH_ROWS = 20_000  # for the quantiles of numbers
+# The loss that :class:`AverageMembers` knows for each; others are like mse.
+SPREAD_OF = {
+    "cross_entropy": "cross_entropy", "kl_divergence": "cross_entropy", "poisson": "poisson",
+    "binary_cross_entropy": "binary_cross_entropy",
+}  # fmt: skip
 
 
 def check_settings(settings: Settings, task: str | None = None) -> None:
@@ -79,11 +92,18 @@ def build_model(
     settings: Settings,
     codes: Sequence[CategoryCodes] = (),
     pixels: bool = False,
+    rows: NDArray[Any] | None = None,
+    loss: str | Callable[[Tensor, Tensor], Tensor] = "mse",
 ) -> Sequential:
     """Return the network for `settings`; `codes` are the features to embed.
 
     With `pixels`, features are uint8 from 0 to 255, which the first layer scales to [0, 1].
+    `rows` are features of training rows, whose quantiles divide numbers into pieces; `loss` is
+    the loss by which the members of an ensemble are trained.
     """
+    many = settings.members > 1
+    if many:
+        _check_members(settings)
     layers: list[Layer] = [Scale(1 / 255)] if pixels else []
     if codes:
         embed = EmbedColumns(
@@ -91,13 +111,54 @@ def build_model(
         )
         layers.append(embed)
         features = embed.outputs
+    if settings.bins and rows is not None and not pixels:
+        encode = _encoding(rows, codes, features, settings.bins)
+        if any(encode.edges):
+            layers.append(encode)
+            features = encode.outputs
     if settings.noise:
         layers.append(GaussianNoise(settings.noise))
-    for size in settings.hidden:
-        block = _block(features, size, settings)
+    for i, size in enumerate(settings.hidden):
+        block = _block(features, size, settings, first=i == 0)
         layers += [Residual(block)] if settings.residual and size == features else block
         features = size
-    return Sequential([*layers, Linear(features, outputs)])
+    if not many:
+        return Sequential([*layers, Linear(features, outputs)])
+    layers += [MemberLinear(settings.members, features, outputs)]
+    return Sequential([*layers, AverageMembers(settings.members, _spread(loss))])
+
+
+def _spread(loss: str | Callable[[Tensor, Tensor], Tensor]) -> str | None:
+    """Return the loss whose spread over members is added; None for several targets."""
+    if isinstance(loss, Several) or loss == "ordinal":
+        return None
+    return SPREAD_OF.get("cross_entropy" if isinstance(loss, CrossEntropy) else str(loss), "mse")
+
+
+def _check_members(settings: Settings) -> None:
+    """Raise OptionError for settings that members can't share."""
+    reason = ""
+    if not settings.hidden:
+        reason = "hidden layers"
+    elif settings.activation == "maxout":
+        reason = "another activation than maxout"
+    elif settings.density != 1:
+        reason = "a density of 1"
+    elif settings.norm not in (None, "batch"):
+        reason = f"the norm batch or none, not {settings.norm}"
+    if reason:
+        raise OptionError(f"members: an ensemble of {settings.members} networks needs {reason}.")
+
+
+def _encoding(
+    rows: NDArray[Any], codes: Sequence[CategoryCodes], features: int, bins: int
+) -> PiecewiseLinear:
+    """Return the encoding of the numbers in `rows`; embedded vectors, which come last, are kept."""
+    looked_up = {code.feature for code in codes}
+    kept = [i for i in range(rows.shape[1]) if i not in looked_up]
+    some = rows[:: max(1, len(rows) // ENOUGH_ROWS)]
+    own = PiecewiseLinear.of(some[:, kept], bins).edges
+    return PiecewiseLinear([*own, *[[]] * (features - len(kept))])
 
 
 def _embedding_size(codes: CategoryCodes, settings: Settings) -> int:
@@ -105,15 +166,25 @@ def _embedding_size(codes: CategoryCodes, settings: Settings) -> int:
     return settings.embedding or min(50, (codes.categories + 1) // 2)
 
 
-def _block(features: int, size: int, settings: Settings) -> list[Layer]:
-    """Return one hidden layer: weights, normalization, activation, dropout."""
-    layers: list[Layer] = [_weights(features, size, settings)]
+def _block(features: int, size: int, settings: Settings, first: bool) -> list[Layer]:
+    """Return one hidden layer: weights, normalization, activation, dropout.
+
+    In the `first` layer of an ensemble each member has weights of its own.
+    """
+    units = size * settings.members
+    if settings.members > 1 and not first:
+        own = MemberLinear(
+            settings.members, features, size, settings.init, bias_init=settings.bias_init
+        )
+        layers: list[Layer] = [own]
+    else:
+        layers = [_weights(features, units, settings)]
     if settings.norm is not None:
         if settings.norm not in NORMS:
             raise OptionError(
                 f"unknown norm {settings.norm!r}. {did_you_mean(settings.norm, NORMS)}"
             )
-        layers.append(NORMS[settings.norm](size))
+        layers.append(NORMS[settings.norm](units))
     if settings.activation != "maxout":
         layers.append(activation_of(settings.activation))
     if settings.dropout:

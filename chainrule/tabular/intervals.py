@@ -8,6 +8,7 @@ Read next: :mod:`chainrule.tabular.verdict`.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -15,15 +16,19 @@ from numpy.typing import NDArray
 
 from chainrule.tabular.scores import log_losses
 
-__all__ = ["class_intervals", "mean_interval", "student", "value_intervals", "wilson"]
+__all__ = [
+    "class_intervals", "combined", "mean_interval", "student", "value_intervals", "wilson",
+]  # fmt: skip
 
 Array = NDArray[Any]
 Interval = tuple[float, float]
 NORMAL = 1.959964  # the 97.5 % quantile of the normal distribution
 
 
-def wilson(hits: int, rows: int, z: float = NORMAL) -> Interval:
+def wilson(hits: float, rows: float, z: float = NORMAL) -> Interval:
     """Return the Wilson interval (95 % by default) of the proportion ``hits / rows``.
+
+    `hits` and `rows` may be fractions, where a share has the variance of a proportion of so many.
 
     ``center = (p + z²/2n) / (1 + z²/n)``, ``half = z / (1 + z²/n) * sqrt(p(1-p)/n + z²/4n²)``.
     Source: Wilson, Journal of the American Statistical Association 22, 1927.
@@ -76,29 +81,43 @@ def mean_interval(values: Array) -> Interval | None:
     return mean - half, mean + half
 
 
-def class_intervals(true: Array, probabilities: Array) -> dict[str, list[float] | None]:
+def combined(values: Sequence[float], intervals: Sequence[Interval]) -> Interval:
+    """Return the interval of the mean of `values` between 0 and 1 from their own intervals.
+
+    Its ends are as far from the mean as the root of the sum of the squared distances, divided by
+    their number (Zou and Donner, Statistics in Medicine 27, 2008).
+
+    >>> [round(end, 3) for end in combined([0.5, 0.7], [(0.2, 0.8), (0.3, 0.9)])]
+    [0.35, 0.78]
+    """
+    share = np.asarray(values, np.float64)
+    low, high = np.asarray(intervals, np.float64).T
+    below, above = (math.sqrt(float(((e - share) ** 2).sum())) / len(share) for e in (low, high))
+    mean = float(share.mean())
+    return max(0.0, mean - below), min(1.0, mean + above)
+
+
+def class_intervals(
+    true: Array, probabilities: Array, predicted: Array | None = None
+) -> dict[str, list[float] | None]:
     """Return the 95 % interval of each score of :func:`~chainrule.tabular.scores.score_classes`.
 
     Each is ``[low, high]``, or None if there are too few rows.
 
-    accuracy: :func:`wilson`.  balanced_accuracy: the Wilson intervals of the classes, combined by
-    the root of the sum of squared distances (Zou and Donner, Statistics in Medicine 27, 2008).
+    accuracy: :func:`wilson`.  balanced_accuracy: those of the classes, :func:`combined`.
     log_loss: :func:`mean_interval`, clipped at 0.
 
     >>> ends = class_intervals(np.array([0, 1]), np.eye(2))["accuracy"]
     >>> [round(end, 2) for end in ends]  # two rows, both right
     [0.34, 1.0]
     """
-    hit = probabilities.argmax(axis=1) == true
+    hit = (probabilities.argmax(axis=1) if predicted is None else predicted) == true
     rows, hits = np.bincount(true), np.bincount(true, weights=hit)
     classes = np.flatnonzero(rows).tolist()
-    share = hits[classes] / rows[classes]
-    low, high = np.array([wilson(int(hits[k]), int(rows[k])) for k in classes]).T
-    below, above = (math.sqrt(float(((e - share) ** 2).sum())) / len(classes) for e in (low, high))
-    balanced = float(share.mean())
+    near = [wilson(int(hits[k]), int(rows[k])) for k in classes]
     return {
         "accuracy": list(wilson(int(hit.sum()), len(hit))),
-        "balanced_accuracy": [max(0.0, balanced - below), min(1.0, balanced + above)],
+        "balanced_accuracy": list(combined((hits[classes] / rows[classes]).tolist(), near)),
         "log_loss": _not_below_0(mean_interval(log_losses(true, probabilities))),
     }
 

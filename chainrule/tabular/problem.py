@@ -8,7 +8,7 @@ Read next: :mod:`chainrule.tabular.table_training`.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -17,24 +17,37 @@ import numpy as np
 from numpy.typing import NDArray
 
 from chainrule.core.errors import DataError, OptionError, did_you_mean
+from chainrule.core.wording import counted
 from chainrule.data.builtin import Dataset, load, names, read_idx_folder
-from chainrule.data.columns import Roles
+from chainrule.data.columns import Roles, as_said, choose_target, said_writing
+from chainrule.data.copies import row_codes
+from chainrule.data.gaps import said_missing, with_gaps
+from chainrule.data.leaks import Leak, find_leaks
 from chainrule.data.pipeline import Pipeline
 from chainrule.data.pixels import PixelPipeline
 from chainrule.data.preprocess import Preprocessing, plan
 from chainrule.data.read import is_query, read_table
 from chainrule.data.read_errors import reject_near_query
-from chainrule.data.splits import VALIDATION_FRACTION, split, split_parts
+from chainrule.data.splits import (
+    VALIDATION_FRACTION,
+    split,
+    split_folds,
+    split_groups,
+    split_parts,
+    split_times,
+)
 from chainrule.data.streaming import stream as encode_to_disk
 from chainrule.data.streaming import too_large_for_memory
 from chainrule.data.table import Table
-from chainrule.data.target import Target, check_learnable, inspect_target
+from chainrule.data.target import Target, check_learnable, inspect_target, inspect_targets
 from chainrule.data.unread import held_out_notes
+from chainrule.tabular.together import groups_of, times_of
 from chainrule.train.progress import Progress
 
-__all__ = ["Problem", "read_problem"]
+__all__ = ["Pair", "Problem", "fold_problems", "read_problem"]
 
 Pair = tuple[NDArray[Any], NDArray[Any]]
+_ONE_STREAMED = "Of several targets, a streamed table can have one only; leave the others out."
 
 
 @dataclass(frozen=True)
@@ -45,7 +58,8 @@ class Problem:
     its test set.  `weights` are the weights of the training and the validation rows, if a column
     gives them.  `raw` is the data read (a table, or the pixels of test images) and the indices of
     the test rows in it, or None if it is no longer in memory.  `train_rows` are
-    the indices of the training rows in the data read, or None if they are not known.
+    the indices of the training rows in the data read, or None if they are not known.  `leaks`
+    are the columns that give the target away.
     """
 
     name: str
@@ -59,6 +73,7 @@ class Problem:
         default=None, compare=False, repr=False
     )
     train_rows: NDArray[np.intp] | None = field(default=None, compare=False, repr=False)
+    leaks: tuple[Leak, ...] = ()
 
     @property
     def pixels(self) -> bool:
@@ -86,7 +101,7 @@ class Problem:
 
 def read_problem(
     source: str | os.PathLike[str] | Table | Mapping[str, Any],
-    target: str | None = None,
+    target: str | Sequence[str] | None = None,
     *,
     task: str | None = None,
     test_fraction: float = 0.2,
@@ -95,22 +110,35 @@ def read_problem(
     preprocess: Preprocessing = None,
     weight: str | None = None,
     stream: bool | None = None,
+    skip: int | None = None,
+    na: Sequence[str] | None = None,
+    group: str | None = None,
+    time: str | None = None,
     progress: bool = False,
 ) -> Problem:
     """Read `source`, split its rows, and fit the pipeline to the training rows.
 
     source: the name of a built-in data set, a file, a directory of IDX files, SQL, a Table, or
     a mapping of columns.  Classes keep their shares in every part.  Data sets with a test set
-    keep it.  With `stream` (None: for a file larger than a quarter of the memory) a file or SQL
+    keep it.  With a `test_fraction` of 0 there are no test rows, and no scores.
+
+    With `stream` (None: for a file larger than a quarter of the memory) a file or SQL
     is encoded to disk, see :func:`chainrule.data.streaming.stream`; `progress` shows a progress
     bar for it.
+
+    target: the column to predict, or several, whose rows must have them all: a list of names, or
+    one text with commas between them.  roles may give the classes of a target an order.
 
     preprocess: "standardize" (None), "center", "minmax", "robust" or "none" for the numbers of
     each column; "pca", "whiten" or "zca" for all features together; a specification such as
     ``PCA(variance=0.95)``; or a list of a scaling and then a projection.  By default, images are
     not preprocessed, because all pixels have the same range.  roles: the roles of columns, see
     :func:`chainrule.data.columns.understand`.  weight: the column with the weight of each row in
-    training; it is not a feature.
+    training; it is not a feature.  skip: the lines above the header of a file (None: found).
+    na: words and numbers that mean "no value", as in ``["unknown", "-999", "age=0"]``.
+    group: the column of groups, such as patients, whose rows are all in one part; it is no feature
+    unless it has a role.  time: the column of times; the last rows are for testing, those before
+    them for validation, so that no row of the future is trained on.
     Raises DataError or OptionError for data or options that can't be used.
 
     >>> problem = read_problem("iris")
@@ -123,22 +151,109 @@ def read_problem(
     if stream is None:
         stream = not isinstance(source, Table) and too_large_for_memory(source)
     if stream:
-        if weight is not None:
-            raise OptionError(f"weight: a streamed table can't use the weights {weight!r} yet.")
+        if target is not None and not isinstance(target, str):
+            raise OptionError(_ONE_STREAMED)
+        for option, value in {"weight": weight, "na": na, "group": group, "time": time}.items():
+            if value:
+                raise OptionError(f"{option}: a streamed table can't use {value!r} yet.")
         options: dict[str, Any] = {"task": task, "test_fraction": test_fraction, "seed": seed}
-        options |= {"roles": roles, "preprocess": preprocess}
+        options |= {"roles": roles, "preprocess": preprocess, "skip": skip}
         return _streamed_problem(source, target, options, progress)
-    found = _open(source)
+    found = _open(source, skip, roles)
     if isinstance(found, Dataset):
+        target = target if target is None or isinstance(target, str) else ", ".join(target)
         if roles or weight is not None:
             what = "roles can't be given" if roles else "it has no column of weights"
             raise DataError(f"{found.name} is a set of images; {what}.")
         return _image_problem(found, target, task, seed, preprocess)
-    parts = _split(found, target, task, test_fraction, seed)
-    return _table_problem(found, _title(source), parts, roles, preprocess, weight)
+    if group is not None and time is not None:
+        raise OptionError("give group or time, not both: a split can keep to one of them.")
+    na = tuple(na or ())
+    table, roles = _as_said(found, target, roles, na)
+    rows = _split(table, target, task, test_fraction, seed, roles, _Together(group, time))
+    kept = _of_features(rows.target, roles)
+    options = {"roles": kept, "preprocess": preprocess, "na": na}
+    if weight is not None or group is not None:
+        named = {name: "dropped" for name in (group,) if name is not None}
+        options["roles"] = {**named, **(kept or {}), **({weight: "dropped"} if weight else {})}
+    problem = _table_problem(table, _title(source), rows, weight, options)
+    copies = None if group or time else _copies_across(problem, table, rows)
+    if copies is None:
+        return problem
+    apart = _split(table, target, task, test_fraction, seed, roles, _Together(codes=copies))
+    return _table_problem(table, _title(source), apart, weight, options)
 
 
-def _open(source: str | os.PathLike[str] | Table) -> Table | Dataset:
+def fold_problems(
+    source: str | os.PathLike[str] | Table | Mapping[str, Any],
+    target: str | Sequence[str] | None = None,
+    *,
+    folds: int = 5,
+    task: str | None = None,
+    seed: int = 0,
+    roles: Roles | None = None,
+    preprocess: Preprocessing = None,
+    weight: str | None = None,
+    group: str | None = None,
+    time: str | None = None,
+    skip: int | None = None,
+    na: Sequence[str] | None = None,
+) -> list[Problem]:
+    """Read `source`, and return a problem for each of `folds` parts of its rows, its test rows.
+
+    Every row is a test row once, and classes keep their shares.  With `group`, and where rows are
+    copies of others, rows of one group are in one part.  Each pipeline is fitted to its own
+    training rows.  The arguments are those of :func:`read_problem`.
+    Raises OptionError for a `time`, because folds would train on the future; DataError for a data
+    set that defines its test set; and as :func:`read_problem` does.
+    """
+    plan(preprocess)
+    if time is not None:
+        raise OptionError("folds train on rows later than those they test; leave time out.")
+    if not isinstance(source, (str, os.PathLike, Table)):
+        source = Table.from_arrays(source)
+    found = _open(source, skip, roles)
+    if isinstance(found, Dataset):
+        raise DataError(f"{found.name} has its own test set; it is not divided into folds.")
+    na = tuple(na or ())
+    table, roles = _as_said(found, target, roles, na)
+    every, notes, kept, strata = _inspect(table, target, task, roles)
+    dropped = {name: "dropped" for name in (group, weight) if name is not None}
+    given = {**(_of_features(every, roles) or {}), **dropped}
+    options = {"roles": given, "preprocess": preprocess, "na": na}
+    groups = None if group is None else groups_of(table, group, every.name, kept)[0]
+
+    def divided(groups: NDArray[Any] | None) -> Iterator[_Parts]:
+        for train, held, test in split_folds(len(kept), strata, groups, folds, seed):
+            yield _Parts(
+                every, notes, kept[train], None if held is None else kept[held], kept[test]
+            )
+
+    def made(parts: _Parts) -> Problem:
+        return _table_problem(table, _title(source), parts, weight, options)
+
+    parts = list(divided(groups))
+    first = made(parts[0])
+    copies = None if group else _copies_across(first, table, parts[0])
+    if copies is not None:
+        return [made(part) for part in divided(copies[kept])]
+    return [first, *(made(part) for part in parts[1:])]
+
+
+def _as_said(
+    found: Table, target: str | Sequence[str] | None, roles: Roles | None, na: Sequence[str]
+) -> tuple[Table, Roles | None]:
+    """Return the table and the roles with what the user said of gaps and of writing applied."""
+    table = with_gaps(found, na)
+    told = said_missing(found, table, na)
+    named = _names(target, table)
+    table, roles = as_said(table, roles, named[0] if named else choose_target(table)[0])
+    return replace(table, notes=(*table.notes, *told)), roles
+
+
+def _open(
+    source: str | os.PathLike[str] | Table, skip: int | None, roles: Roles | None
+) -> Table | Dataset:
     if isinstance(source, Table):
         return source
     text = os.fspath(source)
@@ -148,7 +263,7 @@ def _open(source: str | os.PathLike[str] | Table) -> Table | Dataset:
         dataset = load(text)
         return dataset if dataset.X_test is not None else dataset.to_table()
     if is_query(text):
-        return read_table(text)
+        return read_table(text, skip=skip)
     path = Path(text)
     if path.is_dir() and any(path.glob("train-images-idx3-ubyte*")):
         return read_idx_folder(path)
@@ -157,7 +272,7 @@ def _open(source: str | os.PathLike[str] | Table) -> Table | Dataset:
             f"{text!r} is neither a built-in data set nor a file. {did_you_mean(text, names())} "
             "Give a file with its extension, such as houses.csv."
         )
-    return read_table(path)
+    return read_table(path, skip=skip, writing=said_writing(roles))
 
 
 def _title(source: str | os.PathLike[str] | Table) -> str:
@@ -180,42 +295,113 @@ class _Parts:
     test: NDArray[np.intp]
 
 
+@dataclass(frozen=True)
+class _Together:
+    """What keeps rows in one part, or parts in order: a column of groups or times, or codes."""
+
+    group: str | None = None
+    time: str | None = None
+    codes: NDArray[np.uint64] | None = None
+
+
 def _split(
-    table: Table, target: str | None, task: str | None, fraction: float, seed: int
+    table: Table,
+    target: str | Sequence[str] | None,
+    task: str | None,
+    fraction: float,
+    seed: int,
+    roles: Roles | None,
+    together: _Together,
 ) -> _Parts:
-    found, kept, notes = inspect_target(table, target, task)
-    column = table[found.name].take(kept)
-    check_learnable(found, column, len(kept), table.source)
-    # Only classes are stratified.
-    strata: Any = found.encode(column, table.source) if found.task == "classification" else None
-    train, validation, test = split_parts(len(kept) if strata is None else strata, fraction, seed)
+    found, notes, kept, strata = _inspect(table, target, task, roles)
+    if fraction == 0 and together != _Together():
+        raise OptionError("without test rows (a test_fraction of 0), leave group and time out.")
+    if together.time is not None:
+        times, late, told = times_of(table, together.time, found.name, kept)
+        kept, notes = late, (*notes, told)
+        train, validation, test = split_times(times, fraction)
+    elif together.group is not None:
+        groups, told = groups_of(table, together.group, found.name, kept)
+        train, validation, test = split_groups(groups, strata, fraction, seed)
+        notes = (*notes, told)
+    elif together.codes is not None:
+        codes = together.codes[kept]
+        train, validation, test = split_groups(codes, strata, fraction, seed)
+        copies = len(codes) - len(np.unique(codes))
+        notes = (
+            *notes,
+            f"{counted(copies, 'row')} of {len(codes):,} are copies of others in every cell that "
+            "is used; all copies of a row are in one part, so that no row is tested that was "
+            "trained on",
+        )
+    else:
+        rows = len(kept) if strata is None else strata
+        train, validation, test = split_parts(rows, fraction, seed)
     held = None if validation is None else kept[validation]
     return _Parts(found, notes, kept[train], held, kept[test])
 
 
+def _inspect(
+    table: Table, target: str | Sequence[str] | None, task: str | None, roles: Roles | None
+) -> tuple[Target, tuple[str, ...], NDArray[np.intp], NDArray[np.int64] | None]:
+    """Return the target, the notes on it, the rows that have one, and the classes to stratify."""
+    asked = _names(target, table)
+    if len(asked) > 1:
+        found, kept, notes = inspect_targets(table, asked, task, roles)
+    else:
+        found, kept, notes = inspect_target(table, asked[0] if asked else None, task, roles=roles)
+    every = found.parts or (found,)
+    for one in every:
+        check_learnable(one, table[one.name].take(kept), len(kept), table.source)
+    # Only classes are stratified, those of the first target that has some.
+    classes = next((one for one in every if one.task == "classification"), None)
+    return found, notes, kept, None if classes is None else classes.encode_from(table, kept)
+
+
+def _of_features(target: Target, roles: Roles | None) -> Roles | None:
+    """Return the roles without those that order the classes of targets."""
+    ordered = [one.name for one in target.parts or (target,) if one.ordered]
+    return {name: role for name, role in roles.items() if name not in ordered} if roles else roles
+
+
+def _names(target: str | Sequence[str] | None, table: Table) -> tuple[str, ...]:
+    """Return the names of the targets; a text with commas is one name if a column has it."""
+    if target is None:
+        return ()
+    if not isinstance(target, str):
+        return tuple(target)
+    parts = tuple(part.strip() for part in target.split(","))
+    return (target,) if target in table or not all(parts) else parts
+
+
+def _copies_across(problem: Problem, table: Table, parts: _Parts) -> NDArray[np.uint64] | None:
+    """Return a code for each row, equal for copies, if some are trained and tested on."""
+    names = [encoder.name for encoder in getattr(problem.pipeline, "encoders", ())]
+    held = parts.test if parts.validation is None else np.r_[parts.validation, parts.test]
+    names += [part.name for part in parts.target.parts or (parts.target,)]
+    codes = row_codes(table, names, np.arange(len(table)))
+    if len(codes) == 0 or not np.isin(codes[held], codes[parts.train]).any():
+        return None
+    return codes
+
+
 def _table_problem(
-    table: Table,
-    name: str,
-    parts: _Parts,
-    roles: Roles | None,
-    preprocess: Preprocessing,
-    weight: str | None,
+    table: Table, name: str, parts: _Parts, weight: str | None, options: Mapping[str, Any]
 ) -> Problem:
     weights = _weights(table, weight, parts)
-    if weight is not None:
-        roles = {**(roles or {}), weight: "dropped"}
-    pipeline = Pipeline.fit(
-        table, parts.target, rows=parts.train, roles=roles, preprocess=preprocess
-    )
-    pipeline = replace(pipeline, notes=(*parts.notes, *pipeline.notes))
+    pipeline = Pipeline.fit(table, parts.target, rows=parts.train, **options)
+    pipeline = replace(pipeline, notes=(*table.notes, *parts.notes, *pipeline.notes))
 
     def pair(rows: NDArray[np.intp]) -> Pair:
         return pipeline.transform(table, rows), pipeline.encode_target(table, rows)
 
     held_out = None if parts.validation is None else pair(parts.validation)
     pipeline = replace(pipeline, notes=(*pipeline.notes, *_held_out_notes(pipeline, table, parts)))
-    return Problem(name, pipeline, pair(parts.train), held_out, pair(parts.test), weights=weights,
-                   raw=(table, parts.test), train_rows=parts.train)  # fmt: skip
+    train = pair(parts.train)
+    given = tuple(options["roles"] or ())
+    leaks = find_leaks(table, pipeline.encoders, parts.train, train[1], given)
+    return Problem(name, pipeline, train, held_out, pair(parts.test), weights=weights,
+                   raw=(table, parts.test), train_rows=parts.train, leaks=leaks)  # fmt: skip
 
 
 def _held_out_notes(pipeline: Pipeline, table: Table, parts: _Parts) -> tuple[str, ...]:
@@ -231,8 +417,8 @@ def _weights(
     """Return the weights of the training and the validation rows, from the column `name`."""
     if name is None:
         return None, None
-    if name not in table.names or name == parts.target.name:
-        others = [other for other in table.names if other != parts.target.name]
+    if name not in table.names or name in parts.target.names:
+        others = [other for other in table.names if other not in parts.target.names]
         raise DataError(f"weight: {name!r} is not a feature column. {did_you_mean(name, others)}")
     column = table[name]
     rows = parts.train if parts.validation is None else np.r_[parts.train, parts.validation]
@@ -257,7 +443,12 @@ def _streamed_problem(
             bar.rows = rows
             bar.advance(1, done)
 
-        streamed = encode_to_disk(source, target, watch=watch, **options)
+        try:
+            streamed = encode_to_disk(source, target, watch=watch, **options)
+        except DataError as error:
+            if target is None or "," not in target or f"{target!r} to predict" not in str(error):
+                raise
+            raise OptionError(f"{error} {_ONE_STREAMED}") from None
     return Problem(
         _title(source), streamed.pipeline, streamed.train, streamed.validation, streamed.test
     )

@@ -14,8 +14,11 @@ from numpy.typing import NDArray
 from chainrule.core.errors import DataError
 
 __all__ = [
+    "HIGHER",
     "MEASURES",
     "QUANTILES",
+    "SHORT",
+    "check_pair",
     "confusion_matrix",
     "error_quantiles",
     "log_losses",
@@ -29,10 +32,30 @@ MEASURES = {
     "accuracy": "accuracy",
     "balanced_accuracy": "balanced accuracy",
     "log_loss": "log loss",
+    "auc": "AUC",
+    "average_precision": "average precision",
+    "precision": "precision",
+    "recall": "recall",
+    "f1": "F1",
+    "lift": "lift of the best 10 %",
+    "brier": "Brier score",
+    "calibration_error": "calibration error",
     "mae": "mean absolute error",
     "rmse": "root mean square error",
     "r2": "R² (variance explained)",
+    "poisson_deviance": "mean Poisson deviance",
+    "class_distance": "mean distance in classes",
 }
+SHORT = (
+    "accuracy", "balanced_accuracy", "log_loss", "auc", "calibration_error", "class_distance",
+    "mae", "rmse", "r2", "poisson_deviance",
+)  # fmt: skip
+"""The scores that are printed; the others are in metrics.json and in the report."""
+HIGHER = (
+    "accuracy", "balanced_accuracy", "auc", "average_precision", "precision", "recall", "f1",
+    "lift", "r2",
+)  # fmt: skip
+"""The scores that are better the higher they are."""
 MOST_CLASSES = 100  # a larger matrix would fill metrics.json with zeros
 
 Array = NDArray[Any]
@@ -46,22 +69,25 @@ def confusion_matrix(true: Array, predicted: Array, classes: int) -> NDArray[np.
     >>> confusion_matrix(np.array([0, 0, 1]), np.array([0, 1, 1]), 2).tolist()
     [[1, 1], [0, 1]]
     """
-    _check_pair(true, predicted)
+    check_pair(true, predicted)
     cells = np.asarray(true) * classes + np.asarray(predicted)
     return np.bincount(cells, minlength=classes * classes).reshape(classes, classes)
 
 
-def score_classes(true: Array, probabilities: Array) -> dict[str, float]:
+def score_classes(
+    true: Array, probabilities: Array, predicted: Array | None = None
+) -> dict[str, float]:
     """Score class probabilities (rows, classes) against true class indices (rows,).
 
-    accuracy: share of rows whose most probable class is correct.  balanced_accuracy: mean
-    recall of the classes present.  log_loss: mean of :func:`log_losses`.
+    accuracy: share of rows whose predicted class is correct, by default the most probable one.
+    balanced_accuracy: mean recall of the classes present.  log_loss: mean of :func:`log_losses`.
+    :func:`chainrule.tabular.class_scores.further_scores` has more.
 
     >>> score_classes(np.array([0, 0, 1]), np.eye(2)[[0, 1, 1]])["balanced_accuracy"]
     0.75
     """
-    _check_pair(true, probabilities)
-    hit = probabilities.argmax(axis=1) == true
+    check_pair(true, probabilities)
+    hit = (probabilities.argmax(axis=1) if predicted is None else predicted) == true
     rows = np.bincount(true)
     hits = np.bincount(true, weights=hit)
     present = rows > 0
@@ -91,7 +117,7 @@ def score_values(true: Array, predicted: Array) -> dict[str, float]:
     >>> score_values(np.array([1.0, 3.0]), np.array([1.0, 2.0]))["r2"]
     0.5
     """
-    _check_pair(true, predicted)
+    check_pair(true, predicted)
     error = np.asarray(predicted, np.float64) - np.asarray(true, np.float64)
     square, spread = float((error**2).mean()), float(np.var(true))
     return {
@@ -107,7 +133,7 @@ def error_quantiles(true: Array, predicted: Array) -> dict[str, float]:
     >>> error_quantiles(np.zeros(3), np.array([-1.0, 2.0, 3.0]))["0.5"]
     2.0
     """
-    _check_pair(true, predicted)
+    check_pair(true, predicted)
     error = np.abs(np.asarray(predicted, np.float64) - np.asarray(true, np.float64))
     return {f"{share:g}": float(np.quantile(error, share)) for share in QUANTILES}
 
@@ -140,7 +166,8 @@ def worst_classes(matrix: Array, names: Sequence[Any], most: int = 10) -> list[d
     return found
 
 
-def _check_pair(true: Array, predicted: Array) -> None:
+def check_pair(true: Array, predicted: Array) -> None:
+    """Raise DataError unless there are as many predictions as true values, and at least one."""
     if len(true) != len(predicted) or len(true) == 0:
         raise DataError(
             f"scores need equal numbers of predictions and true values, at least one; got "

@@ -18,10 +18,14 @@ from chainrule.nn.activations import activation as activation_of
 from chainrule.nn.initializers import BY_NAME as INITIALIZERS
 from chainrule.nn.losses import LOSSES
 from chainrule.nn.normalize import NORMS
+from chainrule.optim.full_batch import FullBatch
+from chainrule.optim.named import optimizer as optimizer_of
 from chainrule.optim.named import optimizer_names, schedule_names
 from chainrule.optim.optimizer import Optimizer
 
 __all__ = [
+    "EFFORTS",
+    "Effort",
     "Option",
     "Settings",
     "check_range",
@@ -31,8 +35,11 @@ __all__ = [
     "unusual",
 ]
 
-# The kind of target that the losses of each task need.
-KINDS = {"classification": "classes", "regression": "values"}
+# The kinds of target of the losses of each task, that of the default first.
+KINDS = {
+    "classification": ("classes", "ordered"),
+    "regression": ("values", "quantiles", "counts"),
+}
 
 
 def check_range(setting: str, value: Any) -> None:
@@ -56,10 +63,35 @@ def loss_names(task: str) -> list[str]:
     `task` is "classification" or "regression".
 
     >>> loss_names("classification")
-    ['cross_entropy', 'kl_divergence']
+    ['cross_entropy', 'kl_divergence', 'ordinal']
     """
-    kind = KINDS[task]
-    return [loss.name for loss in LOSSES.values() if loss.kind == kind and loss.probabilistic]
+    known = [loss for loss in LOSSES.values() if loss.probabilistic]
+    return [loss.name for kind in KINDS.get(task, ()) for loss in known if loss.kind == kind]
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How much a training on a table does, where no other setting says so.
+
+    It averages `members` networks with layers of `hidden` units, and takes about `steps` steps,
+    with `most` epochs at most.
+    """
+
+    members: int
+    hidden: tuple[int, ...]
+    steps: int
+    most: int
+
+
+EFFORTS = {
+    "quick": Effort(members=4, hidden=(64,), steps=800, most=80),
+    "normal": Effort(members=8, hidden=(64, 64), steps=1200, most=150),
+    "best": Effort(members=16, hidden=(128, 128), steps=6000, most=400),
+}
+FEWEST_EPOCHS = 12
+BINS = 8  # pieces in which a number is encoded, unless there are many numbers
+MANY_NUMBERS = 40
+MANY_FEATURES = 200
 
 
 @dataclass(frozen=True)
@@ -103,6 +135,8 @@ class Settings:
     deviation of noise on the inputs; `density` the share of connections kept; `residual` adds a
     skip connection around layers of equal width; `init` names the initializer; `bias_init` is the
     initial bias of hidden layers; `pieces` is for maxout, `embedding` the size of embeddings.
+    `members` such networks are trained as one, and their outputs averaged; numbers are encoded in
+    `bins` pieces of their range (0: as they are).
 
     Objective: `loss` (None: by the task), with `label_smoothing`, `class_weight` ("balanced"),
     the penalties `l1` and `l2` on weights, and `activity` on hidden activations.
@@ -112,13 +146,14 @@ class Settings:
     default of the optimizer, 0 for most), `max_norm`, `clip_norm`, `clip_value`, `accumulate`
     batches per step, `average` the decay of averaged weights.  Training stops if the validation
     loss does not fall by the share `min_delta` in `patience` epochs (None: run all `epochs`).
+    `effort` is the one by which the settings that were not given were chosen.
     """
 
     hidden: tuple[int, ...] = field(
         metadata=_of(
             "sizes",
             "network",
-            "Units of each hidden layer, such as 128,64; or none.",
+            "Units of each hidden layer of one plain network, such as 128,64; or none.",
             metavar="SIZES",
         )
     )
@@ -126,7 +161,12 @@ class Settings:
         metadata=_of("name", "network", "Activation of hidden layers; see chainrule activations.")
     )
     optimizer: str | Optimizer = field(
-        metadata=_of("name", "method", f"Optimizer: {', '.join(optimizer_names())}.")
+        metadata=_of(
+            "name",
+            "method",
+            f"Optimizer: {', '.join(optimizer_names())}  [default: adamw, with a cosine schedule "
+            "and decay]",
+        )
     )
     epochs: int = field(metadata=_of("count", "method", "Maximum number of epochs."))
     batch_size: int = field(metadata=_of("count", "method", "Rows per step."))
@@ -197,6 +237,34 @@ class Settings:
             "count",
             "network",
             "Size of embedding vectors  [default: half the categories, at most 50]",
+        ),
+    )
+    members: int = field(
+        default=1,
+        metadata=_of(
+            "count",
+            "network",
+            "Networks that are trained as one and whose outputs are averaged  [default: by the "
+            "effort, 1 with --hidden]",
+        ),
+    )
+    bins: int = field(
+        default=0,
+        metadata=_of(
+            "count",
+            "network",
+            "Pieces of its range in which each number is encoded; 0: none  [default: "
+            f"{BINS}, 0 with --hidden or many numbers]",
+            least=0,
+        ),
+    )
+    effort: str = field(
+        default="normal",
+        metadata=_of(
+            "choice",
+            "method",
+            "How much to compute for a better network  [default: normal]",
+            choices=tuple(EFFORTS),
         ),
     )
     loss: str | None = field(
@@ -316,9 +384,12 @@ def choose_settings(
     *,
     task: str = "classification",
     validated: bool = True,
+    features: int = 1,
+    numbers: int = 1,
+    pixels: bool = False,
     hidden: Sequence[int] | None = None,
     activation: str | None = None,
-    optimizer: str | Optimizer = "adam",
+    optimizer: str | Optimizer | None = None,
     learning_rate: float | None = None,
     epochs: int | None = None,
     batch_size: int | None = None,
@@ -327,14 +398,22 @@ def choose_settings(
 ) -> Settings:
     """Return settings for `rows` training rows, which determine those that are None.
 
-    More rows get wider networks, larger batches, smaller steps and fewer epochs.  Regression on
-    few rows gets tanh, whose smooth curves interpolate between rows better than ReLU.  Without
-    validation rows (`validated` False), or with a patience of 0, all epochs are run.  `more` are
-    other fields of :class:`Settings`; None keeps the default.
+    By default several networks are trained as one, and their outputs averaged; `effort`, one of
+    "quick", "normal" and "best", says how many, how wide and for how many steps.  Numbers are
+    encoded in pieces unless there are many; `numbers` is how many of the `features` are numbers.
+    :func:`~chainrule.tabular.table_training.settings_for` takes them from a problem.  With
+    `hidden`, the network is a plain one with these layers, and with an `optimizer` the method is
+    the plain one; the other settings add to them.  Images (`pixels`) and full-batch optimizers
+    get a plain network, too.
+
+    More rows get larger batches, and fewer epochs.  A plain network for regression on few rows
+    gets tanh, whose smooth curves interpolate between rows better than ReLU.  Without validation
+    rows (`validated` False), or with a patience of 0, all epochs are run.  `more` are other fields
+    of :class:`Settings`; None keeps the default.
     Raises OptionError for invalid settings.
 
-    >>> choose_settings(120).hidden, choose_settings(60_000, batch_size=32).batch_size
-    ((64,), 32)
+    >>> choose_settings(120).members, choose_settings(120, hidden=[64]).members
+    (8, 1)
     """
     small, large = rows < 1_000, rows >= 20_000
     if isinstance(hidden, (str, bytes)) or not (hidden is None or isinstance(hidden, Sequence)):
@@ -345,21 +424,38 @@ def choose_settings(
     for name in more:
         if name not in known:
             raise OptionError(f"there is no setting {name!r}. {did_you_mean(name, known)}")
-    if activation is None:
-        activation = "tanh" if small and task == "regression" else "relu"
-    if activation != "maxout" and isinstance(activation, str):
+    given = {name: value for name, value in more.items() if value is not None}
+    effort = EFFORTS.get(given.get("effort", "normal"))
+    if effort is None:
+        hint = did_you_mean(str(given["effort"]), EFFORTS)
+        raise OptionError(f"unknown effort {given['effort']!r}. {hint}")
+    if activation not in (None, "maxout") and isinstance(activation, str):
         activation_of(activation)  # raises OptionError for an unknown name
-    if hidden is None:
-        hidden = (64,) if small else (256, 128) if large else (128, 64)
-    if learning_rate is None and optimizer == "adam":
+    full_batch = optimizer is not None and isinstance(optimizer_of(optimizer), FullBatch)
+    plain = hidden is not None or pixels or full_batch
+    if plain:
+        hidden = (
+            ((64,) if small else (256, 128) if large else (128, 64)) if hidden is None else hidden
+        )
+        activation = activation or ("tanh" if small and task == "regression" else "relu")
+    else:
+        hidden, activation = effort.hidden, activation or "relu"
+        given = _ensemble(effort, rows, (features, numbers), activation, given) | given
+    if optimizer is None:
+        optimizer, method = "adamw", {"schedule": "cosine", "weight_decay": 0.01}
+        if learning_rate is None:
+            learning_rate = 1e-3 if large else 2e-3
+        given = method | given
+    elif learning_rate is None and optimizer == "adam":
         learning_rate = 1e-3 if large else 3e-3
-    if patience is None:
-        patience = 5 if large else 15
-    check_whole("patience", patience, least=0)
-    if epochs is None:
-        epochs = 30 if large else 100 if rows >= 5_000 else 200
     if batch_size is None:
-        batch_size = 32 if small else 128 if large else 64
+        batch_size = 32 if small else 256 if large else 64
+    check_whole("batch_size", batch_size)
+    if epochs is None:
+        epochs = min(effort.most, max(FEWEST_EPOCHS, round(effort.steps * batch_size / rows)))
+    if patience is None:
+        patience = max(10, epochs // 4)
+    check_whole("patience", patience, least=0)
     return Settings(
         hidden=tuple(int(size) for size in hidden),
         activation=activation,
@@ -368,5 +464,21 @@ def choose_settings(
         epochs=epochs,
         batch_size=batch_size,
         patience=patience if validated and patience > 0 else None,
-        **{name: value for name, value in more.items() if value is not None},
+        **given,
     )
+
+
+def _ensemble(
+    effort: Effort, rows: int, counts: tuple[int, int], activation: str, given: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Return the settings of an ensemble, as far as those that are `given` allow one."""
+    alone = activation == "maxout" or given.get("density", 1) != 1
+    alone = alone or given.get("norm") not in (None, "batch")
+    features, numbers = counts
+    wide = features > MANY_FEATURES
+    members = effort.members // 2 if wide or rows >= 20_000 else effort.members
+    return {
+        "members": 1 if alone else members,
+        "bins": 0 if wide or numbers > MANY_NUMBERS else BINS,
+        "dropout": 0.1,
+    }

@@ -104,11 +104,15 @@ def verdict(scores: Mapping[str, Any]) -> Verdict:
     errors, where `t` is the 97.5 % quantile of Student's distribution.  If the loss is not
     significantly better, the balanced accuracy or the absolute error may be.
 
+    Of several targets, the network is poor if it is for each.
+
     >>> gain = {"log_loss": {"mean": 0.021, "standard_error": 0.005}}
     >>> verdict({"gain_over_guess": gain, "rows": {"test": 800}, "task": "classification",
     ...          "baseline": {"log_loss": 0.279}})
     Verdict(outcome='better', text='')
     """
+    if "targets" in scores:
+        return _of_several({name: verdict(one) for name, one in scores["targets"].items()})
     gains = scores.get("gain_over_guess")
     if not gains:  # trained on arrays, or by an older version
         return Verdict("better")
@@ -129,6 +133,13 @@ def verdict(scores: Mapping[str, Any]) -> Verdict:
             f"{100 * loss['mean'] / whole:.1f} %."
         ))  # fmt: skip
     return Verdict("better") if other else _not_better(scores, loss)
+
+
+def _of_several(found: Mapping[str, Verdict]) -> Verdict:
+    """Return the verdict on several targets: poor if every one is, with what is said of each."""
+    text = " ".join(f"Target {name!r}: {one.text}" for name, one in found.items() if one.text)
+    worst = next(iter(found.values())).outcome if all(v.poor for v in found.values()) else "mixed"
+    return Verdict(worst if text else "better", text)
 
 
 def _guessed(scores: Mapping[str, Any]) -> float:

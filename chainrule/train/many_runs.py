@@ -174,14 +174,15 @@ class Runs(Sequence[Run]):
         where the loss trains none; real values and counts are averaged.
         """
         run = self[self._sound()[0]]
-        if run.objective.kind in ("values", "counts", "custom"):
+        if run.objective.kind in ("values", "quantiles", "counts", "custom"):
             mean: Array = np.mean(self._each(lambda one: one.predict(X)), axis=0)
             return mean
         if not run.objective.probabilistic:
             return run.decide(np.mean(self.outputs(X), axis=0))
         shares = self.predict_proba(X)
-        if run.objective.kind == "classes":
-            return run.decide(shares)
+        if run.objective.kind in ("classes", "ordered"):
+            chosen: Array = shares.argmax(axis=1)
+            return chosen
         decided: Array = (shares > 0.5).astype(np.int64)
         return decided
 

@@ -1,9 +1,8 @@
 """A finished training: the trained model, its history, and what can be done with it.
 
-A run is saved as a directory a person can read: ``weights.safetensors``,
-``run.json`` (layers, objective, settings, versions), ``history.jsonl``,
-``metrics.json``, ``pipeline.json`` when it was trained on a table, and
-``manifest.json``, by which damage is found; no code, no pickle.
+A run is saved as a directory a person can read: ``weights.safetensors``, ``run.json`` (layers,
+objective, settings, versions), ``history.jsonl``, ``metrics.json``, ``pipeline.json`` when it was
+trained on a table, and ``manifest.json``, by which damage is found; no code, no pickle.
 
 Read next: :mod:`chainrule.cli`.
 """
@@ -12,7 +11,6 @@ from __future__ import annotations
 
 import json
 import os
-import platform
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -56,7 +54,7 @@ from chainrule.train.directory import pack_weights, set_weights, unpack_weights,
 from chainrule.train.history import History
 from chainrule.train.predictor import Predictor
 from chainrule.train.replay import Biography, Breakdown, biography, find_breakdown, forked
-from chainrule.train.saved_files import FORMAT, read_saved, reading
+from chainrule.train.saved_files import FORMAT, read_saved, reading, versions
 from chainrule.transform.mode import for_predicting
 
 __all__ = ["Run", "load"]
@@ -75,13 +73,14 @@ class Run:
     each epoch.  `stopped` says why training ended early, or is None.
     `pipeline` turns tables into features, in runs of
     :func:`chainrule.tabular.table_training.fit_table`; `scores` are its held-out results.
+    Class probabilities are those of outputs divided by the `temperature`; of two classes, the
+    second is predicted from a probability of `threshold` (None: the more probable one).
     `findings` are what the doctor found, or None where the training was not checked; `remedies`
     are those that :meth:`trial` tried.  A checked run keeps the training data and the untrained
     model for trials, until ``run.keep_case(None, None)``.
 
-    The model is the one that was trained, not a copy: train it again, or set its
-    weights, and this run predicts with the new ones.  `engine` is that of training, used for
-    predicting too; it is not saved.
+    The model is the one that was trained, not a copy: train it again, or set its weights, and this
+    run predicts with the new ones.  `engine`, that of training, predicts too; it is not saved.
     """
 
     model: Layer
@@ -96,12 +95,15 @@ class Run:
     best_epoch: int = 0
     scores: dict[str, Any] = field(default_factory=dict)
     pipeline: Pipeline | PixelPipeline | None = None
+    temperature: float = 1.0
+    threshold: float | None = None
     findings: Findings | None = None
     remedies: Trial | None = None
     engine: Engine = field(default_factory=Engine)
     _functions: dict[Any, RowFunction] = field(default_factory=dict, compare=False)
     _case: Case | None = field(default=None, compare=False)
     _train: Callable[..., Run] | None = field(default=None, compare=False)
+    export = exported
 
     if not TYPE_CHECKING:
 
@@ -189,10 +191,14 @@ class Run:
 
     def decide(self, outputs: Array) -> Array:
         """Return the predictions that the model's raw `outputs` stand for."""
+        if self.threshold is not None:
+            return (self.probabilities(outputs)[:, 1] >= self.threshold).astype(np.int64)
         return self._flat(self.objective.decide(outputs))
 
     def probabilities(self, outputs: Array) -> Array:
         """Return the probabilities that the model's raw `outputs` stand for."""
+        if self.temperature != 1:
+            outputs = outputs / outputs.dtype.type(self.temperature)
         return self._flat(self.objective.probabilities(outputs))
 
     @checks_arguments(positional="Features and targets go together: run.evaluate((X, y)).")
@@ -360,16 +366,11 @@ class Run:
         """Write the run, and `extra` files of text by name, to the directory `path`; return it.
 
         The directory appears whole or not at all, even after a crash.  What else an existing one
-        holds is kept.  Raises RunError if it
-        exists with anything in it (unless `force` replaces a run) or can't be
-        written, OptionError if the model holds a layer that can't be saved.
+        holds is kept.  Raises RunError if it exists with anything in it (unless `force` replaces a
+        run) or can't be written, OptionError if the model holds a layer that can't be saved.
         """
         texts = {name: text.encode() for name, text in (extra or {}).items()}
         return write_run(self.files() | texts, path, force)
-
-    def export(self, path: str | os.PathLike[str], rows: Any = None) -> Any:
-        """Write the run as an ONNX file, as :func:`chainrule.export` does."""
-        return exported(self, path, rows)
 
     def files(self) -> dict[str, bytes]:
         """Return the content of every file of the saved run, by name."""
@@ -383,12 +384,14 @@ class Run:
             "features": list(self.features),
             "feature_dtype": self.feature_dtype,
             "flat_target": self.flat_target,
+            "temperature": self.temperature,
+            "threshold": self.threshold,
             "settings": self.settings,
             "stopped": self.stopped,
             "best_epoch": self.best_epoch,
             "findings": None if self.findings is None else self.findings.to_json(),
             "remedies": None if self.remedies is None else self.remedies.to_json(),
-            "versions": {"python": platform.python_version(), "numpy": np.__version__},
+            "versions": versions(),
         }
         weights = {
             # Not ascontiguousarray, which would give a single number an axis.
@@ -440,9 +443,8 @@ def load(
 ) -> Run:
     """Return the run saved in the directory `path`.
 
-    A loss or metric of your own is not in the files; to evaluate with it, give
-    it again as `loss` or among `metrics`.  `engine` and `threads` are explained at
-    :func:`chainrule.run.program.prepare`.
+    A loss or metric of your own is not in the files; to evaluate with it, give it again as `loss`
+    or among `metrics`.  :func:`chainrule.run.program.prepare` explains `engine` and `threads`.
     Raises RunError when the directory is not a run or has a format that can't be read, and its
     subclass DamagedError, which names the file, when one is not what was saved.  Files that are
     not needed here, such as config.toml and report.html, may be changed or absent.
@@ -473,6 +475,8 @@ def load(
         features=tuple(about["features"]),
         feature_dtype=about["feature_dtype"],
         flat_target=about["flat_target"],
+        temperature=about["temperature"],
+        threshold=about["threshold"],
         settings=about["settings"],
         history=History(saved.history),
         stopped=about["stopped"],

@@ -10,16 +10,21 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
+import platform
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from chainrule.core.durable import MANIFEST, read_file, read_folder, read_manifest, steadily
 from chainrule.core.errors import ChainruleError, DamagedError, RunError, did_you_mean
 from chainrule.train.directory import how_to_go_on
 
-__all__ = ["FORMAT", "SavedRun", "edited_files", "read_saved", "reading"]
+__all__ = ["FORMAT", "SavedRun", "edited_files", "read_saved", "reading", "saved_with", "versions"]
 
 FORMAT = 4  # raised whenever a run saved before can't be read as it is
 NEEDED = ("run.json", "history.jsonl", "metrics.json", "weights.safetensors")
@@ -95,6 +100,7 @@ def _read(root: Path) -> SavedRun:
         files[name] = _parsed(root / name, content[name], dict)
     while files["run.json"]["format"] != FORMAT:
         files = MIGRATIONS[files["run.json"]["format"]](files)
+    files["run.json"] = ADDED | files["run.json"]
     _check(root / "run.json", files["run.json"])
     return SavedRun(
         about=files["run.json"],
@@ -103,6 +109,21 @@ def _read(root: Path) -> SavedRun:
         pipeline=files.get(PIPELINE),
         weights=files["weights.safetensors"],
     )
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of chainrule ("from its source" if unknown), Python and NumPy."""
+    try:
+        own = version("chainrule")
+    except PackageNotFoundError:
+        own = "from its source"
+    return {"chainrule": own, "python": platform.python_version(), "numpy": np.__version__}
+
+
+def saved_with(root: Path) -> dict[str, str]:
+    """Return the versions that the run in the folder `root` was saved with."""
+    found = read_saved(root).about.get("versions")
+    return {str(k): str(v) for k, v in found.items()} if isinstance(found, dict) else {}
 
 
 def edited_files(root: Path) -> list[str]:
@@ -186,6 +207,12 @@ def _is_optional(kind: type) -> Callable[[Any], bool]:
     return lambda value: value is None or isinstance(value, kind)
 
 
+def _is_between(value: Any, high: float) -> bool:
+    return isinstance(value, (int, float)) and type(value) is not bool and 0 < value <= high
+
+
+# Entries that earlier runs of this format do not have.
+ADDED: Files = {"temperature": 1.0, "threshold": None}
 # The entries of run.json: what each must be, in words and as a test.
 ENTRIES: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "model": ("a layer", lambda value: isinstance(value, dict)),
@@ -196,6 +223,8 @@ ENTRIES: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "features": ("a list of sizes", _is_shape),
     "feature_dtype": ("the name of a dtype", lambda value: value in DTYPES),
     "flat_target": ("true or false", lambda value: isinstance(value, bool)),
+    "temperature": ("a number above 0", lambda value: _is_between(value, math.inf)),
+    "threshold": ("a probability or null", lambda value: value is None or _is_between(value, 1)),
     "settings": ("an object", lambda value: isinstance(value, dict)),
     "stopped": ("a text or null", _is_optional(str)),
     "best_epoch": ("a whole number", lambda value: type(value) is int),

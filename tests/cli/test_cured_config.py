@@ -55,7 +55,9 @@ def test_the_file_trains_the_cured_network(call: Call, place: Path) -> None:
 
 
 def test_without_a_run_the_options_are_told(call: Call) -> None:
-    answer = call("train", "digits", "--optimizer", "sgd", "--lr", "1000", "--cure")
+    answer = call(
+        "train", "digits", "--hidden", "128,64", "--optimizer", "sgd", "--lr", "1000", "--cure"
+    )
     assert "cured.toml" not in answer.stderr
     assert "give chainrule train --lr 0.1." in answer.stderr
 

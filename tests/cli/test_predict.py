@@ -14,10 +14,11 @@ from click.testing import Result
 
 import chainrule as cr
 from chainrule import data, nn
-from chainrule.cli.files import as_csv_text
 from chainrule.core.durable import read_folder, write_folder
 from chainrule.core.errors import DataError
-from chainrule.data.table import Table
+from chainrule.data.pass_through import PassThrough
+from chainrule.data.read import store_table
+from chainrule.tabular import table_prediction
 from chainrule.tabular.table_prediction import predict_table
 
 Call = Callable[..., Result]
@@ -230,10 +231,89 @@ def test_a_merged_category_is_not_called_new(call: Call, place: Path) -> None:
     assert "a value of `word` that was rare or absent in training and counts as 'other'" in said
 
 
-def test_tiny_numbers_are_written_with_an_exponent() -> None:
-    table = Table.from_arrays({"x": [1.0, 2.0, 3.0]})
-    written = as_csv_text(table, {"p": np.array([2.792949e-11, 0.25, 0.0])})
-    assert written.splitlines() == ["x,p", "1,2.792949e-11", "2,0.25", "3,0"]
+def written(cells: str, added: dict[str, np.ndarray], place: Path) -> list[str]:
+    (place / "t.csv").write_text(cells)
+    with store_table(str(place / "t.csv"), place) as table:
+        rows = PassThrough(table, lambda: data.read_table(place / "t.csv"))
+        rows.add(added)
+        rows.write_csv(place / "out.csv")
+    return (place / "out.csv").read_text().splitlines()
+
+
+def test_numbers_are_written_with_seven_digits_and_an_exponent_if_tiny(place: Path) -> None:
+    numbers = np.array([2.792949e-11, 0.25, 0.0, 12345678.9, -1 / 3])
+    lines = written("x\n1\n2.50\n3e20\n1e-7\n0.1\n", {"p": numbers}, place)
+    assert lines == [
+        "x,p", "1,2.792949e-11", "2.5,0.25", "3e+20,0", "1e-07,12345679", "0.1,-0.3333333",
+    ]  # fmt: skip
+
+
+def test_dates_are_written_with_as_much_of_the_clock_as_they_have(place: Path) -> None:
+    cells = "d\n2024-01-31\n2024-01-31 10:30\n2024-01-31 10:30:05\n2024-01-31 10:30:05.5\n"
+    lines = written(cells, {"A": np.arange(4), "a": np.array(["x", "y", "z, u", "w"])}, place)
+    assert lines == [
+        "d,A,a", "2024-01-31,0,x", "2024-01-31T10:30,1,y", '2024-01-31T10:30:05,2,"z, u"',
+        "2024-01-31T10:30:05.500000,3,w",
+    ]  # fmt: skip
+
+
+MIXED = """area,kind,sold,seen,grade,good
+1.5,red,2024-01-31,3/4/2024,low,true
+NA,blue,2024-02-01,13/4/2024,mid,false
+2.5,,2023-05-05,1/4/2024,high,true
+1e3,"a, b",2022-12-31,2/4/2024,low,
+-2,red,2024-03-01,,mid,true
+"""
+
+
+@pytest.mark.parametrize("at_once", [1, 7, 10**9])
+@pytest.mark.parametrize("form", ["csv", "parquet"])
+def test_blocks_give_what_the_table_gives_at_once(
+    at_once: int, form: str, call: Call, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    head, *rows = MIXED.splitlines()
+    table = [head + ",y", *(f"{row},{'ab'[k % 2]}" for k, row in enumerate(rows * 12))]
+    (place / "t.csv").write_text("\n".join(table) + "\n")
+    words = ("--role", "grade=low<mid<high", "--epochs", 5, "--out", "run", "--quiet")
+    assert call("train", "t.csv", "--target", "y", *words).exit_code == 0
+    changed = [row.replace("red", "green").replace("low", "lower") for row in rows]
+    (place / "new.csv").write_text("\n".join([head, *rows * 5, *changed * 3]) + "\n")
+    new: data.Table | str = data.read_table("new.csv")
+    notes: list[str] = []
+    expected = predict_table(cr.load("run"), new, tell=notes.append)
+    if form == "parquet":  # with numbers and dates that are stored as such
+        assert call("predict", "run", "new.csv", "--out", "new.parquet").exit_code == 0
+        kept = "select * exclude (prediction, probability_a, probability_b) from 'new.parquet'"
+        assert data.read_table(kept).names == tuple(head.split(","))
+        new = kept
+    monkeypatch.setattr(table_prediction, "CELLS_AT_ONCE", at_once)
+    monkeypatch.setattr(table_prediction, "predict_table", None)  # for a table as a whole
+    source = new if isinstance(new, str) else "new.csv"
+    result = call("predict", "run", source, "--out", f"p.{form}", "--force")
+    assert result.exit_code == 0, result.output
+    assert [f"note: {line}." for line in notes] == result.stderr.splitlines()[:-1]
+    assert any("'green'" in note for note in notes)
+    found = data.read_table(f"p.{form}")
+    assert found["prediction"].values.tolist() == expected["prediction"].tolist()
+    for name in ("probability_a", "probability_b"):
+        digits = expected[name].astype(np.float64)
+        if form == "csv":
+            digits = np.array([float(f"{value:.7g}") for value in digits])
+        assert (found[name].values == digits).all()
+
+
+def test_a_block_of_unreadable_cells_is_judged_with_the_others(
+    call: Call, trained: Path, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = [f"{'big' if 4 <= k < 8 else k},red,50" for k in range(40)]
+    (place / "new.csv").write_text("size,color,weight\n" + "\n".join(rows) + "\n")
+    monkeypatch.setattr(table_prediction, "CELLS_AT_ONCE", 8)
+    result = call("predict", trained, "new.csv")
+    assert result.exit_code == 0
+    assert "4 cells that can't be read count as missing, the first 'big' in row 5" in result.stderr
+    expected = predict_table(cr.load(trained), data.read_table("new.csv"), tell=lambda line: None)
+    found = [row["probability_large"] for row in rows_of(result.stdout)]
+    assert found == [f"{value:.7g}" for value in expected["probability_large"]]
 
 
 def test_a_file_name_is_not_a_table(trained: Path) -> None:

@@ -21,7 +21,7 @@ Call = Callable[..., Result]
 
 
 def test_digits_needs_no_option(call: Call, place: Path) -> None:
-    result = call("train", "digits", "--epochs", 12)
+    result = call("train", "digits")
     assert result.exit_code == 0, result.output
     shown = result.stdout
     assert "digits: predict `target`, 10 classes" in shown
@@ -267,7 +267,8 @@ def test_the_next_step_works(call: Call, colors: Path) -> None:
 def test_a_network_no_better_than_the_plain_guess_is_warned_of(
     call: Call, mode: tuple[str, ...]
 ) -> None:
-    result = call("train", "diabetes", "--lr", "1000", "--epochs", 2, *mode)
+    result = call("train", "diabetes", "--lr", "1000", "--optimizer", "adam", "--hidden", "64",
+                  "--epochs", 2, *mode)  # fmt: skip
     assert "warning: On 88 rows not seen in training the network is worse than" in result.stderr
     assert "learned nothing" not in result.output
     assert "warning" not in call("train", "iris", "--epochs", 60, *mode).stderr

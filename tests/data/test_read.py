@@ -149,7 +149,7 @@ def test_faulty_csv_is_named(tmp_path: Path, text: str, words: list[str]) -> Non
 
 def test_undecodable_bytes_are_named(tmp_path: Path) -> None:
     path = tmp_path / "t.csv"
-    path.write_bytes(b"a,b\n1,x\n2,caf\xe9\n")
+    path.write_bytes(b"a,b\n1,x\xc3\xa9\n2,caf\xe9\n")
     with pytest.raises(DataError, match=r"t\.csv: row 2 .*not UTF-8"):
         read_table(path)
 

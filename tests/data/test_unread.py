@@ -175,7 +175,7 @@ def test_dates_that_may_be_read_twice_are_told() -> None:
     pipeline = Pipeline.fit(Table.from_arrays({"d": cells, "y": range(60)}), "y")
     note = next(note for note in pipeline.notes if "`d`" in note)
     assert "'1/1/2024' was read month first, as 2024-01-01" in note
-    assert "strptime(d, '%d/%m/%Y')" in note
+    assert "--role 'd=date(dayfirst)'" in note
     sure = Pipeline.fit(Table.from_arrays({"d": [*cells, "1/13/2024"], "y": range(61)}), "y")
     assert not any("`d`" in note for note in sure.notes)
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import click
+import duckdb
 import numpy as np
 from click.testing import CliRunner
 
@@ -25,7 +26,7 @@ from chainrule.cli import config_file
 from chainrule.cli.commands import command_line
 from chainrule.core.durable import MANIFEST, read_folder, write_folder
 from chainrule.data.idx import read_idx
-from chainrule.data.read import read_table, write_parquet
+from chainrule.data.read import read_table
 from chainrule.insight.explain.expression import explain_expression
 from chainrule.interop.from_onnx import read_model
 from chainrule.interop.onnx_writer import onnx_model
@@ -105,8 +106,9 @@ def onnx_file(content: bytes) -> None:
 def parquet() -> bytes:
     """Return a small Parquet file."""
     file = folder() / "valid.parquet"
-    file.write_bytes(CSV)
-    write_parquet(file)
+    text = folder() / "valid.csv"
+    text.write_bytes(CSV)
+    duckdb.execute(f"COPY (FROM read_csv('{text}')) TO '{file}' (FORMAT parquet)")
     return file.read_bytes()
 
 

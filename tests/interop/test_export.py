@@ -203,3 +203,21 @@ def test_columns_of_numbers_are_one_input(tmp_path: Path) -> None:
     wanted = tabular.predict_table(run, table, tell=lambda _: None)["prediction"]
     found = answers(made.path, {"x": rows})["prediction"]
     np.testing.assert_allclose(found, wanted, rtol=1e-5)
+
+
+def test_calibrated_probabilities_and_a_threshold(tmp_path: Path) -> None:
+    run = fitted("cross_entropy", np.arange(40) % 2, 2)
+    run.temperature, run.threshold = 2.5, 0.45
+    made = run.export(tmp_path / "m.onnx", X)
+    found = answers(made.path, {"x": X})
+    np.testing.assert_array_equal(found["prediction"], run.predict(X))
+    np.testing.assert_allclose(found["probabilities"], run.predict_proba(X), atol=1e-6)
+
+
+def test_several_targets_are_refused(tmp_path: Path) -> None:
+    table = {"a": X[:, 0].astype(float), "b": X[:, 1].astype(float), "c": X[:, 2].astype(float)}
+    problem = tabular.read_problem(table, ["b", "c"])
+    settings = tabular.choose_settings(problem.rows["train"], task=problem.pipeline.task, epochs=1)
+    run = tabular.fit_table(problem, settings, progress=False)
+    with pytest.raises(OptionError, match="can't be exported yet"):
+        run.export(tmp_path / "m.onnx")

@@ -36,12 +36,15 @@ EXAMPLES: list[Any] = [
         [("a", "h"), ("h", "y"), ("a", "y"), ("b", "z")], ["b", "a"], ["z", "h"], "relu",
         "tanh", {"h": "sigmoid"}, False, "he_normal", "float64",
     ),
-    nn.CrossEntropy(0.1), nn.Huber(2.0),
+    nn.CrossEntropy(0.1), nn.Huber(2.0), nn.Quantile((0.1, 0.9)), nn.Columns(1, 3),
+    nn.Several(("mse", nn.Quantile((0.2, 0.8)), "ordinal"), (1, 2, 3), (0.5, 2.0, 1.0)),
     nn.Maxout(3, 2, 4, weight_init="he_normal", bias_init=0.01, dtype="float64"),
     nn.Embedding(4, 2, "float64"), nn.EmbedColumns(3, [(1, 4, 2)], "float64"),
     nn.Dropout(0.25), nn.GaussianNoise(0.5), nn.BatchNorm(3, 0.2, 1e-3, "float64"),
     nn.LayerNorm(3, 1e-3, "float64"),
     nn.RMSNorm(3, 1e-3, "float64"), nn.L1(0.1), nn.L2(0.1), nn.L1L2(0.1, 0.2),
+    nn.MemberLinear(2, 3, 4, nn.HeNormal(), 0.5, "float64"), nn.AverageMembers(2, "poisson"),
+    nn.PiecewiseLinear([[0.0, 1.5, 2.0], [], [-1.0, 1.0]]),
     nn.ActivityPenalty(nn.L1(0.3)), nn.Residual([nn.Linear(2, 2)], nn.Linear(2, 2)),
 ]  # fmt: skip
 

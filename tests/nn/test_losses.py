@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 from scipy import special, stats
-from sklearn.metrics import hinge_loss
+from sklearn.metrics import hinge_loss, mean_pinball_loss
 
 import chainrule as cr
 from chainrule import nn
@@ -146,6 +146,20 @@ def by_hand(name: str) -> Any:
         return np.where(error <= 1, error**2 / 2, error - 0.5).mean(1)
     if name == "huber, 0.3":
         return np.where(error <= 0.3, error**2 / 2, 0.3 * (error - 0.15)).mean(1)
+    if name.startswith("quantile"):
+        errors = VALUES[:, :1] - Z
+        return np.where(errors > 0, errors * LEVELS, errors * (LEVELS - 1)).mean(1)
+    if name == "ordinal":  # each class in turn: not below it, and not above
+        shares = []
+        for z, c in zip(Z, RANKS, strict=True):
+            above = [1 / (1 + np.exp(-one)) for one in z]
+            shares.append(np.prod(above[:c]) * (1 - above[c] if c < 4 else 1))
+        return -np.log(shares)
+    if name == "several":
+        shares = [special.softmax(Z[:, 1:3], axis=1), special.expit(Z[:, 3:])]
+        found = (Z[:, 0] - VALUES[:, 0]) ** 2 / 4
+        found -= np.log(shares[0][np.arange(6), CLASSES % 2]) / 0.5
+        return found - np.log(np.where(RANKS % 2 == 1, shares[1][:, 0], 1 - shares[1][:, 0]))
     if name == "poisson":  # the likelihood, with the term that no weight changes put back
         return (-stats.poisson.logpmf(COUNTS, np.exp(Z)) - special.gammaln(COUNTS + 1)).mean(1)
     if name == "kl_divergence":
@@ -162,11 +176,19 @@ def by_hand(name: str) -> Any:
 
 
 ONE_HOT = np.eye(4)[CLASSES]
+LEVELS = np.array([0.1, 0.3, 0.5, 0.9])
+RANKS = np.array([0, 1, 2, 3, 4, 2])  # of five classes
 CASES: dict[str, tuple[Any, list[Any]]] = {
     "mae": (nn.mae, [VALUES]),
     "huber": (nn.huber, [VALUES]),
     "huber, 0.3": (nn.Huber(0.3), [VALUES]),
     "poisson": (nn.poisson, [COUNTS]),
+    "quantile": (nn.Quantile(tuple(LEVELS)), [VALUES[:, 0], VALUES[:, :1]]),
+    "ordinal": (nn.ordinal, [RANKS]),
+    "several": (
+        nn.Several(("mse", nn.CrossEntropy(), "ordinal"), (1, 2, 1), (4.0, 0.5, 1.0)),
+        [np.stack([VALUES[:, 0], CLASSES % 2, RANKS % 2], axis=1)],
+    ),
     "kl_divergence": (nn.kl_divergence, [SOFT]),
     "kl_divergence of classes": (nn.kl_divergence, [CLASSES, ONE_HOT]),
     "smoothed": (nn.CrossEntropy(0.1), [CLASSES, ONE_HOT]),
@@ -233,6 +255,15 @@ def test_slopes_at_the_kinks_are_one_sided_or_the_middle() -> None:
     [
         (lambda: nn.CrossEntropy(1.0), r"label_smoothing must be in \[0, 1\), not 1.0"),
         (lambda: nn.CrossEntropy(-0.1), "label_smoothing must be"),
+        (lambda: nn.Quantile((0.5, 0.2)), r"Quantile: levels must be numbers that rise between"),
+        (lambda: nn.Quantile(()), "Quantile: levels"),
+        (lambda: nn.Quantile((0.5, 1.0)), "Quantile: levels"),
+        (lambda: nn.Quantile((0.5, 0.5)), "Quantile: levels"),
+        (lambda: nn.Quantile(0.5), "Quantile: levels"),  # type: ignore[arg-type]
+        (lambda: nn.Columns(2, 2), "Columns: stop"),
+        (lambda: nn.Several(("mse",), (1, 2)), "Several: losses, outputs and scales need"),
+        (lambda: nn.Several(("mse",), (1,), (0.0,)), "scales above 0"),
+        (lambda: nn.Several(("hinge",), (1,)), "Several: 'hinge' is not a loss of one column"),
         (lambda: nn.Huber(0), r"Huber: delta must be in \(0, inf\), not 0"),
         (lambda: nn.Huber(float("inf")), "Huber: delta"),
         (lambda: nn.Huber("a"), "Huber: delta"),  # type: ignore[arg-type]
@@ -249,13 +280,53 @@ def test_every_public_loss_has_its_row_and_tables_choose_among_those_that_fit() 
     assert set(losses.LOSSES) == set(BY_NAME) == public
     assert loss_names("classification")[0] == "cross_entropy"
     assert loss_names("regression")[0] == "mse"
-    assert not {"multiclass_hinge", "poisson"} & {
+    assert not {"multiclass_hinge", "hinge"} & {
         *loss_names("classification"),
         *loss_names("regression"),
     }
+    assert loss_names("regression")[-2:] == ["quantile", "poisson"]
     shown = " ".join(CliRunner().invoke(command_line, ["train", "--help"]).output.split())
     for task in ("classification", "regression"):
         assert ", ".join(loss_names(task)) in shown
+
+
+def test_the_pinball_loss_is_that_of_scikit_learn() -> None:
+    for k, level in enumerate(LEVELS):
+        theirs = mean_pinball_loss(VALUES[:, 0], Z[:, k], alpha=level)
+        ours = nn.quantile(t(Z[:, k : k + 1]), t(VALUES[:, 0]), (level,)).numpy().mean()
+        assert ours == pytest.approx(theirs, rel=1e-12)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_ordinal_probabilities_sum_to_1_and_are_those_of_the_loss(dtype: Any) -> None:
+    z = np.concatenate([Z, [[1e4, -1e4, 1e4, 0], [-1e4, 1e4, 0, 0]]]).astype(dtype)
+    found = BY_NAME["ordinal"].probabilities(z)
+    np.testing.assert_allclose(found.sum(axis=1), 1, rtol=1e-6)
+    losses = np.stack([nn.ordinal(t(z), t(np.full(len(z), c))).numpy() for c in range(5)], axis=1)
+    np.testing.assert_allclose(np.exp(-losses.astype(float)), found, atol=1e-6)
+    logits = t(z)
+    slope = cr.grad(nn.ordinal(logits, t(np.arange(8) % 5)).sum(), logits)
+    assert np.isfinite(slope.numpy()).all()
+
+
+def test_the_slopes_of_ordinal_at_0_are_the_middle_of_their_neighbours() -> None:
+    z = t(np.zeros((3, 2)))
+    slope = cr.grad(nn.ordinal(z, t(np.arange(3))).sum(), z).numpy()
+    assert slope.tolist() == [[0.5, 0.0], [-0.5, 0.5], [-0.5, -0.5]]
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: nn.quantile(t(Z), t(VALUES[:, 0])), "each of the 3 levels"),
+        (lambda: nn.quantile(t(Z[:, :3]), t(VALUES)), "one value for each row"),
+        (lambda: nn.ordinal(t(Z), t(ONE_HOT)), r"class numbers of shape \(6,\)"),
+        (lambda: nn.ordinal(t(Z), t(CLASSES[:3])), r"class numbers of shape \(6,\)"),
+    ],
+)
+def test_quantile_and_ordinal_name_shapes_they_can_not_use(call: Any, message: str) -> None:
+    with pytest.raises(cr.ShapeError, match=message):
+        call()
 
 
 @pytest.mark.parametrize("error", [0.0, 1e-4, 0.5, 0.999, 1.0, 1.5, 30.0, 1e6])

@@ -99,6 +99,13 @@ def test_maxout_is_the_largest_of_two_linear_layers(torch: Any) -> None:
     compare(torch, ours, theirs, Z, *(RNG.normal(size=size) for size in sizes))
 
 
+LEVELS = (0.05, 0.25, 0.5, 0.75, 0.95)
+
+
+def _pinball(f: Any, z: Any, y: Any, levels: Any) -> Any:
+    return (levels * f.relu(y - z) + (1 - levels) * f.relu(z - y)).mean(1)
+
+
 LOSSES: dict[str, tuple[Any, Callable[[Any], Any], Any]] = {
     "mse": (nn.mse, lambda f: lambda z, y: f.mse_loss(z, y, reduction="none").mean(1), VALUES),
     "cross_entropy, classes": (
@@ -123,6 +130,20 @@ LOSSES: dict[str, tuple[Any, Callable[[Any], Any], Any]] = {
         nn.poisson,
         lambda f: lambda z, y: f.poisson_nll_loss(z, y, log_input=True, reduction="none").mean(1),
         COUNTS,
+    ),
+    "quantile": (
+        nn.Quantile(LEVELS),
+        lambda f: lambda z, y: _pinball(f, z, y[:, None], z.new_tensor(LEVELS)),
+        VALUES[:, 0],
+    ),
+    # Whether a class lies above each of those that it is not below: masked yes-or-no answers.
+    "ordinal": (
+        nn.ordinal,
+        lambda f: lambda z, y: f.binary_cross_entropy_with_logits(
+            z, (y[:, None] > z.new_tensor(range(5))).double(), reduction="none",
+            weight=(y[:, None] >= z.new_tensor(range(5))).double(),
+        ).sum(1),
+        CLASSES,
     ),
     "kl_divergence": (
         lambda z, y: nn.kl_divergence(z, cr.stop_gradient(y)),

@@ -76,6 +76,7 @@ VARIANTS: dict[str, Any] = {
     "smoothed one-hot": nn.CrossEntropy(0.2),
     "huber, 0.3": nn.Huber(0.3),
     "divergence of classes": "kl_divergence",
+    "several": nn.Several(("mse", "cross_entropy"), (1, 2), (1.0, 0.7)),
 }
 
 
@@ -86,8 +87,13 @@ def targets(loss: str, rows: int, columns: int, dtype: str, rng: np.random.Gener
         return np.eye(columns, dtype=dtype)[rng.integers(0, columns, rows)]
     if loss == "kl_divergence":
         return rng.dirichlet(np.ones(columns), rows).astype(dtype)
-    if kind == "classes":
+    if kind in ("classes", "ordered"):
         return rng.integers(0, columns, rows)
+    if kind == "several":
+        each = (rng.normal(size=rows), rng.integers(0, columns - 1, rows))
+        return np.stack(each, axis=1).astype(dtype)
+    if kind == "quantiles":
+        return rng.normal(size=(rows, 1)).astype(dtype)
     if kind == "labels":
         return (rng.random((rows, columns)) < 0.5).astype(dtype)
     if kind == "counts":

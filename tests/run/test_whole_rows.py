@@ -11,7 +11,7 @@ import chainrule as cr
 from chainrule import nn, optim
 from chainrule.core.graph import Graph
 from chainrule.run.program import prepare_function
-from chainrule.step.metrics import BY_NAME as METRICS
+from chainrule.step.metrics import metrics_of
 from chainrule.step.objective import BY_NAME as LOSSES
 from chainrule.step.record import forward, record_totals
 from chainrule.transform.mode import for_predicting
@@ -92,13 +92,16 @@ def test_a_number_that_is_no_sum_is_not_added_up(engine: str) -> None:
 @pytest.mark.parametrize("name", LOSSES)
 def test_losses_and_metrics_of_chainrule_are_computed_in_pieces(name: str) -> None:
     aim = LOSSES[name]
-    model = nn.Sequential([nn.Linear(3, 4), nn.BatchNorm(4), nn.Dropout(0.5), nn.LayerNorm(4)])
+    wide = len(aim.levels) or 4
+    layers = [nn.Linear(3, wide), nn.BatchNorm(wide), nn.Dropout(0.5), nn.LayerNorm(wide)]
+    model = nn.Sequential(layers)
     x = cr.input("x", ("n", 3), "float32")
     output = forward(model, x)
-    classes = aim.kind == "classes"
-    y = cr.input("y", output.shape[:1] if classes else output.shape, "int32" if classes else "f4")
+    classes = aim.kind in ("classes", "ordered")
+    shape = output.shape[:1] if classes else (*output.shape[:1], 1 if aim.levels else wide)
+    y = cr.input("y", shape, "int32" if classes else "f4")
     kinds = ("accuracy",) if classes else ("mse", "mae", "label_accuracy", "r2")
-    metrics = [METRICS[kind] for kind in kinds]
+    metrics = metrics_of(kinds, aim)
     _, totals = record_totals(aim, metrics, output, y)
     graph = for_predicting(Graph({**totals, "output": output}, {"x": x, "y": y}))
     assert pieces_fit(graph.outputs.values())

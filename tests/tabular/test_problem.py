@@ -165,8 +165,9 @@ def test_settings_follow_the_size_unless_asked() -> None:
     assert large.epochs < small.epochs
     assert choose_settings(100, hidden=(7,), batch_size=3, epochs=9).hidden == (7,)
     assert choose_settings(100, hidden=()).hidden == ()
-    assert choose_settings(100, task="regression").activation == "tanh"
-    assert choose_settings(100, task="regression", activation="relu").activation == "relu"
+    assert choose_settings(100, task="regression", hidden=[8]).activation == "tanh"
+    plain = choose_settings(100, task="regression", hidden=[8], activation="relu")
+    assert plain.activation == "relu"
     with pytest.raises(OptionError, match="Did you mean 'tanh'"):
         choose_settings(100, activation="tahn")
     with pytest.raises(OptionError, match="units of a layer must be a positive integer, not 0"):
@@ -197,7 +198,10 @@ def test_a_setting_without_meaning_is_refused_by_its_own_name(setting: str, wron
         ({"pieces": 3}, "pieces needs the activation maxout, not relu"),
         ({"optimizer": "lbfgs", "warmup": 2.0}, "warmup can't be used with lbfgs"),
         ({"optimizer": "lbfgs", "clip_norm": 1.0}, "clip_norm can't be used with lbfgs"),
-        ({"weight_decay": 400.0}, "weight_decay 400 times the learning rate 0.003 must be below 1"),
+        (
+            {"weight_decay": 400.0, "optimizer": "adam"},
+            "weight_decay 400 times the learning rate 0.003 must be below 1",
+        ),
     ],
 )
 def test_settings_that_would_do_nothing_are_refused(asked: dict[str, Any], message: str) -> None:

@@ -23,7 +23,7 @@ from bench.bad_input import (
     score,
     usual_words,
 )
-from bench.bad_input_cases import CASES, Answer, Case, classes, file, values
+from bench.bad_input_cases import CASES, Answer, Case, classes, values
 from chainrule import data, nn, optim, tabular
 from chainrule.core.errors import ChainruleError, DataError
 
@@ -228,11 +228,3 @@ def test_the_page_counts_and_shows_the_answers() -> None:
     assert "| error | 1 | 0 |" in shown
     assert "| **silent, wrong** | 0 | 1 |" in shown
     assert "- A: `line 1`" in shown
-
-
-def test_a_wide_encoding_is_named(tmp_path: Any) -> None:
-    text = file().X.decode()
-    for encoding in ("utf-16", "utf-16-le", "utf-32"):
-        (tmp_path / "t.csv").write_bytes(text.encode(encoding))
-        with pytest.raises(DataError, match=r"t\.csv: .* probably UTF-16.*iconv"):
-            data.read_table(tmp_path / "t.csv")

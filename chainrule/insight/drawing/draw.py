@@ -258,8 +258,12 @@ def _record_step(
 ) -> Graph:
     output = forward(model, input("x", (ROWS, *shape), dtype))
     columns = tuple(d for d in output.shape[1:] if isinstance(d, int))
-    if aim.kind == "classes":
+    if aim.kind in ("classes", "ordered"):
         y = np.zeros((1,), np.int32)
+    elif aim.kind == "several":
+        y = np.zeros((1, len(aim.parts)), output.dtype)
+    elif aim.kind == "quantiles":
+        y = np.zeros((1, 1), output.dtype)
     else:
         y = np.zeros((1, *columns), output.dtype)
     return record_step(model, aim, optimizer, (), Part(np.zeros((1, *shape), dtype), y)).graph

@@ -30,7 +30,7 @@ from chainrule.insight.row_view import RowView
 from chainrule.insight.subject import Subject, as_seen, given_rows, subject_of
 from chainrule.nn.layer import row_shape
 
-__all__ = ["METHODS", "Attribution", "attribute"]
+__all__ = ["METHODS", "Attribution", "attribute", "columns_of"]
 
 Array = np.ndarray[Any, Any]
 METHODS = ("integrated_gradients", "saliency")
@@ -206,7 +206,7 @@ def attribute(
     name = classes[chosen] if len(classes) == units else str(chosen)
     return Attribution(
         f"Why {name}?", method, chosen, name, values, row[0], start[0], float(value), below,
-        tolerance, view, _columns(pipeline),
+        tolerance, view, columns_of(pipeline),
     )  # fmt: skip
 
 
@@ -262,7 +262,7 @@ def _output(output: int | str, classes: Sequence[str], units: int) -> int:
     return int(output)
 
 
-def _columns(pipeline: Any) -> dict[str, tuple[int, ...]]:
+def columns_of(pipeline: Any) -> dict[str, tuple[int, ...]]:
     """Return the features that each column of the table became, where this is known."""
     if not isinstance(pipeline, Pipeline) or pipeline.projection is not None:
         return {}

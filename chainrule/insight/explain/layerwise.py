@@ -214,8 +214,7 @@ def encode_row(run: Run, rows: Table, row: int) -> tuple[Array, Array]:
             f"{rows.source} has no row {row}: its rows are numbered 1 to {len(rows):,}."
         )
     one = rows.take(np.array([row - 1]))
-    target = run.pipeline.target
-    return run.pipeline.transform(one), target.encode(one[target.name], one.source)
+    return run.pipeline.transform(one), run.pipeline.target.encode_from(one)
 
 
 def _explained(

@@ -170,9 +170,9 @@ def goal_of(
     """
     if aim is not None and aim.kind != "custom":
         array = aim.target(targets, outputs, dtype)
-        if aim.kind == "classes":
+        if aim.kind in ("classes", "ordered"):
             codes = array.argmax(axis=1) if array.ndim == 2 else array
-            classes = int(outputs[1])  # type: ignore[arg-type]
+            classes = int(outputs[1]) + (aim.kind == "ordered")  # type: ignore[arg-type]
             return Goal("classes", codes, classes), tuple(map(str, range(classes)))
         kind = "labels" if aim.kind == "labels" else "values"
         return Goal(kind, array.reshape(len(array), -1)), ()

@@ -14,10 +14,11 @@ from typing import Any
 
 import numpy as np
 
-from chainrule.insight.render.chart import heat_map, histogram, scatter
+from chainrule.insight.render.chart import heat_map, histogram, line_chart, scatter
 from chainrule.insight.render.png import data_uri
 from chainrule.insight.render.text import amount
 from chainrule.insight.report.predictions import Predictions
+from chainrule.tabular.class_scores import reliability
 from chainrule.tabular.scores import confusion_matrix
 
 __all__ = ["agreement", "worst_rows"]
@@ -59,9 +60,24 @@ def _classes(predictions: Predictions) -> str:
         and predictions.scores is not None
         and len(predictions) >= FEW_TO_CALIBRATE
     ):
-        charts.append(_calibration(predictions))
+        charts += [_reliability(predictions), _calibration(predictions)]
     table = _by_class(matrix, names) if k > 2 else ""
     return f'<figure class="charts">{"".join(charts)}</figure>{table}'
+
+
+def _reliability(predictions: Predictions) -> str:
+    """Return a chart of the accuracy over the confidence, with the interval of each bin."""
+    scores: Array = predictions.scores  # type: ignore[assignment]
+    bins = reliability(predictions.true, scores)
+    sure = np.array([one["confidence"] for one in bins])
+    low, high = np.array([one["ends"] for one in bins]).T
+    lines = {
+        "accuracy": [one["accuracy"] for one in bins],
+        "95 % from": low,
+        "95 % to": high,
+        "accuracy = confidence": sure,
+    }
+    return line_chart(lines, sure, title="Reliability", x_label="confidence", y_label="accuracy")
 
 
 def _calibration(predictions: Predictions) -> str:

@@ -23,11 +23,11 @@ from chainrule.insight.render.text import interval, measure, setting, table
 from chainrule.insight.report.curves import measures, spans_widely, spark
 from chainrule.insight.report.remarks import series, summary_of
 from chainrule.nn.layer import parameters, summary
-from chainrule.tabular.scores import MEASURES
+from chainrule.tabular.scores import HIGHER, MEASURES, SHORT
 from chainrule.tabular.settings import unusual
 from chainrule.train.run import Run
 
-__all__ = ["REPORT", "Comparison", "Overview", "compare", "overview"]
+__all__ = ["REPORT", "Comparison", "Overview", "compare", "decided_by", "overview"]
 
 LONGEST = 28  # characters of a setting in a comparison
 WIDE = 32  # blocks of a sparkline
@@ -51,8 +51,9 @@ class Overview:
         run, facts = self.run, self.to_dict()
         target = f", predicts {run.pipeline.target.name}" if run.pipeline else ""
         lines = [f"{self.place}: {facts['data'] or 'arrays'}{target}, {run.objective.name}"]
-        if run.scores:
-            lines += ["", *_scores(run)]
+        for name, scores in run.scores.get("targets", {"": run.scores}).items():
+            if "test" in scores:
+                lines += ["", *([f"target {name}"] if name else []), *_scores(scores)]
         lines += ["", *_curves(run)]
         lines += ["", *_pairs(unusual(run.settings))]
         lines += ["", *_network(run)]
@@ -85,7 +86,7 @@ class Comparison:
         """Whether all runs were scored on the same rows, judging by their settings."""
         told = {
             (str(run.settings.get("data")), str(run.settings.get("seed")), str(run.scores["rows"]),
-             run.scores["target"]) if run.scores else None
+             run.scores["target"]) if "test" in run.scores else None
             for run in self.runs.values()
         }  # fmt: skip
         return len(told) == 1 and None not in told
@@ -128,12 +129,12 @@ class Comparison:
     def _results(self, runs: Sequence[Run]) -> list[list[str]]:
         """Return a line for each score, with a star at the best if scored on the same rows."""
         lines = []
-        for key, words in MEASURES.items():
-            found = [run.scores["test"].get(key) if run.scores else None for run in runs]
+        for key, words in ((key, MEASURES[key]) for key in SHORT):
+            found = [run.scores.get("test", {}).get(key) for run in runs]
             present = [value for value in found if value is not None]
             if not present:
                 continue
-            best = (max if key.endswith("accuracy") or key == "r2" else min)(present)
+            best = (max if key in HIGHER else min)(present)
             star = self.same_test_rows and len(set(present)) > 1
             written = [measure(key, value) for value in found]
             lines.append([words, *(
@@ -203,16 +204,37 @@ def _parameters(run: Run) -> int:
     return sum(p.value.size for p in parameters(run.model).values())
 
 
-def _scores(run: Run) -> list[str]:
-    test, guess = run.scores["test"], run.scores["baseline"]
-    ends = run.scores.get("intervals", {})
-    where = f"on {counted(run.scores['rows']['test'], 'test row')}"
+def _scores(scores: Mapping[str, Any]) -> list[str]:
+    test, guess = scores["test"], scores["baseline"]
+    ends = scores.get("intervals", {})
+    where = f"on {counted(scores['rows']['test'], 'test row')}"
     rows = [[where, "network", "95 % interval", "plain guess"]]
     rows += [
         [MEASURES[k], measure(k, test[k]), interval(k, ends.get(k)), measure(k, guess[k])]
-        for k in test
+        for k in SHORT
+        if k in test
     ]
-    return table(rows, None, indent="")
+    told = [f"{label}: {text}" for label, text in decided_by(scores).items()]
+    return table(rows, None, indent="") + (["", *told] if told else [])
+
+
+def decided_by(scores: Mapping[str, Any]) -> dict[str, str]:
+    """Return how probabilities were calibrated and the threshold chosen, in words by a label."""
+    told = {}
+    if found := scores.get("calibration"):
+        told["calibrated"] = (
+            f"temperature {found['temperature']:.3g}, which lowers the log loss of "
+            f"{counted(found['rows'], 'validation row')} from {found['log_loss_before']:.4g} to "
+            f"{found['log_loss']:.4g}"
+        )
+    if found := scores.get("threshold"):
+        how = "as given"
+        if found["rows"]:
+            how = f"chosen by {found['rule']} on {counted(found['rows'], 'validation row')}"
+        told["threshold"] = (
+            f"`{found['class']}` is predicted from a probability of {found['value']:.3g}, {how}"
+        )
+    return told
 
 
 def _curves(run: Run) -> list[str]:

@@ -152,8 +152,12 @@ def predictions_on(run: Run, data: Any) -> Predictions | None:
     `fit` takes it; or, for a run that was trained on a table, a table with its target.
     Raises DataError for data that do not fit the run.
     """
+    if run.objective.kind == "several":  # head(run, target) is a run with one of them
+        return None
     if isinstance(data, Problem):
         X, y, rows = *data.test, _test_rows(run, data)
+        if run.pipeline is not None and run.pipeline.target.counts != data.pipeline.target.counts:
+            y = run.pipeline.target.standardize(data.pipeline.target.decode(y))
     elif run.pipeline is not None and not isinstance(data, (tuple, list)):
         X, y, rows = _from_table(run, run.pipeline, Table.from_arrays(data))
     elif isinstance(data, (tuple, list)) and len(data) == 2:
@@ -189,7 +193,7 @@ def _from_table(
     run: Run, pipeline: Pipeline | PixelPipeline, table: Table
 ) -> tuple[Array, Array, Rows]:
     target = pipeline.target
-    X, y = pipeline.transform(table), target.encode(table[target.name], table.source)
+    X, y = pipeline.transform(table), target.encode_from(table)
     shape = _image_of(run, table, target.name)
     return X, y, Rows(table, np.arange(len(table)), (), shape, target.name)
 
@@ -222,12 +226,12 @@ def _square(pixels: int) -> tuple[int, ...]:
 
 def _of_outputs(run: Run, outputs: Array, y: Array, rows: Rows, unseen: bool) -> Predictions | None:
     aim = run.objective
-    if aim.kind == "classes":
+    if aim.kind in ("classes", "ordered"):
         true = y if y.ndim == 1 else y.argmax(axis=1)
-        scores = aim.probabilities(outputs) if aim.probabilistic else outputs
+        scores = run.probabilities(outputs) if aim.probabilistic else outputs
         names = tuple(map(str, run.pipeline.classes)) if run.pipeline else ()
-        names = names or tuple(str(k) for k in range(outputs.shape[1]))
-        return Predictions("classes", true.astype(np.intp), outputs.argmax(axis=1), names, rows,
+        names = names or tuple(str(k) for k in range(scores.shape[1]))
+        return Predictions("classes", true.astype(np.intp), run.decide(outputs), names, rows,
                       scores, aim.probabilistic, unseen)  # fmt: skip
     if aim.kind == "labels":
         true, predicted = (y > 0.5).astype(np.intp), (outputs > 0).astype(np.intp)
@@ -241,7 +245,7 @@ def _of_outputs(run: Run, outputs: Array, y: Array, rows: Rows, unseen: bool) ->
             return None
         labels = tuple(f"label {k}" for k in range(outputs.shape[1]))
         return Predictions("labels", true, predicted, labels, rows, unseen=unseen)
-    if y.shape != outputs.shape or outputs.ndim != 2 or y.dtype.kind != "f":
+    if y.shape != aim.decide(outputs).shape or outputs.ndim != 2 or y.dtype.kind != "f":
         return None
     return _values(run, outputs, y, rows, unseen)
 
@@ -252,6 +256,6 @@ def _values(run: Run, outputs: Array, y: Array, rows: Rows, unseen: bool) -> Pre
     if isinstance(run.pipeline, Pipeline):
         target = run.pipeline.target
         true, predicted, names = target.decode(true), target.decode(predicted), (target.name,)
-    if outputs.shape[1] > 1:
-        names = tuple(f"y{k}" for k in range(outputs.shape[1]))
+    if true.shape[1] > 1:
+        names = tuple(f"y{k}" for k in range(true.shape[1]))
     return Predictions("values", true, predicted, names, rows, unseen=unseen)

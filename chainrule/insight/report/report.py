@@ -18,6 +18,7 @@ from chainrule.core.wording import counted
 from chainrule.insight.render.page import Shown, page, read_asset
 from chainrule.insight.report.predictions import Predictions, predictions_on
 from chainrule.insight.report.section import SECTIONS, Material
+from chainrule.tabular.problem import Problem
 from chainrule.train.run import Run
 
 __all__ = ["Report", "report"]
@@ -89,6 +90,8 @@ def report(run: Run, data: Any = None) -> Report:
             f"report: run must be a Run, as returned by cr.fit and cr.load, not "
             f"{type(run).__name__}."
         )
+    if isinstance(data, Problem) and len(data.test[0]) == 0:  # trained on all rows
+        data = None
     return Report(run, None if data is None else predictions_on(run, data), data)
 
 
@@ -109,6 +112,7 @@ def _lead(run: Run) -> str:
     target = run.pipeline.target
     classes = counted(len(target.classes), "class", "classes")
     aim = f", one of {classes}," if target.classes else ", a number,"
+    aim = "" if target.parts else aim
     features = counted(len(run.pipeline.feature_names), "feature")
     return (
         f"A network that predicts <b>{escape(target.name)}</b>{aim} from {features}, trained on "

@@ -14,9 +14,11 @@ import numpy as np
 from chainrule.core.wording import counted
 from chainrule.insight.render.text import amount, interval, measure
 from chainrule.insight.report.hidden_layers import find_dead
+from chainrule.insight.report.overview import decided_by
 from chainrule.insight.report.predictions import Predictions
 from chainrule.insight.report.remarks import Remark, remarks_on
 from chainrule.insight.report.section import Material, section
+from chainrule.tabular.class_scores import further_scores
 from chainrule.tabular.intervals import class_intervals, value_intervals, wilson
 from chainrule.tabular.scores import MEASURES, score_classes, score_values
 from chainrule.train.run import Run
@@ -42,7 +44,24 @@ def result(material: Material) -> str:
     found = list(remarks_on(run))
     if material.seen is not None and run.findings is None:
         found = list(dict.fromkeys([*found, *find_dead(material.seen)]))
-    return f'<div class="tiles">{shown}</div>{_table(test, guess, ends, words)}' + _findings(found)
+    tables = _table(test, guess, ends, words)
+    tables += "".join(f"<p>{escape(text)}.</p>" for text in _about_scores(run, predictions, test))
+    for name, one in run.scores.get("targets", {}).items() if predictions is None else ():
+        if "test" in one:
+            tables += f"<h3>Target {escape(name)}</h3>" + _table(*_saved_scores(one))
+    return f'<div class="tiles">{shown}</div>{tables}' + _findings(found)
+
+
+def _about_scores(run: Run, predictions: Predictions | None, test: Scores) -> list[str]:
+    """Return sentences on which classes the scores are of, and how probabilities were made."""
+    told = [f"{label.capitalize()}: {text}" for label, text in decided_by(run.scores).items()]
+    if "f1" not in test:
+        return told
+    names = run.scores.get("classes") or (predictions.names if predictions else ())
+    which = f"those of “{names[1]}”" if len(names) == 2 else "means over the classes"
+    said = ", ".join(MEASURES[key] for key in ("average_precision", "precision", "recall"))
+    least = "; the calibration error of perfect probabilities is above 0 on few rows"
+    return [f"{said.capitalize()}, F1 and lift are {which}{least}", *told]
 
 
 def _scores(
@@ -50,22 +69,22 @@ def _scores(
 ) -> tuple[Scores, Scores, Scores, tuple[str, str]]:
     """Return scores, those of the plain guess, intervals, and descriptions of rows and guess."""
     given = predictions is not None and not predictions.unseen
-    if run.scores and not given:
-        scores = run.scores
-        plain = scores["baseline"]["guess"]
-        said = amount(plain) if scores["task"] == "regression" else f"“{plain}”"
-        return scores["test"], scores["baseline"], scores.get("intervals", {}), (
-            counted(scores["rows"]["test"], "test row"), f"always {escape(said)}"
-        )  # fmt: skip
+    if "test" in run.scores and not given:
+        return _saved_scores(run.scores)
     if predictions is None:
         return {}, {}, {}, ("", "")
     rows = f"the {counted(len(predictions), 'row')} given"
     if predictions.kind == "classes" and predictions.certain and predictions.scores is not None:
         shares = np.bincount(predictions.true, minlength=len(predictions.names)) / len(predictions)
-        guess = score_classes(predictions.true, np.broadcast_to(shares, predictions.scores.shape))
+        true, chosen = predictions.true, predictions.predicted
+        even = np.broadcast_to(shares, predictions.scores.shape)
+        more = further_scores(true, predictions.scores, chosen, predictions.names)
         plain = f"always “{escape(predictions.names[int(shares.argmax())])}”"
-        ends = class_intervals(predictions.true, predictions.scores)
-        return score_classes(predictions.true, predictions.scores), guess, ends, (rows, plain)
+        guess = score_classes(true, even)
+        guess |= further_scores(true, even, even.argmax(axis=1), predictions.names).values
+        ends = class_intervals(true, predictions.scores, chosen) | more.intervals
+        test = score_classes(true, predictions.scores, chosen) | more.values
+        return test, guess, ends, (rows, plain)
     if predictions.kind == "values" and predictions.true.shape[1] == 1:
         true, predicted = predictions.true[:, 0], predictions.predicted[:, 0]
         guess = score_values(true, np.full(len(true), true.mean()))
@@ -78,6 +97,15 @@ def _scores(
     hit = (predictions.true == predictions.predicted).reshape(len(predictions), -1).all(axis=1)
     likely = {"accuracy": wilson(int(hit.sum()), len(hit))}
     return {"accuracy": float(hit.mean())}, {}, likely, (rows, "")
+
+
+def _saved_scores(scores: Scores) -> tuple[Scores, Scores, Scores, tuple[str, str]]:
+    """Return what :func:`_scores` does, of the scores that were saved with a run."""
+    plain = scores["baseline"]["guess"]
+    said = amount(plain) if scores["task"] == "regression" else f"“{plain}”"
+    return scores["test"], scores["baseline"], scores.get("intervals", {}), (
+        counted(scores["rows"]["test"], "test row"), f"always {escape(said)}"
+    )  # fmt: skip
 
 
 def _headline(

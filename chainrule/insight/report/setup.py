@@ -7,13 +7,11 @@ from __future__ import annotations
 
 import platform
 from html import escape
-from importlib.metadata import PackageNotFoundError, version
-
-import numpy as np
 
 from chainrule.insight.render.text import setting
 from chainrule.insight.report.section import Material, section
 from chainrule.tabular.settings import unusual
+from chainrule.train.saved_files import versions
 
 
 @section("Settings", 100)
@@ -25,12 +23,6 @@ def settings(material: Material) -> str:
         f"<tr><td>{escape(name.replace('_', ' '))}</td><td>{escape(setting(value))}</td></tr>"
         for name, value in asked.items()
     )
-    try:
-        own = version("chainrule")
-    except PackageNotFoundError:
-        own = "from its source"
-    made = (
-        f"chainrule {own}, Python {platform.python_version()}, NumPy {np.__version__}, "
-        f"{platform.system()} on {platform.machine()}"
-    )
+    told = ", ".join(f"{name} {version}" for name, version in versions().items())
+    made = f"{told}, {platform.system()} on {platform.machine()}"
     return f'<table class="settings">{lines}</table><p class="faint">{escape(made)}</p>'

@@ -1,0 +1,240 @@
+"""CSV files as views of DuckDB: the separator, the header, and each column's type from all rows.
+
+DuckDB's own detection is not used, because it may read ragged rows as one column, skip leading
+lines, or infer a type from a sample.
+
+Read next: :mod:`chainrule.data.read`.
+"""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from chainrule.core.errors import DataError
+from chainrule.core.wording import counted
+from chainrule.data.decode import Opening, as_utf8, from_latin
+from chainrule.data.duck import execute, file_literal, literal, quote, suffixes
+from chainrule.data.parse import MISSING, parse_number
+from chainrule.data.table import find_duplicate
+
+__all__ = ["AS_TEXT", "create_csv_view"]
+
+AS_TEXT = "{} as text"
+"""The name of the view with the same cells, all as text."""
+
+_CASES = (str, str.upper, str.capitalize)
+_MISSING_SQL = ", ".join(
+    f"'{token}'" for token in sorted({f(t) for t in (*MISSING, "NaN") for f in _CASES})
+)
+_NOT = {  # cells that are not of a type; the first type that none contradicts is taken
+    "DOUBLE": "{0} IS NOT NULL AND TRY_CAST({0} AS DOUBLE) IS NULL",
+    "TIMESTAMP": "{0} IS NOT NULL AND TRY_CAST({0} AS TIMESTAMP) IS NULL",
+    "BOOLEAN": "lower(trim({0})) NOT IN ('true', 'false')",
+}
+_FIRST_ROWS = 1_000
+_LOOKED_AT = 40  # lines in which the header is looked for
+_SEPARATORS = ",;\t|"
+
+
+def create_csv_view(
+    db: Any, view: str, path: Path, opening: Opening, stored: Path | None = None
+) -> None:
+    """Create the view `view` of the file `path`, and one of its cells as text.
+
+    `stored` is the CSV file that holds the rows of an Excel file.
+    """
+    source = stored or (path if suffixes(path)[1] == ".zst" else as_utf8(path, opening))
+    noted = len(opening.notes)
+    try:
+        _create_views(db, view, path, source, opening)
+    except DataError as error:
+        packed = suffixes(path)[1] == ".zst" or stored is not None
+        latin = None if packed or "not UTF-8" not in str(error) else from_latin(source, opening)
+        if latin is None:
+            raise
+        told = opening.notes[noted:]
+        del opening.notes[noted:]
+        _create_views(db, view, path, latin, opening)
+        opening.notes[noted:noted] = told[-1:]
+
+
+def _create_views(db: Any, view: str, path: Path, source: Path, opening: Opening) -> None:
+    where = str(path)
+    lines = (
+        f"read_csv({file_literal(source)}, columns={{'line': 'VARCHAR'}}, auto_detect=false, "
+        "header=false, hive_partitioning=false, "
+        "delim='\x01', quote='', escape='', strict_mode=false)"
+    )
+    names, separator, skip = _read_header(db, lines, path, opening)
+    fields = ", ".join(f"{literal(name)}: 'VARCHAR'" for name in names)
+    cells = (
+        f"read_csv({file_literal(source)}, columns={{{fields}}}, auto_detect=false, header=true, "
+        f"hive_partitioning=false, skip={skip}, "
+        f"delim={literal(separator)}, quote='\"', escape='\"', strict_mode=true, "
+        f"null_padding=false, ignore_errors=false, nullstr=[{_MISSING_SQL}])"
+    )
+    # One pass over whole lines finds out whether any cell may be a code such as 007;
+    # checking every cell would make a wide file of numbers ten times slower.
+    code = literal(f'(^|["{separator}]) *0[0-9]')
+    asked = f"SELECT count(*) FROM {lines} WHERE regexp_matches(line, {code})"
+    may_have_codes = bool(execute(db, asked, where).fetchone()[0])
+    try:
+        types = _column_types(db, cells, names, may_have_codes, where, skip)
+    except DataError:
+        if not _has_both_line_ends(source, path, separator):
+            raise
+        cells = cells.replace("strict_mode=true", "strict_mode=false")  # refuses such files
+        types = _column_types(db, cells, names, may_have_codes, where, skip)
+    casts = [f"trim({quote(name)}) AS {quote(name)}" for name in names]
+    texts = ", ".join(casts)
+    for i, name in enumerate(names):
+        if name in types:
+            casts[i] = f"TRY_CAST(trim({quote(name)}) AS {types[name]}) AS {quote(name)}"
+    for name, selected in ((view, ", ".join(casts)), (AS_TEXT.format(view), texts)):
+        sql = f"CREATE OR REPLACE TEMP VIEW {quote(name)} AS SELECT {selected} FROM {cells}"
+        execute(db, sql, where)
+
+
+def _has_both_line_ends(source: Path, path: Path, separator: str) -> bool:
+    """Whether some lines of a CSV file end in CRLF and others in LF alone.
+
+    Raises DataError where such a file has a quote that is not closed, or text behind a closed one.
+    """
+    if suffixes(source)[1]:
+        return False  # packed by a program, which writes one kind
+    ends = [False, False]
+    with source.open("rb") as file:
+        before = b""
+        while not all(ends) and (block := file.read(2**20)):
+            crlf = block.count(b"\r\n") + (before == b"\r" and block[:1] == b"\n")
+            ends[0] |= crlf > 0
+            ends[1] |= block.count(b"\n") > crlf
+            before = block[-1:]
+    if not all(ends):
+        return False
+    with source.open(newline="", encoding="utf-8", errors="replace") as text:
+        reader = csv.reader(text, delimiter=separator, strict=True)
+        try:
+            for _ in reader:
+                pass
+        except csv.Error as error:
+            raise DataError(
+                f"{path}: line {reader.line_num} is not valid CSV: {error}. Quote a cell as a "
+                'whole, and double a quote inside it ("").'
+            ) from None
+    return True
+
+
+def _read_header(db: Any, lines: str, path: Path, opening: Opening) -> tuple[list[str], str, int]:
+    """Return the column names, the separator, and the number of lines above the header."""
+    looked = _LOOKED_AT + (opening.skip or 0)
+    first = execute(db, f"SELECT line FROM {lines} LIMIT {looked}", str(path)).fetchall()
+    records = [row[0] or "" for row in first]
+    if not any(record.strip() for record in records):
+        raise DataError(f"{path} is empty.")
+    skip = _lines_above(records) if opening.skip is None else opening.skip
+    if skip >= len(records):
+        raise DataError(f"{path} has {counted(len(records), 'line')}, so {skip} can't be skipped.")
+    if skip and opening.skip is None:
+        shown = next((record.strip() for record in records[:skip] if record.strip()), "")
+        opening.notes.append(
+            f"left out {counted(skip, 'line')} above the header, beginning {shown[:40]!r}; "
+            f"--skip N leaves out the first N lines"
+        )
+    records = records[skip:]
+    bare = re.sub(r'"[^"]*"', "", "\n".join(records)).splitlines() or [""]
+    separator = max(_SEPARATORS, key=bare[0].count) if set(bare[0]) & set(_SEPARATORS) else ","
+    header = next(csv.reader((record + "\n" for record in records), delimiter=separator))
+    names = [name.strip() or f"column{i + 1}" for i, name in enumerate(header)]
+    _check_header(names, path)
+    return names, separator, skip
+
+
+def _lines_above(records: Sequence[str]) -> int:
+    """Return how many of the first lines are titles or comments above the header.
+
+    They have at most one cell (of wide tables two), where the header and nearly all lines below
+    have more, and the header holds different words.
+    """
+    body = records[len(records) // 2 :]
+    counts = {
+        separator: Counter(len(_cells(record, separator)) for record in body).most_common(1)[0]
+        for separator in _SEPARATORS
+    }
+    separator = max(_SEPARATORS, key=lambda s: (counts[s][0] > 1, counts[s][1], counts[s][0]))
+    width, share = counts[separator]
+    if width < 2 or share < 0.8 * len(body):
+        return 0
+    for i, record in enumerate(records):
+        if re.match("# |##|#$", record):
+            continue
+        if record.count('"') % 2:
+            return 0  # a cell of several lines
+        cells = [cell.strip() for cell in _cells(record, separator)]
+        filled = [cell for cell in cells if cell]
+        if len(cells) == width and len(filled) >= max(2, 0.6 * width):
+            words = all(parse_number(cell) is None for cell in filled)
+            return i if words and len(set(filled)) == len(filled) else 0
+        if len(filled) > (2 if width >= 4 else 1):
+            return 0
+    return 0
+
+
+def _cells(record: str, separator: str) -> list[str]:
+    return next(csv.reader([record], delimiter=separator), [])
+
+
+def _check_header(names: list[str], path: Path) -> None:
+    twice = find_duplicate([name.lower() for name in names])
+    if twice is not None:
+        name = next(name for name in names if name.lower() == twice)
+        if parse_number(name) is not None:
+            raise _headless(name, path)
+        raise DataError(
+            f"{path}: two columns are named {name!r}; rename one (letter case does not count)."
+        )
+    for name in names:
+        number = parse_number(name)
+        if number is not None and not number.is_integer():
+            raise _headless(name, path)
+
+
+def _headless(name: str, path: Path) -> DataError:
+    return DataError(
+        f"{path}: the first line looks like data ({name!r}), not like column names. "
+        "Add a line of column names at the top."
+    )
+
+
+def _column_types(
+    db: Any, cells: str, names: Sequence[str], may_have_codes: bool, where: str, skip: int
+) -> dict[str, str]:
+    """Return the SQL type of each column that is not text, inferred from all of its cells.
+
+    The rules are those of `chainrule.data.parse.parse_text`, which parses the columns left as text.
+    """
+    possible = {kind: list(names) for kind in _NOT}
+    few = f"(SELECT * FROM {cells} LIMIT {_FIRST_ROWS})"  # rule out most, at little cost
+    for source in (few, cells):
+        asked = [(kind, name) for kind, some in possible.items() for name in some]
+        questions = [f"count(*) FILTER ({_NOT[kind].format(quote(name))})" for kind, name in asked]
+        used = list(dict.fromkeys(name for _, name in asked))
+        questions += [f"count({name})" for name in map(quote, used)]
+        numbers = possible["DOUBLE"] if may_have_codes and source is cells else []
+        code = "count(*) FILTER (regexp_full_match(trim({0}), '0[0-9]+'))"
+        questions += [code.format(name) for name in map(quote, numbers)]
+        sql = f"SELECT {', '.join(['count(*)', *questions])} FROM {source}"
+        total, *counts = execute(db, sql, where, skip).fetchone()
+        if total == 0:
+            raise DataError(f"{where} has a header but no rows.")
+        found = dict(zip(asked, counts, strict=False))
+        possible = {k: [n for n in some if not found[k, n]] for k, some in possible.items()}
+    filled = dict(zip(used, counts[len(asked) :], strict=False))
+    codes = dict(zip(numbers, counts[len(asked) + len(used) :], strict=True))
+    types = {name: kind for kind, some in reversed(possible.items()) for name in some}
+    return {name: kind for name, kind in types.items() if filled[name] and not codes.get(name)}
