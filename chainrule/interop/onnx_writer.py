@@ -5,7 +5,7 @@ and those that ONNX lacks, have a function in :data:`COMPOSED`.  A length that d
 such as the number of rows, stays one: it is a named length of the inputs, and the lengths that a
 reshape or a broadcast needs are computed from the inputs.
 
-Read next: :mod:`chainrule.interop.onnx_verify`.
+Read next: :mod:`chainrule.interop.from_onnx`.
 """
 
 from __future__ import annotations
