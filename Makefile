@@ -10,7 +10,7 @@ ARGS ?=
 .DEFAULT_GOAL := help
 MINUTES ?= 1
 CRASHES ?= 200
-.PHONY: help demo test thorough fuzz fuzz-graphs sanitize damage crash oracle browser lint bench threads accuracy tables doctor-bench docs clean
+.PHONY: help demo test thorough onnx fuzz fuzz-graphs sanitize damage crash oracle browser lint bench threads accuracy tables doctor-bench docs clean
 
 help: ## list the targets
 	@echo "usage: make TARGET [PYTHON=python3.12] [ARGS='options for pytest or the benchmark']"
@@ -46,6 +46,10 @@ browser: $(VENV)/.browser docs ## open the pages and the site in a headless chro
 
 crash: $(VENV)/.test ## kill trainings at random moments, CRASHES=200 times, and compare what they end with
 	CRASHES=$(CRASHES) $(PY) -m pytest -m slow tests/train/test_crash.py $(ARGS)
+
+onnx: $(VENV)/.onnx ## compare exported models with onnxruntime, and run ONNX's own tests of backends
+	$(PY) -m pytest -n auto tests/interop tests/fuzz tests/test_docs.py -k "interop or onnx or embedded" $(ARGS)
+	$(PY) -m tests.interop.onnx_suite
 
 lint: $(VENV)/.dev ## check style and types
 	$(PY) -m ruff check .
@@ -105,11 +109,15 @@ $(VENV)/.tables: $(VENV)/.test
 	@touch $@
 
 $(VENV)/.fuzz: $(VENV)/.test
-	$(PIP) --editable '.[test,fuzz]'
+	$(PIP) --editable '.[test,fuzz,onnx]'
 	@touch $@
 
 $(VENV)/.browser: $(VENV)/.test
 	$(PIP) --editable '.[test,browser]'
+	@touch $@
+
+$(VENV)/.onnx: $(VENV)/.test
+	$(PIP) --editable '.[test,onnx]'
 	@touch $@
 
 $(VENV)/.docs: $(VENV)/.test

@@ -26,7 +26,7 @@ from chainrule.core.errors import (
     ShapeError,
     no_attribute,
 )
-from chainrule.core.graph import Graph, set_drawer
+from chainrule.core.graph import Graph, set_drawer, set_exporter
 from chainrule.core.parameter import Parameter
 from chainrule.core.tensor import Tensor, input, tensor
 from chainrule.core.verify import verify
@@ -71,6 +71,8 @@ if TYPE_CHECKING:
     from chainrule.insight.hidden.learned import features
     from chainrule.insight.range_finder import find_learning_rate
     from chainrule.insight.report.report import report
+    from chainrule.interop.export import export
+    from chainrule.interop.from_onnx import from_onnx
     from chainrule.nn.catalogue import activations
     from chainrule.train.checkpoint import Checkpoint
     from chainrule.train.curve import fit_curve
@@ -103,11 +105,13 @@ __all__ = [
     "draw",
     "evaluate",
     "explain",
+    "export",
     "features",
     "find_learning_rate",
     "fit",
     "fit_curve",
     "fit_many",
+    "from_onnx",
     "grad",
     "hessian",
     "input",
@@ -140,11 +144,13 @@ _LATER = {
     "attribute": "chainrule.insight.explain.attribution",
     "draw": "chainrule.insight.drawing.draw",
     "explain": "chainrule.insight.explain.explanation",
+    "export": "chainrule.interop.export",
     "features": "chainrule.insight.hidden.learned",
     "find_learning_rate": "chainrule.insight.range_finder",
     "fit": "chainrule.train.fit",
     "fit_many": "chainrule.train.many",
     "fit_curve": "chainrule.train.curve",
+    "from_onnx": "chainrule.interop.from_onnx",
     "load": "chainrule.train.run",
     "preflight": "chainrule.doctor.preflight",
     "report": "chainrule.insight.report.report",
@@ -177,6 +183,14 @@ def _draw(*args: Any, **options: Any) -> Any:
 
 
 set_drawer(_draw)
+
+
+def _write_onnx(*args: Any) -> Any:
+    """Export with :mod:`chainrule.interop.export`, loaded by the first export."""
+    return import_module("chainrule.interop.export").export(*args)
+
+
+set_exporter(_write_onnx)
 
 
 def _greet_notebook() -> None:

@@ -37,7 +37,8 @@ PAGES: dict[str, dict[str, str]] = {
         name: f"docs/{name}.md"
         for name in (
             "table", "targets", "images", "wiring", "your-own", "catalogue", "many", "interrupted",
-            "large-data", "workers", "bad-input", "doctor", "explain", "draw", "features", "report",
+            "large-data", "workers", "bad-input", "onnx", "doctor", "explain", "draw", "features",
+            "report",
         )
     },
     "Background": {
@@ -70,6 +71,11 @@ REFERENCE: dict[str, tuple[str, tuple[str, ...], tuple[str, ...]]] = {
             "insight.explain.attribution.Attribution", "insight.hidden.learned.Features",
             "insight.report.report.Report",
         ),
+    ),
+    "interop": (
+        "Other libraries",
+        ("interop",),
+        ("interop.export.Exported", "interop.from_onnx.OnnxModel"),
     ),
     "doctor": (
         "Diagnosis", ("doctor",), ("doctor.finding.Finding", "doctor.finding.Findings"),

@@ -125,14 +125,22 @@ STEPS = {
     "architecture.md": 10, "catalogue.md": 25, "doctor.md": 20, "draw.md": 5, "explain.md": 15,
     "features.md": 12, "interrupted.md": 10, "large-data.md": 8, "many.md": 20, "report.md": 8,
     "table.md": 8, "targets.md": 18, "workers.md": 12, "images.md": 10, "wiring.md": 14,
-    "your-own.md": 14,
+    "your-own.md": 14, "onnx.md": 25,
 }  # fmt: skip
+
+
+def needs_onnx() -> None:
+    """Skip a test where the packages of the extra `onnx` are missing; `make onnx` has them."""
+    pytest.importorskip("onnx")
+    pytest.importorskip("onnxruntime")
 
 
 @pytest.mark.parametrize("document", STEPS)
 def test_the_steps_of_a_page_are_those_of_the_code(
     document: str, repository: Path, place: Path
 ) -> None:
+    if document == "onnx.md":
+        needs_onnx()
     flags = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
     page = str(repository / "docs" / document)
     failed, tried = doctest.testfile(page, module_relative=False, optionflags=flags)
@@ -152,6 +160,8 @@ def test_no_python_of_a_page_is_left_out(repository: Path) -> None:
 def test_the_chapters_and_examples_run(script: str, repository: Path, tmp_path: Path) -> None:
     text = (repository / script).read_text("utf-8")
     assert "\nassert " in text  # so it can fail
+    if "import onnx" in text:
+        needs_onnx()
     assert in_its_own_process(repository / script, tmp_path, repository)
 
 

@@ -28,6 +28,7 @@ LOADED = {
     "explain": "chainrule.cli.explain:explain_command",
     "features": "chainrule.cli.features:features_command",
     "draw": "chainrule.cli.pictures:draw_run",
+    "export": "chainrule.cli.export_run:export_run",
     "find-lr": "chainrule.cli.find_rate:find_rate",
     "datasets": "chainrule.cli.datasets:datasets",
     "lab": "chainrule.cli.lab_command:lab_command",

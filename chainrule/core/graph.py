@@ -48,6 +48,22 @@ def set_drawer(draw: Callable[..., Any]) -> None:
     _draw = draw
 
 
+_export: Callable[..., Any] | None = None
+
+
+def set_exporter(export: Callable[..., Any]) -> None:
+    """Set the function that the ``export`` method of runs calls."""
+    global _export
+    _export = export
+
+
+def exported(thing: Any, path: str | os.PathLike[str], rows: Any = None) -> Any:
+    """Write an ONNX file, compared on `rows`, as :func:`chainrule.export` does."""
+    if _export is None:
+        raise GraphError("no function to export is installed; import chainrule first.")
+    return _export(thing, path, rows)
+
+
 def drawn(thing: Any, level: str | None, **options: Any) -> Any:
     """Return a picture of `thing`, drawn by the function that :func:`set_drawer` set."""
     if _draw is None:

@@ -21,6 +21,7 @@ from chainrule.data.table import Column
 from chainrule.data.unread import read_dates, read_numbers
 
 __all__ = [
+    "PERIODS",
     "CategoryEncoder",
     "Encoder",
     "NumericEncoder",
@@ -30,9 +31,9 @@ __all__ = [
 ]
 
 _DATE_PARTS = ("year", "month", "day", "weekday", "hour", "days")
-_PERIODS = {"month": 12, "day": 31, "weekday": 7, "hour": 24}
+PERIODS = {"month": 12, "day": 31, "weekday": 7, "hour": 24}
 _CYCLIC_PARTS = (
-    "year", *(f"{part}.{wave}" for part in _PERIODS for wave in ("sin", "cos")), "days",
+    "year", *(f"{part}.{wave}" for part in PERIODS for wave in ("sin", "cos")), "days",
 )  # fmt: skip
 _EPOCH = np.datetime64("1970-01-01", "us")
 
@@ -227,7 +228,7 @@ def _date_parts(moments: NDArray[np.datetime64], parts: tuple[str, ...]) -> NDAr
         "hour": (moments - day) / np.timedelta64(1, "h"),
         "days": days,
     }
-    for part, period in _PERIODS.items():
+    for part, period in PERIODS.items():
         if f"{part}.sin" not in parts and f"{part}.cos" not in parts:
             continue
         angle = 2 * np.pi * (found[part] - (part in ("month", "day"))) / period

@@ -67,7 +67,8 @@ class Projection(Fitted):
         return tuple(f"component {i + 1}" for i in range(self.components))
 
     @cached_property
-    def _forward(self) -> Array:
+    def forward(self) -> Array:
+        """The matrix that multiplies centered features."""
         turned = self.axes * self.gain
         return turned @ self.axes.T if self.kind == "zca" else turned
 
@@ -78,7 +79,7 @@ class Projection(Fitted):
 
     def apply(self, rows: Array) -> Array:
         """Return ``(rows - mean) @ forward``."""
-        return (rows - self.mean) @ self._forward
+        return (rows - self.mean) @ self.forward
 
     def undo(self, rows: Array) -> Array:
         """Return ``rows @ backward + mean``, the reconstruction from the directions kept."""

@@ -21,7 +21,7 @@ import numpy as np
 
 from chainrule.core.errors import DataError, OptionError
 from chainrule.core.foreign import no_member
-from chainrule.core.graph import Graph
+from chainrule.core.graph import Graph, exported
 from chainrule.core.options import check_whole, checks_arguments, sizes_up_to
 from chainrule.core.pickling import check_named
 from chainrule.core.plain import as_plain
@@ -103,6 +103,7 @@ class Run:
     _functions: dict[Any, RowFunction] = field(default_factory=dict, compare=False)
     _case: Case | None = field(default=None, compare=False)
     _train: Callable[..., Run] | None = field(default=None, compare=False)
+    export = exported
 
     if not TYPE_CHECKING:
 

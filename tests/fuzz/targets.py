@@ -7,6 +7,7 @@ those of Atheris, which looks for new branches.
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import json
 import warnings
 from collections.abc import Callable, Iterator, Mapping
@@ -27,6 +28,8 @@ from chainrule.core.durable import MANIFEST, read_folder, write_folder
 from chainrule.data.idx import read_idx
 from chainrule.data.read import read_table
 from chainrule.insight.explain.expression import explain_expression
+from chainrule.interop.from_onnx import read_model
+from chainrule.interop.onnx_writer import onnx_model
 from chainrule.tabular.problem import read_problem
 from chainrule.tabular.settings import choose_settings
 from chainrule.tabular.table_training import fit_table
@@ -77,6 +80,26 @@ def configs() -> tuple[bytes, ...]:
         nn.SparseLinear(9, 4, nn.ImageFields((3, 3), (2, 2))),
     )
     return tuple(json.dumps(nn.to_config(model)).encode() for model in models)
+
+
+@cache
+def onnx_files() -> tuple[bytes, ...]:
+    """Return small ONNX models."""
+    x = cr.input("x", ("n", 3))
+    layers = [nn.Linear(3, 4), nn.BatchNorm(4), nn.GELU(), nn.Linear(4, 2), cr.softmax]
+    return tuple(
+        onnx_model(cr.Graph({"y": nn.Sequential(layers[i:j])(x)}, {"x": x}))
+        for i, j in ((0, 5), (0, 1), (4, 5))
+    )
+
+
+def onnx_file(content: bytes) -> None:
+    """Read an ONNX model, and compute it."""
+    with only_our_errors():
+        network = read_model(content)
+        given = {name: np.ones((2, 3), np.float32) for name in network.inputs}
+        for value in network.values({name: cr.tensor(array) for name, array in given.items()}):
+            value.numpy()
 
 
 @cache
@@ -208,3 +231,5 @@ TARGETS: dict[str, tuple[Target, Callable[[], tuple[bytes, ...]]]] = {
     "toml": (toml, lambda: (TOML,)),
     "command": (command, lambda: (TOML,)),
 }  # fmt: skip
+if importlib.util.find_spec("onnx"):
+    TARGETS["onnx"] = (onnx_file, onnx_files)
