@@ -36,7 +36,8 @@ PAGES: dict[str, dict[str, str]] = {
     "Guides": {
         name: f"docs/{name}.md"
         for name in (
-            "table", "images", "wiring", "your-own", "catalogue", "many", "interrupted",
+            "table", "images", "wiring", "your-own", "catalogue", "scikit-learn", "many",
+            "interrupted",
             "large-data", "workers", "bad-input", "doctor", "explain", "draw", "features", "report",
         )
     },
@@ -61,6 +62,7 @@ REFERENCE: dict[str, tuple[str, tuple[str, ...], tuple[str, ...]]] = {
     "optim": ("Optimizers: chainrule.optim", ("optim",), ()),
     "data": ("Data: chainrule.data", ("data",), ()),
     "tabular": ("Tables: chainrule.tabular", ("tabular",), ()),
+    "sklearn": ("scikit-learn: chainrule.sklearn", ("sklearn",), ()),
     "insight": (
         "Explanations, drawings and reports",
         ("insight",),
@@ -84,7 +86,7 @@ REFERENCE: dict[str, tuple[str, tuple[str, ...], tuple[str, ...]]] = {
     ),
 }  # fmt: skip
 FLOORS = tuple(floor for _, floors, _ in REFERENCE.values() for floor in floors)
-PACKAGES = ("chainrule", "nn", "optim", "data", "tabular", "train")
+PACKAGES = ("chainrule", "nn", "optim", "data", "tabular", "train", "sklearn")
 LINK = re.compile(r"(?<=\]\()(?!https?:|#)([^)#\s]+)(?=[)#])")
 BLOCK = re.compile(r"(^```.*?^```$)", re.DOTALL | re.MULTILINE)
 

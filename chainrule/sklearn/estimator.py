@@ -166,7 +166,7 @@ class NetworkEstimator(BaseEstimator):  # type: ignore[misc]
             self._begin(X, outputs)
             self._show_weights()
         aim, dtype = self._session.aim, model_dtype(self.network_)
-        shape = forward(self.network_, data_input("x", X)).shape
+        shape = self._output_shape
         target = aim.target(codes, shape, dtype)
         rows, validation = np.arange(len(X)), None
         if held is not None:
@@ -203,6 +203,7 @@ class NetworkEstimator(BaseEstimator):  # type: ignore[misc]
         self._session = self._new_session(X, seed)
         recorded = forward(self.network_, data_input("x", X))
         check_logits(self.network_, self._session.aim, recorded)
+        self._output_shape = recorded.shape
         self.run_ = Run(
             model=self.network_,
             objective=self._aims()[1],

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -26,7 +26,7 @@ from chainrule.optim.optimizer import Optimizer
 from chainrule.run.program import Engine, prepare
 from chainrule.step.objective import Objective
 from chainrule.step.part import Part
-from chainrule.step.record import ROWS, record_step
+from chainrule.step.record import ROWS, model_dtype, record_step
 from chainrule.train.full_batch_program import full_batch_program
 from chainrule.train.progress import Progress
 from chainrule.train.rates import Rates
@@ -85,8 +85,10 @@ class Session:
 
         If rows will be `replaced`, they are copied, into memory that the next ones overwrite.
         """
+        if replaced and part.weight is None:  # later ones may be weighted, by the same program
+            part = replace(part, weight=np.ones(len(part), model_dtype(self.model)))
         room = len(self._copies["x"]) if self._copies else 0
-        if replaced and len(part) <= room and set(part.arrays) == set(self._copies):
+        if replaced and len(part) <= room:
             for name, array in part.arrays.items():
                 self._copies[name][: len(part)] = array
         else:
@@ -95,7 +97,7 @@ class Session:
             if replaced:
                 self._copies = _with_room(part, max(self.batch_size, len(part), 2 * room))
                 arrays = self._copies
-                part = Part(arrays["x"], arrays["y"], None, arrays.get("weight"))
+                part = Part(arrays["x"], arrays["y"], None, arrays["weight"])
             self._prepare(part)
         full = isinstance(self.method, FullBatch)
         self.state[STRENGTH][...] = alpha / 2 / (len(part) if full else 1)
