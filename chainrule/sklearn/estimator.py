@@ -265,7 +265,8 @@ class NetworkEstimator(BaseEstimator):  # type: ignore[misc]
                     why = self._epoch(order, bar)
                     if self._judge(held):
                         best = session.weights()
-                    if why is not None and not self.early_stopping:
+                    unscored = not self.early_stopping or self.best_validation_score_ == -np.inf
+                    if why is not None and unscored:
                         raise DataError(NOT_FINITE)
                     self._tell(bar, held, len(rows), time.perf_counter() - started)
                     why = why or self._why_end()
@@ -310,7 +311,10 @@ class NetworkEstimator(BaseEstimator):  # type: ignore[misc]
         if held is not None:
             outputs = self.run_.function({"x": held.X})({"x": held.X})["output"]
             finite = bool(np.isfinite(outputs).all())
-            score = self._score_outputs(held.y, outputs, held.weight) if finite else np.nan
+            with np.errstate(
+                over="ignore", invalid="ignore"
+            ):  # of outputs on their way to infinity
+                score = self._score_outputs(held.y, outputs, held.weight) if finite else np.nan
             assert self.validation_scores_ is not None
             assert self.best_validation_score_ is not None
             self.validation_scores_.append(float(score))
