@@ -131,7 +131,9 @@ def described(path: str) -> str:
     home, _, name = path.rpartition(".")
     thing = getattr(import_module(home), name)
     if isinstance(thing, type):
-        return f".. autoclass:: {path}\n   :members:\n"
+        routed = [name for name in vars(thing) if re.fullmatch(r"set_\w+_request", name)]
+        left_out = f"   :exclude-members: {', '.join(routed)}\n" if routed else ""  # scikit-learn's
+        return f".. autoclass:: {path}\n   :members:\n{left_out}"
     return f".. auto{'function' if callable(thing) else 'data'}:: {path}\n"
 
 
