@@ -21,7 +21,6 @@ from chainrule.sklearn import (
 
 ESTIMATORS = [
     MLPClassifier(), MLPRegressor(), NetworkClassifier(), NetworkRegressor(),
-    MLPClassifier(solver="lbfgs", alpha=0.1), MLPRegressor(solver="lbfgs", alpha=0.1),
     Center(), Standardize(), PCA(), Whiten(), Whiten(kind="zca"),
 ]  # fmt: skip
 
