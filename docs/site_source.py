@@ -37,8 +37,8 @@ PAGES: dict[str, dict[str, str]] = {
         name: f"docs/{name}.md"
         for name in (
             "table", "targets", "images", "wiring", "your-own", "catalogue", "many", "interrupted",
-            "large-data", "workers", "bad-input", "onnx", "doctor", "explain", "draw", "features",
-            "report",
+            "large-data", "workers", "bad-input", "onnx", "scikit-learn", "doctor", "explain", "draw",
+            "features", "report",
         )
     },
     "Background": {
@@ -62,6 +62,7 @@ REFERENCE: dict[str, tuple[str, tuple[str, ...], tuple[str, ...]]] = {
     "optim": ("Optimizers: chainrule.optim", ("optim",), ()),
     "data": ("Data: chainrule.data", ("data",), ()),
     "tabular": ("Tables: chainrule.tabular", ("tabular",), ()),
+    "sklearn": ("scikit-learn: chainrule.sklearn", ("sklearn",), ()),
     "insight": (
         "Explanations, drawings and reports",
         ("insight",),
@@ -90,7 +91,7 @@ REFERENCE: dict[str, tuple[str, tuple[str, ...], tuple[str, ...]]] = {
     ),
 }  # fmt: skip
 FLOORS = tuple(floor for _, floors, _ in REFERENCE.values() for floor in floors)
-PACKAGES = ("chainrule", "nn", "optim", "data", "tabular", "train")
+PACKAGES = ("chainrule", "nn", "optim", "data", "tabular", "train", "sklearn")
 LINK = re.compile(r"(?<=\]\()(?!https?:|#)([^)#\s]+)(?=[)#])")
 BLOCK = re.compile(r"(^```.*?^```$)", re.DOTALL | re.MULTILINE)
 
@@ -135,7 +136,9 @@ def described(path: str) -> str:
     home, _, name = path.rpartition(".")
     thing = getattr(import_module(home), name)
     if isinstance(thing, type):
-        return f".. autoclass:: {path}\n   :members:\n"
+        routed = [name for name in vars(thing) if re.fullmatch(r"set_\w+_request", name)]
+        left_out = f"   :exclude-members: {', '.join(routed)}\n" if routed else ""  # scikit-learn's
+        return f".. autoclass:: {path}\n   :members:\n{left_out}"
     return f".. auto{'function' if callable(thing) else 'data'}:: {path}\n"
 
 

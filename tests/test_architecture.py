@@ -38,7 +38,7 @@ FLOOR = {
     "train": 7,  # the loop, progress, history, runs
     "tabular": 8,  # from a table to a scored run
     "insight": 9,  # explain, draw, features, report
-    "estimators": 9,  # scikit-learn classifier, regressor, transformers
+    "sklearn": 9,  # scikit-learn classifiers, regressors, transformers
     "interop": 9,  # ONNX, safetensors, TensorBoard, DLPack
     "lab": 10,  # faults, and claims as experiments
     "studio": 10,  # the web page

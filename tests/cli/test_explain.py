@@ -159,7 +159,8 @@ def test_a_run_becomes_a_page(call: Call, iris: str, place: Path) -> None:
 
 
 def test_rows_may_come_from_a_file(call: Call, colors: Path) -> None:
-    run = call("train", "colors.csv", "--quiet", "--epochs", 1, "--batch-size", 2).stdout.strip()
+    run = call("train", "colors.csv", "--hidden", 16, "--quiet", "--epochs", 1,
+               "--batch-size", 2).stdout.strip()  # fmt: skip
     assert "color=red" in call("explain", run, colors, "--layer", 0, "--unit", 0).stdout
     assert "kind: large, predicted" in call("explain", run, colors, "--row", 5).stdout
     assert "color=red" in call("explain", run, "--layer", 0, "--unit", 0).stdout
