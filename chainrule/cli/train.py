@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import os
 import shlex
-import shutil
 import signal
 import sys
 from collections.abc import Iterator, Mapping
@@ -58,7 +57,7 @@ from chainrule.tabular.settings import Settings, choose_settings
 from chainrule.tabular.suit_target import suited, task_of
 from chainrule.tabular.table_training import fit_table, settings_for
 from chainrule.tabular.verdict import verdict
-from chainrule.train.checkpoint import TABLE, Checkpoint, steps
+from chainrule.train.checkpoint import TABLE, Checkpoint, remove_all, steps
 from chainrule.train.directory import CHECKPOINTS, check_writable
 from chainrule.train.run import Run
 
@@ -199,7 +198,7 @@ def train(
     check_settings(settings, None if several else problem.pipeline.task)
     problem = suited(problem, settings)
     if resume is None:  # replaced by --force, or of a training killed before its first checkpoint
-        shutil.rmtree(checkpoints, ignore_errors=True)
+        remove_all(checkpoints)
     if problem.own_test and test_fraction is not None:
         tell(f"note: {problem.name} has its own test set; --test-fraction is ignored.")
     if as_json and settings.batch_size > problem.rows["train"]:
@@ -265,10 +264,10 @@ def train(
     if wanted and not trying:  # the report tells of a trial, and is written after it
         files |= write_report(run, problem)
     if not steps(checkpoints):  # what is there of one takes space, and can't be gone on with
-        shutil.rmtree(checkpoints, ignore_errors=True)
+        remove_all(checkpoints)
     saved, failure = _save(run, place, files, force)
     if saved is not None and not interrupted:
-        shutil.rmtree(checkpoints, ignore_errors=True)
+        remove_all(checkpoints)
     if trying:  # a trial takes time, so the training was saved before it
         tell(f"\n{run.trial()}")
         files |= _cured(run, problem, settings, told, saved)

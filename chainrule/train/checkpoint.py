@@ -49,6 +49,7 @@ __all__ = [
     "held",
     "newest",
     "read_start",
+    "remove_all",
     "steps",
 ]
 
@@ -256,6 +257,16 @@ class Saver:
 def steps(folder: Path) -> list[Path]:
     """Return the checkpoints in `folder`, the oldest first."""
     return sorted(path for path in folder.glob("step-*") if path.is_dir())
+
+
+def remove_all(folder: Path) -> None:
+    """Remove all checkpoints, the oldest first, and then `folder` with the start of the training.
+
+    While a checkpoint is left, the training can be resumed, and so removed by its end.
+    """
+    for path in steps(folder):
+        shutil.rmtree(path, ignore_errors=True)
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def _was_best(path: Path) -> bool:

@@ -14,7 +14,7 @@ import chainrule as cr
 from chainrule import nn
 from chainrule.core.durable import read_folder
 from chainrule.tabular import choose_settings, fit_table, read_problem
-from chainrule.train.checkpoint import Checkpoint, steps
+from chainrule.train.checkpoint import Checkpoint, remove_all, steps
 
 X = np.random.default_rng(0).normal(size=(40, 3)).astype(np.float32)
 Y = X[:, 0] - X[:, 1]
@@ -151,3 +151,23 @@ def test_runs_saved_at_once_do_not_replace_each_other(
     with pytest.raises(cr.RunError, match="File exists"):
         run.save(tmp_path / "run")
     assert len(cr.load(tmp_path / "run").history) == 2
+
+
+def test_the_start_of_a_training_goes_after_its_checkpoints(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A process that is killed in between leaves what can be resumed, and so be removed."""
+    folder = tmp_path / "checkpoints"
+    for name in ("step-000000000002", "step-000000000001", "training"):
+        (folder / name).mkdir(parents=True)
+    order: list[str] = []
+    usual = shutil.rmtree
+
+    def note(path: Path, **options: Any) -> None:
+        order.append(path.name)
+        usual(path, **options)
+
+    monkeypatch.setattr(shutil, "rmtree", note)
+    remove_all(folder)
+    assert order == ["step-000000000001", "step-000000000002", "checkpoints"]
+    assert not folder.exists()
