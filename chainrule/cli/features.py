@@ -23,6 +23,8 @@ from chainrule.core.errors import ChainruleError, DataError, OptionError, RunErr
 from chainrule.data.builtin import Dataset
 from chainrule.data.builtin import load as load_data
 from chainrule.data.builtin import names as data_names
+from chainrule.data.pipeline import Pipeline
+from chainrule.data.pixels import PixelPipeline
 from chainrule.data.read import read_table
 from chainrule.insight.explain.narrate import table as text_table
 from chainrule.insight.hidden.learned import Features, features
@@ -105,11 +107,21 @@ def features_command(
         tell(f"wrote {out}")
 
 
+def _from_data(pipeline: Pipeline | PixelPipeline) -> str:
+    """Return as text what `pipeline` knows from the data alone.
+
+    Notes say how the target was chosen; the options name it now, so notes may differ.  What
+    calibrates prediction intervals is known only after training, and the loss says what counts are.
+    """
+    saved = pipeline.to_json()
+    target = saved["target"]
+    for one in (target, *target["parts"]):
+        one |= {"errors": [], "widths": [], "counts": False}
+    return json.dumps({**saved, "notes": []})
+
+
 def _of_own(run: Run, problem: Problem, rows: int) -> Features:
-    # Notes say how the target was chosen; the options name it now, so notes may differ.
-    before, now = (
-        json.dumps({**p.to_json(), "notes": []}) for p in (run.pipeline, problem.pipeline) if p
-    )
+    before, now = (_from_data(p) for p in (run.pipeline, problem.pipeline) if p)
     if before != now:
         raise DataError(
             f"the data of {problem.name} have changed since the network was trained; "
