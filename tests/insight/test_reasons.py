@@ -16,7 +16,9 @@ from chainrule.tabular.table_training import fit_table
 
 def houses(**more: object) -> tuple[cr.Run, Table, np.ndarray]:
     problem = read_problem("examples/houses.csv", "price", **more)  # type: ignore[arg-type]
-    settings = choose_settings(problem.rows["train"], task="regression", activation="tanh")
+    settings = choose_settings(
+        problem.rows["train"], task="regression", hidden=(64,), activation="tanh"
+    )
     run = fit_table(problem, settings, progress=False)
     table = problem.raw[0].take(problem.raw[1])  # type: ignore[index, union-attr]
     return run, table, problem.test[0]
@@ -45,7 +47,7 @@ def test_shares_add_up_to_the_prediction() -> None:
 
 def test_classes_are_explained_by_their_log_odds() -> None:
     problem = read_problem("iris")
-    run = fit_table(problem, choose_settings(102, activation="tanh"), progress=False)
+    run = fit_table(problem, choose_settings(102, hidden=(64,), activation="tanh"), progress=False)
     X = problem.test[0]
     _, found = shares(run, X)
 
