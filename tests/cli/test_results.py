@@ -100,7 +100,7 @@ def test_all_rows_are_trained_on_without_scores(call: Call, noisy: Path) -> None
 
 
 def test_a_threshold_is_chosen_told_and_used(call: Call, noisy: Path) -> None:
-    words = ("train", noisy, "--epochs", 30, "--no-report")
+    words = ("train", noisy, "--hidden", "64", "--optimizer", "adam", "--epochs", 30, "--no-report")
     result = call(*words, "--threshold", "balanced", "--out", "run")
     assert result.exit_code == 0, result.output
     assert "threshold" in result.stdout
