@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from chainrule.data.encode import Encoder, NumericEncoder
 from chainrule.data.table import Table
+from chainrule.data.target import Target
 
 __all__ = ["Leak", "find_leaks"]
 
@@ -61,12 +62,13 @@ def find_leaks(
     rows: NDArray[np.intp],
     y: Array,
     given: Sequence[str] = (),
+    parts: Sequence[Target] = (),
 ) -> tuple[Leak, ...]:
     """Return the leaks among the columns of `encoders`, measured on `rows` of `table`.
 
     `y` is the encoded target of these rows: class indices or numbers, or a column of these for
-    each of several targets.  Columns in `given`, whose roles the user chose, are left out.  A table
-    with a single feature column has none: all that can be learned is in it.
+    each of the `parts` of several targets.  Columns in `given`, whose roles the user chose, are
+    left out.  A table with a single feature column has none: all that can be learned is in it.
 
     >>> from chainrule.data.pipeline import Pipeline
     >>> words = ["no", "yes"] * 50
@@ -77,10 +79,10 @@ def find_leaks(
     ...                                   pipeline.encode_target(table))]
     ['recoding']
     """
-    if y.ndim == 2:
-        whole = (y == np.floor(y)).all(axis=0)  # class indices; standardized numbers are not
+    if parts:
         each = [
-            column.astype(np.int64) if w else column for column, w in zip(y.T, whole, strict=True)
+            column.astype(np.int64) if part.classes else column
+            for part, column in zip(parts, y.T, strict=True)
         ]
         leaks = [leak for one in each for leak in find_leaks(table, encoders, rows, one, given)]
         return tuple({leak.column: leak for leak in leaks}.values())

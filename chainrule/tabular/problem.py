@@ -378,8 +378,7 @@ def _copies_across(problem: Problem, table: Table, parts: _Parts) -> NDArray[np.
     """Return a code for each row, equal for copies, if some are trained and tested on."""
     names = [encoder.name for encoder in getattr(problem.pipeline, "encoders", ())]
     held = parts.test if parts.validation is None else np.r_[parts.validation, parts.test]
-    names += [part.name for part in parts.target.parts or (parts.target,)]
-    codes = row_codes(table, names, np.arange(len(table)))
+    codes = row_codes(table, [*names, *parts.target.names], np.arange(len(table)))
     if len(codes) == 0 or not np.isin(codes[held], codes[parts.train]).any():
         return None
     return codes
@@ -399,7 +398,9 @@ def _table_problem(
     pipeline = replace(pipeline, notes=(*pipeline.notes, *_held_out_notes(pipeline, table, parts)))
     train = pair(parts.train)
     given = tuple(options["roles"] or ())
-    leaks = find_leaks(table, pipeline.encoders, parts.train, train[1], given)
+    leaks = find_leaks(
+        table, pipeline.encoders, parts.train, train[1], given, pipeline.target.parts
+    )
     return Problem(name, pipeline, train, held_out, pair(parts.test), weights=weights,
                    raw=(table, parts.test), train_rows=parts.train, leaks=leaks)  # fmt: skip
 

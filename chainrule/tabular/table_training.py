@@ -49,6 +49,9 @@ from chainrule.train.run import Run
 
 __all__ = ["build", "fit_table", "preflight_table", "settings_for"]
 
+Array = NDArray[Any]
+MOST_FITTED = 10_000  # training rows whose errors tell how wide intervals should be
+
 
 def settings_for(problem: Problem, **asked: Any) -> Settings:
     """Return the settings for `problem` that :func:`chainrule.tabular.choose_settings` chooses.
@@ -69,10 +72,6 @@ def settings_for(problem: Problem, **asked: Any) -> Settings:
         pixels=problem.pixels,
         **asked,
     )
-
-
-Array = NDArray[Any]
-MOST_FITTED = 10_000  # training rows whose errors tell how wide intervals should be
 
 
 def build(settings: Settings, problem: Problem) -> Setup:
