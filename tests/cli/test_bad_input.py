@@ -54,9 +54,9 @@ OPTIONS = {
     "rate negative": ("--lr=-0.1", "above 0"),
     "rate nan": ("--lr nan", "above 0"),
     "rate infinite": ("--lr inf", "above 0"),
-    "fraction 0": ("--test-fraction 0", "--test-fraction"),
-    "fraction 1": ("--test-fraction 1", "between 0 and 1"),
-    "fraction nan": ("--test-fraction nan", "between 0 and 1"),
+    "fraction below 0": ("--test-fraction -0.1", "from 0 to below 1"),
+    "fraction 1": ("--test-fraction 1", "from 0 to below 1"),
+    "fraction nan": ("--test-fraction nan", "from 0 to below 1"),
     "seed negative": ("--seed=-1", "--seed"),
     "threads 0": ("--threads 0", "--threads"),
 }
