@@ -308,11 +308,15 @@ def summary(model: Layer, features: int | Sequence[int] | None = None) -> Summar
 def row_shape(model: Layer, features: int | Sequence[int] | None = None) -> tuple[int, ...]:
     """Return the shape of one input row of `model`: `features`, or that of its first layer.
 
+    The number of features is a layer's `row_width`, or else its `inputs`.
     Raises OptionError if no layer has one.
     """
     if features is None:
         layers = dict(named_layers(model))
-        told = (getattr(layer, "inputs", None) for layer in (*layers.values(), model))
+        told = (
+            getattr(layer, "row_width", getattr(layer, "inputs", None))
+            for layer in (*layers.values(), model)
+        )
         sizes = (len(names) if isinstance(names, list) else names for names in told)
         features = next((size for size in sizes if isinstance(size, int)), None)
         if features is None:

@@ -77,6 +77,11 @@ class MemberLinear:
         shape = (self.members, units)
         return Parameter(shape, start, self.dtype, name, is_weight=False)
 
+    @property
+    def row_width(self) -> int:
+        """The number of features of a row: the inputs of all members."""
+        return self.members * self.inputs
+
     def start(self, choice: Initializer) -> None:
         """Set the initializer of the weights."""
         self.weight.initializer = choice
