@@ -31,12 +31,13 @@ _CASES = (str, str.upper, str.capitalize)
 _MISSING_SQL = ", ".join(
     f"'{token}'" for token in sorted({f(t) for t in (*MISSING, "NaN") for f in _CASES})
 )
-_NOT = {  # cells that are not of a type; the first type that none contradicts is taken
-    "DOUBLE": "{0} IS NOT NULL AND TRY_CAST({0} AS DOUBLE) IS NULL",
-    "TIMESTAMP": "{0} IS NOT NULL AND TRY_CAST({0} AS TIMESTAMP) IS NULL",
-    "BOOLEAN": "lower(trim({0})) NOT IN ('true', 'false')",
+_OF_TYPE = {  # null unless a cell is of the type; the first type that fits every cell is taken
+    "DOUBLE": "TRY_CAST({0} AS DOUBLE)",
+    "TIMESTAMP": "TRY_CAST({0} AS TIMESTAMP)",
+    "BOOLEAN": "nullif(lower(trim({0})) IN ('true', 'false'), false)",
 }
-_FIRST_ROWS = 1_000
+_NUMBER_OR_CODE = "CASE WHEN NOT regexp_full_match(trim({0}), '0[0-9]+') THEN %s END"
+_FIRST_ROWS = 200  # which rule out most types, at little cost
 _LOOKED_AT = 40  # lines in which the header is looked for
 _SEPARATORS = ",;\t|"
 
@@ -218,23 +219,28 @@ def _column_types(
 
     The rules are those of `chainrule.data.parse.parse_text`, which parses the columns left as text.
     """
-    possible = {kind: list(names) for kind in _NOT}
-    few = f"(SELECT * FROM {cells} LIMIT {_FIRST_ROWS})"  # rule out most, at little cost
-    for source in (few, cells):
-        asked = [(kind, name) for kind, some in possible.items() for name in some]
-        questions = [f"count(*) FILTER ({_NOT[kind].format(quote(name))})" for kind, name in asked]
-        used = list(dict.fromkeys(name for _, name in asked))
-        questions += [f"count({name})" for name in map(quote, used)]
-        numbers = possible["DOUBLE"] if may_have_codes and source is cells else []
-        code = "count(*) FILTER (regexp_full_match(trim({0}), '0[0-9]+'))"
-        questions += [code.format(name) for name in map(quote, numbers)]
-        sql = f"SELECT {', '.join(['count(*)', *questions])} FROM {source}"
-        total, *counts = execute(db, sql, where, skip).fetchone()
-        if total == 0:
-            raise DataError(f"{where} has a header but no rows.")
-        found = dict(zip(asked, counts, strict=False))
-        possible = {k: [n for n in some if not found[k, n]] for k, some in possible.items()}
-    filled = dict(zip(used, counts[len(asked) :], strict=False))
-    codes = dict(zip(numbers, counts[len(asked) + len(used) :], strict=True))
-    types = {name: kind for kind, some in reversed(possible.items()) for name in some}
-    return {name: kind for name, kind in types.items() if filled[name] and not codes.get(name)}
+    tests = dict(_OF_TYPE)
+    if may_have_codes:
+        tests["DOUBLE"] = _NUMBER_OR_CODE % tests["DOUBLE"]
+
+    counts = ", ".join(f"count({test.format('cell')})" for test in tests.values())
+    first = f"SELECT * FROM {cells} LIMIT {_FIRST_ROWS}"
+    long = f"UNPIVOT ({first}) ON COLUMNS(*) INTO NAME name VALUE cell"
+    sql = f"SELECT name, count(*), {counts} FROM ({long}) GROUP BY name"
+    likely = dict.fromkeys(names, tuple(tests))
+    for name, filled, *found in execute(db, sql, where, skip).fetchall():
+        likely[name] = tuple(kind for kind, n in zip(tests, found, strict=True) if n == filled)
+    asked = [(name, kind) for name, kinds in likely.items() for kind in kinds]
+    questions = ["count(*)", *(f"count({quote(name)})" for name in likely)]
+    questions += [f"count({tests[kind].format(quote(name))})" for name, kind in asked]
+    total, *numbers = execute(
+        db, f"SELECT {', '.join(questions)} FROM {cells}", where, skip
+    ).fetchone()
+    if total == 0:
+        raise DataError(f"{where} has a header but no rows.")
+    filled = dict(zip(likely, numbers, strict=False))
+    types: dict[str, str] = {}
+    for (name, kind), found in zip(asked, numbers[len(likely) :], strict=True):
+        if filled[name] and found == filled[name]:
+            types.setdefault(name, kind)
+    return types

@@ -12,7 +12,7 @@ import chainrule as cr
 from chainrule import nn
 from chainrule.core.errors import ChainruleError
 from chainrule.transform.mode import for_predicting
-from tests.nn.test_config import EXAMPLES
+from tests.nn.test_config import LAYERS
 
 pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
@@ -30,14 +30,6 @@ def inputs_of(layer: Any) -> tuple[Any, Any]:
         except ChainruleError:
             continue
     raise AssertionError(f"{layer} takes no input that was tried")
-
-
-OTHERS = ("initializers", "regularizers", "losses")
-LAYERS = [
-    example
-    for example in EXAMPLES
-    if callable(example) and type(example).__module__.split(".")[-1] not in OTHERS
-]
 
 
 @pytest.mark.parametrize("layer", LAYERS, ids=lambda e: type(e).__name__)

@@ -93,7 +93,9 @@ def test_the_effect_has_the_known_direction(name: str) -> None:
 @pytest.mark.thorough
 @pytest.mark.parametrize("name", ["mini-batch", "backprop"])
 def test_what_is_timed_has_the_known_direction(name: str) -> None:
-    assert all(map(on_claimed_side, CLAIMS[name].experiment(Budget(5)).effects))
+    timed = [e for e in CLAIMS[name].experiment(Budget(5)).effects if "epochs" not in e.quantity]
+    assert timed
+    assert all(map(on_claimed_side, timed))
 
 
 @pytest.mark.thorough
@@ -106,7 +108,7 @@ def test_the_best_rate_of_each_batch_size_is_inside_the_grid() -> None:
 
 @pytest.mark.thorough
 def test_exp_costs_less_in_wide_layers() -> None:
-    narrow, wide = (CLAIMS["exp-cost"].experiment(Budget(3)).effects[k] for k in (1, 3))
+    narrow, wide = (CLAIMS["exp-cost"].experiment(Budget(3)).effects[k] for k in (1, -1))
     assert narrow.estimate.mean > max(0.02, wide.estimate.mean)
 
 

@@ -18,15 +18,13 @@ from chainrule.core.errors import ChainruleError
 from chainrule.core.primitive import registry
 from chainrule.run.llvm.code import NativeCode
 from chainrule.transform.mode import for_predicting
-from tests.nn.test_config import EXAMPLES
+from tests.nn.test_config import LAYERS
 from tests.run.agreement import Case, assert_agree, shuffled
 from tests.run.operations import ROWS, Array, N, Use, graph_of, reference, run_native, uses
 
 DTYPES = ("float64", "float32", "int32", "float64", "uint8", "float32", "int64", "bool")
 SHAPES_EACH = 6  # of an elementwise operation, as all share one way through the compiler
 BOUND = {"float32": 1e-4, "float64": 1e-9}
-LAYERS = [e for e in EXAMPLES if callable(e) and not type(e).__module__.endswith(
-    (".initializers", ".losses", ".regularizers", ".wiring"))]  # fmt: skip
 
 
 def _chosen(name: str) -> Iterator[Use]:
