@@ -33,8 +33,8 @@ def head(run: Run, target: str) -> Run:
     >>> from chainrule.tabular.table_training import fit_table
     >>> iris = read_problem("iris", "target,petal_length_cm")
     >>> run = fit_table(iris, choose_settings(102, epochs=2), progress=False)
-    >>> sorted(head(run, "target").scores["test"])
-    ['accuracy', 'balanced_accuracy', 'log_loss']
+    >>> head(run, "petal_length_cm").scores["test"].keys() >= {"r2", "mae"}
+    True
     """
     pipeline = run.pipeline
     names = () if pipeline is None else pipeline.target.names

@@ -48,7 +48,7 @@ def test_train_says_so(call: Call) -> None:
 
 
 def test_a_training_that_diverges_is_diagnosed_and_cured(call: Call) -> None:
-    wrong = ("train", "digits", "--optimizer", "sgd", "--lr", "1000", "--cure")
+    wrong = ("train", "digits", "--hidden", 32, "--optimizer", "sgd", "--lr", 1000, "--cure")
     assert "learning rate is too high" in " ".join(call("doctor", *wrong[1:-1]).stdout.split())
     for more in ((), ("--quiet",)):
         answer = call(*wrong, *more)
@@ -61,7 +61,7 @@ def test_a_training_that_diverges_is_diagnosed_and_cured(call: Call) -> None:
 
 
 def test_a_saved_run_tells_what_was_found_and_what_helped(call: Call, place: Path) -> None:
-    wrong = ("train", "digits", "--lr", "1", "--cure", "--out", "wrong")
+    wrong = ("train", "digits", "--hidden", 32, "--lr", 1, "--cure", "--out", "wrong")
     trained = call(*wrong)
     assert trained.exit_code == 0
     assert "confirmed: learning rate divided by 1" in trained.stderr
