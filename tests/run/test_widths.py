@@ -41,7 +41,7 @@ class Machine:
         llvm.initialize_all_targets()
         llvm.initialize_all_asmprinters()
         kind = llvm.Target.from_triple(self.triple)
-        compiler = kind.create_target_machine(cpu=self.name, features="", opt=3)
+        compiler = kind.create_target_machine(cpu=self.name, features="", opt=1)
         ready = optimized(str(module), compiler)
         ready.triple = self.triple
         ready.verify()

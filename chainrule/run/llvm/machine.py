@@ -39,7 +39,7 @@ def target_machine() -> Any:
     llvm.initialize_native_target()
     llvm.initialize_native_asmprinter()
     return llvm.Target.from_default_triple().create_target_machine(
-        cpu=host_name(), features=host_features(), opt=3
+        cpu=host_name(), features=host_features(), opt=1
     )
 
 
