@@ -16,8 +16,10 @@ import shlex
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterable
 from html import unescape
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner
@@ -44,6 +46,17 @@ PATH = re.compile(r"`((?:chainrule|docs|tests|bench|examples|\.ci)/(?!results/)[
 MODULE = re.compile(r"`(chainrule(?:\.[a-z_]+)+)`")
 CHARACTER = 12.2  # width of one in the picture
 TARGET = re.compile(r"\bmake ([a-z-]+)")
+
+
+LONG = ("targets.md", "catalogue.md", "3_training.py", "4_images.py")  # for seconds
+
+
+def sparing(names: Iterable[str]) -> list[Any]:
+    """Return the names as parameters, with those that take long marked as thorough."""
+    return [
+        pytest.param(name, marks=pytest.mark.thorough if name.endswith(LONG) else ())
+        for name in names
+    ]
 
 
 def fences(text: str, language: str) -> list[str]:
@@ -135,7 +148,7 @@ def needs_onnx() -> None:
     pytest.importorskip("onnxruntime")
 
 
-@pytest.mark.parametrize("document", STEPS)
+@pytest.mark.parametrize("document", sparing(STEPS))
 def test_the_steps_of_a_page_are_those_of_the_code(
     document: str, repository: Path, place: Path
 ) -> None:
@@ -156,7 +169,7 @@ def test_no_python_of_a_page_is_left_out(repository: Path) -> None:
         assert not blocks or page.name in STEPS, page.name
 
 
-@pytest.mark.parametrize("script", SCRIPTS)
+@pytest.mark.parametrize("script", sparing(SCRIPTS))
 def test_the_chapters_and_examples_run(script: str, repository: Path, tmp_path: Path) -> None:
     text = (repository / script).read_text("utf-8")
     assert "\nassert " in text  # so it can fail

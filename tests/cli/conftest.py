@@ -32,12 +32,40 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+# What says which network is trained, or where its description is.
+NETWORK = {
+    "--activation",
+    "--config",
+    "--effort",
+    "--hidden",
+    "--members",
+    "--optimizer",
+    "--resume",
+}
+
+
 @pytest.fixture
-def call(place: Path) -> Callable[..., Result]:
+def call_default(place: Path) -> Callable[..., Result]:
     """Return a function that calls the command with the words given."""
 
     def call(*words: object) -> Result:
         return CliRunner().invoke(command_line, [str(word) for word in words])
+
+    return call
+
+
+@pytest.fixture
+def call(call_default: Callable[..., Result]) -> Callable[..., Result]:
+    """Return a function that calls the command with the words given, and trains a small network.
+
+    Unless the words say which network is trained, it has one hidden layer of 16 units, as the
+    networks that are the default take seconds to compile.
+    """
+
+    def call(*words: object) -> Result:
+        options = {str(word).partition("=")[0] for word in words}
+        trains = bool(words) and words[0] == "train" and NETWORK.isdisjoint(options)
+        return call_default(*words, *(("--hidden", 16) if trains else ()))
 
     return call
 

@@ -17,14 +17,14 @@ def words(text: str) -> list[str]:
 
 
 def test_the_readme_shows_what_the_commands_print(
-    call: Callable[..., Result], place: Path, repository: Path
+    call_default: Callable[..., Result], place: Path, repository: Path
 ) -> None:
     shutil.copytree(repository / "examples", place / "examples")
     text = (place / "examples" / "README.md").read_text("utf-8")
     blocks = re.findall(r"```\n\$ chainrule (.*?)\n(.*?)```", text, re.DOTALL)
     assert len(blocks) == 2
     for command, shown in blocks:
-        result = call(*shlex.split(command))
+        result = call_default(*shlex.split(command))
         assert result.exit_code == 0, result.output
         # Digits may differ from machine to machine in the last place, and epochs with them.
         assert words(result.stderr + result.stdout) == words(shown)

@@ -158,7 +158,8 @@ def test_values_come_in_the_targets_own_units(call: Call, repository: Path) -> N
     assert rows[0]["remarks"] == "needs work,\nbut solid"
 
 
-def test_a_run_of_a_built_in_set_takes_its_columns(call: Call, place: Path) -> None:
+def test_a_run_of_a_built_in_set_takes_its_columns(call_default: Call, place: Path) -> None:
+    call = call_default
     assert call("train", "iris", "--epochs", 40, "--out", "run", "--quiet").exit_code == 0
     table = data.load("iris").to_table()
     rows = [table.names, *zip(*(column.as_text() for column in table), strict=True)]

@@ -67,7 +67,7 @@ def test_a_killed_training_is_resumed(
         assert isinstance(call(*asked).exception, KilledError)
     monkeypatch.undo()
     os.chdir(colors.parent)
-    assert len(steps(Path("runs/colors-1/checkpoints"))) == 2
+    assert len(steps(Path("runs/colors-1/checkpoints"))) >= 2  # the newest, and the best
     again = call(*asked, "--out", "runs/colors-1")
     assert again.exit_code == 2
     assert "not finished" in again.stderr

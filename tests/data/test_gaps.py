@@ -103,7 +103,9 @@ def test_named_words_are_missing_in_training_and_prediction(tmp_path: Path) -> N
     assert sorted(pipeline.feature_names) == ["word=a", "word=b", "word=missing", "x", "x=missing"]
     assert any("missing, as they are 'unknown', 'word=none': 14 cells of `x`, 15 cells of" in note
                for note in pipeline.notes)  # fmt: skip
-    run = fit_table(problem, choose_settings(80, task="regression", epochs=1), progress=False)
+    run = fit_table(
+        problem, choose_settings(80, hidden=[16], task="regression", epochs=1), progress=False
+    )
     run.save(tmp_path / "r")
     told: list[str] = []
     new = {"x": ["unknown", "3"], "word": ["none", "a"]}

@@ -81,7 +81,7 @@ def test_the_built_in_tables_have_none(name: str) -> None:
 def test_a_leak_is_a_finding_before_training_and_in_the_run() -> None:
     data = {"size": SIZE, "noise": NOISE, "ended": gaps(WORDS == "open"), "y": WORDS}
     problem = read_problem(data, "y")
-    settings = choose_settings(272, epochs=2)
+    settings = choose_settings(272, hidden=[16], epochs=2)
     (leak,) = problem.leaks
     assert isinstance(leak, Leak)
     assert "--role 'ended=dropped'" in str(leak)

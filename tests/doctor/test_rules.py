@@ -168,7 +168,7 @@ def test_a_feature_of_a_table_is_named_by_its_column() -> None:
     table = {"size": rng.normal(size=120), "color": color, "cost": 3.0 * (color == "red") + 1}
     problem = read_problem(table, "cost")
     assert "color=red" in problem.feature_names
-    settings = choose_settings(problem.rows["train"], task="regression", epochs=1)
+    settings = choose_settings(problem.rows["train"], hidden=[16], task="regression", epochs=1)
     run = fit_table(problem, settings, check=True, progress=False)
     for found in (preflight_table(problem, settings), run.findings):
         assert found is not None

@@ -110,7 +110,7 @@ def test_what_does_not_add_up_is_said() -> None:
 @pytest.fixture(scope="module")
 def wine() -> Any:
     problem = read_problem("wine")
-    return fit_table(problem, choose_settings(100, epochs=10), progress=False), problem
+    return fit_table(problem, choose_settings(100, hidden=[16], epochs=10), progress=False), problem
 
 
 def test_a_row_of_a_table_is_explained_by_its_columns(wine: Any) -> None:
@@ -133,7 +133,7 @@ def test_category_numbers_have_no_share() -> None:
     table = {"size": draw(80).tolist(), "town": [f"t{k}" for k in town],
              "kind": np.where(town > 2, "x", "y").tolist()}  # fmt: skip
     problem = read_problem(table, "kind", roles={"town": "embedded"})
-    run = fit_table(problem, choose_settings(60, epochs=3), progress=False)
+    run = fit_table(problem, choose_settings(60, hidden=[16], epochs=3), progress=False)
     found = cr.attribute(run, problem.test[0][0])
     assert found.by_column["town"] == 0
     assert found.complete

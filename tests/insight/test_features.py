@@ -467,7 +467,7 @@ def test_what_is_an_image() -> None:
 def test_names_of_columns_are_shown_and_escaped() -> None:
     problem = read_problem({"a<b": draw(60).tolist(), "size": draw(60, seed=1).tolist(),
                             "kind": ["x", "y"] * 30}, "kind")  # fmt: skip
-    run = fit_table(problem, choose_settings(40, epochs=2), progress=False)
+    run = fit_table(problem, choose_settings(40, hidden=[16], epochs=2), progress=False)
     f = cr.features(run, *problem.train)
     html = f.html() + f.html(1, 0)
     assert "a&lt;b" in html

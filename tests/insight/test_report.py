@@ -127,7 +127,9 @@ def test_the_numbers_of_a_classifier_are_those_numpy_finds(wine: tuple[cr.Run, P
 
 def test_the_numbers_of_a_regression_are_those_numpy_finds() -> None:
     problem = read_problem("diabetes")
-    run = fit_table(problem, choose_settings(300, task="regression", epochs=3), progress=False)
+    run = fit_table(
+        problem, choose_settings(300, hidden=[16], task="regression", epochs=3), progress=False
+    )
     target = problem.pipeline.target
     true = problem.test[1] * target.scale + target.mean
     said = run.outputs(problem.test[0])[:, 0] * target.scale + target.mean
@@ -149,7 +151,7 @@ def test_hostile_names_and_cells_stay_text() -> None:
         f"t{HOSTILE}": np.where(x + rng.normal(size=60) > 0, HOSTILE, "<img src=x onerror=a>"),
     }
     problem = read_problem(data.Table.from_arrays(table), f"t{HOSTILE}")
-    run = fit_table(problem, choose_settings(40, epochs=3), progress=False)
+    run = fit_table(problem, choose_settings(40, hidden=[16], epochs=3), progress=False)
     run.settings["data"] = HOSTILE
     page = read(html := cr.report(run, problem).html())
     assert "onerror=a>" not in html
@@ -163,7 +165,7 @@ def test_embedded_categories_and_few_rows_without_validation() -> None:
              "y": rng.normal(size=30)}  # fmt: skip
     problem = read_problem(data.Table.from_arrays(table), "y", roles={"city": "embedded"})
     assert problem.validation is None
-    settings = choose_settings(24, task="regression", validated=False, epochs=3)
+    settings = choose_settings(24, hidden=[16], task="regression", validated=False, epochs=3)
     run = fit_table(problem, settings, progress=False)
     page = read(cr.report(run, problem).html())
     assert re.search(r"city [abcd]", page.told("Largest errors"))
@@ -312,7 +314,9 @@ def test_what_does_not_fit_is_refused(wine: tuple[cr.Run, Problem], tmp_path: Pa
 
 def test_weights_before_training_are_those_it_began_with() -> None:
     problem = read_problem("iris")
-    settings = choose_settings(102, optimizer="sgd", learning_rate=1e-12, epochs=1, norm="batch")
+    settings = choose_settings(
+        102, hidden=[16], optimizer="sgd", learning_rate=1e-12, epochs=1, norm="batch"
+    )
     run = fit_table(problem, settings, progress=False)
     before = first_weights(run)
     for path, parameter in parameters(run.model).items():

@@ -76,7 +76,13 @@ def test_the_table_has_every_claim() -> None:
     assert {*SIDES, "exp-cost"} == set(CLAIMS)
 
 
-@pytest.mark.parametrize("name", SIDES)
+LONG = ("elu-mean", "linear-depth", "mini-batch", "regularizer", "relu-faster", "wiring")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=pytest.mark.thorough if name in LONG else ()) for name in SIDES],
+)
 def test_the_effect_has_the_known_direction(name: str) -> None:
     budget, signs = SIDES[name]
     findings = CLAIMS[name].experiment(budget)

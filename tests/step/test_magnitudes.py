@@ -144,7 +144,9 @@ def test_tables_are_scaled_in_float64(streamed: bool, tmp_path: Path) -> None:
     rows = zip(*(column.tolist() for column in table.values()), strict=True)
     path.write_text("a,far,y\n" + "\n".join(",".join(map(repr, row)) for row in rows) + "\n")
     problem = read_problem(path, "y", stream=streamed)
-    run = fit_table(problem, choose_settings(200, epochs=60, task="regression"), progress=False)
+    run = fit_table(
+        problem, choose_settings(200, hidden=[16], epochs=60, task="regression"), progress=False
+    )
     assert run.scores["test"]["r2"] > 0.9
     plain = read_problem(path, "y", stream=streamed, preprocess="none")
     told = [note for note in plain.pipeline.notes if "float32" in note]

@@ -56,7 +56,9 @@ def noisy(rows: int = 700) -> Problem:
 
 def overfitted(threshold: str | None = None) -> tuple[Problem, cr.Run]:
     problem = noisy()
-    settings = choose_settings(problem.rows["train"], epochs=150, learning_rate=0.01, patience=0)
+    settings = choose_settings(
+        problem.rows["train"], hidden=[256], epochs=150, learning_rate=0.01, patience=0
+    )
     return problem, fit_table(problem, settings, progress=False, threshold=threshold)
 
 
@@ -80,7 +82,7 @@ def test_an_overfitted_network_becomes_less_sure_and_the_run_keeps_it(tmp_path: 
 
 def test_a_network_that_is_not_too_sure_keeps_its_probabilities() -> None:
     problem = read_problem("iris")
-    run = fit_table(problem, choose_settings(102, epochs=30), progress=False)
+    run = fit_table(problem, choose_settings(102, hidden=[16], epochs=30), progress=False)
     assert run.temperature == 1
     assert "calibration" not in run.scores
 
@@ -127,7 +129,7 @@ def test_other_rules_are_refused(rule: str) -> None:
 
 def test_a_threshold_needs_two_classes() -> None:
     with pytest.raises(OptionError, match="two classes; 'target' has 3"):
-        fit_table(read_problem("iris"), choose_settings(102, epochs=1), progress=False,
+        fit_table(read_problem("iris"), choose_settings(102, hidden=[16], epochs=1), progress=False,
                   threshold="f1")  # fmt: skip
     with pytest.raises(OptionError, match="two classes, but 'price' is not one"):
         fit_table(read_problem("examples/houses.csv", "price"), choose_settings(245, epochs=1),

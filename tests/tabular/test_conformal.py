@@ -160,7 +160,7 @@ def run_on(rows: int, loss: str | None = None, epochs: int = 30) -> tuple[cr.Run
     x = rng.uniform(-2, 2, rows)
     columns = {"x": x, "y": 3 * x + rng.normal(size=rows) * (0.2 + np.abs(x))}
     problem = read_problem(columns, "y")
-    settings = choose_settings(rows, task="regression", loss=loss, epochs=epochs)
+    settings = choose_settings(rows, hidden=[16], task="regression", loss=loss, epochs=epochs)
     return fit_table(problem, settings, progress=False), columns
 
 
@@ -213,7 +213,7 @@ def test_runs_without_calibration_say_why_they_have_no_interval() -> None:
     with pytest.raises(OptionError, match="this run has none"):
         intervals_of(old, MSE, np.zeros((1, 1)), 0.9)
     iris = read_problem("iris")
-    run = fit_table(iris, choose_settings(102, epochs=1), progress=False)
+    run = fit_table(iris, choose_settings(102, hidden=[16], epochs=1), progress=False)
     with pytest.raises(OptionError, match="'target' has classes"):
         predict_table(run, data.load("iris").to_table(), interval=0.9)
 

@@ -25,7 +25,7 @@ def made(rows: int = 600, preprocess: str | None = None) -> tuple[Problem, cr.Ru
     y = 3 * a + b**2 + 2.0 * (word == "high") + 0.1 * rng.normal(size=rows)
     columns = {"a": a, "b": b, "c": c, "word": word, "y": y}
     problem = read_problem(columns, "y", preprocess=preprocess)
-    settings = choose_settings(problem.rows["train"], task="regression", epochs=60)
+    settings = choose_settings(problem.rows["train"], hidden=[64], task="regression", epochs=100)
     return problem, fit_table(problem, settings, progress=False)
 
 
@@ -95,7 +95,9 @@ def test_the_dependence_is_that_of_scikit_learn() -> None:
 
 
 def test_classes_have_a_curve_each_and_dates_are_years() -> None:
-    run = fit_table(problem := read_problem("iris"), choose_settings(102), progress=False)
+    run = fit_table(
+        problem := read_problem("iris"), choose_settings(102, hidden=[16]), progress=False
+    )
     found = importance(run, problem)
     assert found is not None
     assert found.measure == "log loss"
@@ -103,7 +105,7 @@ def test_classes_have_a_curve_each_and_dates_are_years() -> None:
     assert list(one.curves) == ["setosa", "versicolor", "virginica"]
     assert sum(one.curves.values()) == pytest.approx(np.ones(len(one.places)), abs=1e-4)
     houses = read_problem("examples/houses.csv", "price")
-    run = fit_table(houses, choose_settings(245, task="regression"), progress=False)
+    run = fit_table(houses, choose_settings(245, hidden=[16], task="regression"), progress=False)
     sold = partial_dependence(run, houses, ["sold"])[0]
     assert 2015 < float(sold.places[0]) < float(sold.places[-1]) < 2027
     assert len(sold.places) == 20

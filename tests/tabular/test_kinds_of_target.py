@@ -50,7 +50,7 @@ def table(*targets: str) -> Columns:
 
 
 def train(problem: Problem, **settings: Any) -> cr.Run:
-    settings = {"epochs": 40, **settings}
+    settings = {"epochs": 40, "hidden": [16], **settings}
     chosen = choose_settings(problem.rows["train"], task=problem.pipeline.task, **settings)
     return fit_table(problem, chosen, progress=False)
 

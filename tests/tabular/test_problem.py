@@ -68,7 +68,7 @@ def test_few_rows_are_not_held_out_to_validate() -> None:
     columns = {"x": np.arange(20.0) ** 2, "y": np.array(["a", "b"] * 10)}
     problem = read_problem(data.Table.from_arrays(columns))
     assert problem.rows == {"train": 16, "validation": 0, "test": 4}
-    settings = choose_settings(16, validated=False, epochs=3)
+    settings = choose_settings(16, hidden=[16], validated=False, epochs=3)
     assert settings.patience is None
     assert len(fit_table(problem, settings, progress=False).history) == 3
 
@@ -82,7 +82,9 @@ def test_two_rows_of_each_of_many_classes_can_be_learned_from() -> None:
 
 def test_scores_are_of_the_test_rows_and_come_back() -> None:
     problem = read_problem("diabetes")
-    run = fit_table(problem, choose_settings(300, task="regression", epochs=20), progress=False)
+    run = fit_table(
+        problem, choose_settings(300, hidden=[16], task="regression", epochs=20), progress=False
+    )
     true = problem.pipeline.target.decode(problem.test[1])
     predicted = problem.pipeline.target.decode(run.outputs(problem.test[0])[:, 0])
     assert run.scores["test"]["mae"] == pytest.approx(np.abs(true - predicted).mean())
@@ -93,7 +95,7 @@ def test_scores_are_of_the_test_rows_and_come_back() -> None:
 
 def test_a_run_holds_its_pipeline(tmp_path: Path) -> None:
     problem = read_problem("iris")
-    run = fit_table(problem, choose_settings(102, epochs=5), progress=False)
+    run = fit_table(problem, choose_settings(102, hidden=[16], epochs=5), progress=False)
     loaded = cr.load(run.save(tmp_path / "run"))
     table = data.load("iris").to_table()
     assert loaded.scores == run.scores
@@ -105,7 +107,7 @@ def test_a_mapping_of_columns_is_a_table() -> None:
     columns = {"x": np.arange(40.0) % 7, "word": ["a", "b"] * 20, "y": ["p", "q"] * 20}
     problem = read_problem(columns, "y")
     assert sum(problem.rows.values()) == 40
-    run = fit_table(problem, choose_settings(30, epochs=2), progress=False)
+    run = fit_table(problem, choose_settings(30, hidden=[16], epochs=2), progress=False)
     found = predict_table(run, columns)
     table = data.Table.from_arrays(columns)
     assert np.array_equal(found["probability_p"], predict_table(run, table)["probability_p"])
@@ -127,7 +129,7 @@ def test_image_files_keep_their_own_test_part(images: Path, tmp_path: Path) -> N
     assert problem.own_test
     assert problem.rows == {"train": 270, "validation": 30, "test": 60}
     assert problem.train[0].dtype == np.uint8
-    run = fit_table(problem, choose_settings(270, epochs=30), progress=False)
+    run = fit_table(problem, choose_settings(270, hidden=[16], epochs=30), progress=False)
     assert run.scores["test"]["accuracy"] > 0.95
     loaded = cr.load(run.save(tmp_path / "run"))
     X = problem.test[0]
@@ -231,7 +233,7 @@ def test_weight_decay_is_that_asked_for_and_follows_the_schedule() -> None:
 def test_a_run_keeps_its_preprocessing(preprocess: Any, tmp_path: Path) -> None:
     problem = read_problem("wine", preprocess=preprocess)
     assert problem.pipeline.notes == read_problem("wine", preprocess=preprocess).pipeline.notes
-    settings = choose_settings(120, epochs=40)
+    settings = choose_settings(120, hidden=[64], epochs=100)
     run = fit_table(problem, settings, progress=False)
     assert run.scores["test"]["accuracy"] > 0.9
     table = data.load("wine").to_table()
@@ -251,7 +253,7 @@ def test_images_are_projected_where_asked(images: Path, tmp_path: Path) -> None:
     centered = read_problem(images, preprocess="center").train[0]
     unit = plain.train[0] / 255
     np.testing.assert_allclose(centered, unit - unit.mean(axis=0), atol=1e-6)
-    run = fit_table(problem, choose_settings(270, epochs=30), progress=False)
+    run = fit_table(problem, choose_settings(270, hidden=[16], epochs=30), progress=False)
     assert run.scores["test"]["accuracy"] > 0.95
     loaded = cr.load(run.save(tmp_path / "run"))
     assert loaded.pipeline == problem.pipeline
@@ -273,7 +275,7 @@ def test_images_are_projected_where_asked(images: Path, tmp_path: Path) -> None:
 def test_ranked_words_that_are_new_are_told() -> None:
     columns = {"s": ["low", "mid", "high", "mid"] * 10, "y": ["a", "b", "b", "a"] * 10}
     problem = read_problem(columns, "y", roles={"s": ["low", "mid", "high"]})
-    run = fit_table(problem, choose_settings(30, epochs=2), progress=False)
+    run = fit_table(problem, choose_settings(30, hidden=[16], epochs=2), progress=False)
     table = data.Table.from_arrays({"s": ["huge", "low"]})
     told: list[str] = []
     assert len(predict_table(run, table, tell=told.append)["prediction"]) == 2
@@ -290,7 +292,9 @@ def test_what_training_did_not_have_is_told() -> None:
         "y": np.arange(60) * 0.5,
     }
     run = fit_table(
-        read_problem(columns, "y"), choose_settings(30, epochs=2, task="regression"), progress=False
+        read_problem(columns, "y"),
+        choose_settings(30, hidden=[16], epochs=2, task="regression"),
+        progress=False,
     )
     usual = {"age": [95.0, 20], "kind": ["gas", "sun"], "flag": [True, False], "day": days[[0, 59]]}
     told: list[str] = []
@@ -337,7 +341,7 @@ def test_embedded_columns_are_learned(
     words[:3] = ["lone", "rare", "once"]
     table = {"w": words, "x": x, "z": x + rng.normal(size=1200), "y": effect[codes] + 0.1 * x}
     problem = read_problem(table, "y", roles={"w": "embedded"}, preprocess=preprocess)
-    settings = choose_settings(1000, task="regression", epochs=60)
+    settings = choose_settings(1000, hidden=[16], task="regression", epochs=60)
     run = fit_table(problem, settings, progress=False)
     assert isinstance(run.model, nn.Sequential)
     assert isinstance(run.model.layers[0], nn.EmbedColumns)

@@ -152,7 +152,7 @@ def test_single_rows_have_no_interval_but_that_of_their_share() -> None:
 
 def test_the_scores_of_a_table_hold_what_numpy_finds() -> None:
     problem = read_problem("wine", seed=3)
-    run = fit_table(problem, choose_settings(120, epochs=4), progress=False)
+    run = fit_table(problem, choose_settings(120, hidden=[16], epochs=4), progress=False)
     X, y = problem.test
     shares = np.bincount(problem.train[1]) / len(problem.train[1])
     gain = log_losses(y, np.tile(shares, (len(y), 1))) - log_losses(

@@ -169,7 +169,9 @@ def test_a_rare_class_is_a_warning_unless_it_is_weighted() -> None:
 def test_cells_that_are_missing_only_at_prediction_are_told_only_then() -> None:
     rows = {"a": np.arange(40.0) % 7, "b": [*"xy" * 20], "c": [None, 1.0, 2.0, 3.0] * 10}
     problem = tabular.read_problem({**rows, "y": 2.5 * rows["a"]}, "y")
-    settings = tabular.choose_settings(problem.rows["train"], task="regression", epochs=1)
+    settings = tabular.choose_settings(
+        problem.rows["train"], hidden=[16], task="regression", epochs=1
+    )
     run = tabular.fit_table(problem, settings, progress=False)
     told: list[str] = []
     tabular.predict_table(

@@ -231,7 +231,7 @@ def test_a_run_of_images_takes_pixels(preprocess: Any) -> None:
 def test_a_run_of_a_table_predicts_from_features() -> None:
     table = {"size": np.arange(40.0), "color": ["red", "blue"] * 20, "y": np.arange(40) // 20}
     problem = read_problem(table, "y")
-    run = fit_table(problem, choose_settings(32, epochs=1), progress=False)
+    run = fit_table(problem, choose_settings(32, hidden=[16], epochs=1), progress=False)
     assert run.pipeline is not None
     features, predict = run.pipeline.transform(data.Table.from_arrays(table)), run.predictor()
     np.testing.assert_array_equal(predict.outputs(features), run.outputs(features))

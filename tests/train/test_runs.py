@@ -328,7 +328,7 @@ def test_the_engine_a_run_is_loaded_for_is_used(tmp_path: Path) -> None:
 
 def test_raw_numbers_are_not_taken_for_a_tables_features(tmp_path: Path) -> None:
     problem = read_problem("iris")
-    trained = fit_table(problem, choose_settings(102, epochs=2), progress=False)
+    trained = fit_table(problem, choose_settings(102, hidden=[16], epochs=2), progress=False)
     raw = np.array([[5.1, 3.5, 1.4, 0.2]])
     for run in (trained, cr.load(trained.save(tmp_path / "a"))):
         evaluate = lambda X, run=run: run.evaluate((X, [0]))  # noqa: E731
