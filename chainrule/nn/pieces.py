@@ -31,9 +31,11 @@ class PiecewiseLinear:
 
     `edges` holds, for each feature, increasing numbers that divide its range into pieces, or
     nothing for a feature that is not encoded.  A number x gives, for each piece from a to b,
-    ``min(max((x - a) / (b - a), 0), 1)``: 1 for the pieces below it, 0 for those above.  Beyond
-    the first and the last edge nothing changes.  x: (n, features); y: (n, outputs), the features
-    themselves first, then the pieces of those that are encoded.
+    ``min(max((x - a) / (b - a), 0), 1)``: 1 for the pieces below it, 0 for those above.  x:
+    (n, features); y: (n, outputs), the features themselves first, then the pieces of those that
+    are encoded.  A feature that is encoded is held within ``low - (high - low)`` and
+    ``high + (high - low)``, where `low` and `high` are its first and its last edge: a number far
+    beyond those of the training can't carry the prediction away.
 
     Raises OptionError for edges that do not increase, and ShapeError for an input of another
     width.  Source: Gorishniy, Rubachev and Babenko, "On embeddings for numerical features in
@@ -41,9 +43,9 @@ class PiecewiseLinear:
 
     >>> import chainrule as cr
     >>> layer = PiecewiseLinear([[0.0, 1.0, 3.0], []])
-    >>> layer(cr.tensor([[2.0, 7.0], [9.0, 7.0]]))
+    >>> layer(cr.tensor([[2.0, 7.0], [90.0, 7.0]]))
     Tensor([[2. , 7. , 1. , 0.5],
-            [9. , 7. , 1. , 1. ]], f32[2,4])
+            [6. , 7. , 1. , 1. ]], f32[2,4])
     """
 
     edges: Sequence[Sequence[float]]
@@ -111,7 +113,7 @@ class PiecewiseLinear:
                 f"PiecewiseLinear needs rows of {self.inputs} features, but got shape {x.shape}."
             )
         parts = [self._pieces(x, a, b, count) for a, b, count in self._runs() if count]
-        return concat([x, *parts], 1) if parts else x
+        return concat([self._held(x), *parts], 1) if parts else x
 
     def _runs(self) -> Iterator[tuple[int, int, int]]:
         """Yield (first, end, pieces) of neighbours with as many pieces; 0 is not encoded."""
@@ -120,6 +122,13 @@ class PiecewiseLinear:
             end = start + len(list(same))
             yield start, end, count
             start = end
+
+    def _held(self, x: Tensor) -> Tensor:
+        most = float(np.finfo(x.dtype).max)
+        ends = [(2 * own[0] - own[-1], 2 * own[-1] - own[0]) if own else (-most, most)
+                for own in self.edges]  # fmt: skip
+        low, high = np.transpose(ends)
+        return clip(x, _like(low, x), _like(high, x))
 
     def _pieces(self, x: Tensor, first: int, end: int, count: int) -> Tensor:
         edges = np.array(self.edges[first:end])

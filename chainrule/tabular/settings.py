@@ -74,21 +74,21 @@ class Effort:
     """How much a training on a table does, where no other setting says so.
 
     It averages `members` networks with layers of `hidden` units, and takes about `steps` steps,
-    with `most` epochs at most.
+    in `fewest` to `most` epochs; half the fewest of 20,000 rows or more.
     """
 
     members: int
     hidden: tuple[int, ...]
     steps: int
+    fewest: int
     most: int
 
 
 EFFORTS = {
-    "quick": Effort(members=4, hidden=(64,), steps=800, most=80),
-    "normal": Effort(members=8, hidden=(64, 64), steps=1200, most=150),
-    "best": Effort(members=16, hidden=(128, 128), steps=6000, most=400),
+    "quick": Effort(members=4, hidden=(64,), steps=800, fewest=12, most=80),
+    "normal": Effort(members=8, hidden=(64, 64), steps=1200, fewest=24, most=150),
+    "best": Effort(members=16, hidden=(128, 128), steps=6000, fewest=24, most=400),
 }
-FEWEST_EPOCHS = 12
 BINS = 8  # pieces in which a number is encoded, unless there are many numbers
 MANY_NUMBERS = 40
 MANY_FEATURES = 200
@@ -452,7 +452,8 @@ def choose_settings(
         batch_size = 32 if small else 256 if large else 64
     check_whole("batch_size", batch_size)
     if epochs is None:
-        epochs = min(effort.most, max(FEWEST_EPOCHS, round(effort.steps * batch_size / rows)))
+        fewest = effort.fewest // 2 if large else effort.fewest
+        epochs = min(effort.most, max(fewest, round(effort.steps * batch_size / rows)))
     if patience is None:
         patience = max(10, epochs // 4)
     check_whole("patience", patience, least=0)

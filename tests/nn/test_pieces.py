@@ -44,6 +44,13 @@ def test_its_slopes() -> None:
     cr.check_grads(layer, [RNG.uniform(-2, 2, size=(6, 3))], order=1)
 
 
+def test_a_feature_far_from_those_of_the_training_is_held_where_it_is_encoded() -> None:
+    layer = nn.PiecewiseLinear([[-1.0, 0.0, 3.0], []])
+    given = np.array([[-9.0, -9.0], [-5.0, 4.0], [6.5, 9.0], [1e30, 1e30]])
+    features = layer(cr.tensor(given)).numpy()[:, :2]
+    np.testing.assert_allclose(features, [[-5, -9], [-5, 4], [6.5, 9], [7, 1e30]])
+
+
 @pytest.mark.parametrize("threads", [1, 2])
 def test_native_code_encodes_as_the_reference_does(threads: int) -> None:
     model = nn.Sequential([nn.PiecewiseLinear.of(X, 4), nn.Linear(16, 1, dtype="float32")])
