@@ -73,6 +73,7 @@ if TYPE_CHECKING:
     from chainrule.insight.report.report import report
     from chainrule.interop.export import export
     from chainrule.interop.from_onnx import from_onnx
+    from chainrule.interop.torch_stacks import from_torch, to_torch
     from chainrule.nn.catalogue import activations
     from chainrule.train.checkpoint import Checkpoint
     from chainrule.train.curve import fit_curve
@@ -112,6 +113,7 @@ __all__ = [
     "fit_curve",
     "fit_many",
     "from_onnx",
+    "from_torch",
     "grad",
     "hessian",
     "input",
@@ -121,6 +123,7 @@ __all__ = [
     "report",
     "resume",
     "tensor",
+    "to_torch",
     "verify",
 ]
 # A name that a file of operations lists is public, so that a new one is written there alone.
@@ -151,6 +154,8 @@ _LATER = {
     "fit_many": "chainrule.train.many",
     "fit_curve": "chainrule.train.curve",
     "from_onnx": "chainrule.interop.from_onnx",
+    "from_torch": "chainrule.interop.torch_stacks",
+    "to_torch": "chainrule.interop.torch_stacks",
     "load": "chainrule.train.run",
     "preflight": "chainrule.doctor.preflight",
     "report": "chainrule.insight.report.report",
