@@ -82,6 +82,7 @@ if TYPE_CHECKING:
     from chainrule.train.many import fit_many
     from chainrule.train.resuming import resume
     from chainrule.train.run import Run, load
+    from chainrule.train.weight_files import load_weights, save_weights
 
 __version__ = "0.1.0"
 
@@ -119,9 +120,11 @@ __all__ = [
     "input",
     "jacobian",
     "load",
+    "load_weights",
     "preflight",
     "report",
     "resume",
+    "save_weights",
     "tensor",
     "to_torch",
     "verify",
@@ -157,6 +160,8 @@ _LATER = {
     "from_torch": "chainrule.interop.torch_stacks",
     "to_torch": "chainrule.interop.torch_stacks",
     "load": "chainrule.train.run",
+    "load_weights": "chainrule.train.weight_files",
+    "save_weights": "chainrule.train.weight_files",
     "preflight": "chainrule.doctor.preflight",
     "report": "chainrule.insight.report.report",
     "resume": "chainrule.train.resuming",

@@ -16,6 +16,7 @@ import pytest
 from chainrule.core.errors import DataError, GraphError
 from chainrule.data import Standardize, Table, check_classes, check_features
 from chainrule.data.frames import column_names, read_array
+from chainrule.data.gaps import find_sentinels
 from chainrule.data.pipeline import Pipeline
 
 pytest.importorskip("narwhals", reason="frames are read by narwhals")
@@ -135,6 +136,22 @@ def test_numbers_that_are_declared_categorical_are_categories() -> None:
     assert Pipeline.fit(table, "zip").task == "classification"
     frame["zip"] = frame["zip"].astype(int)
     assert Pipeline.fit(Table.from_arrays(frame), "y").feature_names == ("zip",)
+
+
+def test_what_is_declared_categorical_stays_so() -> None:
+    pandas = library("pandas")
+    words, halves = ["1", "2", "3"] * 10 + ["unknown"] * 2, [0.5, 1.5] * 16
+    numbers = [*range(20, 50), -999, -999]
+    frame = pandas.DataFrame({
+        name: pandas.Categorical(cells)
+        for name, cells in {"word": words, "half": halves, "number": numbers}.items()
+    })  # fmt: skip
+    table = Table.from_arrays(frame.assign(y=np.arange(32.0)))
+    assert "word=unknown" in Pipeline.fit(table, "y").feature_names  # no gap among numbers
+    assert find_sentinels(table["number"]) == ()
+    numeric = Pipeline.fit(table, "y", rows=range(30))  # all its words are numbers
+    assert {"word=1", "word=2", "word=3"} <= {*numeric.feature_names}
+    assert Pipeline.fit(table, "half").task == "classification"
 
 
 def test_columns_of_other_types_are_refused_by_name() -> None:
