@@ -86,6 +86,14 @@ def test_columns_are_matched_by_name(name: str, tmp_path: Path) -> None:
             one.predict(less)
 
 
+def test_the_doctor_names_the_columns_of_a_frame() -> None:
+    pandas = library("pandas")
+    frame = pandas.DataFrame(COLUMNS | {"weight": COLUMNS["a"] * 1e6})
+    model = nn.Sequential([nn.Linear(4, 8), nn.Tanh(), nn.Linear(8, 2)])
+    found = cr.preflight(model, (frame, pandas.Series(Y)), loss="cross_entropy")
+    assert "'weight'" in str(found)
+
+
 def test_names_given_with_an_array_match_a_frame_too() -> None:
     pandas = library("pandas")
     run = train(X, Y, feature_names=["a", "b", "c"])
