@@ -73,6 +73,7 @@ if TYPE_CHECKING:
     from chainrule.insight.report.report import report
     from chainrule.interop.export import export
     from chainrule.interop.from_onnx import from_onnx
+    from chainrule.interop.torch_stacks import from_torch, to_torch
     from chainrule.nn.catalogue import activations
     from chainrule.train.checkpoint import Checkpoint
     from chainrule.train.curve import fit_curve
@@ -81,6 +82,7 @@ if TYPE_CHECKING:
     from chainrule.train.many import fit_many
     from chainrule.train.resuming import resume
     from chainrule.train.run import Run, load
+    from chainrule.train.weight_files import load_weights, save_weights
 
 __version__ = "0.1.0"
 
@@ -112,15 +114,19 @@ __all__ = [
     "fit_curve",
     "fit_many",
     "from_onnx",
+    "from_torch",
     "grad",
     "hessian",
     "input",
     "jacobian",
     "load",
+    "load_weights",
     "preflight",
     "report",
     "resume",
+    "save_weights",
     "tensor",
+    "to_torch",
     "verify",
 ]
 # A name that a file of operations lists is public, so that a new one is written there alone.
@@ -151,7 +157,11 @@ _LATER = {
     "fit_many": "chainrule.train.many",
     "fit_curve": "chainrule.train.curve",
     "from_onnx": "chainrule.interop.from_onnx",
+    "from_torch": "chainrule.interop.torch_stacks",
+    "to_torch": "chainrule.interop.torch_stacks",
     "load": "chainrule.train.run",
+    "load_weights": "chainrule.train.weight_files",
+    "save_weights": "chainrule.train.weight_files",
     "preflight": "chainrule.doctor.preflight",
     "report": "chainrule.insight.report.report",
     "resume": "chainrule.train.resuming",

@@ -22,6 +22,7 @@ MODULES = {
     "rich": ("sys", "rich.console, rich.table, rich.progress"),
     "click": ("sys", "click"),
     "python-calamine": ("sys", "python_calamine"),
+    "narwhals": ("numpy", "narwhals.stable.v2"),
 }
 BROUGHT = {"rich": ("pygments", "markdown-it-py", "mdurl")}  # what it depends on in turn
 ROUNDS = 9

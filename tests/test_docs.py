@@ -138,22 +138,28 @@ STEPS = {
     "architecture.md": 10, "catalogue.md": 25, "doctor.md": 20, "draw.md": 5, "explain.md": 15,
     "features.md": 12, "interrupted.md": 10, "large-data.md": 8, "many.md": 20, "report.md": 8,
     "table.md": 8, "targets.md": 18, "workers.md": 12, "images.md": 10, "wiring.md": 14,
-    "your-own.md": 14, "onnx.md": 25, "scikit-learn.md": 20,
+    "your-own.md": 14, "onnx.md": 25, "scikit-learn.md": 20, "frames.md": 20,
+    "pytorch.md": 9,
 }  # fmt: skip
+# Optional packages that a page uses; a page is skipped where one is missing.
+NEEDS = {
+    "frames.md": ("narwhals", "pandas", "polars", "pyarrow"),
+    "onnx.md": ("onnx", "onnxruntime"),
+    "pytorch.md": ("torch",),
+}
 
 
-def needs_onnx() -> None:
-    """Skip a test where the packages of the extra `onnx` are missing; `make onnx` has them."""
-    pytest.importorskip("onnx")
-    pytest.importorskip("onnxruntime")
+def needs(page: str) -> None:
+    """Skip a test where a package that `page` needs is missing."""
+    for package in NEEDS.get(page, ()):
+        pytest.importorskip(package, reason=f"docs/{page} uses {package}")
 
 
 @pytest.mark.parametrize("document", sparing(STEPS))
 def test_the_steps_of_a_page_are_those_of_the_code(
     document: str, repository: Path, place: Path
 ) -> None:
-    if document == "onnx.md":
-        needs_onnx()
+    needs(document)
     flags = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
     page = str(repository / "docs" / document)
     failed, tried = doctest.testfile(page, module_relative=False, optionflags=flags)
@@ -174,7 +180,7 @@ def test_the_chapters_and_examples_run(script: str, repository: Path, tmp_path: 
     text = (repository / script).read_text("utf-8")
     assert "\nassert " in text  # so it can fail
     if "import onnx" in text:
-        needs_onnx()
+        needs("onnx.md")
     assert in_its_own_process(repository / script, tmp_path, repository)
 
 

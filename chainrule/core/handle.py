@@ -124,6 +124,13 @@ class Handle:
             raise ValueError(f"converting {value.dtype} to {np.dtype(dtype)} needs a copy.")
         return value.astype(dtype)
 
+    def __dlpack__(self, **options: Any) -> Any:
+        """Hand the value to another library, as ``torch.from_dlpack(tensor)`` asks for it."""
+        return self.numpy().__dlpack__(**options)
+
+    def __dlpack_device__(self) -> tuple[int, int]:
+        return 1, 0  # the memory of the CPU, as DLPack numbers devices
+
     def __float__(self) -> float:
         return float(self.item())
 

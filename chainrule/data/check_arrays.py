@@ -16,6 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from chainrule.core.errors import DataError
 from chainrule.core.wording import counted
+from chainrule.data.frames import read_array
 
 __all__ = [
     "FEW",
@@ -40,6 +41,7 @@ _FEW = 4096  # up to this many values, a mask is faster than a sum with warnings
 def check_numbers(values: ArrayLike, name: str) -> NDArray[Any]:
     """Return `values` as a numeric array of shape (rows, ...), unchanged in dtype.
 
+    Arrays and frames of other libraries are read by :func:`chainrule.data.frames.read_array`.
     Raises DataError on text or objects, rows of unequal length, no rows, and NaN, infinity or
     masked values (with position and count).  Indices in messages count from 0.
 
@@ -47,6 +49,7 @@ def check_numbers(values: ArrayLike, name: str) -> NDArray[Any]:
     [1, 2]
     """
     given: Any = values
+    values = read_array(values, name)
     if isinstance(given, Mapping) and _are_arrays(given.values()):
         raise DataError(f"{name} is a dictionary of arrays. {_SEVERAL}")
     try:

@@ -121,7 +121,8 @@ def as_said(table: Table, roles: Roles | None, target: str) -> tuple[Table, Role
 def understand(columns: list[Column], roles: Roles | None = None) -> tuple[Understanding, ...]:
     """Return the role of each column, chosen from its training rows.
 
-    - text: categories, the 32 most frequent words and "other" for the rest;
+    - text, and columns that a frame declares categorical: categories, the 32 most frequent words
+      and "other" for the rest;
     - booleans and numbers: numbers (a boolean is 0 or 1);
     - dates: the parts of the date;
     - dropped: columns with a single value, without any value, with text that differs in every
@@ -223,7 +224,7 @@ def _decide(column: Column) -> Understanding:
     present = column.values[~column.missing]
     if len(present) == 0:
         return Understanding(name, "empty", f"dropped `{name}`: no row has a value")
-    if column.kind == "text":
+    if column.kind == "text" or column.categorical:
         return _category(column, keep_any=False)
     distinct = np.unique(present)
     if len(distinct) == 1 and not column.missing.any():

@@ -18,6 +18,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from chainrule.core.errors import DataError, OptionError
 from chainrule.data.check_arrays import check_features, check_numbers
+from chainrule.data.frames import read_array
 
 __all__ = ["CHUNK", "Fitted", "Preprocessor", "Rows"]
 
@@ -149,7 +150,7 @@ class Fitted(ABC):
 
 
 def _numbers(X: ArrayLike) -> NDArray[Any]:
-    array = np.asarray(X)
+    array = np.asarray(read_array(X))
     return array if array.dtype.kind in "fiub" else check_numbers(array, "X")
 
 

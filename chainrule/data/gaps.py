@@ -63,7 +63,7 @@ def find_sentinels(column: Column) -> tuple[Sentinel, ...]:
     >>> print(find_sentinels(Column("age", "number", ages, np.zeros(42, bool)))[0])
     -999 in 2 cells, first in row 41, counts as missing, as all other values are from 20 to 59
     """
-    if column.kind != "number":
+    if column.kind != "number" or column.categorical:
         return ()
     values = column.values[~column.missing]
     if len(values) == 0 or (values.min() > 0 and values.max() < 99):
@@ -170,4 +170,4 @@ def _without(column: Column, words: frozenset[str]) -> Column:
     text = (column.as_text() if column.text is None else column.text).copy()
     text[gone] = ""
     read = column_from_text(column.name, text.tolist(), column.writing)
-    return replace(read, origin=column.origin)
+    return replace(read, origin=column.origin, categorical=column.categorical)

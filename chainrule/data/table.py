@@ -18,8 +18,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from chainrule.core.errors import DataError, did_you_mean
+from chainrule.core.other_arrays import as_array
 from chainrule.core.wording import counted
 from chainrule.data.dates import ISO
+from chainrule.data.frames import frame_columns
 from chainrule.data.parse import MISSING, Kind, parse_text
 from chainrule.data.writing import UNKNOWN, Writing, infer_writing
 
@@ -44,6 +46,8 @@ class Column:
     `cells` keeps the original text of dates with a guessed format (3/4/2024) and of formatted
     numbers, whose format is `spelling` (see :mod:`chainrule.data.spelling`).  `origin` are the
     row indices in the source.  `writing` is how the table writes numbers and dates.
+    `categorical` says that the source declared the values to be categories, also if they are
+    numbers.
     """
 
     name: str
@@ -55,6 +59,7 @@ class Column:
     origin: NDArray[np.intp] | None = None
     spelling: str = ""
     writing: Writing = UNKNOWN
+    categorical: bool = False
 
     def __len__(self) -> int:
         return len(self.values)
@@ -72,7 +77,7 @@ class Column:
         text = self.text
         if text is not None:
             taken = column_from_text(self.name, text[rows].tolist(), self.writing)
-            return replace(taken, origin=origin)
+            return replace(taken, origin=origin, categorical=self.categorical)
         return replace(self, values=self.values[rows], missing=self.missing[rows], origin=origin)
 
     @property
@@ -151,13 +156,18 @@ class Table:
     def from_arrays(cls, columns: Any, source: str = "the table") -> Table:
         """Build a table from a mapping of names to one-dimensional values.
 
-        `columns` is a dict, a pandas or polars DataFrame, or any object with ``keys()`` or
-        ``columns`` whose items are arrays or lists.  None, NaN, NaT and masked cells are missing.
+        `columns` is a dict, a pandas or polars DataFrame, a pyarrow Table, or any object with
+        ``keys()`` or ``columns`` whose items are arrays or lists.  None, NaN, NaT and masked
+        cells are missing.  A column that a frame declares categorical holds categories, of which
+        those without rows are left out.
         Raises DataError if there are no columns or no rows, if lengths differ, or if a column
         is not one-dimensional.
         """
         if isinstance(columns, Table):
             return columns
+        frame = frame_columns(columns, source)
+        if frame is not None:
+            columns = {name: cells for name, (cells, _) in frame.items()}
         names = columns.keys() if hasattr(columns, "keys") else getattr(columns, "columns", None)
         if names is None:
             raise DataError(
@@ -178,7 +188,11 @@ class Table:
                 )
         if len(built[0]) == 0:
             raise DataError(f"{source} has columns but no rows.")
-        return cls(read_alike(built), source)
+        table = cls(read_alike(built), source)
+        grouped = {name for name, (_, is_grouped) in (frame or {}).items() if is_grouped}
+        return replace(
+            table, columns=tuple(replace(c, categorical=c.name in grouped) for c in table)
+        )
 
 
 def find_duplicate(names: Sequence[str]) -> str | None:
@@ -194,7 +208,7 @@ def find_duplicate(names: Sequence[str]) -> str | None:
 def _from_values(name: str, raw: Any, source: str) -> Column:
     """Build a column from an array, a list or a Series."""
     try:
-        values = np.asarray(raw)
+        values = np.asarray(as_array(raw, f"{source}: column {name!r}"))
         if np.ma.is_masked(raw):  # NumPy returns what is below the mask
             values = raw.astype(object).filled(None)
         if values.dtype.kind in "US" and not hasattr(raw, "dtype"):
@@ -239,7 +253,7 @@ def reread(column: Column, writing: Writing) -> Column:
     if column.text is None or writing == column.writing:
         return column
     read = column_from_text(column.name, column.text.tolist(), writing)
-    return replace(read, origin=column.origin)
+    return replace(read, origin=column.origin, categorical=column.categorical)
 
 
 def read_alike(

@@ -340,6 +340,8 @@ def _infer_task(column: Column) -> tuple[Task, str]:
     """Return the task inferred from a target column without missing cells, and the reason."""
     if column.kind in ("text", "boolean"):
         return "classification", column.kind
+    if column.categorical:
+        return "classification", "declared categorical"
     values = column.values
     distinct = len(np.unique(values))
     if not np.isfinite(values).all() or bool((values != np.floor(values)).any()):
@@ -356,7 +358,7 @@ def _infer_task(column: Column) -> tuple[Task, str]:
 
 def _looks_counted(column: Column) -> bool:
     """Whether values are those of a count: whole, from 0 or 1, often the same, some far above."""
-    if column.kind != "number" or not np.isfinite(column.values).all():
+    if column.kind != "number" or column.categorical or not np.isfinite(column.values).all():
         return False
     values = column.values
     distinct = np.unique(values)

@@ -116,6 +116,8 @@ def settle(column: Column) -> Settled:
     among the cells.  In number columns, infinity becomes missing.
     Any other column is returned unchanged.
     """
+    if column.categorical:
+        return Settled(column)
     if column.kind == "number":
         filled, rows = _without_infinity(column)
         return Settled(filled, "", Unread.of(column, rows) if len(rows) else None)

@@ -16,6 +16,7 @@ from chainrule.doctor.survey import Survey
 from chainrule.nn.layer import Layer
 from chainrule.nn.regularizers import Regularizer
 from chainrule.optim.optimizer import Optimizer
+from chainrule.step.read_parts import names_of, read_pair
 
 __all__ = ["examine", "examine_survey", "preflight"]
 
@@ -48,10 +49,12 @@ def preflight(
     >>> [finding.cause for finding in found.serious]
     ['no_nonlinearity']
     """
+    names = names_of(data) if feature_names is None else feature_names
+    data, validation = read_pair(data), read_pair(validation, names)
     return examine(
         Case(
             model, data, loss, optimizer, epochs, batch_size, validation, regularizer, seed,
-            feature_names=feature_names,
+            feature_names=names,
         )
     )  # fmt: skip
 

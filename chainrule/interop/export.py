@@ -21,6 +21,7 @@ from chainrule.core.errors import DataError, OptionError, RunError
 from chainrule.core.graph import Graph
 from chainrule.core.tensor import Tensor, input
 from chainrule.data.encode import CategoryEncoder
+from chainrule.data.frames import read_array
 from chainrule.data.gaps import with_gaps
 from chainrule.data.pipeline import Pipeline
 from chainrule.data.pixels import PixelPipeline
@@ -197,7 +198,8 @@ def _expected(run: Run, rows: Any) -> tuple[dict[str, Array], dict[str, Array]]:
     if isinstance(rows, (Table, Mapping)) and pipeline is not None:
         X: Array = replace(pipeline, steps=()).transform(Table.from_arrays(rows))
     else:
-        X = np.asarray(_drawn_rows(run) if rows is None else rows)
+        rows = _drawn_rows(run) if rows is None else rows
+        X = np.asarray(read_array(rows, "rows", run.feature_names))
     seen = run.check(run.encode(X))
     if len(seen) == 0:
         raise DataError("export: there are no rows to compare on; give at least one.")

@@ -26,7 +26,7 @@ from chainrule.core.parameter import Parameter
 from chainrule.core.pickling import check_named
 from chainrule.core.tensor import Tensor
 from chainrule.nn.initializers import GlorotUniform, Initializer, initializer
-from chainrule.nn.summary import Summary, summarize
+from chainrule.nn.summary import Summary, describe, summarize
 
 __all__ = [
     "Flatten",
@@ -35,6 +35,7 @@ __all__ = [
     "Sequential",
     "initialize",
     "named_layers",
+    "outline",
     "parameters",
     "summary",
 ]
@@ -333,3 +334,21 @@ def named_layers(model: Layer) -> Iterator[tuple[str, Layer]]:
     for name, layer in model.named_layers().items():
         inner = [(f"{name}.{path}", part) for path, part in named_layers(layer)]
         yield from inner or [(name, layer)]
+
+
+LAYERS_TOLD = 8  # by outline
+
+
+def outline(model: object) -> str:
+    """Return a model in one short line: its layers, those in the middle left out if they are many.
+
+    >>> from chainrule import nn
+    >>> outline(nn.Sequential([nn.Linear(2, 8), nn.Tanh(), nn.Linear(8, 1)]))
+    'Sequential([Linear(2, 8), Tanh, Linear(8, 1)])'
+    """
+    if not isinstance(model, Sequential):
+        return describe(model)
+    names = [describe(layer) for layer in model.layers]
+    if len(names) > LAYERS_TOLD:
+        names[LAYERS_TOLD // 2 : -LAYERS_TOLD // 2] = ["..."]
+    return f"Sequential([{', '.join(names)}])"

@@ -15,6 +15,7 @@ import numpy as np
 from chainrule.core.errors import ChainruleError, DTypeError, GraphError, did_you_mean
 from chainrule.core.graph import Graph, Node
 from chainrule.core.handle import set_evaluator
+from chainrule.core.other_arrays import as_array
 from chainrule.core.spec import Dim, is_float, resolve
 
 __all__ = ["Interpreter", "evaluate"]
@@ -91,7 +92,7 @@ class Interpreter:
 
 def _fit(value: Any, dtype: np.dtype[Any], name: str) -> np.ndarray[Any, Any]:
     """Return `value` as an array of `dtype`; raise if a conversion to integers would change it."""
-    array = np.asarray(value)
+    array = np.asarray(as_array(value, f"input {name!r}"))
     if array.dtype.kind not in "biuf":
         raise DTypeError(f"input {name!r} must contain {dtype} numbers, not {array.dtype} values.")
     with np.errstate(invalid="ignore"):

@@ -19,6 +19,7 @@ from chainrule.core.errors import DataError, OptionError
 from chainrule.core.options import is_number
 from chainrule.core.wording import counted
 from chainrule.data.check_arrays import check_same_length
+from chainrule.data.frames import column_names, read_array
 from chainrule.data.splits import split
 from chainrule.nn.layer import Layer, check_input
 from chainrule.nn.scale import reads_pixels
@@ -29,7 +30,15 @@ from chainrule.step.part import Part
 from chainrule.step.record import check_rows, data_input, forward, model_dtype
 from chainrule.step.weighting import ClassWeight, class_weights, row_weights
 
-__all__ = ["check_feature_names", "check_made", "check_pair", "hold_out", "read_parts"]
+__all__ = [
+    "check_feature_names",
+    "check_made",
+    "check_pair",
+    "hold_out",
+    "names_of",
+    "read_pair",
+    "read_parts",
+]
 
 Array = np.ndarray[Any, Any]
 _IMAGES_AT_ONCE = 1_000  # looked at for a bright pixel
@@ -85,6 +94,24 @@ def read_parts(
     return train, Part(
         Xv, held_target, None, row_weights(own, by_class, held_target, dtype, aim.elementwise)
     )
+
+
+def names_of(data: Any) -> tuple[str, ...] | None:
+    """Return the names of the columns of X in ``data = (X, y)``, if X is a frame."""
+    return column_names(data[0]) if isinstance(data, (tuple, list)) and data else None
+
+
+def read_pair(data: Any, columns: Sequence[str] | None = None) -> Any:
+    """Return (X, y), or (X, y, weights), with arrays and frames of other libraries as NumPy arrays.
+
+    The columns of a frame X are taken in the order of `columns`, if they are given.  What is
+    neither is returned as it is.  Raises DataError as :func:`chainrule.data.frames.read_array`.
+    """
+    if not isinstance(data, (tuple, list)) or not 2 <= len(data) <= 3:
+        return data
+    X, *others = data
+    named = zip(others, ("y", "weights"), strict=False)
+    return (read_array(X, "X", columns), *(read_array(one, name) for one, name in named))
 
 
 def _pixels(model: Layer, X: Array) -> bool:

@@ -51,6 +51,7 @@ def head(run: Run, target: str) -> Run:
         features=run.features,
         feature_dtype=run.feature_dtype,
         flat_target=True,
+        feature_names=run.feature_names,
         settings=run.settings,
         history=run.history,
         stopped=run.stopped,

@@ -16,6 +16,7 @@ import numpy as np
 
 from chainrule.core.errors import DataError, OptionError, did_you_mean
 from chainrule.core.options import check_whole, checks_arguments
+from chainrule.data.frames import read_array
 from chainrule.doctor.case import Case
 from chainrule.doctor.survey import Survey
 from chainrule.doctor.watch import Watch
@@ -32,7 +33,13 @@ from chainrule.step.magnitudes import warn_of_distance
 from chainrule.step.metrics import metrics_of
 from chainrule.step.objective import objective
 from chainrule.step.part import Part
-from chainrule.step.read_parts import check_feature_names, check_made, read_parts
+from chainrule.step.read_parts import (
+    check_feature_names,
+    check_made,
+    names_of,
+    read_pair,
+    read_parts,
+)
 from chainrule.step.weighting import ClassWeight
 from chainrule.train.checkpoint import (
     Checkpoint,
@@ -92,7 +99,9 @@ def fit(
         Numbers, (rows, ...).  uint8 in the shape of images, (rows, height, width) with or without
         channels, is taken for pixels of 0 to 255 and scaled by 1/255, unless the model starts with
         an ``nn.Scale`` of its own.  All other numbers keep their values.  X may be larger than
-        memory: ``numpy.load("x.npy", mmap_mode="r")`` is read row by row.
+        memory: ``numpy.load("x.npy", mmap_mode="r")`` is read row by row.  X and y may be arrays
+        of PyTorch, JAX or pyarrow, which are read where they lie, or frames and series of pandas,
+        polars or pyarrow; see :func:`chainrule.data.frames.read_array`.
     y
         Class numbers (rows,), one-hot rows, yes-or-no labels, or real values, as `loss` asks.
     loss
@@ -132,7 +141,8 @@ def fit(
         too) and when it ends; or a :class:`~chainrule.train.checkpoint.Checkpoint`, which says how
         often.  :func:`chainrule.resume` goes on from there.
     feature_names
-        The names of the columns of X, which findings then use instead of numbers.
+        The names of the columns of X (None: those of a frame), which findings use instead of
+        numbers, and by which the columns of later frames are matched.
     threads, engine
         See :func:`chainrule.run.program.prepare`.
 
@@ -163,6 +173,9 @@ def fit(
     check_made(model, optimizer)
     aim, method = objective(loss), optimizer_of(optimizer)
     check_alone(method, watch)
+    feature_names = names_of(data) if feature_names is None else feature_names
+    data, validation = read_pair(data), read_pair(validation, feature_names)
+    sample_weight = read_array(sample_weight, "sample_weight")
     plan = _plan(checkpoint)
     stopping, measures = _stopping(early_stopping), metrics_of(metrics, aim)
     asking = (stopping, *(plan for _, plan in plateaus(method)))
@@ -192,6 +205,7 @@ def fit(
         features=train.x.shape[1:],
         feature_dtype=train.x.dtype.name,
         flat_target=np.ndim(data[1]) == 1,
+        feature_names=None if feature_names is None else tuple(feature_names),
         settings={
             "optimizer": repr(method),
             "epochs": epochs,

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from chainrule.core.options import check_whole, checks_arguments
+from chainrule.data.frames import read_array
 from chainrule.nn.layer import Layer
 from chainrule.nn.regularizers import Regularizer
 from chainrule.optim.named import optimizer as optimizer_of
@@ -18,7 +19,7 @@ from chainrule.optim.optimizer import Optimizer
 from chainrule.run.program import Engine, workers
 from chainrule.step.metrics import metrics_of
 from chainrule.step.objective import objective
-from chainrule.step.read_parts import check_made
+from chainrule.step.read_parts import check_made, names_of, read_pair
 from chainrule.step.weighting import ClassWeight
 from chainrule.train.many_group import train_all
 from chainrule.train.many_runs import Runs
@@ -99,12 +100,16 @@ def fit_many(
     """
     check_made(model, optimizer)
     aim = objective(loss)
+    names = names_of(data)
+    data, validation = read_pair(data), read_pair(validation, names)
+    sample_weight = read_array(sample_weight, "sample_weight")
     asked = Asked(
         model, data, aim, metrics_of(metrics, aim), check_whole("fit_many: epochs", epochs),
         check_whole("fit_many: batch_size", batch_size), validation, sample_weight, class_weight,
         Engine(engine, 1),
         {"loss": loss, "metrics": metrics, "epochs": epochs, "batch_size": batch_size,
          "class_weight": class_weight, "engine": engine, "threads": threads, "progress": False},
+        names,
     )  # fmt: skip
     check_whole("fit_many: threads", 1 if threads is None else threads)
     seed = check_whole("fit_many: seed", seed, least=0, below=2**63)

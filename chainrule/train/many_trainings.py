@@ -54,6 +54,7 @@ class Asked:
     class_weight: ClassWeight | None
     engine: Engine
     options: dict[str, Any]
+    feature_names: tuple[str, ...] | None = None
 
 
 @dataclass
@@ -153,6 +154,7 @@ class ManyTrainings:
             features=self.whole.x.shape[1:],
             feature_dtype=self.whole.x.dtype.name,
             flat_target=np.ndim(asked.data[1]) == 1,
+            feature_names=asked.feature_names,
             engine=Engine(asked.engine.name, asked.options["threads"]),
         )
 

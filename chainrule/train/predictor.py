@@ -15,6 +15,7 @@ import numpy as np
 
 from chainrule.core.graph import Graph
 from chainrule.core.tensor import input
+from chainrule.data.frames import read_array
 from chainrule.nn.layer import Layer, Sequential, check_input
 from chainrule.run.program import Brief, Engine, RowFunction, prepare_function
 from chainrule.step.record import ROWS, forward
@@ -28,6 +29,7 @@ class Predicting(Protocol):
     """What a predictor asks of the run that makes it."""
 
     features: tuple[int, ...]
+    feature_names: tuple[str, ...] | None
     engine: Engine
 
     @property
@@ -122,12 +124,11 @@ class Predictor:
         found = self._run.probabilities(self._compute(self._run.encode(rows)))
         return found[0] if single else found
 
-    @staticmethod
-    def _rows(X: Any, row: tuple[Any, ...]) -> tuple[Any, bool]:
+    def _rows(self, X: Any, row: tuple[Any, ...]) -> tuple[Any, bool]:
         """Return X with its axis of rows, and whether it is a single row that had none."""
         if not isinstance(X, np.ndarray):  # a masked array is one, and keeps its mask
             try:
-                X = np.asarray(X)
+                X = np.asarray(read_array(X, "X", self._run.feature_names))
             except ValueError:  # lists of unequal length, which the check tells of
                 return X, False
         return (X[None], True) if X.shape == row else (X, False)

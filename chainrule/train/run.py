@@ -28,16 +28,16 @@ from chainrule.core.plain import as_plain
 from chainrule.core.tensor import Tensor, input
 from chainrule.core.wording import counted
 from chainrule.data.check_arrays import check_same_length
+from chainrule.data.frames import read_array
 from chainrule.data.pipeline import Pipeline
 from chainrule.data.pixels import PixelPipeline
 from chainrule.data.table import Table
 from chainrule.doctor.case import Case
 from chainrule.doctor.finding import Findings
 from chainrule.doctor.remedies import Trial, try_remedies
-from chainrule.nn.layer import Layer, Sequential, check_input, check_layer, parameters
+from chainrule.nn.layer import Layer, check_input, check_layer, outline, parameters
 from chainrule.nn.layer_config import from_config, model_config
 from chainrule.nn.scale import reads_pixels, starts_with_scale
-from chainrule.nn.summary import describe
 from chainrule.run.program import Engine, RowFunction, prepare_function
 from chainrule.step.metrics import BY_NAME, Metric, metrics_of
 from chainrule.step.objective import Objective, objective
@@ -61,7 +61,6 @@ __all__ = ["Run", "load"]
 
 Array = np.ndarray[Any, Any]
 SPARE = 1 << 20  # sizes in a saved network may exceed the number of its weights by this
-LAYERS_TOLD = 8  # by repr(run)
 
 
 @dataclass(repr=False)
@@ -71,6 +70,7 @@ class Run:
     `history` has one dict an epoch: epoch, loss, metrics, val_loss and val_ metrics where there was
     validation, learning_rate, seconds, samples_per_second; ``run.history["loss"]`` is the loss of
     each epoch.  `stopped` says why training ended early, or is None.
+    `feature_names` are the names of the columns of X, by which those of a frame are matched.
     `pipeline` turns tables into features, in runs of
     :func:`chainrule.tabular.table_training.fit_table`; `scores` are its held-out results.
     Class probabilities are those of outputs divided by the `temperature`; of two classes, the
@@ -89,6 +89,7 @@ class Run:
     features: tuple[int, ...]
     feature_dtype: str
     flat_target: bool
+    feature_names: tuple[str, ...] | None = None
     settings: dict[str, Any] = field(default_factory=dict)
     history: History = field(default_factory=History)
     stopped: str | None = None
@@ -121,7 +122,7 @@ class Run:
         told = {name: last[name] for name in _scores_in(last)}
         epochs = counted(len(self.history), "epoch")
         lines = [
-            f"Run of {_outline(self.model)}: {self.objective.name}, {epochs}",
+            f"Run of {outline(self.model)}: {self.objective.name}, {epochs}",
             ", ".join(f"{k} {v:.4g}" for k, v in told.items() if v is not None),
             f"stopped: {self.stopped}" if self.stopped else "",
         ]
@@ -158,6 +159,7 @@ class Run:
     def predict(self, X: Any) -> Array:
         """Return predictions for the rows of X, shaped like the `y` of training.
 
+        The columns of a frame are matched by the names they had in training.
         Class numbers where the loss is of classes, 0/1 labels where it is of labels,
         expected counts for poisson, real values otherwise.  A run trained on image files takes
         pixels, uint8.  One trained on a table predicts by
@@ -214,9 +216,9 @@ class Run:
             return self._scores(self.check(self.pipeline.transform(table)), answers)
         if not isinstance(data, (tuple, list)) or len(data) != 2:
             raise DataError(f"evaluate needs a pair (X, y), not {type(data).__name__}.")
-        X = self.check(self.encode(data[0]))
-        check_same_length(X, np.asarray(data[1]))
-        return self._scores(X, data[1])
+        X, y = self.check(self.encode(data[0])), read_array(data[1], "y")
+        check_same_length(X, np.asarray(y))
+        return self._scores(X, y)
 
     def _scores(self, X: Array, answers: Any) -> dict[str, float]:
         output = forward(self.model, data_input("x", X))
@@ -329,7 +331,7 @@ class Run:
 
     def check(self, X: Any) -> Array:
         """Return X as rows the model takes; raise DataError unless they look like training's."""
-        rows = check_rows(X, "X", self._dtype)
+        rows = check_rows(read_array(X, "X", self.feature_names), "X", self._dtype)
         if rows.shape[1:] != self.features:
             raise DataError(
                 f"each row of X has shape {rows.shape[1:]}, but the model was trained on rows of "
@@ -384,6 +386,7 @@ class Run:
             "features": list(self.features),
             "feature_dtype": self.feature_dtype,
             "flat_target": self.flat_target,
+            "feature_names": self.feature_names,
             "temperature": self.temperature,
             "threshold": self.threshold,
             "settings": self.settings,
@@ -414,16 +417,6 @@ def _scores_in(record: dict[str, Any]) -> list[str]:
     """Return which entries of a record of the history are losses and metrics."""
     clock = ("epoch", "learning_rate", "seconds", "samples_per_second", "layers")
     return [name for name in record if name not in clock]
-
-
-def _outline(model: Any) -> str:
-    """Return the model in one short line."""
-    if not isinstance(model, Sequential):
-        return describe(model)
-    names = [describe(layer) for layer in model.layers]
-    if len(names) > LAYERS_TOLD:
-        names[LAYERS_TOLD // 2 : -LAYERS_TOLD // 2] = ["..."]
-    return f"Sequential([{', '.join(names)}])"
 
 
 def _other_axes(shape: tuple[int, ...], features: tuple[int, ...]) -> str:
@@ -475,6 +468,7 @@ def load(
         features=tuple(about["features"]),
         feature_dtype=about["feature_dtype"],
         flat_target=about["flat_target"],
+        feature_names=None if about["feature_names"] is None else tuple(about["feature_names"]),
         temperature=about["temperature"],
         threshold=about["threshold"],
         settings=about["settings"],

@@ -212,7 +212,7 @@ def _is_between(value: Any, high: float) -> bool:
 
 
 # Entries that earlier runs of this format do not have.
-ADDED: Files = {"temperature": 1.0, "threshold": None}
+ADDED: Files = {"temperature": 1.0, "threshold": None, "feature_names": None}
 # The entries of run.json: what each must be, in words and as a test.
 ENTRIES: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "model": ("a layer", lambda value: isinstance(value, dict)),
@@ -223,6 +223,7 @@ ENTRIES: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "features": ("a list of sizes", _is_shape),
     "feature_dtype": ("the name of a dtype", lambda value: value in DTYPES),
     "flat_target": ("true or false", lambda value: isinstance(value, bool)),
+    "feature_names": ("a list of names or null", lambda v: v is None or _listed(str)(v)),
     "temperature": ("a number above 0", lambda value: _is_between(value, math.inf)),
     "threshold": ("a probability or null", lambda value: value is None or _is_between(value, 1)),
     "settings": ("an object", lambda value: isinstance(value, dict)),

@@ -16,6 +16,7 @@ import numpy as np
 
 from chainrule.core.errors import OptionError, RunError
 from chainrule.core.graph import Graph, Node
+from chainrule.core.other_arrays import as_array
 from chainrule.core.spec import Dim, Spec, resolve
 from chainrule.run.arena import Arena, group
 from chainrule.run.llvm.caller import Caller, address_of
@@ -179,7 +180,7 @@ class NativeFunction:
 
     def __call__(self, data: Mapping[str, Array]) -> dict[str, Any]:
         """Return outputs by name: arrays of rows, and scalars summed over the rows."""
-        arrays = {name: np.asarray(data[name]) for name in self.specs}
+        arrays = {name: np.asarray(as_array(data[name], name)) for name in self.specs}
         rows = next(iter(arrays.values())).shape[:1]
         for name, row in self.rows.items():
             if arrays[name].shape != rows + row:
