@@ -38,7 +38,7 @@ fuzz-graphs: $(VENV)/.test ## run random graphs on both engines for MINUTES=1, o
 sanitize: $(VENV)/.test ## run the tests of emitted code with the address and thread sanitizers
 	$(PY) -m tests.run.sanitize -m "not oracle and not slow and not browser and not thorough" $(ARGS)
 
-oracle: $(VENV)/.oracle ## compare with PyTorch (a large download the first time)
+oracle: $(VENV)/.oracle ## compare with PyTorch, and with what reads and writes frames and ONNX (large downloads)
 	$(PY) -m pytest -n auto -m oracle $(ARGS)
 
 browser: $(VENV)/.browser docs ## open the pages and the site in a headless chromium, light and dark, wide and narrow

@@ -52,11 +52,10 @@ LONG = ("targets.md", "catalogue.md", "3_training.py", "4_images.py")  # for sec
 
 
 def sparing(names: Iterable[str]) -> list[Any]:
-    """Return the names as parameters, with those that take long marked as thorough."""
-    return [
-        pytest.param(name, marks=pytest.mark.thorough if name.endswith(LONG) else ())
-        for name in names
-    ]
+    """Return the names as parameters: those that need large libraries, or long, are marked."""
+    marks = dict.fromkeys(NEEDS, pytest.mark.oracle)
+    marks |= {name: pytest.mark.thorough for name in names if name.endswith(LONG)}
+    return [pytest.param(name, marks=marks.get(name, ())) for name in names]
 
 
 def fences(text: str, language: str) -> list[str]:

@@ -19,6 +19,8 @@ from chainrule.data.frames import column_names, read_array
 from chainrule.data.gaps import find_sentinels
 from chainrule.data.pipeline import Pipeline
 
+pytestmark = pytest.mark.oracle
+
 pytest.importorskip("narwhals", reason="frames are read by narwhals")
 LIBRARIES = ("pandas", "polars", "pyarrow")
 Make = Callable[[dict[str, list[Any]]], Any]

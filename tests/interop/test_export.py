@@ -14,6 +14,8 @@ from chainrule import data, nn, tabular
 from chainrule.core.errors import DataError, OptionError, RunError
 from chainrule.interop import export as exporting
 
+pytestmark = pytest.mark.oracle
+
 onnx = pytest.importorskip("onnx")
 runtime = pytest.importorskip("onnxruntime")
 

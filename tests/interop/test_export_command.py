@@ -10,6 +10,8 @@ from click.testing import CliRunner, Result
 
 from chainrule.cli.commands import command_line
 
+pytestmark = pytest.mark.oracle
+
 pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
 

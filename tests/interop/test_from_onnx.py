@@ -19,6 +19,8 @@ from chainrule.interop.onnx_writer import onnx_model
 from chainrule.nn.layer import parameters
 from tests.interop.onnx_suite import ELEMENTWISE, TRAINING, results_of
 
+pytestmark = pytest.mark.oracle
+
 onnx = pytest.importorskip("onnx")
 runtime = pytest.importorskip("onnxruntime")
 

@@ -14,6 +14,8 @@ from chainrule.core.errors import ChainruleError
 from chainrule.transform.mode import for_predicting
 from tests.nn.test_config import LAYERS
 
+pytestmark = pytest.mark.oracle
+
 pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
 

@@ -15,6 +15,8 @@ from chainrule.core.primitive import registry
 from chainrule.interop.onnx_writer import onnx_model
 from tests.run.operations import N, Use, graph_of, uses
 
+pytestmark = pytest.mark.oracle
+
 onnx = pytest.importorskip("onnx")
 runtime = pytest.importorskip("onnxruntime")
 

@@ -15,6 +15,8 @@ from chainrule.run.program import prepare_function
 from chainrule.tabular import fit_table, predict_table, read_problem
 from chainrule.tabular.table_training import settings_for
 
+pytestmark = pytest.mark.oracle
+
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(120, 3)).astype(np.float32)
 Y = (X @ [1, -2, 3] > 0).astype(np.int64)
