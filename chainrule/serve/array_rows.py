@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 
 from chainrule.core.errors import ChainruleError
 from chainrule.data.pixels import PixelPipeline
-from chainrule.nn.layer import check_input
 from chainrule.serve.request_error import RequestError
 from chainrule.train.run import Run
 
@@ -29,60 +28,61 @@ class ArrayRows:
     """Rows that are lists of numbers, nested as deep as the features of the run have axes.
 
     `shape` is that of a row, and `dtype` the one that the run's predictor takes.  Of uint8, which
-    are pixels, the numbers are whole, from 0 to 255.
+    are pixels, the numbers are whole, from 0 to 255.  `looks_up` says whether the network refuses
+    some numbers, as one does that begins with an embedding.
     """
 
-    def __init__(self, run: Run, dtype: np.dtype[Any]):
+    def __init__(self, run: Run, dtype: np.dtype[Any], looks_up: bool):
         self.shape, self.dtype = run.features, dtype
         if isinstance(run.pipeline, PixelPipeline):
             self.shape, self.dtype = (len(run.pipeline.feature_names),), np.dtype(np.uint8)
-        info: Any = np.iinfo if self.dtype == np.uint8 else np.finfo
-        self.most = float(info(self.dtype).max)
-        self._run = run
+        self._whole = self.dtype == np.uint8
+        info: Any = np.iinfo if self._whole else np.finfo
+        self._low, self._high = float(info(self.dtype).min), float(info(self.dtype).max)
+        self._run, self._looks_up = run, looks_up
 
-    def read(self, rows: Sequence[Any]) -> Array:
-        """Return `rows` as an array of float64.
+    def read(self, rows: Sequence[Any]) -> list[Any]:
+        """Return `rows`, each as a flat list of numbers.
 
         Raises RequestError for a row of another shape, and for what is not a number that fits.
         """
-        cells: list[Any] = []
+        found = []
         for number, row in enumerate(rows, 1):
             flat = [row]
             for size in self.shape:
                 if any(type(part) is not list or len(part) != size for part in flat):
                     raise RequestError(422, f"must be {self._wanted()}.", row=number)
                 flat = list(chain.from_iterable(flat))
-            if not set(map(type, flat)) <= _NUMBERS:
-                odd = next(i for i, cell in enumerate(flat) if type(cell) not in _NUMBERS)
-                raise RequestError(422, f"number {odd + 1} is not a number.", row=number)
-            cells += flat
-        fits = self._whole if self.dtype == np.uint8 else self._finite
-        try:
-            found = np.array(cells, np.float64).reshape(len(rows), *self.shape)
-            good = bool(fits(found).all())
-        except OverflowError:  # a whole number with hundreds of digits
-            good = False
-        if not good:
-            raise self._refusal(cells)
-        try:
-            check_input([self._run.model], self.features(found))
-        except ChainruleError as error:  # a code that an embedding does not have
-            raise RequestError(422, str(error)) from None
+            kinds = set(map(type, flat))
+            if not kinds <= _NUMBERS or not self._low <= min(flat) <= max(flat) <= self._high:
+                raise self._refusal(flat, number)
+            if self._whole and float in kinds and any(x != int(x) for x in flat):
+                raise self._refusal(flat, number)
+            found.append(flat)
+        if self._looks_up:
+            try:
+                self._run.check(self.features(np.array(found, np.float64)))
+            except ChainruleError as error:  # a code that an embedding does not have
+                raise RequestError(422, str(error)) from None
         return found
 
-    def _finite(self, x: Any) -> Any:
-        return abs(x) <= self.most
-
-    def _whole(self, x: Any) -> Any:
-        return (x >= 0) & (x <= self.most) & (x == x // 1)
+    def _refusal(self, flat: list[Any], row: int) -> RequestError:
+        """Return what is wrong with the first number that is."""
+        for place, x in enumerate(flat, 1):
+            if type(x) not in _NUMBERS:
+                return RequestError(422, f"number {place} is not a number.", row=row)
+            if not self._low <= x <= self._high or (self._whole and x != int(x)):
+                told = "is not a whole number from 0 to 255" if self._whole else "is too large"
+                return RequestError(422, f"number {place} {told}.", row=row)
+        raise AssertionError("every number fits")
 
     def usual(self) -> Array:
         """Return a row of zeros."""
-        return np.zeros((1, *self.shape))
+        return np.zeros((1, math.prod(self.shape)))
 
     def features(self, values: Array) -> Array:
         """Return what the model is given for rows of `values`."""
-        found = values.astype(self.dtype)
+        found = values.reshape(-1, *self.shape).astype(self.dtype)
         encoded: Array = self._run.encode(found)
         return encoded
 
@@ -98,11 +98,3 @@ class ArrayRows:
         if len(self.shape) == 1:
             return f"a list of {self.shape[0]} numbers"
         return f"nested lists of numbers of the shape {' × '.join(map(str, self.shape))}"
-
-    def _refusal(self, cells: list[Any]) -> RequestError:
-        pixels = self.dtype == np.uint8
-        fits = self._whole if pixels else self._finite
-        place = next(i for i, cell in enumerate(cells) if not fits(cell))
-        row, number = divmod(place, math.prod(self.shape))
-        wanted = "is not a whole number from 0 to 255" if pixels else "is too large"
-        return RequestError(422, f"number {number + 1} {wanted}.", row=row + 1)

@@ -12,7 +12,7 @@ from pathlib import Path
 from chainrule.insight.render.page import page
 from chainrule.serve.column_cells import ColumnCells
 from chainrule.serve.limits import Limits
-from chainrule.serve.openapi import column_schema, title_of
+from chainrule.serve.openapi import column_schema, example_of, title_of
 from chainrule.serve.predicting import Predicting
 
 __all__ = ["form_page"]
@@ -34,11 +34,10 @@ def form_page(ready: Predicting, limits: Limits) -> str:
             '<p><button>Predict</button></p></form>',
         ))  # fmt: skip
     if ready.columns:
-        row = {cells.name: cells.usual for cells in ready.columns}
-        example = json.dumps([row], indent=1)
+        example = json.dumps([example_of(ready)], indent=1)
         forms = "JSON, or CSV with a header"
     else:
-        example = json.dumps({"rows": ready.rows.usual().tolist()})
+        example = json.dumps({"rows": [example_of(ready)]})
         forms = "JSON"
     sections.append((
         "Several rows" if columns else "Rows",

@@ -21,7 +21,7 @@ from chainrule.serve.limits import Limits
 from chainrule.serve.predicting import Predicting
 from chainrule.train.saved_files import versions
 
-__all__ = ["column_schema", "openapi", "title_of"]
+__all__ = ["column_schema", "example_of", "openapi", "title_of"]
 
 Schema = dict[str, Any]
 MOST_WORDS = 1000  # known words listed for a column
@@ -43,7 +43,7 @@ def openapi(ready: Predicting, limits: Limits) -> Schema:
         "required": ["rows"],
         "additionalProperties": False,
     }
-    example = {"rows": [_example(ready)]}
+    example = {"rows": [example_of(ready)]}
     content: Schema = {
         "application/json": {"schema": {"oneOf": [rows, wrapped]}, "example": example}
     }
@@ -149,9 +149,10 @@ def _list(items: Schema, size: int) -> Schema:
     return {"type": "array", "items": items, "minItems": size, "maxItems": size}
 
 
-def _example(ready: Predicting) -> Any:
+def example_of(ready: Predicting) -> Any:
+    """Return a row that the service takes: medians and most common words, or zeros."""
     if isinstance(ready.rows, ArrayRows):
-        return ready.rows.usual()[0].tolist()
+        return ready.rows.usual().reshape(ready.rows.shape).tolist()
     return {cells.name: cells.usual for cells in ready.columns}
 
 

@@ -31,6 +31,7 @@ __all__ = ["Asked", "Predicting"]
 Array = NDArray[Any]
 Answer = dict[str, Any]
 MOST_NOTES = 100  # in one answer
+_ENCODER = json.JSONEncoder(allow_nan=False, separators=(",", ":"), check_circular=False)
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,7 @@ class Predicting:
         self.rows: TableRows | ArrayRows = (
             TableRows(run.pipeline)
             if isinstance(run.pipeline, Pipeline)
-            else ArrayRows(run, self._predictor.dtype)
+            else ArrayRows(run, self._predictor.dtype, self._predictor.looks_up)
         )
         self.target: Target | None = None if run.pipeline is None else run.pipeline.target
         zeros = np.zeros((1, *run.features), np.float32 if table else self._predictor.dtype)
@@ -150,7 +151,7 @@ class Predicting:
             if len(notes) > MOST_NOTES:
                 answer["more_notes"] = len(notes) - MOST_NOTES
         try:
-            return json.dumps(answer, allow_nan=False, separators=(",", ":")).encode()
+            return _ENCODER.encode(answer).encode()
         except ValueError:
             worst = next(row for row in rows if not _is_finite(row))
             told = "the prediction is too large for a number; its values are far from training."

@@ -19,6 +19,13 @@ __all__ = ["rows_of_csv", "rows_of_json"]
 _SEPARATORS = ",;\t|"
 
 
+def _no_constant(name: str) -> Any:
+    raise ValueError(f"JSON has no {name}; null is a missing value.")
+
+
+_DECODER = json.JSONDecoder(parse_constant=_no_constant)
+
+
 def rows_of_json(body: bytes, most: int) -> list[Any]:
     """Return the rows of a JSON list, or of the list ``rows`` of an object; at least one.
 
@@ -29,7 +36,7 @@ def rows_of_json(body: bytes, most: int) -> list[Any]:
     [[1, 2]]
     """
     try:
-        found = json.loads(body, parse_constant=_no_constant)
+        found = _DECODER.decode(body.decode("utf-8-sig"))
     except RecursionError:
         raise RequestError(400, "the JSON is nested too deeply.") from None
     except json.JSONDecodeError as error:
@@ -90,10 +97,6 @@ def rows_of_csv(body: bytes, most: int) -> list[dict[str, str]]:
             told = f"{counted(len(record), 'cell')}, but the header has {len(names)}."
             raise RequestError(422, told, row=number)
     return _counted([dict(zip(names, r, strict=True)) for r in records[1:]], most)
-
-
-def _no_constant(name: str) -> Any:
-    raise ValueError(f"JSON has no {name}; null is a missing value.")
 
 
 def _counted(rows: list[Any], most: int) -> list[Any]:
