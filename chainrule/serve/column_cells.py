@@ -15,12 +15,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cached_property
+from itertools import islice
 from typing import Any
 
 import numpy as np
 
 from chainrule.core.errors import did_you_mean
-from chainrule.data.dates import ISO, parse_date
+from chainrule.data.dates import parse_date
 from chainrule.data.encode import CategoryEncoder, Encoder, NumericEncoder
 from chainrule.data.parse import MISSING, parse_number
 from chainrule.data.spelling import parse_spelled
@@ -30,6 +31,8 @@ __all__ = ["DAY", "CellError", "ColumnCells"]
 
 DAY = 86_400e6  # microseconds
 MOST_SHOWN = 60  # characters of a cell in an error
+LONGEST = 200  # characters of a number or date
+MOST_COMPARED = 1000  # known words among which the closest is looked for
 _EPOCH = datetime(1970, 1, 1)
 _MICROSECOND = timedelta(microseconds=1)
 
@@ -145,7 +148,9 @@ class ColumnCells:
         """Return a number written as text."""
         assert isinstance(self.encoder, NumericEncoder)
         spelling = self.encoder.spelling
-        value = parse_spelled(word, spelling) if spelling else parse_number(word)
+        value = None
+        if len(word) <= LONGEST:
+            value = parse_spelled(word, spelling) if spelling else parse_number(word)
         if value is None and self._may_be_boolean:
             value = {"true": 1.0, "false": 0.0}.get(word.lower())
         if value is None:
@@ -164,8 +169,9 @@ class ColumnCells:
         word = cell.strip()
         if self._is_gone(word):
             return math.nan
+        form = self.encoder.date_format
         try:
-            moment = parse_date(word, self.encoder.date_format) or parse_date(word, ISO)
+            moment = parse_date(word, form) or parse_date(word) if len(word) <= LONGEST else None
         except OverflowError:  # of a time zone, in the first or the last year
             moment = None
         if moment is None:
@@ -202,7 +208,7 @@ class ColumnCells:
             return known[format_number(number)]  # 7.0 in a column of whole numbers
         if self.takes_others:
             return float(len(known))
-        hint = did_you_mean(word[:MOST_SHOWN], known)
+        hint = did_you_mean(word[:MOST_SHOWN], islice(known, MOST_COMPARED))
         raise CellError(f"{_shown(word)} is not a value known from training. {hint}".rstrip())
 
     @property

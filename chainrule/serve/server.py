@@ -19,6 +19,8 @@ from chainrule.train.run import Run
 
 __all__ = ["serve"]
 
+BACKLOG = 2048  # connections that may wait to be accepted
+
 
 def serve(
     run: Run,
@@ -45,8 +47,7 @@ def serve(
         lifespan="off",
         ws="none",
         timeout_graceful_shutdown=max(1, round(found.seconds)),
-        limit_concurrency=None,
-        backlog=2048,
+        backlog=BACKLOG,
     )
     server = uvicorn.Server(config)
     server.capture_signals = lambda: _stopping(server)  # its own one raises them again
@@ -59,14 +60,10 @@ def serve(
 def _opened(host: str, port: int) -> socket.socket:
     try:
         kind, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        door = socket.socket(kind, socket.SOCK_STREAM)
-        door.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        door.bind(address)
-        door.listen(2048)
-    except (OSError, OverflowError) as error:
-        told = getattr(error, "strerror", None) or error
+        return socket.create_server(address[:2], family=kind, backlog=BACKLOG)
+    except (OSError, UnicodeError) as error:
+        told = str(getattr(error, "strerror", None) or error).partition(" (while")[0]
         raise OptionError(f"can't listen at {host}, port {port}: {told}.") from None
-    return door
 
 
 @contextmanager
