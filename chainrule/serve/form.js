@@ -9,7 +9,7 @@ const make = (tag, text, kind) => {
 const short = (value) =>
   typeof value === "number" && !Number.isInteger(value) ? String(+value.toPrecision(7)) : String(value);
 const told = (value) => {
-  if (Array.isArray(value)) return value.map(told).join(" to ");
+  if (Array.isArray(value)) return value.map(told).join(", ");
   if (value && typeof value === "object")
     return Object.entries(value).map(([name, one]) => `${name}: ${told(one)}`).join(", ");
   return short(value);
@@ -48,7 +48,7 @@ const show = (status, found, one) => {
   if (one) {
     const row = rows[0];
     answer.append(make("p", told(row.prediction), "big"));
-    if (row.interval) answer.append(make("p", `between ${told(row.interval)}`));
+    if (row.interval) answer.append(make("p", `interval: ${told(row.interval)}`));
     const shares = Object.entries(row.probabilities || {});
     if (shares.length && shares.every(([, share]) => typeof share === "number"))
       answer.append(table(undefined, shares.sort((a, b) => b[1] - a[1]).map(
@@ -68,15 +68,22 @@ const ask = async (body, kind, one) => {
   try {
     const reply = await fetch("predict", {method: "POST", headers: {"content-type": kind}, body});
     show(reply.status, await reply.json(), one);
+    answer.scrollIntoView({block: "nearest"});
   } catch (error) {
     show(0, {error: `the service can't be reached (${error.message}).`}, one);
   }
 };
 
+const cell = (field) => {
+  const text = field.value;
+  if (text.trim() === "") return null;
+  const number = field.dataset.kind === "number" ? Number(text) : NaN;
+  return Number.isFinite(number) ? number : text;
+};
 const filled = () => {
   const row = {};
   for (const field of document.querySelectorAll("[data-column]"))
-    row[field.dataset.column] = field.value === "" ? null : field.value;
+    row[field.dataset.column] = cell(field);
   return row;
 };
 const form = document.getElementById("one");

@@ -45,8 +45,8 @@ def form_page(ready: Predicting, limits: Limits) -> str:
         f'<textarea id="rows" rows="8" spellcheck="false">{escape(example)}</textarea>'
         "<p><button>Predict</button></p></form>",
     ))  # fmt: skip
-    sections.append(("Answer", '<div id="answer" aria-live="polite"><p class="faint">None yet.</p>'
-                     "</div>"))  # fmt: skip
+    answer = '<div id="answer" aria-live="polite"><p class="faint">None yet.</p></div>'
+    sections.insert(1, ("Answer", answer))
     sections.append(("From a program", _PROGRAM))
     style, script = ((_HERE / f"form.{kind}").read_text("utf-8") for kind in ("css", "js"))
     return page(title_of(ready), sections, script, style, allow="connect-src 'self'")
@@ -63,12 +63,13 @@ def _field(place: int, cells: ColumnCells) -> str:
     """Return a labelled input: a choice of few words, or text."""
     name, own = f"c{place}", escape(cells.name)
     hint = escape(str(column_schema(cells).get("description", "")))
-    data = f'id="{name}" data-column="{own}"'
+    data = f'id="{name}" data-column="{own}" data-kind="{cells.kind}"'
     words = cells.encoder.levels
     if words and not cells.takes_others and len(words) <= MOST_CHOICES:
         choices = ['<option value="">missing</option>']
         choices += [
-            f"<option{' selected' if word == cells.usual else ''}>{escape(word)}</option>"
+            f'<option value="{escape(word)}"{" selected" if word == cells.usual else ""}>'
+            f"{escape(word)}</option>"  # without a value, a browser joins the lines of a word
             for word in words
         ]
         control = f"<select {data}>{''.join(choices)}</select>"
