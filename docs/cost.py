@@ -22,8 +22,16 @@ MODULES = {
     "rich": ("sys", "rich.console, rich.table, rich.progress"),
     "click": ("sys", "click"),
     "python-calamine": ("sys", "python_calamine"),
+    "starlette": ("sys", "starlette.applications, starlette.routing, starlette.responses"),
+    "uvicorn": ("sys", "uvicorn"),
+    "httptools": ("sys", "httptools"),
+    "uvloop": ("sys", "uvloop"),
 }
-BROUGHT = {"rich": ("pygments", "markdown-it-py", "mdurl")}  # what it depends on in turn
+BROUGHT = {  # what it depends on in turn
+    "rich": ("pygments", "markdown-it-py", "mdurl"),
+    "starlette": ("anyio", "idna", "typing_extensions"),
+    "uvicorn": ("h11",),
+}
 ROUNDS = 9
 
 

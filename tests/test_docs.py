@@ -125,7 +125,7 @@ STEPS = {
     "architecture.md": 10, "catalogue.md": 25, "doctor.md": 20, "draw.md": 5, "explain.md": 15,
     "features.md": 12, "interrupted.md": 10, "large-data.md": 8, "many.md": 20, "report.md": 8,
     "table.md": 8, "targets.md": 18, "workers.md": 12, "images.md": 10, "wiring.md": 14,
-    "your-own.md": 14, "onnx.md": 25, "scikit-learn.md": 20,
+    "your-own.md": 14, "onnx.md": 25, "scikit-learn.md": 20, "serve.md": 18,
 }  # fmt: skip
 
 
@@ -137,10 +137,14 @@ def needs_onnx() -> None:
 
 @pytest.mark.parametrize("document", STEPS)
 def test_the_steps_of_a_page_are_those_of_the_code(
-    document: str, repository: Path, place: Path
+    document: str, repository: Path, place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if document == "onnx.md":
         needs_onnx()
+    if document == "serve.md":
+        pytest.importorskip("uvicorn")
+        pytest.importorskip("starlette")
+        monkeypatch.setenv("PYTHONPATH", str(repository))  # for the process it starts
     flags = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
     page = str(repository / "docs" / document)
     failed, tried = doctest.testfile(page, module_relative=False, optionflags=flags)

@@ -118,7 +118,7 @@ def column_schema(cells: ColumnCells) -> Schema:
             known = f"{ends[0]} to {ends[1]} in training"
         return _said({"type": ["string", "null"]}, written, known, told)
     kinds = ["number", "string", "null"] if encoder.spelling else ["number", "null"]
-    written = f"text in the format {encoder.spelling}" if encoder.spelling else ""
+    written = f"a number, or text in the format {encoder.spelling}" if encoder.spelling else ""
     if (low, high) == (0, 1):
         kinds.insert(1, "boolean")
     known = f"{low:g} to {high:g} in training" if math.isfinite(low) else ""

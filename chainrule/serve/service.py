@@ -1,7 +1,8 @@
 """The service as an ASGI application: its addresses, its limits, and what it answers.
 
-``POST /predict`` is written on ASGI itself, since building request and response objects would take
-longer than a prediction; starlette finds the addresses and answers the others.
+``POST /predict`` is written on ASGI itself and comes before all else, since finding an address and
+building objects for request and response take longer than a small prediction.  Starlette answers
+the other addresses, and the other methods.
 
 Read next: :mod:`chainrule.serve.server`, which runs it.
 """
@@ -63,13 +64,28 @@ def service(run: Run, limits: Limits | None = None) -> Any:
         405: partial(_told, status=405, text="not with this method; see /openapi.json."),
         500: partial(_told, status=500, text="the service failed; its log tells why."),
     }
-    return starlette.applications.Starlette(routes=routes, exception_handlers=handlers)
+    rest = starlette.applications.Starlette(routes=routes, exception_handlers=handlers)
+    return Service(predict, rest)
 
 
 def _told(request: Any, error: Any, status: int, text: str) -> Any:
     return starlette_library().responses.JSONResponse(
         {"error": text}, status, headers=getattr(error, "headers", None)
     )
+
+
+class Service:
+    """The application: predictions first, and everything else."""
+
+    def __init__(self, predict: Predict, rest: Any):
+        self.predict, self.rest = predict, rest
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request."""
+        if scope.get("path") == "/predict" and scope.get("method") == "POST":
+            await self.predict(scope, receive, send)
+        else:
+            await self.rest(scope, receive, send)
 
 
 class Fixed:
