@@ -36,7 +36,7 @@ def serve_run(
     describes both, GET /health says whether the service is up, and / is a page to
     try it by hand.  Ctrl-C or SIGTERM ends it, after requests under way are answered.
     It has no passwords and no encryption: put a proxy with both before it where
-    others can reach it.  Needs starlette and uvicorn: pip install 'chainrule[serve]'.
+    others can reach it.  Needs starlette and uvicorn, which pip installs.
 
     \b
     Examples:

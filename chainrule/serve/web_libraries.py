@@ -41,5 +41,5 @@ def uvicorn_library() -> Any:
 def _missing(name: str, error: ImportError) -> OptionError:
     return OptionError(
         f"the service needs the package {name}, which can't be imported ({error}); install it "
-        "with: pip install 'chainrule[serve]', or pip install starlette uvicorn."
+        "with: pip install starlette uvicorn httptools uvloop."
     )

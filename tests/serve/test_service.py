@@ -12,6 +12,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+import chainrule as cr
+from chainrule import nn
+from chainrule.data.pixels import PixelPipeline
+from chainrule.data.scaling import Scaling
+from chainrule.data.target import Target
 from chainrule.serve.predicting import Asked, Predicting
 from chainrule.serve.request_body import rows_of_csv
 from chainrule.serve.request_error import RequestError
@@ -251,3 +256,32 @@ def test_nothing_is_logged_for_errors_of_clients(
     with caplog.at_level(logging.DEBUG):
         client(arrays).post("/predict", content=json.dumps([[1]]))
     assert capfd.readouterr().err == ""
+
+
+@pytest.mark.parametrize(
+    "steps", [(), (Scaling(np.zeros(4), np.ones(4), 0.5),)], ids=["", "scaled"]
+)
+def test_a_run_on_image_files_takes_its_pixels(client: Client, steps: tuple[Any, ...]) -> None:
+    target = Target("label", "classification", ("cat", "dog"))
+    pipeline = PixelPipeline(("a", "b", "c", "d"), target, steps=steps)
+    pixels = np.random.default_rng(3).integers(0, 256, (40, 4)).astype("uint8")
+    model = nn.Sequential([nn.Linear(4, 2)])
+    labels = (pixels[:, 0] > 99).astype("int32")
+    data = (pipeline.encode(pixels), labels)
+    run = cr.fit(model, data, loss="cross_entropy", epochs=2, progress=False)
+    run.pipeline = pipeline
+    found = client(run).post("/predict", json={"rows": pixels[:3].tolist()}).json()["predictions"]
+    wanted = predict_table(run, dict(zip("abcd", pixels[:3].T, strict=True)))
+    assert [row["prediction"] for row in found] == wanted["prediction"].tolist()
+    dogs = [row["probabilities"]["dog"] for row in found]
+    assert np.allclose(dogs, wanted["probability_dog"], atol=1e-6)
+    assert client(run).post("/predict", json=[[1, 2, 3, 256]]).status_code == 422
+
+
+def test_codes_that_an_embedding_does_not_have(client: Client) -> None:
+    X = np.random.default_rng(4).integers(0, 5, (40, 2)).astype("float32")
+    model = nn.Sequential([nn.Embedding(5, 3), nn.Flatten(), nn.Linear(6, 1)])
+    run = cr.fit(model, (X, X.sum(axis=1)), loss="mse", epochs=1, progress=False)
+    assert client(run).post("/predict", json=[[4, 0]]).status_code == 200
+    answer = client(run).post("/predict", json=[[4, 5]])
+    assert answer.status_code == 422, answer.text
