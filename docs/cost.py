@@ -23,8 +23,16 @@ MODULES = {
     "click": ("sys", "click"),
     "python-calamine": ("sys", "python_calamine"),
     "narwhals": ("numpy", "narwhals.stable.v2"),
+    "starlette": ("sys", "starlette.applications, starlette.routing, starlette.responses"),
+    "uvicorn": ("sys", "uvicorn"),
+    "httptools": ("sys", "httptools"),
+    "uvloop": ("sys", "uvloop"),
 }
-BROUGHT = {"rich": ("pygments", "markdown-it-py", "mdurl")}  # what it depends on in turn
+BROUGHT = {  # what it depends on in turn
+    "rich": ("pygments", "markdown-it-py", "mdurl"),
+    "starlette": ("anyio", "idna", "typing_extensions"),
+    "uvicorn": ("h11",),
+}
 ROUNDS = 9
 
 

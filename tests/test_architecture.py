@@ -41,6 +41,7 @@ FLOOR = {
     "sklearn": 9,  # scikit-learn classifiers, regressors, transformers
     "interop": 9,  # ONNX, safetensors, TensorBoard, DLPack
     "lab": 10,  # faults, and claims as experiments
+    "serve": 10,  # a run as a web service
     "studio": 10,  # the web page
     "cli": 11,  # the commands
     "__init__": 12,  # the public names
@@ -74,7 +75,7 @@ WINGS = {
 # Slow or optional to import: `import chainrule` loads none of them, and a function may.
 HEAVY = {
     "click", "duckdb", "llvmlite", "narwhals", "onnx", "onnxruntime", "python_calamine", "rich",
-    "safetensors", "sklearn", "torch",
+    "safetensors", "sklearn", "starlette", "torch", "uvicorn",
 }  # fmt: skip
 # A module that loads others by name, when they are first needed, lists them in this constant,
 # and the rules read it as they read imports.

@@ -138,7 +138,7 @@ STEPS = {
     "features.md": 12, "interrupted.md": 10, "large-data.md": 8, "many.md": 20, "report.md": 8,
     "table.md": 8, "targets.md": 18, "workers.md": 12, "images.md": 10, "wiring.md": 14,
     "your-own.md": 14, "onnx.md": 25, "scikit-learn.md": 20, "frames.md": 20,
-    "pytorch.md": 9,
+    "pytorch.md": 9, "serve.md": 18,
 }  # fmt: skip
 # Optional packages that a page uses; a page is skipped where one is missing.
 NEEDS = {
@@ -156,9 +156,10 @@ def needs(page: str) -> None:
 
 @pytest.mark.parametrize("document", sparing(STEPS))
 def test_the_steps_of_a_page_are_those_of_the_code(
-    document: str, repository: Path, place: Path
+    document: str, repository: Path, place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     needs(document)
+    monkeypatch.setenv("PYTHONPATH", str(repository))  # for the processes that a page starts
     flags = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
     page = str(repository / "docs" / document)
     failed, tried = doctest.testfile(page, module_relative=False, optionflags=flags)

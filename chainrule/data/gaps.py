@@ -17,7 +17,7 @@ from chainrule.core.wording import counted
 from chainrule.data.parse import parse_number
 from chainrule.data.table import Column, Table, column_from_text, format_number
 
-__all__ = ["Sentinel", "find_sentinels", "said_missing", "with_gaps"]
+__all__ = ["Sentinel", "find_sentinels", "gap_words", "said_missing", "with_gaps"]
 
 _NINES = tuple(sign * float("9" * k) for k in range(2, 7) for sign in (1, -1))
 _LONG = 999  # no number with fewer nines is a sentinel because of its sign alone
@@ -118,7 +118,7 @@ def with_gaps(table: Table, na: Sequence[str]) -> Table:
     """
     if not na:
         return table
-    everywhere, own = _by_column(table.names, na)
+    everywhere, own = gap_words(table.names, na)
     columns = [_without(c, everywhere | own.get(c.name, frozenset())) for c in table]
     same = all(a is b for a, b in zip(columns, table.columns, strict=True))
     return table if same else replace(table, columns=tuple(columns))
@@ -138,9 +138,14 @@ def said_missing(before: Table, after: Table, na: Sequence[str]) -> Iterator[str
         yield f"no cell is {words}, so --na changes nothing"
 
 
-def _by_column(
+def gap_words(
     names: Sequence[str], na: Sequence[str]
 ) -> tuple[frozenset[str], Mapping[str, frozenset[str]]]:
+    """Return the words of `na` in lower case: those for all columns, and those for one by its name.
+
+    >>> gap_words(["age"], ["Unknown", "age=0"])
+    (frozenset({'unknown'}), {'age': frozenset({'0'})})
+    """
     everywhere: set[str] = set()
     own: dict[str, frozenset[str]] = {}
     for word in na:

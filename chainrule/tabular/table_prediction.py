@@ -25,7 +25,7 @@ from chainrule.step.objective import Objective
 from chainrule.tabular.conformal import check_level, intervals_of, quantiles_of
 from chainrule.train.run import Run
 
-__all__ = ["predict_rows", "predict_table"]
+__all__ = ["columns_of", "predict_rows", "predict_table"]
 
 Answers = dict[str, NDArray[Any]]
 CELLS_AT_ONCE = 1_500_000  # features and cells of a block of rows
@@ -135,18 +135,18 @@ def _answers(run: Run, X: NDArray[Any], interval: float | None) -> Answers:
     target = _pipeline(run).target
     outputs = run.outputs(X)
     if not target.parts:
-        return _columns(target, run, outputs, interval)
+        return columns_of(target, run, outputs, interval)
     found = {}
     numbers = any(part.task == "regression" for part in target.parts)
     for part, (aim, own) in zip(target.parts, run.objective.parts, strict=True):
         share = interval if part.task == "regression" or not numbers else None
-        for name, column in _columns(part, aim, outputs[:, own], share).items():
+        for name, column in columns_of(part, aim, outputs[:, own], share).items():
             kind, *rest = name.split("_", 1)
             found["_".join([kind, part.name, *rest])] = column
     return found
 
 
-def _columns(
+def columns_of(
     target: Target, by: Run | Objective, outputs: NDArray[Any], interval: float | None
 ) -> Answers:
     """Return the columns predicted for a target by its `outputs` (rows, k), read as `by` does."""

@@ -87,7 +87,7 @@ class Predictor:
         self._function: RowFunction = prepare_function(
             _checked(run.model, run.features, dtype), ["x"], run.engine, frozen=True
         )
-        self._looks_up = _looks_up(run.model)
+        self.looks_up = _looks_up(run.model)
         self._prepare()
 
     def _prepare(self) -> None:
@@ -141,7 +141,7 @@ class Predictor:
             and X.shape[1:] == self._features
             and len(X) > 0
         )
-        if usual and self._looks_up:
+        if usual and self.looks_up:
             check_input(self._models, X)
         if usual and len(X) <= self._most and self._brief is not None:
             output, trouble = self._brief(X)

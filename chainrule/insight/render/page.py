@@ -61,12 +61,14 @@ def page(
     script: str = "",
     style: str = "",
     intro: str = "",
+    allow: str = "",
 ) -> str:
     """Return an HTML document of `sections`, pairs of a heading and its body as HTML.
 
     The title and the headings are text and are escaped; `intro`, under the title, and the bodies
     are HTML, in which the caller must escape text.  A heading may be empty.  The ids of sections
-    are ``s1``, ``s2``, ... in order.
+    are ``s1``, ``s2``, ... in order.  `allow` adds to the policy, as
+    ``connect-src 'self'`` does for a page that asks the server it came from.
 
     >>> "<h2>a &lt; b</h2>" in page("Two", [("a < b", "<p>yes</p>")])
     True
@@ -75,9 +77,10 @@ def page(
         f'<section id="s{i}">{f"<h2>{escape(heading)}</h2>" if heading else ""}{html}</section>\n'
         for i, (heading, html) in enumerate(sections, 1)
     )
+    policy = f"{_POLICY}; {allow}" if allow else _POLICY
     return (
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">\n'
+        f'<meta http-equiv="Content-Security-Policy" content="{policy}">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         f"<title>{escape(title)}</title>\n"
         f"<style>\n{read_asset('render/page.css')}{read_asset('render/document.css')}{style}</style>\n"

@@ -1,0 +1,45 @@
+"""Load the optional packages starlette and uvicorn, or say how to install them.
+
+Read next: :mod:`chainrule.serve.service`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from chainrule.core.errors import OptionError
+
+__all__ = ["starlette_library", "uvicorn_library"]
+
+
+def starlette_library() -> Any:
+    """Return the package starlette, with the parts that the service uses.
+
+    Raises OptionError where it is not installed.
+    """
+    try:
+        import starlette.applications
+        import starlette.responses
+        import starlette.routing
+    except ImportError as error:
+        raise _missing("starlette", error) from error
+    return starlette
+
+
+def uvicorn_library() -> Any:
+    """Return the package uvicorn.
+
+    Raises OptionError where it is not installed.
+    """
+    try:
+        import uvicorn
+    except ImportError as error:
+        raise _missing("uvicorn", error) from error
+    return uvicorn
+
+
+def _missing(name: str, error: ImportError) -> OptionError:
+    return OptionError(
+        f"the service needs the package {name}, which can't be imported ({error}); install it "
+        "with: pip install starlette uvicorn httptools uvloop."
+    )
