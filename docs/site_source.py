@@ -36,9 +36,9 @@ PAGES: dict[str, dict[str, str]] = {
     "Guides": {
         name: f"docs/{name}.md"
         for name in (
-            "table", "targets", "images", "wiring", "your-own", "catalogue", "many", "interrupted",
-            "large-data", "workers", "bad-input", "onnx", "scikit-learn", "doctor", "explain",
-            "draw", "features", "report",
+            "table", "targets", "images", "wiring", "your-own", "catalogue", "many", "callbacks",
+            "interrupted", "large-data", "workers", "bad-input", "onnx", "scikit-learn", "doctor",
+            "explain", "draw", "features", "report",
         )
     },
     "Background": {

@@ -125,7 +125,7 @@ STEPS = {
     "architecture.md": 10, "catalogue.md": 25, "doctor.md": 20, "draw.md": 5, "explain.md": 15,
     "features.md": 12, "interrupted.md": 10, "large-data.md": 8, "many.md": 20, "report.md": 8,
     "table.md": 8, "targets.md": 18, "workers.md": 12, "images.md": 10, "wiring.md": 14,
-    "your-own.md": 14, "onnx.md": 25, "scikit-learn.md": 20,
+    "your-own.md": 14, "onnx.md": 25, "scikit-learn.md": 20, "callbacks.md": 9,
 }  # fmt: skip
 
 

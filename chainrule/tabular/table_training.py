@@ -7,6 +7,7 @@ Read next: :mod:`chainrule.tabular.scores`, :mod:`chainrule.cli.commands`.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
@@ -132,6 +133,7 @@ def fit_table(
     threads: int | None = None,
     progress: bool = True,
     check: bool = False,
+    callbacks: Iterable[object] = (),
     checkpoint: Checkpoint | None = None,
     threshold: str | float | None = None,
 ) -> Run:
@@ -142,8 +144,8 @@ def fit_table(
     rows, and with `threshold` the decision between two classes, see
     :func:`chainrule.tabular.calibration.calibrate`.
 
-    Ctrl-C stops and keeps the best weights so far.  `check` and `checkpoint` are those of
-    :func:`chainrule.train.fit.fit`; a training goes on by the same call with
+    Ctrl-C stops and keeps the best weights so far.  `check`, `callbacks` and `checkpoint` are those
+    of :func:`chainrule.train.fit.fit`; a training goes on by the same call with
     ``Checkpoint(folder, resume=True)``.
     Raises what :func:`chainrule.train.fit.fit` raises.
 
@@ -182,6 +184,7 @@ def fit_table(
         progress=progress,
         watch=not isinstance(made.optimizer, FullBatch),
         check=check,
+        callbacks=callbacks,
         checkpoint=checkpoint,
         feature_names=problem.feature_names,
     )
