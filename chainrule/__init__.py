@@ -73,6 +73,7 @@ if TYPE_CHECKING:
     from chainrule.insight.report.report import report
     from chainrule.interop.export import export
     from chainrule.interop.from_onnx import from_onnx
+    from chainrule.interop.tensorboard import TensorBoard
     from chainrule.nn.catalogue import activations
     from chainrule.train.checkpoint import Checkpoint
     from chainrule.train.curve import fit_curve
@@ -99,6 +100,7 @@ __all__ = [
     "RunError",
     "ShapeError",
     "Tensor",
+    "TensorBoard",
     "activations",
     "attribute",
     "check_grads",
@@ -140,6 +142,7 @@ _LATER = {
     "Checkpoint": "chainrule.train.checkpoint",
     "EarlyStopping": "chainrule.train.early_stopping",
     "Run": "chainrule.train.run",
+    "TensorBoard": "chainrule.interop.tensorboard",
     "activations": "chainrule.nn.catalogue",
     "attribute": "chainrule.insight.explain.attribution",
     "draw": "chainrule.insight.drawing.draw",

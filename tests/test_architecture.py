@@ -74,7 +74,7 @@ WINGS = {
 # Slow or optional to import: `import chainrule` loads none of them, and a function may.
 HEAVY = {
     "click", "duckdb", "llvmlite", "onnx", "onnxruntime", "python_calamine", "rich", "safetensors",
-    "sklearn",
+    "sklearn", "tensorboardX",
 }  # fmt: skip
 # A module that loads others by name, when they are first needed, lists them in this constant,
 # and the rules read it as they read imports.

@@ -36,6 +36,7 @@ TRAIN_ALONE = {
     "folds",
     "report",
     "stream",
+    "tensorboard",
     "test_fraction",
     "threads",
     "threshold",
