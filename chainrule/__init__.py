@@ -75,6 +75,7 @@ if TYPE_CHECKING:
     from chainrule.interop.from_onnx import from_onnx
     from chainrule.interop.tensorboard import TensorBoard
     from chainrule.nn.catalogue import activations
+    from chainrule.search.tune import tune
     from chainrule.train.checkpoint import Checkpoint
     from chainrule.train.curve import fit_curve
     from chainrule.train.early_stopping import EarlyStopping
@@ -123,6 +124,7 @@ __all__ = [
     "report",
     "resume",
     "tensor",
+    "tune",
     "verify",
 ]
 # A name that a file of operations lists is public, so that a new one is written there alone.
@@ -158,6 +160,7 @@ _LATER = {
     "preflight": "chainrule.doctor.preflight",
     "report": "chainrule.insight.report.report",
     "resume": "chainrule.train.resuming",
+    "tune": "chainrule.search.tune",
 }
 _PACKAGES = frozenset({"data", "insight", "nn", "optim", "tabular", "train"})
 

@@ -41,6 +41,7 @@ FLOOR = {
     "sklearn": 9,  # scikit-learn classifiers, regressors, transformers
     "interop": 9,  # ONNX, safetensors, TensorBoard, DLPack
     "lab": 10,  # faults, and claims as experiments
+    "search": 10,  # of settings, by many trainings
     "studio": 10,  # the web page
     "cli": 11,  # the commands
     "__init__": 12,  # the public names
@@ -73,8 +74,8 @@ WINGS = {
 
 # Slow or optional to import: `import chainrule` loads none of them, and a function may.
 HEAVY = {
-    "click", "duckdb", "llvmlite", "onnx", "onnxruntime", "python_calamine", "rich", "safetensors",
-    "sklearn", "tensorboardX",
+    "click", "duckdb", "llvmlite", "onnx", "onnxruntime", "optuna", "python_calamine", "rich",
+    "safetensors", "sklearn", "tensorboardX",
 }  # fmt: skip
 # A module that loads others by name, when they are first needed, lists them in this constant,
 # and the rules read it as they read imports.

@@ -26,6 +26,7 @@ from chainrule.cli.config_file import (
     as_options,
     as_toml,
     check_resumed,
+    from_anywhere,
     read_config,
     read_resumed,
 )
@@ -45,8 +46,6 @@ from chainrule.cli.train_options import (
 from chainrule.core.claim import claimed
 from chainrule.core.errors import DivergedError, OptionError, RunError
 from chainrule.core.wording import counted
-from chainrule.data.builtin import names
-from chainrule.data.read import is_query
 from chainrule.doctor.remedies import described
 from chainrule.insight.report.overview import REPORT
 from chainrule.insight.report.remarks import warnings_on
@@ -216,7 +215,7 @@ def train(
         for leak in problem.leaks:
             tell(f"warning: {leak}.")
     told = {
-        "source": _from_anywhere(source),
+        "source": from_anywhere(source),
         "target": problem.pipeline.target.name, "task": None if several else problem.pipeline.task,
         "test_fraction": test_fraction, "folds": folds, "threshold": threshold,
         "threads": threads, "stream": stream, "preprocess": preprocess, "weight": weight,
@@ -333,13 +332,6 @@ def _cured(
 
 def _seconds(run: Run) -> float:
     return float(sum(record["seconds"] for record in run.history))
-
-
-def _from_anywhere(source: str) -> str:
-    """Return `source` so that it works from any directory: paths are made absolute."""
-    path = Path(source)
-    named = source in names() and not path.is_file()
-    return source if named or is_query(source) or not path.exists() else str(path.absolute())
 
 
 def _free(name: str) -> Iterator[Path]:
