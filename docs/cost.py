@@ -22,8 +22,18 @@ MODULES = {
     "rich": ("sys", "rich.console, rich.table, rich.progress"),
     "click": ("sys", "click"),
     "python-calamine": ("sys", "python_calamine"),
+    "tensorboardX": ("numpy", "tensorboardX"),
+    "optuna": ("numpy", "optuna"),
 }
-BROUGHT = {"rich": ("pygments", "markdown-it-py", "mdurl")}  # what it depends on in turn
+# What each depends on in turn.
+BROUGHT = {
+    "rich": ("pygments", "markdown-it-py", "mdurl"),
+    "tensorboardX": ("protobuf", "packaging"),
+    "optuna": (
+        "sqlalchemy", "greenlet", "typing_extensions", "alembic", "mako", "markupsafe",
+        "colorlog", "tqdm", "pyyaml", "packaging",
+    ),
+}  # fmt: skip
 ROUNDS = 9
 
 

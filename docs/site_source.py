@@ -37,8 +37,8 @@ PAGES: dict[str, dict[str, str]] = {
         name: f"docs/{name}.md"
         for name in (
             "table", "targets", "images", "wiring", "your-own", "catalogue", "many", "callbacks",
-            "interrupted", "large-data", "workers", "bad-input", "onnx", "scikit-learn", "doctor",
-            "explain", "draw", "features", "report",
+            "tune", "interrupted", "large-data", "workers", "bad-input", "onnx", "scikit-learn",
+            "doctor", "explain", "draw", "features", "report",
         )
     },
     "Background": {
@@ -73,6 +73,7 @@ REFERENCE: dict[str, tuple[str, tuple[str, ...], tuple[str, ...]]] = {
             "insight.report.report.Report",
         ),
     ),
+    "search": ("Search", ("search",), ("search.tuned.Tuned", "search.tuned.Tried")),
     "interop": (
         "Other libraries",
         ("interop",),

@@ -126,6 +126,7 @@ STEPS = {
     "features.md": 12, "interrupted.md": 10, "large-data.md": 8, "many.md": 20, "report.md": 8,
     "table.md": 8, "targets.md": 18, "workers.md": 12, "images.md": 10, "wiring.md": 14,
     "your-own.md": 14, "onnx.md": 25, "scikit-learn.md": 20, "callbacks.md": 9,
+    "tune.md": 9,
 }  # fmt: skip
 
 
@@ -141,6 +142,8 @@ def test_the_steps_of_a_page_are_those_of_the_code(
 ) -> None:
     if document == "onnx.md":
         needs_onnx()
+    if document == "tune.md":
+        pytest.importorskip("optuna", reason="needs Optuna: pip install optuna")
     flags = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
     page = str(repository / "docs" / document)
     failed, tried = doctest.testfile(page, module_relative=False, optionflags=flags)

@@ -43,8 +43,8 @@ class Tuned(Shown):
     """The result of :func:`chainrule.tune`.
 
     `settings` are the best ones, for :func:`chainrule.tabular.fit_table`, and `best` is their
-    trial; `trials` are all, and `importances` the share of the spread of the losses that each
-    parameter explains.  It prints as a table, and is a page in a notebook (:meth:`save` writes it).
+    trial; `trials` are all.  `importances` say how much each parameter decides which trials are
+    among the best tenth; they sum to 1.  It prints as a table, and :meth:`save` writes a page.
     """
 
     data: str
@@ -117,7 +117,7 @@ class Tuned(Shown):
         """Return the chart of the importances, as an ``<svg>``."""
         return bar_chart(
             self.importances, title="Importance of each setting",
-            label="share of the spread of the losses (PED-ANOVA)",
+            label="how much it decides which trials are the best tenth (PED-ANOVA)",
         )  # fmt: skip
 
     def svg(self) -> str:

@@ -256,8 +256,10 @@ def test_the_command_writes_a_config_that_train_takes(
     rng = np.random.default_rng(0)
     lines = [f"{x:.3f},{z:.3f},{x - z:.3f}" for x, z in rng.normal(size=(120, 2))]
     Path("some.csv").write_text("\n".join(["x,z,y", *lines]), "utf-8")
-    words = ["tune", "some.csv", "--target", "y", "--trials", "4", "--epochs", "8", "--space",
-             "lr=1e-3..0.1", "--space", "hidden=4|4,4", "--activation", "tanh", "--json"]  # fmt: skip
+    words = [
+        "tune", "some.csv", "--target", "y", "--trials", "4", "--epochs", "8", "--space",
+        "lr=1e-3..0.1", "--space", "hidden=4|4,4", "--activation", "tanh", "--json",
+    ]  # fmt: skip
     done = CliRunner().invoke(command_line, words)
     assert done.exit_code == 0, done.output
     told = json.loads(done.stdout)
