@@ -40,7 +40,7 @@ def work(given: BinaryIO, told: BinaryIO) -> None:
                 tell(train_trial(problem, settings, threads, report))
             except ChainruleError as error:
                 tell(error)
-    except (EOFError, BrokenPipeError):
+    except (EOFError, BrokenPipeError, pickle.UnpicklingError):
         pass  # the parent has ended
 
 
