@@ -73,8 +73,10 @@ if TYPE_CHECKING:
     from chainrule.insight.report.report import report
     from chainrule.interop.export import export
     from chainrule.interop.from_onnx import from_onnx
+    from chainrule.interop.tensorboard import TensorBoard
     from chainrule.interop.torch_stacks import from_torch, to_torch
     from chainrule.nn.catalogue import activations
+    from chainrule.search.tune import tune
     from chainrule.train.checkpoint import Checkpoint
     from chainrule.train.curve import fit_curve
     from chainrule.train.early_stopping import EarlyStopping
@@ -101,6 +103,7 @@ __all__ = [
     "RunError",
     "ShapeError",
     "Tensor",
+    "TensorBoard",
     "activations",
     "attribute",
     "check_grads",
@@ -127,6 +130,7 @@ __all__ = [
     "save_weights",
     "tensor",
     "to_torch",
+    "tune",
     "verify",
 ]
 # A name that a file of operations lists is public, so that a new one is written there alone.
@@ -146,6 +150,7 @@ _LATER = {
     "Checkpoint": "chainrule.train.checkpoint",
     "EarlyStopping": "chainrule.train.early_stopping",
     "Run": "chainrule.train.run",
+    "TensorBoard": "chainrule.interop.tensorboard",
     "activations": "chainrule.nn.catalogue",
     "attribute": "chainrule.insight.explain.attribution",
     "draw": "chainrule.insight.drawing.draw",
@@ -165,6 +170,7 @@ _LATER = {
     "preflight": "chainrule.doctor.preflight",
     "report": "chainrule.insight.report.report",
     "resume": "chainrule.train.resuming",
+    "tune": "chainrule.search.tune",
 }
 _PACKAGES = frozenset({"data", "insight", "nn", "optim", "tabular", "train"})
 

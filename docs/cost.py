@@ -27,12 +27,20 @@ MODULES = {
     "uvicorn": ("sys", "uvicorn"),
     "httptools": ("sys", "httptools"),
     "uvloop": ("sys", "uvloop"),
+    "tensorboardX": ("numpy", "tensorboardX"),
+    "optuna": ("numpy", "optuna"),
 }
-BROUGHT = {  # what it depends on in turn
+# What each depends on in turn.
+BROUGHT = {
     "rich": ("pygments", "markdown-it-py", "mdurl"),
     "starlette": ("anyio", "idna", "typing_extensions"),
     "uvicorn": ("h11",),
-}
+    "tensorboardX": ("protobuf", "packaging"),
+    "optuna": (
+        "sqlalchemy", "greenlet", "typing_extensions", "alembic", "mako", "markupsafe",
+        "colorlog", "tqdm", "pyyaml", "packaging",
+    ),
+}  # fmt: skip
 ROUNDS = 9
 
 

@@ -36,9 +36,9 @@ PAGES: dict[str, dict[str, str]] = {
     "Guides": {
         name: f"docs/{name}.md"
         for name in (
-            "table", "targets", "images", "wiring", "your-own", "catalogue", "many", "interrupted",
-            "large-data", "workers", "bad-input", "onnx", "serve", "scikit-learn", "doctor",
-            "explain", "draw", "features", "report",
+            "table", "targets", "images", "wiring", "your-own", "catalogue", "many", "callbacks",
+            "tune", "interrupted", "large-data", "workers", "bad-input", "onnx", "serve",
+            "scikit-learn", "doctor", "explain", "draw", "features", "report",
         )
     },
     "Background": {
@@ -73,6 +73,7 @@ REFERENCE: dict[str, tuple[str, tuple[str, ...], tuple[str, ...]]] = {
             "insight.report.report.Report",
         ),
     ),
+    "search": ("Search", ("search",), ("search.tuned.Tuned", "search.tuned.Tried")),
     "interop": (
         "Other libraries",
         ("interop",),

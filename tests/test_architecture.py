@@ -42,6 +42,7 @@ FLOOR = {
     "interop": 9,  # ONNX, safetensors, TensorBoard, DLPack
     "lab": 10,  # faults, and claims as experiments
     "serve": 10,  # a run as a web service
+    "search": 10,  # of settings, by many trainings
     "studio": 10,  # the web page
     "cli": 11,  # the commands
     "__init__": 12,  # the public names
@@ -74,8 +75,9 @@ WINGS = {
 
 # Slow or optional to import: `import chainrule` loads none of them, and a function may.
 HEAVY = {
-    "click", "duckdb", "llvmlite", "narwhals", "onnx", "onnxruntime", "python_calamine", "rich",
-    "safetensors", "sklearn", "starlette", "torch", "uvicorn",
+    "click", "duckdb", "llvmlite", "narwhals", "onnx", "onnxruntime", "optuna",
+    "python_calamine", "rich", "safetensors", "sklearn", "starlette", "tensorboardX", "torch",
+    "uvicorn",
 }  # fmt: skip
 # A module that loads others by name, when they are first needed, lists them in this constant,
 # and the rules read it as they read imports.

@@ -138,13 +138,14 @@ STEPS = {
     "features.md": 12, "interrupted.md": 10, "large-data.md": 8, "many.md": 20, "report.md": 8,
     "table.md": 8, "targets.md": 18, "workers.md": 12, "images.md": 10, "wiring.md": 14,
     "your-own.md": 14, "onnx.md": 25, "scikit-learn.md": 20, "frames.md": 20,
-    "pytorch.md": 9, "serve.md": 18,
+    "pytorch.md": 9, "serve.md": 18, "callbacks.md": 9, "tune.md": 9,
 }  # fmt: skip
 # Optional packages that a page uses; a page is skipped where one is missing.
 NEEDS = {
     "frames.md": ("narwhals", "pandas", "polars", "pyarrow"),
     "onnx.md": ("onnx", "onnxruntime"),
     "pytorch.md": ("torch",),
+    "tune.md": ("optuna",),
 }
 
 

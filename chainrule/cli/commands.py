@@ -30,6 +30,7 @@ LOADED = {
     "draw": "chainrule.cli.pictures:draw_run",
     "export": "chainrule.cli.export_run:export_run",
     "serve": "chainrule.cli.serve_run:serve_run",
+    "tune": "chainrule.cli.tune_command:tune_command",
     "find-lr": "chainrule.cli.find_rate:find_rate",
     "datasets": "chainrule.cli.datasets:datasets",
     "lab": "chainrule.cli.lab_command:lab_command",

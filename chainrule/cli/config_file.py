@@ -19,6 +19,7 @@ import click
 
 from chainrule.core.errors import DataError, OptionError, RunError, did_you_mean
 from chainrule.data.builtin import names
+from chainrule.data.read import is_query
 from chainrule.tabular.settings import Settings
 from chainrule.train.directory import CHECKPOINTS, START
 from chainrule.train.run import Run
@@ -28,7 +29,10 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
-__all__ = ["as_options", "as_toml", "check_resumed", "read_config", "read_resumed", "source_of"]
+__all__ = [
+    "as_options", "as_toml", "check_resumed", "from_anywhere", "read_config", "read_resumed",
+    "source_of",
+]  # fmt: skip
 
 # The config.toml of a run has these; commands without these options ignore them.
 TRAIN_ALONE = {
@@ -36,6 +40,7 @@ TRAIN_ALONE = {
     "folds",
     "report",
     "stream",
+    "tensorboard",
     "test_fraction",
     "threads",
     "threshold",
@@ -128,6 +133,13 @@ def source_of(place: str, run: Run) -> str | None:
         entries = {}
     source = entries.get("source", run.settings.get("data"))
     return source if source in names() or "source" in entries else None
+
+
+def from_anywhere(source: str) -> str:
+    """Return `source` so that it works from any directory: paths are made absolute."""
+    path = Path(source)
+    named = source in names() and not path.is_file()
+    return source if named or is_query(source) or not path.exists() else str(path.absolute())
 
 
 def _as_option(value: Any, option: click.Parameter) -> Any:

@@ -26,6 +26,7 @@ from chainrule.cli.config_file import (
     as_options,
     as_toml,
     check_resumed,
+    from_anywhere,
     read_config,
     read_resumed,
 )
@@ -45,11 +46,10 @@ from chainrule.cli.train_options import (
 from chainrule.core.claim import claimed
 from chainrule.core.errors import DivergedError, OptionError, RunError
 from chainrule.core.wording import counted
-from chainrule.data.builtin import names
-from chainrule.data.read import is_query
 from chainrule.doctor.remedies import described
 from chainrule.insight.report.overview import REPORT
 from chainrule.insight.report.remarks import warnings_on
+from chainrule.interop.tensorboard import TensorBoard, tensorboard_library
 from chainrule.tabular.build import check_settings
 from chainrule.tabular.cross_validation import cross_validate
 from chainrule.tabular.problem import Problem, fold_problems, read_problem
@@ -102,6 +102,8 @@ REPLAY_SECONDS = 5.0  # a training that diverged sooner is replayed to find the 
               "chainrule doctor does, and to watch the layers  [default: check]")  # fmt: skip
 @click.option("--cure", is_flag=True, help="If something is wrong, train again with and without "
               "each remedy, and say which helped.")  # fmt: skip
+@click.option("--tensorboard", metavar="DIR", help="Write event files for TensorBoard to a folder "
+              "in DIR, named like the run.")  # fmt: skip
 @click.option("--report/--no-report", "wanted", default=True, help="Whether to write report.html "
               "into the run  [default: report]")  # fmt: skip
 @click.option("--quiet", is_flag=True, help="Print only where the run was saved; "
@@ -123,6 +125,7 @@ def train(
     resume: str | None,
     check: bool,
     cure: bool,
+    tensorboard: str | None,
     wanted: bool,
     quiet: bool,
     as_json: bool,
@@ -157,6 +160,8 @@ def train(
         raise click.UsageError("give SOURCE: a file, a data set or SQL; or --config with a source.")
     if cure and not check:
         raise click.UsageError("--cure tries what the checks find: leave --no-check out.")
+    if tensorboard is not None:
+        tensorboard_library()
     reading = take_reading(asked)
     asked |= {"seed": seed}
     task = task or task_of(asked.get("loss"))
@@ -210,11 +215,12 @@ def train(
         for leak in problem.leaks:
             tell(f"warning: {leak}.")
     told = {
-        "source": _from_anywhere(source),
+        "source": from_anywhere(source),
         "target": problem.pipeline.target.name, "task": None if several else problem.pipeline.task,
         "test_fraction": test_fraction, "folds": folds, "threshold": threshold,
         "threads": threads, "stream": stream, "preprocess": preprocess, "weight": weight,
         **reading,
+        "tensorboard": tensorboard and os.path.abspath(tensorboard),
         "report": None if wanted else False, "check": None if check else False,
         "checkpoint_every": None if checkpoint_every == "60s" else checkpoint_every,
         "role": [f"{k}={'<'.join(v) if isinstance(v, list) else v}" for k, v in roles.items()],
@@ -225,6 +231,9 @@ def train(
         told=f"go on with: chainrule train --resume {shlex.quote(str(place))}",
         files={"config.toml": written, TABLE: str(told["source"])},
     )  # fmt: skip
+    watching = []
+    if tensorboard is not None:
+        watching = [TensorBoard(Path(tensorboard) / place.name, settings=settings.plain())]
     crossed = None
     if folds is not None:
         with progress_bar("folds") as bar:
@@ -235,7 +244,7 @@ def train(
     try:
         run = fit_table(
             problem, settings, threads=threads, progress=not quiet, check=check, checkpoint=plan,
-            threshold=threshold,
+            threshold=threshold, callbacks=watching,
         )  # fmt: skip
     except DivergedError as error:
         if check and quiet:
@@ -323,13 +332,6 @@ def _cured(
 
 def _seconds(run: Run) -> float:
     return float(sum(record["seconds"] for record in run.history))
-
-
-def _from_anywhere(source: str) -> str:
-    """Return `source` so that it works from any directory: paths are made absolute."""
-    path = Path(source)
-    named = source in names() and not path.is_file()
-    return source if named or is_query(source) or not path.exists() else str(path.absolute())
 
 
 def _free(name: str) -> Iterator[Path]:

@@ -80,7 +80,7 @@ CALLED: dict[str, tuple[str, ...]] = {
     "nbepoch": ("epochs",),
     "numepochs": ("epochs",),
     "batch": ("batch_size",),
-    "callbacks": ("on_epoch",),
+    "onepochend": ("on_epoch",),
     "callback": ("on_epoch",),
     "validationsplit": ("validation",),
     "validationdata": ("validation",),

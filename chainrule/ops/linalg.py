@@ -5,6 +5,7 @@ Read next: :mod:`chainrule.ops.index`.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -71,7 +72,8 @@ def _row_products_infer(a: Spec, b: Spec) -> Spec:
 
 
 def _row_products_meaning(a: Any, b: Any) -> Any:
-    return a.reshape(-1, a.shape[-1]).T @ b.reshape(-1, b.shape[-1])
+    rows = math.prod(a.shape[:-1])  # -1 is ambiguous where the last axis has no elements
+    return a.reshape(rows, a.shape[-1]).T @ b.reshape(rows, b.shape[-1])
 
 
 ROW_PRODUCTS = register(

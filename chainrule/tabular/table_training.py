@@ -7,6 +7,7 @@ Read next: :mod:`chainrule.tabular.scores`, :mod:`chainrule.cli.commands`.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
@@ -47,7 +48,7 @@ from chainrule.train.early_stopping import EarlyStopping
 from chainrule.train.fit import fit
 from chainrule.train.run import Run
 
-__all__ = ["build", "fit_table", "preflight_table", "settings_for"]
+__all__ = ["build", "fit_table", "preflight_table", "settings_for", "train_table"]
 
 Array = NDArray[Any]
 MOST_FITTED = 10_000  # training rows whose errors tell how wide intervals should be
@@ -132,6 +133,7 @@ def fit_table(
     threads: int | None = None,
     progress: bool = True,
     check: bool = False,
+    callbacks: Iterable[object] = (),
     checkpoint: Checkpoint | None = None,
     threshold: str | float | None = None,
 ) -> Run:
@@ -142,8 +144,8 @@ def fit_table(
     rows, and with `threshold` the decision between two classes, see
     :func:`chainrule.tabular.calibration.calibrate`.
 
-    Ctrl-C stops and keeps the best weights so far.  `check` and `checkpoint` are those of
-    :func:`chainrule.train.fit.fit`; a training goes on by the same call with
+    Ctrl-C stops and keeps the best weights so far.  `check`, `callbacks` and `checkpoint` are those
+    of :func:`chainrule.train.fit.fit`; a training goes on by the same call with
     ``Checkpoint(folder, resume=True)``.
     Raises what :func:`chainrule.train.fit.fit` raises.
 
@@ -156,15 +158,34 @@ def fit_table(
     """
     if checkpoint is not None:  # the arrays alone would be resumed without the pipeline
         checkpoint = replace(checkpoint, files={TABLE: problem.name, **checkpoint.files})
+    problem = suited(problem, settings)
+    run = train_table(
+        problem, settings, threads=threads, progress=progress, check=check, callbacks=callbacks,
+        checkpoint=checkpoint,
+    )  # fmt: skip
+    run.pipeline = _calibrated(run, problem)
+    if run.findings is not None:
+        run.findings = with_leaks(run.findings, problem.leaks)
+    run.settings = {"data": problem.name, **settings.plain(), **run.settings}
+    told = calibrate(run, problem, threshold)
+    run.scores = _score(run, problem) | told
+    return run
+
+
+def train_table(problem: Problem, settings: Settings, *, watch: bool = True, **options: Any) -> Run:
+    """Train as :func:`fit_table` does, without scores, on a problem whose target suits the loss.
+
+    :func:`chainrule.tabular.suit_target.suited` makes one.  Without `watch`, no statistics of
+    layers are recorded.  `options` are those of :func:`chainrule.train.fit.fit`.
+    """
     # A squared error may be decided by one odd row of few, and so would be when to stop.
     robust = problem.pipeline.task == "regression" and settings.loss in (None, "mse")
     stopping = None
     if settings.patience and problem.validation is not None:
         monitor = "val_mae" if robust else None
         stopping = EarlyStopping(settings.patience, monitor, settings.min_delta)
-    problem = suited(problem, settings)
     made = build(settings, problem)
-    run = fit(
+    return fit(
         made.model,
         problem.train,
         loss=made.loss,
@@ -178,20 +199,10 @@ def fit_table(
         early_stopping=stopping,
         metrics=["r2", "mae"] if robust else None,
         seed=settings.seed,
-        threads=threads,
-        progress=progress,
-        watch=not isinstance(made.optimizer, FullBatch),
-        check=check,
-        checkpoint=checkpoint,
+        watch=watch and not isinstance(made.optimizer, FullBatch),
         feature_names=problem.feature_names,
+        **options,
     )
-    run.pipeline = _calibrated(run, problem)
-    if run.findings is not None:
-        run.findings = with_leaks(run.findings, problem.leaks)
-    run.settings = {"data": problem.name, **settings.plain(), **run.settings}
-    told = calibrate(run, problem, threshold)
-    run.scores = _score(run, problem) | told
-    return run
 
 
 def _score(run: Run, problem: Problem) -> dict[str, Any]:

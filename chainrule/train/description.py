@@ -59,7 +59,7 @@ def describe(
     """Return the files that say what is trained.
 
     `given` are the first weights that were not drawn, by path; `flags` are further arguments of
-    fit, "watch" and "check", and whether it had "on_epoch".
+    fit, "watch" and "check", and whether it had "on_epoch" or callbacks.
     """
     arrays = {} if TABLE in plan.files else _arrays(case)
     about = {
@@ -84,7 +84,7 @@ def check_same(
     """Raise RunError unless `files` describe the training that is to be resumed.
 
     Warns of other versions or another machine, where the last bits may differ, and of an on_epoch
-    that is not given again.
+    or callbacks that are not given again.
     """
     with reading(Path(folder) / START / "training.json"):
         about = json.loads(files["training.json"])
@@ -103,8 +103,8 @@ def check_same(
         )
     if about.get("on_epoch") and not on_epoch:
         warnings.warn(
-            f"the training in {folder!r} was begun with on_epoch, which is not given now. Give it "
-            "again if it stops the training, or changes it.",
+            f"the training in {folder!r} was begun with on_epoch or callbacks, which are not given "
+            "now. Give them again if they stop the training, or change it.",
             stacklevel=5,
         )
     here = _made_with(training)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import copy
 import os
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +41,7 @@ from chainrule.step.read_parts import (
     read_parts,
 )
 from chainrule.step.weighting import ClassWeight
+from chainrule.train.callbacks import Callbacks
 from chainrule.train.checkpoint import (
     Checkpoint,
     Kept,
@@ -90,6 +91,7 @@ def fit(
     watch: bool = False,
     check: bool = False,
     on_epoch: OnEpoch | None = None,
+    callbacks: Iterable[object] = (),
     checkpoint: Checkpoint | str | os.PathLike[str] | None = None,
     feature_names: Sequence[str] | None = None,
 ) -> Run:
@@ -136,6 +138,11 @@ def fit(
         to 5 % of the time, more for the smallest networks.
     on_epoch
         Called with the run and each record of the history.  If it returns True, training ends.
+    callbacks
+        Objects with any of the methods ``on_epoch``, ``on_step`` and ``on_end``, which are given a
+        :class:`~chainrule.train.callbacks.Moment`, see :mod:`chainrule.train.callbacks`.  If one
+        of the first two returns True, training ends.  An exception in a callback, or in
+        `on_epoch`, ends it too, and the model keeps its best weights.
     checkpoint
         A folder in which the training is saved every minute, when it is interrupted (by SIGTERM,
         too) and when it ends; or a :class:`~chainrule.train.checkpoint.Checkpoint`, which says how
@@ -176,6 +183,7 @@ def fit(
     feature_names = names_of(data) if feature_names is None else feature_names
     data, validation = read_pair(data), read_pair(validation, feature_names)
     sample_weight = read_array(sample_weight, "sample_weight")
+    asked = Callbacks(callbacks)
     plan = _plan(checkpoint)
     stopping, measures = _stopping(early_stopping), metrics_of(metrics, aim)
     asking = (stopping, *(plan for _, plan in plateaus(method)))
@@ -216,10 +224,12 @@ def fit(
         engine=Engine(engine, threads),
     )
     loop = Loop(training, run, Rates(method, training.step.rate, training.program.state), stopping)
+    loop.callbacks = asked
     with held(plan), Progress(progress, epochs, len(train)) as bar:
         if plan is not None:
-            flags = {"watch": watch, "check": check, "on_epoch": on_epoch is not None}
-            kept = _kept(plan, training, case, on_epoch is not None)
+            own = on_epoch is not None or bool(asked)
+            flags = {"watch": watch, "check": check, "on_epoch": own}
+            kept = _kept(plan, training, case, own)
             loop.saver = Saver(plan, lambda: describe(training, case, given, plan, flags), kept)
         if check:
             if untrained is not model:
@@ -232,7 +242,8 @@ def fit(
         if not told and not isinstance(method, FullBatch):  # which takes steps of any length
             with one_blas_thread():
                 warn_of_distance(model, train, aim, epochs * training.steps)
-        loop.train(bar, on_epoch)
+        with loop.telling_end():
+            loop.train(bar, on_epoch)
         if loop.watch is not None:
             bar.tell(loop.watch.late.serious)
     return run

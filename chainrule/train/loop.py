@@ -8,9 +8,10 @@ from __future__ import annotations
 import math
 import time
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cached_property, partial
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -19,7 +20,9 @@ from chainrule.core.errors import DivergedError
 from chainrule.core.wording import listed
 from chainrule.doctor.watch import Watch
 from chainrule.optim.plateau import improves
+from chainrule.step.part import Part
 from chainrule.step.probes import watch_report
+from chainrule.train.callbacks import Callbacks, Gradients, Moment, batch_metrics, metrics_in
 from chainrule.train.check_kept import check_kept
 from chainrule.train.checkpoint import Kept, Saver
 from chainrule.train.early_stopping import EarlyStopping
@@ -60,6 +63,7 @@ class Loop:
     stopping: EarlyStopping | None = None
     saver: Saver | None = None
     watch: Watch | None = None
+    callbacks: Callbacks = field(default_factory=Callbacks)
     epoch: int = 1
     done: int = 0
     sums: dict[str, float] = field(default_factory=dict)
@@ -72,6 +76,7 @@ class Loop:
     chunk: int = 1  # steps in one call of the engine
     _sound: tuple[int, int, dict[str, Array]] = (1, 0, {})  # epoch, rows done, and state then
     _copied: tuple[float, float] = (0.0, 0.0)  # when that was, and how long it took
+    _asked: str | None = None  # by which callback, and where, to stop
 
     def train(self, bar: Progress, on_epoch: OnEpoch | None) -> None:
         """Train from where the loop is to the end, or to where something ends it."""
@@ -96,11 +101,16 @@ class Loop:
                 restore = True
                 self._explain(error)
                 raise
+            except Exception:  # of a callback, which ends training as early stopping does
+                restore = self.best_epoch > 0
+                raise
             finally:
                 if self.saver is not None:
                     self.saver.close()
                 interrupted = self.run.stopped == INTERRUPTED
                 restore = restore or (interrupted and self.training.held_out is not None)
+                if self.run.stopped and not interrupted and not self.best_epoch:
+                    restore = False  # a callback stopped the first epoch: nothing is better
                 self._finish(restore)
             if interrupted:
                 self._warn_of_interruption(restore)
@@ -113,7 +123,7 @@ class Loop:
         while self.epoch <= self.training.epochs:
             record = self._run_epoch(bar, signals)
             if record is None:
-                self.run.stopped = INTERRUPTED
+                self.run.stopped = self._asked or INTERRUPTED
                 return
             self.run.history.append(record)
             if self.training.held_out is not None:
@@ -140,6 +150,10 @@ class Loop:
         program, epoch = self.training.program, self.epoch
         if on_epoch is not None and self._ask(on_epoch, record):
             return f"on_epoch asked to stop at epoch {epoch}"
+        if self.callbacks and (name := self._tell("on_epoch", metrics_in(record))):
+            return f"{name} asked to stop at epoch {epoch}"
+        if self._asked:
+            return self._asked
         if isinstance(program, FullBatchProgram) and program.reason:
             return f"{program.reason}, after {epoch} iterations"
         if self.stopping and epoch - self.counted_epoch >= self.stopping.patience:
@@ -163,6 +177,44 @@ class Loop:
             if not np.array_equal(before[name], state[name]):
                 state[f"parameter/{path}"][...] = state[name]  # an average was set, not they
         return isinstance(stop, (bool, np.bool_)) and bool(stop)  # not a path, a number, a run
+
+    @cached_property
+    def _gradients(self) -> Gradients:
+        return Gradients(self.training)
+
+    @property
+    def _steps(self) -> int:
+        """How many steps are behind this training."""
+        taken = -(-self.done // self.training.batch_size)
+        return (self.epoch - 1) * self.training.steps + taken
+
+    def _tell(self, method: str, metrics: Mapping[str, float]) -> str:
+        """Tell the callbacks where training is; return the name of one that asks to stop, or ""."""
+        moment = Moment(self.run, self.epoch, self._steps, metrics, None, self._gradients)
+        return self.callbacks.ask(method, moment)
+
+    def _tell_step(self, before: Mapping[str, float], rows: Array) -> None:
+        """Tell the callbacks of the step that took the `rows`; `before` are the sums before it."""
+        train = self.training.train
+        batch = Part(train.x, train.y, rows, train.weight)
+        if name := self._tell("on_step", batch_metrics(before, self.sums, batch, self.rates.now())):
+            step = -(-self.done // self.training.batch_size)
+            self._asked = f"{name} asked to stop at epoch {self.epoch}, step {step}"
+
+    @contextmanager
+    def telling_end(self) -> Iterator[None]:
+        """Tell the callbacks when what is done in this context, the training, has ended."""
+        try:
+            yield
+        except BaseException as error:
+            self.callbacks.end(self._last_moment(error))
+            raise
+        self.callbacks.end(self._last_moment())
+
+    def _last_moment(self, error: BaseException | None = None) -> Moment:
+        last = self.run.history[-1] if self.run.history else {"epoch": 0}
+        metrics = metrics_in(last)
+        return Moment(self.run, last["epoch"], self._steps, metrics, error, self._gradients)
 
     def _finish(self, restore: bool) -> None:
         """Leave the model with weights of its own: the best ones, or those of the last step."""
@@ -201,16 +253,19 @@ class Loop:
         order, before = training.order(self.epoch), self.seconds
         started = time.perf_counter()
         while self.done < rows:
-            if signals.asked is not None:
+            if signals.asked is not None or self._asked:
                 return None
             self._copy_state()
             tick = time.perf_counter()
-            part = order[self.done : self.done + self.chunk * size]
-            self.sums = training.program.run(part, size, self.sums)
+            chunk = 1 if self.callbacks.each_step else self.chunk
+            part = order[self.done : self.done + chunk * size]
+            sums, self.sums = self.sums, training.program.run(part, size, self.sums)
             self.done += len(part)
             if not math.isfinite(self.sums["loss"]):
                 where = f"epoch {self.epoch}, within its first {self.done:,} rows"
                 self._break_off("the loss", self.sums["loss"], where)
+            if self.callbacks.each_step:
+                self._tell_step(sums, part)
             bar.advance(self.epoch, self.done)
             if self.watch is not None:
                 bar.tell(self.watch.look().serious)

@@ -10,7 +10,7 @@ import math
 import os
 import shlex
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +41,7 @@ def resume(
     loss: Callable[[Tensor, Tensor], Tensor] | None = None,
     metrics: Sequence[str | Callable[..., Any]] | None = None,
     on_epoch: OnEpoch | None = None,
+    callbacks: Iterable[object] = (),
     threads: int | None = None,
     engine: str | None = None,
     progress: bool = True,
@@ -102,7 +103,7 @@ def resume(
             raise OptionError(f"{cure.format(folder=str(folder))}, {name}=...).")
     return fit(
         model, arguments.pop("data"), **arguments, threads=threads, engine=engine,
-        progress=progress, on_epoch=on_epoch,
+        progress=progress, on_epoch=on_epoch, callbacks=callbacks,
     )  # fmt: skip
 
 

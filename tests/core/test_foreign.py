@@ -29,6 +29,10 @@ def model() -> nn.Sequential:
     return nn.Sequential([nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2)])
 
 
+class Keras:
+    def on_epoch_end(self, epoch: int, logs: dict[str, float]) -> None: ...
+
+
 def fit(**named: Any) -> Any:
     return cr.fit(model(), (X, Y), **{"loss": "cross_entropy", "epochs": 1, **named})
 
@@ -80,7 +84,7 @@ def test_what_advice_names_exists(text: str) -> None:
         (lambda: fit(loss="categorical_crossentropy"), "It is called 'cross_entropy' here"),
         (lambda: fit(loss="BCEWithLogitsLoss"), "It is called 'binary_cross_entropy' here"),
         (lambda: fit(loss="mean_squared_error"), "It is called 'mse' here"),
-        (lambda: fit(callbacks=[]), "no argument 'callbacks'. It is called 'on_epoch' here"),
+        (lambda: fit(callbacks=[Keras()]), "'on_epoch_end', .* It is called 'on_epoch' here"),
         (lambda: fit(device="cuda"), "runs on the CPU"),
         (lambda: fit(validation_split=0.2), "It is called 'validation' here"),
         (lambda: fit(max_iter=5), "It is called 'epochs' here"),

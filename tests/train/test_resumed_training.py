@@ -103,7 +103,7 @@ def test_weights_of_rows_are_asked_for(tmp_path: Path, monkeypatch: pytest.Monke
 
 def test_a_function_that_acted_is_asked_for(tmp_path: Path) -> None:
     cut_short(tmp_path)
-    with pytest.warns(UserWarning, match="begun with on_epoch, which is not given now"):
+    with pytest.warns(UserWarning, match="begun with on_epoch or callbacks, which are not given"):
         cr.resume(tmp_path, progress=False)
     cr.resume(tmp_path, progress=False)  # it has ended, so there is nothing left to do
 
