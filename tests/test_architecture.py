@@ -55,6 +55,7 @@ WINGS = {
         "reference": 0,
         "plan": 1,  # knows no compiler
         "llvm": 2,
+        "xla": 2,  # beside llvm, and neither knows of the other
         "engines": 3,
         "program": 4,  # chooses among the engines
     },
@@ -73,8 +74,8 @@ WINGS = {
 
 # Slow or optional to import: `import chainrule` loads none of them, and a function may.
 HEAVY = {
-    "click", "duckdb", "llvmlite", "onnx", "onnxruntime", "python_calamine", "rich", "safetensors",
-    "sklearn",
+    "click", "duckdb", "jax", "llvmlite", "onnx", "onnxruntime", "python_calamine", "rich",
+    "safetensors", "sklearn",
 }  # fmt: skip
 # A module that loads others by name, when they are first needed, lists them in this constant,
 # and the rules read it as they read imports.

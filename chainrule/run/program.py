@@ -28,6 +28,7 @@ from chainrule.run import engines
 from chainrule.run.arena import Arena, group
 from chainrule.run.plan.fuse import WATCH_EVERY, is_watched
 from chainrule.run.reference import Interpreter
+from chainrule.run.reference import evaluate as reference_values
 from chainrule.transform.mode import for_predicting
 from chainrule.transform.rows import pieces_fit
 
@@ -39,6 +40,7 @@ __all__ = [
     "ReferenceFunction",
     "ReferenceProgram",
     "RowFunction",
+    "evaluate",
     "prepare",
     "prepare_function",
     "trainer",
@@ -49,7 +51,7 @@ Array = np.ndarray[Any, Any]
 T = TypeVar("T")
 Brief = Callable[[Array], tuple[Array, float]]
 ROWS_AT_ONCE = 4096  # a function of many rows processes them in pieces of this size
-ENGINES = ("auto", "native", "reference")
+ENGINES = ("auto", "native", "reference", "xla")
 
 
 @dataclass(frozen=True)
@@ -308,6 +310,29 @@ def prepare(
     return program
 
 
+def evaluate(
+    graph: Graph, values: Mapping[str, Any] | None = None, engine: str = "reference"
+) -> dict[str, Any]:
+    """Evaluate `graph` on input `values` by name, and return its outputs by name.
+
+    Parameters without a value have their current one.  `engine` is "reference", node by node
+    with NumPy, or "xla", which compiles the graph first (for that, JAX must be installed).
+    Raises GraphError for a missing or unknown input, ShapeError or DTypeError for a value of
+    the wrong shape or dtype, and OptionError if `engine` can't compute the graph.
+
+    >>> import chainrule as cr
+    >>> x = cr.input("x", ("n",))
+    >>> evaluate(Graph({"total": x.sum()}), {"x": [1.0, 2.0]})
+    {'total': array(3., dtype=float32)}
+    """
+    if engine == "reference":
+        return reference_values(graph, values)
+    if engine != "xla":
+        raise OptionError(f"evaluate: engine must be 'reference' or 'xla', not {engine!r}.")
+    found: dict[str, Any] = _xla().values(graph, values or {})
+    return found
+
+
 def trainer(
     program: Program, scoring: RowFunction | None, shown: Mapping[Node, str], most: int
 ) -> Trainer | None:
@@ -332,6 +357,19 @@ def workers(threads: int | None) -> int:
             raise
         return 1
     return limit
+
+
+def _xla() -> Any:
+    """Return the XLA engine; raise OptionError if JAX can't be loaded."""
+    try:
+        return engines.load("xla")
+    except (ImportError, OSError) as error:
+        if not engines.is_missing(error):
+            raise
+        raise OptionError(
+            f"engine='xla' needs JAX, which can't be loaded ({error}); install it with "
+            "pip install 'chainrule[xla]', or jax[cuda13] for NVIDIA's GPUs."
+        ) from None
 
 
 def _engine(choice: Engine | str | None) -> Engine:
