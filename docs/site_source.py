@@ -37,7 +37,7 @@ PAGES: dict[str, dict[str, str]] = {
         name: f"docs/{name}.md"
         for name in (
             "table", "targets", "images", "wiring", "your-own", "catalogue", "many", "interrupted",
-            "large-data", "workers", "bad-input", "onnx", "scikit-learn", "doctor", "explain",
+            "large-data", "workers", "engines", "bad-input", "onnx", "scikit-learn", "doctor", "explain",
             "draw", "features", "report",
         )
     },

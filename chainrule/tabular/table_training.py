@@ -130,6 +130,8 @@ def fit_table(
     settings: Settings,
     *,
     threads: int | None = None,
+    engine: str | None = None,
+    devices: int | str | None = None,
     progress: bool = True,
     check: bool = False,
     checkpoint: Checkpoint | None = None,
@@ -142,7 +144,7 @@ def fit_table(
     rows, and with `threshold` the decision between two classes, see
     :func:`chainrule.tabular.calibration.calibrate`.
 
-    Ctrl-C stops and keeps the best weights so far.  `check` and `checkpoint` are those of
+    Ctrl-C stops and keeps the best weights so far.  The other options are those of
     :func:`chainrule.train.fit.fit`; a training goes on by the same call with
     ``Checkpoint(folder, resume=True)``.
     Raises what :func:`chainrule.train.fit.fit` raises.
@@ -179,6 +181,8 @@ def fit_table(
         metrics=["r2", "mae"] if robust else None,
         seed=settings.seed,
         threads=threads,
+        engine=engine,
+        devices=devices,
         progress=progress,
         watch=not isinstance(made.optimizer, FullBatch),
         check=check,

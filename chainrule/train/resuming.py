@@ -43,6 +43,7 @@ def resume(
     on_epoch: OnEpoch | None = None,
     threads: int | None = None,
     engine: str | None = None,
+    devices: int | str | None = None,
     progress: bool = True,
 ) -> Run:
     """Go on with the training that ``fit(..., checkpoint=folder)`` saved in `folder`.
@@ -102,7 +103,7 @@ def resume(
             raise OptionError(f"{cure.format(folder=str(folder))}, {name}=...).")
     return fit(
         model, arguments.pop("data"), **arguments, threads=threads, engine=engine,
-        progress=progress, on_epoch=on_epoch,
+        devices=devices, progress=progress, on_epoch=on_epoch,
     )  # fmt: skip
 
 

@@ -5,17 +5,19 @@ Read next: :mod:`chainrule.run.xla.xla_program`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import jax
 import numpy as np
 
+from chainrule.core.errors import RunError
 from chainrule.core.graph import Graph
 from chainrule.run.reference import bound
 from chainrule.run.xla.translate import Check, Tracing, all_bits, nodes_for, raise_for
 
-__all__ = ["Compiled", "values"]
+__all__ = ["Compiled", "size_of", "values"]
 
 Array = np.ndarray[Any, Any]
 
@@ -23,33 +25,58 @@ Array = np.ndarray[Any, Any]
 class Compiled:
     """A function of JAX arrays, compiled for arguments like `examples`.
 
-    The function returns its results and the reports of a :class:`Tracing`.  The arguments
-    numbered in `given` may be overwritten by the results.
+    The function returns its results, a :class:`Tracing`, and the reports that belong to its
+    checks.  The arguments numbered in `given` may be overwritten by the results.
     """
 
     def __init__(
         self,
-        function: Callable[..., tuple[Any, Tracing]],
+        function: Callable[..., tuple[Any, Tracing, Any]],
         examples: Sequence[Any],
         given: Sequence[int] = (),
     ):
         self.checks: list[Check] = []
 
         def traced(*arguments: Any) -> tuple[Any, Any]:
-            results, tracing = function(*arguments)
+            results, tracing, reports = function(*arguments)
             self.checks = tracing.checks
-            return results, tracing.reports
+            return results, reports
 
-        with all_bits():
+        self.bytes = size_of(examples)
+        with all_bits(), told_of_memory(self.bytes):
             lowered = jax.jit(traced, donate_argnums=tuple(given)).lower(*examples)
             self.run = lowered.compile()
 
-    def __call__(self, *arguments: Any) -> Any:
-        """Return the results; raises ShapeError for an index that was out of range."""
-        with all_bits():
+    def __call__(self, *arguments: Any) -> tuple[Any, Any]:
+        """Return the results, and the reports for :meth:`check`, which may not be computed yet."""
+        with all_bits(), told_of_memory(self.bytes):
             results, reports = self.run(*arguments)
-        raise_for(self.checks, np.asarray(reports))
-        return results
+        return results, reports
+
+    def check(self, reports: Any) -> None:
+        """Wait for the results; raise ShapeError for an index that was out of range."""
+        with told_of_memory(self.bytes):
+            raise_for(self.checks, np.asarray(reports))
+
+
+@contextmanager
+def told_of_memory(given: int) -> Iterator[None]:
+    """Raise RunError if a device has too little memory for arguments of `given` bytes."""
+    try:
+        yield
+    except jax.errors.JaxRuntimeError as error:
+        if "RESOURCE_EXHAUSTED" not in str(error):
+            raise
+        raise RunError(
+            f"a device has not enough memory: {given / 1e6:,.0f} MB of parameters, state and data "
+            "are given to it, and XLA needs more for what it computes from them "
+            f"({str(error).splitlines()[0]}). Use smaller batches or a smaller network."
+        ) from error
+
+
+def size_of(arrays: Any) -> int:
+    """Return the bytes of all `arrays`, at any depth of lists and dicts."""
+    return sum(a.size * a.dtype.itemsize for a in jax.tree.leaves(arrays) if hasattr(a, "dtype"))
 
 
 def values(graph: Graph, given: Mapping[str, Any]) -> dict[str, Array]:
@@ -57,10 +84,13 @@ def values(graph: Graph, given: Mapping[str, Any]) -> dict[str, Array]:
     arrays, lengths = bound(graph, given)
     nodes = nodes_for(graph, graph.outputs)
 
-    def function(arrays: dict[str, Any]) -> tuple[dict[str, Any], Tracing]:
+    def function(arrays: dict[str, Any]) -> tuple[dict[str, Any], Tracing, Any]:
         tracing = Tracing({graph.inputs[name]: a for name, a in arrays.items()}, lengths)
         tracing.evaluate(nodes)
-        return {name: tracing.output(node) for name, node in graph.outputs.items()}, tracing
+        found = {name: tracing.output(node) for name, node in graph.outputs.items()}
+        return found, tracing, tracing.reports
 
-    results = Compiled(function, [arrays])(arrays)
+    code = Compiled(function, [arrays])
+    results, reports = code(arrays)
+    code.check(reports)
     return {name: np.array(result) for name, result in results.items()}

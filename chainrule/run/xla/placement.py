@@ -1,0 +1,70 @@
+"""The devices that XLA computes on, and what is placed where.
+
+Rows of a batch are split over a mesh of devices, and everything else is on each of them; XLA
+divides the computation accordingly.  Sums over rows, such as the gradients and the mean of a
+batch, are therefore those of the whole batch.
+
+Read next: :mod:`chainrule.run.xla.compiled`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec, Sharding, SingleDeviceSharding
+
+from chainrule.core.errors import OptionError
+from chainrule.core.wording import counted
+from chainrule.run.xla.translate import all_bits
+
+__all__ = ["Placement"]
+
+Array = np.ndarray[Any, Any]
+SHARE = 0.5  # of the memory of a device, which data that stay on it may take
+
+
+class Placement:
+    """Where arrays are: on one device, or on several, "all" or the first `devices` of them."""
+
+    def __init__(self, devices: int | str | None = None):
+        found = jax.devices()
+        count = len(found) if devices == "all" else 1 if devices is None else devices
+        if not isinstance(count, int) or isinstance(count, bool) or count < 1:
+            raise OptionError(f"devices must be 'all' or a number of devices, not {devices!r}.")
+        if count > len(found):
+            raise OptionError(
+                f"devices={count}, but JAX finds {counted(len(found), 'device')}: "
+                f"{', '.join(map(str, found[:8]))}."
+            )
+        self.devices = found[:count]
+        self.whole: Sharding = SingleDeviceSharding(found[0])
+        self.rows: Sharding = self.whole
+        if count > 1:
+            mesh = Mesh(np.array(self.devices), ("rows",))
+            self.whole = NamedSharding(mesh, PartitionSpec())
+            self.rows = NamedSharding(mesh, PartitionSpec("rows"))
+
+    def __str__(self) -> str:
+        kind = self.devices[0].device_kind
+        return f"{counted(len(self.devices), 'device')} ({kind})"
+
+    def put(self, arrays: Mapping[str, Array]) -> dict[str, Any]:
+        """Return copies of `arrays` on every device; they may be given away to a function."""
+        with all_bits():
+            placed: dict[str, Any] = jax.device_put(dict(arrays), self.whole, may_alias=False)
+        return placed
+
+    def split(self, rows: Any) -> Any:
+        """Return an array of rows with each device having some; with all, if it does not divide."""
+        if len(self.devices) == 1:
+            return rows
+        divides = rows.shape[0] % len(self.devices) == 0
+        return jax.lax.with_sharding_constraint(rows, self.rows if divides else self.whole)
+
+    def fits(self, size: int) -> bool:
+        """Whether `size` bytes may stay on each device."""
+        known = self.devices[0].memory_stats() or {}  # none for a processor
+        return bool(size <= SHARE * known.get("bytes_limit", np.inf))
