@@ -37,8 +37,8 @@ PAGES: dict[str, dict[str, str]] = {
         name: f"docs/{name}.md"
         for name in (
             "table", "targets", "images", "wiring", "your-own", "catalogue", "many", "interrupted",
-            "large-data", "workers", "engines", "bad-input", "onnx", "scikit-learn", "doctor", "explain",
-            "draw", "features", "report",
+            "large-data", "workers", "engines", "bad-input", "onnx", "scikit-learn", "doctor",
+            "explain", "draw", "features", "report",
         )
     },
     "Background": {
