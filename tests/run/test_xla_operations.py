@@ -9,12 +9,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
 
 import chainrule as cr
 from chainrule.core.errors import ChainruleError
 from chainrule.core.primitive import Primitive, registry
 from chainrule.core.tensor import record
 from tests.run.operations import N, drawn_uses, graph_of, reference
+from tests.run.random_graphs import Trial, check_values, trials
 
 pytestmark = pytest.mark.xla
 BOUND = {"float32": 1e-4, "float64": 1e-11}  # a sine of a sum of 700 numbers is rounded that much
@@ -53,6 +55,12 @@ def test_an_operation_and_its_gradient_are_those_of_the_reference(name: str) -> 
     assert tried
     if registry[name].vjp is not None:
         assert {"float32", "float64"} <= tried
+
+
+@settings(max_examples=12, suppress_health_check=list(HealthCheck))
+@given(trials())
+def test_random_graphs_agree(trial: Trial) -> None:
+    check_values(trial, lambda graph, values: cr.evaluate(graph, values, engine="xla"))
 
 
 @pytest.mark.parametrize("seed", [0, 1, -3, 2**40 + 7])
@@ -106,6 +114,13 @@ def test_what_can_not_be_traced_is_an_error_that_says_where(meaning: Any) -> Non
     own = Primitive("own", infer=lambda x: x, meaning=meaning)
     graph = cr.Graph({"y": record(own, cr.input("x", ("n",)))})
     with pytest.raises(cr.OptionError, match=r"own: engine='xla' .*test_xla_operations.py:\d+"):
+        cr.evaluate(graph, {"x": np.ones(3)}, engine="xla")
+
+
+def test_too_little_memory_is_an_error_with_the_sizes() -> None:
+    x = cr.input("x", ("n",))
+    graph = cr.Graph({"y": cr.broadcast_to(x.sum(), (2**24, 2**23))})
+    with pytest.raises(cr.RunError, match=r"memory: .* allocating 562949953421312 bytes"):
         cr.evaluate(graph, {"x": np.ones(3)}, engine="xla")
 
 

@@ -5,19 +5,18 @@ Read next: :mod:`chainrule.run.xla.xla_program`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
 import numpy as np
 
-from chainrule.core.errors import RunError
 from chainrule.core.graph import Graph
 from chainrule.run.reference import bound
+from chainrule.run.xla.placement import size_of, told_of_memory
 from chainrule.run.xla.translate import Check, Tracing, all_bits, nodes_for, raise_for
 
-__all__ = ["Compiled", "size_of", "values"]
+__all__ = ["Compiled", "values"]
 
 Array = np.ndarray[Any, Any]
 
@@ -57,26 +56,6 @@ class Compiled:
         """Wait for the results; raise ShapeError for an index that was out of range."""
         with told_of_memory(self.bytes):
             raise_for(self.checks, np.asarray(reports))
-
-
-@contextmanager
-def told_of_memory(given: int) -> Iterator[None]:
-    """Raise RunError if a device has too little memory for arguments of `given` bytes."""
-    try:
-        yield
-    except jax.errors.JaxRuntimeError as error:
-        if "RESOURCE_EXHAUSTED" not in str(error):
-            raise
-        raise RunError(
-            f"a device has not enough memory: {given / 1e6:,.0f} MB of parameters, state and data "
-            "are given to it, and XLA needs more for what it computes from them "
-            f"({str(error).splitlines()[0]}). Use smaller batches or a smaller network."
-        ) from error
-
-
-def size_of(arrays: Any) -> int:
-    """Return the bytes of all `arrays`, at any depth of lists and dicts."""
-    return sum(a.size * a.dtype.itemsize for a in jax.tree.leaves(arrays) if hasattr(a, "dtype"))
 
 
 def values(graph: Graph, given: Mapping[str, Any]) -> dict[str, Array]:

@@ -1,4 +1,4 @@
-"""The devices that XLA computes on, and what is placed where.
+"""The devices that XLA computes on, what is placed where, and whether there is memory for it.
 
 Rows of a batch are split over a mesh of devices, and everything else is on each of them; XLA
 divides the computation accordingly.  Sums over rows, such as the gradients and the mean of a
@@ -9,18 +9,19 @@ Read next: :mod:`chainrule.run.xla.compiled`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import jax
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec, Sharding, SingleDeviceSharding
 
-from chainrule.core.errors import OptionError
+from chainrule.core.errors import OptionError, RunError
 from chainrule.core.wording import counted
 from chainrule.run.xla.translate import all_bits
 
-__all__ = ["Placement"]
+__all__ = ["Placement", "size_of", "told_of_memory"]
 
 Array = np.ndarray[Any, Any]
 SHARE = 0.5  # of the memory of a device, which data that stay on it may take
@@ -53,7 +54,7 @@ class Placement:
 
     def put(self, arrays: Mapping[str, Array]) -> dict[str, Any]:
         """Return copies of `arrays` on every device; they may be given away to a function."""
-        with all_bits():
+        with all_bits(), told_of_memory(size_of(arrays)):
             placed: dict[str, Any] = jax.device_put(dict(arrays), self.whole, may_alias=False)
         return placed
 
@@ -68,3 +69,27 @@ class Placement:
         """Whether `size` bytes may stay on each device."""
         known = self.devices[0].memory_stats() or {}  # none for a processor
         return bool(size <= SHARE * known.get("bytes_limit", np.inf))
+
+
+@contextmanager
+def told_of_memory(given: int) -> Iterator[None]:
+    """Raise RunError if a device has too little memory for arguments of `given` bytes."""
+    try:
+        yield
+    except jax.errors.JaxRuntimeError as error:
+        if "RESOURCE_EXHAUSTED" not in str(error):
+            raise
+        raise RunError(
+            f"a device has not enough memory: {given / 1e6:,.0f} MB of parameters, state and data "
+            "are given to it, and XLA needs more for what it computes from them "
+            f"({str(error).splitlines()[0]}). Use smaller batches or a smaller network."
+        ) from error
+
+
+def size_of(arrays: Any) -> int:
+    """Return the bytes of all `arrays`, at any depth of lists and dicts."""
+    return sum(
+        a.size * a.dtype.itemsize
+        for a in jax.tree.leaves(dict(arrays) if isinstance(arrays, Mapping) else arrays)
+        if hasattr(a, "dtype")
+    )

@@ -23,8 +23,8 @@ from chainrule.core.spec import Dim
 from chainrule.core.wording import counted
 from chainrule.run.arena import group
 from chainrule.run.plan.fuse import WATCH_EVERY, is_watched
-from chainrule.run.xla.compiled import Compiled, size_of
-from chainrule.run.xla.placement import Placement
+from chainrule.run.xla.compiled import Compiled
+from chainrule.run.xla.placement import Placement, size_of
 from chainrule.run.xla.translate import Tracing, nodes_for
 
 __all__ = ["XlaProgram"]
