@@ -60,7 +60,7 @@ class Process:
         cores = len(os.sched_getaffinity(0))
         count = {"": [], "all": [str(cores)]}.get(threads, [threads])
         environment = clean_environment()
-        if kind in ("jax", "xla") and threads == "1":  # XLA has no other setting for this
+        if kind == "jax" and threads == "1":  # XLA has no other setting for this
             environment["XLA_FLAGS"] = (
                 "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"
             )

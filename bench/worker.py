@@ -27,7 +27,6 @@ CONTESTANTS = {
     "peak": "fma_peak.Peak",
     "chainrule": "ours.Ours",
     "fit": "ours.Fit",
-    "xla": "ours.OnXla",
     "sparse": "ours.Sparse",
     "pytorch": "pytorch.Eager",
     "fused": "pytorch.Fused",

@@ -52,10 +52,14 @@ class Placement:
         kind = self.devices[0].device_kind
         return f"{counted(len(self.devices), 'device')} ({kind})"
 
-    def put(self, arrays: Mapping[str, Array]) -> dict[str, Any]:
-        """Return copies of `arrays` on every device; they may be given away to a function."""
+    def put(self, arrays: Mapping[str, Array], reads: bool = False) -> dict[str, Any]:
+        """Return `arrays` on every device: copies, which may be given away to a function.
+
+        With `reads` they are only read, and a processor does so where they are.
+        """
         with all_bits(), told_of_memory(size_of(arrays)):
-            placed: dict[str, Any] = jax.device_put(dict(arrays), self.whole, may_alias=False)
+            alias = None if reads else False
+            placed: dict[str, Any] = jax.device_put(dict(arrays), self.whole, may_alias=alias)
         return placed
 
     def split(self, rows: Any) -> Any:

@@ -31,6 +31,7 @@ __all__ = ["XlaProgram"]
 
 Array = np.ndarray[Any, Any]
 PIECE_BYTES = 2**26  # of rows that are sent at once, where the data do not stay on the devices
+TOTALS = "the sums"  # among the names of the state
 AHEAD = 2  # pieces that are sent before the first of them is computed
 
 
@@ -68,7 +69,7 @@ class XlaProgram:
             disk = any(isinstance(array, np.memmap) for array in self.data.values())
             stays = not disk and self.placement.fits(size_of(self.data))
         self.taken = 0
-        self.placed = self.placement.put(self.data) if stays else None
+        self.placed = self.placement.put(self.data, reads=True) if stays else None
         self.codes: dict[int, Compiled] = {}
         self._code(batch_size)
 
@@ -79,10 +80,10 @@ class XlaProgram:
         rows = self._checked(order, batch_size)
         if "step" in self.state:  # which continues where a training was interrupted
             self.taken = int(self.state["step"])
-        totals = {name: np.float64(sums[name] if sums else 0.0) for name in self.sums}
+        totals = np.array([sums[name] if sums else 0.0 for name in self.sums])
         if len(rows):
-            self._run(rows, batch_size, totals)
-        return {name: float(total) for name, total in totals.items()}
+            totals = self._run(rows, batch_size, totals)
+        return dict(zip(self.sums, totals.tolist(), strict=True))
 
     def explain(self) -> str:
         """Return a description of how the step is run."""
@@ -105,14 +106,14 @@ class XlaProgram:
             raise RunError(f"order contains row numbers outside 0..{self.rows - 1}.")
         return rows.astype(np.int32 if self.rows < 2**31 else np.int64)
 
-    def _run(self, rows: Array, size: int, totals: dict[str, Any]) -> None:
-        """Run the steps for `rows`, and set the state and `totals` to what they lead to."""
+    def _run(self, rows: Array, size: int, totals: Array) -> Array:
+        """Run the steps for `rows`, set the state, and return the sums continued from `totals`."""
         whole = len(rows) // size * size
         parts = [(size, rows[start : start + self._at_once(size)])
                  for start in range(0, whole, self._at_once(size))]  # fmt: skip
         if whole < len(rows):
             parts.append((len(rows) - whole, rows[whole:]))
-        state, sums = self.placement.put(self.state), self.placement.put(totals)
+        state, sums = self._put(totals)
         found: list[tuple[Compiled, Any]] = []
         for size, part in parts:
             code = self._code(size)
@@ -127,7 +128,12 @@ class XlaProgram:
             code.check(reports)
         for name, view in self.state.items():
             view[...] = np.asarray(state[name])
-        totals.update(sums)
+        return np.asarray(sums)
+
+    def _put(self, totals: Array) -> tuple[dict[str, Any], Any]:
+        """Return copies of the state and of `totals` on the devices."""
+        placed = self.placement.put({**self.state, TOTALS: totals})
+        return placed, placed.pop(TOTALS)
 
     def _at_once(self, size: int) -> int:
         """Return the rows of one call, whole batches of `size`."""
@@ -145,15 +151,15 @@ class XlaProgram:
             return self.placed, order
         order[: len(part)] = np.arange(len(part))
         rows = np.concatenate([part, np.zeros(room - len(part), part.dtype)])
-        return self.placement.put({name: a[rows] for name, a in self.data.items()}), order
+        sent = {name: array[rows] for name, array in self.data.items()}
+        return self.placement.put(sent, reads=True), order
 
     def _code(self, size: int) -> Compiled:
         """Return the compiled loop over batches of `size` rows."""
         if size not in self.codes:
-            state, placed = self.placement.put(self.state), self.placed
+            (state, sums), placed = self._put(np.zeros(len(self.sums))), self.placed
             if placed is None:
                 placed, _ = self._given(np.zeros(0, np.int32), size)
-            sums = self.placement.put({name: np.zeros(()) for name in self.sums})
             order = np.zeros(self._at_once(size), self._checked(np.zeros(0, int), 1).dtype)
             loop = self._loop(size)
             self.codes[size] = Compiled(loop, [state, sums, placed, order, 0, 0], given=(0, 1))
@@ -201,7 +207,7 @@ class XlaProgram:
                 batch = {n: a.at[rows].get(mode="promise_in_bounds") for n, a in data.items()}
                 fresh, added, tracing = step(state, batch, (taken + k) % WATCH_EVERY == 0)
                 tracings.append(tracing)
-                sums = {name: total + added[name] for name, total in sums.items()}
+                sums += jnp.array([added[name] for name in self.sums], np.float64)
                 new = jnp.full((most, 2), -1).at[: len(tracing.checks)].set(tracing.reports)
                 return fresh, sums, jnp.where(reports[:, :1] >= 0, reports, new)
 
