@@ -240,7 +240,7 @@ def test_data_are_sent_in_pieces_where_they_do_not_fit(
         sums, expected = program.run(part, 4, sums), reference.run(part, 4, expected)
     assert distance(sums, expected) < 1e-9
     assert distance(program.state, reference.state) < 1e-9
-    assert ("stay on it" in program.explain()) == stays
+    assert ("stay there" in program.explain()) == stays
 
 
 def test_data_on_disk_are_sent(tmp_path: Path) -> None:

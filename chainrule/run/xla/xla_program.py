@@ -88,7 +88,7 @@ class XlaProgram:
     def explain(self) -> str:
         """Return a description of how the step is run."""
         data = f"{size_of(self.data) / 1e6:,.1f} MB of data"
-        where = "stay on it" if self.placed is not None else "are sent to it, batches ahead"
+        where = "stay there" if self.placed is not None else "are sent there, batches ahead"
         return (
             f"XLA on {self.placement}; one step is {len(self.usual) + len(self.watched)} "
             f"operations, which it fuses; {data} {where}."
@@ -136,11 +136,13 @@ class XlaProgram:
         return placed, placed.pop(TOTALS)
 
     def _at_once(self, size: int) -> int:
-        """Return the rows of one call, whole batches of `size`."""
+        """Return the most rows of one call, whole batches of `size`."""
+        batches = max(1, -(-self.rows // size))
         if self.placed is None:
             row = max(1, size_of(self.data) // max(1, self.rows))
-            return max(1, PIECE_BYTES // row // size) * size
-        return max(1, -(-self.rows // size)) * size
+            last = size < self.batch_size  # the smaller batch at the end, of which there is one
+            batches = 1 if last else min(batches, max(1, PIECE_BYTES // row // size))
+        return batches * size
 
     def _given(self, part: Array, size: int) -> tuple[Any, Array]:
         """Return the data and the order of a call, as long as for all calls with this `size`."""
