@@ -216,6 +216,7 @@ def drawn_uses(name: str, most: int | None = None) -> Iterator[tuple[Use, str]]:
         found = [found[(at * SHAPES_EACH + i) % len(found)] for i in range(SHAPES_EACH)]
     elif most is not None:
         found = found[:: -(-len(found) // most)]
+    found = found * 2 if len(found) == 1 else found  # so that each is met in float64 and float32
     yield from zip(found, itertools.cycle(DTYPES), strict=False)
 
 
