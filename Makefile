@@ -10,7 +10,7 @@ ARGS ?=
 .DEFAULT_GOAL := help
 MINUTES ?= 1
 CRASHES ?= 200
-.PHONY: help demo test thorough onnx fuzz fuzz-graphs sanitize damage crash oracle browser lint bench threads accuracy tables doctor-bench docs clean
+.PHONY: help demo test thorough xla onnx fuzz fuzz-graphs sanitize damage crash oracle browser lint bench threads accuracy tables doctor-bench docs clean
 
 help: ## list the targets
 	@echo "usage: make TARGET [PYTHON=python3.12] [ARGS='options for pytest or the benchmark']"
@@ -21,7 +21,7 @@ demo: $(VENV)/.chainrule ## install chainrule in .venv and train a network on ha
 	$(VENV)/bin/chainrule train digits
 
 test: $(VENV)/.test ## run the tests, about 7 minutes on two cores
-	$(PY) -m pytest -n auto -m "not oracle and not slow and not browser and not thorough" $(ARGS)
+	$(PY) -m pytest -n auto -m "not oracle and not slow and not browser and not thorough and not xla" $(ARGS)
 
 thorough: $(VENV)/.test ## run the tests that make test leaves out: more cases of the same
 	$(PY) -m pytest -n auto -m "thorough" $(ARGS)
@@ -36,10 +36,13 @@ fuzz-graphs: $(VENV)/.test ## run random graphs on both engines for MINUTES=1, o
 	$(PY) -m tests.run.fuzz_graphs $(MINUTES) $(SEED) $(ARGS)
 
 sanitize: $(VENV)/.test ## run the tests of emitted code with the address and thread sanitizers
-	$(PY) -m tests.run.sanitize -m "not oracle and not slow and not browser and not thorough" $(ARGS)
+	$(PY) -m tests.run.sanitize -m "not oracle and not slow and not browser and not thorough and not xla" $(ARGS)
 
 oracle: $(VENV)/.oracle ## compare with PyTorch, and with what reads and writes frames and ONNX (large downloads)
 	$(PY) -m pytest -n auto -m oracle $(ARGS)
+
+xla: $(VENV)/.xla ## compare the engine on XLA with the interpreter, after installing JAX
+	$(PY) -m pytest -n auto -m xla $(ARGS)
 
 browser: $(VENV)/.browser docs ## open the pages and the site in a headless chromium, light and dark, wide and narrow
 	$(PY) -m pytest -m browser tests/browser $(ARGS)
@@ -102,6 +105,10 @@ $(VENV)/.test: pyproject.toml | $(PY)
 
 $(VENV)/.oracle: $(VENV)/.test
 	$(PIP) --editable '.[test,oracle]'
+	@touch $@
+
+$(VENV)/.xla: $(VENV)/.test
+	$(PIP) --editable '.[test,xla]'
 	@touch $@
 
 $(VENV)/.tables: $(VENV)/.test

@@ -52,7 +52,7 @@ from chainrule.ops.random import *  # noqa: F403
 from chainrule.ops.reduce import *  # noqa: F403
 from chainrule.ops.shape import *  # noqa: F403
 from chainrule.ops.sparse import *  # noqa: F403
-from chainrule.run.reference import evaluate
+from chainrule.run.program import evaluate
 from chainrule.transform.grad import grad
 from chainrule.transform.gradient_check import check_grads
 from chainrule.transform.jacobian import hessian, jacobian

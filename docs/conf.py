@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,8 @@ nitpick_ignore_regex = [
 default_role = "code"
 myst_heading_anchors = 3
 myst_enable_extensions = ["dollarmath"]
+# The packages that only some engines need; the docstrings of their modules can be read without.
+autodoc_mock_imports = [name for name in ("jax",) if find_spec(name) is None]
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
 autodoc_typehints_format = "short"

@@ -37,7 +37,7 @@ PAGES: dict[str, dict[str, str]] = {
         name: f"docs/{name}.md"
         for name in (
             "table", "targets", "images", "wiring", "your-own", "catalogue", "many", "callbacks",
-            "tune", "interrupted", "large-data", "workers", "bad-input", "onnx", "serve",
+            "tune", "interrupted", "large-data", "workers", "engines", "bad-input", "onnx", "serve",
             "scikit-learn", "doctor", "explain", "draw", "features", "report",
         )
     },

@@ -57,6 +57,7 @@ WINGS = {
         "reference": 0,
         "plan": 1,  # knows no compiler
         "llvm": 2,
+        "xla": 2,  # beside llvm, and neither knows of the other
         "engines": 3,
         "program": 4,  # chooses among the engines
     },
@@ -75,7 +76,7 @@ WINGS = {
 
 # Slow or optional to import: `import chainrule` loads none of them, and a function may.
 HEAVY = {
-    "click", "duckdb", "llvmlite", "narwhals", "onnx", "onnxruntime", "optuna",
+    "click", "duckdb", "jax", "llvmlite", "narwhals", "onnx", "onnxruntime", "optuna",
     "python_calamine", "rich", "safetensors", "sklearn", "starlette", "tensorboardX", "torch",
     "uvicorn",
 }  # fmt: skip

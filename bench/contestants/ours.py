@@ -46,6 +46,8 @@ def optimizer(workload: Workload) -> Any:
 class Ours(Contestant):
     """The compiled step, an epoch a call."""
 
+    engine = "native"
+
     def network(self) -> nn.Sequential:
         return network(self.workload)
 
@@ -61,7 +63,7 @@ class Ours(Contestant):
             step.state,
             {"x": X, "y": target},
             workload.batch,
-            Engine("native", threads),
+            Engine(self.engine, threads),
         )
         self.first = {name: np.array(value) for name, value in step.state.items()}
         self.draws = np.random.default_rng(0)
@@ -81,6 +83,12 @@ class Ours(Contestant):
             (state[f"parameter/{2 * i}.weight"], state[f"parameter/{2 * i}.bias"])
             for i in range(len(self.workload.sizes) - 1)
         ]
+
+
+class OnXla(Ours):
+    """The same step on XLA."""
+
+    engine = "xla"
 
 
 class Sparse(Ours):

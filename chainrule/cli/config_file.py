@@ -37,6 +37,8 @@ __all__ = [
 # The config.toml of a run has these; commands without these options ignore them.
 TRAIN_ALONE = {
     "checkpoint_every",
+    "devices",
+    "engine",
     "folds",
     "report",
     "stream",
@@ -48,8 +50,8 @@ TRAIN_ALONE = {
 # What may be given with --resume, because the result does not depend on it.  SOURCE may, in case
 # the file was moved: whether it has the same rows is checked.
 FREE_TO_RESUME = {
-    "as_json", "check", "checkpoint_every", "cure", "force", "quiet", "resume", "source", "threads",
-    "wanted",
+    "as_json", "check", "checkpoint_every", "cure", "devices", "engine", "force", "quiet", "resume",
+    "source", "threads", "wanted",
 }  # fmt: skip
 NOT_IN_FILES = {"config", "force", "help", "json", "quiet", "resume"}
 

@@ -147,6 +147,8 @@ def _engine(machine: Any) -> Section:
     asked = os.environ.get("CHAINRULE_ENGINE") or "auto"
     if asked == "reference":
         return {"used": "reference", "why": "CHAINRULE_ENGINE=reference is set"}
+    if asked == "xla":
+        return _xla()
     if isinstance(machine, str):
         return {"used": "reference, which is much slower", "why": machine}
     try:
@@ -160,6 +162,14 @@ def _engine(machine: Any) -> Section:
         "threads at most": threads,
         "threads from": given,
     }
+
+
+def _xla() -> Section:
+    section: Section = {"used": "xla", "why": "CHAINRULE_ENGINE=xla"}
+    try:
+        return section | {"computes on": ", ".join(engines.load("xla").device_names())}
+    except (ImportError, OSError) as error:
+        return section | {"computes on": f"nothing, because JAX can't be loaded ({error})"}
 
 
 def _blas() -> Section:

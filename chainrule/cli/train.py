@@ -37,6 +37,7 @@ from chainrule.cli.show import progress_bar, show_problem, show_results
 from chainrule.cli.train_options import (
     method_options,
     network_options,
+    parse_devices,
     parse_every,
     parse_fraction,
     parse_threshold,
@@ -50,6 +51,7 @@ from chainrule.doctor.remedies import described
 from chainrule.insight.report.overview import REPORT
 from chainrule.insight.report.remarks import warnings_on
 from chainrule.interop.tensorboard import TensorBoard, tensorboard_library
+from chainrule.run.program import ENGINES
 from chainrule.tabular.build import check_settings
 from chainrule.tabular.cross_validation import cross_validate
 from chainrule.tabular.problem import Problem, fold_problems, read_problem
@@ -88,6 +90,11 @@ REPLAY_SECONDS = 5.0  # a training that diverged sooner is replayed to find the 
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, metavar="N",
               help="Seed of the split, the initial weights and the order of rows.")  # fmt: skip
 @click.option("--threads", type=positive, metavar="N", help="Threads of the native engine.")
+@click.option("--engine", type=click.Choice(ENGINES), metavar="ENGINE", help="auto, native, "
+              "reference, or xla, which needs JAX  [default: auto]")  # fmt: skip
+@click.option("--devices", metavar="N", callback=parse_devices,
+              help="Devices among which --engine xla divides every batch, a number or all  "
+              "[default: 1]")  # fmt: skip
 @click.option("--stream/--no-stream", default=None, help="Encode SOURCE to disk instead of memory  "
               "[default: for files larger than a quarter of the memory]")  # fmt: skip
 @click.option("--out", metavar="DIR", help="Where to save the run  [default: runs/NAME-1, -2, ...]")
@@ -119,6 +126,8 @@ def train(
     threshold: str | None,
     seed: int,
     threads: int | None,
+    engine: str | None,
+    devices: int | str | None,
     out: str | None,
     force: bool,
     checkpoint_every: int | str,
@@ -218,8 +227,8 @@ def train(
         "source": from_anywhere(source),
         "target": problem.pipeline.target.name, "task": None if several else problem.pipeline.task,
         "test_fraction": test_fraction, "folds": folds, "threshold": threshold,
-        "threads": threads, "stream": stream, "preprocess": preprocess, "weight": weight,
-        **reading,
+        "threads": threads, "engine": engine, "devices": devices, "stream": stream,
+        "preprocess": preprocess, "weight": weight, **reading,
         "tensorboard": tensorboard and os.path.abspath(tensorboard),
         "report": None if wanted else False, "check": None if check else False,
         "checkpoint_every": None if checkpoint_every == "60s" else checkpoint_every,
@@ -239,12 +248,13 @@ def train(
         with progress_bar("folds") as bar:
             crossed = cross_validate(
                 fold_problems(source, target, folds=folds, **given), choose, threads=threads,
-                threshold=threshold, watch=bar,
+                engine=engine, devices=devices, threshold=threshold, watch=bar,
             )  # fmt: skip
     try:
         run = fit_table(
-            problem, settings, threads=threads, progress=not quiet, check=check, checkpoint=plan,
-            threshold=threshold, callbacks=watching,
+            problem, settings, threads=threads, engine=engine, devices=devices,
+            progress=not quiet, check=check, checkpoint=plan, threshold=threshold,
+            callbacks=watching,
         )  # fmt: skip
     except DivergedError as error:
         if check and quiet:

@@ -23,6 +23,7 @@ __all__ = [
     "as_in_train",
     "method_options",
     "network_options",
+    "parse_devices",
     "parse_every",
     "parse_fraction",
     "parse_threshold",
@@ -76,6 +77,17 @@ def parse_fraction(
     if fraction is not None and not 0 <= fraction < 1:
         raise click.BadParameter(f"must be from 0 to below 1, not {fraction:g}", ctx, option)
     return fraction
+
+
+def parse_devices(
+    ctx: click.Context, option: click.Parameter, devices: str | None
+) -> int | str | None:
+    """Parse "all", or a number from 1."""
+    if devices is None or devices == "all":
+        return devices
+    if not devices.isdecimal() or int(devices) < 1:
+        raise click.BadParameter(f"must be a number from 1, or all, not {devices!r}", ctx, option)
+    return int(devices)
 
 
 def parse_threshold(ctx: click.Context, option: click.Parameter, rule: str | None) -> str | None:

@@ -130,7 +130,10 @@ CALLED: dict[str, tuple[str, ...]] = {
     "gradcheck": ("check_grads",),
 }
 
-_PROCESSOR = "chainrule runs on the CPU; threads sets the number of cores."
+_PROCESSOR = (
+    "chainrule runs on the CPU, where threads sets the number of cores; engine='xla' runs fit on "
+    "the devices that JAX finds."
+)
 _CONVOLUTION = "Convolutions are not in chainrule yet."
 _RECURRENCE = "Recurrent layers are not in chainrule yet."
 _ATTENTION = "Attention is not in chainrule yet."

@@ -16,7 +16,7 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol, TypeVar
 
 import numpy as np
@@ -28,6 +28,7 @@ from chainrule.run import engines
 from chainrule.run.arena import Arena, group
 from chainrule.run.plan.fuse import WATCH_EVERY, is_watched
 from chainrule.run.reference import Interpreter
+from chainrule.run.reference import evaluate as reference_values
 from chainrule.transform.mode import for_predicting
 from chainrule.transform.rows import pieces_fit
 
@@ -39,6 +40,7 @@ __all__ = [
     "ReferenceFunction",
     "ReferenceProgram",
     "RowFunction",
+    "evaluate",
     "prepare",
     "prepare_function",
     "trainer",
@@ -49,19 +51,21 @@ Array = np.ndarray[Any, Any]
 T = TypeVar("T")
 Brief = Callable[[Array], tuple[Array, float]]
 ROWS_AT_ONCE = 4096  # a function of many rows processes them in pieces of this size
-ENGINES = ("auto", "native", "reference")
+ENGINES = ("auto", "native", "reference", "xla")
 
 
 @dataclass(frozen=True)
 class Engine:
-    """The engine that computes a graph: its `name` (see :func:`prepare`) and its `threads`.
+    """The engine that computes a graph: its `name` (see :func:`prepare`), `threads`, `devices`.
 
     If `threads` is None, the environment variable ``CHAINRULE_THREADS`` or else the number of
-    cores limits how many are used.
+    cores limits how many are used.  The engine "xla" has threads of its own; it computes steps on
+    so many `devices` ("all": those that JAX finds, None: one), each with a part of every batch.
     """
 
     name: str | None = None
     threads: int | None = None
+    devices: int | str | None = None
 
 
 class Program(Protocol):
@@ -88,6 +92,10 @@ class Program(Protocol):
 
     def explain(self) -> str:
         """Return a description of how the step is run."""
+        ...
+
+    def made_with(self) -> dict[str, str]:
+        """Return the versions and hardware that the last bits of a result may depend on."""
         ...
 
 
@@ -173,6 +181,10 @@ class ReferenceProgram:
         """Return a description of how the step is run."""
         nodes = len(self.interpreter.steps)
         return f"The reference interpreter runs all {nodes} operations, because {self.reason}."
+
+    def made_with(self) -> dict[str, str]:
+        """Return nothing: NumPy's version is told of every training."""
+        return {}
 
 
 class RowFunction(Protocol):
@@ -263,8 +275,12 @@ def prepare_function(
     leaves = graph.inputs.items() if frozen else ()
     values = {n: p.params["parameter"].value for n, p in leaves if n not in data}
     kept = values if frozen else None
-    function: RowFunction = _on_engine(
-        chosen.name,
+    function: RowFunction
+    if chosen.name == "xla":
+        function = _xla().XlaFunction(graph, data, kept)
+        return function
+    function = _on_engine(
+        chosen,
         lambda native: native.native_function(graph, set(data), chosen.threads, kept),
         lambda reason: ReferenceFunction(graph, kept),
     )
@@ -278,16 +294,17 @@ def prepare(
     batch_size: int,
     engine: Engine | str | None = None,
 ) -> Program:
-    """Prepare the step `graph` to run on `engine`: "auto", "native" or "reference".
+    """Prepare the step `graph` to run on `engine`: "auto", "native", "reference" or "xla".
 
     A name is the :class:`Engine` of that name with a number of threads chosen for speed.
 
     None selects the environment variable ``CHAINRULE_ENGINE``, or else "auto": native
     code, with a warning if the reference interpreter computes some nodes (they can't be
-    compiled) or all nodes (llvmlite is missing).  Raises GraphError if the graph's
-    inputs are not exactly `state` and `data`, OptionError for an unknown engine
-    or (engine "native") for a graph that can't be compiled, and ShapeError or
-    DTypeError for an array that does not match its input.
+    compiled) or all nodes (llvmlite is missing).  "xla" is used only if it is asked for.
+
+    Raises GraphError if the graph's inputs are not exactly `state` and `data`, OptionError for an
+    unknown engine, for `devices` that are not there, or (engine "native" or "xla") for a graph that
+    can't be compiled, and ShapeError or DTypeError for an array that does not match its input.
     """
     given = set(state) | set(data)
     if given != set(graph.inputs) or not set(state) <= set(graph.outputs):
@@ -300,12 +317,39 @@ def prepare(
         if array.dtype != spec.dtype:
             raise DTypeError(f"input {name!r} must be {spec.dtype}, but is {array.dtype}.")
     chosen = _engine(engine)
-    program: Program = _on_engine(
-        chosen.name,
+    program: Program
+    if chosen.name == "xla":
+        program = _xla().XlaProgram(graph, state, data, batch_size, chosen.devices)
+        return program
+    program = _on_engine(
+        chosen,
         lambda native: native.native_program(graph, state, data, batch_size, chosen.threads),
         lambda reason: ReferenceProgram(graph, state, data, reason),
     )
     return program
+
+
+def evaluate(
+    graph: Graph, values: Mapping[str, Any] | None = None, engine: str = "reference"
+) -> dict[str, Any]:
+    """Evaluate `graph` on input `values` by name, and return its outputs by name.
+
+    Parameters without a value have their current one.  `engine` is "reference", node by node
+    with NumPy, or "xla", which compiles the graph first (for that, JAX must be installed).
+    Raises GraphError for a missing or unknown input, ShapeError or DTypeError for a value of
+    the wrong shape or dtype, and OptionError if `engine` can't compute the graph.
+
+    >>> import chainrule as cr
+    >>> x = cr.input("x", ("n",))
+    >>> evaluate(Graph({"total": x.sum()}), {"x": [1.0, 2.0]})
+    {'total': array(3., dtype=float32)}
+    """
+    if engine == "reference":
+        return reference_values(graph, values)
+    if engine != "xla":
+        raise OptionError(f"evaluate: engine must be 'reference' or 'xla', not {engine!r}.")
+    found: dict[str, Any] = _xla().values(graph, values or {})
+    return found
 
 
 def trainer(
@@ -334,20 +378,37 @@ def workers(threads: int | None) -> int:
     return limit
 
 
+def _xla() -> Any:
+    """Return the XLA engine; raise OptionError if JAX can't be loaded."""
+    try:
+        return engines.load("xla")
+    except (ImportError, OSError) as error:
+        if not engines.is_missing(error):
+            raise
+        raise OptionError(
+            f"engine='xla' needs JAX, which can't be loaded ({error}); install it with "
+            "pip install 'chainrule[xla]', or jax[cuda13] for NVIDIA's GPUs."
+        ) from None
+
+
 def _engine(choice: Engine | str | None) -> Engine:
-    return choice if isinstance(choice, Engine) else Engine(choice)
+    """Return the chosen engine, by its name; raise OptionError if there is none."""
+    given = choice if isinstance(choice, Engine) else Engine(choice)
+    name = given.name or os.environ.get("CHAINRULE_ENGINE") or "auto"
+    if name not in ENGINES:
+        raise OptionError(f"unknown engine {name!r}. {did_you_mean(name, ENGINES)}")
+    if given.devices is not None and name != "xla":
+        raise OptionError(f"devices={given.devices!r} needs engine='xla', not {name!r}.")
+    return replace(given, name=name)
 
 
 def _on_engine(
-    engine: str | None,
+    chosen: Engine,
     on_native: Callable[[Any], T],
     on_reference: Callable[[str], T],
 ) -> T:
     """Build the program with the chosen engine; the reference engine gets the reason for it."""
-    choice = engine or os.environ.get("CHAINRULE_ENGINE") or "auto"
-    if choice not in ENGINES:
-        raise OptionError(f"unknown engine {choice!r}. {did_you_mean(choice, ENGINES)}")
-    if choice == "reference":
+    if chosen.name == "reference":
         return on_reference("it was asked for")
     try:
         native = engines.load("by_rows")
@@ -357,15 +418,15 @@ def _on_engine(
         reason = f"llvmlite can't be loaded ({error})"
     else:
         made = on_native(native)
-        _tell_of_stops(made, choice)
+        _tell_of_stops(made, chosen.name)
         return made
-    if choice == "native":
+    if chosen.name == "native":
         raise OptionError(f"engine='native' can't run this: {reason}.")
     warnings.warn(f"chainrule runs on the slower reference engine: {reason}.", stacklevel=4)
     return on_reference(reason)
 
 
-def _tell_of_stops(made: Any, choice: str) -> None:
+def _tell_of_stops(made: Any, choice: str | None) -> None:
     """Warn about operations left to the interpreter, or raise if `choice` is "native"."""
     left = made.code.left_to_reference()
     if not left:

@@ -18,7 +18,7 @@ from chainrule.core.handle import set_evaluator
 from chainrule.core.other_arrays import as_array
 from chainrule.core.spec import Dim, is_float, resolve
 
-__all__ = ["Interpreter", "evaluate"]
+__all__ = ["Interpreter", "bound", "evaluate"]
 
 
 class Interpreter:
@@ -55,7 +55,9 @@ class Interpreter:
         input, and ShapeError or DTypeError for a value of the wrong shape or dtype.
         """
         table: list[Any] = [None] * len(self.slots)
-        dims = self._bind(values, table)
+        arrays, dims = bound(self.graph, values)
+        for name, array in arrays.items():
+            table[self.slots[self.graph.inputs[name]]] = array
         with np.errstate(all="ignore"):
             for node, at, sources, dead, symbolic in self.steps:
                 params = node.params
@@ -72,22 +74,30 @@ class Interpreter:
                     table[slot] = None
         return {name: np.asarray(table[self.slots[n]]) for name, n in self.graph.outputs.items()}
 
-    def _bind(self, values: Mapping[str, Any], table: list[Any]) -> dict[Dim, int]:
-        dims: dict[Dim, int] = {}
-        unknown = [name for name in values if name not in self.graph.inputs]
-        if unknown:
-            hint = did_you_mean(unknown[0], self.graph.inputs)
-            raise GraphError(f"the graph has no input {unknown[0]!r}. {hint}")
-        for name, node in self.graph.inputs.items():
-            if name in values:
-                array = _fit(values[name], node.spec.dtype, name)
-            elif node.primitive.name == "parameter":
-                array = node.primitive.meaning(**node.params)
-            else:
-                raise GraphError(f"input {name!r}, {node.spec}, has no value.")
-            node.spec.bind(array, dims, name)
-            table[self.slots[node]] = array
-        return dims
+
+def bound(
+    graph: Graph, values: Mapping[str, Any]
+) -> tuple[dict[str, np.ndarray[Any, Any]], dict[Dim, int]]:
+    """Return an array for each input of `graph`, and the number that each Dim has in them.
+
+    Parameters that are not among `values` have their current value.  Raises the errors of
+    :class:`Interpreter`.
+    """
+    dims: dict[Dim, int] = {}
+    arrays: dict[str, np.ndarray[Any, Any]] = {}
+    unknown = [name for name in values if name not in graph.inputs]
+    if unknown:
+        hint = did_you_mean(unknown[0], graph.inputs)
+        raise GraphError(f"the graph has no input {unknown[0]!r}. {hint}")
+    for name, node in graph.inputs.items():
+        if name in values:
+            arrays[name] = _fit(values[name], node.spec.dtype, name)
+        elif node.primitive.name == "parameter":
+            arrays[name] = node.primitive.meaning(**node.params)
+        else:
+            raise GraphError(f"input {name!r}, {node.spec}, has no value.")
+        node.spec.bind(arrays[name], dims, name)
+    return arrays, dims
 
 
 def _fit(value: Any, dtype: np.dtype[Any], name: str) -> np.ndarray[Any, Any]:

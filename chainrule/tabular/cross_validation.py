@@ -22,6 +22,8 @@ def cross_validate(
     choose: Callable[[Problem], Settings],
     *,
     threads: int | None = None,
+    engine: str | None = None,
+    devices: int | str | None = None,
     threshold: str | float | None = None,
     watch: Callable[[int, int], None] | None = None,
 ) -> dict[str, Any]:
@@ -44,8 +46,9 @@ def cross_validate(
     tested: list[dict[str, Any]] = []
     for problem in problems:
         run = fit_table(
-            problem, choose(problem), threads=threads, progress=False, threshold=threshold
-        )
+            problem, choose(problem), threads=threads, engine=engine, devices=devices,
+            progress=False, threshold=threshold,
+        )  # fmt: skip
         if run.stopped == "interrupted":
             raise KeyboardInterrupt
         tested.append(run.scores["test"])

@@ -131,6 +131,8 @@ def fit_table(
     settings: Settings,
     *,
     threads: int | None = None,
+    engine: str | None = None,
+    devices: int | str | None = None,
     progress: bool = True,
     check: bool = False,
     callbacks: Iterable[object] = (),
@@ -144,8 +146,8 @@ def fit_table(
     rows, and with `threshold` the decision between two classes, see
     :func:`chainrule.tabular.calibration.calibrate`.
 
-    Ctrl-C stops and keeps the best weights so far.  `check`, `callbacks` and `checkpoint` are those
-    of :func:`chainrule.train.fit.fit`; a training goes on by the same call with
+    Ctrl-C stops and keeps the best weights so far.  The other options are those of
+    :func:`chainrule.train.fit.fit`; a training goes on by the same call with
     ``Checkpoint(folder, resume=True)``.
     Raises what :func:`chainrule.train.fit.fit` raises.
 
@@ -160,8 +162,8 @@ def fit_table(
         checkpoint = replace(checkpoint, files={TABLE: problem.name, **checkpoint.files})
     problem = suited(problem, settings)
     run = train_table(
-        problem, settings, threads=threads, progress=progress, check=check, callbacks=callbacks,
-        checkpoint=checkpoint,
+        problem, settings, threads=threads, engine=engine, devices=devices, progress=progress,
+        check=check, callbacks=callbacks, checkpoint=checkpoint,
     )  # fmt: skip
     run.pipeline = _calibrated(run, problem)
     if run.findings is not None:

@@ -28,7 +28,6 @@ from chainrule.doctor.case import Case
 from chainrule.nn.layer import parameters
 from chainrule.nn.layer_config import model_config, to_config
 from chainrule.optim.hyper import KINDS
-from chainrule.run import engines
 from chainrule.step.part import Part
 from chainrule.train.checkpoint import TABLE, Checkpoint
 from chainrule.train.directory import START, pack_weights
@@ -177,17 +176,14 @@ def _fingerprint(part: Part, names: Collection[str]) -> str:
 
 def _made_with(training: Training) -> dict[str, str]:
     """Return the versions and the machine that the last bits of a result may depend on."""
-    found = {
+    return {
         # The package stands above its parts, so that they can't import it; but it is loaded.
         "chainrule": sys.modules["chainrule"].__version__,
         "numpy": np.__version__,
         "engine": training.program.engine,
         "machine": platform.machine(),
+        **training.program.made_with(),
     }
-    if training.program.engine == "native":
-        machine = engines.load("machine")
-        found |= {"processor": machine.host_name(), "LLVM": machine.llvm_version()}
-    return found
 
 
 def _arguments(

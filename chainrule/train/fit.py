@@ -87,6 +87,7 @@ def fit(
     seed: int = 0,
     threads: int | None = None,
     engine: str | None = None,
+    devices: int | str | None = None,
     progress: bool = True,
     watch: bool = False,
     check: bool = False,
@@ -150,8 +151,10 @@ def fit(
     feature_names
         The names of the columns of X (None: those of a frame), which findings use instead of
         numbers, and by which the columns of later frames are matched.
-    threads, engine
-        See :func:`chainrule.run.program.prepare`.
+    threads, engine, devices
+        See :func:`chainrule.run.program.prepare`.  With ``engine="xla"`` and ``devices="all"``,
+        or a number, each device computes a part of every batch; the result is that of one device,
+        but for rounding.
 
     Ctrl-C ends training after the present step and keeps the best weights so far.  The run holds
     `model` itself, so training it again changes what an earlier run predicts.  To keep both, save
@@ -202,7 +205,7 @@ def fit(
     case = Case(
         untrained, data, loss, method, epochs, int(batch_size), validation, regularizer, int(seed),
         {"early_stopping": stopping, "sample_weight": sample_weight, "class_weight": class_weight,
-         "metrics": metrics, "threads": threads, "engine": engine},
+         "metrics": metrics, "threads": threads, "engine": engine, "devices": devices},
         feature_names,
     )  # fmt: skip
     training = prepare_training(case, model, aim, (train, held_out), measures, watch)
@@ -221,7 +224,7 @@ def fit(
             "seed": int(seed),
             "rows": len(train),
         },
-        engine=Engine(engine, threads),
+        engine=Engine(engine, threads, devices),
     )
     loop = Loop(training, run, Rates(method, training.step.rate, training.program.state), stopping)
     loop.callbacks = asked

@@ -150,6 +150,10 @@ class FullBatchProgram:
         """Return in words how the step is run."""
         return f"{self.optimizer!r}, one iteration an epoch.\n{self.program.explain()}"
 
+    def made_with(self) -> dict[str, str]:
+        """Return what the last bits of a result may depend on."""
+        return self.program.made_with()
+
 
 class _LeastSquaresProgram(FullBatchProgram):
     """The same for Levenberg-Marquardt, which needs the residuals and their Jacobian."""

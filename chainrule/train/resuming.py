@@ -44,6 +44,7 @@ def resume(
     callbacks: Iterable[object] = (),
     threads: int | None = None,
     engine: str | None = None,
+    devices: int | str | None = None,
     progress: bool = True,
 ) -> Run:
     """Go on with the training that ``fit(..., checkpoint=folder)`` saved in `folder`.
@@ -103,7 +104,7 @@ def resume(
             raise OptionError(f"{cure.format(folder=str(folder))}, {name}=...).")
     return fit(
         model, arguments.pop("data"), **arguments, threads=threads, engine=engine,
-        progress=progress, on_epoch=on_epoch, callbacks=callbacks,
+        devices=devices, progress=progress, on_epoch=on_epoch, callbacks=callbacks,
     )  # fmt: skip
 
 

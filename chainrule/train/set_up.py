@@ -124,7 +124,7 @@ def prepare_training(
         model, aim, method.planned(case.epochs * steps, steps), metrics, train,
         watch=watch, regularizer=case.regularizer, seed=case.seed,
     )  # fmt: skip
-    engine = Engine(case.more.get("engine"), case.more.get("threads"))
+    engine = Engine(*(case.more.get(name) for name in ("engine", "threads", "devices")))
     program: Program
     if isinstance(method, FullBatch):
         program = full_batch_program(method, model, aim, step, train, case.seed, engine)

@@ -59,6 +59,8 @@ OPTIONS = {
     "fraction nan": ("--test-fraction nan", "from 0 to below 1"),
     "seed negative": ("--seed=-1", "--seed"),
     "threads 0": ("--threads 0", "--threads"),
+    "unknown engine": ("--engine gpu", "'gpu' is not one of"),
+    "devices 0": ("--devices 0", "from 1, or all, not '0'"),
 }
 
 

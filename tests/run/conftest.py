@@ -1,4 +1,7 @@
-"""Code compiled by these tests is kept in a folder of the session, never in the user's cache."""
+"""Code compiled by these tests is kept in a folder of the session, never in the user's cache.
+
+XLA takes the processor for eight devices.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,10 @@ from collections.abc import Iterator
 import pytest
 
 from tests.run.sanitized import KIND, check_accesses
+
+# So that JAX, where it is installed, has eight devices: it reads this when it is first used.
+FLAG = "--xla_force_host_platform_device_count=8"
+os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {FLAG}".strip()
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -22,6 +23,8 @@ Array = np.ndarray[Any, Any]
 Shapes = tuple[tuple[Any, ...], ...]
 N = Dim("n")
 ROWS = 5
+DTYPES = ("float64", "float32", "int32", "float64", "uint8", "float32", "int64", "bool")
+SHAPES_EACH = 6  # of an elementwise operation, as all share one way through the compiler
 WIRING = Wiring(4, 3, np.array([0, 2, 1, 0]), np.array([0, 0, 1, 1]))
 
 # Shapes of the inputs of elementwise operations, by their number.
@@ -200,6 +203,21 @@ def uses(primitive: Primitive) -> Iterator[Use]:
     elif name == "stop_gradient":
         for shape in ALIKE:
             yield Use(name, (shape,), {})
+
+
+def drawn_uses(name: str, most: int | None = None) -> Iterator[tuple[Use, str]]:
+    """Yield uses of an operation, each with a dtype; of an elementwise one only some.
+
+    Of others, about `most`, spread evenly.
+    """
+    found = list(uses(registry[name]))
+    if registry[name].elementwise:
+        at = sorted(registry).index(name)  # so that together they meet all shapes
+        found = [found[(at * SHAPES_EACH + i) % len(found)] for i in range(SHAPES_EACH)]
+    elif most is not None:
+        found = found[:: -(-len(found) // most)]
+    found = found * 2 if len(found) == 1 else found  # so that each is met in float64 and float32
+    yield from zip(found, itertools.cycle(DTYPES), strict=False)
 
 
 def values_of(use: Use, dtype: str) -> list[Array]:

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 import chainrule as cr
 from chainrule import nn, optim
 from chainrule.core.errors import ChainruleError
+from chainrule.core.graph import Graph
 from chainrule.core.primitive import Primitive, registry
 from chainrule.core.spec import Dim, resolve
 from chainrule.core.tensor import Tensor, record
@@ -439,7 +440,7 @@ def trials() -> st.SearchStrategy[Trial]:
     return st.one_of(graphs(), graphs(), graphs(), steps())
 
 
-def _by_reference(trial: Trial, run: Callable[[Mapping[str, Array]], Any]) -> dict[str, Array]:
+def _step_by_step(trial: Trial, run: Callable[[Mapping[str, Array]], Any]) -> dict[str, Array]:
     """Return the state after all steps, the sums over them, and the last other results."""
     state = dict(trial.case.state)
     found: dict[str, Array] = {}
@@ -452,6 +453,18 @@ def _by_reference(trial: Trial, run: Callable[[Mapping[str, Array]], Any]) -> di
             total = np.asarray(value, np.float64) if single else np.asarray(value)
             found[name] = found[name] + total if single and name in found else total
     return found | state
+
+
+def check_values(trial: Trial, evaluate: Callable[[Graph, Mapping[str, Array]], Any]) -> None:
+    """Hold steps whose values `evaluate` computes to the reference."""
+    _check_results(trial, _step_by_step(trial, lambda v: evaluate(trial.case.graph, v)))
+
+
+def _check_results(trial: Trial, found: Mapping[str, Array]) -> None:
+    graph, rng = trial.case.graph, np.random.default_rng(0)
+    expected = _step_by_step(trial, Interpreter(graph))
+    noisy = [_step_by_step(trial, lambda v: evaluate_noisily(graph, v, rng)) for _ in range(NOISES)]
+    assert_near(found, expected, noisy)
 
 
 def _natively(trial: Trial, threads: int) -> dict[str, Array]:
@@ -473,12 +486,8 @@ def _natively(trial: Trial, threads: int) -> dict[str, Array]:
 
 def check(trial: Trial) -> None:
     """Hold native results to the reference, and on more threads to the same bits."""
-    expected = _by_reference(trial, Interpreter(trial.case.graph))
-    rng = np.random.default_rng(0)
-    graph = trial.case.graph
-    noisy = [_by_reference(trial, lambda v: evaluate_noisily(graph, v, rng)) for _ in range(NOISES)]
     alone = _natively(trial, 1)
-    assert_near(alone, expected, noisy)
+    _check_results(trial, alone)
     for threads in (2, 3):
         for name, value in _natively(trial, threads).items():
             np.testing.assert_array_equal(value, alone[name], f"{name}, {threads} threads")

@@ -20,19 +20,9 @@ from chainrule.run.llvm.code import NativeCode
 from chainrule.transform.mode import for_predicting
 from tests.nn.test_config import LAYERS
 from tests.run.agreement import Case, assert_agree, shuffled
-from tests.run.operations import ROWS, Array, N, Use, graph_of, reference, run_native, uses
+from tests.run.operations import ROWS, Array, N, drawn_uses, graph_of, reference, run_native
 
-DTYPES = ("float64", "float32", "int32", "float64", "uint8", "float32", "int64", "bool")
-SHAPES_EACH = 6  # of an elementwise operation, as all share one way through the compiler
 BOUND = {"float32": 1e-4, "float64": 1e-9}
-
-
-def _chosen(name: str) -> Iterator[Use]:
-    found = list(uses(registry[name]))
-    if registry[name].elementwise:
-        at = sorted(registry).index(name)  # so that together they meet all shapes
-        found = [found[(at * SHAPES_EACH + i) % len(found)] for i in range(SHAPES_EACH)]
-    yield from found
 
 
 def assert_native(graph: cr.Graph, given: Mapping[str, Array]) -> None:
@@ -54,7 +44,7 @@ def assert_native(graph: cr.Graph, given: Mapping[str, Array]) -> None:
 @pytest.mark.parametrize("name", sorted(n for n, p in registry.items() if not p.leaf))
 def test_an_operation_is_native_on_every_number_of_axes(name: str) -> None:
     tried = 0
-    for use, dtype in zip(_chosen(name), itertools.cycle(DTYPES), strict=False):
+    for use, dtype in drawn_uses(name):
         try:
             graph, given = graph_of(use, dtype)
         except cr.DTypeError:

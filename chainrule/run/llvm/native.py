@@ -21,7 +21,12 @@ from chainrule.core.spec import Dim, Spec, resolve
 from chainrule.run.arena import Arena, group
 from chainrule.run.llvm.caller import Caller, address_of
 from chainrule.run.llvm.code import NativeCode
-from chainrule.run.llvm.machine import available_cores, thread_limit
+from chainrule.run.llvm.machine import (
+    available_cores,
+    host_name,
+    llvm_version,
+    thread_limit,
+)
 from chainrule.run.llvm.recent import native_code
 from chainrule.run.llvm.training_loop import NativeTrainer
 from chainrule.transform.rows import pieces_fit
@@ -101,6 +106,10 @@ class NativeProgram:
                 rows, columns = kernel.view
                 lines.append(f"  {kernel.kind} {rows} x {columns}: {work}; stores {kept}")
         return "\n".join(lines)
+
+    def made_with(self) -> dict[str, str]:
+        """Return what the last bits depend on; see :class:`~chainrule.run.program.Program`."""
+        return {"processor": host_name(), "LLVM": llvm_version()}
 
 
 def checked_order(order: Array, batch_size: int, capacity: int, length: int | None) -> Array:
