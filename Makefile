@@ -24,7 +24,7 @@ test: $(VENV)/.test ## run the tests, about 7 minutes on two cores
 	$(PY) -m pytest -n auto -m "not oracle and not slow and not browser and not thorough and not xla" $(ARGS)
 
 thorough: $(VENV)/.test ## run the tests that make test leaves out: more cases of the same
-	$(PY) -m pytest -n auto -m "thorough" $(ARGS)
+	$(PY) -m pytest -n auto -m "thorough and not xla" $(ARGS)
 
 damage: $(VENV)/.test ## flip every bit of a saved run, which takes 2 minutes
 	$(PY) -m pytest -n auto -m slow tests/core/test_durable.py tests/train/test_saved_files.py $(ARGS)
