@@ -40,12 +40,20 @@ OURS = "chainrule"
 # --- from results to numbers -----------------------------------------------------------------
 
 
+def _kept(record: Record) -> bool:
+    table = TABLES.get(record["table"])
+    return table is not None and table.kept
+
+
 def latest(records: Sequence[Record]) -> list[Record]:
-    """Return the last result for each fold, of the last version of each contestant."""
-    versions = {record["contestant"]: record["version"] for record in records}
+    """Return the last result for each fold, of the last version of each contestant.
+
+    The tables for development and those that are kept are measured apart, and judged apart.
+    """
+    versions = {(r["contestant"], _kept(r)): r["version"] for r in records}
     found = {}
     for r in records:
-        if r["version"] == versions[r["contestant"]]:
+        if r["version"] == versions[r["contestant"], _kept(r)]:
             found[r["table"], r["seed"], r["fold"], r["contestant"]] = r
     return list(found.values())
 
@@ -247,15 +255,19 @@ def picture(scores: Array, names: Sequence[str], title: str) -> str:
 
 
 def _versions(records: Sequence[Record]) -> str:
-    found = {r["contestant"]: r["version"] for r in records}
-    names = dict.fromkeys(n for n in CONTESTANTS if n in found)
-    told = {CONTESTANTS[n].distribution or OURS: found[n] for n in names}
+    found: dict[str, list[str]] = defaultdict(list)
+    for r in records:
+        if r["version"] not in found[r["contestant"]]:
+            found[r["contestant"]].append(r["version"])
+    names = [n for n in CONTESTANTS if n in found]
+    told = {CONTESTANTS[n].distribution or OURS: " and ".join(found[n]) for n in names}
     listed = ", ".join(f"{name} {version}" for name, version in told.items())
     threads = sorted({str(r["threads"]) for r in records if "threads" in r})
-    seeds = len({r["seed"] for r in records})
+    seeds, folds = (len({r[key] for r in records}) for key in ("seed", "fold"))
+    counted = f"{' or '.join(threads)} thread{'' if threads == ['1'] else 's'}"
     return (
-        f"Measured with Python {platform.python_version()}, {listed}, each on "
-        f"{' or '.join(threads)} thread{'' if threads == ['1'] else 's'}. Seeds: {seeds}."
+        f"Measured with Python {platform.python_version()}, {listed}, each on {counted}. "
+        f"Seeds: {seeds}; folds of each: {folds}."
     )
 
 
