@@ -96,7 +96,7 @@ def test_the_effect_has_the_known_direction(name: str) -> None:
     assert findings.chart.text()
 
 
-@pytest.mark.thorough
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["mini-batch", "backprop"])
 def test_what_is_timed_has_the_known_direction(name: str) -> None:
     timed = [e for e in CLAIMS[name].experiment(Budget(5)).effects if "epochs" not in e.quantity]
@@ -104,7 +104,7 @@ def test_what_is_timed_has_the_known_direction(name: str) -> None:
     assert all(map(on_claimed_side, timed))
 
 
-@pytest.mark.thorough
+@pytest.mark.slow
 def test_the_best_rate_of_each_batch_size_is_inside_the_grid() -> None:
     measured = CLAIMS["mini-batch"].experiment(Budget(5)).measured
     rates = [rate for name, rate in measured.items() if name.startswith("best learning rate")]
@@ -112,7 +112,7 @@ def test_the_best_rate_of_each_batch_size_is_inside_the_grid() -> None:
     assert 0.001 < min(rates) <= max(rates) < 10
 
 
-@pytest.mark.thorough
+@pytest.mark.slow
 def test_exp_costs_less_in_wide_layers() -> None:
     narrow, wide = (CLAIMS["exp-cost"].experiment(Budget(3)).effects[k] for k in (1, -1))
     assert narrow.estimate.mean > max(0.02, wide.estimate.mean)

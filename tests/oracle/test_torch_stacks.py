@@ -15,9 +15,9 @@ from chainrule.interop.torch_stacks import COUNTERPARTS
 pytestmark = pytest.mark.oracle
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def t() -> Any:
-    """PyTorch's layers."""
+    """PyTorch's layers, which draw the same weights in each test."""
     torch = pytest.importorskip("torch", reason="make oracle installs PyTorch")
     torch.manual_seed(0)
     return torch.nn

@@ -63,39 +63,39 @@ def test_every_loss_and_activation_is_among_the_cases() -> None:
         assert {case[part] for case in EVERY} >= {case[part] for case in TURNS}
 
 
-@pytest.mark.one_in(5)
+@pytest.mark.one_in(9)
 @pytest.mark.parametrize(("activation", "loss", "optimizer"), EVERY)
 def test_losses_and_activations_in_float64(activation: str, loss: str, optimizer: str) -> None:
     assert_agree(_case(activation, loss, optimizer, "float64"), whole_batches(), 7, 1e-9)
 
 
-@pytest.mark.one_in(5)
+@pytest.mark.one_in(9)
 @pytest.mark.parametrize(("activation", "loss"), [case[:2] for case in EVERY[::3]])
 def test_losses_and_activations_in_float32(activation: str, loss: str) -> None:
     assert_agree(_case(activation, loss, "sgd", "float32"), whole_batches(), 7, BOUND["float32"])
 
 
-@pytest.mark.one_in(5)
+@pytest.mark.one_in(9)
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_optimizers(name: str) -> None:
     assert_agree(optimizer_case(OPTIMIZERS[name]), whole_batches(), 7, 1e-9)
 
 
-@pytest.mark.one_in(5)
+@pytest.mark.one_in(9)
 @pytest.mark.parametrize("name", list(OPTIMIZERS)[::3])
 def test_optimizers_in_float32(name: str) -> None:
     """Ten steps: a gradient near zero, all rounding, moves a weight by a share of the rate."""
     assert_agree(optimizer_case(OPTIMIZERS[name], "float32"), whole_batches()[:70], 7, 1e-4)
 
 
-@pytest.mark.one_in(5)
+@pytest.mark.one_in(9)
 @pytest.mark.parametrize("name", SCHEDULES)
 def test_schedules(name: str) -> None:
     made = optimizer_case(optim.SGD(SCHEDULES[name], momentum=optim.Polynomial(0.9, 0.5, steps=50)))
     assert_agree(made, whole_batches(), 7, 1e-9)
 
 
-@pytest.mark.one_in(5)
+@pytest.mark.one_in(9)
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 @pytest.mark.parametrize("kind", KINDS)
 def test_what_layers_do_in_training(kind: str, dtype: str) -> None:
@@ -146,7 +146,7 @@ def _training_of(layer: Any) -> Case:
     raise AssertionError(f"no shape fits {layer}")
 
 
-@pytest.mark.one_in(5)
+@pytest.mark.one_in(9)
 @pytest.mark.parametrize("layer", LAYERS, ids=lambda e: type(e).__name__)
 def test_layers(layer: Any) -> None:
     case = _training_of(copy.deepcopy(layer))
