@@ -11,6 +11,7 @@ import pytest
 
 import chainrule as cr
 from chainrule.core import handle, recall
+from chainrule.run import reference
 from chainrule.transform import grad as grad_module
 
 RNG = np.random.default_rng(0)
@@ -159,4 +160,4 @@ def test_one_long_evaluation_keeps_no_more_at_once(monkeypatch: pytest.MonkeyPat
 
 
 def test_the_evaluator_is_the_reference() -> None:
-    assert handle._evaluate is cr.evaluate
+    assert handle._evaluate is reference.evaluate

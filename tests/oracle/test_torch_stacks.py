@@ -97,7 +97,7 @@ def test_a_stack_is_read_and_written_back(t: Any, name: str) -> None:
 def test_a_network_that_was_read_trains_on_and_goes_back(t: Any) -> None:
     X = np.random.default_rng(0).normal(size=(200, 4)).astype("f4")
     y = (X[:, 0] > X[:, 1]).astype("i8")
-    module = t.Sequential(t.Linear(4, 8), t.BatchNorm1d(8), t.ReLU(), t.Linear(8, 2))
+    module = t.Sequential(t.Linear(4, 32), t.BatchNorm1d(32), t.ReLU(), t.Linear(32, 2))
     module[0].weight.requires_grad_(False)
     model = cr.from_torch(module)
     first = model.layers[0].weight.value.copy()
