@@ -20,7 +20,7 @@ help: ## list the targets
 demo: $(VENV)/.chainrule ## install chainrule in .venv and train a network on handwritten digits
 	$(VENV)/bin/chainrule train digits
 
-test: $(VENV)/.test ## run the tests, about 7 minutes on two cores
+test: $(VENV)/.test ## run the tests, about 10 minutes on two cores
 	$(PY) -m pytest -n auto -m "not oracle and not slow and not browser and not thorough and not xla" $(ARGS)
 
 thorough: $(VENV)/.test ## run the tests that make test leaves out: more cases of the same
