@@ -24,7 +24,7 @@ from chainrule.core.spec import Dim, Shape, Spec, as_shape, is_float
 from chainrule.core.tensor import Tensor, TensorLike, as_tensor, record
 from chainrule.ops.elementary import cos, log1p, sqrt
 
-__all__ = ["normal", "uniform"]
+__all__ = ["normal", "numbers_at", "uniform"]
 
 ROTATIONS = ((13, 15, 26, 6), (17, 29, 16, 24))
 PARITY = np.uint32(0x1BD11BDA)
@@ -60,19 +60,25 @@ def _uniform_infer(seed: Spec, shape: Shape, stream: int, dtype: str) -> Spec:
 def _uniform_meaning(seed: Any, shape: tuple[int, ...], stream: int, dtype: str) -> Any:
     low, high = (np.array([int(seed) & (2**64 - 1)], np.uint64)).view(np.uint32)
     place = np.arange(math.prod(shape), dtype=np.uint64)
+    with np.errstate(over="ignore"):
+        return numbers_at(place, (np.uint32(low), np.uint32(high)), stream, dtype).reshape(shape)
+
+
+def numbers_at(place: Any, key: tuple[Any, Any], stream: int, dtype: str) -> Any:
+    """Return the uniform numbers at `place`, an array of uint64 of NumPy or with its methods.
+
+    `key` is the seed in two words of 32 bits, the lower one first.
+    """
     # The stream takes the upper word of the counter: 2**32 numbers per draw, 2**32 draws per seed.
     counter = (
         place.astype(np.uint32),
         (place >> np.uint64(32)).astype(np.uint32) + np.uint32(stream),
     )
-    with np.errstate(over="ignore"):
-        x, y = threefry((np.uint32(low), np.uint32(high)), counter)
+    x, y = threefry(key, counter)
     if np.dtype(dtype) == np.float32:
-        values = (x >> np.uint32(8)).astype(np.float32) * np.float32(2.0**-24)
-    else:
-        bits = (x.astype(np.uint64) << np.uint64(32)) | y.astype(np.uint64)
-        values = (bits >> np.uint64(11)).astype(np.float64) * 2.0**-53
-    return values.reshape(shape)
+        return (x >> np.uint32(8)).astype(np.float32) * np.float32(2.0**-24)
+    bits = (x.astype(np.uint64) << np.uint64(32)) | y.astype(np.uint64)
+    return (bits >> np.uint64(11)).astype(np.float64) * 2.0**-53
 
 
 UNIFORM = register(

@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from chainrule.ops.random import threefry
+from chainrule.ops.random import numbers_at
 from chainrule.ops.sparse import Wiring
 
 __all__ = ["FORMS"]
@@ -36,17 +36,8 @@ def _scatter_add(updates: Any, indices: Any, rows: int) -> Any:
 def _uniform(seed: Any, shape: tuple[int, ...], stream: int, dtype: str) -> Any:
     bits = jnp.asarray(seed).astype(np.uint64)
     place = jnp.arange(math.prod(shape), dtype=np.uint64)
-    counter = (
-        place.astype(np.uint32),
-        (place >> np.uint64(32)).astype(np.uint32) + np.uint32(stream),
-    )
-    x, y = threefry((bits.astype(np.uint32), (bits >> np.uint64(32)).astype(np.uint32)), counter)
-    if np.dtype(dtype) == np.float32:
-        values = (x >> np.uint32(8)).astype(np.float32) * np.float32(2.0**-24)
-    else:
-        whole = (x.astype(np.uint64) << np.uint64(32)) | y.astype(np.uint64)
-        values = (whole >> np.uint64(11)).astype(np.float64) * 2.0**-53
-    return values.reshape(shape)
+    key = bits.astype(np.uint32), (bits >> np.uint64(32)).astype(np.uint32)
+    return numbers_at(place, key, stream, dtype).reshape(shape)
 
 
 def _pad(x: Any, low: Any, high: Any, interior: Any) -> Any:
