@@ -36,9 +36,10 @@ PAGES: dict[str, dict[str, str]] = {
     "Guides": {
         name: f"docs/{name}.md"
         for name in (
-            "table", "targets", "images", "wiring", "your-own", "catalogue", "many", "callbacks",
-            "tune", "interrupted", "large-data", "workers", "engines", "bad-input", "onnx", "serve",
-            "scikit-learn", "doctor", "explain", "draw", "features", "report",
+            "table", "frames", "targets", "images", "wiring", "your-own", "catalogue", "many",
+            "callbacks", "tune", "interrupted", "large-data", "workers", "engines", "bad-input",
+            "scikit-learn", "onnx", "pytorch", "serve", "doctor", "explain", "draw", "features",
+            "report",
         )
     },
     "Background": {
