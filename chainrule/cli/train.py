@@ -209,6 +209,12 @@ def train(
     several = bool(problem.pipeline.target.parts)
     if several and folds is not None:
         raise OptionError("--folds scores one target; leave the others out.")
+    if folds is not None and problem.raw is None:  # streamed
+        raise OptionError(
+            "--folds reads the whole table, but a streamed one is too large for the memory; leave "
+            "--folds out, give --no-stream, or train on some rows by a query, such as "
+            "\"select * from 'FILE' using sample 100000\"."
+        )
     check_settings(settings, None if several else problem.pipeline.task)
     problem = suited(problem, settings)
     if resume is None:  # replaced by --force, or of a training killed before its first checkpoint

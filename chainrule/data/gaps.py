@@ -17,7 +17,7 @@ from chainrule.core.wording import counted
 from chainrule.data.parse import parse_number
 from chainrule.data.table import Column, Table, column_from_text, format_number
 
-__all__ = ["Sentinel", "find_sentinels", "gap_words", "said_missing", "with_gaps"]
+__all__ = ["Sentinel", "find_sentinels", "gap_words", "said_gaps", "said_missing", "with_gaps"]
 
 _NINES = tuple(sign * float("9" * k) for k in range(2, 7) for sign in (1, -1))
 _LONG = 999  # no number with fewer nines is a sentinel because of its sign alone
@@ -125,12 +125,14 @@ def with_gaps(table: Table, na: Sequence[str]) -> Table:
 
 
 def said_missing(before: Table, after: Table, na: Sequence[str]) -> Iterator[str]:
-    """Yield the notes on the cells that are missing `after` :func:`with_gaps`."""
-    told = []
-    for old, new in zip(before, after, strict=True):
-        count = int((new.missing & ~old.missing).sum())
-        if count:
-            told.append(f"{counted(count, 'cell')} of `{old.name}`")
+    """Return the notes on the cells that are missing `after` :func:`with_gaps`."""
+    pairs = zip(before, after, strict=True)
+    return said_gaps({b.name: int((a.missing & ~b.missing).sum()) for b, a in pairs}, na)
+
+
+def said_gaps(counts: Mapping[str, int], na: Sequence[str]) -> Iterator[str]:
+    """Yield the notes on the cells of each column that are missing because they are one of `na`."""
+    told = [f"{counted(count, 'cell')} of `{name}`" for name, count in counts.items() if count]
     words = ", ".join(map(repr, na))
     if told:
         yield f"missing, as they are {words}: {', '.join(told)}"

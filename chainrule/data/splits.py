@@ -119,7 +119,8 @@ def split_groups(
 
     Of several draws of groups, the one is used whose share of test rows is nearest to
     `test_fraction`.  The shares of `classes` are kept as far as the first rows of groups have
-    them.  Raises DataError for fewer than two groups.
+    them.  For a fraction of 0, no rows are for testing.  Raises DataError for fewer than two
+    groups.
 
     >>> train, _, test = split_groups(["a", "a", "b", "b", "c"], test_fraction=0.4)
     >>> len(train), len(test)
@@ -147,6 +148,8 @@ def _draw_groups(
     codes: Rows, count: int, strata: NDArray[np.int64] | None, fraction: float, seed: int
 ) -> tuple[Rows, Rows]:
     """Return (groups kept, groups held out) of the draw with the share nearest to `fraction`."""
+    if fraction == 0:
+        return np.arange(count), np.arange(0)
     sizes = np.bincount(codes, minlength=count)
     if strata is not None and np.bincount(strata).max() < 2:
         strata = None
@@ -160,8 +163,8 @@ def _draw_groups(
 def split_times(times: NDArray[Any], test_fraction: float = 0.2) -> tuple[Rows, Rows | None, Rows]:
     """Return (train, validation, test) rows in the order of `times`, the last rows for testing.
 
-    Rows of one time are in one part, so that no part holds times of a later one.  Raises DataError
-    if all times are equal.
+    Rows of one time are in one part, so that no part holds times of a later one.  For a fraction of
+    0, no rows are for testing.  Raises DataError if all times are equal.
 
     >>> [part.tolist() for part in split_times(np.array([3, 1, 2, 4, 4]), 0.2) if part is not None]
     [[0, 1, 2], [3, 4]]
@@ -175,6 +178,8 @@ def split_times(times: NDArray[Any], test_fraction: float = 0.2) -> tuple[Rows, 
 
 def _last(times: NDArray[Any], fraction: float) -> tuple[Rows, Rows]:
     """Return (earlier rows, last rows), the latter about the share `fraction`."""
+    if fraction == 0:
+        return np.arange(len(times)), np.arange(0)
     if len(times) < 2 or times.min() == times.max():
         raise DataError("All rows are of one time; a split by time needs two times or more.")
     n = len(times)

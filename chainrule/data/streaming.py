@@ -12,7 +12,7 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
@@ -22,26 +22,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from chainrule.core.errors import DataError
-from chainrule.data.columns import Roles, as_said, choose_target, said_writing
+from chainrule.data.columns import Roles, as_said
 from chainrule.data.encode import CategoryEncoder
 from chainrule.data.fitting import CHUNK
+from chainrule.data.gaps import said_gaps, with_gaps
+from chainrule.data.leaks import Leak, find_leaks
 from chainrule.data.pipeline import Pipeline, fit_encoders
 from chainrule.data.preprocess import Preprocessing, plan
 from chainrule.data.read import StoredTable, check_source, is_query, store_table
 from chainrule.data.scaling import Scaler
-from chainrule.data.splits import split_parts
-from chainrule.data.table import Column, column_from_text
-from chainrule.data.target import (
-    Target,
-    check_learnable,
-    in_order,
-    make_target,
-    order_of,
-    settle_task,
-    told_if_chosen,
-)
+from chainrule.data.stored_targets import StoredTargets
+from chainrule.data.target import without_orders
 from chainrule.data.unread import Settled, Unread, held_out_notes
-from chainrule.data.writing import Writing
 
 __all__ = ["Stream", "choose_folder", "stream", "too_large_for_memory"]
 
@@ -49,7 +41,6 @@ Array = NDArray[Any]
 SAMPLE_ROWS = 100_000  # training rows used for means, medians and categories
 _SAMPLE_CELLS = 5_000_000  # fewer rows if there are many columns, but at least 10,000
 _BLOCK_CELLS = 1_000_000  # cells in memory while the table is encoded
-_TARGETS_AT_ONCE = 250_000
 _MEMORY_SHARE = 4  # by default, a file larger than a quarter of the memory is streamed
 
 
@@ -59,7 +50,8 @@ class Stream:
 
     `train`, `validation` (None if there are too few rows) and `test` can be passed to
     :func:`chainrule.fit`.  The disk space is freed when the arrays are no longer used, or when
-    the process ends for any reason.
+    the process ends for any reason.  `weights` are those of the training and the validation rows,
+    if a column gives them, and `leaks` the columns that give the target away.
     """
 
     source: str
@@ -67,11 +59,13 @@ class Stream:
     train: tuple[Array, Array]
     validation: tuple[Array, Array] | None
     test: tuple[Array, Array]
+    weights: tuple[Array | None, Array | None] = (None, None)
+    leaks: tuple[Leak, ...] = ()
 
 
 def stream(
     source: str | os.PathLike[str],
-    target: str | None = None,
+    target: str | Sequence[str] | None = None,
     *,
     task: str | None = None,
     test_fraction: float = 0.2,
@@ -81,6 +75,10 @@ def stream(
     folder: str | os.PathLike[str] | None = None,
     watch: Callable[[int, int], None] | None = None,
     skip: int | None = None,
+    na: Sequence[str] = (),
+    weight: str | None = None,
+    group: str | None = None,
+    time: str | None = None,
 ) -> Stream:
     """Encode a file or SQL query of any size to disk, and return its parts for training.
 
@@ -90,12 +88,11 @@ def stream(
     at most 100,000 training rows (fewer for very wide tables), so they are approximate if there
     are more rows.  A projection in `preprocess` is fitted to the features of all training rows.
     Validation and test rows are not used for any of these.  In training, the order of rows is a
-    new random permutation of all rows in each epoch.  `roles` and `preprocess` are as in
-    :meth:`chainrule.data.pipeline.Pipeline.fit`, and `skip` as in
-    :func:`chainrule.data.read.read_table`.
+    new random permutation of all rows in each epoch.  The other arguments are those of
+    :func:`chainrule.tabular.read_problem`, which are the same for a table in memory.
 
     Memory: about half a gigabyte (above 130 columns, 4 MB per column), and 50 bytes per row (130
-    if every value of the target is different).
+    if every value of the target is different), for each target, group, time and weight.
     Disk space, in `folder` (default: ``TMPDIR``, or ``/var/tmp``): one copy of the table while it
     is encoded, and 4 bytes per feature and row until the arrays are freed; while a projection is
     applied, both its input and its output are stored.  `watch` is called with the number of rows
@@ -109,19 +106,26 @@ def stream(
         if not is_query(text):
             _check_space(place, Path(text).stat().st_size, f"a copy of {text}")
         with store_table(text, place, skip) as table:
-            found = _Targets.read(table, target, task, roles)
-            if found.target.ordered:
-                roles = {name: role for name, role in (roles or {}).items()
-                         if name != found.target.name}  # fmt: skip
-            train, validation, test = found.split(test_fraction, seed)
-            pipeline, read, decided = _fit(table, found, train, seed, roles, planned.scaler)
+            found = StoredTargets.read(table, target, task, roles, na)
+            (train, validation, test), told = found.split(
+                table, test_fraction, seed, group, time, roles, na
+            )
+            weights = None if weight is None else found.weights(table, weight, roles, na)
+            held: dict[str, Any] = {group: "dropped"} if group is not None else {}
+            held |= without_orders(roles, found.target) or {}
+            held |= {weight: "dropped"} if weight is not None else {}
+            pipeline, read, decided, leaks = _fit(
+                table, found, train, seed, held, planned.scaler, na
+            )
             parts = [train, np.array([], np.intp) if validation is None else validation, test]
-            arrays, unread = _encode(
+            arrays, unread, gaps = _encode(
                 table, pipeline, [found.rows[part] for part in parts], place, watch
             )
+            gaps = {name: {**gaps, **found.gaps}.get(name, 0) for name in table.names}
             lines = (settled.note(unread[0].get(settled.column.name)) for settled in read)
-            told = tuple(line for line in lines if line)
-            pipeline = replace(pipeline, notes=(*pipeline.notes, *told, *decided))
+            notes = [*table.notes, *said_gaps(gaps, na), *found.notes, *told, *pipeline.notes]
+            notes += [line for line in lines if line]
+            pipeline = replace(pipeline, notes=(*notes, *decided))
             if planned.projector is not None:
                 pipeline = pipeline.with_projection(planned.projector, [arrays[0]])
                 arrays = _project(arrays, pipeline, place)
@@ -129,7 +133,10 @@ def stream(
         # The files are unlinked here; their space is freed with the arrays.
     y = found.encode(pipeline.target)
     pairs = [(X, y[part]) for X, part in zip(arrays, parts, strict=True)]
-    return Stream(text, pipeline, pairs[0], None if validation is None else pairs[1], pairs[2])
+    weighed = (None, None) if weights is None else (weights[train], weights[parts[1]])
+    if validation is None:
+        return Stream(text, pipeline, pairs[0], None, pairs[2], (weighed[0], None), leaks)
+    return Stream(text, pipeline, pairs[0], pairs[1], pairs[2], weighed, leaks)
 
 
 def too_large_for_memory(source: str | os.PathLike[str]) -> bool:
@@ -144,124 +151,41 @@ def _physical_memory() -> int:
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
-@dataclass(frozen=True)
-class _Targets:
-    """The `rows` with a target, and for each of them its position in the values `distinct`."""
-
-    distinct: Column
-    rows: NDArray[np.intp]
-    places: NDArray[np.int32]
-    target: Target
-    notes: tuple[str, ...]
-    source: str
-
-    @classmethod
-    def read(
-        cls, table: StoredTable, target: str | None, task: str | None, roles: Roles | None
-    ) -> _Targets:
-        """Read the target column in blocks, and determine the task."""
-        name, chosen = choose_target(table.block(0, 1, table.names), target)
-        order = order_of(name, roles, task)
-        task = task if order is None else "classification"
-        column, places = _read_column(
-            table, name, said_writing(roles).get(name) or table.writing[name]
-        )
-        rows = np.flatnonzero(places >= 0)
-        _, first, places, counts = np.unique(
-            places[rows], return_index=True, return_inverse=True, return_counts=True
-        )
-        distinct = replace(column, origin=rows[first])
-        every = distinct.take(places) if column.kind == "number" else distinct
-        # Each value at most twice: enough to detect classes of one row and invalid targets.
-        few = distinct.take(np.repeat(np.arange(len(counts)), np.minimum(counts, 2)))
-        with told_if_chosen(chosen):
-            settled, notes = settle_task(every, len(table) - len(rows), task, table.source)
-            made = make_target(few, settled, table.source, whole=True)
-        if order is not None:
-            made, note = in_order(made, few, order, table.source)
-            notes = (*notes, note)
-        check_learnable(made, distinct, len(rows), table.source)
-        told = (*table.notes, *((chosen,) if chosen else ()), *notes)
-        return cls(distinct, rows, places.astype(np.int32), made, told, table.source)
-
-    def split(self, fraction: float, seed: int) -> tuple[Any, Any, Any]:
-        """Return (train, validation or None, test), indices into `rows`."""
-        if self.target.task == "regression":
-            return split_parts(len(self.rows), fraction, seed)
-        return split_parts(self.encode(self.target), fraction, seed)
-
-    def fit(self, train: NDArray[np.intp]) -> Target:
-        """Return the target fitted to the rows `train`."""
-        places = self.places[train].astype(np.intp)
-        return self.target.fitted(self.distinct.take(places), self.source)
-
-    def encode(self, target: Target) -> Array:
-        """Return the encoded target of `rows`."""
-        return target.encode(self.distinct, self.source)[self.places]
-
-
-def _read_column(
-    table: StoredTable, name: str, writing: Writing
-) -> tuple[Column, NDArray[np.int64]]:
-    """Return the sorted distinct values of a column, and each row's index in them (-1: missing)."""
-    seen: dict[str, int] = {}
-    pieces = []
-    for start in range(0, len(table), _TARGETS_AT_ONCE):
-        column = table.block(start, start + _TARGETS_AT_ONCE, (name,), (name,))[name]
-        if column.kind == "text":
-            codes = [seen.setdefault(cell, len(seen)) for cell in column.values.tolist()]
-            piece = np.array(codes, np.float64)
-        else:
-            piece = column.values.astype(np.float64)
-        piece[column.missing] = np.nan
-        pieces.append(piece)
-    values = np.concatenate(pieces)
-    gone = np.isnan(values)
-    distinct, places = np.unique(values[~gone], return_inverse=True)
-    whole = np.full(len(values), -1, np.int64)
-    none = np.zeros(len(distinct), bool)
-    if column.kind != "text":
-        whole[~gone] = places
-        kinds: dict[str, Any] = {"boolean": bool, "date": "datetime64[us]"}
-        return Column(
-            name, column.kind, distinct.astype(kinds.get(column.kind, float)), none
-        ), whole
-    words = [word for word, code in seen.items()]
-    kept = column_from_text(name, [words[int(code)] for code in distinct], writing)
-    order = np.argsort(kept.values.astype(str) if kept.kind == "text" else kept.values)
-    ranks = np.empty(len(order), np.int64)
-    ranks[order] = np.arange(len(order))
-    whole[~gone] = ranks[places]
-    return kept.take(order), whole
-
-
 def _fit(
     table: StoredTable,
-    found: _Targets,
+    found: StoredTargets,
     train: NDArray[np.intp],
     seed: int,
     roles: Roles | None,
     scaler: Scaler | None,
-) -> tuple[Pipeline, list[Settled], tuple[str, ...]]:
+    na: Sequence[str],
+) -> tuple[Pipeline, list[Settled], tuple[str, ...], tuple[Leak, ...]]:
     """Fit the encoders to a sample of the training rows, and the target to all of them.
 
-    Returns the pipeline, how its columns were read, and the notes on the roles of columns.
+    Returns the pipeline, how its columns were read, the notes on the roles of columns, and those
+    that give the target away.
     """
-    rows = found.rows[train]
+    chosen, notes = train, tuple[str, ...]()
     most = min(SAMPLE_ROWS, max(10_000, _SAMPLE_CELLS // len(table.names)))
-    notes = found.notes
-    if len(rows) > most:
+    if len(train) > most:
         rng = np.random.Generator(np.random.Philox(seed))
-        rows = np.sort(rng.choice(rows, most, replace=False))
-        notes += (f"the roles of columns were chosen from a random {most:,} of the training rows",)
-    names = [name for name in table.names if name != found.distinct.name]
+        chosen = np.sort(rng.choice(train, most, replace=False))
+        notes = (f"the roles of columns were chosen from a random {most:,} of the training rows",)
+    targets = found.target.names
+    names = [name for name in table.names if name not in targets]
     if not names:
-        raise DataError(f"{table.source} has no column besides the target {found.distinct.name!r}.")
-    sample, roles = as_said(table.take(rows, names), roles, found.distinct.name)
+        named = ", ".join(map(repr, targets))
+        raise DataError(f"{table.source} has no column besides the target {named}.")
+    sample = with_gaps(table.take(found.rows[chosen], names), na)
+    sample, plain = as_said(sample, roles, targets[0])
     encoders, read, decided = fit_encoders(
-        list(sample), found.distinct.name, table.source, roles, scaler
+        list(sample), found.target.name, table.source, plain, scaler
     )
-    return Pipeline(encoders, found.fit(train), notes), read, decided
+    pipeline = Pipeline(encoders, found.fit(train), notes, na=tuple(na))
+    y = found.encode(pipeline.target)[chosen]
+    every = np.arange(len(chosen))
+    leaks = find_leaks(sample, encoders, every, y, tuple(roles or ()), pipeline.target.parts)
+    return pipeline, read, decided, leaks
 
 
 def _encode(
@@ -270,10 +194,11 @@ def _encode(
     parts: list[NDArray[np.intp]],
     place: Path,
     watch: Callable[[int, int], None] | None,
-) -> tuple[list[Array], tuple[dict[str, Unread], dict[str, Unread]]]:
+) -> tuple[list[Array], tuple[dict[str, Unread], dict[str, Unread]], dict[str, int]]:
     """Write the features of each part to a separate file, and return them memory-mapped.
 
-    Also returns the cells that could not be read, in the first part and in the others.
+    Also returns the cells that could not be read, in the first part and in the others, and how
+    many cells of each column are words that mean "no value".
     """
     width = len(pipeline.feature_names)
     needed = 4 * width * sum(len(part) for part in parts)
@@ -286,13 +211,17 @@ def _encode(
         files.append(_file(place / f"{i}.npy", len(rows), width))
     names = [encoder.name for encoder in pipeline.encoders]
     words = [e.name for e in pipeline.encoders if isinstance(e, CategoryEncoder) or e.levels]
+    gaps, plain = dict.fromkeys(names, 0), replace(pipeline, na=())
     step = max(1_000, _BLOCK_CELLS // max(width, len(names)))
     # Blocks have equal sizes, because each block decides whether a column can be read.
     ends = np.linspace(0, len(table), -(-len(table) // step) + 1).astype(int).tolist()
     for start, stop in pairwise(ends):
-        block = table.block(start, stop, names, words)
-        X = pipeline.transform(block)
-        for name, rows in pipeline.unread_rows(block).items():
+        whole = table.block(start, stop, names, words)
+        block = with_gaps(whole, pipeline.na)
+        for old, new in zip(whole, block, strict=True):
+            gaps[old.name] += int((new.missing & ~old.missing).sum())
+        X = plain.transform(block)
+        for name, rows in plain.unread_rows(block).items():
             sides = side[start:stop][rows]
             for seen, chosen in zip(unread, (rows[sides == 0], rows[sides > 0]), strict=True):
                 if len(chosen):
@@ -306,7 +235,7 @@ def _encode(
             watch(stop, len(table))
     for file in files:
         file.flags.writeable = False
-    return files, unread
+    return files, unread, gaps
 
 
 def _project(arrays: list[Array], pipeline: Pipeline, place: Path) -> list[Array]:

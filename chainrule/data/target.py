@@ -28,12 +28,16 @@ __all__ = [
     "Target",
     "Task",
     "check_learnable",
+    "check_several",
     "in_order",
     "inspect_target",
     "inspect_targets",
+    "left_out_of_several",
     "make_target",
     "order_of",
     "settle_task",
+    "target_names",
+    "without_orders",
 ]
 
 Task = Literal["classification", "regression", "several"]
@@ -243,6 +247,39 @@ def inspect_targets(
 
     Raises OptionError for a task, which each target has of its own, and for a name given twice.
     """
+    check_several(names, task)
+    missing = np.zeros(len(table), dtype=bool)
+    for name in names:
+        missing |= table[choose_target(table, name)[0]].missing
+    rows, notes = np.flatnonzero(~missing), [*left_out_of_several(missing)]
+    found = [inspect_target(table, name, None, rows, roles) for name in names]
+    notes += [note for _, _, told in found for note in told]
+    parts = tuple(target for target, _, _ in found)
+    return Target(", ".join(names), "several", parts=parts), rows, tuple(notes)
+
+
+def target_names(target: str | Sequence[str] | None, names: Sequence[str]) -> tuple[str, ...]:
+    """Return the names of the targets; a text with commas is one name if a column has it.
+
+    >>> target_names("price, grade", ["price", "grade"]), target_names(None, ["price"])
+    (('price', 'grade'), ())
+    """
+    if target is None:
+        return ()
+    if not isinstance(target, str):
+        return tuple(target)
+    parts = tuple(part.strip() for part in target.split(","))
+    return (target,) if target in names or not all(parts) else parts
+
+
+def without_orders(roles: Roles | None, target: Target) -> Roles | None:
+    """Return the roles without those that order the classes of targets, which are no features."""
+    ordered = [one.name for one in target.parts or (target,) if one.ordered]
+    return {name: role for name, role in roles.items() if name not in ordered} if roles else roles
+
+
+def check_several(names: Sequence[str], task: str | None) -> None:
+    """Raise OptionError for a task of several targets, and for a name given twice."""
     if task is not None:
         raise OptionError(
             f"task {task!r} can't be given for several targets; give the order of classes as a "
@@ -250,18 +287,12 @@ def inspect_targets(
         )
     if twice := [name for i, name in enumerate(names) if name in names[:i]]:
         raise OptionError(f"target {twice[0]!r} is given twice.")
-    missing = np.zeros(len(table), dtype=bool)
-    for name in names:
-        missing |= table[choose_target(table, name)[0]].missing
-    rows, notes = np.flatnonzero(~missing), []
-    if missing.any():
-        notes.append(
-            f"left out {counted(int(missing.sum()), 'row')} without a value of each target"
-        )
-    found = [inspect_target(table, name, None, rows, roles) for name in names]
-    notes += [note for _, _, told in found for note in told]
-    parts = tuple(target for target, _, _ in found)
-    return Target(", ".join(names), "several", parts=parts), rows, tuple(notes)
+
+
+def left_out_of_several(missing: NDArray[np.bool_]) -> tuple[str, ...]:
+    """Return the note on rows that miss one of several targets, or none."""
+    count = int(missing.sum())
+    return (f"left out {counted(count, 'row')} without a value of each target",) if count else ()
 
 
 @contextmanager

@@ -39,15 +39,26 @@ from chainrule.data.splits import (
 from chainrule.data.streaming import stream as encode_to_disk
 from chainrule.data.streaming import too_large_for_memory
 from chainrule.data.table import Table
-from chainrule.data.target import Target, check_learnable, inspect_target, inspect_targets
+from chainrule.data.target import (
+    Target,
+    check_learnable,
+    inspect_target,
+    inspect_targets,
+    target_names,
+    without_orders,
+)
+from chainrule.data.together import (
+    check_named,
+    groups_of,
+    times_of,
+    weights_of,
+)
 from chainrule.data.unread import held_out_notes
-from chainrule.tabular.together import groups_of, times_of
 from chainrule.train.progress import Progress
 
 __all__ = ["Pair", "Problem", "fold_problems", "read_problem"]
 
 Pair = tuple[NDArray[Any], NDArray[Any]]
-_ONE_STREAMED = "Of several targets, a streamed table can have one only; leave the others out."
 
 
 @dataclass(frozen=True)
@@ -150,14 +161,12 @@ def read_problem(
         source = Table.from_arrays(source)
     if stream is None:
         stream = not isinstance(source, Table) and too_large_for_memory(source)
+    if group is not None and time is not None:
+        raise OptionError("give group or time, not both: a split can keep to one of them.")
     if stream:
-        if target is not None and not isinstance(target, str):
-            raise OptionError(_ONE_STREAMED)
-        for option, value in {"weight": weight, "na": na, "group": group, "time": time}.items():
-            if value:
-                raise OptionError(f"{option}: a streamed table can't use {value!r} yet.")
         options: dict[str, Any] = {"task": task, "test_fraction": test_fraction, "seed": seed}
-        options |= {"roles": roles, "preprocess": preprocess, "skip": skip}
+        options |= {"roles": roles, "preprocess": preprocess, "skip": skip, "weight": weight}
+        options |= {"na": tuple(na or ()), "group": group, "time": time}
         return _streamed_problem(source, target, options, progress)
     found = _open(source, skip, roles)
     if isinstance(found, Dataset):
@@ -166,12 +175,10 @@ def read_problem(
             what = "roles can't be given" if roles else "it has no column of weights"
             raise DataError(f"{found.name} is a set of images; {what}.")
         return _image_problem(found, target, task, seed, preprocess)
-    if group is not None and time is not None:
-        raise OptionError("give group or time, not both: a split can keep to one of them.")
     na = tuple(na or ())
     table, roles = _as_said(found, target, roles, na)
     rows = _split(table, target, task, test_fraction, seed, roles, _Together(group, time))
-    kept = _of_features(rows.target, roles)
+    kept = without_orders(roles, rows.target)
     options = {"roles": kept, "preprocess": preprocess, "na": na}
     if weight is not None or group is not None:
         named = {name: "dropped" for name in (group,) if name is not None}
@@ -219,9 +226,12 @@ def fold_problems(
     table, roles = _as_said(found, target, roles, na)
     every, notes, kept, strata = _inspect(table, target, task, roles)
     dropped = {name: "dropped" for name in (group, weight) if name is not None}
-    given = {**(_of_features(every, roles) or {}), **dropped}
+    given = {**(without_orders(roles, every) or {}), **dropped}
     options = {"roles": given, "preprocess": preprocess, "na": na}
-    groups = None if group is None else groups_of(table, group, every.name, kept)[0]
+    groups = None
+    if group is not None:
+        check_named("group", group, table.names, every.names)
+        groups = groups_of(table[group].take(kept))[0]
 
     def divided(groups: NDArray[Any] | None) -> Iterator[_Parts]:
         for train, held, test in split_folds(len(kept), strata, groups, folds, seed):
@@ -246,7 +256,7 @@ def _as_said(
     """Return the table and the roles with what the user said of gaps and of writing applied."""
     table = with_gaps(found, na)
     told = said_missing(found, table, na)
-    named = _names(target, table)
+    named = target_names(target, table.names)
     table, roles = as_said(table, roles, named[0] if named else choose_target(table)[0])
     return replace(table, notes=(*table.notes, *told)), roles
 
@@ -314,14 +324,14 @@ def _split(
     together: _Together,
 ) -> _Parts:
     found, notes, kept, strata = _inspect(table, target, task, roles)
-    if fraction == 0 and together != _Together():
-        raise OptionError("without test rows (a test_fraction of 0), leave group and time out.")
     if together.time is not None:
-        times, late, told = times_of(table, together.time, found.name, kept)
-        kept, notes = late, (*notes, told)
+        check_named("time", together.time, table.names, found.names)
+        times, timed, told = times_of(table[together.time].take(kept))
+        kept, notes = kept[timed], (*notes, told)
         train, validation, test = split_times(times, fraction)
     elif together.group is not None:
-        groups, told = groups_of(table, together.group, found.name, kept)
+        check_named("group", together.group, table.names, found.names)
+        groups, told = groups_of(table[together.group].take(kept))
         train, validation, test = split_groups(groups, strata, fraction, seed)
         notes = (*notes, told)
     elif together.codes is not None:
@@ -345,7 +355,7 @@ def _inspect(
     table: Table, target: str | Sequence[str] | None, task: str | None, roles: Roles | None
 ) -> tuple[Target, tuple[str, ...], NDArray[np.intp], NDArray[np.int64] | None]:
     """Return the target, the notes on it, the rows that have one, and the classes to stratify."""
-    asked = _names(target, table)
+    asked = target_names(target, table.names)
     if len(asked) > 1:
         found, kept, notes = inspect_targets(table, asked, task, roles)
     else:
@@ -356,22 +366,6 @@ def _inspect(
     # Only classes are stratified, those of the first target that has some.
     classes = next((one for one in every if one.task == "classification"), None)
     return found, notes, kept, None if classes is None else classes.encode_from(table, kept)
-
-
-def _of_features(target: Target, roles: Roles | None) -> Roles | None:
-    """Return the roles without those that order the classes of targets."""
-    ordered = [one.name for one in target.parts or (target,) if one.ordered]
-    return {name: role for name, role in roles.items() if name not in ordered} if roles else roles
-
-
-def _names(target: str | Sequence[str] | None, table: Table) -> tuple[str, ...]:
-    """Return the names of the targets; a text with commas is one name if a column has it."""
-    if target is None:
-        return ()
-    if not isinstance(target, str):
-        return tuple(target)
-    parts = tuple(part.strip() for part in target.split(","))
-    return (target,) if target in table or not all(parts) else parts
 
 
 def _copies_across(problem: Problem, table: Table, parts: _Parts) -> NDArray[np.uint64] | None:
@@ -418,21 +412,15 @@ def _weights(
     """Return the weights of the training and the validation rows, from the column `name`."""
     if name is None:
         return None, None
-    if name not in table.names or name in parts.target.names:
-        others = [other for other in table.names if other not in parts.target.names]
-        raise DataError(f"weight: {name!r} is not a feature column. {did_you_mean(name, others)}")
-    column = table[name]
-    rows = parts.train if parts.validation is None else np.r_[parts.train, parts.validation]
-    if column.kind not in ("number", "boolean") or column.missing[rows].any():
-        raise DataError(f"weight: column {name!r} must have a number in every row.")
-    values = np.asarray(column.values, np.float64)
-    held = None if parts.validation is None else values[parts.validation]
-    return values[parts.train], held
+    check_named("weight", name, table.names, parts.target.names)
+    train = weights_of(table[name].take(parts.train))
+    held = parts.validation
+    return train, None if held is None else weights_of(table[name].take(held))
 
 
 def _streamed_problem(
     source: str | os.PathLike[str] | Table,
-    target: str | None,
+    target: str | Sequence[str] | None,
     options: dict[str, Any],
     progress: bool,
 ) -> Problem:
@@ -444,15 +432,11 @@ def _streamed_problem(
             bar.rows = rows
             bar.advance(1, done)
 
-        try:
-            streamed = encode_to_disk(source, target, watch=watch, **options)
-        except DataError as error:
-            if target is None or "," not in target or f"{target!r} to predict" not in str(error):
-                raise
-            raise OptionError(f"{error} {_ONE_STREAMED}") from None
+        streamed = encode_to_disk(source, target, watch=watch, **options)
     return Problem(
-        _title(source), streamed.pipeline, streamed.train, streamed.validation, streamed.test
-    )
+        _title(source), streamed.pipeline, streamed.train, streamed.validation, streamed.test,
+        weights=streamed.weights, leaks=streamed.leaks,
+    )  # fmt: skip
 
 
 def _image_problem(

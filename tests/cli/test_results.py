@@ -52,6 +52,15 @@ def test_folds_test_every_row_once_and_the_network_is_trained_as_without(
     assert Path("run/metrics.json").read_bytes() == Path("again/metrics.json").read_bytes()
 
 
+def test_folds_of_a_streamed_table_are_refused_with_what_to_do_instead(
+    call: Call, noisy: Path
+) -> None:
+    result = call("train", noisy, "--stream", "--folds", 3, "--out", "run")
+    assert result.exit_code != 0
+    assert "leave --folds out, give --no-stream, or train on some rows" in result.output
+    assert not Path("run").exists()
+
+
 def test_folds_keep_the_classes_and_leave_no_row_out(noisy: Path) -> None:
     problems = fold_problems(str(noisy), folds=4)
     tested = np.concatenate([problem.raw[1] for problem in problems])  # type: ignore[index]

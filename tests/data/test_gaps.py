@@ -11,7 +11,6 @@ import pytest
 from click.testing import CliRunner
 
 from chainrule.cli.commands import command_line
-from chainrule.core.errors import OptionError
 from chainrule.data import Pipeline, Table, read_table
 from chainrule.data.gaps import find_sentinels, with_gaps
 from chainrule.tabular.problem import read_problem
@@ -121,8 +120,11 @@ def test_named_words_are_missing_in_training_and_prediction(tmp_path: Path) -> N
     assert done.exit_code == 0, done.output
     assert "14 cells of `x`, 15 cells of `word`" in " ".join(done.output.split())
     assert 'na = ["unknown", "word=none"]' in (tmp_path / "s" / "config.toml").read_text()
-    with pytest.raises(OptionError, match="na: a streamed table"):
-        read_problem(path, "y", na=["unknown"], stream=True)
+    streamed = read_problem(
+        path, "y", task="regression", na=["unknown", "word=none"], stream=True
+    ).pipeline
+    assert isinstance(streamed, Pipeline)
+    assert streamed.to_json() == pipeline.to_json()
 
 
 def test_rows_without_a_target_are_those_that_are_named() -> None:

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import duckdb
 import numpy as np
@@ -14,7 +15,7 @@ import pytest
 
 import chainrule as cr
 from chainrule import nn
-from chainrule.core.errors import DataError
+from chainrule.core.errors import DataError, OptionError
 from chainrule.data.splits import split_parts
 from chainrule.data.streaming import stream, too_large_for_memory
 from chainrule.tabular.problem import Problem, read_problem
@@ -60,12 +61,81 @@ def test_a_streamed_table_is_the_table_in_memory(
     tmp_path: Path, form: str, target: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("chainrule.data.streaming._BLOCK_CELLS", 1)  # blocks of the fewest rows
-    monkeypatch.setattr("chainrule.data.streaming._TARGETS_AT_ONCE", 300)
+    monkeypatch.setattr("chainrule.data.stored_targets._CELLS_AT_ONCE", 300)
     path = write(tmp_path / f"mixed.{form}", target)
     streamed, whole = read_problem(path, stream=True), read_problem(path, stream=False)
     same(streamed, whole)
     assert isinstance(streamed.train[0], np.memmap)
     assert list(Path(tmp_path).iterdir()) == [path]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"group": "color"},
+        {"group": "gaps", "target": "flag"},
+        {"group": "day", "target": "wave", "test_fraction": 0},
+        {"time": "day"},
+        {"time": "gaps", "target": "wave"},
+        {"time": "n", "test_fraction": 0},
+        {"weight": "n"},
+        {"target": "wave,target,flag"},
+        {
+            "target": "target,wave",
+            "group": "color",
+            "weight": "n",
+            "na": ["target=low", "color=17"],
+        },
+        {"target": "flag", "na": ["blue", "wave=0"], "roles": {"color": "category"}},
+        {"target": "target", "na": ["mid"], "time": "day", "weight": "flag"},
+        {"target": "target", "na": ["nothing"]},
+    ],
+    ids=str,
+)
+def test_what_is_said_of_rows_is_as_in_memory(
+    tmp_path: Path, options: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("chainrule.data.streaming._BLOCK_CELLS", 1)
+    monkeypatch.setattr("chainrule.data.stored_targets._CELLS_AT_ONCE", 300)
+    path = write(tmp_path / "mixed.csv", WORDS)
+    streamed, whole = (read_problem(path, stream=s, **options) for s in (True, False))
+    same(streamed, whole)
+    for a, b in zip(streamed.weights, whole.weights, strict=True):
+        np.testing.assert_array_equal(a, b)
+    assert streamed.leaks == whole.leaks
+
+
+def test_a_group_without_a_cell_and_copies_without_test_rows(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    lines = [f"{k % 60 / 7:.4f},,{k % 60 * 1.35:.4f}" for k in range(120)]
+    path.write_text("x,who,y\n" + "\n".join(lines) + "\n")
+    alone = read_problem(path, "y", group="who", stream=True)
+    assert "120 groups, 120 rows without a group each alone" in " ".join(alone.pipeline.notes)
+    problem = read_problem(path, "y", test_fraction=0)
+    assert problem.rows["test"] == 0
+    assert not {*problem.train[0].ravel()} & {*problem.validation[0].ravel()}  # type: ignore[index]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"group": "colour"}, "group: 'colour' is not a feature column. Did you mean 'color'"),
+        ({"time": "target"}, "time: 'target' is not a feature column"),
+        ({"time": "color"}, "time: column 'color' holds text"),
+        ({"weight": "gaps"}, "weight: column 'gaps' must have a number in every row"),
+        ({"time": "day", "group": "color"}, "give group or time, not both"),
+    ],
+)
+def test_what_can_not_be_said_of_rows(tmp_path: Path, options: Any, message: str) -> None:
+    path = write(tmp_path / "mixed.parquet", WORDS)
+    for streamed in (True, False):
+        with pytest.raises((DataError, OptionError), match=message):
+            read_problem(path, stream=streamed, **options)
+
+
+def test_a_leak_of_a_streamed_table_is_named(tmp_path: Path) -> None:
+    path = write(tmp_path / "mixed.parquet", "sin(i) * 1000 + 7")
+    assert [leak.column for leak in read_problem(path, stream=True).leaks] == ["wave"]
 
 
 def test_a_query_is_streamed(tmp_path: Path) -> None:

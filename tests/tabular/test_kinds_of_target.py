@@ -303,7 +303,7 @@ def test_settings_of_one_target_are_refused(setting: Any) -> None:
         train(problem, **setting)
 
 
-def test_a_streamed_table_has_an_order_but_not_several_targets(tmp_path: Path) -> None:
+def test_a_streamed_table_has_an_order_and_several_targets(tmp_path: Path) -> None:
     file = tmp_path / "t.csv"
     columns = table("price", "grade")
     lines = [",".join(map(str, row)) for row in zip(*columns.values(), strict=True)]
@@ -312,8 +312,22 @@ def test_a_streamed_table_has_an_order_but_not_several_targets(tmp_path: Path) -
     assert problem.pipeline.classes == tuple(ORDER)
     assert train(problem, epochs=2).objective.name == "ordinal"
     for several in ("price,grade", ["price", "grade"]):
-        with pytest.raises(OptionError, match="a streamed table can have one only"):
-            read_problem(file, several, stream=True)
+        roles = {"grade": ORDER}
+        streamed, whole = (
+            read_problem(file, several, roles=roles, stream=stream) for stream in (True, False)
+        )
+        for a, b in zip(
+            (*streamed.train, *streamed.test), (*whole.train, *whole.test), strict=True
+        ):
+            np.testing.assert_array_equal(a, b)
+        assert [p.to_json() for p in streamed.pipeline.target.parts] == [  # type: ignore[union-attr]
+            p.to_json() for p in whole.pipeline.target.parts
+        ]
+    assert set(train(streamed, epochs=2).scores["targets"]) == {"price", "grade"}
+    with pytest.raises(OptionError, match="task 'regression' can't be given for several"):
+        read_problem(file, "price,grade", task="regression", stream=True)
+    with pytest.raises(OptionError, match="target 'price' is given twice"):
+        read_problem(file, "price,price", stream=True)
 
 
 def test_a_column_with_a_comma_in_its_name_is_one_target() -> None:
