@@ -44,12 +44,24 @@ class Sentinel:
     surely: bool
 
     def __str__(self) -> str:
-        shown = format_number(self.value)
-        where = f"{shown} in {counted(self.count, 'cell')}, first in row {self.row}"
-        others = f"all other values are from {self.low:g} to {self.high:g}"
         if self.surely:
-            return f"{where}, counts as missing, as {others}"
-        return f"{where}, where {others}; if it stands for no value, say --na '{self.name}={shown}'"
+            return f"{self._where}, counts as missing, as {self._others}"
+        return self.doubted
+
+    @property
+    def doubted(self) -> str:
+        """The same for a value that is kept, with what to do if it stands for no value."""
+        said = f"--na '{self.name}={format_number(self.value)}'"
+        return f"{self._where}, where {self._others}; if it stands for no value, say {said}"
+
+    @property
+    def _where(self) -> str:
+        cells = counted(self.count, "cell")
+        return f"{format_number(self.value)} in {cells}, first in row {self.row}"
+
+    @property
+    def _others(self) -> str:
+        return f"all other values are from {self.low:g} to {self.high:g}"
 
 
 def find_sentinels(column: Column) -> tuple[Sentinel, ...]:

@@ -19,6 +19,7 @@ from numpy.typing import ArrayLike, NDArray
 from chainrule.core.errors import DataError, OptionError, did_you_mean
 from chainrule.core.wording import counted
 from chainrule.data.columns import Roles, choose_target, natural_order
+from chainrule.data.gaps import find_sentinels
 from chainrule.data.parse import parse_number
 from chainrule.data.spelling import advise
 from chainrule.data.table import Column, Table
@@ -333,6 +334,7 @@ def settle_task(
     if column.spelling:
         why = f"; {column.writing.why}" if column.writing.why else ""
         notes.append(f"target `{name}`: numbers written as {column.spelling}{why}")
+    notes += [f"target `{name}`: {sentinel.doubted}" for sentinel in find_sentinels(column)]
     if task is not None:
         return cast(Task, task), tuple(notes)
     inferred, why = _infer_task(column)

@@ -134,6 +134,24 @@ def test_rows_without_a_target_are_those_that_are_named() -> None:
     assert problem.pipeline.target.mean == pytest.approx(3, abs=0.6)
 
 
+@pytest.mark.parametrize("streamed", [False, True])
+def test_a_sentinel_in_the_target_is_told_and_kept(tmp_path: Path, streamed: bool) -> None:
+    path = tmp_path / "t.csv"
+    cells = [-999 if k in (3, 40, 70) else 20 + k % 37 for k in range(90)]
+    path.write_text(
+        "x,age\n" + "\n".join(f"{k * 0.37:.2f},{y}" for k, y in enumerate(cells)) + "\n"
+    )
+    problem = read_problem(path, "age", task="regression", stream=streamed)
+    assert (
+        "target `age`: -999 in 3 cells, first in row 4, where all other values are from 20 to 56; "
+        "if it stands for no value, say --na 'age=-999'"
+    ) in problem.pipeline.notes
+    assert sum(problem.rows.values()) == 90
+    said = read_problem(path, "age", task="regression", stream=streamed, na=["age=-999"])
+    assert sum(said.rows.values()) == 87
+    assert not any("if it stands for" in note for note in said.pipeline.notes)
+
+
 def test_a_word_that_does_not_occur_is_told() -> None:
     data = {"x": np.arange(60) * 0.5, "y": np.arange(60) % 7}
     notes = read_problem(data, "y", na=["nothing"]).pipeline.notes
