@@ -13,6 +13,7 @@ import pytest
 import chainrule as cr
 from chainrule import nn
 from chainrule.cli import main
+from chainrule.core.graph import Graph
 from chainrule.run.program import Engine, prepare
 from tests.run.agreement import Case, distance, shuffled
 from tests.run.test_native import _case
@@ -146,3 +147,23 @@ def test_the_command(
     assert not ended.value.code
     assert "accuracy" in capsys.readouterr().out
     assert 'shard = "parameters"' in (tmp_path / "r" / "config.toml").read_text()
+
+
+def test_too_little_memory_is_told_with_the_sizes_of_a_part() -> None:
+    """Of what lies on a device: an eighth of the parameters and of a slot, and all data."""
+    x = cr.input("x", ("n", 1000))
+    w, m = (cr.input(name, (1000, 800)) for name in ("parameter/w", "m/w"))
+    drawn = cr.uniform((x @ w).sum().astype("int64"), (2**22, 2), 0)
+    huge = (drawn @ drawn.transpose(1, 0)).max() + (drawn @ drawn.transpose(1, 0)).sum()
+    leaves = {"x": x, "parameter/w": w, "m/w": m}
+    graph = Graph({"parameter/w": w * 1.0, "m/w": m * huge, "loss": huge.astype("float64")}, leaves)
+    state = {name: np.ones((1000, 800), "float32") for name in ("parameter/w", "m/w")}
+    engine = Engine("xla", devices="all", shard="parameters")
+    program = prepare(graph, state, {"x": np.ones((256, 1000), "float32")}, 256, engine)
+    message = (
+        "memory: it is given 0.4 MB of parameters, 0.4 MB of state of the optimizer, 1.0 MB of "
+        "data, .* shard='parameters'"
+    )
+    with pytest.raises(cr.RunError, match=message):
+        program.run(np.arange(256), 256)
+    assert program.state["parameter/w"].sum() == 800_000  # as it was

@@ -54,6 +54,7 @@ class Placement:
         self.whole: Sharding = SingleDeviceSharding(found[0])
         self.rows: Sharding = self.whole
         self.shard = shard
+        self.sizes: dict[str, int] = {}  # what a device is given, for an error
         if count > 1:
             self.mesh = Mesh(np.array(self.devices), ("rows",))
             self.whole = NamedSharding(self.mesh, PartitionSpec())
@@ -75,7 +76,7 @@ class Placement:
         With `reads` they are only read, and a processor does so where they are.  `where` says how
         they are split, by name.
         """
-        with all_bits(), told_of_memory(size_of(arrays)):
+        with all_bits(), told_of_memory(self.sizes or {"arrays": size_of(arrays)}):
             alias = None if reads else False
             to = self.whole if where is None else dict(where)
             placed: dict[str, Any] = jax.device_put(dict(arrays), to, may_alias=alias)
@@ -106,17 +107,19 @@ class Placement:
 
 
 @contextmanager
-def told_of_memory(given: int) -> Iterator[None]:
-    """Raise RunError if a device has too little memory for arguments of `given` bytes."""
+def told_of_memory(sizes: Mapping[str, int]) -> Iterator[None]:
+    """Raise RunError if a device has too little memory; `sizes` are bytes of what it is given."""
     try:
         yield
     except jax.errors.JaxRuntimeError as error:
         if "RESOURCE_EXHAUSTED" not in str(error):
             raise
+        given = ", ".join(f"{size / 1e6:,.1f} MB of {what}" for what, size in sizes.items())
         raise RunError(
-            f"a device has not enough memory: {given / 1e6:,.0f} MB of parameters, state and data "
-            "are given to it, and XLA needs more for what it computes from them "
-            f"({str(error).splitlines()[0]}). Use smaller batches or a smaller network."
+            f"a device has not enough memory: it is given {given}, and XLA needs more for what it "
+            f"computes from them ({str(error).splitlines()[0]}). Use smaller batches or a smaller "
+            "network; where the parameters and the optimizer take most, divide them among devices "
+            "(devices='all', shard='parameters')."
         ) from error
 
 

@@ -84,7 +84,8 @@ class Tracing:
                 brief = self.bf16 and takes_bf16(node)
                 if brief:
                     inputs = [value.astype(jnp.bfloat16) for value in inputs]
-                found = _value(node, inputs, params)
+                with jax.named_scope(f"{node.scope}:{node.primitive.name}"):  # in what XLA prints
+                    found = _value(node, inputs, params)
                 self.table[node] = found.astype(node.spec.dtype) if brief else found
             except ChainruleError as error:
                 raise type(error)(f"{_named(node)}: {error} Recorded at {node.line}.") from None

@@ -9,6 +9,7 @@ Read next: :mod:`chainrule.run.xla.xla_function`.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -74,6 +75,7 @@ class XlaProgram:
             disk = any(isinstance(array, np.memmap) for array in self.data.values())
             stays = not disk and self.placement.fits(size_of(self.data))
         self.taken = 0
+        self.placement.sizes = self._sizes(stays)
         self.placed = self.placement.put(self.data, reads=True) if stays else None
         self.codes: dict[int, Compiled] = {}
         self._code(batch_size)
@@ -152,6 +154,16 @@ class XlaProgram:
         placed = self.placement.put({**self.state, TOTALS: totals}, where=where)
         return placed, placed.pop(TOTALS)
 
+    def _sizes(self, stays: bool) -> dict[str, int]:
+        """Return the bytes of what a device is given, in words."""
+        found = {"parameters": 0, "state of the optimizer": 0}
+        for name, array in self.state.items():
+            kind = "parameters" if name.startswith("parameter/") else "state of the optimizer"
+            part = self.where[name].shard_shape(array.shape)
+            found[kind] += math.prod(part) * array.dtype.itemsize
+        data = size_of(self.data)
+        return found | {"data": data if stays else min(data, AHEAD * PIECE_BYTES)}
+
     def _at_once(self, size: int) -> int:
         """Return the most rows of one call, whole batches of `size`."""
         batches = max(1, -(-self.rows // size))
@@ -181,7 +193,8 @@ class XlaProgram:
                 placed, _ = self._given(np.zeros(0, np.int32), size)
             order = np.zeros(self._at_once(size), self._checked(np.zeros(0, int), 1).dtype)
             loop = self._loop(size)
-            self.codes[size] = Compiled(loop, [state, sums, placed, order, 0, 0], given=(0, 1))
+            examples = [state, sums, placed, order, 0, 0]
+            self.codes[size] = Compiled(loop, examples, (0, 1), self.placement.sizes)
         return self.codes[size]
 
     def _loop(self, size: int) -> Any:
