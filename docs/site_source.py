@@ -37,9 +37,9 @@ PAGES: dict[str, dict[str, str]] = {
         name: f"docs/{name}.md"
         for name in (
             "table", "frames", "targets", "images", "wiring", "your-own", "catalogue", "many",
-            "callbacks", "tune", "interrupted", "large-data", "workers", "engines", "bad-input",
-            "scikit-learn", "onnx", "pytorch", "serve", "doctor", "explain", "draw", "features",
-            "report",
+            "callbacks", "tune", "interrupted", "large-data", "workers", "engines", "scaling",
+            "bad-input", "scikit-learn", "onnx", "pytorch", "serve", "doctor", "explain", "draw",
+            "features", "report",
         )
     },
     "Background": {

@@ -47,6 +47,7 @@ class Ours(Contestant):
     """The compiled step, an epoch a call."""
 
     engine = "native"
+    precision: str | None = None
 
     def network(self) -> nn.Sequential:
         return network(self.workload)
@@ -63,7 +64,7 @@ class Ours(Contestant):
             step.state,
             {"x": X, "y": target},
             workload.batch,
-            Engine(self.engine, threads),
+            Engine(self.engine, threads, precision=self.precision),
         )
         self.first = {name: np.array(value) for name, value in step.state.items()}
         self.draws = np.random.default_rng(0)
@@ -89,6 +90,12 @@ class OnXla(Ours):
     """The same step on XLA."""
 
     engine = "xla"
+
+
+class OnXlaInBf16(OnXla):
+    """The same with products in bfloat16."""
+
+    precision = "bf16"
 
 
 class Sparse(Ours):

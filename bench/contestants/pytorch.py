@@ -37,6 +37,8 @@ class Eager(Contestant):
     """The loop that a user writes, without DataLoader, which would only slow it."""
 
     fused: bool | None = None
+    device = "cpu"
+    bf16 = False  # products in bfloat16, by autocast
 
     def network(self) -> nn.Sequential:
         return network(self.workload)
@@ -46,8 +48,8 @@ class Eager(Contestant):
             torch.set_num_threads(threads)
         self.workload = workload
         X, y = workload.data()
-        self.X, self.y = torch.from_numpy(X), torch.from_numpy(y)
-        self.model, self.loss = self.network(), LOSSES[workload.loss]
+        self.X, self.y = (torch.from_numpy(array).to(self.device) for array in (X, y))
+        self.model, self.loss = self.network().to(self.device), LOSSES[workload.loss]
         parameters, rate = self.model.parameters(), workload.rate
         self.optimizer: torch.optim.Optimizer
         if workload.optimizer == "adam":
@@ -55,9 +57,16 @@ class Eager(Contestant):
         else:
             momentum = 0.9 if workload.optimizer == "momentum" else 0.0
             self.optimizer = torch.optim.SGD(parameters, rate, momentum, fused=self.fused)
-        self.forward: Any = lambda x, y: self.loss(self.model(x), y)
+        self.forward: Any = self.mean_loss
         self.update: Any = self.optimizer.step
         self.reset()
+
+    def mean_loss(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        if not self.bf16:
+            return self.loss(self.model(x), y)
+        with torch.autocast(self.device, torch.bfloat16):
+            output = self.model(x)
+        return self.loss(output.float(), y)
 
     def assign(self) -> None:
         """Set the first weights."""
@@ -76,8 +85,8 @@ class Eager(Contestant):
 
     def epoch(self, shuffle: bool = True) -> float:
         rows = self.workload.rows
-        order = torch.randperm(rows) if shuffle else torch.arange(rows)
-        total = torch.zeros(())
+        made = torch.randperm if shuffle else torch.arange
+        order, total = made(rows, device=self.device), torch.zeros((), device=self.device)
         for chosen in order.split(self.workload.batch):
             loss = self.forward(self.X[chosen], self.y[chosen])
             self.optimizer.zero_grad()
@@ -88,7 +97,7 @@ class Eager(Contestant):
 
     def weights(self) -> Weights:
         return [
-            (layer.weight.detach().numpy().T, layer.bias.detach().numpy())
+            (layer.weight.detach().cpu().numpy().T, layer.bias.detach().cpu().numpy())
             for layer in self.model
             if isinstance(layer, nn.Linear)
         ]

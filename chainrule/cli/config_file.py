@@ -40,7 +40,9 @@ TRAIN_ALONE = {
     "devices",
     "engine",
     "folds",
+    "precision",
     "report",
+    "shard",
     "stream",
     "tensorboard",
     "test_fraction",
@@ -51,7 +53,7 @@ TRAIN_ALONE = {
 # the file was moved: whether it has the same rows is checked.
 FREE_TO_RESUME = {
     "as_json", "check", "checkpoint_every", "cure", "devices", "engine", "force", "quiet", "resume",
-    "source", "threads", "wanted",
+    "shard", "source", "threads", "wanted",
 }  # fmt: skip
 NOT_IN_FILES = {"config", "force", "help", "json", "quiet", "resume"}
 

@@ -13,6 +13,7 @@ import os
 import platform
 import re
 from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -155,12 +156,14 @@ def _engine(machine: Any) -> Section:
         threads = machine.thread_limit(None)
     except OptionError as error:
         threads = f"CHAINRULE_THREADS is wrong: {error}"
+    others = {"also there": "xla, used only if it is asked for"} if find_spec("jax") else {}
     given = "CHAINRULE_THREADS" if os.environ.get("CHAINRULE_THREADS") else "every usable core"
     return {
         "used": "native",
         "why": "LLVM can be loaded" if asked == "auto" else f"CHAINRULE_ENGINE={asked}",
         "threads at most": threads,
         "threads from": given,
+        **others,
     }
 
 

@@ -95,6 +95,18 @@ REPLAY_SECONDS = 5.0  # a training that diverged sooner is replayed to find the 
 @click.option("--devices", metavar="N", callback=parse_devices,
               help="Devices among which --engine xla divides every batch, a number or all  "
               "[default: 1]")  # fmt: skip
+@click.option(
+    "--shard",
+    type=click.Choice(["parameters"]),
+    metavar="WHAT",
+    help="parameters: divide them and the optimizer's state among the devices, too.",
+)
+@click.option(
+    "--precision",
+    type=click.Choice(["bf16"]),
+    metavar="KIND",
+    help="bf16: --engine xla computes matrix products of numbers rounded to bfloat16.",
+)
 @click.option("--stream/--no-stream", default=None, help="Encode SOURCE to disk instead of memory  "
               "[default: for files larger than a quarter of the memory]")  # fmt: skip
 @click.option("--out", metavar="DIR", help="Where to save the run  [default: runs/NAME-1, -2, ...]")
@@ -128,6 +140,8 @@ def train(
     threads: int | None,
     engine: str | None,
     devices: int | str | None,
+    shard: str | None,
+    precision: str | None,
     out: str | None,
     force: bool,
     checkpoint_every: int | str,
@@ -233,7 +247,8 @@ def train(
         "source": from_anywhere(source),
         "target": problem.pipeline.target.name, "task": None if several else problem.pipeline.task,
         "test_fraction": test_fraction, "folds": folds, "threshold": threshold,
-        "threads": threads, "engine": engine, "devices": devices, "stream": stream,
+        "threads": threads, "engine": engine, "devices": devices, "shard": shard,
+        "precision": precision, "stream": stream,
         "preprocess": preprocess, "weight": weight, **reading,
         "tensorboard": tensorboard and os.path.abspath(tensorboard),
         "report": None if wanted else False, "check": None if check else False,
@@ -254,13 +269,14 @@ def train(
         with progress_bar("folds") as bar:
             crossed = cross_validate(
                 fold_problems(source, target, folds=folds, **given), choose, threads=threads,
-                engine=engine, devices=devices, threshold=threshold, watch=bar,
+                engine=engine, devices=devices, shard=shard, precision=precision,
+                threshold=threshold, watch=bar,
             )  # fmt: skip
     try:
         run = fit_table(
-            problem, settings, threads=threads, engine=engine, devices=devices,
-            progress=not quiet, check=check, checkpoint=plan, threshold=threshold,
-            callbacks=watching,
+            problem, settings, threads=threads, engine=engine, devices=devices, shard=shard,
+            precision=precision, progress=not quiet, check=check, checkpoint=plan,
+            threshold=threshold, callbacks=watching,
         )  # fmt: skip
     except DivergedError as error:
         if check and quiet:

@@ -56,16 +56,20 @@ ENGINES = ("auto", "native", "reference", "xla")
 
 @dataclass(frozen=True)
 class Engine:
-    """The engine that computes a graph: its `name` (see :func:`prepare`), `threads`, `devices`.
+    """The engine that computes a graph: its `name` (see :func:`prepare`) and how it does so.
 
     If `threads` is None, the environment variable ``CHAINRULE_THREADS`` or else the number of
     cores limits how many are used.  The engine "xla" has threads of its own; it computes steps on
     so many `devices` ("all": those that JAX finds, None: one), each with a part of every batch.
+    With `shard` "parameters", each device also keeps only a part of the parameters and of the
+    state of the optimizer; with `precision` "bf16", steps compute products in bfloat16.
     """
 
     name: str | None = None
     threads: int | None = None
     devices: int | str | None = None
+    shard: str | None = None
+    precision: str | None = None
 
 
 class Program(Protocol):
@@ -303,8 +307,9 @@ def prepare(
     compiled) or all nodes (llvmlite is missing).  "xla" is used only if it is asked for.
 
     Raises GraphError if the graph's inputs are not exactly `state` and `data`, OptionError for an
-    unknown engine, for `devices` that are not there, or (engine "native" or "xla") for a graph that
-    can't be compiled, and ShapeError or DTypeError for an array that does not match its input.
+    unknown engine or an option that it does not have, for `devices` that are not there, or (engine
+    "native" or "xla") for a graph that can't be compiled, and ShapeError or DTypeError for an array
+    that does not match its input.
     """
     given = set(state) | set(data)
     if given != set(graph.inputs) or not set(state) <= set(graph.outputs):
@@ -319,7 +324,10 @@ def prepare(
     chosen = _engine(engine)
     program: Program
     if chosen.name == "xla":
-        program = _xla().XlaProgram(graph, state, data, batch_size, chosen.devices)
+        program = _xla().XlaProgram(
+            graph, state, data, batch_size, chosen.devices, shard=chosen.shard,
+            precision=chosen.precision,
+        )  # fmt: skip
         return program
     program = _on_engine(
         chosen,
@@ -397,8 +405,10 @@ def _engine(choice: Engine | str | None) -> Engine:
     name = given.name or os.environ.get("CHAINRULE_ENGINE") or "auto"
     if name not in ENGINES:
         raise OptionError(f"unknown engine {name!r}. {did_you_mean(name, ENGINES)}")
-    if given.devices is not None and name != "xla":
-        raise OptionError(f"devices={given.devices!r} needs engine='xla', not {name!r}.")
+    for option in ("devices", "shard", "precision"):
+        value = getattr(given, option)
+        if value is not None and name != "xla":
+            raise OptionError(f"{option}={value!r} needs engine='xla', not {name!r}.")
     return replace(given, name=name)
 
 

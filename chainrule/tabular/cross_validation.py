@@ -24,6 +24,8 @@ def cross_validate(
     threads: int | None = None,
     engine: str | None = None,
     devices: int | str | None = None,
+    shard: str | None = None,
+    precision: str | None = None,
     threshold: str | float | None = None,
     watch: Callable[[int, int], None] | None = None,
 ) -> dict[str, Any]:
@@ -47,7 +49,7 @@ def cross_validate(
     for problem in problems:
         run = fit_table(
             problem, choose(problem), threads=threads, engine=engine, devices=devices,
-            progress=False, threshold=threshold,
+            shard=shard, precision=precision, progress=False, threshold=threshold,
         )  # fmt: skip
         if run.stopped == "interrupted":
             raise KeyboardInterrupt

@@ -133,6 +133,8 @@ def fit_table(
     threads: int | None = None,
     engine: str | None = None,
     devices: int | str | None = None,
+    shard: str | None = None,
+    precision: str | None = None,
     progress: bool = True,
     check: bool = False,
     callbacks: Iterable[object] = (),
@@ -162,8 +164,9 @@ def fit_table(
         checkpoint = replace(checkpoint, files={TABLE: problem.name, **checkpoint.files})
     problem = suited(problem, settings)
     run = train_table(
-        problem, settings, threads=threads, engine=engine, devices=devices, progress=progress,
-        check=check, callbacks=callbacks, checkpoint=checkpoint,
+        problem, settings, threads=threads, engine=engine, devices=devices, shard=shard,
+        precision=precision, progress=progress, check=check, callbacks=callbacks,
+        checkpoint=checkpoint,
     )  # fmt: skip
     run.pipeline = _calibrated(run, problem)
     if run.findings is not None:

@@ -88,6 +88,8 @@ def fit(
     threads: int | None = None,
     engine: str | None = None,
     devices: int | str | None = None,
+    shard: str | None = None,
+    precision: str | None = None,
     progress: bool = True,
     watch: bool = False,
     check: bool = False,
@@ -151,10 +153,12 @@ def fit(
     feature_names
         The names of the columns of X (None: those of a frame), which findings use instead of
         numbers, and by which the columns of later frames are matched.
-    threads, engine, devices
+    threads, engine, devices, shard, precision
         See :func:`chainrule.run.program.prepare`.  With ``engine="xla"`` and ``devices="all"``,
         or a number, each device computes a part of every batch; the result is that of one device,
-        but for rounding.
+        but for rounding.  ``shard="parameters"`` divides parameters and the state of the optimizer
+        among the devices, too.  ``precision="bf16"`` computes the matrix products of a step, not
+        those of predictions, from numbers rounded to bfloat16.
 
     Ctrl-C ends training after the present step and keeps the best weights so far.  The run holds
     `model` itself, so training it again changes what an earlier run predicts.  To keep both, save
@@ -205,7 +209,8 @@ def fit(
     case = Case(
         untrained, data, loss, method, epochs, int(batch_size), validation, regularizer, int(seed),
         {"early_stopping": stopping, "sample_weight": sample_weight, "class_weight": class_weight,
-         "metrics": metrics, "threads": threads, "engine": engine, "devices": devices},
+         "metrics": metrics, "threads": threads, "engine": engine, "devices": devices,
+         "shard": shard, "precision": precision},
         feature_names,
     )  # fmt: skip
     training = prepare_training(case, model, aim, (train, held_out), measures, watch)
@@ -224,7 +229,7 @@ def fit(
             "seed": int(seed),
             "rows": len(train),
         },
-        engine=Engine(engine, threads, devices),
+        engine=Engine(engine, threads, devices, shard, precision),
     )
     loop = Loop(training, run, Rates(method, training.step.rate, training.program.state), stopping)
     loop.callbacks = asked

@@ -45,6 +45,8 @@ def resume(
     threads: int | None = None,
     engine: str | None = None,
     devices: int | str | None = None,
+    shard: str | None = None,
+    precision: str | None = None,
     progress: bool = True,
 ) -> Run:
     """Go on with the training that ``fit(..., checkpoint=folder)`` saved in `folder`.
@@ -104,7 +106,8 @@ def resume(
             raise OptionError(f"{cure.format(folder=str(folder))}, {name}=...).")
     return fit(
         model, arguments.pop("data"), **arguments, threads=threads, engine=engine,
-        devices=devices, progress=progress, on_epoch=on_epoch, callbacks=callbacks,
+        devices=devices, shard=shard, precision=precision, progress=progress, on_epoch=on_epoch,
+        callbacks=callbacks,
     )  # fmt: skip
 
 

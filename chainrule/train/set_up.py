@@ -124,7 +124,8 @@ def prepare_training(
         model, aim, method.planned(case.epochs * steps, steps), metrics, train,
         watch=watch, regularizer=case.regularizer, seed=case.seed,
     )  # fmt: skip
-    engine = Engine(*(case.more.get(name) for name in ("engine", "threads", "devices")))
+    names = ("engine", "threads", "devices", "shard", "precision")
+    engine = Engine(*(case.more.get(name) for name in names))
     program: Program
     if isinstance(method, FullBatch):
         program = full_batch_program(method, model, aim, step, train, case.seed, engine)

@@ -344,3 +344,5 @@ def test_the_command_trains_on_it(
     assert 'devices = "all"' in told
     monkeypatch.setenv("CHAINRULE_ENGINE", "xla")
     assert json.loads(run("env --json"))["engine"]["computes on"].startswith("cpu 0, cpu 1")
+    monkeypatch.delenv("CHAINRULE_ENGINE")
+    assert json.loads(run("env --json"))["engine"]["also there"].startswith("xla")

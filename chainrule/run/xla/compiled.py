@@ -25,7 +25,8 @@ class Compiled:
     """A function of JAX arrays, compiled for arguments like `examples`.
 
     The function returns its results, a :class:`Tracing`, and the reports that belong to its
-    checks.  The arguments numbered in `given` may be overwritten by the results.
+    checks.  The arguments numbered in `given` may be overwritten by the results.  `sizes`
+    are what an error about memory tells.
     """
 
     def __init__(
@@ -33,6 +34,7 @@ class Compiled:
         function: Callable[..., tuple[Any, Tracing, Any]],
         examples: Sequence[Any],
         given: Sequence[int] = (),
+        sizes: Mapping[str, int] | None = None,
     ):
         self.checks: list[Check] = []
 
@@ -41,20 +43,20 @@ class Compiled:
             self.checks = tracing.checks
             return results, reports
 
-        self.bytes = size_of(examples)
-        with all_bits(), told_of_memory(self.bytes):
+        self.sizes = sizes or {"arrays": size_of(examples)}
+        with all_bits(), told_of_memory(self.sizes):
             lowered = jax.jit(traced, donate_argnums=tuple(given)).lower(*examples)
             self.run = lowered.compile()
 
     def __call__(self, *arguments: Any) -> tuple[Any, Any]:
         """Return the results, and the reports for :meth:`check`, which may not be computed yet."""
-        with all_bits(), told_of_memory(self.bytes):
+        with all_bits(), told_of_memory(self.sizes):
             results, reports = self.run(*arguments)
         return results, reports
 
     def check(self, reports: Any) -> None:
         """Wait for the results; raise ShapeError for an index that was out of range."""
-        with told_of_memory(self.bytes):
+        with told_of_memory(self.sizes):
             raise_for(self.checks, np.asarray(reports))
 
 

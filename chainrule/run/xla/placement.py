@@ -1,8 +1,9 @@
 """The devices that XLA computes on, what is placed where, and whether there is memory for it.
 
-Rows of a batch are split over a mesh of devices, and everything else is on each of them; XLA
-divides the computation accordingly.  Sums over rows, such as the gradients and the mean of a
-batch, are therefore those of the whole batch.
+Rows of a batch are split over a mesh of devices, and everything else is on each of them, unless
+parameters and the state of the optimizer are split too; XLA divides the computation accordingly.
+Sums over rows, such as the gradients and the mean of a batch, are therefore those of the whole
+batch.
 
 Read next: :mod:`chainrule.run.xla.compiled`.
 """
@@ -28,9 +29,18 @@ SHARE = 0.5  # of the memory of a device, which data that stay on it may take
 
 
 class Placement:
-    """Where arrays are: on one device, or on several, "all" or the first `devices` of them."""
+    """Where arrays are: on one device, or on several, "all" or the first `devices` of them.
 
-    def __init__(self, devices: int | str | None = None):
+    With `shard` "parameters", arrays of the state are split as :meth:`of_state` says.
+    """
+
+    def __init__(self, devices: int | str | None = None, shard: str | None = None):
+        if shard not in (None, "parameters"):
+            raise OptionError(f"shard must be 'parameters', not {shard!r}.")
+        if shard is not None and devices is None:
+            raise OptionError(
+                "shard='parameters' splits them among devices; give devices='all' or a number."
+            )
         found = jax.devices()
         count = len(found) if devices == "all" else 1 if devices is None else devices
         if not isinstance(count, int) or isinstance(count, bool) or count < 1:
@@ -43,24 +53,45 @@ class Placement:
         self.devices = found[:count]
         self.whole: Sharding = SingleDeviceSharding(found[0])
         self.rows: Sharding = self.whole
+        self.shard = shard
+        self.sizes: dict[str, int] = {}  # what a device is given, for an error
         if count > 1:
-            mesh = Mesh(np.array(self.devices), ("rows",))
-            self.whole = NamedSharding(mesh, PartitionSpec())
-            self.rows = NamedSharding(mesh, PartitionSpec("rows"))
+            self.mesh = Mesh(np.array(self.devices), ("rows",))
+            self.whole = NamedSharding(self.mesh, PartitionSpec())
+            self.rows = NamedSharding(self.mesh, PartitionSpec("rows"))
 
     def __str__(self) -> str:
         kind = self.devices[0].device_kind
-        return f"{counted(len(self.devices), 'device')} ({kind})"
+        split = ", parameters split" if self.shard else ""
+        return f"{counted(len(self.devices), 'device')} ({kind}{split})"
 
-    def put(self, arrays: Mapping[str, Array], reads: bool = False) -> dict[str, Any]:
+    def put(
+        self,
+        arrays: Mapping[str, Array],
+        reads: bool = False,
+        where: Mapping[str, Sharding] | None = None,
+    ) -> dict[str, Any]:
         """Return `arrays` on every device: copies, which may be given away to a function.
 
-        With `reads` they are only read, and a processor does so where they are.
+        With `reads` they are only read, and a processor does so where they are.  `where` says how
+        they are split, by name.
         """
-        with all_bits(), told_of_memory(size_of(arrays)):
+        with all_bits(), told_of_memory(self.sizes or {"arrays": size_of(arrays)}):
             alias = None if reads else False
-            placed: dict[str, Any] = jax.device_put(dict(arrays), self.whole, may_alias=alias)
+            to = self.whole if where is None else dict(where)
+            placed: dict[str, Any] = jax.device_put(dict(arrays), to, may_alias=alias)
         return placed
+
+    def of_state(self, shape: tuple[int, ...]) -> Sharding:
+        """Return how an array of the state is placed: the last axis that divides is split.
+
+        These are the columns of a weight (inputs, outputs), so the units of a layer.
+        """
+        count = len(self.devices)
+        axes = [k for k, length in enumerate(shape) if length and length % count == 0]
+        if self.shard is None or count == 1 or not axes:
+            return self.whole
+        return NamedSharding(self.mesh, PartitionSpec(*[None] * axes[-1], "rows"))
 
     def split(self, rows: Any) -> Any:
         """Return an array of rows with each device having some; with all, if it does not divide."""
@@ -76,17 +107,19 @@ class Placement:
 
 
 @contextmanager
-def told_of_memory(given: int) -> Iterator[None]:
-    """Raise RunError if a device has too little memory for arguments of `given` bytes."""
+def told_of_memory(sizes: Mapping[str, int]) -> Iterator[None]:
+    """Raise RunError if a device has too little memory; `sizes` are bytes of what it is given."""
     try:
         yield
     except jax.errors.JaxRuntimeError as error:
         if "RESOURCE_EXHAUSTED" not in str(error):
             raise
+        given = ", ".join(f"{size / 1e6:,.1f} MB of {what}" for what, size in sizes.items())
         raise RunError(
-            f"a device has not enough memory: {given / 1e6:,.0f} MB of parameters, state and data "
-            "are given to it, and XLA needs more for what it computes from them "
-            f"({str(error).splitlines()[0]}). Use smaller batches or a smaller network."
+            f"a device has not enough memory: it is given {given}, and XLA needs more for what it "
+            f"computes from them ({str(error).splitlines()[0]}). Use smaller batches or a smaller "
+            "network; where the parameters and the optimizer take most, divide them among devices "
+            "(devices='all', shard='parameters')."
         ) from error
 
 

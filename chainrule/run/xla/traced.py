@@ -35,6 +35,8 @@ class Traced(NDArrayOperatorsMixin):
 
     def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **options: Any) -> Any:
         function = _found(ufunc.__name__, [jnp])
+        if function is jnp.matmul and all(x.dtype == jnp.bfloat16 for x in inputs):
+            options["preferred_element_type"] = jnp.float32  # of the sums, and of the result
         if method != "__call__":
             function = getattr(function, method)
         return _applied(function, inputs, options)

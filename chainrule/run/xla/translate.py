@@ -26,7 +26,7 @@ from chainrule.core.wording import counted
 from chainrule.run.xla.forms import FORMS
 from chainrule.run.xla.traced import Traced, bare
 
-__all__ = ["Check", "Tracing", "all_bits", "nodes_for", "raise_for"]
+__all__ = ["Check", "Tracing", "all_bits", "nodes_for", "raise_for", "takes_bf16"]
 
 Array = np.ndarray[Any, Any]
 
@@ -59,11 +59,13 @@ class Tracing:
     """The values of nodes in JAX, beginning with those of the inputs of a graph.
 
     A row of `reports` belongs to each of `checks`: the place of the first index that is out of
-    range, or -1, and this index.
+    range, or -1, and this index.  With `bf16`, matrix products are those of float32 numbers that
+    were rounded to bfloat16, added up in float32.
     """
 
     table: dict[Node, Any]
     lengths: Mapping[Dim, int]
+    bf16: bool = False
     checks: list[Check] = field(default_factory=list)
     found: list[Any] = field(default_factory=list)
 
@@ -79,7 +81,12 @@ class Tracing:
                     params = {key: resolve(value, self.lengths) for key, value in params.items()}
                 if node.primitive.indexed:
                     self._check(node, params.get("rows", inputs[0].shape[:1]), inputs[-1])
-                self.table[node] = _value(node, inputs, params)
+                brief = self.bf16 and takes_bf16(node)
+                if brief:
+                    inputs = [value.astype(jnp.bfloat16) for value in inputs]
+                with jax.named_scope(f"{node.scope}:{node.primitive.name}"):  # in what XLA prints
+                    found = _value(node, inputs, params)
+                self.table[node] = found.astype(node.spec.dtype) if brief else found
             except ChainruleError as error:
                 raise type(error)(f"{_named(node)}: {error} Recorded at {node.line}.") from None
 
@@ -102,6 +109,12 @@ class Tracing:
         outside = (flat < -rows) | (flat >= rows)
         first = outside.argmax()
         self.found.append(jnp.stack([jnp.where(outside[first], first, -1), flat[first]]))
+
+
+def takes_bf16(node: Node) -> bool:
+    """Return whether `node` is a matrix product of float32 numbers."""
+    kinds = {source.spec.dtype.name for source in node.inputs}
+    return node.primitive.product == "matmul" and kinds == {"float32"}
 
 
 def raise_for(checks: Sequence[Check], reports: Array) -> None:

@@ -9,6 +9,7 @@ Read next: :mod:`chainrule.run.xla.xla_function`.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -25,7 +26,7 @@ from chainrule.run.arena import group
 from chainrule.run.plan.fuse import WATCH_EVERY, is_watched
 from chainrule.run.xla.compiled import Compiled
 from chainrule.run.xla.placement import Placement, size_of
-from chainrule.run.xla.translate import Tracing, nodes_for
+from chainrule.run.xla.translate import Tracing, nodes_for, takes_bf16
 
 __all__ = ["XlaProgram"]
 
@@ -38,8 +39,9 @@ AHEAD = 2  # pieces that are sent before the first of them is computed
 class XlaProgram:
     """A step with its state and data; see :class:`~chainrule.run.program.Program`.
 
-    `devices` is "all" or a number; batches are split over so many.  `stays` says whether the data
-    stay on them; None: if they fit.
+    `devices` is "all" or a number; batches are split over so many, and the state, too, with `shard`
+    "parameters".  `stays` says whether the data stay on them; None: if they fit.  With `precision`
+    "bf16", products are computed in bfloat16.
     """
 
     engine = "xla"
@@ -52,23 +54,28 @@ class XlaProgram:
         batch_size: int,
         devices: int | str | None = None,
         stays: bool | None = None,
+        shard: str | None = None,
+        precision: str | None = None,
     ):
         self.graph, self.data, self.batch_size = graph, dict(data), batch_size
-        self.placement = Placement(devices)
+        self.placement = Placement(devices, shard)
         if batch_size % len(self.placement.devices):
             raise OptionError(
                 f"batch_size={batch_size} can't be divided among "
                 f"{counted(len(self.placement.devices), 'device')}; choose a multiple of it."
             )
         self.arenas, self.state = group(state)
+        self.where = {name: self.placement.of_state(a.shape) for name, a in self.state.items()}
         self.rows = min((len(array) for array in self.data.values()), default=0)
         self.sums = [name for name in graph.outputs if name not in state]
         self.usual = nodes_for(graph, (n for n in graph.outputs if not is_watched(n)))
         self.watched = nodes_for(graph, filter(is_watched, graph.outputs))
+        self.bf16 = self._in_bf16(precision)
         if stays is None:
             disk = any(isinstance(array, np.memmap) for array in self.data.values())
             stays = not disk and self.placement.fits(size_of(self.data))
         self.taken = 0
+        self.placement.sizes = self._sizes(stays)
         self.placed = self.placement.put(self.data, reads=True) if stays else None
         self.codes: dict[int, Compiled] = {}
         self._code(batch_size)
@@ -89,10 +96,21 @@ class XlaProgram:
         """Return a description of how the step is run."""
         data = f"{size_of(self.data) / 1e6:,.1f} MB of data"
         where = "stay there" if self.placed is not None else "are sent there, batches ahead"
+        products = ", products in bfloat16" if self.bf16 else ""
         return (
             f"XLA on {self.placement}; one step is {len(self.usual) + len(self.watched)} "
-            f"operations, which it fuses; {data} {where}."
+            f"operations, which it fuses{products}; {data} {where}."
         )
+
+    def _in_bf16(self, precision: str | None) -> bool:
+        """Return whether products are to be in bfloat16; raise OptionError if none can be."""
+        if precision not in (None, "bf16"):
+            raise OptionError(f"precision must be 'bf16', not {precision!r}.")
+        if precision and not any(takes_bf16(node) for node in (*self.usual, *self.watched)):
+            raise OptionError(
+                "precision='bf16' is for products of float32 numbers, and this step has none."
+            )
+        return precision is not None
 
     def made_with(self) -> dict[str, str]:
         """Return the versions that the last bits of a result may depend on."""
@@ -132,8 +150,19 @@ class XlaProgram:
 
     def _put(self, totals: Array) -> tuple[dict[str, Any], Any]:
         """Return copies of the state and of `totals` on the devices."""
-        placed = self.placement.put({**self.state, TOTALS: totals})
+        where = {**self.where, TOTALS: self.placement.whole}
+        placed = self.placement.put({**self.state, TOTALS: totals}, where=where)
         return placed, placed.pop(TOTALS)
+
+    def _sizes(self, stays: bool) -> dict[str, int]:
+        """Return the bytes of what a device is given, in words."""
+        found = {"parameters": 0, "state of the optimizer": 0}
+        for name, array in self.state.items():
+            kind = "parameters" if name.startswith("parameter/") else "state of the optimizer"
+            part = self.where[name].shard_shape(array.shape)
+            found[kind] += math.prod(part) * array.dtype.itemsize
+        data = size_of(self.data)
+        return found | {"data": data if stays else min(data, AHEAD * PIECE_BYTES)}
 
     def _at_once(self, size: int) -> int:
         """Return the most rows of one call, whole batches of `size`."""
@@ -164,7 +193,8 @@ class XlaProgram:
                 placed, _ = self._given(np.zeros(0, np.int32), size)
             order = np.zeros(self._at_once(size), self._checked(np.zeros(0, int), 1).dtype)
             loop = self._loop(size)
-            self.codes[size] = Compiled(loop, [state, sums, placed, order, 0, 0], given=(0, 1))
+            examples = [state, sums, placed, order, 0, 0]
+            self.codes[size] = Compiled(loop, examples, (0, 1), self.placement.sizes)
         return self.codes[size]
 
     def _loop(self, size: int) -> Any:
@@ -175,14 +205,14 @@ class XlaProgram:
             like = jax.ShapeDtypeStruct((size, *array.shape[1:]), array.dtype)
             inputs[name].spec.bind(like, lengths, name)
         most = sum(node.primitive.indexed for node in self.usual)
-        split = self.placement.split
+        split, where, keep = self.placement.split, self.where, lax.with_sharding_constraint
 
         def step(state: Any, batch: Any, watching: Any) -> tuple[Any, Any, Tracing]:
             given = {inputs[name]: value for name, value in (state | batch).items()}
-            tracing = Tracing(given, lengths)
+            tracing = Tracing(given, lengths, self.bf16)
             tracing.evaluate(self.usual)
             fresh = {
-                name: jnp.broadcast_to(tracing.output(outputs[name]), old.shape)
+                name: keep(jnp.broadcast_to(tracing.output(outputs[name]), old.shape), where[name])
                 for name, old in state.items()
             }
             added = {n: self._number(tracing, n) for n in self.sums if not is_watched(n)}
@@ -190,7 +220,7 @@ class XlaProgram:
                 names = [name for name in self.sums if is_watched(name)]
 
                 def look() -> dict[str, Any]:
-                    seen = Tracing(dict(tracing.table), lengths)
+                    seen = Tracing(dict(tracing.table), lengths, self.bf16)
                     seen.evaluate(self.watched)
                     return {name: self._number(seen, name) for name in names}
 
