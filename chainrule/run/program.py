@@ -319,7 +319,7 @@ def prepare(
     chosen = _engine(engine)
     program: Program
     if chosen.name == "xla":
-        program = _xla().XlaProgram(graph, state, data, batch_size, chosen.devices)
+        program = _xla().program(graph, state, data, batch_size, chosen.devices)
         return program
     program = _on_engine(
         chosen,

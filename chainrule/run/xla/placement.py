@@ -43,10 +43,12 @@ class Placement:
         self.devices = found[:count]
         self.whole: Sharding = SingleDeviceSharding(found[0])
         self.rows: Sharding = self.whole
+        self.batches: Sharding = self.whole
         if count > 1:
             mesh = Mesh(np.array(self.devices), ("rows",))
             self.whole = NamedSharding(mesh, PartitionSpec())
             self.rows = NamedSharding(mesh, PartitionSpec("rows"))
+            self.batches = NamedSharding(mesh, PartitionSpec(None, "rows"))
 
     def __str__(self) -> str:
         kind = self.devices[0].device_kind
@@ -58,9 +60,39 @@ class Placement:
         With `reads` they are only read, and a processor does so where they are.
         """
         with all_bits(), told_of_memory(size_of(arrays)):
+            if not self.whole.is_fully_addressable:  # each process puts it on devices of its own
+                return {
+                    name: jax.make_array_from_process_local_data(
+                        self.whole, a if reads else a.copy(), a.shape
+                    )
+                    for name, a in arrays.items()
+                }
             alias = None if reads else False
             placed: dict[str, Any] = jax.device_put(dict(arrays), self.whole, may_alias=alias)
         return placed
+
+    def own(self, size: int, process: int | None = None) -> slice:
+        """Return which rows of a batch of `size` are on devices of a `process`, None: this one."""
+        count = len(self.devices)
+        if size % count:
+            return slice(0, size)
+        process = jax.process_index() if process is None else process
+        own = [i for i, d in enumerate(self.devices) if d.process_index == process]
+        return slice(own[0] * size // count, (own[-1] + 1) * size // count)
+
+    def put_batches(self, arrays: Mapping[str, Array], size: int) -> dict[str, Any]:
+        """Return batches of `size` rows with each device having its own rows of each batch.
+
+        `arrays` have the shape (batches, own rows, ...): those that :meth:`own` names.
+        """
+        sharding = self.whole if size % len(self.devices) else self.batches
+        with all_bits(), told_of_memory(size_of(arrays)):
+            return {
+                name: jax.make_array_from_process_local_data(
+                    sharding, a, (len(a), size, *a.shape[2:])
+                )
+                for name, a in arrays.items()
+            }
 
     def split(self, rows: Any) -> Any:
         """Return an array of rows with each device having some; with all, if it does not divide."""

@@ -27,7 +27,7 @@ from chainrule.run.xla.compiled import Compiled
 from chainrule.run.xla.placement import Placement, size_of
 from chainrule.run.xla.translate import Tracing, nodes_for
 
-__all__ = ["XlaProgram"]
+__all__ = ["XlaProgram", "stay"]
 
 Array = np.ndarray[Any, Any]
 PIECE_BYTES = 2**26  # of rows that are sent at once, where the data do not stay on the devices
@@ -65,9 +65,7 @@ class XlaProgram:
         self.sums = [name for name in graph.outputs if name not in state]
         self.usual = nodes_for(graph, (n for n in graph.outputs if not is_watched(n)))
         self.watched = nodes_for(graph, filter(is_watched, graph.outputs))
-        if stays is None:
-            disk = any(isinstance(array, np.memmap) for array in self.data.values())
-            stays = not disk and self.placement.fits(size_of(self.data))
+        stays = stay(self.data, self.placement) if stays is None else stays
         self.taken = 0
         self.placed = self.placement.put(self.data, reads=True) if stays else None
         self.codes: dict[int, Compiled] = {}
@@ -146,22 +144,24 @@ class XlaProgram:
 
     def _given(self, part: Array, size: int) -> tuple[Any, Array]:
         """Return the data and the order of a call, as long as for all calls with this `size`."""
-        room = self._at_once(size)
-        order = np.zeros(room, part.dtype)
+        order = np.zeros(self._at_once(size), part.dtype)
+        order[: len(part)] = part
         if self.placed is not None:
-            order[: len(part)] = part
             return self.placed, order
-        order[: len(part)] = np.arange(len(part))
-        rows = np.concatenate([part, np.zeros(room - len(part), part.dtype)])
-        sent = {name: array[rows] for name, array in self.data.items()}
-        return self.placement.put(sent, reads=True), order
+        return self.placement.put_batches(self._gathered(order.reshape(-1, size)), size), order
+
+    def _gathered(self, rows: Array) -> dict[str, Array]:
+        """Return the data of batches of `rows`, (batches, size): those that this process sends."""
+        own = rows[:, self.placement.own(rows.shape[1])]
+        return {name: array[own] for name, array in self.data.items()}
 
     def _code(self, size: int) -> Compiled:
         """Return the compiled loop over batches of `size` rows."""
         if size not in self.codes:
             (state, sums), placed = self._put(np.zeros(len(self.sums))), self.placed
             if placed is None:
-                placed, _ = self._given(np.zeros(0, np.int32), size)
+                rows = np.zeros((self._at_once(size) // size, size), np.int32)
+                placed = self.placement.put_batches(XlaProgram._gathered(self, rows), size)
             order = np.zeros(self._at_once(size), self._checked(np.zeros(0, int), 1).dtype)
             loop = self._loop(size)
             self.codes[size] = Compiled(loop, [state, sums, placed, order, 0, 0], given=(0, 1))
@@ -175,7 +175,7 @@ class XlaProgram:
             like = jax.ShapeDtypeStruct((size, *array.shape[1:]), array.dtype)
             inputs[name].spec.bind(like, lengths, name)
         most = sum(node.primitive.indexed for node in self.usual)
-        split = self.placement.split
+        split, stay = self.placement.split, self.placed is not None
 
         def step(state: Any, batch: Any, watching: Any) -> tuple[Any, Any, Tracing]:
             given = {inputs[name]: value for name, value in (state | batch).items()}
@@ -205,8 +205,11 @@ class XlaProgram:
 
             def body(k: Any, carried: Any) -> Any:
                 state, sums, reports = carried
-                rows = split(lax.dynamic_slice_in_dim(order, k * size, size))
-                batch = {n: a.at[rows].get(mode="promise_in_bounds") for n, a in data.items()}
+                if stay:
+                    rows = split(lax.dynamic_slice_in_dim(order, k * size, size))
+                    batch = {n: a.at[rows].get(mode="promise_in_bounds") for n, a in data.items()}
+                else:  # the batches of the call, in their order
+                    batch = {n: lax.dynamic_index_in_dim(a, k, 0, False) for n, a in data.items()}
                 fresh, added, tracing = step(state, batch, (taken + k) % WATCH_EVERY == 0)
                 tracings.append(tracing)
                 sums += jnp.array([added[name] for name in self.sums], np.float64)
@@ -223,3 +226,9 @@ class XlaProgram:
     def _number(self, tracing: Tracing, name: str) -> Any:
         """Return an output that is summed over steps, as float64."""
         return tracing.output(self.graph.outputs[name]).reshape(()).astype(np.float64)
+
+
+def stay(data: Mapping[str, Array], placement: Placement) -> bool:
+    """Return whether `data` stay on the devices: if they fit, and are not on disk."""
+    disk = any(isinstance(array, np.memmap) for array in data.values())
+    return not disk and placement.fits(size_of(data))
