@@ -23,13 +23,14 @@ from types import FrameType
 
 import click
 
-from chainrule.cli.launched import GONE, PLAN
 from chainrule.cli.output import tell
 from chainrule.train.checkpoint import steps
 from chainrule.train.directory import CHECKPOINTS
 
-__all__ = ["launch"]
+__all__ = ["GONE", "PLAN", "launch"]
 
+PLAN = "CHAINRULE_LAUNCHED"  # the variable with the address, count and number, and a file
+GONE = 75  # the status of a process that ended because another had
 LOOK_SECONDS = 0.05  # between looks at the processes
 GRACE_SECONDS = 10.0  # in which the others end by themselves when one has, and then once more
 SETTLED = ("--engine", "--devices")

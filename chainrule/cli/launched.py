@@ -18,14 +18,12 @@ from threading import Thread
 from typing import Any
 
 from chainrule.cli.commands import command_line
+from chainrule.cli.launch import GONE, PLAN
 from chainrule.cli.output import tell
 from chainrule.core.errors import ChainruleError
 from chainrule.run import engines
 
-__all__ = ["GONE", "PLAN"]
-
-PLAN = "CHAINRULE_LAUNCHED"  # the variable with the address, count and number, and a file
-GONE = 75  # the status of a process that ended because another had
+__all__: list[str] = []
 
 
 def main(words: list[str]) -> int:

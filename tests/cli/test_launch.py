@@ -22,8 +22,11 @@ from chainrule.train.run import load
 
 needs_jax = pytest.mark.skipif(find_spec("jax") is None, reason="JAX is not installed: make xla")
 # Batch normalization and dropout are of the whole batch; 102 rows leave a smaller last batch.
+# Adam would make steps of the rounding errors of gradients that are 0, of biases that are
+# normalized away.
 TRAIN = ["train", "iris", "--hidden", "8", "--norm", "batch", "--dropout", "0.2", "--batch-size",
-         "16", "--no-check", "--no-report", "--patience", "0", "--seed", "3"]  # fmt: skip
+         "16", "--optimizer", "momentum", "--no-check", "--no-report", "--patience", "0",
+         "--seed", "3", "--epochs", "12"]  # fmt: skip
 
 
 def begun(folder: Path, *words: str) -> subprocess.Popen[str]:
@@ -45,9 +48,18 @@ def assert_same(ours: Path, theirs: Path) -> None:
     one, other = load(str(ours)), load(str(theirs))
     for name in ("loss", "val_loss", "accuracy"):
         a, b = ([record[name] for record in run.history] for run in (one, other))
-        np.testing.assert_allclose(a, b, rtol=1e-4, err_msg=name)
+        np.testing.assert_allclose(a, b, rtol=1e-5, err_msg=name)
     rows = np.random.default_rng(0).normal(size=(20, *one.features)).astype(np.float32)
-    np.testing.assert_allclose(one.predict(rows), other.predict(rows), rtol=1e-3, atol=1e-4)
+    np.testing.assert_allclose(one.outputs(rows), other.outputs(rows), rtol=1e-4, atol=1e-5)
+
+
+@pytest.fixture(scope="module")
+def one(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the run of one process."""
+    folder = tmp_path_factory.mktemp("one")
+    status, _, errors = ended(begun(folder, *TRAIN, "--engine", "xla", "--out", "one"))
+    assert status == 0, errors
+    return folder / "one"
 
 
 def followers(launcher: int) -> list[int]:
@@ -58,26 +70,22 @@ def followers(launcher: int) -> list[int]:
 
 @needs_jax
 @pytest.mark.xla
-def test_two_processes_are_one(tmp_path: Path) -> None:
-    short = [*TRAIN, "--epochs", "4"]
+def test_two_processes_are_one(tmp_path: Path, one: Path) -> None:
     status, told, errors = ended(
-        begun(tmp_path, "launch", "--processes", "2", "--", *short, "--json", "--out", "two")
+        begun(tmp_path, "launch", "--processes", "2", "--", *TRAIN, "--json", "--out", "two")
     )
     assert status == 0, errors
-    assert json.loads(told)["epochs"] == 4  # nothing else is printed, by either process
+    assert json.loads(told)["epochs"] == 12  # nothing else is printed, by either process
     assert sorted(path.name for path in tmp_path.iterdir()) == ["two"]
-    status, _, errors = ended(begun(tmp_path, *short, "--engine", "xla", "--out", "one"))
-    assert status == 0, errors
-    assert_same(tmp_path / "two", tmp_path / "one")
+    assert_same(tmp_path / "two", one)
 
 
 @needs_jax
 @pytest.mark.xla
 @pytest.mark.skipif(sys.platform != "linux", reason="children are read from /proc")
-def test_one_of_four_is_killed_and_two_go_on(tmp_path: Path) -> None:
-    long = [*TRAIN, "--epochs", "12"]
+def test_one_of_four_is_killed_and_two_go_on(tmp_path: Path, one: Path) -> None:
     launcher = begun(
-        tmp_path, "launch", "--processes", "4", "--", *long, "--checkpoint-every", "1",
+        tmp_path, "launch", "--processes", "4", "--", *TRAIN, "--checkpoint-every", "1",
         "--out", "killed",
     )  # fmt: skip
     deadline = time.monotonic() + 100
@@ -98,10 +106,8 @@ def test_one_of_four_is_killed_and_two_go_on(tmp_path: Path) -> None:
     first, rest = found.group(1).split(), found.group(2).split()
     status, _, errors = ended(begun(tmp_path, *first, "2", *rest))
     assert status == 0, errors
-    status, _, errors = ended(begun(tmp_path, *long, "--engine", "xla", "--out", "one"))
-    assert status == 0, errors
     assert len(load(str(tmp_path / "killed")).history) == 12
-    assert_same(tmp_path / "killed", tmp_path / "one")
+    assert_same(tmp_path / "killed", one)
 
 
 @pytest.mark.parametrize(
