@@ -21,6 +21,7 @@ __all__ = ["command_line", "main"]
 # The module and the attribute of each command, in the order of --help.
 LOADED = {
     "train": "chainrule.cli.train:train",
+    "launch": "chainrule.cli.launch:launch",
     "doctor": "chainrule.cli.examine:doctor",
     "predict": "chainrule.cli.predict:predict",
     "show": "chainrule.cli.runs:show_command",

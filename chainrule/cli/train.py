@@ -212,6 +212,8 @@ def train(
     )
     place = Path(out) if out is not None else _reserved(problem.name)
     _claim(place)
+    if (told_place := click.get_current_context().obj) is not None:  # chainrule launch asks for it
+        told_place(place)
     if out is not None:
         check_writable(out, force, "--force")
     checkpoints = place / CHECKPOINTS

@@ -324,10 +324,9 @@ def prepare(
     chosen = _engine(engine)
     program: Program
     if chosen.name == "xla":
-        program = _xla().XlaProgram(
-            graph, state, data, batch_size, chosen.devices, shard=chosen.shard,
-            precision=chosen.precision,
-        )  # fmt: skip
+        program = _xla().program(
+            graph, state, data, batch_size, chosen.devices, chosen.shard, chosen.precision
+        )
         return program
     program = _on_engine(
         chosen,

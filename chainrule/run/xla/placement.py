@@ -16,6 +16,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from jax.experimental.multihost_utils import process_allgather
 from jax.sharding import Mesh, NamedSharding, PartitionSpec, Sharding, SingleDeviceSharding
 
 from chainrule.core.errors import OptionError, RunError
@@ -53,12 +54,14 @@ class Placement:
         self.devices = found[:count]
         self.whole: Sharding = SingleDeviceSharding(found[0])
         self.rows: Sharding = self.whole
+        self.batches: Sharding = self.whole
         self.shard = shard
         self.sizes: dict[str, int] = {}  # what a device is given, for an error
         if count > 1:
             self.mesh = Mesh(np.array(self.devices), ("rows",))
             self.whole = NamedSharding(self.mesh, PartitionSpec())
             self.rows = NamedSharding(self.mesh, PartitionSpec("rows"))
+            self.batches = NamedSharding(self.mesh, PartitionSpec(None, "rows"))
 
     def __str__(self) -> str:
         kind = self.devices[0].device_kind
@@ -77,6 +80,15 @@ class Placement:
         they are split, by name.
         """
         with all_bits(), told_of_memory(self.sizes or {"arrays": size_of(arrays)}):
+            if not self.whole.is_fully_addressable:  # each process puts it on devices of its own
+                return {
+                    name: jax.make_array_from_callback(
+                        array.shape,
+                        self.whole if where is None else where[name],
+                        lambda part, a=array: a[part] if reads else a[part].copy(),
+                    )
+                    for name, array in arrays.items()
+                }
             alias = None if reads else False
             to = self.whole if where is None else dict(where)
             placed: dict[str, Any] = jax.device_put(dict(arrays), to, may_alias=alias)
@@ -92,6 +104,35 @@ class Placement:
         if self.shard is None or count == 1 or not axes:
             return self.whole
         return NamedSharding(self.mesh, PartitionSpec(*[None] * axes[-1], "rows"))
+
+    def read(self, placed: Any) -> Array:
+        """Return an array of the devices, those of other processes included."""
+        if placed.is_fully_addressable or placed.is_fully_replicated:
+            return np.asarray(placed)
+        return np.asarray(process_allgather(placed, tiled=True))
+
+    def own(self, size: int, process: int | None = None) -> slice:
+        """Return which rows of a batch of `size` are on devices of a `process`, None: this one."""
+        count = len(self.devices)
+        if size % count:
+            return slice(0, size)
+        process = jax.process_index() if process is None else process
+        own = [i for i, d in enumerate(self.devices) if d.process_index == process]
+        return slice(own[0] * size // count, (own[-1] + 1) * size // count)
+
+    def put_batches(self, arrays: Mapping[str, Array], size: int) -> dict[str, Any]:
+        """Return batches of `size` rows with each device having its own rows of each batch.
+
+        `arrays` have the shape (batches, own rows, ...): those that :meth:`own` names.
+        """
+        sharding = self.whole if size % len(self.devices) else self.batches
+        with all_bits(), told_of_memory(self.sizes or {"arrays": size_of(arrays)}):
+            return {
+                name: jax.make_array_from_process_local_data(
+                    sharding, a, (len(a), size, *a.shape[2:])
+                )
+                for name, a in arrays.items()
+            }
 
     def split(self, rows: Any) -> Any:
         """Return an array of rows with each device having some; with all, if it does not divide."""

@@ -28,7 +28,7 @@ from chainrule.run.xla.compiled import Compiled
 from chainrule.run.xla.placement import Placement, size_of
 from chainrule.run.xla.translate import Tracing, nodes_for, takes_bf16
 
-__all__ = ["XlaProgram"]
+__all__ = ["XlaProgram", "stay"]
 
 Array = np.ndarray[Any, Any]
 PIECE_BYTES = 2**26  # of rows that are sent at once, where the data do not stay on the devices
@@ -71,9 +71,7 @@ class XlaProgram:
         self.usual = nodes_for(graph, (n for n in graph.outputs if not is_watched(n)))
         self.watched = nodes_for(graph, filter(is_watched, graph.outputs))
         self.bf16 = self._in_bf16(precision)
-        if stays is None:
-            disk = any(isinstance(array, np.memmap) for array in self.data.values())
-            stays = not disk and self.placement.fits(size_of(self.data))
+        stays = stay(self.data, self.placement) if stays is None else stays
         self.taken = 0
         self.placement.sizes = self._sizes(stays)
         self.placed = self.placement.put(self.data, reads=True) if stays else None
@@ -145,7 +143,7 @@ class XlaProgram:
         for code, reports in found:
             code.check(reports)
         for name, view in self.state.items():
-            view[...] = np.asarray(state[name])
+            view[...] = self.placement.read(state[name])
         return np.asarray(sums)
 
     def _put(self, totals: Array) -> tuple[dict[str, Any], Any]:
@@ -175,22 +173,24 @@ class XlaProgram:
 
     def _given(self, part: Array, size: int) -> tuple[Any, Array]:
         """Return the data and the order of a call, as long as for all calls with this `size`."""
-        room = self._at_once(size)
-        order = np.zeros(room, part.dtype)
+        order = np.zeros(self._at_once(size), part.dtype)
+        order[: len(part)] = part
         if self.placed is not None:
-            order[: len(part)] = part
             return self.placed, order
-        order[: len(part)] = np.arange(len(part))
-        rows = np.concatenate([part, np.zeros(room - len(part), part.dtype)])
-        sent = {name: array[rows] for name, array in self.data.items()}
-        return self.placement.put(sent, reads=True), order
+        return self.placement.put_batches(self._gathered(order.reshape(-1, size)), size), order
+
+    def _gathered(self, rows: Array) -> dict[str, Array]:
+        """Return the data of batches of `rows`, (batches, size): those that this process sends."""
+        own = rows[:, self.placement.own(rows.shape[1])]
+        return {name: array[own] for name, array in self.data.items()}
 
     def _code(self, size: int) -> Compiled:
         """Return the compiled loop over batches of `size` rows."""
         if size not in self.codes:
             (state, sums), placed = self._put(np.zeros(len(self.sums))), self.placed
             if placed is None:
-                placed, _ = self._given(np.zeros(0, np.int32), size)
+                rows = np.zeros((self._at_once(size) // size, size), np.int32)
+                placed = self.placement.put_batches(XlaProgram._gathered(self, rows), size)
             order = np.zeros(self._at_once(size), self._checked(np.zeros(0, int), 1).dtype)
             loop = self._loop(size)
             examples = [state, sums, placed, order, 0, 0]
@@ -206,6 +206,7 @@ class XlaProgram:
             inputs[name].spec.bind(like, lengths, name)
         most = sum(node.primitive.indexed for node in self.usual)
         split, where, keep = self.placement.split, self.where, lax.with_sharding_constraint
+        stays = self.placed is not None
 
         def step(state: Any, batch: Any, watching: Any) -> tuple[Any, Any, Tracing]:
             given = {inputs[name]: value for name, value in (state | batch).items()}
@@ -235,8 +236,11 @@ class XlaProgram:
 
             def body(k: Any, carried: Any) -> Any:
                 state, sums, reports = carried
-                rows = split(lax.dynamic_slice_in_dim(order, k * size, size))
-                batch = {n: a.at[rows].get(mode="promise_in_bounds") for n, a in data.items()}
+                if stays:
+                    rows = split(lax.dynamic_slice_in_dim(order, k * size, size))
+                    batch = {n: a.at[rows].get(mode="promise_in_bounds") for n, a in data.items()}
+                else:  # the batches of the call, in their order
+                    batch = {n: lax.dynamic_index_in_dim(a, k, 0, False) for n, a in data.items()}
                 fresh, added, tracing = step(state, batch, (taken + k) % WATCH_EVERY == 0)
                 tracings.append(tracing)
                 sums += jnp.array([added[name] for name in self.sums], np.float64)
@@ -253,3 +257,9 @@ class XlaProgram:
     def _number(self, tracing: Tracing, name: str) -> Any:
         """Return an output that is summed over steps, as float64."""
         return tracing.output(self.graph.outputs[name]).reshape(()).astype(np.float64)
+
+
+def stay(data: Mapping[str, Array], placement: Placement) -> bool:
+    """Return whether `data` stay on the devices: if they fit, and are not on disk."""
+    disk = any(isinstance(array, np.memmap) for array in data.values())
+    return not disk and placement.fits(size_of(data))

@@ -1,0 +1,124 @@
+"""Trainings by several processes on the loopback interface: the results of one process."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from chainrule.cli.launch import launch
+from chainrule.train.run import load
+
+needs_jax = pytest.mark.skipif(find_spec("jax") is None, reason="JAX is not installed: make xla")
+# Batch normalization and dropout are of the whole batch; 102 rows leave a smaller last batch.
+# Adam would make steps of the rounding errors of gradients that are 0, of biases that are
+# normalized away.
+TRAIN = ["train", "iris", "--hidden", "8", "--norm", "batch", "--dropout", "0.2", "--batch-size",
+         "16", "--optimizer", "momentum", "--no-check", "--no-report", "--patience", "0",
+         "--seed", "3", "--epochs", "12"]  # fmt: skip
+
+
+def begun(folder: Path, *words: str) -> subprocess.Popen[str]:
+    """Start ``chainrule`` in `folder`, each process with one device."""
+    usual = {k: v for k, v in os.environ.items() if k not in ("XLA_FLAGS", "CHAINRULE_ENGINE")}
+    return subprocess.Popen(
+        [sys.executable, "-m", "chainrule", *words], cwd=folder, text=True, env=usual,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+
+
+def ended(process: subprocess.Popen[str]) -> tuple[int, str, str]:
+    told, errors = process.communicate(timeout=120)
+    return process.returncode, told, errors
+
+
+def assert_same(ours: Path, theirs: Path) -> None:
+    """Hold history and weights of two runs together."""
+    one, other = load(str(ours)), load(str(theirs))
+    for name in ("loss", "val_loss", "accuracy"):
+        a, b = ([record[name] for record in run.history] for run in (one, other))
+        np.testing.assert_allclose(a, b, rtol=1e-5, err_msg=name)
+    rows = np.random.default_rng(0).normal(size=(20, *one.features)).astype(np.float32)
+    np.testing.assert_allclose(one.outputs(rows), other.outputs(rows), rtol=1e-4, atol=1e-5)
+
+
+@pytest.fixture(scope="module")
+def one(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the run of one process."""
+    folder = tmp_path_factory.mktemp("one")
+    status, _, errors = ended(begun(folder, *TRAIN, "--engine", "xla", "--out", "one"))
+    assert status == 0, errors
+    return folder / "one"
+
+
+def followers(launcher: int) -> list[int]:
+    """Return the processes that a launcher started, but for the first."""
+    text = Path(f"/proc/{launcher}/task/{launcher}/children").read_text()
+    return list(map(int, text.split()))[1:]
+
+
+@needs_jax
+@pytest.mark.xla
+def test_two_processes_are_one(tmp_path: Path, one: Path) -> None:
+    status, told, errors = ended(
+        begun(tmp_path, "launch", "--processes", "2", "--", *TRAIN, "--json", "--out", "two")
+    )
+    assert status == 0, errors
+    assert json.loads(told)["epochs"] == 12  # nothing else is printed, by either process
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["two"]
+    assert_same(tmp_path / "two", one)
+
+
+@needs_jax
+@pytest.mark.xla
+@pytest.mark.skipif(sys.platform != "linux", reason="children are read from /proc")
+def test_one_of_four_is_killed_and_two_go_on(tmp_path: Path, one: Path) -> None:
+    launcher = begun(
+        tmp_path, "launch", "--processes", "4", "--", *TRAIN, "--checkpoint-every", "1",
+        "--out", "killed",
+    )  # fmt: skip
+    deadline = time.monotonic() + 100
+    while not list(tmp_path.glob("killed/checkpoints/step-*")):
+        assert launcher.poll() is None, ended(launcher)
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    os.kill(followers(launcher.pid)[1], signal.SIGKILL)
+    killed = time.monotonic()
+    status, _, errors = ended(launcher)
+    assert time.monotonic() - killed < 60
+    assert status == 1
+    assert "process 2 of 4, from 0, was killed by signal 9 (SIGKILL)" in errors
+    found = re.search(
+        r"Go on with: chainrule (launch --processes) 4 (-- train --resume \S+);", errors
+    )
+    assert found, errors
+    first, rest = found.group(1).split(), found.group(2).split()
+    status, _, errors = ended(begun(tmp_path, *first, "2", *rest))
+    assert status == 0, errors
+    assert len(load(str(tmp_path / "killed")).history) == 12
+    assert_same(tmp_path / "killed", one)
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--processes", "2", "--", "predict", "x"], "give the training after --"),
+        (["--processes", "2", "--", "train", "iris", "--engine", "native"], "leave --engine out"),
+        (["--", "train", "iris", "--devices=2"], "leave --devices=2 out"),
+    ],
+)
+def test_what_cannot_be_launched(words: Sequence[str], told: str) -> None:
+    result = CliRunner().invoke(launch, list(words))
+    assert result.exit_code == 2
+    assert told in result.output
