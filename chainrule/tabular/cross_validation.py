@@ -41,7 +41,8 @@ def cross_validate(
 
     >>> from chainrule.tabular.problem import fold_problems
     >>> from chainrule.tabular.settings import choose_settings
-    >>> found = cross_validate(fold_problems("iris", folds=3), lambda p: choose_settings(85))
+    >>> problems = fold_problems("iris", folds=3)
+    >>> found = cross_validate(problems, lambda p: choose_settings(85, hidden=[8]))
     >>> found["folds"], len(found["scores"]["accuracy"]["values"])
     (3, 3)
     """

@@ -64,7 +64,7 @@ def call(call_default: Callable[..., Result]) -> Callable[..., Result]:
 
     def call(*words: object) -> Result:
         options = {str(word).partition("=")[0] for word in words}
-        trains = bool(words) and words[0] == "train" and NETWORK.isdisjoint(options)
+        trains = bool(words) and words[0] in ("train", "find-lr") and NETWORK.isdisjoint(options)
         return call_default(*words, *(("--hidden", 16) if trains else ()))
 
     return call

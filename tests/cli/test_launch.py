@@ -71,8 +71,21 @@ def followers(launcher: int) -> list[int]:
 @needs_jax
 @pytest.mark.xla
 def test_two_processes_are_one(tmp_path: Path, one: Path) -> None:
+    # The state is divided, too: each process has a half of the weights.
     status, told, errors = ended(
-        begun(tmp_path, "launch", "--processes", "2", "--", *TRAIN, "--json", "--out", "two")
+        begun(
+            tmp_path,
+            "launch",
+            "--processes",
+            "2",
+            "--",
+            *TRAIN,
+            "--shard",
+            "parameters",
+            "--json",
+            "--out",
+            "two",
+        )  # fmt: skip
     )
     assert status == 0, errors
     assert json.loads(told)["epochs"] == 12  # nothing else is printed, by either process

@@ -263,6 +263,7 @@ def test_the_next_step_works(call: Call, colors: Path) -> None:
     assert "next     in Python, chainrule.load('a b')\n" in result.stdout
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize("mode", [(), ("--json",), ("--quiet",)])
 def test_a_network_no_better_than_the_plain_guess_is_warned_of(
     call: Call, mode: tuple[str, ...]

@@ -107,7 +107,7 @@ def memory(process: Any) -> int:
 
 
 @pytest.mark.parametrize(
-    "requests", [600, pytest.param(10_000, marks=pytest.mark.thorough)], ids=str
+    "requests", [150, pytest.param(10_000, marks=pytest.mark.thorough)], ids=str
 )
 def test_malformed_requests_are_refused_and_leave_nothing(
     start: Start, numbers: Run, requests: int, tmp_path: Path

@@ -225,7 +225,9 @@ def test_the_commands_print_the_coverage_and_write_the_ends(tmp_path: Path) -> N
     file, place = tmp_path / "t.csv", str(tmp_path / "run")
     file.write_text("\n".join(["x,y", *lines]))
     call = CliRunner().invoke
-    trained = call(command_line, ["train", str(file), "--epochs", "20", "--out", place])
+    trained = call(
+        command_line, ["train", str(file), "--hidden", "16", "--epochs", "20", "--out", place]
+    )
     assert trained.exit_code == 0, trained.output
     assert "90 % intervals contain" in trained.output
     assert "their mean width" in trained.output

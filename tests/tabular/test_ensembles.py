@@ -89,6 +89,7 @@ def test_what_members_can_not_share_is_refused(asked: dict[str, Any], message: s
         check_settings(choose_settings(500, members=3, **asked))
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize("effort", list(EFFORTS))
 def test_a_run_of_each_effort_comes_back(effort: str, tmp_path: Path) -> None:
     problem = read_problem("diabetes")
@@ -129,6 +130,8 @@ def test_one_odd_row_does_not_decide_when_to_stop() -> None:
     assert run.best_epoch == int(np.argmin(run.history["val_mae"])) + 1
     assert run.scores["test"]["r2"] > 0.95
     other = fit_table(
-        problem, choose_settings(272, task="regression", loss="huber", epochs=2), progress=False
+        problem,
+        choose_settings(272, hidden=[8], task="regression", loss="huber", epochs=2),
+        progress=False,
     )
     assert "val_mae" not in other.history[0]

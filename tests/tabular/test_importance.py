@@ -116,7 +116,7 @@ def test_of_a_wide_table_only_the_most_promising_columns_are_shuffled() -> None:
     X = rng.normal(size=(1500, 600))
     columns = {f"x{k}": X[:, k] for k in range(600)} | {"y": X[:, 7] + 0.1 * X[:, 9]}
     problem = read_problem(columns, "y")
-    run = fit_table(problem, settings_for(problem, epochs=20), progress=False)
+    run = fit_table(problem, settings_for(problem, hidden=[16], epochs=20), progress=False)
     found = importance(run, problem)
     assert found is not None
     assert next(iter(found.means)) == "x7"

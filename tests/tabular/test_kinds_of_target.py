@@ -343,7 +343,8 @@ def test_the_commands_work_with_several_targets_and_their_config(tmp_path: Path)
     call = CliRunner().invoke
     place, again = str(tmp_path / "run"), str(tmp_path / "again")
     words = ["train", str(file), "--target", "price,color,grade", "--role",
-             "grade=poor<fair<good<best", "--epochs", "15", "--out", place]  # fmt: skip
+             "grade=poor<fair<good<best", "--epochs", "15", "--hidden", "16", "--out",
+             place]  # fmt: skip
     trained = call(command_line, words)
     assert trained.exit_code == 0, trained.output
     assert "predict `price, color, grade`, 3 targets" in trained.output
@@ -373,7 +374,8 @@ def test_a_loss_of_numbers_decides_the_task(loss: str, tmp_path: Path) -> None:
     lines = [f"{a},{b}" for a, b in zip(X[:, 0], visits, strict=True)]
     file.write_text("\n".join(["x,visits", *lines]))
     call = CliRunner().invoke
-    words = ["train", str(file), "--loss", loss, "--epochs", "5", "--out", str(tmp_path / "run")]
+    words = ["train", str(file), "--loss", loss, "--epochs", "5", "--hidden", "16", "--out",
+             str(tmp_path / "run")]  # fmt: skip
     trained = call(command_line, words)
     assert trained.exit_code == 0, trained.output
     assert "predict `visits`, a number" in trained.output

@@ -119,7 +119,8 @@ def test_the_command_splits_so_and_writes_it_down(tmp_path: Path) -> None:
     path, place = tmp_path / "t.csv", tmp_path / "r"
     rows = [f"p{k % 20},{SIZE[k]:.3f},{SIZE[k] * 2:.2f}" for k in range(ROWS)]
     path.write_text("patient,size,y\n" + "\n".join(rows) + "\n")
-    given = [str(path), "--group", "patient", "--epochs", "1", "--no-report", "--out", str(place)]
+    given = [str(path), "--group", "patient", "--hidden", "8", "--epochs", "1", "--no-report",
+             "--out", str(place)]  # fmt: skip
     done = CliRunner().invoke(command_line, ["train", *given])
     assert done.exit_code == 0, done.output
     assert "the rows of one `patient` are in one part: 20 groups" in " ".join(done.output.split())

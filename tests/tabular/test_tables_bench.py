@@ -125,7 +125,9 @@ def test_the_score_of_classes_is_a_share_of_the_loss_of_the_base_rate() -> None:
 
 
 @pytest.mark.parametrize("task", ["regression", "classification"])
-@pytest.mark.parametrize("name", ["chainrule", "hgb", "mlp"])
+@pytest.mark.parametrize(
+    "name", ["mlp", *(pytest.param(n, marks=pytest.mark.thorough) for n in ("chainrule", "hgb"))]
+)
 def test_a_contestant_learns(name: str, task: str) -> None:
     if name != "chainrule":
         pytest.importorskip("pandas", reason="the other contestants read frames: make tables")

@@ -34,6 +34,7 @@ def train(problem: Problem, epochs: int = 40) -> Run:
         task=problem.pipeline.task,
         validated=problem.validation is not None,
         epochs=epochs,
+        hidden=[64],
     )
     return fit_table(problem, settings, progress=False)
 
