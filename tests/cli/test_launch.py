@@ -72,21 +72,8 @@ def followers(launcher: int) -> list[int]:
 @pytest.mark.xla
 def test_two_processes_are_one(tmp_path: Path, one: Path) -> None:
     # The state is divided, too: each process has a half of the weights.
-    status, told, errors = ended(
-        begun(
-            tmp_path,
-            "launch",
-            "--processes",
-            "2",
-            "--",
-            *TRAIN,
-            "--shard",
-            "parameters",
-            "--json",
-            "--out",
-            "two",
-        )  # fmt: skip
-    )
+    words = ["--processes", "2", "--", *TRAIN, "--shard", "parameters", "--json", "--out", "two"]
+    status, told, errors = ended(begun(tmp_path, "launch", *words))
     assert status == 0, errors
     assert json.loads(told)["epochs"] == 12  # nothing else is printed, by either process
     assert sorted(path.name for path in tmp_path.iterdir()) == ["two"]
