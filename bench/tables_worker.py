@@ -78,12 +78,19 @@ def fit_chainrule(train: Data, seed: int, **asked: Any) -> Callable[[Data], Arra
 
     `asked` are other settings than the defaults.
     """
-    table = data.Table.from_arrays({**train.columns, HELD_OUT: train.target})
-    problem = tabular.read_problem(
-        table, HELD_OUT, task=train.task, test_fraction=NO_TEST, seed=seed
-    )
+    problem = as_problem(train, seed)
     settings = settings_for(problem, seed=seed, **asked)
-    run = tabular.fit_table(problem, settings, progress=False)
+    return predictor(tabular.fit_table(problem, settings, progress=False), train)
+
+
+def as_problem(train: Data, seed: int) -> tabular.Problem:
+    """Return the rows as a problem without rows for a test."""
+    table = data.Table.from_arrays({**train.columns, HELD_OUT: train.target})
+    return tabular.read_problem(table, HELD_OUT, task=train.task, test_fraction=NO_TEST, seed=seed)
+
+
+def predictor(run: cr.Run, train: Data) -> Callable[[Data], Array]:
+    """Return the function from rows to values, or to probabilities of the classes of `train`."""
 
     def predict(rows: Data) -> Array:
         found = tabular.predict_table(
