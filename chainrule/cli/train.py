@@ -39,10 +39,11 @@ from chainrule.cli.train_options import (
     network_options,
     parse_devices,
     parse_every,
-    parse_fraction,
     parse_threshold,
     positive,
+    stream_option,
     take_reading,
+    test_fraction_option,
 )
 from chainrule.core.claim import claimed
 from chainrule.core.errors import DivergedError, OptionError, RunError
@@ -79,9 +80,7 @@ REPLAY_SECONDS = 5.0  # a training that diverged sooner is replayed to find the 
               help="classification or regression  [default: inferred from the target]")  # fmt: skip
 @network_options
 @method_options
-@click.option("--test-fraction", type=float, metavar="X", callback=parse_fraction,
-              help="Fraction of rows held out for testing; 0: none, so without scores  "
-              "[default: 0.2]")  # fmt: skip
+@test_fraction_option
 @click.option("--folds", type=click.IntRange(min=2), metavar="K", help="First train K times, each "
               "time on all but one of K parts of the rows, to score every row once.")  # fmt: skip
 @click.option("--threshold", metavar="RULE", callback=parse_threshold, help="Of two classes, when "
@@ -107,8 +106,7 @@ REPLAY_SECONDS = 5.0  # a training that diverged sooner is replayed to find the 
     metavar="KIND",
     help="bf16: --engine xla computes matrix products of numbers rounded to bfloat16.",
 )
-@click.option("--stream/--no-stream", default=None, help="Encode SOURCE to disk instead of memory  "
-              "[default: for files larger than a quarter of the memory]")  # fmt: skip
+@stream_option
 @click.option("--out", metavar="DIR", help="Where to save the run  [default: runs/NAME-1, -2, ...]")
 @click.option("--force", is_flag=True, help="Replace an existing run in --out.")
 @click.option("--checkpoint-every", metavar="N|TIME", default="60s", callback=parse_every,

@@ -25,10 +25,11 @@ __all__ = [
     "network_options",
     "parse_devices",
     "parse_every",
-    "parse_fraction",
     "parse_threshold",
     "positive",
+    "stream_option",
     "take_reading",
+    "test_fraction_option",
 ]
 
 # Options of reading, by the names that read_problem has for them.
@@ -199,6 +200,16 @@ network_options = _together(
 )  # fmt: skip
 
 method_options = _together(*_from_settings("method"))
+
+test_fraction_option = click.option(
+    "--test-fraction", type=float, metavar="X", callback=parse_fraction,
+    help="Fraction of rows held out for testing; 0: none, so without scores  [default: 0.2]",
+)  # fmt: skip
+
+stream_option = click.option(
+    "--stream/--no-stream", default=None, help="Encode SOURCE to disk instead of memory  "
+    "[default: for files larger than a quarter of the memory]",
+)  # fmt: skip
 
 # For the commands that look at the training that `chainrule train` would start.
 as_in_train = _together(

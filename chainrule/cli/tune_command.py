@@ -16,7 +16,13 @@ from chainrule.cli.config_file import as_options, as_toml, from_anywhere
 from chainrule.cli.files import write_whole
 from chainrule.cli.output import emit, tell
 from chainrule.cli.show import progress_bar
-from chainrule.cli.train_options import as_in_train, positive, take_reading
+from chainrule.cli.train_options import (
+    as_in_train,
+    positive,
+    stream_option,
+    take_reading,
+    test_fraction_option,
+)
 from chainrule.core.errors import OptionError
 from chainrule.search.space import parse_space
 from chainrule.search.study import optuna_library
@@ -40,6 +46,8 @@ __all__ = ["tune_command"]
               "activation=relu|tanh.  May be repeated.")  # fmt: skip
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, metavar="N",
               help="Seed of the split, the trainings and the search.")  # fmt: skip
+@test_fraction_option
+@stream_option
 @click.option("--threads", type=positive, metavar="N", help="Threads of all jobs together.")
 @click.option("--out", metavar="DIR", help="Where to write  [default: runs/NAME-tune]")
 @click.option("--json", "as_json", is_flag=True, help="Print all trials as one JSON object.")
@@ -52,6 +60,8 @@ def tune_command(
     jobs: int,
     space: tuple[str, ...],
     seed: int,
+    test_fraction: float | None,
+    stream: bool | None,
     threads: int | None,
     out: str | None,
     preprocess: list[str] | None,
@@ -80,13 +90,18 @@ def tune_command(
     if source is None:
         raise click.UsageError("give SOURCE: a file, a data set or SQL; or --config with a source.")
     optuna_library()
+    if stream and jobs > 1:  # before the table is encoded
+        raise OptionError(
+            "--jobs needs the rows in memory, and --stream puts them on disk; leave one of them "
+            "out."
+        )
     wanted = parse_space(space) or None
     reading = take_reading(asked)
     task = task or task_of(asked.get("loss"))
     check_settings(choose_settings(1, **asked), task)  # before a file is read
     problem = read_problem(
         source, target, task=task, seed=seed, roles=roles, preprocess=preprocess, weight=weight,
-        **reading,
+        test_fraction=0.2 if test_fraction is None else test_fraction, stream=stream, **reading,
     )  # fmt: skip
     place = Path(out or f"runs/{problem.name}-tune")
     if (place / "run.json").exists():
@@ -100,7 +115,7 @@ def tune_command(
     told = {
         "source": from_anywhere(source), "target": problem.pipeline.target.name,
         "task": None if several else problem.pipeline.task, "preprocess": preprocess,
-        "weight": weight, **reading,
+        "weight": weight, "test_fraction": test_fraction, "stream": stream, **reading,
         "role": [f"{k}={'<'.join(v) if isinstance(v, list) else v}" for k, v in roles.items()],
     }  # fmt: skip
     heading = (

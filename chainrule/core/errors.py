@@ -77,6 +77,27 @@ class DamagedError(RunError):
     """A saved file is missing, truncated or changed, or not what it should be."""
 
 
+def not_installed(
+    purpose: str,
+    package: str,
+    install: str,
+    error: Exception,
+    kind: type[ChainruleError] = OptionError,
+) -> ChainruleError:
+    """Return the error of a `kind` for an optional package that can't be imported.
+
+    `purpose` is the subject of the sentence, `install` what pip is given, and `error` the one that
+    the import raised, which may also come from within an installed package.
+
+    >>> str(not_installed("tune", "optuna", "optuna", ImportError("no module")))
+    "tune needs the package optuna, which can't be imported (no module): pip install optuna"
+    """
+    return kind(
+        f"{purpose} needs the package {package}, which can't be imported ({error}): "
+        f"pip install {install}"
+    )
+
+
 def no_attribute(module: str, name: str, names: Iterable[str]) -> AttributeError:
     """Return the error for a name that `module` does not have, suggesting the closest of `names`.
 

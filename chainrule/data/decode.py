@@ -22,7 +22,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO
 
-from chainrule.core.errors import DataError
+from chainrule.core.errors import DataError, not_installed
 
 __all__ = ["EXCEL", "Opening", "as_utf8", "from_excel", "from_latin"]
 
@@ -146,9 +146,8 @@ def from_excel(path: Path, opening: Opening) -> Path:
     try:
         import python_calamine  # optional
     except ImportError as error:
-        raise DataError(
-            f"{path}: reading Excel files needs python-calamine: pip install 'chainrule[xlsx]'. "
-            "Or save the sheet as CSV."
+        raise not_installed(
+            f"{path}: an Excel file", "python-calamine", "python-calamine", error, DataError
         ) from error
     try:
         book = python_calamine.CalamineWorkbook.from_path(str(path))

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from chainrule.core.errors import DataError
+from chainrule.core.errors import DataError, not_installed
 from chainrule.data.decode import EXCEL
 from chainrule.data.read_errors import explain
 
@@ -28,9 +28,7 @@ def _duckdb() -> Any:
 
         return duckdb
     except ImportError as error:
-        raise DataError(
-            "Reading files needs DuckDB: pip install duckdb. Arrays work without it."
-        ) from error
+        raise not_installed("reading files", "duckdb", "duckdb", error, DataError) from error
 
 
 def connect(path: Path | str = ":memory:") -> Any:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from chainrule.core.errors import DataError, did_you_mean
+from chainrule.core.errors import DataError, did_you_mean, not_installed
 from chainrule.core.other_arrays import as_array
 
 __all__ = ["column_names", "frame_columns", "read_array"]
@@ -153,8 +153,7 @@ def _narwhals() -> Any:
     try:
         import narwhals.stable.v2 as nw  # takes a while, and arrays do not need it
     except ImportError as error:
-        raise DataError(
-            "frames of pandas, polars and pyarrow are read by the package narwhals, which can't be "
-            f"imported ({error}); install it with: pip install narwhals."
+        raise not_installed(
+            "a frame of pandas, polars or pyarrow", "narwhals", "narwhals", error, DataError
         ) from error
     return nw

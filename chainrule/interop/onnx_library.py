@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from chainrule.core.errors import OptionError
+from chainrule.core.errors import not_installed
 
 __all__ = ["onnx_library", "runtime_library"]
 
@@ -20,7 +20,7 @@ def onnx_library() -> Any:
     try:
         import onnx
     except ImportError as error:
-        raise _missing("onnx", error) from error
+        raise not_installed("ONNX", "onnx", "onnx onnxruntime", error) from error
     return onnx
 
 
@@ -32,12 +32,5 @@ def runtime_library() -> Any:
     try:
         import onnxruntime
     except ImportError as error:
-        raise _missing("onnxruntime", error) from error
+        raise not_installed("ONNX", "onnxruntime", "onnx onnxruntime", error) from error
     return onnxruntime
-
-
-def _missing(name: str, error: ImportError) -> OptionError:
-    return OptionError(
-        f"ONNX needs the package {name}, which can't be imported ({error}); install it with: "
-        "pip install onnx onnxruntime."
-    )

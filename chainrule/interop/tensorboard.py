@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from chainrule.core.errors import OptionError, RunError
+from chainrule.core.errors import RunError, not_installed
 from chainrule.core.graph import Graph
 from chainrule.core.options import check_whole
 from chainrule.core.spec import Spec
@@ -41,9 +41,8 @@ def tensorboard_library() -> Any:
         import tensorboardX.proto.tensor_shape_pb2
         import tensorboardX.summary
     except ImportError as error:
-        raise OptionError(
-            f"TensorBoard's files need the package tensorboardX, which can't be loaded ({error}); "
-            "install it with: pip install tensorboardX. The package tensorboard shows them."
+        raise not_installed(
+            "TensorBoard", "tensorboardX", "tensorboardX tensorboard", error
         ) from error
     return tensorboardX
 

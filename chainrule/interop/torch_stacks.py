@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from chainrule.core.errors import ChainruleError, OptionError
+from chainrule.core.errors import ChainruleError, OptionError, not_installed
 from chainrule.core.parameter import Parameter
 from chainrule.core.tensor import as_tensor
 from chainrule.data.frames import read_array
@@ -90,10 +90,7 @@ def _torch() -> Any:
     try:
         import torch
     except ImportError as error:
-        raise OptionError(
-            f"this needs PyTorch, which can't be imported ({error}); install it with: "
-            "pip install torch."
-        ) from error
+        raise not_installed("a stack of PyTorch", "torch", "torch", error) from error
     return torch
 
 

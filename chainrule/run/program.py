@@ -21,7 +21,13 @@ from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
-from chainrule.core.errors import DTypeError, GraphError, OptionError, did_you_mean
+from chainrule.core.errors import (
+    DTypeError,
+    GraphError,
+    OptionError,
+    did_you_mean,
+    not_installed,
+)
 from chainrule.core.graph import Graph, Node
 from chainrule.core.spec import Dim
 from chainrule.run import engines
@@ -392,10 +398,8 @@ def _xla() -> Any:
     except (ImportError, OSError) as error:
         if not engines.is_missing(error):
             raise
-        raise OptionError(
-            f"engine='xla' needs JAX, which can't be loaded ({error}); install it with "
-            "pip install 'chainrule[xla]', or jax[cuda13] for NVIDIA's GPUs."
-        ) from None
+        install = "jax, or jax[cuda13] for NVIDIA's GPUs"
+        raise not_installed("engine='xla'", "jax", install, error) from None
 
 
 def _engine(choice: Engine | str | None) -> Engine:

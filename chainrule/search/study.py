@@ -19,7 +19,7 @@ from pathlib import Path
 from threading import Lock
 from typing import Any
 
-from chainrule.core.errors import OptionError, RunError
+from chainrule.core.errors import RunError, not_installed
 from chainrule.core.plain import as_plain
 from chainrule.search.space import Choices, Range, Space
 
@@ -41,10 +41,7 @@ def optuna_library() -> Any:
         import optuna
         import optuna.importance
     except ImportError as error:
-        raise OptionError(
-            f"tune needs the package optuna, which can't be loaded ({error}); install it with: "
-            "pip install optuna."
-        ) from error
+        raise not_installed("tune", "optuna", "optuna", error) from error
     return optuna
 
 

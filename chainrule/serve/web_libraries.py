@@ -7,9 +7,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from chainrule.core.errors import OptionError
+from chainrule.core.errors import not_installed
 
 __all__ = ["starlette_library", "uvicorn_library"]
+
+PACKAGES = "starlette uvicorn httptools uvloop"
 
 
 def starlette_library() -> Any:
@@ -22,7 +24,7 @@ def starlette_library() -> Any:
         import starlette.responses
         import starlette.routing
     except ImportError as error:
-        raise _missing("starlette", error) from error
+        raise not_installed("the service", "starlette", PACKAGES, error) from error
     return starlette
 
 
@@ -34,12 +36,5 @@ def uvicorn_library() -> Any:
     try:
         import uvicorn
     except ImportError as error:
-        raise _missing("uvicorn", error) from error
+        raise not_installed("the service", "uvicorn", PACKAGES, error) from error
     return uvicorn
-
-
-def _missing(name: str, error: ImportError) -> OptionError:
-    return OptionError(
-        f"the service needs the package {name}, which can't be imported ({error}); install it "
-        "with: pip install starlette uvicorn httptools uvloop."
-    )

@@ -27,12 +27,13 @@ from chainrule.optim.optimizer import Optimizer
 from chainrule.optim.schedules import Schedule
 from chainrule.sklearn.session import Session
 from chainrule.sklearn.solvers import LOSS_STALLS, full_batch, solver_of
+from chainrule.sklearn.telling import Telling
 from chainrule.step.logits import check_logits
 from chainrule.step.objective import Objective
 from chainrule.step.part import Part
 from chainrule.step.record import data_input, forward, model_dtype
+from chainrule.train.callbacks import Callbacks, Gradients
 from chainrule.train.full_batch_program import FullBatchProgram
-from chainrule.train.history import History
 from chainrule.train.progress import Progress
 from chainrule.train.run import Run
 
@@ -94,6 +95,7 @@ class NetworkEstimator(BaseEstimator):  # type: ignore[misc]
     n_iter_no_change: int | float = 10
     max_fun: int = 15000
     progress: bool = False
+    callbacks: Sequence[object] | None = None
 
     # --- what subclasses know -------------------------------------------------------------------
 
@@ -185,13 +187,20 @@ class NetworkEstimator(BaseEstimator):  # type: ignore[misc]
             Part(X, target, None, None if scaled is None else scaled.astype(dtype)),
             alpha, replaced=incremental,
         )  # fmt: skip
+        trained = Part(X, target, rows, scaled)
+        telling = Telling(
+            Callbacks(() if self.callbacks is None else self.callbacks), self.run_,
+            Gradients(replace(self._session.training, train=trained)),
+            len(self.loss_curve_) + 1, self._steps,
+        )  # fmt: skip
         self._session.training.connect()
         try:
-            self._train(rows, validation, incremental)
+            with telling.until_end():
+                self._train(rows, validation, incremental, telling)
         finally:
             self._session.training.disconnect()
             self._show_weights()
-        self.run_.history = self._history()
+            self._steps: int = telling.step
         self.learning_rate_ = self._session.rates.now()
 
     def _begin(self, X: Array, outputs: int) -> None:
@@ -215,6 +224,7 @@ class NetworkEstimator(BaseEstimator):  # type: ignore[misc]
         )
         self._scoring = replace(self.run_, objective=self._session.aim, _functions={})
         self.t_ = self.n_iter_ = 0
+        self._steps = 0
         self.loss_curve_: list[float] = []
         self.validation_loss_curve_: list[float] = []
         self.validation_scores_: list[float] | None = None
@@ -249,7 +259,7 @@ class NetworkEstimator(BaseEstimator):  # type: ignore[misc]
             )
         return rows, out
 
-    def _train(self, rows: Array, held: Held | None, incremental: bool) -> None:
+    def _train(self, rows: Array, held: Held | None, incremental: bool, telling: Telling) -> None:
         """Train for `max_iter` epochs, or one; leave the best weights, or the last ones."""
         session = self._session
         epochs = 1 if incremental else self.max_iter
@@ -262,14 +272,17 @@ class NetworkEstimator(BaseEstimator):  # type: ignore[misc]
                 while self.n_iter_ < epochs and why is None:
                     started = time.perf_counter()
                     order = self._random.permutation(rows) if self.shuffle else rows
-                    why = self._epoch(order, bar)
+                    before = self.t_
+                    why = self._epoch(order, bar, telling)
                     if self._judge(held):
                         best = session.weights()
                     unscored = not self.early_stopping or self.best_validation_score_ == -np.inf
                     if why is not None and unscored:
                         raise DataError(NOT_FINITE)
-                    self._tell(bar, held, len(rows), time.perf_counter() - started)
-                    why = why or self._why_end()
+                    took = time.perf_counter() - started
+                    telling.end_epoch(self._record(bar, held, self.t_ - before, took))
+                    if why is None:
+                        why = Ending(telling.asked) if telling.asked else self._why_end()
             except KeyboardInterrupt:
                 warnings.warn("Training interrupted by user.", stacklevel=5)
                 why = Ending("interrupted")
@@ -287,14 +300,14 @@ class NetworkEstimator(BaseEstimator):  # type: ignore[misc]
             warnings.warn(why.text, ConvergenceWarning, stacklevel=5)
         self.run_.stopped = None if why is None else why.text
 
-    def _epoch(self, order: Array, bar: Progress) -> Ending | None:
+    def _epoch(self, order: Array, bar: Progress, telling: Telling) -> Ending | None:
         """Train one epoch; return what to warn of where its numbers are not finite."""
         try:
-            loss = self._session.run(order, self.n_iter_ + 1, bar)
+            loss, done = self._session.run(order, self.n_iter_ + 1, bar, telling)
         except DivergedError:  # by a full-batch method, which looks before it starts
-            loss = float("nan")
+            loss, done = float("nan"), len(order)
         self.n_iter_ += 1
-        self.t_ += len(order)
+        self.t_ += done
         self.loss_ = loss
         self.loss_curve_.append(loss)
         if np.isfinite(loss) and self._session.training.finite():
@@ -383,23 +396,24 @@ class NetworkEstimator(BaseEstimator):  # type: ignore[misc]
             raise OptionError(f"ReduceOnPlateau: there is no {name!r} to monitor.")
         return losses[name][-1]
 
-    def _tell(self, bar: Progress, held: Held | None, rows: int, seconds: float) -> None:
-        record: dict[str, Any] = {"epoch": self.n_iter_, "loss": self.loss_}
+    def _record(
+        self, bar: Progress, held: Held | None, rows: int, seconds: float
+    ) -> dict[str, Any]:
+        """Add the epoch, of so many `rows`, to the history of the run, show it, and return it."""
+        record: dict[str, Any] = {"epoch": len(self.loss_curve_), "loss": self.loss_}
         if self.verbose:
             sys.stdout.write(f"Iteration {self.n_iter_}, loss = {self.loss_:.8f}\n")
         if held is not None and self.validation_scores_:
+            record["val_loss"] = self.validation_loss_curve_[-1]
             record["val_score"] = self.validation_scores_[-1]
             if self.verbose:
                 sys.stdout.write(f"Validation score: {self.validation_scores_[-1]:f}\n")
-        bar.finish_epoch(record | {"samples_per_second": rows / max(seconds, 1e-9)})
-
-    def _history(self) -> History:
-        """Return the curves as the history of a run."""
-        records = [{"epoch": i + 1, "loss": loss} for i, loss in enumerate(self.loss_curve_)]
-        held: Sequence[float] = self.validation_loss_curve_
-        for record, loss in zip(records[len(records) - len(held) :], held, strict=True):
-            record["val_loss"] = loss
-        return History(records)
+        if (rate := self._session.rates.now()) is not None:
+            record["learning_rate"] = rate
+        record |= {"seconds": seconds, "samples_per_second": rows / max(seconds, 1e-9)}
+        self.run_.history.append(record)
+        bar.finish_epoch(record | {"epoch": self.n_iter_})
+        return record
 
 
 def _dense(X: Any) -> Array:

@@ -151,6 +151,9 @@ class MLPClassifier(Layered, Classifying):
         None, "balanced", or a mapping from label to weight.
     progress
         Show a progress bar on standard error.
+    callbacks
+        Objects that are told of epochs and steps, and may end the training, as those of
+        :func:`chainrule.fit`; see :mod:`chainrule.train.callbacks`.
 
     `early_stopping` scores the rows of ``fit(X_val=..., y_val=...)`` if they are given, else
     `validation_fraction` of the rows, and restores the weights of the best score.

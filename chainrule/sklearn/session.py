@@ -24,6 +24,7 @@ from chainrule.ops.reduce import sum
 from chainrule.optim.full_batch import FullBatch
 from chainrule.optim.optimizer import Optimizer
 from chainrule.run.program import Engine, prepare
+from chainrule.sklearn.telling import Telling
 from chainrule.step.objective import Objective
 from chainrule.step.part import Part
 from chainrule.step.record import ROWS, model_dtype, record_step
@@ -152,22 +153,28 @@ class Session:
         arenas = self.training.program.arenas
         return {kind: arenas[kind].buffer.copy() for kind in sorted({"parameter"} | shown)}
 
-    def run(self, order: Array, epoch: int, bar: Progress) -> float:
-        """Train one epoch on the rows of `order`, and return the mean loss with the penalty."""
+    def run(self, order: Array, epoch: int, bar: Progress, telling: Telling) -> tuple[float, int]:
+        """Train one epoch on the rows of `order`, or as many as the callbacks want.
+
+        Returns the mean loss, with the penalty, and the number of rows that were taken.
+        """
         program, size = self.training.program, self.batch_size
         sums: dict[str, float] | None = None
         done = 0
         while done < len(order):
             tick = time.perf_counter()
-            part = order[done : done + self._chunk * size]
-            sums = program.run(part, size, sums)
+            chunk = 1 if telling.callbacks.each_step else self._chunk
+            part = order[done : done + chunk * size]
+            before, sums = sums or {}, program.run(part, size, sums)
             done += len(part)
             bar.advance(epoch, done)
             steps = -(-len(part) // size)
             took = max(time.perf_counter() - tick, 1e-6)
             self._chunk = max(1, int(steps * min(4.0, CHUNK_SECONDS / took)))
+            if telling.end_steps(steps, part, (before, sums), self.rates.now()):
+                break
         assert sums is not None
-        return (sums["loss"] + sums.get("penalty", 0.0)) / len(order)
+        return (sums["loss"] + sums.get("penalty", 0.0)) / done, done
 
 
 def _with_room(part: Part, rows: int) -> dict[str, Array]:

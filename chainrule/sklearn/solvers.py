@@ -19,6 +19,7 @@ from chainrule.optim.named import optimizer, optimizer_names
 from chainrule.optim.optimizer import Optimizer
 from chainrule.optim.schedules import Schedule
 from chainrule.optim.sgd import SGD
+from chainrule.train.callbacks import Callbacks
 
 __all__ = ["LOSS_STALLS", "check_options", "full_batch", "solver_of"]
 
@@ -79,6 +80,7 @@ def check_options(estimator: Any) -> None:
         in_range(estimator, name, 0.0, math.inf, open_low=True)
     for name in ("momentum", "beta_1", "beta_2", "validation_fraction"):
         in_range(estimator, name, 0.0, 1.0)
+    Callbacks(() if estimator.callbacks is None else estimator.callbacks)
     for name in FLAGS:
         if not isinstance(getattr(estimator, name), (bool, np.bool_)):
             raise OptionError(

@@ -192,5 +192,5 @@ def test_without_the_library_excel_is_an_error_that_names_it(
     monkeypatch.setitem(__import__("sys").modules, "python_calamine", None)
     path = tmp_path / "t.xlsx"
     write_xlsx(path, {"A": [["x"], [1.0]]})
-    with pytest.raises(DataError, match=r"pip install 'chainrule\[xlsx\]'"):
+    with pytest.raises(DataError, match=r"pip install python-calamine"):
         read_table(path)

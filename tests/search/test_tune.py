@@ -259,8 +259,8 @@ def test_the_command_writes_a_config_that_train_takes(
     lines = [f"{x:.3f},{z:.3f},{x - z:.3f}" for x, z in rng.normal(size=(120, 2))]
     Path("some.csv").write_text("\n".join(["x,z,y", *lines]), "utf-8")
     words = [
-        "tune", "some.csv", "--target", "y", "--trials", "4", "--epochs", "8", "--space",
-        "lr=1e-3..0.1", "--space", "hidden=4|4,4", "--activation", "tanh", "--json",
+        "tune", "some.csv", "--target", "y", "--test-fraction", "0.4", "--trials", "4", "--epochs",
+        "8", "--space", "lr=1e-3..0.1", "--space", "hidden=4|4,4", "--activation", "tanh", "--json",
     ]  # fmt: skip
     done = CliRunner().invoke(command_line, words)
     assert done.exit_code == 0, done.output
@@ -274,7 +274,24 @@ def test_the_command_writes_a_config_that_train_takes(
     assert trained.exit_code == 0, trained.output
     history = cr.load(trained.stdout.strip()).history
     assert min(history["val_loss"]) == pytest.approx(best["loss"], rel=1e-4)
+    assert "test_fraction = 0.4" in (folder / "config.toml").read_text("utf-8")
     again = CliRunner().invoke(command_line, [*words[:-1], "--trials", "5"])
     assert again.exit_code == 0, again.output
     assert again.stdout.startswith("5 trials on some")
     assert "chainrule train --config runs/some-tune/config.toml" in again.output
+
+
+def test_a_table_on_disk_is_searched_in_one_process(
+    optuna: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    rng = np.random.default_rng(0)
+    lines = [f"{x:.3f},{x * x:.3f}" for x in rng.normal(size=300)]
+    Path("some.csv").write_text("\n".join(["x,y", *lines]), "utf-8")
+    words = ["tune", "some.csv", "--stream", "--trials", "2", "--epochs", "3", "--space", "lr"]
+    done = CliRunner().invoke(command_line, words)
+    assert done.exit_code == 0, done.output
+    assert "stream = true" in Path("runs/some-tune/config.toml").read_text("utf-8")
+    refused = CliRunner().invoke(command_line, [*words, "--jobs", "2"])
+    assert refused.exit_code == 2
+    assert "--jobs needs the rows in memory" in refused.output

@@ -260,6 +260,20 @@ def test_one_class_is_always_predicted(label: Any) -> None:
     assert model.predict_proba([[5.0]]).tolist() == [[1.0]]
 
 
+@pytest.mark.parametrize("estimator", [MLPClassifier, MLPRegressor])
+@pytest.mark.parametrize("alpha", [1e-4, 0.1, 1.0])
+def test_lbfgs_with_weights_goes_the_way_of_rows_given_several_times(
+    estimator: Any, alpha: float
+) -> None:
+    rng = np.random.default_rng(42)
+    X, y, weight = rng.random((15, 30)), rng.integers(0, 3, 15), rng.integers(0, 5, 15)
+    model = estimator(solver="lbfgs", alpha=alpha, max_iter=30, random_state=0)
+    curve = clone(model).fit(X, y, sample_weight=weight).loss_curve_
+    again = model.fit(X.repeat(weight, axis=0), y.repeat(weight)).loss_curve_
+    np.testing.assert_allclose(curve[:10], again[:10], rtol=1e-10)
+    np.testing.assert_allclose(curve, again, rtol=1e-7)
+
+
 def test_class_weights_are_sample_weights(iris: tuple[Array, Array]) -> None:
     X, y = iris[0][:120], iris[1][:120]  # 20 of virginica
     options: dict[str, Any] = {"hidden_layer_sizes": 4, "random_state": 0, "max_iter": 10}
