@@ -27,8 +27,16 @@ __all__ = ["serve_run"]
               help="Refuse a request with more rows.")  # fmt: skip
 @click.option("--timeout", default=Limits.seconds, show_default=True, type=float, metavar="SECONDS",
               help="Refuse a request that takes longer.")  # fmt: skip
+@click.option("--max-connections", default=Limits.connections, show_default=True,
+              type=click.IntRange(min=1), help="Refuse further connections.")  # fmt: skip
 def serve_run(
-    run: str, host: str, port: int, max_bytes: int, max_rows: int, timeout: float
+    run: str,
+    host: str,
+    port: int,
+    max_bytes: int,
+    max_rows: int,
+    timeout: float,
+    max_connections: int,
 ) -> None:
     """Answer requests over HTTP with predictions of the network saved in the directory RUN.
 
@@ -43,7 +51,7 @@ def serve_run(
       chainrule serve runs/houses-1
       chainrule serve runs/houses-1 --host 0.0.0.0 --port 80
     """  # noqa: D301 - \b tells click to keep the lines
-    limits = Limits(max_bytes, max_rows, timeout)
+    limits = Limits(max_bytes, max_rows, timeout, max_connections)
     serve(load(run), host=host, port=port, limits=limits, tell=_opened)
     tell("stopped.")
 

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from chainrule.core.errors import OptionError
+from chainrule.serve.connections import limited
 from chainrule.serve.limits import Limits
 from chainrule.serve.service import service
 from chainrule.serve.web_libraries import uvicorn_library
@@ -41,6 +42,7 @@ def serve(
     door = _opened(host, port)
     config = uvicorn.Config(
         app,
+        http=limited(uvicorn.protocols.http.auto.AutoHTTPProtocol, found),
         log_level="warning",
         access_log=False,
         server_header=False,

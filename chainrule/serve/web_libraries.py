@@ -35,6 +35,7 @@ def uvicorn_library() -> Any:
     """
     try:
         import uvicorn
+        import uvicorn.protocols.http.auto
     except ImportError as error:
         raise not_installed("the service", "uvicorn", PACKAGES, error) from error
     return uvicorn

@@ -100,6 +100,72 @@ def test_a_client_that_does_not_send_is_let_go(start: Start, arrays: Run) -> Non
     assert process.wait(20) == 0
 
 
+def drips(port: int, first: bytes, seconds: float) -> float:
+    """Send `first`, and then a byte ten times a second; return when the server closed, or fail."""
+    started = time.monotonic()
+    with socket.create_connection(("127.0.0.1", port)) as slow:
+        slow.sendall(first)
+        slow.settimeout(0.1)
+        while time.monotonic() < started + seconds:
+            try:
+                if not slow.recv(1000):
+                    return time.monotonic() - started
+            except TimeoutError:
+                pass
+            except ConnectionError:
+                return time.monotonic() - started
+            try:
+                slow.sendall(b"a")
+            except ConnectionError:
+                return time.monotonic() - started
+    raise AssertionError("the connection is still open")
+
+
+@pytest.mark.one_in(3)
+@pytest.mark.parametrize(
+    "first",
+    [
+        b"GET /",
+        b"POST /predict HTTP/1.1\r\nhost: x\r\nslow: ",
+        b"POST /health HTTP/1.1\r\nhost: x\r\ncontent-length: 9999\r\n\r\n",  # never read
+        b"POST /predict HTTP/1.1\r\nhost: x\r\ncontent-length: 9999\r\n\r\n",
+    ],
+    ids=["address", "header", "unwanted body", "body"],
+)
+def test_a_client_that_sends_a_byte_at_a_time_is_let_go(
+    start: Start, arrays: Run, first: bytes
+) -> None:
+    _, port = start(arrays, "--timeout", "1")
+    link = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+    assert drips(port, first, 15) > 0.5
+    for _ in range(8):  # one that sends whole requests stays
+        link.request("POST", "/predict", "[[1,2,3]]")
+        kept = link.sock
+        assert link.getresponse().read().startswith(b'{"predictions"')
+        assert link.sock is kept
+        time.sleep(0.3)
+    link.close()
+
+
+def test_connections_beyond_the_limit_are_refused(start: Start, arrays: Run) -> None:
+    _, port = start(arrays, "--max-connections", "2")
+    with socket.create_connection(("127.0.0.1", port)) as one:
+        link = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+        link.request("POST", "/predict", "[[1,2,3]]")
+        assert link.getresponse().read().startswith(b'{"predictions"')
+        with socket.create_connection(("127.0.0.1", port)) as third:
+            third.settimeout(10)
+            answer = http.client.HTTPResponse(third)
+            answer.begin()
+            assert answer.status == 503
+            assert json.loads(answer.read()) == {"error": "too many connections; try again later."}
+        link.request("POST", "/predict", "[[1,2,3]]")  # those that are open go on
+        assert link.getresponse().status == 200
+        link.close()
+        one.close()
+    assert post(port, "[[1,2,3]]")[0] == 200
+
+
 def memory(process: Any) -> int:
     """Return the kilobytes of memory that a process has now."""
     status = Path(f"/proc/{process.pid}/status").read_text()
