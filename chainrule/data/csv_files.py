@@ -43,16 +43,23 @@ _SEPARATORS = ",;\t|"
 
 
 def create_csv_view(
-    db: Any, view: str, path: Path, opening: Opening, stored: Path | None = None
+    db: Any,
+    view: str,
+    path: Path,
+    opening: Opening,
+    stored: Path | None = None,
+    likely: bool = False,
 ) -> None:
     """Create the view `view` of the file `path`, and one of its cells as text.
 
-    `stored` is the CSV file that holds the rows of an Excel file.
+    `stored` is the CSV file that holds the rows of an Excel file.  With `likely`, the types may be
+    those of the first rows: they are the right ones if all rows of the view can be read and no
+    number or date column is empty.
     """
     source = stored or (path if suffixes(path)[1] == ".zst" else as_utf8(path, opening))
     noted = len(opening.notes)
     try:
-        _create_views(db, view, path, source, opening)
+        _create_views(db, view, path, source, opening, likely)
     except DataError as error:
         packed = suffixes(path)[1] == ".zst" or stored is not None
         latin = None if packed or "not UTF-8" not in str(error) else from_latin(source, opening)
@@ -60,11 +67,13 @@ def create_csv_view(
             raise
         told = opening.notes[noted:]
         del opening.notes[noted:]
-        _create_views(db, view, path, latin, opening)
+        _create_views(db, view, path, latin, opening, likely)
         opening.notes[noted:noted] = told[-1:]
 
 
-def _create_views(db: Any, view: str, path: Path, source: Path, opening: Opening) -> None:
+def _create_views(
+    db: Any, view: str, path: Path, source: Path, opening: Opening, likely: bool
+) -> None:
     where = str(path)
     lines = (
         f"read_csv({file_literal(source)}, columns={{'line': 'VARCHAR'}}, auto_detect=false, "
@@ -85,7 +94,7 @@ def _create_views(db: Any, view: str, path: Path, source: Path, opening: Opening
     asked = f"SELECT count(*) FROM {lines} WHERE regexp_matches(line, {code})"
     may_have_codes = bool(execute(db, asked, where).fetchone()[0])
     try:
-        types = _column_types(db, cells, names, may_have_codes, where, skip)
+        types = _column_types(db, cells, names, may_have_codes, where, skip, likely)
     except DataError:
         if not _has_both_line_ends(source, path, separator):
             raise
@@ -95,7 +104,8 @@ def _create_views(db: Any, view: str, path: Path, source: Path, opening: Opening
     texts = ", ".join(casts)
     for i, name in enumerate(names):
         if name in types:
-            casts[i] = f"TRY_CAST(trim({quote(name)}) AS {types[name]}) AS {quote(name)}"
+            cell = f"trim({quote(name)})" if types[name] == "BOOLEAN" else quote(name)
+            casts[i] = f"CAST({cell} AS {types[name]}) AS {quote(name)}"
     for name, selected in ((view, ", ".join(casts)), (AS_TEXT.format(view), texts)):
         sql = f"CREATE OR REPLACE TEMP VIEW {quote(name)} AS SELECT {selected} FROM {cells}"
         execute(db, sql, where)
@@ -213,10 +223,17 @@ def _headless(name: str, path: Path) -> DataError:
 
 
 def _column_types(
-    db: Any, cells: str, names: Sequence[str], may_have_codes: bool, where: str, skip: int
+    db: Any,
+    cells: str,
+    names: Sequence[str],
+    may_have_codes: bool,
+    where: str,
+    skip: int,
+    of_first: bool = False,
 ) -> dict[str, str]:
     """Return the SQL type of each column that is not text, inferred from all of its cells.
 
+    With `of_first`, it is inferred from the first rows where a cast fails on any other cell.
     The rules are those of `chainrule.data.parse.parse_text`, which parses the columns left as text.
     """
     tests = dict(_OF_TYPE)
@@ -230,6 +247,9 @@ def _column_types(
     likely = dict.fromkeys(names, tuple(tests))
     for name, filled, *found in execute(db, sql, where, skip).fetchall():
         likely[name] = tuple(kind for kind, n in zip(tests, found, strict=True) if n == filled)
+    firsts = {name: kinds[0] for name, kinds in likely.items() if kinds}
+    if of_first and not may_have_codes and "BOOLEAN" not in firsts.values():
+        return firsts
     asked = [(name, kind) for name, kinds in likely.items() for kind in kinds]
     questions = ["count(*)", *(f"count({quote(name)})" for name in likely)]
     questions += [f"count({tests[kind].format(quote(name))})" for name, kind in asked]

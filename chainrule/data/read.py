@@ -218,18 +218,41 @@ def store_table(source: str, folder: Path, skip: int | None = None) -> Iterator[
     """
     check_source(source)
     with connect(folder / "table.duckdb") as db, Opening(skip) as opening:
-        if is_query(source):
-            where, rows = "the query", _prepare_query(db, source, "the query", opening)
-        else:
-            _create_view(db, "data", Path(source), opening)
-            where, rows = source, "SELECT * FROM data"
-        width = 16 * _ROW_GROUP * len(execute(db, f"DESCRIBE {rows}", where).fetchall())
-        threads = int(execute(db, "SELECT current_setting('threads')", where).fetchone()[0])
-        memory = max(_STORE_MEMORY, 2 * width)
-        execute(db, f"SET memory_limit = '{memory}B'", where)
-        execute(db, f"SET threads = {min(threads, memory // 2 // width)}", where)
-        execute(db, f"CREATE TABLE stored AS {rows}", where)
+        execute(db, "PRAGMA disable_checkpoint_on_shutdown", source)  # the copy is not kept
+        where = "the query" if is_query(source) else source
+        # In most CSV files, the types of the first rows are those of all, which saves a pass.
+        likely = where == source and suffixes(Path(source))[0] in CSV
+        try:
+            _store(db, source, where, opening, likely)
+        except DataError:
+            if not likely:
+                raise
+            opening.notes.clear()
+            _store(db, source, where, opening, likely=False)
         yield StoredTable(db, where, tuple(opening.notes))
+
+
+def _store(db: Any, source: str, where: str, opening: Opening, likely: bool) -> None:
+    """Create the table ``stored``; `likely` is that of `create_csv_view`.
+
+    Raises DataError also if the types of the first rows are not those of all.
+    """
+    if is_query(source):
+        rows = _prepare_query(db, source, where, opening)
+    else:
+        _create_view(db, "data", Path(source), opening, likely)
+        rows = "SELECT * FROM data"
+    described = execute(db, f"DESCRIBE {rows}", where).fetchall()
+    width = 16 * _ROW_GROUP * len(described)
+    threads = int(execute(db, "SELECT current_setting('threads')", where).fetchone()[0])
+    memory = max(_STORE_MEMORY, 2 * width)
+    execute(db, f"SET memory_limit = '{memory}B'", where)
+    execute(db, f"SET threads = {min(threads, memory // 2 // width)}", where)
+    execute(db, f"CREATE OR REPLACE TABLE stored AS {rows}", where)
+    typed = [f"count({quote(name)})" for name, kind, *_ in described if kind != "VARCHAR"]
+    counts = f"SELECT {', '.join(typed)} FROM stored"
+    if likely and typed and 0 in execute(db, counts, where).fetchone():
+        raise DataError(f"{where}: a column without any cell has no type.")
 
 
 def _check_path(path: Path) -> None:
@@ -259,12 +282,15 @@ def _known() -> tuple[str, ...]:
     return (*CSV, ".parquet", *_JSON, *EXCEL)
 
 
-def _create_view(db: Any, view: str, path: Path, opening: Opening) -> None:
-    """Create the view `view` of the file `path`, with the types of its columns."""
+def _create_view(db: Any, view: str, path: Path, opening: Opening, likely: bool = False) -> None:
+    """Create the view `view` of the file `path`, with the types of its columns.
+
+    With `likely`, those of a text file may be the types of its first rows.
+    """
     form, _ = suffixes(path)
     if form in (*CSV, *EXCEL):
         stored = from_excel(path, opening) if form in EXCEL else None
-        create_csv_view(db, view, path, opening, stored)
+        create_csv_view(db, view, path, opening, stored, likely)
         return
     reader = "read_parquet" if form == ".parquet" else "read_json"
     options = "hive_partitioning=false"  # or a folder year=2020 would become a column
