@@ -12,13 +12,14 @@ import json
 import os
 import signal
 import sys
+import time
 from contextlib import suppress
 from pathlib import Path
 from threading import Thread
 from typing import Any
 
 from chainrule.cli.commands import command_line
-from chainrule.cli.launch import GONE, PLAN
+from chainrule.cli.launch import GONE, GRACE_SECONDS, PLAN
 from chainrule.cli.output import tell
 from chainrule.core.errors import ChainruleError
 from chainrule.run import engines
@@ -39,6 +40,9 @@ def main(words: list[str]) -> int:
         tell(f"error: {error}")
         return 2
     if hosts.number:
+        # A scheduler sends SIGTERM to every process; the first needs the others until it has saved.
+        for one in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(one, signal.SIG_IGN)
         try:
             engines.load("xla").follow(hosts)
         except Exception as error:
@@ -54,8 +58,12 @@ def main(words: list[str]) -> int:
 
 
 def _end_with_parent() -> None:
+    """End this process when the one that launched it has: the first saves, with the others."""
     sys.stdin.buffer.read()
     os.kill(os.getpid(), signal.SIGTERM)
+    if signal.getsignal(signal.SIGTERM) == signal.SIG_IGN:
+        time.sleep(GRACE_SECONDS)
+        os._exit(GONE)
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ can't be divided is computed by every device.
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -81,9 +82,14 @@ def test_the_rows_of_a_batch_are_divided_and_not_computed_by_each(jax: Any) -> N
     assert several.explain().startswith("XLA on 8 devices (cpu)")
 
 
-def test_data_are_sent_to_all(monkeypatch: pytest.MonkeyPatch) -> None:
-    case = _case("relu", "cross_entropy", "adam", "float64")
-    program = engines.load("xla").XlaProgram(case.graph, case.state, case.data, 8, "all", False)
+@pytest.mark.parametrize("shard", [None, "parameters"])
+def test_data_are_sent_to_all(shard: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In pieces of two batches, each device its rows, and all of them the rest."""
+    xla = engines.load("xla")
+    monkeypatch.setattr(import_module(xla.XlaProgram.__module__), "PIECE_BYTES", 1000)
+    case = _case("relu", "cross_entropy", "adam", "float64", (5, 16, 3))
+    program = xla.XlaProgram(case.graph, case.state, case.data, 8, "all", False, shard)
+    assert 8 < program._at_once(8) < 23
     reference = case.reference()
     order = shuffled(23, 3)
     assert distance(program.run(order, 8), reference.run(order, 8)) < 1e-9

@@ -31,6 +31,7 @@ __all__ = ["Hosts", "joined", "leading"]
 
 LOOPBACK = "127.0.0.1"
 HEARTBEAT = 30  # seconds without a sign of a process after which JAX ends the others
+END_SECONDS = 10.0  # in which another process ends when it is told to
 ROOM = 256  # bytes of what the first process tells when all have been connected
 
 _leading: list[Hosts] = []
@@ -45,9 +46,8 @@ class Hosts:
     def __init__(self, count: int, number: int, connections: Mapping[int, Connection]):
         self.count, self.number, self.connections = count, number, dict(connections)
         self.lost = False  # whether one of the others has ended
-        for (
-            connection
-        ) in connections.values():  # a message does not wait until the last is answered
+        for connection in connections.values():
+            # A message does not wait until the last one is answered.
             with socket.socket(fileno=os.dup(connection.fileno())) as same:
                 same.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
@@ -82,11 +82,13 @@ class Hosts:
         return RunError(f"process {number} of {self.count}, from 0, has ended.")
 
     def close(self) -> None:
-        """Let the others end."""
+        """Let the others end, and wait for that: JAX aborts those that outlive the first."""
         _leading.clear()
         if not self.lost:
             with suppress(RunError):
                 self.tell("end")
+            for connection in self.connections.values():
+                connection.poll(END_SECONDS)  # the end of a connection is something to read
 
 
 def leading() -> Hosts | None:
@@ -104,6 +106,7 @@ def joined(address: str | None, count: int | None, number: int | None) -> Hosts:
     Raises OptionError if none of them did.
     """
     jax.config.update("jax_cpu_collectives_implementation", "gloo")
+    jax.config.update("jax_enable_preemption_service", False)  # it would take SIGTERM, and go on
     try:
         jax.distributed.initialize(
             address, count, number, number, heartbeat_timeout_seconds=HEARTBEAT

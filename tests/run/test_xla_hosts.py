@@ -1,0 +1,80 @@
+"""The connections between processes, and the program that leads, without a second machine."""
+
+from __future__ import annotations
+
+import signal
+import socket
+import subprocess
+import sys
+import time
+from importlib import import_module
+from multiprocessing.connection import Client, Listener
+from threading import Thread
+from typing import Any
+
+import numpy as np
+import pytest
+
+import chainrule as cr
+from chainrule.core.graph import Graph
+
+pytestmark = pytest.mark.xla
+
+
+@pytest.fixture(scope="module", autouse=True)
+def jax() -> Any:
+    return pytest.importorskip("jax", reason="JAX is not installed: make xla")
+
+
+def hosts(count: int, number: int, connections: dict[int, Any]) -> Any:
+    return import_module("chainrule.run.xla.hosts").Hosts(count, number, connections)
+
+
+def test_a_wrong_index_is_told_as_such_by_a_program_that_leads() -> None:
+    x, i = cr.input("x", ("n",), "float64"), cr.input("i", ("n",), "int64")
+    w = cr.input("w", (3,), "float64")
+    total = (cr.gather(w, i) * x).sum()
+    graph = Graph({"loss": total, "w": w - 0.1 * cr.grad(total, w)}, {"x": x, "i": i, "w": w})
+    data = {"x": np.ones(16), "i": np.arange(16) // 4}
+    alone = hosts(1, 0, {})
+    led = import_module("chainrule.run.xla.led")
+    program = led.LeadingProgram(alone, graph, {"w": np.ones(3)}, data, 8)
+    with pytest.raises(cr.ShapeError, match=r"gather: index 3 at \(4,\) is out of range for 3"):
+        program.run(np.arange(16), 8)
+    assert not alone.lost
+    program.run(np.arange(8), 8)
+    assert program.state["w"].sum() == pytest.approx(3 - 0.8)
+
+
+def test_the_first_process_ends_last() -> None:
+    """JAX aborts a process that is still there when the first has ended."""
+    ended = []
+
+    def other(address: Any) -> None:
+        one = hosts(2, 1, {0: Client(address)})
+        assert one.hear() == [("end",)]
+        time.sleep(0.3)
+        ended.append(1)
+        one.connections[0].close()
+
+    with Listener(("127.0.0.1", 0)) as listener:
+        thread = Thread(target=other, args=(listener.address,))
+        thread.start()
+        first = hosts(2, 0, {1: listener.accept()})
+    first.close()
+    assert ended
+    thread.join()
+
+
+def test_sigterm_ends_a_process_that_has_joined() -> None:
+    """JAX would only note it, and the process would be left behind."""
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{found.getsockname()[1]}"
+    code = (
+        "import os, signal, time; from chainrule.run import engines; "
+        f"engines.load('xla').joined('{address}', 1, 0); "
+        "os.kill(os.getpid(), signal.SIGTERM); time.sleep(1); os._exit(3)"
+    )
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False)
+    assert ended.returncode == -signal.SIGTERM, ended.stderr
