@@ -13,6 +13,7 @@ import os
 import signal
 import sys
 import time
+import traceback
 from contextlib import suppress
 from pathlib import Path
 from threading import Thread
@@ -53,7 +54,8 @@ def main(words: list[str]) -> int:
         command_line.main(words, obj=lambda place: Path(plan["file"]).write_text(os.fspath(place)))
     except SystemExit as end:
         status = end.code if isinstance(end.code, int) else 1
-    hosts.close()
+    finally:
+        hosts.close()
     return GONE if hosts.lost else status
 
 
@@ -67,7 +69,11 @@ def _end_with_parent() -> None:
 
 
 if __name__ == "__main__":
-    status = main(sys.argv[1:])
+    try:
+        status = main(sys.argv[1:])
+    except BaseException:
+        traceback.print_exc()
+        status = 1
     for stream in (sys.stdout, sys.stderr):
         with suppress(OSError, ValueError):
             stream.flush()

@@ -17,15 +17,17 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from chainrule.cli.launch import launch
+from chainrule.cli.launch import PLAN, _free_port, launch
+from chainrule.data.builtin import load as load_dataset
 from chainrule.train.run import load
 
 needs_jax = pytest.mark.skipif(find_spec("jax") is None, reason="JAX is not installed: make xla")
-# Batch normalization and dropout are of the whole batch; 102 rows leave a smaller last batch.
+# Batch normalization and dropout are of the whole batch; 102 rows leave a smaller last batch, which
+# two and three processes divide.
 # Adam would make steps of the rounding errors of gradients that are 0, of biases that are
 # normalized away.
 TRAIN = ["train", "iris", "--hidden", "8", "--norm", "batch", "--dropout", "0.2", "--batch-size",
-         "16", "--optimizer", "momentum", "--no-check", "--no-report", "--patience", "0",
+         "18", "--optimizer", "momentum", "--no-check", "--no-report", "--patience", "0",
          "--seed", "3", "--epochs", "12"]  # fmt: skip
 
 
@@ -72,8 +74,9 @@ def followers(launcher: int) -> list[int]:
 @pytest.mark.xla
 def test_two_processes_are_one(tmp_path: Path, one: Path) -> None:
     # The state is divided, too: each process has a half of the weights.
-    words = ["--processes", "2", "--", *TRAIN, "--shard", "parameters", "--json", "--out", "two"]
-    status, told, errors = ended(begun(tmp_path, "launch", *words))
+    words = ["--shard", "parameters", "--json", "--out", "two"]
+    launched = begun(tmp_path, "launch", "--processes", "2", "--", *TRAIN, *words)
+    status, told, errors = ended(launched)
     assert status == 0, errors
     assert json.loads(told)["epochs"] == 12  # nothing else is printed, by either process
     assert sorted(path.name for path in tmp_path.iterdir()) == ["two"]
@@ -82,10 +85,54 @@ def test_two_processes_are_one(tmp_path: Path, one: Path) -> None:
 
 @needs_jax
 @pytest.mark.xla
+def test_a_streamed_table_is_sent_to_the_other_process(tmp_path: Path) -> None:
+    iris = load_dataset("iris")  # less one row, so that the last batch is not divided
+    pairs = zip(iris.X[1:], iris.y[1:], strict=True)
+    lines = [",".join(map(str, (*row, f"kind {y}"))) for row, y in pairs]
+    (tmp_path / "t.csv").write_text("\n".join(["a,b,c,d,kind", *lines]))
+    words = ["train", "t.csv", *TRAIN[2:], "--target", "kind", "--epochs", "3", "--stream"]
+    runs = [  # at once
+        begun(tmp_path, *words, "--out", "one"),
+        begun(tmp_path, "launch", "--processes", "2", "--", *words, "--out", "two"),
+    ]
+    for status, _, errors in map(ended, runs):
+        assert status == 0, errors
+    assert load(str(tmp_path / "two")).settings["rows"] % 18 % 2
+    assert_same(tmp_path / "two", tmp_path / "one")
+
+
+@needs_jax
+@pytest.mark.xla
+def test_an_unexpected_error_ends_all_processes(tmp_path: Path) -> None:
+    code = (
+        "import runpy; from chainrule.cli.commands import command_line; "
+        "command_line.main = lambda *words, **more: 1 // 0; "
+        "runpy.run_module('chainrule.cli.launched', run_name='__main__')"
+    )
+    plan = {"address": f"127.0.0.1:{_free_port()}", "count": 2, "file": os.devnull}
+    with (tmp_path / "errors").open("w") as errors:
+        started = [
+            subprocess.Popen(
+                [sys.executable, "-c", code], stdin=subprocess.PIPE, stderr=errors,
+                env={**os.environ, PLAN: json.dumps({**plan, "number": number})},
+            )
+            for number in range(2)
+        ]  # fmt: skip
+    try:
+        assert [process.wait(timeout=30) for process in started] == [1, 0]
+    finally:
+        for process in started:
+            process.kill()
+            process.communicate()
+    assert "ZeroDivisionError" in (tmp_path / "errors").read_text()
+
+
+@needs_jax
+@pytest.mark.xla
 @pytest.mark.skipif(sys.platform != "linux", reason="children are read from /proc")
-def test_one_of_four_is_killed_and_two_go_on(tmp_path: Path, one: Path) -> None:
+def test_one_of_three_is_killed_and_two_go_on(tmp_path: Path, one: Path) -> None:
     launcher = begun(
-        tmp_path, "launch", "--processes", "4", "--", *TRAIN, "--checkpoint-every", "1",
+        tmp_path, "launch", "--processes", "3", "--", *TRAIN, "--checkpoint-every", "1",
         "--out", "killed",
     )  # fmt: skip
     deadline = time.monotonic() + 100
@@ -98,9 +145,9 @@ def test_one_of_four_is_killed_and_two_go_on(tmp_path: Path, one: Path) -> None:
     status, _, errors = ended(launcher)
     assert time.monotonic() - killed < 60
     assert status == 1
-    assert "process 2 of 4, from 0, was killed by signal 9 (SIGKILL)" in errors
+    assert "process 2 of 3, from 0, was killed by signal 9 (SIGKILL)" in errors
     found = re.search(
-        r"Go on with: chainrule (launch --processes) 4 (-- train --resume \S+);", errors
+        r"Go on with: chainrule (launch --processes) 3 (-- train --resume \S+);", errors
     )
     assert found, errors
     first, rest = found.group(1).split(), found.group(2).split()
