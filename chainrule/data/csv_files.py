@@ -210,6 +210,8 @@ def _check_header(names: list[str], path: Path) -> None:
             f"{path}: two columns are named {name!r}; rename one (letter case does not count)."
         )
     for name in names:
+        if "\0" in name:
+            raise DataError(f"{path}: the name of column {name!r} contains a NUL byte; remove it.")
         number = parse_number(name)
         if number is not None and not number.is_integer():
             raise _headless(name, path)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from chainrule.core.errors import DataError
 from chainrule.data import read
 from chainrule.data.csv_files import _FIRST_ROWS
 from chainrule.data.read import fetch, read_table, store_table
@@ -64,3 +65,10 @@ def test_notes_are_told_once_if_the_types_of_the_first_rows_fail(tmp_path: Path)
     )
     with store_table(str(path), tmp_path) as table:
         assert len(table.notes) == 1
+
+
+def test_a_nul_byte_in_a_name_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "t.tsv"
+    path.write_bytes(b"\0size\tcolor\n1.5\tred\n-2\tblue\n")
+    with pytest.raises(DataError, match=r"column '\\x00size' contains a NUL byte"):
+        read_table(path)
