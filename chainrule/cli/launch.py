@@ -27,7 +27,7 @@ from chainrule.cli.output import tell
 from chainrule.train.checkpoint import steps
 from chainrule.train.directory import CHECKPOINTS
 
-__all__ = ["GONE", "PLAN", "launch"]
+__all__ = ["GONE", "PLAN", "held_port", "launch"]
 
 PLAN = "CHAINRULE_LAUNCHED"  # the variable with the address, count and number, and a file
 GONE = 75  # the status of a process that ended because another had
@@ -61,8 +61,9 @@ def launch(processes: int | None, words: tuple[str, ...]) -> int:
     for word in words:
         if word.partition("=")[0] in SETTLED:
             raise click.UsageError(f"leave {word} out: the engine is xla, on all devices.")
-    with tempfile.TemporaryDirectory(prefix="chainrule-launch-") as folder:
-        started = _started(processes, [*words, "--engine", "xla", "--devices", "all"], Path(folder))
+    words = (*words, "--engine", "xla", "--devices", "all")
+    with tempfile.TemporaryDirectory(prefix="chainrule-launch-") as folder, held_port() as port:
+        started = _started(processes, words, Path(folder), port)
         try:
             with _signals_to(started[0]):
                 return _watched(started, processes, Path(folder))
@@ -71,10 +72,10 @@ def launch(processes: int | None, words: tuple[str, ...]) -> int:
 
 
 def _started(
-    count: int | None, words: Sequence[str], folder: Path
+    count: int | None, words: Sequence[str], folder: Path, port: int
 ) -> list[subprocess.Popen[bytes]]:
     """Start the processes; the messages of all but the first go to files in `folder`."""
-    address = f"127.0.0.1:{_free_port()}" if count else None
+    address = f"127.0.0.1:{port}" if count else None
     started = []
     for number in range(count or 1):
         plan = {
@@ -94,11 +95,16 @@ def _started(
     return started
 
 
-def _free_port() -> int:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        port: int = found.getsockname()[1]
-        return port
+@contextmanager
+def held_port() -> Iterator[int]:
+    """Give a port at which the processes can meet, and which no other program is given meanwhile.
+
+    JAX would crash if it were taken.  JAX itself can bind it, because gRPC shares its ports, too.
+    """
+    with socket.socket() as held:
+        held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        held.bind(("127.0.0.1", 0))
+        yield held.getsockname()[1]
 
 
 @contextmanager

@@ -46,6 +46,35 @@ def test_a_wrong_index_is_told_as_such_by_a_program_that_leads() -> None:
     assert program.state["w"].sum() == pytest.approx(3 - 0.8)
 
 
+def test_steps_of_two_threads_are_told_one_after_the_other(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Otherwise, the others would take the rows of one for those of the other."""
+    w = cr.input("w", (3,), "float64")
+    graph = Graph({"w": w * 2}, {"w": w})
+    led, alone, seen = import_module("chainrule.run.xla.led"), hosts(1, 0, {}), list[Any]()
+    programs = [led.LeadingProgram(alone, graph, {"w": np.ones(3)}, {}, 8) for _ in range(2)]
+    usual = led.XlaProgram.run
+
+    def slow(program: Any, *given: Any) -> Any:
+        time.sleep(0.2)  # in which another thread would tell what it runs
+        found = usual(program, *given)
+        seen.append(("ran", program.number))
+        return found
+
+    monkeypatch.setattr(led.XlaProgram, "run", slow)
+    monkeypatch.setattr(alone, "tell", lambda what, number, *_: seen.append((what, number)))
+    threads = [Thread(target=program.run, args=(np.arange(8), 8)) for program in programs]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(seen) == 4
+    for (what, number), after in zip(seen[::2], seen[1::2], strict=True):
+        assert what == "run"
+        assert after == ("ran", number)
+
+
 def test_the_first_process_ends_last() -> None:
     """JAX aborts a process that is still there when the first has ended."""
     ended = []

@@ -19,6 +19,7 @@ from contextlib import suppress
 from multiprocessing import AuthenticationError
 from multiprocessing.connection import Client, Connection, Listener
 from multiprocessing.reduction import ForkingPickler
+from threading import Lock
 from typing import Any
 
 import jax
@@ -46,6 +47,7 @@ class Hosts:
     def __init__(self, count: int, number: int, connections: Mapping[int, Connection]):
         self.count, self.number, self.connections = count, number, dict(connections)
         self.lost = False  # whether one of the others has ended
+        self.lock = Lock()  # of a thread while it talks to the others, so that none comes between
         for connection in connections.values():
             # A message does not wait until the last one is answered.
             with socket.socket(fileno=os.dup(connection.fileno())) as same:
@@ -85,7 +87,7 @@ class Hosts:
         """Let the others end, and wait for that: JAX aborts those that outlive the first."""
         _leading.clear()
         if not self.lost:
-            with suppress(RunError):
+            with self.lock, suppress(RunError):
                 self.tell("end")
             for connection in self.connections.values():
                 connection.poll(END_SECONDS)  # the end of a connection is something to read

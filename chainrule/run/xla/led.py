@@ -51,11 +51,12 @@ class LeadingProgram(XlaProgram):
         shown = {n: a if stays else (a.shape, a.dtype) for n, a in data.items()}
         gone = [_dropped.pop() for _ in range(len(_dropped))]
         more = (batch_size, ALL, stays, shard, precision)
-        hosts.tell("make", self.number, gone, (graph, dict(state), shown, more))
-        try:
-            super().__init__(graph, state, data, *more)
-        finally:
-            heard = hosts.hear()
+        with hosts.lock:
+            hosts.tell("make", self.number, gone, (graph, dict(state), shown, more))
+            try:
+                super().__init__(graph, state, data, *more)
+            finally:
+                heard = hosts.hear()
         weakref.finalize(self, _dropped.append, self.number)
         for (error,) in heard:
             if error is not None:
@@ -66,6 +67,12 @@ class LeadingProgram(XlaProgram):
     ) -> dict[str, float]:
         """Run one step for each `batch_size` rows of `order`, together with the others."""
         rows = self._checked(order, batch_size)
+        with self.hosts.lock:
+            return self._run_with_others(rows, batch_size, sums)
+
+    def _run_with_others(
+        self, rows: Array, batch_size: int, sums: Mapping[str, float] | None
+    ) -> dict[str, float]:
         held = {kind: arena.buffer for kind, arena in self.arenas.items()}
         news = {
             kind: buffer
