@@ -23,6 +23,7 @@ from chainrule.cli.commands import command_line
 from chainrule.cli.launch import GONE, GRACE_SECONDS, PLAN
 from chainrule.cli.output import tell
 from chainrule.core.errors import ChainruleError
+from chainrule.data.streaming import sharing
 from chainrule.run import engines
 
 __all__: list[str] = []
@@ -50,6 +51,7 @@ def main(words: list[str]) -> int:
             tell(f"error: {error}")
             return GONE
         return 0
+    sharing.append(lambda array: engines.load("xla").share(hosts, array))
     try:
         command_line.main(words, obj=lambda place: Path(plan["file"]).write_text(os.fspath(place)))
     except SystemExit as end:

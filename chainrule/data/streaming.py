@@ -35,12 +35,13 @@ from chainrule.data.stored_targets import StoredTargets
 from chainrule.data.target import without_orders
 from chainrule.data.unread import Settled, Unread, held_out_notes
 
-__all__ = ["Stream", "choose_folder", "stream", "too_large_for_memory"]
+__all__ = ["Stream", "choose_folder", "sharing", "stream", "too_large_for_memory"]
 
 Array = NDArray[Any]
 SAMPLE_ROWS = 100_000  # training rows used for means, medians and categories
 _SAMPLE_CELLS = 5_000_000  # fewer rows if there are many columns, but at least 10,000
 _BLOCK_CELLS = 1_000_000  # cells in memory while the table is encoded
+sharing: list[Callable[[Array], None]] = []  # given the encoded training rows, still in a file
 _MEMORY_SHARE = 4  # by default, a file larger than a quarter of the memory is streamed
 
 
@@ -130,6 +131,8 @@ def stream(
                 pipeline = pipeline.with_projection(planned.projector, [arrays[0]])
                 arrays = _project(arrays, pipeline, place)
             pipeline = replace(pipeline, notes=(*pipeline.notes, *held_out_notes(unread[1])))
+        for share in sharing:
+            share(arrays[0])
         # The files are unlinked here; their space is freed with the arrays.
     y = found.encode(pipeline.target)
     pairs = [(X, y[part]) for X, part in zip(arrays, parts, strict=True)]

@@ -46,6 +46,30 @@ def ended(process: subprocess.Popen[str]) -> tuple[int, str, str]:
     return process.returncode, told, errors
 
 
+def two_by_hand(folder: Path, code: str, *words: str) -> tuple[list[int], str]:
+    """Run the processes of a launch after some `code`; return how they end, and what they tell."""
+    code += "; import runpy; runpy.run_module('chainrule.cli.launched', run_name='__main__')"
+    more = ["--engine", "xla", "--devices", "all"] if words else []
+    usual = {k: v for k, v in os.environ.items() if k not in ("XLA_FLAGS", "CHAINRULE_ENGINE")}
+    with (folder / "errors").open("w") as errors, held_port() as port:
+        plan = {"address": f"127.0.0.1:{port}", "count": 2, "file": os.devnull}
+        started = [
+            subprocess.Popen(
+                [sys.executable, "-c", code, *words, *more], cwd=folder,
+                stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=errors,
+                env={**usual, PLAN: json.dumps({**plan, "number": number})},
+            )
+            for number in range(2)
+        ]  # fmt: skip
+        try:
+            statuses = [process.wait(timeout=120) for process in started]
+        finally:
+            for process in started:
+                process.kill()
+                process.communicate()
+    return statuses, (folder / "errors").read_text()
+
+
 def assert_same(ours: Path, theirs: Path) -> None:
     """Hold history and weights of two runs together."""
     one, other = load(str(ours)), load(str(theirs))
@@ -87,46 +111,41 @@ def test_several_processes_are_one(tmp_path: Path, one: Path, count: int) -> Non
 
 @needs_jax
 @pytest.mark.xla
-def test_a_streamed_table_is_sent_to_the_other_process(tmp_path: Path) -> None:
+def test_each_process_reads_its_rows_of_a_streamed_table(tmp_path: Path) -> None:
     iris = load_dataset("iris")  # less one row, so that the last batch is not divided
     pairs = zip(iris.X[1:], iris.y[1:], strict=True)
     lines = [",".join(map(str, (*row, f"kind {y}"))) for row, y in pairs]
     (tmp_path / "t.csv").write_text("\n".join(["a,b,c,d,kind", *lines]))
     words = ["train", "t.csv", *TRAIN[2:], "--target", "kind", "--epochs", "3", "--stream"]
-    runs = [  # at once
-        begun(tmp_path, *words, "--out", "one"),
-        begun(tmp_path, "launch", "--processes", "2", "--", *words, "--out", "two"),
-    ]
-    for status, _, errors in map(ended, runs):
-        assert status == 0, errors
+    one = begun(tmp_path, *words, "--out", "one")  # at once
+    sends = "from chainrule.run.xla.hosts import Hosts; Hosts.tell_one = lambda *_: 1 // 0"
+    statuses, errors = two_by_hand(tmp_path, sends, *words, "--out", "two")
+    assert statuses == [0, 0], errors
+    status, _, errors = ended(one)
+    assert status == 0, errors
     assert load(str(tmp_path / "two")).settings["rows"] % 24 % 2
     assert_same(tmp_path / "two", tmp_path / "one")
 
 
 @needs_jax
 @pytest.mark.xla
+def test_data_that_are_too_large_for_the_devices_are_sent(tmp_path: Path, one: Path) -> None:
+    small = "from chainrule.run.xla.placement import Placement; Placement.fits = lambda *_: False"
+    statuses, errors = two_by_hand(tmp_path, small, *TRAIN, "--out", "two")
+    assert statuses == [0, 0], errors
+    assert_same(tmp_path / "two", one)
+
+
+@needs_jax
+@pytest.mark.xla
 def test_an_unexpected_error_ends_all_processes(tmp_path: Path) -> None:
-    code = (
-        "import runpy; from chainrule.cli.commands import command_line; "
-        "command_line.main = lambda *words, **more: 1 // 0; "
-        "runpy.run_module('chainrule.cli.launched', run_name='__main__')"
+    wrong = (
+        "from chainrule.cli.commands import command_line; "
+        "command_line.main = lambda *words, **more: 1 // 0"
     )
-    with (tmp_path / "errors").open("w") as errors, held_port() as port:
-        plan = {"address": f"127.0.0.1:{port}", "count": 2, "file": os.devnull}
-        started = [
-            subprocess.Popen(
-                [sys.executable, "-c", code], stdin=subprocess.PIPE, stderr=errors,
-                env={**os.environ, PLAN: json.dumps({**plan, "number": number})},
-            )
-            for number in range(2)
-        ]  # fmt: skip
-        try:
-            assert [process.wait(timeout=30) for process in started] == [1, 0]
-        finally:
-            for process in started:
-                process.kill()
-                process.communicate()
-    assert "ZeroDivisionError" in (tmp_path / "errors").read_text()
+    statuses, errors = two_by_hand(tmp_path, wrong)
+    assert statuses == [1, 0]
+    assert "ZeroDivisionError" in errors
 
 
 @needs_jax

@@ -9,6 +9,7 @@ import sys
 import time
 from importlib import import_module
 from multiprocessing.connection import Client, Listener
+from pathlib import Path
 from threading import Thread
 from typing import Any
 
@@ -73,6 +74,59 @@ def test_steps_of_two_threads_are_told_one_after_the_other(
     for (what, number), after in zip(seen[::2], seen[1::2], strict=True):
         assert what == "run"
         assert after == ("ran", number)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "told"),
+    [
+        (None, None),
+        ("gone", "No such file or directory"),
+        ("short", "mmap length is greater than file size"),
+        ("other", "its content is not that of the first process"),
+    ],
+)
+def test_a_file_that_another_process_cannot_read(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, wrong: str | None, told: str | None
+) -> None:
+    on_disk, path = import_module("chainrule.run.xla.on_disk"), tmp_path / "x.npy"
+    array = np.lib.format.open_memmap(path, "w+", np.float32, (100, 3))
+    array[:] = np.arange(300).reshape(100, 3)
+    usual = on_disk.opened
+
+    def elsewhere(*given: Any) -> Any:  # as another machine has the file
+        if wrong == "gone":
+            path.unlink()
+        elif wrong:
+            content = path.read_bytes()
+            path.unlink()
+            path.write_bytes(content[:-1] if wrong == "short" else content[:-4] + bytes(4))
+        return usual(*given)
+
+    led = import_module("chainrule.run.xla.led")
+    monkeypatch.setattr(led, "opened", elsewhere)
+    with Listener(("127.0.0.1", 0)) as listener:
+        second = hosts(2, 1, {0: Client(listener.address)})
+        first = hosts(2, 0, {1: listener.accept()})
+    thread = Thread(target=led.follow, args=(second,))
+    thread.start()
+    try:
+        if wrong is None:
+            on_disk.share(first, array)
+        else:
+            with pytest.raises(cr.RunError) as caught:
+                on_disk.share(first, array)
+    finally:
+        first.tell("end")
+        thread.join()
+    if wrong is None:
+        path.unlink()  # the arrays stay
+        place = on_disk.place_of(first, array[20:40])
+        np.testing.assert_array_equal(on_disk.placed(second, place), array[20:40])
+        assert on_disk.place_of(first, array.copy()) is None
+        return
+    text = str(caught.value)
+    assert text.startswith("process 1 of 2, from 0, can't read its rows of the encoded table in ")
+    assert f"{path}: {told}. Set TMPDIR to a folder that all processes see, or train" in text
 
 
 def test_the_first_process_ends_last() -> None:

@@ -35,6 +35,7 @@ HEARTBEAT = 30  # seconds without a sign of a process after which JAX ends the o
 END_SECONDS = 10.0  # in which another process ends when it is told to
 ROOM = 256  # bytes of what the first process tells when all have been connected
 
+Array = np.ndarray[Any, Any]
 _leading: list[Hosts] = []
 
 
@@ -46,6 +47,7 @@ class Hosts:
 
     def __init__(self, count: int, number: int, connections: Mapping[int, Connection]):
         self.count, self.number, self.connections = count, number, dict(connections)
+        self.files: dict[str, Array] = {}  # memory-mapped in every process, by path
         self.lost = False  # whether one of the others has ended
         self.lock = Lock()  # of a thread while it talks to the others, so that none comes between
         for connection in connections.values():

@@ -1,7 +1,8 @@
 """Steps that several processes compute together: the first one leads, and the others follow.
 
 What the first process makes and runs is told to the others, which make and run the same, each with
-its own rows of every batch on its own devices.  So they agree on every step, whatever the clock,
+its own rows of every batch on its own devices.  It reads them from a file that all have opened, or
+is told them.  So they agree on every step, whatever the clock,
 the signals and the callbacks of the first process decide.
 
 Read next: :mod:`chainrule.run.xla.xla_engine`.
@@ -20,6 +21,7 @@ import numpy as np
 from chainrule.core.errors import ChainruleError, RunError
 from chainrule.core.graph import Graph
 from chainrule.run.xla.hosts import Hosts
+from chainrule.run.xla.on_disk import Place, opened, place_of, placed
 from chainrule.run.xla.placement import Placement
 from chainrule.run.xla.xla_program import XlaProgram, stay
 
@@ -48,10 +50,13 @@ class LeadingProgram(XlaProgram):
         self.hosts, self.number = hosts, next(_numbers)
         self.known: dict[str, Array] = {}  # the memory of the state, as the others have it
         stays = stay(data, Placement(ALL, shard))
-        shown = {n: a if stays else (a.shape, a.dtype) for n, a in data.items()}
-        gone = [_dropped.pop() for _ in range(len(_dropped))]
+        places = {name: place_of(hosts, array) for name, array in data.items()}
+        # Beside an array in a file, there are only a few numbers for each row.
+        self.sends = not stays and not any(places.values())
+        shown = {n: (a.shape, a.dtype) if self.sends else places[n] or a for n, a in data.items()}
         more = (batch_size, ALL, stays, shard, precision)
         with hosts.lock:
+            gone = [_dropped.pop() for _ in range(len(_dropped))]
             hosts.tell("make", self.number, gone, (graph, dict(state), shown, more))
             try:
                 super().__init__(graph, state, data, *more)
@@ -93,23 +98,32 @@ class LeadingProgram(XlaProgram):
         return found
 
     def _gathered(self, rows: Array) -> dict[str, Array]:
-        """Return this process's rows of the batches, and tell the others theirs."""
-        for number in range(1, self.hosts.count):
+        """Return this process's rows of the batches, and tell the others theirs if need be."""
+        for number in range(1, self.hosts.count if self.sends else 0):
             own = rows[:, self.placement.own(rows.shape[1], number)]
             self.hosts.tell_one(number, {name: array[own] for name, array in self.data.items()})
         return super()._gathered(rows)
 
 
 class FollowingProgram(XlaProgram):
-    """The same step in another process, which is told the rows that it computes with."""
+    """The same step in another process, which reads its rows or is told them."""
 
     def __init__(self, hosts: Hosts, graph: Graph, state: Any, data: Any, more: tuple[Any, ...]):
         self.hosts = hosts
-        if not more[2]:  # the first process has them
-            data = {n: np.broadcast_to(np.zeros((), kind), sh) for n, (sh, kind) in data.items()}
-        super().__init__(graph, state, data, *more)
+        self.told = any(isinstance(array, tuple) for array in data.values())
+        super().__init__(graph, state, {n: self._array(a) for n, a in data.items()}, *more)
+
+    def _array(self, told: Any) -> Array:
+        if isinstance(told, Place):
+            return placed(self.hosts, told)
+        if isinstance(told, tuple):  # of a shape and a dtype: the first process has the rows
+            return np.broadcast_to(np.zeros((), told[1]), told[0])
+        array: Array = told
+        return array
 
     def _gathered(self, rows: Array) -> dict[str, Array]:
+        if not self.told:
+            return super()._gathered(rows)
         (told,) = self.hosts.hear()
         found: dict[str, Array] = told
         return found
@@ -125,6 +139,9 @@ def follow(hosts: Hosts) -> None:
         (told,) = hosts.hear()
         if told[0] == "end":
             return
+        if told[0] == "open":
+            hosts.tell(opened(hosts, *told[1:]))
+            continue
         what, number, news, given = told
         if what == "make":
             for gone in news:

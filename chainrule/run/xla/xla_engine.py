@@ -15,11 +15,12 @@ from chainrule.core.graph import Graph
 from chainrule.run.xla.compiled import values
 from chainrule.run.xla.hosts import joined, leading
 from chainrule.run.xla.led import LeadingProgram, follow
+from chainrule.run.xla.on_disk import share
 from chainrule.run.xla.xla_function import XlaFunction
 from chainrule.run.xla.xla_program import XlaProgram
 
 __all__ = [
-    "XlaFunction", "XlaProgram", "device_names", "follow", "joined", "program", "values",
+    "XlaFunction", "XlaProgram", "device_names", "follow", "joined", "program", "share", "values",
 ]  # fmt: skip
 
 Array = np.ndarray[Any, Any]
