@@ -41,7 +41,7 @@ Array = NDArray[Any]
 SAMPLE_ROWS = 100_000  # training rows used for means, medians and categories
 _SAMPLE_CELLS = 5_000_000  # fewer rows if there are many columns, but at least 10,000
 _BLOCK_CELLS = 1_000_000  # cells in memory while the table is encoded
-sharing: list[Callable[[Array], None]] = []  # given the encoded training rows, still in a file
+sharing: list[Callable[[Array], None]] = []  # given the encoded training rows before unlinking
 _MEMORY_SHARE = 4  # by default, a file larger than a quarter of the memory is streamed
 
 

@@ -250,7 +250,15 @@ def test_data_are_sent_in_pieces_where_they_do_not_fit(
     assert ("stay there" in program.explain()) == stays
 
 
-def test_data_on_disk_are_sent(tmp_path: Path) -> None:
+def test_data_on_disk_are_sent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    program, sent = engines.load("xla").XlaProgram, list[int]()
+    usual = program._gathered
+
+    def counted(self: Any, rows: Any) -> Any:
+        sent.append(rows.size)
+        return usual(self, rows)
+
+    monkeypatch.setattr(program, "_gathered", counted)
     np.save(tmp_path / "x.npy", np.random.default_rng(0).normal(size=(60, 4)).astype("float32"))
     X = np.load(tmp_path / "x.npy", mmap_mode="r")
     runs = [
@@ -259,6 +267,7 @@ def test_data_on_disk_are_sent(tmp_path: Path) -> None:
         for engine in ("xla", "reference")
     ]  # fmt: skip
     assert_same_history(runs[0].history, runs[1].history)
+    assert sum(sent) >= 2 * 60
 
 
 def test_a_step_that_fails_leaves_the_state_as_it_was() -> None:

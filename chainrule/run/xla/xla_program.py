@@ -261,5 +261,12 @@ class XlaProgram:
 
 def stay(data: Mapping[str, Array], placement: Placement) -> bool:
     """Return whether `data` stay on the devices: if they fit, and are not on disk."""
-    disk = any(isinstance(array, np.memmap) for array in data.values())
+    disk = any(map(_on_disk, data.values()))
     return not disk and placement.fits(size_of(data))
+
+
+def _on_disk(array: Any) -> bool:
+    """Return whether an `array` is memory-mapped, or a view of one that is, as of `asarray`."""
+    while isinstance(array, np.ndarray) and not isinstance(array, np.memmap):
+        array = array.base
+    return isinstance(array, np.memmap)
