@@ -97,8 +97,8 @@ def step_seconds(workload: Workload, machine: Machine, devices: int, shard: bool
     return own + machine.seconds(part * (2 * reduced + gathered), messages, devices)
 
 
-def compiled(workload: Workload, devices: int, shard: bool) -> Any:
-    """Return the step that XLA compiled for so many devices."""
+def prepared(workload: Workload, devices: int, shard: bool) -> Any:
+    """Return the step with its state and data on so many devices."""
     import numpy as np
     from contestants.ours import network, optimizer
 
@@ -113,8 +113,12 @@ def compiled(workload: Workload, devices: int, shard: bool) -> Any:
     step = record_step(model, aim, optimizer(workload), [], Part(X, target))
     engine = Engine("xla", devices=devices, shard="parameters" if shard else None)
     data = {"x": X, "y": target}
-    program: Any = prepare(step.graph, step.state, data, workload.batch, engine)
-    return program.codes[workload.batch].run
+    return prepare(step.graph, step.state, data, workload.batch, engine)
+
+
+def compiled(workload: Workload, devices: int, shard: bool) -> Any:
+    """Return the step that XLA compiled for so many devices."""
+    return prepared(workload, devices, shard).codes[workload.batch].run
 
 
 def found_in(text: str) -> dict[str, float]:
@@ -134,8 +138,24 @@ def size(shapes: str) -> float:
     ))  # fmt: skip
 
 
-def drawn(text: str) -> list[str]:
-    """Return a picture of a compiled step: its products and collectives in the order they run."""
+@dataclass(frozen=True)
+class Event:
+    """A product or a collective of a compiled step: its result on a device, and what it is for."""
+
+    kind: str
+    shapes: str
+    place: str
+    megabytes: float
+
+    def __str__(self) -> str:
+        if self.kind == "product":
+            return f"    product {self.shapes} of {self.place}"
+        what = f" for {self.place}" if self.kind == "all-gather" else ""
+        return f"<== {self.kind} {self.shapes}{what}: {self.megabytes:.3f} MB ==>"
+
+
+def events(text: str) -> list[Event]:
+    """Return the products and collectives of a compiled step in the order in which they run."""
     parts: dict[str, list[str]] = {}
     name = body = ""
     for line in text.splitlines():
@@ -145,19 +165,17 @@ def drawn(text: str) -> list[str]:
         if COLLECTIVE.search(line):
             body = name
 
-    def told(part: str) -> list[str]:
-        lines: list[str] = []
+    def told(part: str) -> list[Event]:
+        found: list[Event] = []
         for line in parts[part]:
             if dot := re.search(r"= (f32\[[\d,]*\])\S* dot\(", line):
-                lines.append(f"    product {dot[1]} of {place(line)}")
+                found.append(Event("product", dot[1], place(line), size(dot[1]) / 1e6))
             elif match := COLLECTIVE.search(line):
                 shapes = ", ".join(f"{kind}[{n}]" for kind, n in SHAPE.findall(match[1]))
-                what = f" for {place(line)}" if match[2] == "all-gather" else ""
-                megabytes = f"{size(match[1]) / 1e6:.3f} MB"
-                lines.append(f"<== {match[2]} {shapes}{what}: {megabytes} ==>")
+                found.append(Event(match[2], shapes, place(line), size(match[1]) / 1e6))
             elif inner := re.search(r"calls=%?([\w.\-]+)", line):
-                lines += told(inner[1])
-        return lines
+                found += told(inner[1])
+        return found
 
     return told(body)
 
@@ -180,7 +198,7 @@ def main() -> None:
     os.environ["JAX_PLATFORMS"] = "cpu"
     print("| network | devices | parameters | Gflop, predicted | found | MB summed, predicted | "
           f"found | MB collected, predicted | found |\n|{'---|' * 9}")  # fmt: skip
-    picture: list[str] = []
+    picture: list[Event] = []
     for workload in NETWORKS:
         for devices in VIRTUAL:
             for shard in (False, True)[: 1 + (devices > 1)]:
@@ -199,8 +217,8 @@ def main() -> None:
                     flush=True,
                 )
                 if devices == 8 and shard and workload is NETWORKS[0]:
-                    picture = drawn(text)
-    print("\n" + "\n".join(picture))
+                    picture = events(text)
+    print("\n" + "\n".join(map(str, picture)))
     for title, rows, each in (("65,536 rows a batch", 65_536, False),
                               ("4,096 rows a device", 4_096, True)):  # fmt: skip
         print(f"\n| {title} | parameters | {' | '.join(f'{n:,}' for n in DEVICES)} |")

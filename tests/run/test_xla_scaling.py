@@ -6,6 +6,7 @@ from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import pytest
 
@@ -35,9 +36,33 @@ def test_operations_and_bytes_are_those_of_compiled_code(
     flops = workload.flops() / devices
     assert flops < code.cost_analysis()["flops"] < 1.2 * flops
     if shard:
-        picture = scaling.drawn(code.as_text())
+        picture = list(map(str, scaling.events(code.as_text())))
         assert sum("product" in line for line in picture) == 8
         assert picture[0].startswith("<== all-gather")
+
+
+@pytest.mark.parametrize("shard", [True, False])
+def test_the_picture_shows_the_part_of_each_device(scaling: Any, shard: bool) -> None:
+    picture = import_module("scaling_picture")
+    workload = replace(scaling.NETWORKS[0], sizes=(40, 64, 10), batch=1024, rows=1024)
+    found = ElementTree.fromstring(picture.pictured(workload, 4, shard))
+    parts: dict[str, list[tuple[float, float]]] = {}
+    collectives = []
+    for box in found.findall(".//{*}rect"):
+        for title in (one.text or "" for one in box.findall("{*}title")):
+            if " on device " not in title:
+                collectives.append(title.partition(" f32")[0].strip("< ="))
+                continue
+            k = len(parts.setdefault(title.partition(":")[0], []))
+            left = (float(box.attrib["x"]) - picture.at(k)) / picture.COLUMN
+            share = float(box.attrib["width"]) / picture.COLUMN
+            parts[title.partition(":")[0]].append((left, share))
+    whole = [(0.0, 1.0)] * 4
+    quarters = [(k / 4, 0.25) for k in range(4)]
+    assert parts["0.weight, m, v"] == parts["0.bias, m, v"] == (quarters if shard else whole)
+    assert parts["2.bias, m, v"] == whole
+    assert len(parts) == 5  # with the data, which share a title
+    assert collectives == ["all-gather"] * 4 * shard + ["all-reduce"]
 
 
 def test_speed_is_bounded_by_what_it_is_made_of(scaling: Any) -> None:
