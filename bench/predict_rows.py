@@ -37,7 +37,9 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=300_000)
     parser.add_argument("--turns", type=int, default=5)
     asked = parser.parse_args()
-    kept = {k: v for k, v in os.environ.items() if not k.startswith("OPENBLAS_")}
+    # With PYTHONDONTWRITEBYTECODE each start would compile all source, which pip does once.
+    left_out = ("OPENBLAS_", "PYTHONDONTWRITEBYTECODE")
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(left_out)}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from chainrule.core.errors import ChainruleError, DataError
 
-__all__ = ["as_array"]
+__all__ = ["as_array", "is_masked"]
 
 _OURS = (np.ndarray, np.generic, list, tuple, bool, int, float, str)
 
@@ -55,3 +55,14 @@ def as_array(values: Any, name: str = "the array") -> Any:
             f"as a NumPy array: {error}"
         ) from error
     return values
+
+
+def is_masked(values: Any) -> bool:
+    """Whether `values` is an array of ``np.ma`` in which a value is masked.
+
+    Does not import ``np.ma``, which takes 0.03 s, for arrays that can't be masked.
+
+    >>> is_masked(np.ma.masked_equal([1, 2], 2)), is_masked(np.array([1, 2]))
+    (True, False)
+    """
+    return hasattr(values, "mask") and bool(np.ma.is_masked(values))

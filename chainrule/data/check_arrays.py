@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from chainrule.core.errors import DataError
+from chainrule.core.other_arrays import is_masked
 from chainrule.core.wording import counted
 from chainrule.data.frames import read_array
 
@@ -58,7 +59,7 @@ def check_numbers(values: ArrayLike, name: str) -> NDArray[Any]:
         if isinstance(given, (list, tuple)) and _are_arrays(given):
             raise DataError(f"{name} holds several arrays. {_SEVERAL}") from error
         raise DataError(f"{name} has rows of unequal length; they must be equal.") from error
-    if np.ma.is_masked(values):  # NumPy returns what is below the mask
+    if is_masked(values):  # NumPy returns what is below the mask
         hidden = np.argwhere(np.ma.getmaskarray(values))  # type: ignore[arg-type]
         raise DataError(
             f"{_place(name, hidden[0].tolist(), array.ndim)} is masked; {len(hidden)} such "

@@ -14,6 +14,8 @@ import csv
 import io
 import shutil
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -29,7 +31,9 @@ from chainrule.data.table import Column, Table, find_duplicate
 __all__ = ["PassThrough"]
 
 Array = NDArray[Any]
-_BOTH = "stored POSITIONAL JOIN added"  # rows of the table, and what was added to them
+_ADDED = "computed.added"  # in a database in memory, which all connections see
+_BOTH = f"stored POSITIONAL JOIN {_ADDED}"  # rows of the table, and what was added to them
+_ROWS_A_PART = 50_000  # at the least
 
 
 class PassThrough:
@@ -42,6 +46,7 @@ class PassThrough:
         self.table, self.whole = table, read
         self.added: tuple[str, ...] = ()
         self._db = table._db
+        self._ask("ATTACH ':memory:' AS computed")
         self._types = {
             name: str(kind) for name, kind, *_ in self._ask("DESCRIBE stored").fetchall()
         }
@@ -131,14 +136,14 @@ class PassThrough:
     def add(self, columns: Mapping[str, Array]) -> None:
         """Add `columns`, by name, to the next rows of the table."""
         self._db.register("answered", {f"p{i}": _plain(v) for i, v in enumerate(columns.values())})
-        made = "INSERT INTO added" if self.added else "CREATE TEMP TABLE added AS"
+        made = f"INSERT INTO {_ADDED}" if self.added else f"CREATE TABLE {_ADDED} AS"
         self._ask(f"{made} SELECT * FROM answered")
         self._db.unregister("answered")
         self.added = tuple(columns)
 
     def forget(self) -> None:
         """Remove the columns that were added."""
-        self._ask("DROP TABLE IF EXISTS added")
+        self._ask(f"DROP TABLE IF EXISTS {_ADDED}")
         self.added = ()
 
     def write_csv(self, path: Path, separator: str = ",") -> None:
@@ -147,21 +152,46 @@ class PassThrough:
         Numbers of the table are written with all their digits, added ones with seven.
         """
         names = self.table.names
-        kinds = [str(row[1]) for row in self._ask("DESCRIBE added").fetchall()]
+        kinds = [str(row[1]) for row in self._ask(f"DESCRIBE {_ADDED}").fetchall()]
         cells = [self._as_text(name) for name in names]
         cells += [_digits(f"p{i}", kind) for i, kind in enumerate(kinds)]
         head = io.StringIO(newline="")
         line = csv.writer(head, delimiter=separator, lineterminator="\n")
         line.writerow([*names, *self.added])  # DuckDB would rename A beside a
-        body = path.with_name(f"{path.name}.body")
-        self._ask(
-            f"COPY (SELECT {', '.join(cells)} FROM {_BOTH}) TO {literal(body)} "
-            f"(FORMAT csv, HEADER false, DELIMITER {literal(separator)})"
-        )
-        with path.open("wb") as file, body.open("rb") as rows:
+        form = f"(FORMAT csv, HEADER false, DELIMITER {literal(separator)})"
+        parts = self._write_parts(", ".join(cells), path, form)
+        with path.open("wb") as file:
             file.write(head.getvalue().encode())
-            shutil.copyfileobj(rows, file, 2**20)
-        body.unlink()
+            for part in parts:
+                with part.open("rb") as rows:
+                    shutil.copyfileobj(rows, file, 2**20)
+                part.unlink()
+
+    def _write_parts(self, cells: str, path: Path, form: str) -> list[Path]:
+        """Write `cells` to files beside `path`, each with the next part of the rows, and name them.
+
+        DuckDB joins by position on one thread, so each part has a thread and a connection.
+        """
+        threads = int(self._ask("SELECT current_setting('threads')").fetchone()[0])
+        count = max(1, min(threads, len(self) // _ROWS_A_PART))
+        ends = [len(self) * i // count for i in range(count + 1)]
+        parts = [path.with_name(f"{path.name}.{i}") for i in range(count)]
+
+        def write(i: int) -> None:
+            between = f"WHERE rowid >= {ends[i]} AND rowid < {ends[i + 1]}"
+            both = f"(FROM stored {between}) POSITIONAL JOIN (FROM {_ADDED} {between})"
+            sql = f"COPY (SELECT {cells} FROM {both}) TO {literal(parts[i])} {form}"
+            execute(connections[i], sql, self.table.source)
+
+        with ExitStack() as kept, ThreadPoolExecutor(count) as pool:
+            connections = [kept.enter_context(self._db.cursor()) for _ in parts]
+            try:
+                list(pool.map(write, range(count)))
+            except BaseException:  # such as Ctrl-C
+                for connection in connections:
+                    connection.interrupt()
+                raise
+        return parts
 
     def write_parquet(self, path: Path) -> None:
         """Write the table and the added columns to `path` as Parquet, with their types.
@@ -181,7 +211,7 @@ class PassThrough:
         """Yield the cells of an added column, or those of a column of the table as text."""
         added = name in self.added
         cell = f"p{self.added.index(name)}" if added else self._as_text(name)
-        found = self._ask(f"SELECT {cell} FROM {'added' if added else 'stored'}")
+        found = self._ask(f"SELECT {cell} FROM {_ADDED if added else 'stored'}")
         while block := found.fetchmany(rows):
             yield [row[0] for row in block]
 

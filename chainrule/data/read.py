@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 
 from chainrule.core.errors import DataError, did_you_mean
+from chainrule.core.other_arrays import is_masked
 from chainrule.data.csv_files import AS_TEXT, create_csv_view
 from chainrule.data.decode import EXCEL, Opening, from_excel
 from chainrule.data.duck import (
@@ -379,8 +380,10 @@ def fetch(
 
 
 def _column(name: str, sql_type: str, array: Any, as_words: bool) -> Column:
-    missing = np.ma.getmaskarray(array).copy() if np.ma.isMA(array) else np.zeros(len(array), bool)
-    values = np.ma.getdata(array)
+    missing = np.zeros(len(array), bool)
+    if is_masked(array):
+        missing = np.ma.getmaskarray(array).copy()
+    values = np.asarray(array)
     if sql_type == "BOOLEAN":
         return Column(name, "boolean", np.where(missing, False, values).astype(bool), missing)
     if sql_type == "DATE" or sql_type.startswith("TIMESTAMP"):

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from chainrule.core.errors import DataError, did_you_mean
-from chainrule.core.other_arrays import as_array
+from chainrule.core.other_arrays import as_array, is_masked
 from chainrule.core.wording import counted
 from chainrule.data.dates import ISO
 from chainrule.data.frames import frame_columns
@@ -209,7 +209,7 @@ def _from_values(name: str, raw: Any, source: str) -> Column:
     """Build a column from an array, a list or a Series."""
     try:
         values = np.asarray(as_array(raw, f"{source}: column {name!r}"))
-        if np.ma.is_masked(raw):  # NumPy returns what is below the mask
+        if is_masked(raw):  # NumPy returns what is below the mask
             values = raw.astype(object).filled(None)
         if values.dtype.kind in "US" and not hasattr(raw, "dtype"):
             values = np.asarray(raw, dtype=object)  # NumPy would turn [1, "a"] into text

@@ -17,6 +17,7 @@ import numpy as np
 
 from chainrule.core.errors import DataError, OptionError
 from chainrule.core.options import is_number
+from chainrule.core.other_arrays import is_masked
 from chainrule.core.wording import counted
 from chainrule.data.check_arrays import check_same_length
 from chainrule.data.frames import column_names, read_array
@@ -143,7 +144,7 @@ def _without_masked(data: Any, weight: Any) -> Any:
     if weight is None or not isinstance(data, (tuple, list)) or len(data) != 2:
         return data
     y, weights = np.asarray(data[1]), np.asarray(weight)
-    if np.ma.is_masked(data[1]) and y.dtype.kind == "f":
+    if is_masked(data[1]) and y.dtype.kind == "f":
         y = data[1].filled(np.nan)  # where the weight is not 0, this is refused as NaN
     if y.shape != weights.shape or y.dtype.kind != "f":
         return data

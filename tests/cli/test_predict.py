@@ -5,8 +5,10 @@ from __future__ import annotations
 import csv
 import io
 import json
+import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,6 +18,8 @@ import chainrule as cr
 from chainrule import data, nn
 from chainrule.core.durable import read_folder, write_folder
 from chainrule.core.errors import DataError
+from chainrule.data import pass_through
+from chainrule.data.duck import execute
 from chainrule.data.pass_through import PassThrough
 from chainrule.data.read import store_table
 from chainrule.tabular import table_prediction
@@ -247,6 +251,48 @@ def test_numbers_are_written_with_seven_digits_and_an_exponent_if_tiny(place: Pa
     assert lines == [
         "x,p", "1,2.792949e-11", "2.5,0.25", "3e+20,0", "1e-07,12345679", "0.1,-0.3333333",
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize("rows_a_part", [1, 3, 100])
+def test_parts_of_a_csv_file_are_in_the_order_of_the_rows(
+    rows_a_part: int, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pass_through, "_ROWS_A_PART", rows_a_part)
+    (place / "t.csv").write_text("x\n" + "".join(f"{i}\n" for i in range(11)))
+    with store_table("t.csv", place) as table:
+        table._db.execute("SET threads = 4")
+        rows = PassThrough(table, lambda: data.read_table("t.csv"))
+        for start, stop in ((0, 7), (7, 11)):
+            rows.add({"p": np.arange(start, stop) / 2})
+        rows.write_csv(place / "out.csv")
+    assert (place / "out.csv").read_text() == "x,p\n" + "".join(
+        f"{i},{i / 2:g}\n" for i in range(11)
+    )
+    assert sorted(path.name for path in place.glob("out*")) == ["out.csv"]
+
+
+def test_an_error_in_one_part_of_a_csv_file_ends_the_others(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail_first(db: Any, sql: str, where: str) -> Any:
+        if "out.csv.0'" in sql:
+            time.sleep(0.5)  # the other part has begun
+            raise DataError("no space")
+        if "out.csv.1'" in sql:  # it takes minutes
+            sql = "SELECT sum(hash(range) % 7) FROM range(100000000000)"
+        return execute(db, sql, where)
+
+    monkeypatch.setattr(pass_through, "_ROWS_A_PART", 1)
+    monkeypatch.setattr(pass_through, "execute", fail_first)
+    (place / "t.csv").write_text("x\n1\n2\n")
+    with store_table("t.csv", place) as table:
+        table._db.execute("SET threads = 2")
+        rows = PassThrough(table, lambda: data.read_table("t.csv"))
+        rows.add({"p": np.arange(2)})
+        began = time.perf_counter()
+        with pytest.raises(DataError, match="no space"):
+            rows.write_csv(place / "out.csv")
+        assert time.perf_counter() - began < 20
 
 
 def test_dates_are_written_with_as_much_of_the_clock_as_they_have(place: Path) -> None:

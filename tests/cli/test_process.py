@@ -194,3 +194,23 @@ def test_help_and_datasets(call: Callable[..., Result]) -> None:
     for name in ("digits", "iris", "wine", "breast-cancer", "diabetes", "fashion-mnist"):
         assert name in listed
     assert max(map(len, listed.splitlines())) <= 80
+
+
+def test_masked_arrays_are_imported_only_for_missing_cells(
+    call: Callable[..., Result], environment: dict[str, str], place: Path
+) -> None:
+    rows = "".join(f"{i},{i % 3},{i % 2}\n" for i in range(60))
+    (place / "t.csv").write_text("a,b,y\n" + rows)
+    (place / "gap.csv").write_text("a,b\n,1\n")
+    assert call("train", "t.csv", "--target", "y", "--epochs", 2, "--out", "run").exit_code == 0
+    for file, imported in (("t.csv", False), ("gap.csv", True)):
+        code = f"""
+import sys
+from chainrule.cli.commands import command_line
+try:
+    command_line.main(["predict", "run", {file!r}])
+except SystemExit as end:
+    assert not end.code
+assert ("numpy.ma" in sys.modules) is {imported}
+"""
+        subprocess.run([sys.executable, "-c", code], env=environment, cwd=place, check=True)
