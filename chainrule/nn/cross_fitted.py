@@ -1,10 +1,11 @@
-"""Members that are trained on different rows, each row validated by the members that did not see it.
+"""Members that are trained on different rows, and validated on those that they did not see.
 
 Read next: :mod:`chainrule.nn.members`, whose average of the members this changes.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -51,12 +52,14 @@ class CrossFitted(Sequential):
     members: int
     parts: int
 
-    def __init__(self, layers: list[Layer], members: int, parts: int):
+    def __init__(self, layers: Sequence[Layer], members: int, parts: int):
         super().__init__(layers)
         self.members = check_whole("CrossFitted: members", members)
         self.parts = check_whole("CrossFitted: parts", parts, least=2)
         if members % parts:
-            raise OptionError(f"CrossFitted: {members} members can't be divided into {parts} parts.")
+            raise OptionError(
+                f"CrossFitted: {members} members can't be divided into {parts} parts."
+            )
 
     def __call__(self, x: Tensor) -> Tensor:
         left_out = np.arange(self.members) % self.parts

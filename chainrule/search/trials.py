@@ -71,8 +71,8 @@ def train_trial(
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of unlucky settings, which are part of a search
             train_table(
-                crossed(suited(problem, settings), settings), settings, threads=threads, progress=False, watch=False,
-                callbacks=[watching],
+                crossed(suited(problem, settings), settings), settings, threads=threads,
+                progress=False, watch=False, callbacks=[watching],
             )  # fmt: skip
         loss = watching.best
     except DivergedError:

@@ -33,11 +33,11 @@ def crossed(problem: Problem, settings: Settings) -> Problem:
     """Return `problem` with its training and validation rows divided as `settings` say.
 
     All of these rows then train and validate, and ``problem.parts`` holds the part of each.
-    Classes keep their shares, and rows of one group are in one part.  With a `cross_fit` of 1 the
-    problem is returned as it is.  Raises OptionError for rows that can't be divided.
+    Classes keep their shares, and rows of one group are in one part.  With a `cross_fit` of 1, and if the
+    rows are divided already, the problem is returned as it is.  Raises OptionError for rows that can't be divided.
     """
     held, count = problem.validation, settings.cross_fit
-    if count == 1:
+    if count == 1 or problem.parts is not None:
         return problem
     if held is None or not problem.divides:
         reason = "it has too few rows" if held is None else "its validation rows are fixed"
@@ -51,7 +51,8 @@ def crossed(problem: Problem, settings: Settings) -> Problem:
     parts = np.empty(len(y), np.intp)
     for part, (_, _, rows) in enumerate(split_folds(len(y), classes, groups, count, settings.seed)):
         parts[rows] = part
-    weights = None if problem.weights[0] is None else np.concatenate(problem.weights)  # type: ignore[arg-type]
+    given = [own for own in problem.weights if own is not None]
+    weights = np.concatenate(given) if given else None
     return replace(
         problem, train=(X, y), validation=(X, y), weights=(weights, weights), parts=parts,
         groups=None, train_rows=None,

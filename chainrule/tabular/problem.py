@@ -72,9 +72,9 @@ class Problem:
     the indices of the training rows in the data read, or None if they are not known.  `leaks`
     are the columns that give the target away.
 
-    `divides` is whether training and validation rows may be divided otherwise than they are, with
-    rows of one group together; `groups` are those of the training and the validation rows.
-    `parts` are the parts of rows that :func:`chainrule.tabular.cross_fit.crossed` divided.
+    `divides` is whether training and validation rows may be divided otherwise; `groups` are those
+    of training and validation rows that must stay together.  `parts` are the parts of rows that
+    :func:`chainrule.tabular.cross_fit.crossed` divided.
     """
 
     name: str
@@ -90,9 +90,7 @@ class Problem:
     train_rows: NDArray[np.intp] | None = field(default=None, compare=False, repr=False)
     leaks: tuple[Leak, ...] = ()
     divides: bool = False
-    groups: tuple[NDArray[Any], NDArray[Any]] | None = field(
-        default=None, compare=False, repr=False
-    )
+    groups: tuple[NDArray[np.intp], NDArray[np.intp]] | None = field(default=None, compare=False)
     parts: NDArray[np.intp] | None = field(default=None, compare=False, repr=False)
 
     @property
@@ -244,10 +242,9 @@ def fold_problems(
 
     def divided(groups: NDArray[Any] | None) -> Iterator[_Parts]:
         for train, held, test in split_folds(len(kept), strata, groups, folds, seed):
-            yield _Parts(
-                every, notes, kept[train], None if held is None else kept[held], kept[test],
-                _spread(groups, kept, len(table)),
-            )  # fmt: skip
+            held = None if held is None else kept[held]
+            own = None if groups is None else _spread(groups, kept, len(table))
+            yield _Parts(every, notes, kept[train], held, kept[test], own)
 
     def made(parts: _Parts) -> Problem:
         return _table_problem(table, _title(source), parts, weight, options)
@@ -308,8 +305,7 @@ def _title(source: str | os.PathLike[str] | Table) -> str:
 class _Parts:
     """The target of a table, and the rows of each part, all with a target.
 
-    `groups` are the groups of all rows of the table that have one, `ordered` is whether the parts
-    follow one another in time.
+    `groups` are those of all rows of the table; `ordered` parts follow one another in time.
     """
 
     target: Target
@@ -365,18 +361,12 @@ def _split(
         rows = len(kept) if strata is None else strata
         train, validation, test = split_parts(rows, fraction, seed)
     held = None if validation is None else kept[validation]
-    return _Parts(
-        found, notes, kept[train], held, kept[test], _spread(groups, kept, len(table)),
-        ordered=together.time is not None,
-    )  # fmt: skip
+    own = None if groups is None else _spread(groups, kept, len(table))
+    return _Parts(found, notes, kept[train], held, kept[test], own, together.time is not None)
 
 
-def _spread(
-    groups: NDArray[Any] | None, kept: NDArray[np.intp], rows: int
-) -> NDArray[np.intp] | None:
+def _spread(groups: NDArray[Any], kept: NDArray[np.intp], rows: int) -> NDArray[np.intp]:
     """Return the number of the group of each row of a table, of which `kept` have one."""
-    if groups is None:
-        return None
     found = np.zeros(rows, np.intp)
     found[kept] = np.unique(groups, return_inverse=True)[1]
     return found

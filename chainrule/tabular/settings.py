@@ -137,8 +137,8 @@ class Settings:
     skip connection around layers of equal width; `init` names the initializer; `bias_init` is the
     initial bias of hidden layers; `pieces` is for maxout, `embedding` the size of embeddings.
     `members` such networks are trained as one, and their outputs averaged; numbers are encoded in
-    `bins` pieces of their range (0: as they are).  With a `cross_fit` above 1, the rows are divided
-    into so many parts; each is left out by some members and validates them.
+    `bins` pieces of their range (0: as they are).  `cross_fit` is in how many parts the rows are
+    divided, each left out by some members, which it validates (1: validation rows of their own).
 
     Objective: `loss` (None: by the task), with `label_smoothing`, `class_weight` ("balanced"),
     the penalties `l1` and `l2` on weights, and `activity` on hidden activations.
@@ -416,8 +416,7 @@ def choose_settings(
     :func:`~chainrule.tabular.table_training.settings_for` takes them from a problem.  With
     `hidden`, the network is a plain one with these layers, and with an `optimizer` the method is
     the plain one; the other settings add to them.  Images (`pixels`) and full-batch optimizers
-    get a plain network, too.  If the rows may be divided (`divides`), the members of an ensemble
-    leave out a part of them in turn, which validates them.
+    get a plain network, too.  If the rows may be divided (`divides`), those of an ensemble are.
 
     More rows get larger batches, and fewer epochs.  A plain network for regression on few rows
     gets tanh, whose smooth curves interpolate between rows better than ReLU.  Without validation
@@ -455,8 +454,7 @@ def choose_settings(
         hidden, activation = effort.hidden, activation or "relu"
         given = _ensemble(effort, rows, (features, numbers), activation, given) | given
         if divides and validated and not large:
-            members = given["members"]
-            parts = (k for k in (PARTS, 3, 2) if members > 1 and members % k == 0)
+            parts = (k for k in (PARTS, 3, 2) if given["members"] % k == 0 < given["members"] - 1)
             given = {"cross_fit": next(parts, 1)} | given
     if optimizer is None:
         optimizer, method = "adamw", {"schedule": "cosine", "weight_decay": 0.01}
