@@ -27,7 +27,7 @@ from chainrule.tabular.conformal import calibrated, coverage, intervals_of
 from chainrule.tabular.cross_fit import crossed, validation_outputs
 from chainrule.tabular.problem import read_problem
 from chainrule.tabular.suit_target import suited
-from chainrule.tabular.table_training import fit_table
+from chainrule.tabular.table_training import fit_table, settings_for
 
 Array = NDArray[Any]
 MOST_ROWS = 6_000  # of a larger table, this many random rows are used

@@ -33,8 +33,9 @@ def crossed(problem: Problem, settings: Settings) -> Problem:
     """Return `problem` with its training and validation rows divided as `settings` say.
 
     All of these rows then train and validate, and ``problem.parts`` holds the part of each.
-    Classes keep their shares, and rows of one group are in one part.  With a `cross_fit` of 1, and if the
-    rows are divided already, the problem is returned as it is.  Raises OptionError for rows that can't be divided.
+    Classes keep their shares, and rows of one group are in one part.  With a `cross_fit` of 1, and
+    if the rows are divided already, the problem is returned as it is.
+    Raises OptionError for rows that can't be divided.
     """
     held, count = problem.validation, settings.cross_fit
     if count == 1 or problem.parts is not None:
