@@ -140,11 +140,8 @@ def fit_chainrule_table(data: Data) -> Told:
         if not isinstance(data.X, bytes):
             task = "classification" if data.task == "classes" else "regression"
         problem = tabular.read_problem(source, "y", weight=weight, task=task)
-        settings = tabular.choose_settings(
-            problem.rows["train"],
-            task=problem.pipeline.task,
-            learning_rate=None if data.rate == Data.rate else data.rate,
-        )
+        rate = None if data.rate == Data.rate else data.rate
+        settings = tabular.settings_for(problem, learning_rate=rate)
         run = tabular.fit_table(problem, settings, progress=False, check=True)
         notes = list(problem.pipeline.notes)
         table = new if isinstance(new, dict) else cr.data.read_table(new)

@@ -24,9 +24,10 @@ from numpy.typing import NDArray
 
 from chainrule.data.builtin import load
 from chainrule.tabular.conformal import calibrated, coverage, intervals_of
+from chainrule.tabular.cross_fit import crossed, validation_outputs
 from chainrule.tabular.problem import read_problem
-from chainrule.tabular.settings import choose_settings
-from chainrule.tabular.table_training import fit_table
+from chainrule.tabular.suit_target import suited
+from chainrule.tabular.table_training import fit_table, settings_for
 
 Array = NDArray[Any]
 MOST_ROWS = 6_000  # of a larger table, this many random rows are used
@@ -91,10 +92,9 @@ def main() -> None:
         columns = columns_of(source)
         for seed in range(asked.seeds):
             problem = read_problem(columns, name, task="regression", seed=seed)
+            settings = settings_for(problem, loss=asked.loss, seed=seed)
+            problem = crossed(suited(problem, settings), settings)
             rows = problem.rows["validation"]
-            settings = choose_settings(
-                problem.rows["train"], task="regression", loss=asked.loss, seed=seed
-            )
             run = fit_table(problem, settings, progress=False)
             assert run.pipeline is not None
             assert problem.validation is not None
@@ -103,7 +103,7 @@ def main() -> None:
             held = [coverage(target, run.objective, outputs, true, level) for level in LEVELS]
             shares = [math.nan if one is None else one["covered"] for one in held]
             width = math.nan if held[2] is None else held[2]["mean_width"] / np.std(true)
-            known = run.outputs(problem.validation[0]), problem.validation[1]
+            known = validation_outputs(run, problem), problem.validation[1]
             flat = calibrated(target, run.objective, *known)
             ends = [intervals_of(one, run.objective, outputs, 0.9) for one in (target, flat)]
             score, usual = (interval_score(low, high, true) for low, high in ends)

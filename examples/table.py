@@ -13,7 +13,7 @@ HERE = Path(__file__).parent
 
 problem = tabular.read_problem(HERE / "houses.csv", "price")
 print("\n".join(problem.pipeline.notes))  # what was decided about the columns
-settings = tabular.choose_settings(problem.rows["train"], task=problem.pipeline.task)
+settings = tabular.settings_for(problem)
 run = tabular.fit_table(problem, settings, progress=False)
 
 error, constant = run.scores["test"]["mae"], run.scores["baseline"]["mae"]

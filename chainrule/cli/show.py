@@ -51,7 +51,10 @@ def show_problem(problem: Problem, settings: Settings) -> None:
     aim = counted(len(pipeline.classes), "class", "classes") if pipeline.classes else "a number"
     aim = counted(len(pipeline.target.parts), "target") if pipeline.target.parts else aim
     parts = [f"{counted(rows['train'], 'row')} to train"]
-    if rows["validation"]:
+    if settings.cross_fit > 1:
+        both = counted(rows["train"] + rows["validation"], "row")
+        parts = [f"{both} to train and validate in {settings.cross_fit} parts"]
+    elif rows["validation"]:
         parts.append(f"{rows['validation']:,} to validate")
     own = " (the set's own)" if problem.own_test else ""
     parts.append(f"{rows['test']:,} to test{own}" if rows["test"] else "none to test")

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from chainrule.core.errors import no_attribute
 from chainrule.nn import (
     activations,
+    cross_fitted,
     embedding,
     initializers,
     losses,
@@ -32,6 +33,7 @@ from chainrule.nn import (
 )
 from chainrule.nn.activations import *  # noqa: F403
 from chainrule.nn.catalogue import Activation, ActivationTable
+from chainrule.nn.cross_fitted import *  # noqa: F403
 from chainrule.nn.embedding import *  # noqa: F403
 from chainrule.nn.initializers import *  # noqa: F403
 from chainrule.nn.layer import (
@@ -75,6 +77,7 @@ __all__ = [
 ]
 # Every public name of these files is exported, so a new layer needs no edit here.
 __all__ += activations.__all__
+__all__ += cross_fitted.__all__
 __all__ += embedding.__all__
 __all__ += initializers.__all__
 __all__ += losses.__all__

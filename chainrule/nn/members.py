@@ -8,7 +8,9 @@ Read next: :mod:`chainrule.tabular.build`, which makes ensembles of these layers
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 
 from chainrule.core.errors import OptionError, ShapeError, did_you_mean
@@ -21,6 +23,21 @@ from chainrule.ops.elementary import exp
 from chainrule.ops.training import penalizing
 
 __all__ = ["AverageMembers", "MemberLinear"]
+
+_weights: ContextVar[Tensor | None] = ContextVar("weights of members", default=None)
+
+
+@contextmanager
+def member_weights(weights: Tensor) -> Iterator[None]:
+    """Let members that are averaged while a model is called count by `weights`, (n, members).
+
+    The weights of a row sum to 1.
+    """
+    token = _weights.set(weights)
+    try:
+        yield
+    finally:
+        _weights.reset(token)
 
 
 def _divided(owner: str, x: Tensor, members: int, width: int | None = None) -> Tensor:
@@ -135,9 +152,16 @@ class AverageMembers:
             raise OptionError(f"AverageMembers: unknown loss {self.loss!r}. {hint}")
 
     def __call__(self, x: Tensor) -> Tensor:
-        parts = _divided("AverageMembers", x, self.members)
-        y = parts.mean(1)
+        parts, weights = _divided("AverageMembers", x, self.members), _weights.get()
+        y = _averaged(parts, weights)
         if self.loss is None:
             return y
         convex = _CONVEX[self.loss]
-        return penalizing(y, convex(parts).mean() - convex(y).mean())
+        return penalizing(y, _averaged(convex(parts), weights).mean() - convex(y).mean())
+
+
+def _averaged(parts: Tensor, weights: Tensor | None) -> Tensor:
+    """Return the average over the members, axis 1 of `parts`, (n, members) or (n, members, k)."""
+    if weights is None:
+        return parts.mean(1)
+    return ((weights if parts.ndim == 2 else weights[:, :, None]) * parts).sum(1)

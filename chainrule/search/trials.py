@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from chainrule.core.errors import DivergedError, RunError
+from chainrule.tabular.cross_fit import crossed
 from chainrule.tabular.problem import Problem
 from chainrule.tabular.settings import Settings
 from chainrule.tabular.suit_target import suited
@@ -70,8 +71,8 @@ def train_trial(
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of unlucky settings, which are part of a search
             train_table(
-                suited(problem, settings), settings, threads=threads, progress=False, watch=False,
-                callbacks=[watching],
+                crossed(suited(problem, settings), settings), settings, threads=threads,
+                progress=False, watch=False, callbacks=[watching],
             )  # fmt: skip
         loss = watching.best
     except DivergedError:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from chainrule.tabular.problem import Problem, read_problem
     from chainrule.tabular.settings import Settings, choose_settings
     from chainrule.tabular.table_prediction import predict_table
-    from chainrule.tabular.table_training import fit_table
+    from chainrule.tabular.table_training import fit_table, settings_for
 
 __all__ = [
     "Problem",
@@ -27,6 +27,7 @@ __all__ = [
     "head",
     "predict_table",
     "read_problem",
+    "settings_for",
 ]
 
 _MODULES = {
@@ -34,7 +35,7 @@ _MODULES = {
     "problem": ("Problem", "read_problem"),
     "settings": ("Settings", "choose_settings"),
     "table_prediction": ("predict_table",),
-    "table_training": ("fit_table",),
+    "table_training": ("fit_table", "settings_for"),
 }
 _MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
 

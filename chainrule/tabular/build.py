@@ -64,6 +64,11 @@ def check_settings(settings: Settings, task: str | None = None) -> None:
     The loss is checked only if `task` is given.
     """
     build_model(1, 1, settings)
+    if settings.cross_fit > 1 and (settings.members == 1 or settings.members % settings.cross_fit):
+        raise OptionError(
+            f"cross_fit: {settings.members} members can't be divided into {settings.cross_fit} "
+            "parts; give a divisor of the members."
+        )
     build_optimizer(settings)
     build_penalty(settings)
     if task is not None:

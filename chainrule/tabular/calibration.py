@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from chainrule.core.errors import OptionError
+from chainrule.tabular.cross_fit import validation_outputs
 from chainrule.tabular.problem import Problem
 from chainrule.tabular.scores import log_losses
 from chainrule.train.run import Run
@@ -48,7 +49,8 @@ def calibrate(run: Run, problem: Problem, threshold: str | float | None = None) 
         return told
     held = problem.validation
     if held is not None and len(held[0]) >= FEWEST and run.objective.probabilistic:
-        logits, true = run.outputs(held[0][:MOST]).astype(np.float64), np.asarray(held[1][:MOST])
+        logits = validation_outputs(run, problem, MOST).astype(np.float64)
+        true = np.asarray(held[1][:MOST])
         if (found := _useful_temperature(logits, true)) is not None:
             run.temperature, before, after = found
             told["calibration"] = {
@@ -157,8 +159,9 @@ def _threshold(run: Run, problem: Problem, threshold: str | float) -> float:
             f"threshold {rule!r} is chosen on validation rows, and there are too few rows for any; "
             "give a probability."
         )
-    X, y = problem.validation
-    return choose_threshold(rule, np.asarray(y) == 1, run.probabilities(run.outputs(X))[:, 1])
+    probabilities = run.probabilities(validation_outputs(run, problem))
+    positive = np.asarray(problem.validation[1]) == 1
+    return choose_threshold(rule, positive, probabilities[:, 1])
 
 
 def choose_threshold(rule: str, positive: Array, probability: Array) -> float:

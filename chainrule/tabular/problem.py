@@ -71,6 +71,10 @@ class Problem:
     the test rows in it, or None if it is no longer in memory.  `train_rows` are
     the indices of the training rows in the data read, or None if they are not known.  `leaks`
     are the columns that give the target away.
+
+    `divides` is whether training and validation rows may be divided otherwise; `groups` are those
+    of training and validation rows that must stay together.  `parts` are the parts of rows that
+    :func:`chainrule.tabular.cross_fit.crossed` divided.
     """
 
     name: str
@@ -85,6 +89,9 @@ class Problem:
     )
     train_rows: NDArray[np.intp] | None = field(default=None, compare=False, repr=False)
     leaks: tuple[Leak, ...] = ()
+    divides: bool = False
+    groups: tuple[NDArray[np.intp], NDArray[np.intp]] | None = field(default=None, compare=False)
+    parts: NDArray[np.intp] | None = field(default=None, compare=False, repr=False)
 
     @property
     def pixels(self) -> bool:
@@ -235,9 +242,9 @@ def fold_problems(
 
     def divided(groups: NDArray[Any] | None) -> Iterator[_Parts]:
         for train, held, test in split_folds(len(kept), strata, groups, folds, seed):
-            yield _Parts(
-                every, notes, kept[train], None if held is None else kept[held], kept[test]
-            )
+            held = None if held is None else kept[held]
+            own = None if groups is None else _spread(groups, kept, len(table))
+            yield _Parts(every, notes, kept[train], held, kept[test], own)
 
     def made(parts: _Parts) -> Problem:
         return _table_problem(table, _title(source), parts, weight, options)
@@ -296,13 +303,18 @@ def _title(source: str | os.PathLike[str] | Table) -> str:
 
 @dataclass(frozen=True)
 class _Parts:
-    """The target of a table, and the rows of each part, all with a target."""
+    """The target of a table, and the rows of each part, all with a target.
+
+    `groups` are those of all rows of the table; `ordered` parts follow one another in time.
+    """
 
     target: Target
     notes: tuple[str, ...]
     train: NDArray[np.intp]
     validation: NDArray[np.intp] | None
     test: NDArray[np.intp]
+    groups: NDArray[Any] | None = None
+    ordered: bool = False
 
 
 @dataclass(frozen=True)
@@ -324,6 +336,7 @@ def _split(
     together: _Together,
 ) -> _Parts:
     found, notes, kept, strata = _inspect(table, target, task, roles)
+    groups = None
     if together.time is not None:
         check_named("time", together.time, table.names, found.names)
         times, timed, told = times_of(table[together.time].take(kept))
@@ -335,12 +348,12 @@ def _split(
         train, validation, test = split_groups(groups, strata, fraction, seed)
         notes = (*notes, told)
     elif together.codes is not None:
-        codes = together.codes[kept]
-        train, validation, test = split_groups(codes, strata, fraction, seed)
-        copies = len(codes) - len(np.unique(codes))
+        groups = together.codes[kept]
+        train, validation, test = split_groups(groups, strata, fraction, seed)
+        copies = len(groups) - len(np.unique(groups))
         notes = (
             *notes,
-            f"{counted(copies, 'row')} of {len(codes):,} are copies of others in every cell that "
+            f"{counted(copies, 'row')} of {len(groups):,} are copies of others in every cell that "
             "is used; all copies of a row are in one part, so that no row is tested that was "
             "trained on",
         )
@@ -348,7 +361,15 @@ def _split(
         rows = len(kept) if strata is None else strata
         train, validation, test = split_parts(rows, fraction, seed)
     held = None if validation is None else kept[validation]
-    return _Parts(found, notes, kept[train], held, kept[test])
+    own = None if groups is None else _spread(groups, kept, len(table))
+    return _Parts(found, notes, kept[train], held, kept[test], own, together.time is not None)
+
+
+def _spread(groups: NDArray[Any], kept: NDArray[np.intp], rows: int) -> NDArray[np.intp]:
+    """Return the number of the group of each row of a table, of which `kept` have one."""
+    found = np.zeros(rows, np.intp)
+    found[kept] = np.unique(groups, return_inverse=True)[1]
+    return found
 
 
 def _inspect(
@@ -395,8 +416,14 @@ def _table_problem(
     leaks = find_leaks(
         table, pipeline.encoders, parts.train, train[1], given, pipeline.target.parts
     )
-    return Problem(name, pipeline, train, held_out, pair(parts.test), weights=weights,
-                   raw=(table, parts.test), train_rows=parts.train, leaks=leaks)  # fmt: skip
+    groups = None
+    if parts.groups is not None and parts.validation is not None:
+        groups = parts.groups[parts.train], parts.groups[parts.validation]
+    return Problem(
+        name, pipeline, train, held_out, pair(parts.test), weights=weights,
+        raw=(table, parts.test), train_rows=parts.train, leaks=leaks,
+        divides=held_out is not None and not parts.ordered, groups=groups,
+    )  # fmt: skip
 
 
 def _held_out_notes(pipeline: Pipeline, table: Table, parts: _Parts) -> tuple[str, ...]:

@@ -90,6 +90,7 @@ EFFORTS = {
     "best": Effort(members=16, hidden=(128, 128), steps=6000, fewest=24, most=400),
 }
 BINS = 8  # pieces in which a number is encoded, unless there are many numbers
+PARTS = 4  # of the rows, each left out by a quarter of the members
 MANY_NUMBERS = 40
 MANY_FEATURES = 200
 
@@ -136,7 +137,8 @@ class Settings:
     skip connection around layers of equal width; `init` names the initializer; `bias_init` is the
     initial bias of hidden layers; `pieces` is for maxout, `embedding` the size of embeddings.
     `members` such networks are trained as one, and their outputs averaged; numbers are encoded in
-    `bins` pieces of their range (0: as they are).
+    `bins` pieces of their range (0: as they are).  `cross_fit` is in how many parts the rows are
+    divided, each left out by some members, which it validates (1: validation rows of their own).
 
     Objective: `loss` (None: by the task), with `label_smoothing`, `class_weight` ("balanced"),
     the penalties `l1` and `l2` on weights, and `activity` on hidden activations.
@@ -256,6 +258,15 @@ class Settings:
             "Pieces of its range in which each number is encoded; 0: none  [default: "
             f"{BINS}, 0 with --hidden or many numbers]",
             least=0,
+        ),
+    )
+    cross_fit: int = field(
+        default=1,
+        metadata=_of(
+            "count",
+            "network",
+            "Parts of the rows; each is left out by some of the networks, and validates them. "
+            f"1: validation rows of their own  [default: {PARTS} for an ensemble]",
         ),
     )
     effort: str = field(
@@ -387,6 +398,7 @@ def choose_settings(
     features: int = 1,
     numbers: int = 1,
     pixels: bool = False,
+    divides: bool = False,
     hidden: Sequence[int] | None = None,
     activation: str | None = None,
     optimizer: str | Optimizer | None = None,
@@ -404,7 +416,7 @@ def choose_settings(
     :func:`~chainrule.tabular.table_training.settings_for` takes them from a problem.  With
     `hidden`, the network is a plain one with these layers, and with an `optimizer` the method is
     the plain one; the other settings add to them.  Images (`pixels`) and full-batch optimizers
-    get a plain network, too.
+    get a plain network, too.  If the rows may be divided (`divides`), those of an ensemble are.
 
     More rows get larger batches, and fewer epochs.  A plain network for regression on few rows
     gets tanh, whose smooth curves interpolate between rows better than ReLU.  Without validation
@@ -441,6 +453,9 @@ def choose_settings(
     else:
         hidden, activation = effort.hidden, activation or "relu"
         given = _ensemble(effort, rows, (features, numbers), activation, given) | given
+        if divides and validated and not large:
+            parts = (k for k in (PARTS, 3, 2) if given["members"] % k == 0 < given["members"] - 1)
+            given = {"cross_fit": next(parts, 1)} | given
     if optimizer is None:
         optimizer, method = "adamw", {"schedule": "cosine", "weight_decay": 0.01}
         if learning_rate is None:

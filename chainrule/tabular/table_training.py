@@ -27,6 +27,7 @@ from chainrule.tabular.build import Setup, build_model, build_optimizer, build_p
 from chainrule.tabular.calibration import calibrate
 from chainrule.tabular.class_scores import further_scores
 from chainrule.tabular.conformal import calibrated, coverage
+from chainrule.tabular.cross_fit import as_trained, averaged, crossed, validation_outputs
 from chainrule.tabular.heads import head, problem_of
 from chainrule.tabular.intervals import class_intervals, value_intervals
 from chainrule.tabular.leak_findings import with_leaks
@@ -69,6 +70,7 @@ def settings_for(problem: Problem, **asked: Any) -> Settings:
         task=problem.pipeline.task,
         validated=problem.validation is not None,
         features=problem.train[0].shape[1],
+        divides=problem.divides,
         numbers=sum(len(e.parts) or 1 for e in encoders if isinstance(e, NumericEncoder)),
         pixels=problem.pixels,
         **asked,
@@ -106,21 +108,22 @@ def preflight_table(problem: Problem, settings: Settings) -> Findings:
     >>> [f.cause for f in preflight_table(iris, settings)]
     ['learning_rate_too_high']
     """
-    problem = suited(problem, settings)
+    problem = crossed(suited(problem, settings), settings)
     made = build(settings, problem)
+    model, data, held, names = as_trained(problem, made.model)
     found = examine(
         Case(
-            model=made.model,
-            data=problem.train,
+            model=model,
+            data=data,
             loss=made.loss,
             optimizer=made.optimizer,
             epochs=settings.epochs,
             batch_size=settings.batch_size,
-            validation=problem.validation,
+            validation=held and held[:2],
             regularizer=made.penalty,
             seed=settings.seed,
             more={"class_weight": settings.class_weight},
-            feature_names=problem.feature_names,
+            feature_names=names,
         )
     )
     return with_leaks(found, problem.leaks)
@@ -162,7 +165,7 @@ def fit_table(
     """
     if checkpoint is not None:  # the arrays alone would be resumed without the pipeline
         checkpoint = replace(checkpoint, files={TABLE: problem.name, **checkpoint.files})
-    problem = suited(problem, settings)
+    problem = crossed(suited(problem, settings), settings)
     run = train_table(
         problem, settings, threads=threads, engine=engine, devices=devices, shard=shard,
         precision=precision, progress=progress, check=check, callbacks=callbacks,
@@ -178,9 +181,10 @@ def fit_table(
 
 
 def train_table(problem: Problem, settings: Settings, *, watch: bool = True, **options: Any) -> Run:
-    """Train as :func:`fit_table` does, without scores, on a problem whose target suits the loss.
+    """Train as :func:`fit_table` does, without scores, on a problem that suits the settings.
 
-    :func:`chainrule.tabular.suit_target.suited` makes one.  Without `watch`, no statistics of
+    :func:`chainrule.tabular.suit_target.suited` and :func:`chainrule.tabular.cross_fit.crossed`
+    make one.  Without `watch`, no statistics of
     layers are recorded.  `options` are those of :func:`chainrule.train.fit.fit`.
     """
     # A squared error may be decided by one odd row of few, and so would be when to stop.
@@ -190,9 +194,10 @@ def train_table(problem: Problem, settings: Settings, *, watch: bool = True, **o
         monitor = "val_mae" if robust else None
         stopping = EarlyStopping(settings.patience, monitor, settings.min_delta)
     made = build(settings, problem)
-    return fit(
-        made.model,
-        problem.train,
+    model, data, held, names = as_trained(problem, made.model)
+    run = fit(
+        model,
+        data,
         loss=made.loss,
         optimizer=made.optimizer,
         regularizer=made.penalty,
@@ -200,14 +205,15 @@ def train_table(problem: Problem, settings: Settings, *, watch: bool = True, **o
         class_weight=settings.class_weight if problem.pipeline.classes else None,
         epochs=settings.epochs,
         batch_size=settings.batch_size,
-        validation=problem.validation and (*problem.validation, problem.weights[1]),
+        validation=held,
         early_stopping=stopping,
         metrics=["r2", "mae"] if robust else None,
         seed=settings.seed,
         watch=watch and not isinstance(made.optimizer, FullBatch),
-        feature_names=problem.feature_names,
+        feature_names=names,
         **options,
     )
+    return averaged(run, problem)
 
 
 def _score(run: Run, problem: Problem) -> dict[str, Any]:
@@ -269,9 +275,9 @@ def _calibrated(run: Run, problem: Problem) -> Pipeline | PixelPipeline:
     pipeline = problem.pipeline
     if problem.validation is None or pipeline.task == "classification":
         return pipeline
-    target, (X, y) = pipeline.target, problem.validation
+    target, y = pipeline.target, problem.validation[1]
     some = np.unique(np.linspace(0, len(problem.train[1]) - 1, MOST_FITTED).astype(np.intp))
-    outputs, fitted = run.outputs(X), run.outputs(problem.train[0][some])
+    outputs, fitted = validation_outputs(run, problem), run.outputs(problem.train[0][some])
     seen = problem.train[1][some]
     if target.task == "regression":
         found = calibrated(target, run.objective, outputs, y, (fitted, seen))

@@ -44,6 +44,7 @@ EXAMPLES: list[Any] = [
     nn.LayerNorm(3, 1e-3, "float64"),
     nn.RMSNorm(3, 1e-3, "float64"), nn.L1(0.1), nn.L2(0.1), nn.L1L2(0.1, 0.2),
     nn.MemberLinear(2, 3, 4, nn.HeNormal(), 0.5, "float64"), nn.AverageMembers(2, "poisson"),
+    nn.CrossFitted([nn.Linear(2, 4), nn.AverageMembers(4)], 4, 2),
     nn.PiecewiseLinear([[0.0, 1.5, 2.0], [], [-1.0, 1.0]]),
     nn.ActivityPenalty(nn.L1(0.3)), nn.Residual([nn.Linear(2, 2)], nn.Linear(2, 2)),
 ]  # fmt: skip
