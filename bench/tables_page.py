@@ -191,8 +191,11 @@ def summary(records: Sequence[Record], contestants: Sequence[str]) -> str:
     told = [_rows(head, rows)]
     if len(names) > 2 and len(tables) > 1:
         square, p = friedman(scores)
+        runs = used[names[0]]
+        seeds = len({run["seed"] for run in runs})
         told.append(
-            f"{len(tables)} tables, {len(used[names[0]])} folds of each contestant. Friedman's "
+            f"{len(tables)} tables, {len(runs)} folds of each contestant, of the splits by "
+            f"{'one seed' if seeds == 1 else f'{seeds} seeds'}. Friedman's "
             f"test: χ² = {square:.1f}, p = {p:.2g}. Nemenyi's critical difference of mean ranks "
             f"at {LEVEL:g}: {critical_difference(len(tables), len(names)):.2f}."
         )
@@ -263,12 +266,8 @@ def _versions(records: Sequence[Record]) -> str:
     told = {CONTESTANTS[n].distribution or OURS: " and ".join(found[n]) for n in names}
     listed = ", ".join(f"{name} {version}" for name, version in told.items())
     threads = sorted({str(r["threads"]) for r in records if "threads" in r})
-    seeds, folds = (len({r[key] for r in records}) for key in ("seed", "fold"))
     counted = f"{' or '.join(threads)} thread{'' if threads == ['1'] else 's'}"
-    return (
-        f"Measured with Python {platform.python_version()}, {listed}, each on {counted}. "
-        f"Seeds: {seeds}; folds of each: {folds}."
-    )
+    return f"Measured with Python {platform.python_version()}, {listed}, each on {counted}."
 
 
 def write_page(records: Sequence[Record]) -> None:
