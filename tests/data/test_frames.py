@@ -160,8 +160,10 @@ def test_columns_of_other_types_are_refused_by_name() -> None:
     polars = library("polars")
     with pytest.raises(DataError, match=r"column 'tags' has the type List\(Int64\)"):
         Table.from_arrays(polars.DataFrame({"a": [1], "tags": [[1, 2]]}))
-    with pytest.raises(DataError, match=r"no frame in memory.*collect"):
+    with pytest.raises(DataError, match=r"not a frame in memory.*collect"):
         Table.from_arrays(polars.LazyFrame({"a": [1]}))
+    with pytest.raises(DataError, match=r"not a frame in memory.*from_batches"):
+        Table.from_arrays(library("pyarrow").record_batch({"a": [1]}))
 
 
 def test_faulty_frames_are_refused() -> None:
