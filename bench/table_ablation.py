@@ -37,7 +37,7 @@ DEFAULT = "the default"
 # The settings that differ from the default.
 VARIANTS: dict[str, dict[str, Any]] = {
     DEFAULT: {},
-    "one network, not 8": {"members": 1},
+    "one network instead of 8": {"members": 1},
     "16 networks": {"members": 16},
     "numbers as they are": {"bins": 0},
     "numbers in 16 pieces": {"bins": 16},
@@ -48,7 +48,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "half the learning rate": {"learning_rate": 1e-3},
     "no weight decay": {"weight_decay": 0.0},
     "SiLU": {"activation": "silu"},
-    "a plain network (128, 64), Adam": {"hidden": (128, 64), "optimizer": "adam"},
+    "a plain network of 128 and 64 units by Adam": {"hidden": (128, 64), "optimizer": "adam"},
     "--effort quick": {"effort": "quick"},
     "--effort best": {"effort": "best"},
 }
