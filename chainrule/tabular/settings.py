@@ -265,8 +265,8 @@ class Settings:
         metadata=_of(
             "count",
             "network",
-            "Parts of the rows; each is left out by some of the networks, and validates them. "
-            f"1: validation rows of their own  [default: {PARTS} for an ensemble]",
+            "Divide the rows into N parts, each left out by 1/N of the members, which validate on "
+            f"it, so that all rows train. 1: hold out 15 %  [default: {PARTS} for an ensemble]",
         ),
     )
     effort: str = field(
