@@ -142,8 +142,8 @@ def _narwhal(values: Any) -> Any:
     except TypeError as error:
         if hasattr(kind, "columns") or hasattr(kind, "collect"):
             raise DataError(
-                f"a {kind.__module__}.{kind.__qualname__} is not a frame in memory; make it one, by "
-                ".collect() of a lazy frame or pyarrow.Table.from_batches([...]) of record batches."
+                f"a {kind.__module__}.{kind.__qualname__} is not a frame in memory; make it one, "
+                "by .collect() of a lazy frame or pyarrow.Table.from_batches([...])."
             ) from error
         return None  # an array
     return found
