@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 
 import chainrule as cr
 from chainrule.core.errors import OptionError
 from chainrule.data.table import Table
+from chainrule.insight.explain import reasons
+from chainrule.insight.explain.layer_graph import responses
 from chainrule.insight.explain.reasons import reasons_of, shares
 from chainrule.tabular.problem import read_problem
 from chainrule.tabular.settings import choose_settings
@@ -43,6 +47,29 @@ def test_shares_add_up_to_the_prediction() -> None:
     start = target.decode(run.decide(run.outputs(np.zeros_like(X[:1]))))
     rise = target.decode(run.decide(run.outputs(X))) - start
     assert found.sum(axis=1) == pytest.approx(rise, abs=0.01 * target.scale)
+
+
+def test_rows_are_explained_in_pieces_that_the_hidden_layers_fit_in(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    run, _, X = houses()
+    _, whole = shares(run, X)
+    pieces = []
+
+    def responding(*given: object) -> Callable[[dict[str, np.ndarray]], dict[str, np.ndarray]]:
+        respond = responses(*given)  # type: ignore[arg-type]
+
+        def watched(values: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+            pieces.append(len(values["x"]))
+            return respond(values)
+
+        return watched
+
+    monkeypatch.setattr(reasons, "responses", responding)
+    monkeypatch.setattr(reasons, "AT_ONCE", 10 * 64)  # less than ten rows of 64 hidden units
+    _, found = shares(run, X)
+    np.testing.assert_allclose(found, whole, rtol=1e-4, atol=1.0)
+    assert max(pieces) < 10
 
 
 def test_classes_are_explained_by_their_log_odds() -> None:

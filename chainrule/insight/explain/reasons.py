@@ -8,6 +8,7 @@ Read next: :mod:`chainrule.insight.explain.attribution`, which says by how much 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -28,7 +29,7 @@ __all__ = ["reasons_of", "shares"]
 Array = NDArray[Any]
 POINTS = 8
 TOLD = 3  # columns of a row
-AT_ONCE = 2**22  # numbers in memory
+AT_ONCE = 2**22  # numbers that a pass over the network holds
 
 
 def shares(run: Run, X: Array) -> tuple[tuple[str, ...], Array]:
@@ -64,7 +65,7 @@ def shares(run: Run, X: Array) -> tuple[tuple[str, ...], Array]:
     still = [code.feature for code in pipeline.category_codes]
     nodes, weights = np.polynomial.legendre.leggauss(POINTS)
     parts = np.zeros(rows.shape)
-    step = max(1, AT_ONCE // rows.shape[1])
+    step = max(1, AT_ONCE // sum(math.prod(node.spec.shape[1:]) for node in graph.nodes))
     for start in range(0, len(rows), step):
         some = slice(start, start + step)
         for node, weight in zip((nodes + 1) / 2, weights / 2, strict=True):
