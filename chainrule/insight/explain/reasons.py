@@ -65,7 +65,8 @@ def shares(run: Run, X: Array) -> tuple[tuple[str, ...], Array]:
     still = [code.feature for code in pipeline.category_codes]
     nodes, weights = np.polynomial.legendre.leggauss(POINTS)
     parts = np.zeros(rows.shape)
-    step = max(1, AT_ONCE // sum(math.prod(node.spec.shape[1:]) for node in graph.nodes))
+    sizes = [[d for d in one.spec.shape[1:] if isinstance(d, int)] for one in graph.nodes]
+    step = max(1, AT_ONCE // sum(map(math.prod, sizes)))  # that one row holds
     for start in range(0, len(rows), step):
         some = slice(start, start + step)
         for node, weight in zip((nodes + 1) / 2, weights / 2, strict=True):
