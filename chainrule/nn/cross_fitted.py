@@ -73,4 +73,5 @@ class CrossFitted(Sequential):
     @staticmethod
     def numbered(X: NDArray[np.float32], part: NDArray[np.intp], held: bool) -> NDArray[np.float32]:
         """Return the rows X with the numbers of their parts, to train on or to validate on."""
-        return np.column_stack([X, part + (0.5 if held else 0.0)]).astype(X.dtype)
+        number = (part + (0.5 if held else 0.0)).astype(X.dtype)
+        return np.column_stack([X, number])
