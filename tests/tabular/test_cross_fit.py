@@ -14,6 +14,7 @@ from chainrule.core.errors import OptionError
 from chainrule.doctor.case import Case
 from chainrule.doctor.cure import cured
 from chainrule.doctor.survey import Survey
+from chainrule.insight.report.overview import compare, split_words
 from chainrule.tabular.cross_fit import NUMBER, as_trained, crossed, validation_outputs
 from chainrule.tabular.problem import Problem, fold_problems, read_problem
 from chainrule.tabular.scores import log_losses
@@ -189,3 +190,38 @@ def test_remedies_keep_the_parts() -> None:
     last = cured(case, {"output": None}).model
     assert isinstance(last, nn.CrossFitted)
     assert isinstance(last.layers[-1], nn.AverageMembers)
+
+
+def test_a_run_that_diverged_takes_rows_without_their_part() -> None:
+    problem = read_problem(table(), "y")
+    with pytest.raises(cr.DivergedError) as caught:
+        fit_table(problem, settings_for(problem, learning_rate=1e30), progress=False)
+    run = caught.value.run
+    assert type(run.model) is nn.Sequential
+    assert run.outputs(problem.test[0]).shape == (48, 1)
+    assert run.feature_names == problem.feature_names
+
+
+def test_the_split_is_told_rightly_and_runs_are_compared() -> None:
+    problem = read_problem(table(), "y")
+    runs = [fit_table(problem, settings_for(problem, epochs=2, cross_fit=k), progress=False)
+            for k in (4, 1)]  # fmt: skip
+    assert split_words(runs[0]) == "192 rows to train and validate in 4 parts, 48 rows to test"
+    assert split_words(runs[1]) == "163 rows to train, 29 rows to validate, 48 rows to test"
+    assert compare({"4": runs[0], "1": runs[1]}).same_test_rows
+
+
+def test_a_callback_can_predict_in_the_middle_of_training() -> None:
+    """As the docstring of fit_table says."""
+    problem, found = read_problem(table(), "y"), []
+
+    class Watching:
+        def on_epoch(self, moment: cr.Moment) -> None:
+            model = nn.Sequential(moment.run.model.layers)  # type: ignore[attr-defined]
+            found.append(model(cr.tensor(problem.test[0])).numpy())
+
+    run = fit_table(
+        problem, settings_for(problem, epochs=2), progress=False, callbacks=[Watching()]
+    )
+    assert run.best_epoch == 2
+    np.testing.assert_allclose(found[-1], run.outputs(problem.test[0]), rtol=1e-5, atol=1e-6)
