@@ -30,6 +30,7 @@ from chainrule.data.read import is_query, read_table
 from chainrule.data.read_errors import reject_near_query
 from chainrule.data.splits import (
     VALIDATION_FRACTION,
+    mixed,
     split,
     split_folds,
     split_groups,
@@ -59,7 +60,6 @@ from chainrule.train.progress import Progress
 __all__ = ["Pair", "Problem", "fold_problems", "read_problem"]
 
 Pair = tuple[NDArray[Any], NDArray[Any]]
-FEWEST_GROUPS = 4  # of which several parts can be made
 
 
 @dataclass(frozen=True)
@@ -423,16 +423,8 @@ def _table_problem(
     return Problem(
         name, pipeline, train, held_out, pair(parts.test), weights=weights,
         raw=(table, parts.test), train_rows=parts.train, leaks=leaks,
-        divides=held_out is not None and not parts.ordered and _mixed(groups), groups=groups,
+        divides=held_out is not None and not parts.ordered and mixed(groups), groups=groups,
     )  # fmt: skip
-
-
-def _mixed(groups: Sequence[NDArray[Any]] | None) -> bool:
-    """Whether there are no groups, or some that can be divided otherwise: none is most of them."""
-    if groups is None:
-        return True
-    sizes = np.unique(np.concatenate(groups), return_counts=True)[1]
-    return len(sizes) >= FEWEST_GROUPS and sizes.max() <= sizes.sum() / 2
 
 
 def _held_out_notes(pipeline: Pipeline, table: Table, parts: _Parts) -> tuple[str, ...]:

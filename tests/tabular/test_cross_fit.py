@@ -22,6 +22,7 @@ from chainrule.tabular.settings import Settings, choose_settings
 from chainrule.tabular.suit_target import suited
 from chainrule.tabular.table_prediction import predict_table
 from chainrule.tabular.table_training import build, fit_table, preflight_table, settings_for
+from chainrule.train.callbacks import Moment
 
 RNG = np.random.default_rng(6)
 N = 240
@@ -216,8 +217,9 @@ def test_a_callback_can_predict_in_the_middle_of_training() -> None:
     problem, found = read_problem(table(), "y"), []
 
     class Watching:
-        def on_epoch(self, moment: cr.Moment) -> None:
-            model = nn.Sequential(moment.run.model.layers)  # type: ignore[attr-defined]
+        def on_epoch(self, moment: Moment) -> None:
+            assert isinstance(moment.run.model, nn.CrossFitted)
+            model = nn.Sequential(moment.run.model.layers)
             found.append(model(cr.tensor(problem.test[0])).numpy())
 
     run = fit_table(
