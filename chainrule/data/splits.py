@@ -8,6 +8,7 @@ Read next: :mod:`chainrule.data.check_arrays`.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -17,13 +18,14 @@ from chainrule.core.errors import DataError, OptionError
 from chainrule.core.options import is_number
 
 __all__ = [
-    "folds", "hold_out", "split", "split_folds", "split_groups", "split_parts", "split_times",
-    "stratified_folds",
+    "folds", "hold_out", "mixed", "split", "split_folds", "split_groups", "split_parts",
+    "split_times", "stratified_folds",
 ]  # fmt: skip
 
 Rows = NDArray[np.intp]
 VALIDATION_FRACTION = 0.15
 _DRAWS = 20  # of groups of unequal sizes
+_FEWEST_GROUPS = 4  # to be divided into parts other than those of a split
 _FEWEST_TO_VALIDATE = 40  # with fewer rows, all of them are needed for training
 
 
@@ -158,6 +160,20 @@ def _draw_groups(
         for k in range(1 if np.ptp(sizes) == 0 else _DRAWS)
     ]
     return min(drawn, key=lambda pair: abs(float(sizes[pair[1]].sum()) / len(codes) - fraction))
+
+
+def mixed(groups: Sequence[ArrayLike] | None) -> bool:
+    """Return whether rows in these `groups`, arrays of one set or of several, fall into parts.
+
+    There are at least four groups then, and none has most of the rows.  None: rows on their own.
+
+    >>> mixed(None), mixed([[1, 2], [3, 4]]), mixed([[1, 2, 3, 4, 1, 1, 1]])
+    (True, True, False)
+    """
+    if groups is None:
+        return True
+    sizes = np.unique(np.concatenate(groups), return_counts=True)[1]
+    return len(sizes) >= _FEWEST_GROUPS and bool(sizes.max() <= sizes.sum() / 2)
 
 
 def split_times(times: NDArray[Any], test_fraction: float = 0.2) -> tuple[Rows, Rows | None, Rows]:

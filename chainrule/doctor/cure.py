@@ -19,6 +19,7 @@ from chainrule.core.options import is_number
 from chainrule.data.scaling import Standardize
 from chainrule.doctor.case import Case
 from chainrule.nn.activations import BY_NAME, activation
+from chainrule.nn.cross_fitted import CrossFitted
 from chainrule.nn.layer import Layer, parameters
 from chainrule.nn.layer_config import from_config, model_config
 from chainrule.nn.scale import leading_scale
@@ -138,7 +139,14 @@ def _inputs(case: Case, _: str) -> Case:
     scale = leading_scale(case.model)
     factor = 1.0 if scale is None else scale.factor
     scaled = _standardizer(case.data[0])
-    return _with_data(case, lambda X: (scaled(X) / factor).astype(np.float32), lambda y: y)
+
+    def on_x(X: Any) -> Array:
+        made = (scaled(X) / factor).astype(np.float32)
+        if isinstance(case.model, CrossFitted):  # the last column is the part of a row
+            made[:, -1] = X[:, -1]
+        return made
+
+    return _with_data(case, on_x, lambda y: y)
 
 
 def _targets(case: Case, _: str) -> Case:
@@ -311,7 +319,7 @@ def _width(case: Case, units: int) -> Case:
 
 
 def _is_sequential(config: Any) -> bool:
-    return isinstance(config, dict) and config.get("type") == "Sequential"
+    return isinstance(config, dict) and config.get("type") in ("Sequential", "CrossFitted")
 
 
 def _last_weighted(config: Any) -> int:

@@ -24,6 +24,7 @@ from chainrule.core.tensor import tensor
 from chainrule.doctor.case import Case
 from chainrule.doctor.layer_facts import LayerFacts, Probes
 from chainrule.doctor.neighbours import Neighbours
+from chainrule.nn.cross_fitted import CrossFitted
 from chainrule.nn.embedding import EmbedColumns
 from chainrule.nn.layer import Flatten, Layer, Sequential, initialize, parameters
 from chainrule.nn.normalize import BatchNorm
@@ -158,13 +159,16 @@ class Survey:
 
     @cached_property
     def held_columns(self) -> Array | None:
-        """Some rows of the validation features, flat, or None."""
-        return None if self.held_out is None else self._columns(self.held_out)
+        """Some rows of the validation features, flat; None without any, and if all rows train."""
+        if self.held_out is None or isinstance(self.model, CrossFitted):
+            return None
+        return self._columns(self.held_out)
 
     def _columns(self, part: Part) -> Array:
         x = part.x[part.spread_rows(_column_rows(part))]
         factor = input_factor(self.model, part.x.dtype, part.x.ndim)
-        return np.asarray(x, np.float64).reshape(len(x), -1) * factor
+        flat: Array = np.asarray(x, np.float64).reshape(len(x), -1) * factor
+        return flat[:, :-1] if isinstance(self.model, CrossFitted) else flat  # without the part
 
     @cached_property
     def targets(self) -> Array:

@@ -32,8 +32,8 @@ class CrossFitted(Sequential):
     others, which have not seen it.  So all rows are trained on, and all are validation rows.
     The last layer must be :class:`~chainrule.nn.members.AverageMembers`.
 
-    Weights that members share, behind the first layer, are trained on all rows.  What they learn
-    of a row is of no use to a member that left it out: see docs/table.md for a measurement.
+    Weights that members share, behind the first layer, are trained on all rows.  A test trains on
+    targets of pure noise: rows that a member left out are then predicted as badly as new ones.
 
     After training, ``Sequential(model.layers)`` averages all members, and takes rows without the
     number.  :meth:`numbered` adds the numbers to rows.
@@ -73,4 +73,5 @@ class CrossFitted(Sequential):
     @staticmethod
     def numbered(X: NDArray[np.float32], part: NDArray[np.intp], held: bool) -> NDArray[np.float32]:
         """Return the rows X with the numbers of their parts, to train on or to validate on."""
-        return np.column_stack([X, part + (0.5 if held else 0.0)]).astype(X.dtype)
+        number = (part + (0.5 if held else 0.0)).astype(X.dtype)
+        return np.column_stack([X, number])

@@ -166,6 +166,9 @@ def _search(problem: Problem, given: dict[str, Any], asked: Any) -> _Search:
     fixed.setdefault("epochs", base.epochs)
     fixed.setdefault("patience", base.patience or 0)
     search = _Search(problem, fixed, space, base.epochs)
+    ways = {search.settings(params).cross_fit for params in _corners(space)}
+    if "members" in space or len(ways) > 1:  # losses are compared on the same validation rows
+        fixed.setdefault("cross_fit", 1)
     several = bool(problem.pipeline.target.parts)
     for params in _corners(space):  # an unknown name is told before any training
         check_settings(search.settings(params), None if several else problem.pipeline.task)

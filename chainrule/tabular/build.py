@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from chainrule.core.errors import OptionError, did_you_mean
 from chainrule.core.tensor import Tensor
+from chainrule.core.wording import counted
 from chainrule.data.pipeline import CategoryCodes
 from chainrule.nn.activations import activation as activation_of
 from chainrule.nn.embedding import EmbedColumns
@@ -64,10 +65,11 @@ def check_settings(settings: Settings, task: str | None = None) -> None:
     The loss is checked only if `task` is given.
     """
     build_model(1, 1, settings)
-    if settings.cross_fit > 1 and (settings.members == 1 or settings.members % settings.cross_fit):
+    parts, members = settings.cross_fit, settings.members
+    if parts > 1 and members % parts:
+        cure = "give a divisor of the members" if members > 1 else "leave cross_fit out"
         raise OptionError(
-            f"cross_fit: {settings.members} members can't be divided into {settings.cross_fit} "
-            "parts; give a divisor of the members."
+            f"cross_fit: {counted(members, 'member')} can't be divided into {parts} parts; {cure}."
         )
     build_optimizer(settings)
     build_penalty(settings)

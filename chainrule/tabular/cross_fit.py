@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from chainrule.core.errors import OptionError
-from chainrule.data.splits import split_folds
+from chainrule.data.splits import folds, stratified_folds
 from chainrule.nn.cross_fitted import CrossFitted
 from chainrule.nn.layer import Sequential
 from chainrule.nn.members import AverageMembers
@@ -40,24 +40,49 @@ def crossed(problem: Problem, settings: Settings) -> Problem:
     held, count = problem.validation, settings.cross_fit
     if count == 1 or problem.parts is not None:
         return problem
-    if held is None or not problem.divides:
-        reason = "it has too few rows" if held is None else "its validation rows are fixed"
+    groups = None if problem.groups is None else np.concatenate(problem.groups)
+    whole = len(problem.train[0]) if groups is None else len(np.unique(groups))
+    if held is None or not problem.divides or whole < count:
         raise OptionError(
-            f"cross_fit: {problem.name} can't be divided into {count} parts, because {reason}; "
-            "leave cross_fit out."
+            f"cross_fit: {problem.name} can't be divided into {count} parts, because "
+            f"{_hindrance(problem)}; leave cross_fit out."
         )
     X, y = (np.concatenate(both) for both in zip(problem.train, held, strict=True))
-    groups = None if problem.groups is None else np.concatenate(problem.groups)
-    classes = y if problem.pipeline.classes and np.bincount(y).min() > 1 else None
-    parts = np.empty(len(y), np.intp)
-    for part, (_, _, rows) in enumerate(split_folds(len(y), classes, groups, count, settings.seed)):
-        parts[rows] = part
+    classes = _strata(y) if problem.pipeline.classes else None
+    parts = _parts(len(y), classes, groups, count, settings.seed)
     given = [own for own in problem.weights if own is not None]
     weights = np.concatenate(given) if given else None
     return replace(
         problem, train=(X, y), validation=(X, y), weights=(weights, weights), parts=parts,
         groups=None, train_rows=None,
     )  # fmt: skip
+
+
+def _hindrance(problem: Problem) -> str:
+    """Return why the rows of `problem` can't be divided."""
+    if problem.validation is None:
+        return "it has too few rows"
+    if problem.groups is not None:
+        return "its rows are in too few groups, or most of them in one"
+    return "its validation rows are fixed" if not problem.divides else "it has too few rows"
+
+
+def _strata(y: Array) -> Array:
+    """Return the classes of rows, with those of a single row among those of the largest class."""
+    counts = np.bincount(y)
+    return np.where(counts[y] > 1, y, counts.argmax())
+
+
+def _parts(n: int, classes: Array | None, groups: Array | None, count: int, seed: int) -> Array:
+    """Return the part of each of `n` rows, from 0."""
+    if groups is not None:
+        codes = np.unique(groups, return_inverse=True)[1]
+        return _parts(int(codes.max()) + 1, None, None, count, seed)[codes]
+    pairs = folds(n, count, seed) if classes is None else stratified_folds(classes, count, seed)
+    parts = np.empty(n, np.intp)
+    for part, (_, rows) in enumerate(pairs):
+        parts[rows] = part
+    return parts
 
 
 def as_trained(

@@ -30,6 +30,7 @@ from chainrule.data.read import is_query, read_table
 from chainrule.data.read_errors import reject_near_query
 from chainrule.data.splits import (
     VALIDATION_FRACTION,
+    mixed,
     split,
     split_folds,
     split_groups,
@@ -422,7 +423,7 @@ def _table_problem(
     return Problem(
         name, pipeline, train, held_out, pair(parts.test), weights=weights,
         raw=(table, parts.test), train_rows=parts.train, leaks=leaks,
-        divides=held_out is not None and not parts.ordered, groups=groups,
+        divides=held_out is not None and not parts.ordered and mixed(groups), groups=groups,
     )  # fmt: skip
 
 

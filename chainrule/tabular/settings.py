@@ -454,7 +454,7 @@ def choose_settings(
         hidden, activation = effort.hidden, activation or "relu"
         given = _ensemble(effort, rows, (features, numbers), activation, given) | given
         if divides and validated and not large:
-            parts = (k for k in (PARTS, 3, 2) if given["members"] % k == 0 < given["members"] - 1)
+            parts = (k for k in (PARTS, 3, 2) if given["members"] % k == 0)
             given = {"cross_fit": next(parts, 1)} | given
     if optimizer is None:
         optimizer, method = "adamw", {"schedule": "cosine", "weight_decay": 0.01}

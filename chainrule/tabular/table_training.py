@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from chainrule.core.errors import OptionError
+from chainrule.core.errors import DivergedError, OptionError
 from chainrule.data.encode import NumericEncoder
 from chainrule.data.pipeline import Pipeline
 from chainrule.data.pixels import PixelPipeline
@@ -151,6 +151,10 @@ def fit_table(
     rows, and with `threshold` the decision between two classes, see
     :func:`chainrule.tabular.calibration.calibrate`.
 
+    Where rows are divided into parts, the model that trains is a
+    :class:`~chainrule.nn.cross_fitted.CrossFitted`: callbacks that predict in the middle of the
+    training make ``nn.Sequential(moment.run.model.layers)`` of it, which takes rows without a part.
+
     Ctrl-C stops and keeps the best weights so far.  The other options are those of
     :func:`chainrule.train.fit.fit`; a training goes on by the same call with
     ``Checkpoint(folder, resume=True)``.
@@ -184,8 +188,8 @@ def train_table(problem: Problem, settings: Settings, *, watch: bool = True, **o
     """Train as :func:`fit_table` does, without scores, on a problem that suits the settings.
 
     :func:`chainrule.tabular.suit_target.suited` and :func:`chainrule.tabular.cross_fit.crossed`
-    make one.  Without `watch`, no statistics of
-    layers are recorded.  `options` are those of :func:`chainrule.train.fit.fit`.
+    make one.  Without `watch`, no statistics of layers are recorded.  `options` are
+    those of :func:`chainrule.train.fit.fit`.
     """
     # A squared error may be decided by one odd row of few, and so would be when to stop.
     robust = problem.pipeline.task == "regression" and settings.loss in (None, "mse")
@@ -195,24 +199,28 @@ def train_table(problem: Problem, settings: Settings, *, watch: bool = True, **o
         stopping = EarlyStopping(settings.patience, monitor, settings.min_delta)
     made = build(settings, problem)
     model, data, held, names = as_trained(problem, made.model)
-    run = fit(
-        model,
-        data,
-        loss=made.loss,
-        optimizer=made.optimizer,
-        regularizer=made.penalty,
-        sample_weight=problem.weights[0],
-        class_weight=settings.class_weight if problem.pipeline.classes else None,
-        epochs=settings.epochs,
-        batch_size=settings.batch_size,
-        validation=held,
-        early_stopping=stopping,
-        metrics=["r2", "mae"] if robust else None,
-        seed=settings.seed,
-        watch=watch and not isinstance(made.optimizer, FullBatch),
-        feature_names=names,
-        **options,
-    )
+    try:
+        run = fit(
+            model,
+            data,
+            loss=made.loss,
+            optimizer=made.optimizer,
+            regularizer=made.penalty,
+            sample_weight=problem.weights[0],
+            class_weight=settings.class_weight if problem.pipeline.classes else None,
+            epochs=settings.epochs,
+            batch_size=settings.batch_size,
+            validation=held,
+            early_stopping=stopping,
+            metrics=["r2", "mae"] if robust else None,
+            seed=settings.seed,
+            watch=watch and not isinstance(made.optimizer, FullBatch),
+            feature_names=names,
+            **options,
+        )
+    except DivergedError as error:
+        error.run = averaged(error.run, problem)
+        raise
     return averaged(run, problem)
 
 

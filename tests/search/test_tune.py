@@ -49,6 +49,12 @@ def test_the_best_settings_train_to_the_loss_of_their_trial(optuna: Any) -> None
     assert {t.params["hidden"] for t in found.trials} == {(4,), (8, 4)}
 
 
+def test_losses_are_compared_on_the_same_validation_rows(optuna: Any) -> None:
+    for space in ({"members": [5, 8]}, {"optimizer": ["adamw", "lbfgs"]}):
+        assert tune("iris", trials=1, epochs=1, space=space).settings.cross_fit == 1
+    assert tune("iris", trials=1, epochs=1, space={"dropout": (0.0, 0.3)}).settings.cross_fit == 4
+
+
 def test_a_search_is_repeated_by_its_seed(optuna: Any) -> None:
     one, same, other = (tune("iris", trials=4, seed=s, **SMALL) for s in (1, 1, 2))
     assert [t.loss for t in one.trials] == [t.loss for t in same.trials]

@@ -11,13 +11,18 @@ import pytest
 import chainrule as cr
 from chainrule import nn
 from chainrule.core.errors import OptionError
-from chainrule.tabular.cross_fit import crossed, validation_outputs
+from chainrule.doctor.case import Case
+from chainrule.doctor.cure import cured
+from chainrule.doctor.survey import Survey
+from chainrule.insight.report.overview import compare, split_words
+from chainrule.tabular.cross_fit import NUMBER, as_trained, crossed, validation_outputs
 from chainrule.tabular.problem import Problem, fold_problems, read_problem
 from chainrule.tabular.scores import log_losses
 from chainrule.tabular.settings import Settings, choose_settings
 from chainrule.tabular.suit_target import suited
 from chainrule.tabular.table_prediction import predict_table
-from chainrule.tabular.table_training import fit_table, settings_for
+from chainrule.tabular.table_training import build, fit_table, preflight_table, settings_for
+from chainrule.train.callbacks import Moment
 
 RNG = np.random.default_rng(6)
 N = 240
@@ -61,6 +66,32 @@ def test_rows_of_a_group_and_copies_are_in_one_part() -> None:
         for group in np.unique(groups := np.concatenate(problem.groups)):
             assert len(set(found.parts[groups == group])) == 1
         assert np.bincount(found.parts).min() > 0.15 * len(found.parts)
+
+
+def test_few_groups_and_one_group_of_most_rows_keep_their_validation_rows() -> None:
+    for count in (3, 4, 5):
+        groups = np.arange(N) % count
+        for y in (table()["y"], np.where(table()["y"] > 0, "yes", "no")):
+            problem = read_problem(table(g=groups, y=y), "y", group="g")
+            run = fit_table(problem, settings_for(problem, epochs=1), progress=False)
+            assert run.scores["rows"]["validation"] > 0
+    large = read_problem(table(g=np.r_[np.zeros(N - 50), np.arange(50)]), "y", group="g")
+    assert settings_for(large).cross_fit == 1
+    with pytest.raises(OptionError, match=r"into 2 parts, because its rows are in too few groups"):
+        fit_table(large, settings_for(large, cross_fit=2), progress=False)
+    some = read_problem(table(g=np.arange(N) % 7), "y", group="g")
+    with pytest.raises(OptionError, match=r"into 8 parts, because its rows are in too few groups"):
+        fit_table(some, settings_for(some, cross_fit=8), progress=False)
+
+
+def test_a_class_of_one_row_does_not_end_the_shares_of_the_others() -> None:
+    names = np.array(["often"] * (N - 6) + ["seldom"] * 4 + ["alone"] * 2)
+    found, _ = divided(read_problem(table(y=names), "y"))
+    assert found.parts is not None
+    y = [found.pipeline.classes[k] for k in found.train[1]]
+    assert y.count("alone") == 1
+    parts = [found.parts[i] for i, name in enumerate(y) if name == "seldom"]
+    assert len(parts) == len(set(parts))
 
 
 def test_rows_that_are_not_divided() -> None:
@@ -123,3 +154,76 @@ def test_the_doctor_finds_nothing_wrong_with_the_parts() -> None:
     problem = read_problem("wine")
     run = fit_table(problem, settings_for(problem), progress=False, check=True)
     assert [str(f) for f in (run.findings or ()) if f.level != "note"] == []
+
+
+def test_the_doctor_does_not_take_the_part_of_a_row_for_a_column() -> None:
+    """Columns so small that the numbers of parts would be the largest column by far."""
+    rows = table()
+    small = {k: v * 1e-5 for k, v in rows.items() if k != "y"}
+    problem = read_problem({**small, "y": rows["y"]}, "y", preprocess="none")
+    found = preflight_table(problem, settings_for(problem, bins=0))
+    assert "tiny_inputs" in {f.cause for f in found}
+    assert NUMBER not in str(found)
+    run = fit_table(problem, settings_for(problem, bins=0, epochs=5), check=True, progress=False)
+    assert NUMBER not in str(run.findings)
+
+
+def test_what_the_neighbours_tell_does_not_depend_on_the_part() -> None:
+    problem, settings = divided(read_problem({"a": RNG.normal(size=N), "y": RNG.normal(size=N)}))
+    model, data, _, names = as_trained(problem, build(settings, problem).model)
+    survey = Survey.of(Case(model, data, "mse", feature_names=names))
+    plain = Survey.of(Case(nn.Linear(1, 1), problem.train, "mse"))
+    assert survey.neighbours is not None
+    assert plain.neighbours is not None
+    assert survey.neighbours.gain == plain.neighbours.gain
+
+
+def test_remedies_keep_the_parts() -> None:
+    problem, settings = divided(read_problem(table(), "y"))
+    model, data, held, _ = as_trained(problem, build(settings, problem).model)
+    case = Case(model, (data[0] * 1, data[1]), "mse", validation=held and held[:2])
+    scaled = cured(case, {"preprocess": "standardize"})
+    for before, after in ((case.data, scaled.data), (case.validation, scaled.validation)):
+        assert before is not None
+        assert isinstance(after, tuple)
+        np.testing.assert_array_equal(after[0][:, -1], before[0][:, -1])
+        assert not np.array_equal(after[0][:, :-1], before[0][:, :-1])
+    last = cured(case, {"output": None}).model
+    assert isinstance(last, nn.CrossFitted)
+    assert isinstance(last.layers[-1], nn.AverageMembers)
+
+
+def test_a_run_that_diverged_takes_rows_without_their_part() -> None:
+    problem = read_problem(table(), "y")
+    with pytest.raises(cr.DivergedError) as caught:
+        fit_table(problem, settings_for(problem, learning_rate=1e30), progress=False)
+    run = caught.value.run
+    assert type(run.model) is nn.Sequential
+    assert run.outputs(problem.test[0]).shape == (48, 1)
+    assert run.feature_names == problem.feature_names
+
+
+def test_the_split_is_told_rightly_and_runs_are_compared() -> None:
+    problem = read_problem(table(), "y")
+    runs = [fit_table(problem, settings_for(problem, epochs=2, cross_fit=k), progress=False)
+            for k in (4, 1)]  # fmt: skip
+    assert split_words(runs[0]) == "192 rows to train and validate in 4 parts, 48 rows to test"
+    assert split_words(runs[1]) == "163 rows to train, 29 rows to validate, 48 rows to test"
+    assert compare({"4": runs[0], "1": runs[1]}).same_test_rows
+
+
+def test_a_callback_can_predict_in_the_middle_of_training() -> None:
+    """As the docstring of fit_table says."""
+    problem, found = read_problem(table(), "y"), []
+
+    class Watching:
+        def on_epoch(self, moment: Moment) -> None:
+            assert isinstance(moment.run.model, nn.CrossFitted)
+            model = nn.Sequential(moment.run.model.layers)
+            found.append(model(cr.tensor(problem.test[0])).numpy())
+
+    run = fit_table(
+        problem, settings_for(problem, epochs=2), progress=False, callbacks=[Watching()]
+    )
+    assert run.best_epoch == 2
+    np.testing.assert_allclose(found[-1], run.outputs(problem.test[0]), rtol=1e-5, atol=1e-6)

@@ -18,7 +18,7 @@ from chainrule.core.wording import counted
 from chainrule.data.encode import CategoryEncoder, Encoder
 from chainrule.data.notes import group_notes
 from chainrule.insight.render.text import amount, interval, measure, setting
-from chainrule.insight.report.overview import decided_by
+from chainrule.insight.report.overview import decided_by, split_words
 from chainrule.insight.report.remarks import remarks_on
 from chainrule.nn.layer import parameters
 from chainrule.tabular.scores import MEASURES
@@ -58,10 +58,14 @@ def _head(run: Run) -> list[str]:
 
 
 def _data(run: Run) -> list[str]:
-    rows = run.scores["rows"]
-    told = ", ".join(f"{counted(count, 'row')} to {part}" for part, count in zip(
-        ("train", "validate", "test"), rows.values(), strict=False) if count)  # fmt: skip
-    lines = ["## Data", "", f"{told}.", "", "| column | used as | in training |", "|---|---|---|"]
+    lines = [
+        "## Data",
+        "",
+        f"{split_words(run)}.",
+        "",
+        "| column | used as | in training |",
+        "|---|---|---|",
+    ]
     encoders = getattr(run.pipeline, "encoders", ())
     lines += [f"| {_cell(e.name)} | {_role(e)} | {_cell(_range(e))} |" for e in encoders]
     if not encoders:

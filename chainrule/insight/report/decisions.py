@@ -10,6 +10,7 @@ from html import escape
 
 from chainrule.core.wording import counted
 from chainrule.data.notes import group_notes
+from chainrule.insight.report.overview import split_words
 from chainrule.insight.report.section import Material, section
 
 MOST_NOTES = 40
@@ -22,12 +23,9 @@ def decisions(material: Material) -> str:
     notes: Sequence[str] = run.pipeline.notes if run.pipeline else ()
     if not notes:
         return ""
-    rows = run.scores.get("rows") if run.scores else None
-    parts = [f"{counted(count, 'row')} {verb}" for verb, count in zip(
-        ("train", "validate", "test"), (rows or {}).values(), strict=False)]  # fmt: skip
     notes = group_notes(notes)
     lines = "".join(f"<li>{escape(note)}</li>" for note in notes[:MOST_NOTES])
     more = len(notes) - MOST_NOTES
     lines += f"<li>and {counted(more, 'more decision')}</li>" if more > 0 else ""
-    split = f"<p>{', '.join(parts)}.</p>" if parts else ""
+    split = f"<p>{split_words(run)}.</p>" if "rows" in run.scores else ""
     return f"{split}<ul>{lines}</ul>"

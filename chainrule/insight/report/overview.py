@@ -27,7 +27,7 @@ from chainrule.tabular.scores import HIGHER, MEASURES, SHORT
 from chainrule.tabular.settings import unusual
 from chainrule.train.run import Run
 
-__all__ = ["REPORT", "Comparison", "Overview", "compare", "decided_by", "overview"]
+__all__ = ["REPORT", "Comparison", "Overview", "compare", "decided_by", "overview", "split_words"]
 
 LONGEST = 28  # characters of a setting in a comparison
 WIDE = 32  # blocks of a sparkline
@@ -67,6 +67,24 @@ class Overview:
         return "\n".join(lines)
 
 
+def _rows_known(run: Run) -> int:
+    """Return how many rows trained, validated or did both."""
+    rows = run.scores["rows"]
+    both = run.settings.get("cross_fit", 1) > 1
+    return int(rows["train"] + (0 if both else rows["validation"]))
+
+
+def split_words(run: Run) -> str:
+    """Return how the rows of a table were split, in words."""
+    rows, parts = run.scores["rows"], run.settings.get("cross_fit", 1)
+    if parts > 1:
+        kinds = {f"train and validate in {parts} parts": _rows_known(run)}
+    else:
+        kinds = {"train": rows["train"], "validate": rows["validation"]}
+    kinds["test"] = rows["test"]
+    return ", ".join(f"{counted(n, 'row')} to {kind}" for kind, n in kinds.items() if n)
+
+
 @dataclass(frozen=True)
 class Comparison:
     """A comparison of runs; print it, or use :meth:`to_dict`."""
@@ -85,8 +103,8 @@ class Comparison:
     def same_test_rows(self) -> bool:
         """Whether all runs were scored on the same rows, judging by their settings."""
         told = {
-            (str(run.settings.get("data")), str(run.settings.get("seed")), str(run.scores["rows"]),
-             run.scores["target"]) if "test" in run.scores else None
+            (str(run.settings.get("data")), str(run.settings.get("seed")), _rows_known(run),
+             run.scores["rows"]["test"], run.scores["target"]) if "test" in run.scores else None
             for run in self.runs.values()
         }  # fmt: skip
         return len(told) == 1 and None not in told
