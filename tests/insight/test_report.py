@@ -142,6 +142,24 @@ def test_the_numbers_of_a_regression_are_those_numpy_finds() -> None:
     assert html.count("a row: ") == len(true)
 
 
+def test_the_calibration_is_of_the_most_probable_class_whatever_the_threshold() -> None:
+    rng = np.random.default_rng(2)
+    x = rng.normal(size=400)
+    columns = {"x": x, "y": np.where(x + rng.normal(size=400) > 1, "yes", "no")}
+    problem = read_problem(columns, "y")
+    settings = choose_settings(280, hidden=[8], epochs=20)
+    run = fit_table(problem, settings, progress=False)
+
+    def told() -> list[str]:
+        words = read(cr.report(run, problem).html()).words("Predictions")
+        return words[words.index("Calibration") :]
+
+    before, decided = told(), run.decide(run.outputs(problem.test[0]))
+    run.threshold = 0.05
+    assert (run.decide(run.outputs(problem.test[0])) != decided).any()
+    assert told() == before
+
+
 def test_hostile_names_and_cells_stay_text() -> None:
     rng = np.random.default_rng(0)
     x = rng.normal(size=60)
