@@ -173,7 +173,7 @@ def train(
       chainrule train digits --dropout 0.2 --schedule cosine --l2 1e-4
       chainrule train --config runs/digits-1/config.toml --seed 1
       chainrule train digits --lr 1 --cure
-      chainrule train houses.csv --target price,sold
+      chainrule train houses.csv --target price,heating
       chainrule train visits.csv --target visits --loss poisson
       chainrule train --resume runs/digits-1
     """  # noqa: D301 - \b tells click to keep the lines
