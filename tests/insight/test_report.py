@@ -25,6 +25,7 @@ from chainrule.insight.report.predictions import predictions_on
 from chainrule.insight.report.remarks import Remark, remarks_on
 from chainrule.insight.report.weights import first_weights
 from chainrule.nn.layer import parameters
+from chainrule.tabular.conformal import intervals_of
 from chainrule.tabular.problem import Problem, read_problem
 from chainrule.tabular.settings import choose_settings
 from chainrule.tabular.table_training import fit_table
@@ -135,6 +136,12 @@ def test_the_numbers_of_a_regression_are_those_numpy_finds() -> None:
     said = run.outputs(problem.test[0])[:, 0] * target.scale + target.mean
     page = read(html := cr.report(run, problem).html())
     assert f"{np.abs(said - true).mean():.4g}" in page.told("Result")
+    outputs = run.outputs(problem.test[0])
+    assert run.pipeline is not None
+    low, high = intervals_of(run.pipeline.target, run.objective, outputs, 0.9)
+    inside = 100 * ((low <= true) & (true <= high)).mean()
+    assert f"90 % intervals contain {inside:.1f} % " in page.told("Result")
+    assert f"their mean width {(high - low).mean():.4g}" in page.told("Result")
     assert problem.raw is not None
     worst = np.argsort(-np.abs(said - true))[:12]
     shown = re.findall(r"row ([\d,]+)", page.told("Largest errors"))

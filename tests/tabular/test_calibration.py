@@ -135,7 +135,7 @@ def test_a_threshold_of_two_classes_in_an_order_needs_another_loss() -> None:
         settings = choose_settings(140, hidden=[8], epochs=1, loss=loss)
         return fit_table(problem, settings, progress=False, threshold="0.3")
 
-    with pytest.raises(OptionError, match="with the loss ordinal.* give the loss cross_entropy"):
+    with pytest.raises(OptionError, match=r"with the loss ordinal.* give the loss cross_entropy"):
         train(None)
     assert train("cross_entropy").scores["threshold"]["class"] == "fraud"
 

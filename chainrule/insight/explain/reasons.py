@@ -56,8 +56,9 @@ def shares(run: Run, X: Array) -> tuple[tuple[str, ...], Array]:
             "run for each."
         )
     if run.objective.kind not in ("classes", "values", "quantiles"):
-        loss = run.objective.name
-        raise OptionError(f"reasons (--explain) can't be told with the loss {loss}; leave them out.")
+        raise OptionError(
+            f"reasons (--explain) can't be told with the loss {run.objective.name}; leave them out."
+        )
     rows = as_seen(run.model, run.check(X))
     graph, _ = recorded(run.model, rows.shape[1:], rows.dtype)
     respond = responses(graph, graph.outputs["output"])
