@@ -167,6 +167,27 @@ def test_the_card_has_the_data_the_scores_and_the_limits(call: Call, noisy: Path
     assert call("show", "run", "--card", "--json").exit_code == 2
 
 
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        ((), "The rows to test were drawn from the same table: on rows from elsewhere, or from a"),
+        (("--time", "a"), "The rows to test are the last of the same table: on rows from elsewher"),
+        (("--time", "a", "--stream"), "The rows to test are the last of the same table"),
+        (("--target", "b,kind", "--test-fraction", 0), ""),
+        (("--test-fraction", 0), ""),
+    ],
+)
+def test_the_card_tells_which_rows_were_tested(
+    words: tuple[object, ...], told: str, call: Call, noisy: Path
+) -> None:
+    quick = ("--epochs", 1, "--no-report", "--quiet", "--out", "run")
+    result = call("train", noisy, *words, *quick)
+    assert result.exit_code == 0, result.output
+    card = call("show", "run", "--card").stdout
+    assert told in card
+    assert ("The rows to test" in card) == bool(told)
+
+
 @pytest.mark.parametrize("form", ["csv", "json"])
 def test_reasons_are_columns(form: str, call: Call, noisy: Path) -> None:
     words = ("train", noisy, "--epochs", 30, "--no-report", "--quiet", "--out", "run")
