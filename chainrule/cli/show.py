@@ -20,7 +20,7 @@ from chainrule.cli.output import emit
 from chainrule.core.wording import counted
 from chainrule.data.builtin import Summary, names
 from chainrule.data.notes import group_notes
-from chainrule.insight.render.text import amount, interval, measure
+from chainrule.insight.render.text import amount, coverage_rows, interval, measure
 from chainrule.insight.report.overview import REPORT, decided_by
 from chainrule.nn.catalogue import Activation
 from chainrule.optim.full_batch import FullBatch
@@ -150,11 +150,8 @@ def _show_scores(scores: Mapping[str, Any], named: bool) -> None:
             "",
             amount(scores["baseline_error_quantiles"][share]),
         )
-    if (held := scores.get("prediction_interval")) is not None:
-        within = f"{100 * held['level']:g} % intervals contain"
-        ends = " to ".join(f"{100 * end:.1f}" for end in held["between"])
-        table.add_row(within, f"{100 * held['covered']:.1f} %", f"{ends} %", "")
-        table.add_row("their mean width", amount(held["mean_width"]), "", "")
+    for row in coverage_rows(scores.get("prediction_interval")):
+        table.add_row(*row, "")
     of = f" of `{_escape(scores['target'])}`" if named else ""
     _print_table(table, f"Scores{of} on {counted(scores['rows']['test'], 'test row')}")
     if not regression:

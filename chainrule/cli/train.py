@@ -173,7 +173,7 @@ def train(
       chainrule train digits --dropout 0.2 --schedule cosine --l2 1e-4
       chainrule train --config runs/digits-1/config.toml --seed 1
       chainrule train digits --lr 1 --cure
-      chainrule train houses.csv --target price,sold
+      chainrule train houses.csv --target price,heating
       chainrule train visits.csv --target visits --loss poisson
       chainrule train --resume runs/digits-1
     """  # noqa: D301 - \b tells click to keep the lines
@@ -184,6 +184,11 @@ def train(
     if tensorboard is not None:
         tensorboard_library()
     reading = take_reading(asked)
+    if folds is not None and reading["time"] is not None:
+        raise click.UsageError(
+            "--folds can't be combined with --time: they would train on the future. Leave --folds "
+            "out."
+        )
     asked |= {"seed": seed}
     task = task or task_of(asked.get("loss"))
     check_settings(choose_settings(1, **asked), task)  # before a file is read
@@ -266,12 +271,17 @@ def train(
         watching = [TensorBoard(Path(tensorboard) / place.name, settings=settings.plain())]
     crossed = None
     if folds is not None:
-        with progress_bar("folds") as bar:
-            crossed = cross_validate(
-                fold_problems(source, target, folds=folds, **given), choose, threads=threads,
-                engine=engine, devices=devices, shard=shard, precision=precision,
-                threshold=threshold, watch=bar,
-            )  # fmt: skip
+        try:
+            with progress_bar("folds") as bar:
+                crossed = cross_validate(
+                    fold_problems(source, target, folds=folds, **given), choose, threads=threads,
+                    engine=engine, devices=devices, shard=shard, precision=precision,
+                    threshold=threshold, watch=bar,
+                )  # fmt: skip
+        except KeyboardInterrupt as stop:
+            at = str(stop) or "interrupted in the folds"
+            tell(f"{at}; nothing was saved, as the network to save is trained after the folds.")
+            return 130
     try:
         run = fit_table(
             problem, settings, threads=threads, engine=engine, devices=devices, shard=shard,

@@ -158,6 +158,11 @@ def _read_header(db: Any, lines: str, path: Path, opening: Opening) -> tuple[lis
             f"--skip N leaves out the first N lines"
         )
     records = records[skip:]
+    if opening.skip is not None and not records[0].strip():
+        raise DataError(
+            f"{path}: with {counted(skip, 'line')} skipped, line {skip + 1} is the header, but it "
+            "is empty; skip another number of lines."
+        )
     bare = re.sub(r'"[^"]*"', "", "\n".join(records)).splitlines() or [""]
     separator = max(_SEPARATORS, key=bare[0].count) if set(bare[0]) & set(_SEPARATORS) else ","
     header = next(csv.reader((record + "\n" for record in records), delimiter=separator))

@@ -15,7 +15,9 @@ from chainrule.core.errors import DataError, did_you_mean
 from chainrule.core.wording import counted
 from chainrule.data.table import Column
 
-__all__ = ["check_named", "groups_of", "times_of", "weights_of"]
+__all__ = ["IN_TIME", "check_named", "groups_of", "times_of", "weights_of"]
+
+IN_TIME = "the rows are in the order of"  # how the note of a split by time begins
 
 
 def check_named(option: str, name: str, names: Sequence[str], targets: Sequence[str]) -> None:
@@ -61,7 +63,7 @@ def times_of(
     timed = ~column.missing if places is None else places >= 0
     values = every[timed] if places is None else every[places[timed]]
     left = int((~timed).sum())
-    told = f"the rows are in the order of `{column.name}`: the last are for testing, those before"
+    told = f"{IN_TIME} `{column.name}`: the last are for testing, those before"
     more = f"; {counted(left, 'row')} without a value of `{column.name}` left out" if left else ""
     return values.astype(np.float64), timed, f"{told} them for validation{more}"
 

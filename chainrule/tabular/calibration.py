@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from chainrule.core.errors import OptionError
+from chainrule.data.target import Target
 from chainrule.tabular.cross_fit import validation_outputs
 from chainrule.tabular.problem import Problem
 from chainrule.tabular.scores import log_losses
@@ -43,9 +44,7 @@ def calibrate(run: Run, problem: Problem, threshold: str | float | None = None) 
     target = problem.pipeline.target
     if target.task != "classification" or run.objective.kind != "classes":
         if threshold is not None:
-            raise OptionError(
-                f"threshold needs a target of two classes, but {target.name!r} is not one."
-            )
+            raise OptionError(_refusal(run, target))
         return told
     held = problem.validation
     if held is not None and len(held[0]) >= FEWEST and run.objective.probabilistic:
@@ -68,6 +67,16 @@ def calibrate(run: Run, problem: Problem, threshold: str | float | None = None) 
             "rows": 0 if held is None or not isinstance(_rule(threshold), str) else len(held[0]),
         }
     return told
+
+
+def _refusal(run: Run, target: Target) -> str:
+    """Return why there is no threshold for a target that is not trained on as classes."""
+    if run.objective.kind == "ordered" and len(target.classes) == 2:
+        return (
+            "threshold can't be used with the loss ordinal, which classes in an order have; give "
+            "the loss cross_entropy, which needs no order."
+        )
+    return f"threshold needs a target of two classes, but {target.name!r} is not one."
 
 
 def fit_temperature(logits: Array, true: Array) -> float:

@@ -231,7 +231,7 @@ def further_scores(
         ("brier", brier(true, probabilities)),
         ("calibration_error", calibration_error(true, probabilities)),
     ):
-        values[name] = float(rows.mean()) + 0.0
+        values[name] = float(np.maximum(rows.mean(), 0.0)) + 0.0  # rounded, it may be below 0
         near = mean_interval(rows)
         ends[name] = near and [max(0.0, near[0]), near[1]]
     return ClassScores(values, ends, by_class)

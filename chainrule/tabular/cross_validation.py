@@ -5,6 +5,7 @@ Read next: :func:`chainrule.tabular.problem.fold_problems`, which divides the ro
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -36,7 +37,7 @@ def cross_validate(
     ``deviation`` (None if a fold has no such score).  The deviation tells how much a score varies
     with the rows to train on and to test on; the folds share training rows, so it is no standard
     error of the mean.  `watch` is called with the number of folds done, and of all.
-    Raises KeyboardInterrupt if a training is interrupted, and what
+    Raises KeyboardInterrupt, which names the fold, if a training is interrupted, and what
     :func:`~chainrule.tabular.table_training.fit_table` raises.
 
     >>> from chainrule.tabular.problem import fold_problems
@@ -47,16 +48,19 @@ def cross_validate(
     (3, 3)
     """
     tested: list[dict[str, Any]] = []
-    for problem in problems:
-        run = fit_table(
-            problem, choose(problem), threads=threads, engine=engine, devices=devices,
-            shard=shard, precision=precision, progress=False, threshold=threshold,
-        )  # fmt: skip
-        if run.stopped == "interrupted":
-            raise KeyboardInterrupt
-        tested.append(run.scores["test"])
-        if watch is not None:
-            watch(len(tested), len(problems))
+    with warnings.catch_warnings():
+        # A fold keeps no weights, as this warning says; KeyboardInterrupt tells of it.
+        warnings.filterwarnings("ignore", "interrupted in epoch")
+        for k, problem in enumerate(problems, start=1):
+            run = fit_table(
+                problem, choose(problem), threads=threads, engine=engine, devices=devices,
+                shard=shard, precision=precision, progress=False, threshold=threshold,
+            )  # fmt: skip
+            if run.stopped == "interrupted":
+                raise KeyboardInterrupt(f"interrupted in fold {k} of {len(problems)}")
+            tested.append(run.scores["test"])
+            if watch is not None:
+                watch(k, len(problems))
     return {
         "folds": len(tested),
         "scores": {name: _told([one[name] for one in tested]) for name in tested[0]},

@@ -224,7 +224,9 @@ def fold_problems(
     """
     plan(preprocess)
     if time is not None:
-        raise OptionError("folds train on rows later than those they test; leave time out.")
+        raise OptionError(
+            "folds can't be combined with time: they would train on the future; leave one out."
+        )
     if not isinstance(source, (str, os.PathLike, Table)):
         source = Table.from_arrays(source)
     found = _open(source, skip, roles)

@@ -28,3 +28,16 @@ def test_the_readme_shows_what_the_commands_print(
         assert result.exit_code == 0, result.output
         # Digits may differ from machine to machine in the last place, and epochs with them.
         assert words(result.stderr + result.stdout) == words(shown)
+
+
+def test_the_help_of_train_has_examples_that_work(
+    call_default: Callable[..., Result], place: Path, repository: Path
+) -> None:
+    shutil.copy(repository / "examples" / "houses.csv", place / "houses.csv")
+    told = call_default("train", "--help").stdout
+    examples = re.findall(r"chainrule (train houses\.csv .*)", told)
+    assert len(examples) == 2
+    for example in examples:
+        quick = ("--hidden", "8", "--epochs", "1", "--no-report")
+        result = call_default(*shlex.split(example), *quick)
+        assert result.exit_code == 0, result.output

@@ -61,6 +61,32 @@ def test_folds_of_a_streamed_table_are_refused_with_what_to_do_instead(
     assert not Path("run").exists()
 
 
+def test_ctrl_c_in_a_fold_says_what_is_lost(
+    call: Call, noisy: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    epochs = []
+
+    def interrupt(self: object, record: object) -> None:
+        epochs.append(record)
+        if len(epochs) == 8:  # the third of the second fold
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr("chainrule.train.progress.Progress.finish_epoch", interrupt)
+    result = call("train", noisy, "--epochs", 5, "--folds", 3, "--quiet")
+    assert result.exit_code == 130
+    assert result.stderr.strip() == (
+        "interrupted in fold 2 of 3; nothing was saved, as the network to save is trained after "
+        "the folds."
+    )
+    assert not Path("runs").exists()
+
+
+def test_folds_of_times_are_refused_before_the_table_is_read(call: Call, place: Path) -> None:
+    result = call("train", "missing.csv", "--folds", 3, "--time", "when")
+    assert result.exit_code == 2
+    assert "--folds can't be combined with --time" in result.stderr
+
+
 def test_folds_keep_the_classes_and_leave_no_row_out(noisy: Path) -> None:
     problems = fold_problems(str(noisy), folds=4)
     tested = np.concatenate([problem.raw[1] for problem in problems])  # type: ignore[index]
@@ -88,7 +114,7 @@ def test_folds_keep_groups_and_copies_together(place: Path) -> None:
     for problem in fold_problems(twice, "y", folds=3):
         tested = set(rows[problem.raw[1]].tolist())  # type: ignore[index]
         assert not tested & set(rows[problem.train_rows].tolist())
-    with pytest.raises(OptionError, match="train on rows later than those they test"):
+    with pytest.raises(OptionError, match="folds can't be combined with time"):
         fold_problems(columns, "y", folds=3, time="x")
 
 
@@ -139,6 +165,27 @@ def test_the_card_has_the_data_the_scores_and_the_limits(call: Call, noisy: Path
     assert "60 test rows: the scores are uncertain" in card
     assert "- versions: chainrule " in card
     assert call("show", "run", "--card", "--json").exit_code == 2
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        ((), "The rows to test were drawn from the same table: on rows from elsewhere, or from a"),
+        (("--time", "a"), "The rows to test are the last of the same table: on rows from elsewher"),
+        (("--time", "a", "--stream"), "The rows to test are the last of the same table"),
+        (("--target", "b,kind", "--test-fraction", 0), ""),
+        (("--test-fraction", 0), ""),
+    ],
+)
+def test_the_card_tells_which_rows_were_tested(
+    words: tuple[object, ...], told: str, call: Call, noisy: Path
+) -> None:
+    quick = ("--epochs", 1, "--no-report", "--quiet", "--out", "run")
+    result = call("train", noisy, *words, *quick)
+    assert result.exit_code == 0, result.output
+    card = call("show", "run", "--card").stdout
+    assert told in card
+    assert ("The rows to test" in card) == bool(told)
 
 
 @pytest.mark.parametrize("form", ["csv", "json"])

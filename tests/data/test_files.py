@@ -114,6 +114,10 @@ def test_lines_are_left_out_where_asked(tmp_path: Path) -> None:
     assert read_table(path, skip=1).names == ("town", "size", "price")
     with pytest.raises(DataError, match="has 32 lines, so 99 can't be skipped"):
         read_table(path, skip=99)
+    path.write_text("by,Ann,2024\n  \n" + HEAD + BODY)
+    assert read_table(path, skip=2).names == ("town", "size", "price")
+    with pytest.raises(DataError, match="with 1 line skipped, line 2 is the header, but it is em"):
+        read_table(path, skip=1)
 
 
 def test_rows_are_counted_from_the_header(tmp_path: Path) -> None:

@@ -103,3 +103,18 @@ def test_projected_columns_have_no_reasons() -> None:
     run, table, X = houses(preprocess="pca")
     with pytest.raises(OptionError, match="projects them"):
         reasons_of(run)(table, X)
+
+
+@pytest.mark.parametrize(
+    ("target", "loss", "told"),
+    [
+        ("price,heating", None, "told of one target, but this run predicts 2; train a run"),
+        ("rooms", "poisson", "with the loss poisson; leave"),
+    ],
+)
+def test_what_has_no_reasons_is_told(target: str, loss: str | None, told: str) -> None:
+    problem = read_problem("examples/houses.csv", target, task=loss and "regression")
+    settings = choose_settings(245, task="regression", hidden=[8], epochs=1, loss=loss)
+    run = fit_table(problem, settings, progress=False)
+    with pytest.raises(OptionError, match=told):
+        shares(run, problem.test[0])

@@ -25,6 +25,7 @@ from chainrule.insight.report.predictions import predictions_on
 from chainrule.insight.report.remarks import Remark, remarks_on
 from chainrule.insight.report.weights import first_weights
 from chainrule.nn.layer import parameters
+from chainrule.tabular.conformal import intervals_of
 from chainrule.tabular.problem import Problem, read_problem
 from chainrule.tabular.settings import choose_settings
 from chainrule.tabular.table_training import fit_table
@@ -135,11 +136,35 @@ def test_the_numbers_of_a_regression_are_those_numpy_finds() -> None:
     said = run.outputs(problem.test[0])[:, 0] * target.scale + target.mean
     page = read(html := cr.report(run, problem).html())
     assert f"{np.abs(said - true).mean():.4g}" in page.told("Result")
+    outputs = run.outputs(problem.test[0])
+    assert run.pipeline is not None
+    low, high = intervals_of(run.pipeline.target, run.objective, outputs, 0.9)
+    inside = 100 * ((low <= true) & (true <= high)).mean()
+    assert f"90 % intervals contain {inside:.1f} % " in page.told("Result")
+    assert f"their mean width {(high - low).mean():.4g}" in page.told("Result")
     assert problem.raw is not None
     worst = np.argsort(-np.abs(said - true))[:12]
     shown = re.findall(r"row ([\d,]+)", page.told("Largest errors"))
     assert [int(n) for n in shown] == (problem.raw[1][worst] + 1).tolist()
     assert html.count("a row: ") == len(true)
+
+
+def test_the_calibration_is_of_the_most_probable_class_whatever_the_threshold() -> None:
+    rng = np.random.default_rng(2)
+    x = rng.normal(size=400)
+    columns = {"x": x, "y": np.where(x + rng.normal(size=400) > 1, "yes", "no")}
+    problem = read_problem(columns, "y")
+    settings = choose_settings(280, hidden=[8], epochs=20)
+    run = fit_table(problem, settings, progress=False)
+
+    def told() -> list[str]:
+        words = read(cr.report(run, problem).html()).words("Predictions")
+        return words[words.index("Calibration") :]
+
+    before, decided = told(), run.decide(run.outputs(problem.test[0]))
+    run.threshold = 0.05
+    assert (run.decide(run.outputs(problem.test[0])) != decided).any()
+    assert told() == before
 
 
 def test_hostile_names_and_cells_stay_text() -> None:

@@ -127,6 +127,19 @@ def test_other_rules_are_refused(rule: str) -> None:
         overfitted(rule)
 
 
+def test_a_threshold_of_two_classes_in_an_order_needs_another_loss() -> None:
+    columns = {"x": np.arange(200.0), "y": np.where(np.arange(200) % 3, "ok", "fraud")}
+    problem = read_problem(columns, "y", roles={"y": ["ok", "fraud"]})
+
+    def train(loss: str | None) -> cr.Run:
+        settings = choose_settings(140, hidden=[8], epochs=1, loss=loss)
+        return fit_table(problem, settings, progress=False, threshold="0.3")
+
+    with pytest.raises(OptionError, match=r"with the loss ordinal.* give the loss cross_entropy"):
+        train(None)
+    assert train("cross_entropy").scores["threshold"]["class"] == "fraud"
+
+
 def test_a_threshold_needs_two_classes() -> None:
     with pytest.raises(OptionError, match="two classes; 'target' has 3"):
         fit_table(read_problem("iris"), choose_settings(102, hidden=[16], epochs=1), progress=False,

@@ -121,6 +121,14 @@ def test_what_one_class_alone_does_not_define_is_not_made_up() -> None:
     assert scored.by_class[0]["auc"] == {"value": None, "interval": None}
 
 
+def test_the_calibration_error_is_never_below_0() -> None:
+    for rows in range(10, 30):
+        true = (np.arange(rows) < rows // 3).astype(int)
+        guess = np.broadcast_to(np.bincount(true) / rows, (rows, 2))
+        scored = further_scores(true, guess, guess.argmax(axis=1), ["no", "yes"])
+        assert 0 <= scored.values["calibration_error"] < 1e-15
+
+
 def test_perfect_scores_are_not_certain() -> None:
     true = np.repeat([0, 1], [20, 10])
     scored = further_scores(true, np.eye(2)[true], true, ["no", "yes"])

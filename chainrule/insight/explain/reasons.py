@@ -41,7 +41,8 @@ def shares(run: Run, X: Array) -> tuple[tuple[str, ...], Array]:
     Gauss and Legendre with 8 points.  The output is the value, in units of the target, or the logit
     of the predicted class minus the mean of the other logits, with two classes the log odds.
     Category numbers of an embedding have no share.
-    Raises OptionError for a run without a pipeline of columns, and for one with a projection.
+    Raises OptionError for a run without a pipeline of columns, for one with a projection, with
+    several targets, or with a loss of another kind.
     """
     pipeline = run.pipeline
     groups = columns_of(pipeline)
@@ -49,8 +50,16 @@ def shares(run: Run, X: Array) -> tuple[tuple[str, ...], Array]:
         raise OptionError(
             "reasons are told by column; this run has no columns, or projects them on directions."
         )
+    if run.objective.kind == "several":
+        count = len(run.objective.parts)
+        raise OptionError(
+            f"reasons (--explain) are told of one target, but this run predicts {count}; train a "
+            "run for each."
+        )
     if run.objective.kind not in ("classes", "values", "quantiles"):
-        raise OptionError(f"reasons are not told of several targets, or of {run.objective.name}.")
+        raise OptionError(
+            f"reasons (--explain) can't be told with the loss {run.objective.name}; leave them out."
+        )
     rows = as_seen(run.model, run.check(X))
     graph, _ = recorded(run.model, rows.shape[1:], rows.dtype)
     respond = responses(graph, graph.outputs["output"])

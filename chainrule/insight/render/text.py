@@ -8,12 +8,22 @@ Read next: :mod:`chainrule.insight.render.page`.
 
 from __future__ import annotations
 
-from collections.abc import Container, Sequence
+from collections.abc import Container, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-__all__ = ["amount", "interval", "measure", "number", "setting", "short", "table", "told"]
+__all__ = [
+    "amount",
+    "coverage_rows",
+    "interval",
+    "measure",
+    "number",
+    "setting",
+    "short",
+    "table",
+    "told",
+]
 
 
 def number(value: Any, digits: int = 4) -> str:
@@ -85,6 +95,24 @@ def interval(key: str, ends: Sequence[float] | None) -> str:
         return ""
     low, high = (measure(key, end) for end in ends)
     return f"{low.removesuffix(' %')} to {high}"
+
+
+def coverage_rows(held: Mapping[str, Any] | None) -> list[tuple[str, str, str]]:
+    """Return a label, a value and its interval for each measure of prediction intervals.
+
+    held: what :func:`chainrule.tabular.conformal.coverage` returns.
+
+    >>> coverage_rows({"level": 0.9, "covered": 0.914, "between": [0.82, 0.96], "mean_width": 2.5})
+    [('90 % intervals contain', '91.4 %', '82.0 to 96.0 %'), ('their mean width', '2.5', '')]
+    """
+    if held is None:
+        return []
+    label = f"{100 * held['level']:g} % intervals contain"
+    low, high = (f"{100 * end:.1f}" for end in held["between"])
+    return [
+        (label, f"{100 * held['covered']:.1f} %", f"{low} to {high} %"),
+        ("their mean width", amount(held["mean_width"]), ""),
+    ]
 
 
 def short(value: Any) -> str:

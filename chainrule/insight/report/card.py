@@ -17,6 +17,7 @@ from chainrule.core.errors import DataError
 from chainrule.core.wording import counted
 from chainrule.data.encode import CategoryEncoder, Encoder
 from chainrule.data.notes import group_notes
+from chainrule.data.together import IN_TIME
 from chainrule.insight.render.text import amount, interval, measure, setting
 from chainrule.insight.report.overview import decided_by, split_words
 from chainrule.insight.report.remarks import remarks_on
@@ -165,10 +166,13 @@ def _limits(run: Run) -> list[str]:
     ]
     if rare:
         lines.append(f"- Rare classes, known less well: {', '.join(rare[:MOST_WORDS])}.")
-    if "test" in scores or "cross_validation" in scores:
+    if rows or "cross_validation" in scores:
+        in_time = any(note.startswith(IN_TIME) for note in _pipeline(run).notes)
+        drawn = "are the last of" if in_time else "were drawn from"
+        later = "still later" if in_time else "from a later time"
         lines.append(
-            "- The rows to test were drawn from the same table: on rows from elsewhere, or from a "
-            "later time, the scores may be lower."
+            f"- The rows to test {drawn} the same table: on rows from elsewhere, or {later}, the "
+            "scores may be lower."
         )
     lines += [
         "- Outside the ranges and words above, predictions are guesses; `chainrule predict` tells "

@@ -81,10 +81,13 @@ def _reliability(predictions: Predictions) -> str:
 
 
 def _calibration(predictions: Predictions) -> str:
-    """Return a table of the accuracy by bins of confidence, the largest probability of a row."""
+    """Return a table of the accuracy by bins of confidence, the largest probability of a row.
+
+    The accuracy is that of the most probable class, also where a threshold decides otherwise.
+    """
     scores: Array = predictions.scores  # type: ignore[assignment]
     sure = scores.max(axis=1).astype(np.float64)
-    right = predictions.true == predictions.predicted
+    right = predictions.true == scores.argmax(axis=1)
     lines = []
     for low, high in pairwise(SURENESS):
         inside = (sure >= low) & (sure < high)

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from chainrule.core.wording import counted
-from chainrule.insight.render.text import amount, interval, measure
+from chainrule.insight.render.text import amount, coverage_rows, interval, measure
 from chainrule.insight.report.hidden_layers import find_dead
 from chainrule.insight.report.overview import decided_by
 from chainrule.insight.report.predictions import Predictions
@@ -44,11 +44,14 @@ def result(material: Material) -> str:
     found = list(remarks_on(run))
     if material.seen is not None and run.findings is None:
         found = list(dict.fromkeys([*found, *find_dead(material.seen)]))
-    tables = _table(test, guess, ends, words)
+    held = run.scores.get("prediction_interval") if test is run.scores.get("test") else None
+    tables = _table(test, guess, ends, words, held)
     tables += "".join(f"<p>{escape(text)}.</p>" for text in _about_scores(run, predictions, test))
     for name, one in run.scores.get("targets", {}).items() if predictions is None else ():
         if "test" in one:
-            tables += f"<h3>Target {escape(name)}</h3>" + _table(*_saved_scores(one))
+            tables += f"<h3>Target {escape(name)}</h3>" + _table(
+                *_saved_scores(one), one.get("prediction_interval")
+            )
     return f'<div class="tiles">{shown}</div>{tables}' + _findings(found)
 
 
@@ -135,14 +138,21 @@ def _headline(
     return [(amount(last[name]), told, where)] if name else []
 
 
-def _table(test: Scores, guess: Scores, ends: Scores, words: tuple[str, str]) -> str:
+def _table(
+    test: Scores, guess: Scores, ends: Scores, words: tuple[str, str], held: Scores | None
+) -> str:
+    """Return a table of the scores and, if there are any, of the prediction intervals `held`."""
     if not test or not guess:
         return ""
-    lines = "".join(
-        f"<tr><td>{MEASURES[key]}</td><td class='number'><b>{measure(key, value)}</b></td>"
-        f"<td class='number'>{interval(key, ends.get(key))}</td>"
-        f"<td class='number'>{measure(key, guess[key])}</td></tr>"
+    rows = [
+        (MEASURES[key], measure(key, value), interval(key, ends.get(key)), measure(key, guess[key]))
         for key, value in test.items()
+    ]
+    rows += [(*row, "") for row in coverage_rows(held)]
+    lines = "".join(
+        f"<tr><td>{label}</td><td class='number'><b>{value}</b></td>"
+        f"<td class='number'>{near}</td><td class='number'>{plain}</td></tr>"
+        for label, value, near, plain in rows
     )
     return (
         f"<h3>On {words[0]}</h3><div class='wide'><table><tr><th></th><th class='number'>network"
