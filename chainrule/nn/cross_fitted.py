@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from chainrule.core.errors import OptionError
 from chainrule.core.options import check_whole
 from chainrule.core.tensor import Tensor
-from chainrule.nn.layer import Layer, Sequential
+from chainrule.nn.layer import Layer, Sequential, row_shape
 from chainrule.nn.members import member_weights
 from chainrule.ops.compare import equal
 
@@ -69,6 +69,11 @@ class CrossFitted(Sequential):
         trained_on = 1.0 - validating.sum(1, keepdims=True)
         with member_weights(validating + trained_on * training):
             return super().__call__(x[:, :-1])
+
+    @property
+    def row_width(self) -> int:
+        """The number of features of a row, with that of its part."""
+        return row_shape(Sequential(self.layers))[0] + 1
 
     @staticmethod
     def numbered(X: NDArray[np.float32], part: NDArray[np.intp], held: bool) -> NDArray[np.float32]:

@@ -309,9 +309,11 @@ def summary(model: Layer, features: int | Sequence[int] | None = None) -> Summar
 def row_shape(model: Layer, features: int | Sequence[int] | None = None) -> tuple[int, ...]:
     """Return the shape of one input row of `model`: `features`, or that of its first layer.
 
-    The number of features is a layer's `row_width`, or else its `inputs`.
+    The number of features is the `row_width` of the model or of a layer, or else its `inputs`.
     Raises OptionError if no layer has one.
     """
+    if features is None and hasattr(type(model), "row_width"):
+        features = getattr(model, "row_width", None)
     if features is None:
         layers = dict(named_layers(model))
         told = (

@@ -151,7 +151,7 @@ def test_an_unexpected_error_ends_all_processes(tmp_path: Path) -> None:
 @needs_jax
 @pytest.mark.xla
 @pytest.mark.skipif(sys.platform != "linux", reason="children are read from /proc")
-@pytest.mark.parametrize(("count", "rest"), [(3, 2), (4, 3)])
+@pytest.mark.parametrize(("count", "rest"), [(4, 3)])
 def test_one_is_killed_and_the_rest_go_on(tmp_path: Path, one: Path, count: int, rest: int) -> None:
     launcher = begun(
         tmp_path, "launch", "--processes", str(count), "--", *TRAIN, "--checkpoint-every", "1",
